@@ -1,0 +1,105 @@
+"""What the layers hand each other: the heads found in a picture, and the heads that are truly there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Heads found in one picture, best first.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32 xyxy in original pixels.
+        scores: ``(N,)`` float32 in [0, 1], falling.
+        image_size: ``(height, width)`` of the picture in original pixels.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+
+    Example:
+        >>> found = Detections.empty((480, 640))
+        >>> len(found), found.boxes.shape
+        (0, (0, 4))
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise ValueError(f"boxes: expected shape (N, 4), got {self.boxes.shape}")
+        if self.scores.shape != self.boxes.shape[:1]:
+            raise ValueError(
+                f"scores: expected shape {self.boxes.shape[:1]}, got {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of heads."""
+        return len(self.boxes)
+
+    @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> "Detections":
+        """Return no heads for a picture of ``(height, width)``."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), image_size)
+
+    @classmethod
+    def from_arrays(
+        cls, boxes: npt.ArrayLike, scores: npt.ArrayLike, image_size: tuple[int, int]
+    ) -> "Detections":
+        """Sort by falling score (ties keep their order) and convert to float32."""
+        boxes_array = np.asarray(boxes, np.float32).reshape(-1, 4)
+        scores_array = np.asarray(scores, np.float32).reshape(-1)
+        order = np.argsort(-scores_array, kind="stable")
+        return cls(boxes_array[order], scores_array[order], image_size)
+
+    def above(self, score_threshold: float) -> "Detections":
+        """Return the heads with ``score >= score_threshold``."""
+        keep = self.scores >= score_threshold
+        return Detections(self.boxes[keep], self.scores[keep], self.image_size)
+
+    @property
+    def boxes_xywh(self) -> FloatArray:
+        """Return ``(N, 4)`` float32: left, top, width, height in original pixels."""
+        boxes = self.boxes.copy()
+        boxes[:, 2:] -= boxes[:, :2]
+        return boxes
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Labelled heads of one picture.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32 xyxy in original pixels.
+        ignore: ``(N,)`` bool: regions that are neither a head to find nor background.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+
+    boxes: FloatArray
+    ignore: BoolArray
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise ValueError(f"boxes: expected shape (N, 4), got {self.boxes.shape}")
+        if self.ignore.shape != self.boxes.shape[:1]:
+            raise ValueError(
+                f"ignore: expected shape {self.boxes.shape[:1]}, got {self.ignore.shape}"
+            )
+
+    @property
+    def head_boxes(self) -> FloatArray:
+        """Return the boxes that count, without the ignored ones."""
+        return self.boxes[~self.ignore]
+
+    @property
+    def ignore_boxes(self) -> FloatArray:
+        """Return the ignored boxes alone."""
+        return self.boxes[self.ignore]
