@@ -1,0 +1,78 @@
+"""How every command ends: its exit code, and one line for the user in place of a traceback."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Command = Callable[[Sequence[str] | None], int]
+"""A command's ``main``: takes the arguments (None: the process's own), returns the exit code."""
+
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code of the process.
+
+    A mistake of the user is a ``ValueError`` whose class is defined in this package
+    (``ConfigError``, ``PictureError`` ...), or an ``OSError`` that names what the system refused
+    (no permission, disk full). It becomes one line on standard error, ``error: ...``, and 2.
+    A command that has several things to say prints them itself before it raises.
+    Ctrl-C gives 130. A reader of standard output that went away (``| head``) gives 141, in
+    silence. Any other exception is a fault of the program and keeps its traceback.
+
+    Args:
+        command: the ``main`` of a command.
+        argv: its arguments; None leaves it to read the process's own.
+
+    Example:
+        >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
+        3
+    """
+    try:
+        code = command(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except (ValueError, OSError) as error:
+        if not is_user_error(error):
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return USER_ERROR
+    return code
+
+
+def is_user_error(error: Exception) -> bool:
+    """Tell a mistake of the user, whose text is for the user, from a fault of the program.
+
+    Example:
+        >>> is_user_error(PermissionError(13, "Permission denied", "runs"))
+        True
+        >>> is_user_error(ValueError("shapes do not match"))
+        False
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return True
+    package = __name__.partition(".")[0]
+    return isinstance(error, ValueError) and type(error).__module__.partition(".")[0] == package
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        reason = error.strerror or os.strerror(error.errno)
+        text = reason if error.filename is None else f"{error.filename}: {reason}"
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _discard_output() -> None:
+    """Point standard output at nothing, else Python complains again when it flushes at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
