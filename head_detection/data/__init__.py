@@ -1,0 +1,1 @@
+"""Labelled pictures: reading, checking, changing and batching them."""

@@ -1,0 +1,87 @@
+"""Labelled pictures as the network's input."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from head_detection.config import AugmentationConfig
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
+from head_detection.data.picture import Picture, read_picture
+from head_detection.data.transforms import augment
+from head_detection.structures import FloatArray, GroundTruth
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture for training or validation.
+
+    Attributes:
+        image: ``(3, H, W)`` uint8 RGB.
+        target: ``boxes`` ``(N, 4)`` float32 xyxy in its pixels, ``labels`` ``(N,)`` int64 ones,
+            ``ignore_boxes`` ``(M, 4)`` float32, ``image_id`` int64 scalar: the index in the data
+            set. A picture without heads has N = 0.
+    """
+
+    image: Tensor
+    target: dict[str, Tensor]
+
+
+class HeadDataset:
+    """The pictures of several sets, one after the other.
+
+    Args:
+        sets: labelled pictures.
+        augmentation: random changes; None gives whole pictures in their original pixels.
+    """
+
+    def __init__(
+        self, sets: Sequence[AnnotatedSet], augmentation: AugmentationConfig | None
+    ) -> None:
+        self.images: tuple[AnnotatedImage, ...] = tuple(i for group in sets for i in group.images)
+        self.set_sizes: tuple[int, ...] = tuple(len(group.images) for group in sets)
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.images)
+
+    def load(self, index: int, generator_seed: int) -> Sample:
+        """Read a picture and change it as the seed decides: same index and seed, same sample.
+
+        Boxes are clipped to the picture; those left without area are not heads to learn from
+        (``find_problems`` lists them).
+
+        Raises:
+            PictureError: the file cannot be read.
+        """
+        annotated = self.images[index]
+        picture = read_picture(annotated.path)
+        truth = _clip(annotated.truth, picture)
+        if self._augmentation is not None:
+            generator = np.random.default_rng(generator_seed)
+            picture, truth = augment(picture, truth, self._augmentation, generator)
+        return _to_sample(picture, truth, index)
+
+
+def _clip(truth: GroundTruth, picture: Picture) -> GroundTruth:
+    height, width = picture.shape[:2]
+    boxes: FloatArray = np.clip(truth.boxes, 0, np.array([width, height] * 2, np.float32))
+    keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return GroundTruth(boxes[keep], truth.ignore[keep])
+
+
+def _to_sample(picture: Picture, truth: GroundTruth, index: int) -> Sample:
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
+    heads = torch.from_numpy(truth.head_boxes)
+    return Sample(
+        image=torch.from_numpy(planes),
+        target={
+            "boxes": heads,
+            "labels": torch.ones(len(heads), dtype=torch.int64),
+            "ignore_boxes": torch.from_numpy(truth.ignore_boxes),
+            "image_id": torch.tensor(index, dtype=torch.int64),
+        },
+    )
