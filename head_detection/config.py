@@ -79,7 +79,9 @@ class BackboneConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
         if self.name not in BODIES and not self.name.startswith("timm/"):
-            raise ValueError(f"name: expected {', '.join(BODIES)} or timm/<name>; got {self.name!r}")
+            raise ValueError(
+                f"name: expected {', '.join(BODIES)} or timm/<name>; got {self.name!r}"
+            )
         if not self.strides or any(s not in (4, 8, 16, 32, 64) for s in self.strides):
             raise ValueError("strides: expected values of 4, 8, 16, 32, 64")
         if list(self.strides) != sorted(set(self.strides)):
@@ -108,6 +110,8 @@ class ResizeConfig(_Section):
     min_sizes: tuple[PositiveInt, ...] = (800,)
     """Short side: one of these at random in training, the last otherwise."""
     max_size: PositiveInt = 1400
+    antialias: bool = True
+    """Smooth before scaling down; HeadHunter does not."""
     mean: Triple = (0.485, 0.456, 0.406)
     std: Triple = (0.229, 0.224, 0.225)
     size_divisor: PositiveInt = 32
@@ -142,6 +146,8 @@ class RoiConfig(_Section):
 
     pool_size: PositiveInt = 7
     sampling_ratio: PositiveInt = 2
+    canonical_scale: PositiveInt = 224
+    """Heads of this size are pooled from stride 16, half of it from stride 8, and so on."""
     box_head_width: PositiveInt = 1024
     fg_iou_threshold: Probability = 0.5
     bg_iou_threshold: Probability = 0.5

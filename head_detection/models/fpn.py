@@ -1,0 +1,64 @@
+"""Feature pyramids: maps of the body in, maps of one width out."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from head_detection.config import BackboneConfig
+from head_detection.models.convolution import conv_bn
+
+
+class TopDownFPN(FeaturePyramidNetwork):
+    """torchvision's pyramid on a plain list of maps, finest first.
+
+    Source:
+        Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017.
+    """
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``(B, width, H_i, W_i)`` for each ``(B, C_i, H_i, W_i)``."""
+        named = OrderedDict((str(level), features) for level, features in enumerate(maps))
+        return list(super().forward(named).values())
+
+
+class RetinaFaceFPN(nn.Module):
+    """RetinaFace's pyramid: batch norm on every convolution, the coarsest map not merged.
+
+    Args:
+        in_channels: of the body's maps, finest first.
+        width: channels out.
+        negative_slope: of LeakyReLU; 0 is ReLU.
+
+    Source:
+        Deng et al., RetinaFace, CVPR 2020, as biubug6/Pytorch_Retinaface and HeadHunter build it
+        for three levels; here for any number.
+    """
+
+    def __init__(self, in_channels: Sequence[int], width: int, negative_slope: float) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(
+            conv_bn(channels, width, 1, negative_slope=negative_slope) for channels in in_channels
+        )
+        self.merges = nn.ModuleList(
+            conv_bn(width, width, 3, negative_slope=negative_slope) for _ in in_channels[1:]
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``(B, width, H_i, W_i)`` for each ``(B, C_i, H_i, W_i)``."""
+        outputs = [lateral(features) for lateral, features in zip(self.laterals, maps, strict=True)]
+        for level in reversed(range(len(self.merges))):
+            coarse = F.interpolate(
+                outputs[level + 1], size=outputs[level].shape[-2:], mode="nearest"
+            )
+            outputs[level] = self.merges[level](outputs[level] + coarse)
+        return outputs
+
+
+def build_fpn(config: BackboneConfig, in_channels: Sequence[int]) -> nn.Module:
+    """Return the pyramid that the config names, for maps of these channels, finest first."""
+    if config.fpn == "retinaface":
+        return RetinaFaceFPN(in_channels, config.fpn_width, config.negative_slope)
+    return TopDownFPN(list(in_channels), config.fpn_width)

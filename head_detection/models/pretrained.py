@@ -1,0 +1,91 @@
+"""Bodies trained by others, whatever names their files use."""
+
+import logging
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from head_detection.models.weights import WeightsError, read_state_dict
+
+PREFIXES = ("", "backbone.body.", "body.", "backbone.", "features.", "encoder.")
+"""HeadHunter's, RetinaFace's, torchvision's detectors', and plain classifiers'."""
+COUNTERS = "num_batches_tracked"
+SHOWN_KEYS = 8
+
+logger = logging.getLogger(__name__)
+
+
+def load_body(body: nn.Module, path: str) -> None:
+    """Fill a body from a state dict of torchvision's, timm's, RetinaFace's or HeadHunter's layout.
+
+    Keys are matched by name, with the layout's prefix removed; where no name fits, tensors are
+    matched by their order if every shape agrees (ports of timm's networks keep its order). What
+    did not fit is logged as a warning.
+
+    Raises:
+        WeightsError: the file cannot be read, or nothing in it fits.
+    """
+    source = read_state_dict(path)
+    expected = body.state_dict()
+    matched = _match_by_name(expected, source) or _match_by_order(expected, source)
+    if not matched:
+        raise WeightsError(
+            f"{path}: nothing in it fits the body: expected keys like {_some(expected)}; "
+            f"got {_some(source)}"
+        )
+    body.load_state_dict({key: source[name] for key, name in matched.items()}, strict=False)
+    _report(path, expected, source, matched)
+
+
+def _match_by_name(expected: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return ``{key of the body: key of the file}`` for the prefix that fits most tensors."""
+    best: dict[str, str] = {}
+    for prefix in PREFIXES:
+        plain = {
+            _plain(name.removeprefix(prefix)): name for name in source if name.startswith(prefix)
+        }
+        matched = {
+            key: plain[_plain(key)]
+            for key, tensor in expected.items()
+            if _plain(key) in plain and source[plain[_plain(key)]].shape == tensor.shape
+        }
+        best = max(best, matched, key=len)
+    return best if any(source[name].dim() > 1 for name in best.values()) else {}
+
+
+def _plain(key: str) -> str:
+    """Level timm's two spellings: ``network.stages_0.conv`` and ``stages.0.conv``."""
+    return key.removeprefix("network.").replace("_", ".")
+
+
+def _match_by_order(expected: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> dict[str, str]:
+    wanted = [key for key in expected if not key.endswith(COUNTERS)]
+    offered = [name for name in source if not name.endswith(COUNTERS)]
+    same = len(wanted) <= len(offered) and all(
+        expected[key].shape == source[name].shape
+        for key, name in zip(wanted, offered, strict=False)
+    )
+    return dict(zip(wanted, offered, strict=False)) if same else {}
+
+
+def _report(
+    path: str,
+    expected: Mapping[str, Tensor],
+    source: Mapping[str, Tensor],
+    matched: Mapping[str, str],
+) -> None:
+    used = set(matched.values())
+    missing = [key for key in expected if key not in matched and not key.endswith(COUNTERS)]
+    left_over = [name for name in source if name not in used and not name.endswith(COUNTERS)]
+    for what, keys in (
+        ("keep their random start", missing),
+        ("have no place in the body", left_over),
+    ):
+        if keys:
+            logger.warning("%s: %d tensors %s: %s", path, len(keys), what, _some(keys))
+
+
+def _some(keys: Mapping[str, Tensor] | list[str]) -> str:
+    names = list(keys)
+    more = ", ..." if len(names) > SHOWN_KEYS else ""
+    return ", ".join(names[:SHOWN_KEYS]) + more

@@ -1,0 +1,212 @@
+"""The second stage: proposals become heads with scores."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import (
+    MultiScaleRoIAlign,
+    clip_boxes_to_image,
+    complete_box_iou_loss,
+    generalized_box_iou_loss,
+    nms,
+    remove_small_boxes,
+)
+
+from head_detection.config import ModelConfig
+from head_detection.models.rpn import Upscale, leave_out_ignored
+from head_detection.models.soft_nms import gaussian_soft_nms
+from head_detection.models.transform import Target
+
+NUM_CLASSES = 2
+"""Background and head."""
+SMALLEST_SIDE = 1e-2
+"""Boxes thinner than this many network pixels are dropped, as torchvision does."""
+
+
+class HeadRoIHeads(RoIHeads):
+    """torchvision's RoIHeads for one class: ignored regions, OHEM, IoU losses, soft-NMS.
+
+    Args:
+        config: of the whole model.
+        channels: of the features.
+        levels: names of the feature maps.
+    """
+
+    def __init__(self, config: ModelConfig, channels: int, levels: Sequence[str]) -> None:
+        roi = config.roi
+        super().__init__(
+            MultiScaleRoIAlign(
+                list(levels),
+                roi.pool_size,
+                roi.sampling_ratio,
+                canonical_scale=roi.canonical_scale,
+            ),
+            TwoMLPHead(channels * roi.pool_size**2, roi.box_head_width),
+            FastRCNNPredictor(roi.box_head_width, NUM_CLASSES),
+            roi.fg_iou_threshold,
+            roi.bg_iou_threshold,
+            roi.samples_per_image,
+            roi.positive_fraction,
+            None,
+            roi.score_threshold,
+            roi.nms_iou_threshold,
+            roi.detections_per_image,
+        )
+        self.config = roi
+        self.upscale = Upscale(channels) if config.upscale else nn.Identity()
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Label proposals as torchvision does, and take those in ignored regions out of sampling."""
+        matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
+        return matched, leave_out_ignored(labels, proposals, self._targets)
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target] | None = None,
+    ) -> tuple[list[Target], dict[str, Tensor]]:
+        """Return detections in network pixels, or the losses in training.
+
+        Args:
+            features: ``(B, C, H_i, W_i)`` by level.
+            proposals: ``(P, 4)`` xyxy a picture, in network pixels.
+            image_shapes: ``(height, width)`` of each picture in network pixels.
+            targets: boxes, labels and ignore_boxes in network pixels, in training.
+        """
+        if not self.training:
+            logits, deltas = self._predict(features, proposals, image_shapes)
+            boxes, scores, labels = self.postprocess_detections(
+                logits, deltas, proposals, image_shapes
+            )
+            return [
+                {"boxes": b, "labels": n, "scores": s}
+                for b, n, s in zip(boxes, labels, scores, strict=True)
+            ], {}
+        if targets is None:
+            raise ValueError("targets: expected in training; got None")
+        self._targets = targets
+        proposals, _, sampled, regression = self.select_training_samples(proposals, targets)
+        logits, deltas = self._predict(features, proposals, image_shapes)
+        return [], self._losses(logits, deltas, proposals, sampled, regression)
+
+    def _predict(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        # RoIAlign has no bfloat16 kernel on CPU, and the box coder needs float32's digits.
+        pooled = self.box_roi_pool(
+            {level: self.upscale(values).float() for level, values in features.items()},
+            proposals,
+            image_shapes,
+        )
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        return logits.float(), deltas.float()
+
+    def _losses(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        proposals: list[Tensor],
+        labels: list[Tensor],
+        regression_targets: list[Tensor],
+    ) -> dict[str, Tensor]:
+        all_labels, all_targets = torch.cat(labels), torch.cat(regression_targets)
+        positive = (all_labels > 0).nonzero().squeeze(1)
+        deltas = deltas.reshape(len(deltas), NUM_CLASSES, 4)[positive, all_labels[positive]]
+        boxes = torch.cat(proposals)[positive]
+        box_loss = self._box_loss(deltas, all_targets[positive], boxes) / max(len(all_labels), 1)
+        return {
+            "loss_classifier": hardest_mean_loss(logits, all_labels, self.config.ohem),
+            "loss_box_reg": self.config.box_loss_weight * box_loss,
+        }
+
+    def _box_loss(self, deltas: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
+        if self.config.box_loss == "smooth_l1":
+            loss = F.smooth_l1_loss(
+                deltas, targets, beta=self.config.box_loss_beta, reduction="sum"
+            )
+            return loss
+        predicted = self.box_coder.decode_single(deltas, boxes)
+        truth = self.box_coder.decode_single(targets, boxes)
+        overlap_loss = (
+            generalized_box_iou_loss if self.config.box_loss == "giou" else complete_box_iou_loss
+        )
+        summed: Tensor = overlap_loss(predicted, truth, reduction="sum")
+        return summed
+
+    def postprocess_detections(
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return boxes in network pixels, scores and labels a picture, by falling score."""
+        counts = [len(boxes) for boxes in proposals]
+        head_deltas = box_regression.reshape(-1, NUM_CLASSES, 4)[:, 1]
+        all_boxes = self.box_coder.decode_single(head_deltas, torch.cat(proposals))
+        all_scores = F.softmax(class_logits, dim=-1)[:, 1]
+        found = [
+            self._suppress(clip_boxes_to_image(boxes, shape), scores)
+            for boxes, scores, shape in zip(
+                all_boxes.split(counts), all_scores.split(counts), image_shapes, strict=True
+            )
+        ]
+        labels = [torch.ones_like(scores, dtype=torch.int64) for _, scores in found]
+        return [boxes for boxes, _ in found], [scores for _, scores in found], labels
+
+    def _suppress(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        likely = (scores > self.config.score_threshold).nonzero().squeeze(1)
+        boxes, scores = boxes[likely], scores[likely]
+        large = remove_small_boxes(boxes, SMALLEST_SIDE)
+        boxes, scores = boxes[large], scores[large]
+        if self.config.soft_nms.enabled:
+            keep, scores = gaussian_soft_nms(
+                boxes,
+                scores,
+                sigma=self.config.soft_nms.sigma,
+                score_threshold=self.config.soft_nms.score_threshold,
+            )
+        else:
+            keep = nms(boxes, scores, self.config.nms_iou_threshold)
+            scores = scores[keep]
+        limit = self.config.detections_per_image
+        return boxes[keep[:limit]], scores[:limit]
+
+
+def hardest_mean_loss(logits: Tensor, labels: Tensor, keep: int) -> Tensor:
+    """Return the mean cross-entropy of the ``keep`` hardest RoIs of the batch.
+
+    Args:
+        logits: ``(N, 2)``.
+        labels: ``(N,)``.
+        keep: how many; 0 means all. HeadHunter meant 500 and kept ``min(N, N * 500)``, all.
+
+    Returns:
+        A scalar; 0 where there are no RoIs.
+
+    Source:
+        Shrivastava et al., Training Region-based Object Detectors with Online Hard Example
+        Mining, CVPR 2016.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 0.0]])
+        >>> round(hardest_mean_loss(logits, torch.tensor([0, 0, 1]), 2).item(), 4)
+        0.6931
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    if not len(losses):
+        return logits.sum()
+    if keep:
+        losses = losses.topk(min(keep, len(losses))).values
+    return losses.mean()
