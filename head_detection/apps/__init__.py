@@ -1,0 +1,1 @@
+"""Commands: each file parses its arguments, builds, calls, and reports."""

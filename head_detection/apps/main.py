@@ -31,7 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _create_parser().parse_args(argv)
     if argv is None:
         sys.argv[0] = f"head-detection {arguments.command}"  # what its --help calls itself
-    return run_command(lambda rest: _load(arguments.command)(rest), arguments.arguments)
+
+    def import_and_run(rest: Sequence[str] | None) -> int:
+        command: Command = import_module(f"head_detection.apps.{arguments.command}").main
+        return command(rest)
+
+    return run_command(import_and_run, arguments.arguments)  # Ctrl-C may come while it imports
 
 
 def available_commands() -> dict[str, str]:
@@ -41,11 +46,6 @@ def available_commands() -> dict[str, str]:
         for name, purpose in COMMANDS.items()
         if find_spec(f"head_detection.apps.{name}") is not None
     }
-
-
-def _load(name: str) -> Command:
-    command: Command = import_module(f"head_detection.apps.{name}").main
-    return command
 
 
 def _create_parser() -> argparse.ArgumentParser:
