@@ -286,6 +286,8 @@ class TrainingConfig(_Section):
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_minutes: PositiveFloat = 10.0
     """Minutes between checkpoints within an epoch."""
+    log_steps: PositiveInt = 20
+    """Steps between rows of the log."""
     max_bad_steps: PositiveInt = 10
     """Steps in a row with a non-finite loss that stop the run."""
 

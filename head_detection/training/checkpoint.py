@@ -1,0 +1,175 @@
+"""The state of a run in one file, written so that an interrupted save leaves the previous one whole.
+
+The file is safetensors: ``model.*``, ``ema.*`` and ``optimizer.<parameter>.<key>``; progress and
+configuration are JSON in its header. Random generators have no state to keep: every step and every
+picture seeds its own.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from head_detection.atomic import replacing
+
+METADATA_KEY = "head_detection_training"
+FORMAT_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit; its text is one line for the user."""
+
+
+class Progress(BaseModel):
+    """How far a run is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    steps_per_epoch: PositiveInt
+    step: NonNegativeInt = 0
+    """Steps done, skipped ones too."""
+    finished_epochs: NonNegativeInt = 0
+    """Epochs done with their validation."""
+    bad_steps: NonNegativeInt = 0
+    """Steps skipped because something was not finite."""
+    bad_steps_in_a_row: NonNegativeInt = 0
+    best_figure: float | None = None
+    """AP50 of the best weights so far; null before the first validation."""
+    loss_scale: float | None = None
+    """Of fp16's gradient scaler."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    progress: Progress
+    config: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], progress: Progress, config: BaseModel
+) -> None:
+    """Write the state of a run; until it is whole on the disk the previous file stays in its place.
+
+    Args:
+        path: file of an existing folder.
+        parts: tensors by part and name, on any device.
+        progress: counters.
+        config: the experiment.
+    """
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, named in parts.items()
+        for name, tensor in named.items()
+    }
+    description = {
+        "format_version": FORMAT_VERSION,
+        "progress": progress.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+    }
+    with replacing(path) as temporary:
+        save_file(_unshared(tensors), temporary, metadata={METADATA_KEY: json.dumps(description)})
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what saves that were killed have left beside the checkpoint."""
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read the state of a run.
+
+    Raises:
+        CheckpointError: no such file, a truncated one, or one of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: expected a training checkpoint; there is no such file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            description = json.loads((file.metadata() or {})[METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        if description["format_version"] != FORMAT_VERSION:
+            version = description["format_version"]
+            raise CheckpointError(
+                f"{path}: expected format version {FORMAT_VERSION}, got {version}"
+            )
+        progress = Progress.model_validate_json(json.dumps(description["progress"]))
+        return Checkpoint(path, tensors, progress, description["config"])
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file; {error}") from error
+    except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: a safetensors file, but no training checkpoint") from error
+
+
+def restore_model(model: nn.Module, checkpoint: Checkpoint, part: str) -> None:
+    """Load a part of the checkpoint into a model, in place.
+
+    Raises:
+        CheckpointError: names or shapes do not fit.
+    """
+    prefix = f"{part}."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.tensors.items()
+        if name.startswith(prefix)
+    }
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{checkpoint.path}: {part} does not fit the model; {line}"
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Return the optimizer's state by parameter name and key."""
+    return {
+        f"{name}.{key}": torch.as_tensor(value)
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, model: nn.Module, checkpoint: Checkpoint
+) -> None:
+    """Put back what ``optimizer_tensors`` gave.
+
+    Raises:
+        CheckpointError: state of a parameter that the model does not have.
+    """
+    parameters = dict(model.named_parameters())
+    for full_name, tensor in checkpoint.tensors.items():
+        if not full_name.startswith("optimizer."):
+            continue
+        name, _, key = full_name.removeprefix("optimizer.").rpartition(".")
+        if name not in parameters:
+            raise CheckpointError(f"{checkpoint.path}: optimizer state of an unknown {name}")
+        parameter = parameters[name]
+        if tensor.shape == parameter.shape and key != "step":
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        optimizer.state[parameter][key] = tensor
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors each in storage of its own, as safetensors demands."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        address = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return result

@@ -1,0 +1,85 @@
+"""The update rule and the learning rate over time."""
+
+import math
+from bisect import bisect_right
+
+import torch
+from torch import nn
+
+from head_detection.config import OptimizerConfig, ScheduleConfig
+
+
+def build_optimizer(
+    model: nn.Module, body: nn.Module, config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """Build the optimizer over the parameters that learn, in groups by rate and decay.
+
+    Args:
+        model: the whole detector.
+        body: its pretrained part, which learns at ``body_learning_rate_factor``.
+        config: rule, rate, momentum and decay.
+
+    Returns:
+        SGD or AdamW; each group keeps its full rate under ``initial_lr``.
+    """
+    groups = parameter_groups(model, body, config)
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+
+
+def parameter_groups(
+    model: nn.Module, body: nn.Module, config: OptimizerConfig
+) -> list[dict[str, object]]:
+    """Split the parameters that learn: body or not, times norms and biases or not.
+
+    A parameter of one dimension or none is a norm's or a bias: ``norm_weight_decay`` is for it.
+    """
+    in_body = {id(parameter) for parameter in body.parameters()}
+    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (id(parameter) in in_body, parameter.ndim <= 1)
+            members.setdefault(key, []).append(parameter)
+    groups: list[dict[str, object]] = []
+    for (is_body, is_norm), parameters in members.items():
+        rate = config.learning_rate * (config.body_learning_rate_factor if is_body else 1.0)
+        decay = config.norm_weight_decay if is_norm else config.weight_decay
+        groups.append({"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay})
+    return groups
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to this multiple of its full rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def learning_rate_factor(
+    step: int, config: ScheduleConfig, steps_per_epoch: int, total_steps: int
+) -> float:
+    """Return the multiple of the full rate for a step; a pure function, so a resumed run needs no state.
+
+    Args:
+        step: 0 is the first of the run.
+        config: the schedule; its linear warm-up multiplies the other factor.
+        steps_per_epoch: what turns milestones into steps.
+        total_steps: where the cosine arrives: the last step has ``final_factor``.
+
+    Example:
+        >>> schedule = ScheduleConfig(milestones=(2,), gamma=0.5, warmup_steps=4, warmup_factor=0.2)
+        >>> [round(learning_rate_factor(step, schedule, 5, 15), 3) for step in (0, 2, 4, 9, 10)]
+        [0.2, 0.6, 1.0, 1.0, 0.5]
+    """
+    factor = 1.0
+    if config.name == "step":
+        epoch = step // steps_per_epoch
+        factor = config.gamma ** bisect_right(sorted(config.milestones), epoch)
+    elif config.name == "cosine":
+        part = min(1.0, step / max(1, total_steps - 1))
+        factor = (
+            config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * part)) / 2
+        )
+    if step < config.warmup_steps:
+        factor *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
+    return factor

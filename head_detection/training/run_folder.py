@@ -1,0 +1,121 @@
+"""The folder of a run: what it was asked for, and how it goes on."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from head_detection.atomic import write_bytes
+from head_detection.config import ConfigError, ExperimentConfig, dump_config, load_config
+from head_detection.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+
+CONFIG = "config.yaml"
+CHECKPOINT = "last.safetensors"
+PROBLEMS = "annotation_problems.txt"
+CHANGEABLE = (
+    "name", "data.workers", "data.validation", "training.epochs", "training.threads",
+    "training.validate_every", "training.checkpoint_minutes", "training.log_steps",
+    "training.max_bad_steps",
+)  # fmt: skip
+"""What may differ in a run that goes on, beside the places of its data."""
+PLACES = ("path", "images")
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be used; its text is one line for the user."""
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder that a new run would write over; a list of problems alone is no run.
+
+    Raises:
+        RunFolderError: the folder holds something, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: expected a folder for the run; this is a file")
+    if folder.is_dir() and any(entry.name != PROBLEMS for entry in folder.iterdir()):
+        raise RunFolderError(
+            f"{folder}: expected a new or empty run folder, this one holds files;"
+            f" go on with --resume {folder}, or choose another with --output"
+        )
+
+
+def begin_run(folder: Path, config: ExperimentConfig) -> None:
+    """Make the folder of a run and write its full config into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROBLEMS).unlink(missing_ok=True)
+    write_bytes(folder / CONFIG, dump_config(config).encode())
+
+
+def load_run(
+    folder: Path, config_path: Path | None, overrides: list[str]
+) -> tuple[ExperimentConfig, Checkpoint, list[str]]:
+    """Read the state of a run and the config that it goes on with.
+
+    Args:
+        folder: of the run.
+        config_path: experiment file; None takes the run's own.
+        overrides: applied to it.
+
+    Returns:
+        Config, state, and a line for each field that changes.
+
+    Raises:
+        CheckpointError: no whole checkpoint there.
+        ConfigError: a field differs that the state depends on.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"--resume {folder}: expected the folder of a run; there is none")
+    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    config = load_config(config_path or folder / CONFIG, overrides)
+    changes = _differences(checkpoint.config, config.model_dump(mode="json"))
+    fixed = [line for key, line in changes if not _may_change(key)]
+    if fixed:
+        raise ConfigError(
+            f"--resume {folder}: the state was made with another config: {'; '.join(fixed)};"
+            " set these back, or start a new run"
+        )
+    return config, checkpoint, [line for _, line in changes]
+
+
+def code_commit() -> str | None:
+    """Return the git commit of the code; None where it is not run from a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [
+        git,
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            command, capture_output=True, text=True, check=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _may_change(key: str) -> bool:
+    is_place = key.startswith("data.train.") and key.rpartition(".")[2] in PLACES
+    return is_place or any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(name for name in new if name not in old)]
+        return [
+            difference
+            for name in names
+            for difference in _differences(
+                old.get(name), new.get(name), f"{key}.{name}" if key else str(name)
+            )
+        ]
+    return [] if old == new else [(key, f"{key} was {old}, is {new}")]

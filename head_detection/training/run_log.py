@@ -1,0 +1,109 @@
+"""What a run leaves to read: ``log.csv``, ``curves.png`` and TensorBoard events."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from head_detection.evaluation.evaluator import SIZE_NAMES
+from head_detection.training.step import LOSS_NAMES
+
+TRAINING_COLUMNS = (
+    "loss", *LOSS_NAMES, "gradient_norm", "learning_rate", "bad_steps", "pictures_per_second",
+    "data_share",
+)  # fmt: skip
+FIGURE_COLUMNS = (
+    "ap50", "best_f1", "best_threshold", "precision", "recall", "count_mae",
+    *(f"recall_{name}" for name in SIZE_NAMES),
+)  # fmt: skip
+COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *FIGURE_COLUMNS)
+
+
+class RunLog:
+    """The log of a run, row by row.
+
+    A resumed run forgets what was logged after the checkpoint that it starts from, as those steps
+    are done again.
+
+    Args:
+        folder: of the run.
+        first_step: rows of later steps are removed.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self.path = folder / "log.csv"
+        self.rows = [row for row in _read(self.path) if int(row["step"]) <= first_step]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self.events = _open_events(folder, first_step)
+
+    @property
+    def lacks_tensorboard(self) -> bool:
+        """Return whether TensorBoard is not installed, and so no events are written."""
+        return self.events is None
+
+    def add(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Append a row; what the row does not give, or is NaN, stays blank.
+
+        Args:
+            step: steps done.
+            epoch: epochs begun: 1 is the first.
+            values: by column name.
+        """
+        numbers = {name: f"{value:.6g}" for name, value in values.items() if math.isfinite(value)}
+        row = {"step": str(step), "epoch": str(epoch), **numbers}
+        self.rows.append(row)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        if self.events is not None:
+            for name in numbers:
+                room = "validation" if name in FIGURE_COLUMNS else "training"
+                self.events.add_scalar(f"{room}/{name}", values[name], step)
+
+    def draw(self) -> None:
+        """Write ``curves.png``: losses, learning rate and the figures of validation by step."""
+        figure = Figure(figsize=(12, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        losses, rate, quality = figure.subplots(1, 3)
+        panels = (
+            (losses, "loss", ("loss", *LOSS_NAMES)),
+            (rate, "learning rate", ("learning_rate",)),
+            (quality, "validation", ("ap50", "best_f1", "precision", "recall")),
+        )
+        for panel, title, names in panels:
+            for name in names:
+                points = [(int(r["step"]), float(r[name])) for r in self.rows if r.get(name)]
+                if points:
+                    panel.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=".")
+                    panel.legend(fontsize="small")
+            panel.set(title=title, xlabel="step")
+            panel.grid(visible=True, alpha=0.3)
+        figure.savefig(self.path.with_name("curves.png"), dpi=100)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        if self.events is not None:
+            self.events.close()
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    # A row that a kill has cut short is not whole.
+    return [row for row in rows if (row.get("step") or "").isdigit() and None not in row.values()]
+
+
+def _open_events(folder: Path, first_step: int) -> Any:  # noqa: ANN401 - an optional package's type
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)

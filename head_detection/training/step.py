@@ -1,0 +1,154 @@
+"""One step of training: pictures in, weights moved."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from head_detection.config import ConfigError, TrainingConfig
+from head_detection.data.dataset import Sample
+from head_detection.training.distributed import Ranks
+
+LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SMALLEST_LOSS_SCALE = 1.0
+"""A gradient that overflows under a smaller scale is no accident of float16."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step did, the same on every rank.
+
+    Attributes:
+        losses: means over the pictures of all ranks, by name.
+        gradient_norm: before clipping; NaN where the step was skipped for its loss.
+        is_bad: something was not finite and the weights stayed as they were.
+        must_stop: a rank was asked to stop.
+    """
+
+    losses: dict[str, float]
+    gradient_norm: float
+    is_bad: bool
+    must_stop: bool
+
+    @property
+    def loss(self) -> float:
+        """Return the sum of the losses."""
+        return sum(self.losses.values())
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of all that is random in a step on a rank; far apart for neighbours."""
+    digest = hashlib.sha256(f"{seed},{step},{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+class TrainingStep:
+    """Forward, backward and update, with the ranks in agreement.
+
+    The loss of a part is weighted by its share of the step's pictures, so accumulation and any
+    number of ranks give the gradient of the whole batch as far as torchvision's losses allow: they
+    are means over the anchors or proposals *sampled* in the part, equal to the mean over the batch
+    when every picture fills its samples; OHEM, batch norm and the samplers' draws see a part alone.
+
+    Raises:
+        ConfigError: fp16 on another device than CUDA.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: TrainingConfig,
+        ranks: Ranks,
+    ) -> None:
+        if config.precision == "fp16" and ranks.device.type != "cuda":
+            raise ConfigError(
+                f"training.precision: fp16 needs a CUDA device, this is {ranks.device.type};"
+                " use bf16 or fp32"
+            )
+        self.model, self.optimizer, self.config, self.ranks = model, optimizer, config, ranks
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
+        self.backup = [buffer.clone() for buffer in model.buffers()]
+
+    def run(self, samples: Sequence[Sample], step: int, *, wants_stop: bool = False) -> StepOutcome:
+        """Train on this rank's share of a batch, which may be empty.
+
+        Args:
+            samples: pictures with their heads.
+            step: 0 is the first of the run; decides all that is random.
+            wants_stop: this rank was asked to stop; the others learn of it.
+        """
+        torch.manual_seed(step_seed(self.config.seed, step, self.ranks.rank))
+        for saved, buffer in zip(self.backup, self.model.buffers(), strict=True):
+            saved.copy_(buffer)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = self._backward(samples)
+        flags = torch.tensor([len(samples), wants_stop], dtype=torch.float32)
+        totals = self.ranks.sum_in_place(torch.cat([sums, flags.to(sums.device)])).tolist()
+        num_images, must_stop = totals[-2], totals[-1] > 0
+        losses = {name: total / num_images for name, total in zip(LOSS_NAMES, totals, strict=False)}
+        if not torch.tensor(totals).isfinite().all():
+            self._undo()
+            return StepOutcome(losses, float("nan"), is_bad=True, must_stop=must_stop)
+        self.ranks.sum_gradients(self.parameters, len(samples) / num_images)
+        norm, is_bad = self._update()
+        if is_bad:
+            self._undo()
+        else:
+            self.ranks.average_buffers(self.model)
+        return StepOutcome(losses, norm, is_bad=is_bad, must_stop=must_stop)
+
+    def _backward(self, samples: Sequence[Sample]) -> Tensor:
+        """Add up the gradients of the parts; return each loss summed over the pictures."""
+        sums = torch.zeros(len(LOSS_NAMES), dtype=torch.float32, device=self.ranks.device)
+        size = -(-len(samples) // self.config.accumulation)
+        for start in range(0, len(samples), max(1, size)):
+            part = samples[start : start + size]
+            losses = self._losses(part)
+            total = torch.stack(list(losses.values())).sum()
+            self.scaler.scale(total * (len(part) / len(samples))).backward()
+            values = torch.stack([losses[name].detach() for name in LOSS_NAMES])
+            sums += values.to(sums.dtype) * len(part)
+        return sums
+
+    def _losses(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        images = [self._to_device(sample.image) for sample in samples]
+        targets = [
+            {name: self._to_device(value) for name, value in sample.target.items()}
+            for sample in samples
+        ]
+        precision = AUTOCAST_TYPES.get(self.config.precision)
+        device_type = self.ranks.device.type
+        with torch.autocast(device_type, precision) if precision else nullcontext():
+            losses: dict[str, Tensor] = self.model(images, targets)
+        return losses
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        if self.ranks.device.type == "cuda":
+            return tensor.pin_memory().to(self.ranks.device, non_blocking=True)
+        return tensor.to(self.ranks.device)
+
+    def _update(self) -> tuple[float, bool]:
+        """Clip and move the weights; return the norm before, and whether it was not finite."""
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        is_finite = bool(norm.isfinite())
+        if is_finite and self.config.optimizer.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.config.optimizer.clip_norm, norm)
+        overflowed = self.scaler.is_enabled() and self.scaler.get_scale() >= SMALLEST_LOSS_SCALE
+        if is_finite or overflowed:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return float(norm), not (is_finite or overflowed)
+
+    def _undo(self) -> None:
+        """Drop the gradients, and the batch norm statistics that the step has touched."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for saved, buffer in zip(self.backup, self.model.buffers(), strict=True):
+            buffer.copy_(saved)

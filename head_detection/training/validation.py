@@ -1,0 +1,101 @@
+"""The detector judged on whole pictures, shared between the ranks."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from head_detection.data.dataset import HeadDataset, Sample
+from head_detection.evaluation.evaluator import evaluate
+from head_detection.structures import Detections, GroundTruth
+from head_detection.training.distributed import Ranks
+
+BATCH_SIZE = 4
+SIMILAR = 1.1
+"""Pictures whose width over height differs by less share a batch: little of it is padding."""
+BATCHES_AHEAD = 2
+
+
+def validate(
+    model: nn.Module,
+    dataset: HeadDataset,
+    ranks: Ranks,
+    precision: torch.dtype | None,
+    advance: Callable[[int], None],
+) -> dict[str, float]:
+    """Detect in every picture, each rank in its share, and measure all of them together.
+
+    Args:
+        model: is switched to evaluation and left so.
+        dataset: whole pictures.
+        ranks: every rank calls this; a share may be empty.
+        precision: of autocast; None is float32.
+        advance: told how many pictures each batch had.
+
+    Returns:
+        The figures of ``evaluate``, the same on every rank.
+    """
+    model.eval()
+    results: list[tuple[int, Detections, GroundTruth]] = []
+    for samples in _loaded(dataset, _batches(dataset, ranks)):
+        results += _detect(model, samples, ranks.device, precision)
+        advance(len(samples))
+    gathered = sorted(
+        (result for share in ranks.gather(results) for result in share), key=lambda r: r[0]
+    )
+    return evaluate([found for _, found, _ in gathered], [truth for _, _, truth in gathered])
+
+
+def _batches(dataset: HeadDataset, ranks: Ranks) -> list[list[int]]:
+    """Return this rank's pictures in batches of like shape; unknown shapes stay alone."""
+    shapes = [image.image_size for image in dataset.images]
+    ratios = [shape[1] / shape[0] if shape else 0.0 for shape in shapes]
+    order = sorted(range(len(ratios)), key=lambda index: (ratios[index], index))
+    batches: list[list[int]] = []
+    for index in order[ranks.rank :: ranks.world_size]:
+        first = ratios[batches[-1][0]] if batches else 0.0
+        if first > 0 and ratios[index] < first * SIMILAR and len(batches[-1]) < BATCH_SIZE:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _loaded(dataset: HeadDataset, batches: Sequence[Sequence[int]]) -> Iterator[list[Sample]]:
+    """Read pictures in a thread beside the network, a bounded number ahead."""
+
+    def load(indices: Sequence[int]) -> list[Sample]:
+        return [dataset.load(index, 0) for index in indices]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[Future[list[Sample]]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(load, batch))
+            if len(waiting) > BATCHES_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@torch.inference_mode()
+def _detect(
+    model: nn.Module, samples: Sequence[Sample], device: torch.device, precision: torch.dtype | None
+) -> list[tuple[int, Detections, GroundTruth]]:
+    images = [sample.image.to(device) for sample in samples]
+    with torch.autocast(device.type, precision) if precision else nullcontext():
+        outputs = model(images)
+    results = []
+    for sample, output in zip(samples, outputs, strict=True):
+        height, width = sample.image.shape[-2:]
+        found = Detections.from_arrays(
+            output["boxes"].cpu().numpy(), output["scores"].cpu().numpy(), (height, width)
+        )
+        heads, ignored = sample.target["boxes"], sample.target["ignore_boxes"]
+        boxes = torch.cat([heads, ignored]).numpy()
+        is_ignored = torch.arange(len(boxes)) >= len(heads)
+        truth = GroundTruth(boxes, is_ignored.numpy())
+        results.append((int(sample.target["image_id"]), found, truth))
+    return results
