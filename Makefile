@@ -1,0 +1,69 @@
+# Each target does its own set-up: all it needs is Python >= 3.11 with venv, and make.
+# Another interpreter: make test PYTHON=/usr/bin/python3.12
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+LISTS := requirements.txt pyproject.toml
+
+.PHONY: help demo test check clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo                 find heads in sample pictures (sets itself up on the first run)"
+	@echo "make demo SOURCE=folder   find heads in your own pictures"
+	@echo "make test                 all checks and tests"
+	@echo "make check                format, lint, types, layers"
+	@echo "make clean                remove what these targets made"
+
+# SOURCE reaches the shell through the environment, so that a path may hold any character.
+export SOURCE
+demo: $(VENV)/core.done
+	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
+
+test: check
+	@$(VENV)/bin/python -m pytest
+
+check: $(VENV)/dev.done
+	@$(VENV)/bin/python -m ruff format --check .
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m mypy
+	@$(VENV)/bin/python $(VENV)/bin/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find head_detection tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last. "installing" that is still there tells of an interrupted install, whose
+# packages may be half written: the environment is then made anew.
+$(VENV)/core.done: $(LISTS)
+	@$(find-python)
+	@test ! -e $(VENV)/installing || rm -rf $(VENV)
+	@test -x $(VENV)/bin/pip || { echo "Making $(VENV) ..." && $(PYTHON) -m venv --clear $(VENV); }
+	@touch $(VENV)/installing
+	@echo "Installing (a few minutes and 6 GB on the first run) ..."
+	@$(PIP) install --editable .
+	@$(check-torchvision)
+	@mv $(VENV)/installing $@
+
+$(VENV)/dev.done: $(VENV)/core.done
+	@test ! -e $(VENV)/installing || { rm -rf $(VENV) && $(MAKE) $(VENV)/core.done; }
+	@echo "Installing the tools for checks and tests ..."
+	@touch $(VENV)/installing
+	@$(PIP) install --editable '.[dev]'
+	@mv $(VENV)/installing $@
+
+define find-python
+command -v $(PYTHON) >/dev/null || { \
+  echo "error: expected Python >= 3.11 as $(PYTHON), found none; run: apt install python3 python3-venv"; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+  echo "error: expected Python >= 3.11, $(PYTHON) is $$($(PYTHON) -V 2>&1); name another: make PYTHON=/path/to/python3.12"; exit 1; }; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  echo "error: $(PYTHON) has no venv module; run: apt install python3-venv"; exit 1; }
+endef
+
+define check-torchvision
+$(VENV)/bin/python -c 'import torchvision' || { \
+  echo "error: torchvision does not load beside this torch (a CPU-only build of torch does not fit);" \
+    "leave torch out of pip's constraints, then run again: it installs anew"; exit 1; }
+endef
