@@ -65,13 +65,34 @@ def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture
     name = _name_of(source)
     try:
         with _open(source) as image:
-            _check_size(image, name, max_pixels)
-            image.load()
-            orientation = _orientation(image)
-            rgb = _convert(image, name)
-        if orientation in _TURNS:
-            rgb = rgb.transpose(_TURNS[orientation])
-        return np.array(rgb)
+            return convert_picture(image, name, max_pixels)
+    except PictureError:
+        raise
+    except Exception as error:  # decoders fail in every way there is
+        raise _explain(error, name) from error
+
+
+def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode and convert one of Pillow's images, as ``read_picture`` does a file.
+
+    Args:
+        image: any mode, opened or made; it is not changed.
+        name: what errors call it.
+        max_pixels: larger pictures are refused.
+
+    Returns:
+        ``(height, width, 3)`` uint8 RGB, writable.
+
+    Raises:
+        PictureError: corrupt, truncated or too large.
+    """
+    try:
+        _check_size(image, name, max_pixels)
+        image.load()
+        orientation = _orientation(image)
+        rgb = image if _is_plain_rgb(image) else _convert(image, name)
+        upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
+        return np.array(upright)
     except PictureError:
         raise
     except Exception as error:  # decoders fail in every way there is
@@ -136,6 +157,10 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the picture unreadable
         return 1
     return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _is_plain_rgb(image: Image.Image) -> bool:
+    return image.mode == "RGB" and "transparency" not in image.info
 
 
 def _convert(image: Image.Image, name: str) -> Image.Image:

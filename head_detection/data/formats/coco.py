@@ -1,4 +1,4 @@
-"""COCO JSON: ``images``, ``categories``, and ``annotations`` with ``bbox`` as x, y, width, height."""
+"""COCO JSON: ``images``, ``categories``, ``annotations`` with ``bbox`` as x, y, width, height."""
 
 import json
 import math
