@@ -13,19 +13,29 @@ from pathlib import Path
 
 import torch
 
+from head_detection.apps.command import USER_ERROR
 from head_detection.config import ConfigError, ExperimentConfig, load_config
 from head_detection.data.annotations import AnnotatedSet, AnnotationError, find_problems
 from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import load_annotations
 from head_detection.data.loader import TrainingBatches
-from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.faster_rcnn import FasterRCNN, build_detector
+from head_detection.models.weights import WeightsError
+from head_detection.training.checkpoint import Checkpoint, CheckpointError
 from head_detection.training.distributed import Ranks, joined_ranks, local_world_size
 from head_detection.training.run_folder import (
-    CHECKPOINT, PROBLEMS, begin_run, check_unused, code_commit, load_run,
-)  # fmt: skip
-from head_detection.training.trainer import Trainer, TrainingData
+    CHECKPOINT,
+    PROBLEMS,
+    begin_run,
+    check_unused,
+    code_commit,
+    load_run,
+)
+from head_detection.training.trainer import Trainer, TrainingData, TrainingError
 
 SHOWN_PROBLEMS = 20
+ON_ALL_RANKS = (ConfigError, CheckpointError, TrainingError)
+"""Mistakes that every rank finds, and the first reports."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.resume is not None and arguments.output is not None:
         parser.error("--resume goes on in its own folder; leave --output out")
     with joined_ranks(arguments.device) as ranks:
-        return _train(arguments, ranks)
+        try:
+            return _train(arguments, ranks)
+        except ON_ALL_RANKS:
+            if ranks.is_first:
+                raise
+            return USER_ERROR
 
 
 def _train(arguments: argparse.Namespace, ranks: Ranks) -> int:
-    checkpoint, changes = None, []
+    checkpoint: Checkpoint | None = None
+    changes: list[str] = []
     if arguments.resume is not None:
         folder: Path = arguments.resume
         config, checkpoint, changes = ranks.from_first(
@@ -59,9 +75,8 @@ def _train(arguments: argparse.Namespace, ranks: Ranks) -> int:
     train, validation = ranks.from_first(lambda: _load_sets(config))
     ranks.from_first(lambda: _check_pictures(folder, [*train, *validation]))
     ranks.from_first(lambda: begin_run(folder, config))
-    torch.manual_seed(config.training.seed)
-    model = build_detector(config.model)
     data = _build_data(config, train, validation, ranks)
+    model = _build_model(config, has_weights=ranks.is_first and checkpoint is None)
     trainer = Trainer(config, model, data, folder, ranks, checkpoint, code_commit())
     if ranks.is_first:
         _announce(trainer, train, validation, changes)
@@ -98,13 +113,36 @@ def _build_data(
     validation: Sequence[AnnotatedSet],
     ranks: Ranks,
 ) -> TrainingData:
+    if config.training.batch_size < ranks.world_size:
+        raise ConfigError(
+            f"training.batch_size: expected at least one picture for each of"
+            f" {ranks.world_size} processes; got {config.training.batch_size}"
+        )
     batches = TrainingBatches(
         HeadDataset(train, config.data.augmentation),
         [entry.weight for entry in config.data.train],
-        config.training.batch_size, config.training.seed, ranks.rank, ranks.world_size,
+        config.training.batch_size,
+        config.training.seed,
+        ranks.rank,
+        ranks.world_size,
         config.data.workers,
-    )  # fmt: skip
+    )
     return TrainingData(batches, HeadDataset(validation, None) if validation else None)
+
+
+def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
+    """Build the detector, without pretrained weights where others will replace them anyway."""
+    torch.manual_seed(config.training.seed)
+    model = config.model
+    if not has_weights:
+        backbone = model.backbone.model_copy(update={"pretrained": False})
+        model = model.model_copy(update={"backbone": backbone})
+    try:
+        return build_detector(model)
+    except (ConfigError, WeightsError):
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _set_threads(config: ExperimentConfig, ranks: Ranks) -> None:
@@ -125,7 +163,7 @@ def _announce(
     num_parameters = sum(parameter.numel() for parameter in trainer.step.parameters)
     print(
         f"{num_parameters / 1e6:.2f} M parameters learn on {trainer.ranks.device},"
-        f" {trainer.ranks.world_size} process(es); step {trainer.progress.step} of"
+        f" {trainer.ranks.world_size} process(es); step {trainer.state.progress.step} of"
         f" {trainer.total_steps}; {trainer.folder}"
     )
     for change in changes:
@@ -137,7 +175,7 @@ def _announce(
 
 
 def _conclude(trainer: Trainer, number: int) -> None:
-    progress, folder = trainer.progress, trainer.folder
+    progress, folder = trainer.state.progress, trainer.folder
     if number:
         print(f"stopped after step {progress.step}; go on with --resume {folder}")
         return
@@ -154,9 +192,13 @@ def _create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="experiment file (YAML)")
     parser.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY.PATH=VALUE",
         help="replace a field of the experiment; may be given several times",
-    )  # fmt: skip
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="run folder to go on in")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="run folder (default: runs/train/<name>)"

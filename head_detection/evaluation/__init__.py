@@ -1,0 +1,1 @@
+"""Measures of detections against labelled heads."""

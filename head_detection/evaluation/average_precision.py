@@ -43,7 +43,8 @@ def average_precision(
         Lin et al., Microsoft COCO, arXiv:1405.0312; pycocotools 2.
 
     Example:
-        >>> heads = GroundTruth(np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32), np.zeros(2, bool))
+        >>> boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
+        >>> heads = GroundTruth(boxes, np.zeros(2, bool))
         >>> found = Detections.from_arrays(heads.boxes[:1], [0.9], (50, 50))
         >>> round(average_precision([found], [heads]), 3)  # 51 of 101 points
         0.505
@@ -87,10 +88,14 @@ def _detection_index(detections: Sequence[Detections]) -> COCO:
 
 def _entries(image_id: int, boxes: FloatArray) -> list[dict[str, Any]]:
     return [
-        {"image_id": image_id, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
-         "area": (x2 - x1) * (y2 - y1)}
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+        }
         for x1, y1, x2, y2 in boxes.tolist()
-    ]  # fmt: skip
+    ]
 
 
 def _coco_index(entries: list[dict[str, Any]], num_images: int) -> COCO:

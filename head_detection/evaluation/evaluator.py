@@ -22,10 +22,10 @@ def evaluate(detections: Sequence[Detections], truths: Sequence[GroundTruth]) ->
         truths: of the same pictures, in the same order; a picture without heads counts like any.
 
     Returns:
-        ``ap50`` (COCO); ``best_f1`` and its ``best_threshold``, and at that threshold ``precision``,
-        ``recall``, ``recall_under_8`` ... ``recall_from_96`` by head size, and ``count_mae``, the
-        mean over pictures of \\|found - true\\| without detections in ignore regions. NaN where
-        there is nothing to measure: no picture, or no head of a size.
+        ``ap50`` (COCO); ``best_f1`` and its ``best_threshold``; at that threshold ``precision``,
+        ``recall``, ``recall_under_8`` ... ``recall_from_96`` by head size, and ``count_mae``: the
+        mean over pictures of the difference between found and true, detections in ignore regions
+        left out. NaN where there is nothing to measure: no picture, or no head of a size.
 
     Raises:
         ValueError: the two sequences differ in length.

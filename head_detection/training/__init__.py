@@ -1,0 +1,1 @@
+"""Training: from labelled pictures to weights, on one process or several."""

@@ -1,4 +1,4 @@
-"""The state of a run in one file, written so that an interrupted save leaves the previous one whole.
+"""The state of a run in one file; an interrupted save leaves the previous one whole.
 
 The file is safetensors: ``model.*``, ``ema.*`` and ``optimizer.<parameter>.<key>``; progress and
 configuration are JSON in its header. Random generators have no state to keep: every step and every
@@ -149,19 +149,20 @@ def restore_optimizer(
     """Put back what ``optimizer_tensors`` gave.
 
     Raises:
-        CheckpointError: state of a parameter that the model does not have.
+        CheckpointError: state of a parameter that the model does not have, or of another shape.
     """
     parameters = dict(model.named_parameters())
     for full_name, tensor in checkpoint.tensors.items():
         if not full_name.startswith("optimizer."):
             continue
         name, _, key = full_name.removeprefix("optimizer.").rpartition(".")
-        if name not in parameters:
-            raise CheckpointError(f"{checkpoint.path}: optimizer state of an unknown {name}")
+        is_counter = key == "step"  # stays on the CPU
+        if name not in parameters or (not is_counter and tensor.shape != parameters[name].shape):
+            raise CheckpointError(f"{checkpoint.path}: optimizer state does not fit at {name}")
         parameter = parameters[name]
-        if tensor.shape == parameter.shape and key != "step":
-            tensor = torch.empty_like(parameter).copy_(tensor)
-        optimizer.state[parameter][key] = tensor
+        optimizer.state[parameter][key] = (
+            tensor if is_counter else torch.empty_like(parameter).copy_(tensor)
+        )
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

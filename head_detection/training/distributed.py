@@ -69,7 +69,7 @@ class Ranks:
         """Call the function on the first rank and return its value to all.
 
         Raises:
-            ValueError: what the function raised, on the first rank, which reports it.
+            ValueError, OSError: what the function raised, on the first rank, which reports it.
             SystemExit: code 2 on the others, which stay quiet.
         """
         if self.world_size == 1:
@@ -78,7 +78,7 @@ class Ranks:
         if self.is_first:
             try:
                 message[1] = function()
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 message[0] = str(error)
                 torch.distributed.broadcast_object_list(message)
                 raise

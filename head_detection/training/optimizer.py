@@ -58,7 +58,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def learning_rate_factor(
     step: int, config: ScheduleConfig, steps_per_epoch: int, total_steps: int
 ) -> float:
-    """Return the multiple of the full rate for a step; a pure function, so a resumed run needs no state.
+    """Return the multiple of the full rate for a step; a pure function needs no state to resume.
 
     Args:
         step: 0 is the first of the run.

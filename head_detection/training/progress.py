@@ -11,6 +11,46 @@ LINE_SECONDS = 30.0
 SMOOTHED_STEPS = 50
 
 
+class Pace:
+    """Pictures a second and the share of time spent waiting for them, over the last steps."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, float, float]] = deque(maxlen=SMOOTHED_STEPS)
+        self._begun = self._loaded = time.monotonic()
+
+    def begin(self) -> None:
+        """Start a step, waiting for its pictures."""
+        self._begun = time.monotonic()
+
+    def loaded(self) -> None:
+        """Have the pictures."""
+        self._loaded = time.monotonic()
+
+    def end(self, num_images: int) -> None:
+        """Have trained on them."""
+        now = time.monotonic()
+        self._steps.append((num_images, now - self._begun, self._loaded - self._begun))
+
+    @property
+    def images_per_second(self) -> float:
+        """Return the rate over all ranks; 0 before the first step."""
+        seconds = sum(total for _, total, _ in self._steps)
+        return sum(count for count, _, _ in self._steps) / seconds if seconds else 0.0
+
+    @property
+    def waiting_share(self) -> float:
+        """Return the share of time without pictures, 0 to 1."""
+        seconds = sum(total for _, total, _ in self._steps)
+        return sum(waiting for _, _, waiting in self._steps) / seconds if seconds else 0.0
+
+    def facts(self) -> dict[str, str]:
+        """Return both as text for the reader."""
+        return {
+            "pictures/s": f"{self.images_per_second:.1f}",
+            "waiting": f"{self.waiting_share:.0%}",
+        }
+
+
 class TrainingProgress:
     """Epoch, losses, pictures a second, learning rate, and the time left of the whole run.
 
@@ -52,6 +92,15 @@ class TrainingProgress:
             self.last_line = time.monotonic()
             parts = f"step {step}/{self.total_steps}, {self._facts(facts)}"
             self.say(f"{where}, {parts}, {self._time_left(step)} left")
+
+    def validated(self, where: str, num_done: int, num_images: int) -> None:
+        """Tell of pictures validated, of this rank's share."""
+        text = f"{where}: validated {num_done} of {num_images} pictures"
+        if self.has_bar:
+            self.bar.set_description(text)
+        elif time.monotonic() - self.last_line >= LINE_SECONDS:
+            self.last_line = time.monotonic()
+            self.say(text)
 
     def say(self, line: str) -> None:
         """Write one line, above the bar where there is one."""

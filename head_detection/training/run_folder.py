@@ -11,12 +11,21 @@ from head_detection.training.checkpoint import Checkpoint, CheckpointError, load
 
 CONFIG = "config.yaml"
 CHECKPOINT = "last.safetensors"
+"""The state of the run."""
+BEST = "best.safetensors"
+"""The weights of the best validation."""
 PROBLEMS = "annotation_problems.txt"
 CHANGEABLE = (
-    "name", "data.workers", "data.validation", "training.epochs", "training.threads",
-    "training.validate_every", "training.checkpoint_minutes", "training.log_steps",
+    "name",
+    "data.workers",
+    "data.validation",
+    "training.epochs",
+    "training.threads",
+    "training.validate_every",
+    "training.checkpoint_minutes",
+    "training.log_steps",
     "training.max_bad_steps",
-)  # fmt: skip
+)
 """What may differ in a run that goes on, beside the places of its data."""
 PLACES = ("path", "images")
 
@@ -106,7 +115,7 @@ def _may_change(key: str) -> bool:
     return is_place or any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
+def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         old, new = dict(enumerate(old)), dict(enumerate(new))
     if isinstance(old, dict) and isinstance(new, dict):

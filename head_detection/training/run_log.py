@@ -13,13 +13,23 @@ from head_detection.evaluation.evaluator import SIZE_NAMES
 from head_detection.training.step import LOSS_NAMES
 
 TRAINING_COLUMNS = (
-    "loss", *LOSS_NAMES, "gradient_norm", "learning_rate", "bad_steps", "pictures_per_second",
+    "loss",
+    *LOSS_NAMES,
+    "gradient_norm",
+    "learning_rate",
+    "bad_steps",
+    "pictures_per_second",
     "data_share",
-)  # fmt: skip
+)
 FIGURE_COLUMNS = (
-    "ap50", "best_f1", "best_threshold", "precision", "recall", "count_mae",
+    "ap50",
+    "best_f1",
+    "best_threshold",
+    "precision",
+    "recall",
+    "count_mae",
     *(f"recall_{name}" for name in SIZE_NAMES),
-)  # fmt: skip
+)
 COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *FIGURE_COLUMNS)
 
 
@@ -101,7 +111,7 @@ def _read(path: Path) -> list[dict[str, str]]:
     return [row for row in rows if (row.get("step") or "").isdigit() and None not in row.values()]
 
 
-def _open_events(folder: Path, first_step: int) -> Any:  # noqa: ANN401 - an optional package's type
+def _open_events(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
     except ImportError:

@@ -62,6 +62,7 @@ class TrainingStep:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
         config: TrainingConfig,
         ranks: Ranks,
     ) -> None:
@@ -70,9 +71,9 @@ class TrainingStep:
                 f"training.precision: fp16 needs a CUDA device, this is {ranks.device.type};"
                 " use bf16 or fp32"
             )
-        self.model, self.optimizer, self.config, self.ranks = model, optimizer, config, ranks
+        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self.config, self.ranks = config, ranks
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.backup = [buffer.clone() for buffer in model.buffers()]
 
     def run(self, samples: Sequence[Sample], step: int, *, wants_stop: bool = False) -> StepOutcome:

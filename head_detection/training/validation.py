@@ -24,7 +24,7 @@ def validate(
     dataset: HeadDataset,
     ranks: Ranks,
     precision: torch.dtype | None,
-    advance: Callable[[int], None],
+    advance: Callable[[int, int], None],
 ) -> dict[str, float]:
     """Detect in every picture, each rank in its share, and measure all of them together.
 
@@ -33,16 +33,17 @@ def validate(
         dataset: whole pictures.
         ranks: every rank calls this; a share may be empty.
         precision: of autocast; None is float32.
-        advance: told how many pictures each batch had.
+        advance: told after each batch how many pictures of this rank are done, and of how many.
 
     Returns:
         The figures of ``evaluate``, the same on every rank.
     """
     model.eval()
     results: list[tuple[int, Detections, GroundTruth]] = []
-    for samples in _loaded(dataset, _batches(dataset, ranks)):
+    batches = _batches(dataset, ranks)
+    for samples in _loaded(dataset, batches):
         results += _detect(model, samples, ranks.device, precision)
-        advance(len(samples))
+        advance(len(results), sum(map(len, batches)))
     gathered = sorted(
         (result for share in ranks.gather(results) for result in share), key=lambda r: r[0]
     )

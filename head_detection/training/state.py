@@ -1,0 +1,131 @@
+"""All that a run changes: weights, their mean, the optimizer, and how far it is."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from head_detection.config import ConfigError, ExperimentConfig
+from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.weights import WeightsDescription, save_weights
+from head_detection.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Progress,
+    optimizer_tensors,
+    remove_unfinished,
+    restore_model,
+    restore_optimizer,
+    save_checkpoint,
+)
+from head_detection.training.distributed import Ranks
+from head_detection.training.ema import MovingAverage
+from head_detection.training.optimizer import build_optimizer
+
+
+class TrainingState:
+    """The model of a run and everything that moves with it.
+
+    Args:
+        config: the experiment.
+        model: on any device; moved to the ranks', in the experiment's memory layout, with the
+            first rank's weights on all.
+        ranks: the processes that train together.
+        steps_per_epoch: of the data.
+
+    Raises:
+        ConfigError: stages to freeze that the body does not have, or a setting that the optimizer
+            refuses.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, model: FasterRCNN, ranks: Ranks, steps_per_epoch: int
+    ) -> None:
+        self.config = config
+        training = config.training
+        layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.model = model.to(ranks.device).to(memory_format=layout)
+        backbone = self.model.backbone
+        try:
+            backbone.freeze(
+                frozen_stages=training.frozen_stages, frozen_batch_norm=training.frozen_batch_norm
+            )
+            self.optimizer = build_optimizer(self.model, backbone.body, training.optimizer)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        ranks.copy_from_first(self.model)
+        ema = training.ema
+        self.average = MovingAverage(self.model, ema.decay) if ema.enabled else None
+        self.scaler = torch.amp.GradScaler(enabled=training.precision == "fp16")
+        self.progress = Progress(steps_per_epoch=steps_per_epoch)
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """Return the model that is validated and kept: the mean where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where a checkpoint was made.
+
+        Raises:
+            CheckpointError: it does not fit the model or the data.
+        """
+        expected, saved = self.progress.steps_per_epoch, checkpoint.progress
+        if saved.steps_per_epoch != expected:
+            raise CheckpointError(
+                f"{checkpoint.path}: its data gave {saved.steps_per_epoch} steps an epoch, the data"
+                f" of this run give {expected}; go on with the same pictures"
+            )
+        restore_model(self.model, checkpoint, "model")
+        restore_optimizer(self.optimizer, self.model, checkpoint)
+        if self.average is not None:
+            restore_model(self.average.model, checkpoint, "ema")
+        if saved.loss_scale is not None and self.scaler.is_enabled():
+            scaler_state = self.scaler.state_dict() | {"scale": saved.loss_scale}
+            self.scaler.load_state_dict(scaler_state)
+        self.progress = saved.model_copy()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that ``restore`` takes."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer, self.model),
+        }
+        if self.average is not None:
+            parts["ema"] = self.average.model.state_dict()
+        if self.scaler.is_enabled():
+            self.progress.loss_scale = self.scaler.get_scale()
+        remove_unfinished(path)
+        save_checkpoint(path, parts, self.progress, self.config)
+
+    def save_weights(
+        self,
+        path: Path,
+        figures: Mapping[str, float],
+        score_threshold: float,
+        commit: str | None,
+    ) -> None:
+        """Write the judged model with its description, for detecting.
+
+        Args:
+            path: a ``.safetensors`` file.
+            figures: of validation; NaN, where there was nothing to measure, is left out.
+            score_threshold: the operating point.
+            commit: of the code.
+        """
+        measured = {name: value for name, value in figures.items() if math.isfinite(value)}
+        description = WeightsDescription(
+            model=self.config.model,
+            score_threshold=score_threshold,
+            training={
+                "config": self.config.model_dump(mode="json"),
+                "data": [entry.model_dump(mode="json") for entry in self.config.data.train],
+                "epoch": self.progress.finished_epochs + 1,
+                "step": self.progress.step,
+                "commit": commit,
+            },
+            figures={"validation": measured} if measured else {},
+        )
+        save_weights(path, self.judged_model, description)
