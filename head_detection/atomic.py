@@ -5,6 +5,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+_FILE_MODE: Final = 0o666 & ~_read_umask()  # once: to read it is to set it, unsafe among threads
+_SHOWN_NAME: Final = (
+    20  # characters of the name in a temporary one; with all, a long one is too long
+)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -21,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary one may stay behind; nothing ever reads it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    prefix = f".{path.name[:_SHOWN_NAME]}."
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -29,9 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         # mkstemp makes the file private; a result is as readable as any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(_FILE_MODE)
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:
