@@ -4,15 +4,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 from tqdm import tqdm
 
-from head_detection.data.picture import PictureError, read_picture_size
+from head_detection.data.integrity import check_picture
+from head_detection.data.picture import PictureError
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
 """Pixels that a box may reach outside: one-based formats and rounding give as much."""
+_MAX_COORDINATE: Final = 1e7
+"""No picture is as wide; what is larger is a broken number."""
+_NUM_CORNERS: Final = 4
+_NUM_THREADS: Final = 4
 
 
 class AnnotationError(ValueError):
@@ -26,7 +32,8 @@ class AnnotatedImage:
     Attributes:
         path: the picture file.
         file_name: its name within the set, as its labels spell it.
-        truth: heads and regions to ignore, in pixels of the picture as ``read_picture`` gives it.
+        truth: heads and regions to ignore, in pixels of the picture as ``read_picture`` gives it,
+            EXIF rotation applied.
         image_size: ``(height, width)`` as the labels state it, if they do.
     """
 
@@ -53,12 +60,47 @@ class AnnotatedSet:
         return sum(len(image.truth.head_boxes) for image in self.images)
 
 
+def build_truth(rows: Sequence[tuple[Sequence[float], bool]]) -> GroundTruth:
+    """Build the truth of one picture from ``(xyxy, is ignored)`` rows; no rows, no heads.
+
+    Example:
+        >>> build_truth([([0, 0, 4, 4], False), ([5, 5, 9, 9], True)]).head_boxes.tolist()
+        [[0.0, 0.0, 4.0, 4.0]]
+    """
+    return GroundTruth(
+        boxes=np.array([box for box, _ in rows], np.float32).reshape(-1, 4),
+        ignore=np.array([is_ignored for _, is_ignored in rows], np.bool_),
+    )
+
+
+def parse_box(values: Any, where: str) -> tuple[float, float, float, float]:
+    """Read four finite numbers, given as numbers or as text.
+
+    Args:
+        values: what the labels hold.
+        where: file and place, for the error.
+
+    Raises:
+        AnnotationError: not four, or not finite numbers.
+    """
+    is_row = isinstance(values, list | tuple) and len(values) == _NUM_CORNERS
+    if is_row and not any(isinstance(value, bool | None) for value in values):
+        try:
+            a, b, c, d = (float(value) for value in values)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        else:
+            if all(abs(value) <= _MAX_COORDINATE for value in (a, b, c, d)):
+                return a, b, c, d
+    raise AnnotationError(f"{where}: expected a box of four numbers, got {repr(values)[:80]}")
+
+
 def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) -> list[str]:
     """List everything that would spoil training, one line each, in the order of the sets.
 
-    Missing and unreadable pictures, pictures of another size than their labels say, boxes without
-    area and boxes that reach more than ``TOLERANCE`` outside. Only the headers of the pictures are
-    read.
+    Sets without pictures, missing and unreadable pictures, pictures of another size than their
+    labels say, boxes without area, and boxes that reach more than ``TOLERANCE`` outside.
+    Most pictures are not decoded, see ``check_picture``.
 
     Args:
         sets: what training would use.
@@ -68,28 +110,24 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
         ``set: file: what is wrong``; empty where nothing is.
     """
     images = [(group.name, image) for group in sets for image in group.images]
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         found = pool.map(lambda pair: list(_problems_of(*pair)), images)
         bar = tqdm(
             found, total=len(images), desc="checking", unit="picture", disable=not show_progress
         )
-        problems = [line for lines in bar for line in lines]
-    empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
-    return empty + problems
+        return empty + [line for lines in bar for line in lines]
 
 
 def _problems_of(set_name: str, image: AnnotatedImage) -> Iterator[str]:
     where = f"{set_name}: {image.file_name}"
     try:
-        height, width = read_picture_size(image.path)
+        height, width = check_picture(image.path)
     except PictureError as error:
         yield f"{set_name}: {error}"
         return
     if image.image_size not in (None, (height, width)):
-        yield (
-            f"{where}: the labels say {_size_text(image.image_size)}, "
-            f"the picture is {width}x{height}"
-        )
+        yield f"{where}: {_describe_sizes(image.image_size, (height, width))}"
     for number, (x1, y1, x2, y2) in enumerate(image.truth.boxes.tolist()):
         box = f"box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
         if x2 <= x1 or y2 <= y1:
@@ -98,6 +136,9 @@ def _problems_of(set_name: str, image: AnnotatedImage) -> Iterator[str]:
             yield f"{where}: {box} reaches outside the {width}x{height} picture"
 
 
-def _size_text(image_size: tuple[int, int] | None) -> str:
-    height, width = image_size or (0, 0)
-    return f"{width}x{height}"
+def _describe_sizes(stated: tuple[int, int] | None, actual: tuple[int, int]) -> str:
+    stated_height, stated_width = stated or (0, 0)
+    height, width = actual
+    is_turned = stated == (width, height)
+    note = "; its EXIF rotation turns it, the labels must follow" if is_turned else ""
+    return f"the labels say {stated_width}x{stated_height}, the picture is {width}x{height}{note}"
