@@ -1,23 +1,28 @@
 """COCO JSON: ``images``, ``categories``, ``annotations`` with ``bbox`` as x, y, width, height."""
 
 import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
+from head_detection import atomic
+from head_detection.data.annotations import (
+    AnnotatedImage,
+    AnnotatedSet,
+    AnnotationError,
+    build_truth,
+    parse_box,
+)
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
-from head_detection.structures import GroundTruth
-
-HEAD_CATEGORY = "head"
+HEAD_CATEGORY: Final = "head"
+Row = tuple[tuple[float, float, float, float], bool]
 
 
 def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     """Read a COCO detection file.
 
-    The category called ``head`` counts, or the only one there is. ``iscrowd`` and ``ignore`` mark
-    regions to ignore. A picture without annotations is a picture without heads.
+    The category called ``head`` counts, or the only one there is; others are not heads.
+    ``iscrowd`` and ``ignore`` mark regions to ignore. A picture without annotations is a picture
+    without heads.
 
     Args:
         path: the JSON file.
@@ -32,7 +37,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     if images is None and not folder.is_dir():
         folder = path.parent
     entries = _by_id(content, path)
-    rows: dict[Any, list[tuple[list[float], bool]]] = {key: [] for key in entries}
+    rows: dict[Any, list[Row]] = {key: [] for key in entries}
     categories = _head_categories(content, path)
     for number, annotation in enumerate(_list_of(content, "annotations", path)):
         where = f"{path}: annotations[{number}]"
@@ -40,17 +45,48 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
         if not isinstance(key, int | str) or key not in rows:
             raise AnnotationError(f"{where}: image_id {key!r} is not among the images")
         if categories is None or annotation.get("category_id") in categories:
-            ignored = bool(annotation.get("iscrowd")) or bool(annotation.get("ignore"))
-            rows[key].append((_box_of(annotation, where), ignored))
+            rows[key].append(_row_of(annotation, where))
     return AnnotatedSet(
         name=f"{path.resolve().parent.name}/{path.stem}",
         images=tuple(_annotated(entry, folder, rows[key]) for key, entry in entries.items()),
     )
 
 
+def write_coco(path: Path, annotated: AnnotatedSet) -> None:
+    """Write a set as ``read_coco`` reads it back; ignored regions become ``iscrowd``.
+
+    Raises:
+        AnnotationError: a picture whose size is not known.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, image in enumerate(annotated.images, start=1):
+        if image.image_size is None:
+            raise AnnotationError(f"{image.file_name}: COCO needs the picture's size")
+        height, width = image.image_size
+        images.append(
+            {"id": image_id, "file_name": image.file_name, "width": width, "height": height}
+        )
+        boxes, ignore = image.truth.boxes.tolist(), image.truth.ignore.tolist()
+        for (x1, y1, x2, y2), is_ignored in zip(boxes, ignore, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": int(is_ignored),
+                }
+            )
+    categories = [{"id": 1, "name": HEAD_CATEGORY}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    atomic.write_bytes(path, json.dumps(content).encode())
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise AnnotationError(f"{path}: expected a COCO JSON file; {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -80,11 +116,16 @@ def _by_id(content: dict[str, Any], path: Path) -> dict[Any, dict[str, Any]]:
     return entries
 
 
-def _head_categories(content: dict[str, Any], path: Path) -> set[Any] | None:
+def _head_categories(content: dict[str, Any], path: Path) -> set[int | str] | None:
     """Return the category ids that are heads; None where the file names no categories."""
-    if "categories" not in content:
+    if not content.get("categories"):
         return None
-    names = {c.get("id"): str(c.get("name")) for c in _list_of(content, "categories", path)}
+    names: dict[int | str, str] = {}
+    for number, category in enumerate(_list_of(content, "categories", path)):
+        key = category.get("id")
+        if not isinstance(key, int | str):
+            raise AnnotationError(f"{path}: categories[{number}]: expected an id, got {key!r}")
+        names[key] = str(category.get("name"))
     heads = {key for key, name in names.items() if name.lower() == HEAD_CATEGORY}
     if not heads and len(names) > 1:
         raise AnnotationError(
@@ -93,28 +134,21 @@ def _head_categories(content: dict[str, Any], path: Path) -> set[Any] | None:
     return heads or set(names)
 
 
-def _box_of(annotation: dict[str, Any], where: str) -> list[float]:
-    values = annotation.get("bbox")
-    if (
-        not isinstance(values, list)
-        or [isinstance(v, int | float) and math.isfinite(v) for v in values] != [True] * 4
-    ):
-        raise AnnotationError(f"{where}: expected bbox as four numbers, got {values!r}")
-    left, top, width, height = (float(value) for value in values)
-    return [left, top, left + width, top + height]
+def _row_of(annotation: dict[str, Any], where: str) -> Row:
+    flags = [annotation.get("iscrowd") or 0, annotation.get("ignore") or 0]
+    if any(flag not in (0, 1) for flag in flags):
+        raise AnnotationError(f"{where}: expected iscrowd and ignore as 0 or 1, got {flags}")
+    left, top, width, height = parse_box(annotation.get("bbox"), where)
+    return (left, top, left + width, top + height), any(flags)
 
 
-def _annotated(
-    entry: dict[str, Any], folder: Path, rows: list[tuple[list[float], bool]]
-) -> AnnotatedImage:
+def _annotated(entry: dict[str, Any], folder: Path, rows: list[Row]) -> AnnotatedImage:
     height, width = entry.get("height"), entry.get("width")
-    known = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+    is_known = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+    file_name: str = entry["file_name"]
     return AnnotatedImage(
-        path=folder / entry["file_name"],
-        file_name=entry["file_name"],
-        truth=GroundTruth(
-            boxes=np.array([box for box, _ in rows], np.float32).reshape(-1, 4),
-            ignore=np.array([ignored for _, ignored in rows], np.bool_),
-        ),
-        image_size=(int(height), int(width)) if known else None,  # type: ignore[arg-type]
+        path=folder / file_name,
+        file_name=file_name,
+        truth=build_truth(rows),
+        image_size=(int(entry["height"]), int(entry["width"])) if is_known else None,
     )
