@@ -13,6 +13,9 @@ from head_detection.data.picture import Picture, read_picture
 from head_detection.data.transforms import augment
 from head_detection.structures import FloatArray, GroundTruth
 
+Arrays = tuple[Picture, GroundTruth, int]
+"""``(3, H, W)`` uint8 RGB, its truth, its index."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -57,24 +60,21 @@ class HeadDataset:
         Raises:
             PictureError: the file cannot be read.
         """
+        return to_sample(*self.load_arrays(index, generator_seed))
+
+    def load_arrays(self, index: int, generator_seed: int) -> Arrays:
+        """Do the work of ``load`` without a tensor, so that the result can leave a process."""
         annotated = self.images[index]
         picture = read_picture(annotated.path)
         truth = _clip(annotated.truth, picture)
         if self._augmentation is not None:
             generator = np.random.default_rng(generator_seed)
             picture, truth = augment(picture, truth, self._augmentation, generator)
-        return _to_sample(picture, truth, index)
+        return np.ascontiguousarray(picture.transpose(2, 0, 1)), truth, index
 
 
-def _clip(truth: GroundTruth, picture: Picture) -> GroundTruth:
-    height, width = picture.shape[:2]
-    boxes: FloatArray = np.clip(truth.boxes, 0, np.array([width, height] * 2, np.float32))
-    keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return GroundTruth(boxes[keep], truth.ignore[keep])
-
-
-def _to_sample(picture: Picture, truth: GroundTruth, index: int) -> Sample:
-    planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
+def to_sample(planes: Picture, truth: GroundTruth, index: int) -> Sample:
+    """Turn what ``load_arrays`` gives into tensors; the picture's memory is shared."""
     heads = torch.from_numpy(truth.head_boxes)
     return Sample(
         image=torch.from_numpy(planes),
@@ -85,3 +85,10 @@ def _to_sample(picture: Picture, truth: GroundTruth, index: int) -> Sample:
             "image_id": torch.tensor(index, dtype=torch.int64),
         },
     )
+
+
+def _clip(truth: GroundTruth, picture: Picture) -> GroundTruth:
+    height, width = picture.shape[:2]
+    boxes: FloatArray = np.clip(truth.boxes, 0, np.array([width, height] * 2, np.float32))
+    keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return GroundTruth(boxes[keep], truth.ignore[keep])
