@@ -114,10 +114,11 @@ def crop_truth(truth: GroundTruth, window: Window, config: AugmentationConfig) -
 
     What is too small or cut becomes ignored; boxes outside the window are left out.
     """
-    scale = (config.crop_size or window.side) / window.side
+    crop_size = config.crop_size or window.side
+    scale = crop_size / window.side
     origin = np.array([window.left, window.top] * 2, np.float32)
     whole = (truth.boxes - origin) * np.float32(scale)
-    clipped = np.clip(whole, 0, window.side * scale).astype(np.float32)
+    clipped = np.clip(whole, 0, crop_size).astype(np.float32)
     area, visible = _area(whole), _area(clipped)
     hidden = (visible < config.min_visible * area) | (np.sqrt(area) < config.min_head_size)
     inside = visible > 0
