@@ -1,4 +1,4 @@
-"""The experiment file: strict models of every field, read from YAML and overridden with ``key.path=value``.
+"""The experiment file: strict models of every field, read from YAML, overridden by key path.
 
 One YAML holds one experiment and names only what differs from the defaults here.
 The YAML key, the field and the ``--set`` path are spelt alike.
@@ -49,7 +49,7 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    """A part of the experiment file: unknown keys and wrong types are errors, values never change."""
+    """A part of the file: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -64,7 +64,7 @@ class BackboneConfig(_Section):
     strides: tuple[PositiveInt, ...] = (4, 8, 16, 32)
     """Pyramid levels, finest first: powers of two from 4 to 64."""
     mobilenet_stem: Literal["3x3_stride2", "2x2_stride1"] = "3x3_stride2"
-    """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's (which halves every stride)."""
+    """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's at half the strides."""
     negative_slope: NonNegativeFloat = 0.0
     """Slope of LeakyReLU in ``mobilenet0.25``, the ``retinaface`` pyramid and SSH; 0 is ReLU."""
     fpn: Literal["top_down", "retinaface"] = "top_down"
@@ -79,9 +79,8 @@ class BackboneConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
         if self.name not in BODIES and not self.name.startswith("timm/"):
-            raise ValueError(
-                f"name: expected {', '.join(BODIES)} or timm/<name>; got {self.name!r}"
-            )
+            known = ", ".join(BODIES)
+            raise ValueError(f"name: expected {known} or timm/<name>; got {self.name!r}")
         if not self.strides or any(s not in (4, 8, 16, 32, 64) for s in self.strides):
             raise ValueError("strides: expected values of 4, 8, 16, 32, 64")
         if list(self.strides) != sorted(set(self.strides)):
@@ -173,7 +172,7 @@ class ModelConfig(_Section):
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
     upscale: bool = False
-    """Double the features before the RPN and before RoI pooling, as HeadHunter's ``upscale_rpn``."""
+    """Double the features before RPN and RoI pooling, as HeadHunter's ``upscale_rpn``."""
 
 
 class DatasetConfig(_Section):

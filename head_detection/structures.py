@@ -1,4 +1,4 @@
-"""What the layers hand each other: the heads found in a picture, and the heads that are truly there."""
+"""What the layers hand each other: heads found in a picture, and heads that are truly there."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+BOX_SHAPE = (4,)
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class Detections:
     image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
-            raise ValueError(f"boxes: expected shape (N, 4), got {self.boxes.shape}")
+        _check_boxes(self.boxes)
         if self.scores.shape != self.boxes.shape[:1]:
             raise ValueError(
                 f"scores: expected shape {self.boxes.shape[:1]}, got {self.scores.shape}"
@@ -87,8 +87,7 @@ class GroundTruth:
     ignore: BoolArray
 
     def __post_init__(self) -> None:
-        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
-            raise ValueError(f"boxes: expected shape (N, 4), got {self.boxes.shape}")
+        _check_boxes(self.boxes)
         if self.ignore.shape != self.boxes.shape[:1]:
             raise ValueError(
                 f"ignore: expected shape {self.boxes.shape[:1]}, got {self.ignore.shape}"
@@ -103,3 +102,8 @@ class GroundTruth:
     def ignore_boxes(self) -> FloatArray:
         """Return the ignored boxes alone."""
         return self.boxes[self.ignore]
+
+
+def _check_boxes(boxes: FloatArray) -> None:
+    if boxes.shape[1:] != BOX_SHAPE:
+        raise ValueError(f"boxes: expected shape (N, 4), got {boxes.shape}")

@@ -1,0 +1,1 @@
+"""The network: bodies, pyramids, proposals, heads, and the files that hold them."""

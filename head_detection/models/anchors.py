@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import AnchorConfig
+from head_detection.config import AnchorConfig, ConfigError
 
 
 class AnchorPreset(NamedTuple):
@@ -48,7 +48,7 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     silently used the first four: that is ``legacy``. Its paper means two a level: ``paper``.
 
     Raises:
-        ValueError: the config has sizes for fewer levels, or levels with unequal numbers of sizes.
+        ConfigError: the config has sizes for fewer levels, or levels with unequal numbers of sizes.
 
     Example:
         >>> anchor_sizes(AnchorConfig(preset="combined", layout="paper"), 4)
@@ -57,7 +57,7 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     if config.sizes is not None:
         sizes = config.sizes
         if len(sizes) != num_levels or len({len(level) for level in sizes}) != 1:
-            raise ValueError(
+            raise ConfigError(
                 f"model.anchors.sizes: expected {num_levels} levels with equally many sizes; "
                 f"got {[list(level) for level in sizes]}"
             )
@@ -65,9 +65,10 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     per_level = 1 if config.layout == "legacy" else 2
     preset = PRESETS[config.preset].sizes
     if len(preset) < per_level * num_levels:
-        raise ValueError(
-            f"model.anchors: preset {config.preset} has {len(preset)} sizes; layout {config.layout} "
-            f"on {num_levels} levels needs {per_level * num_levels}: give model.anchors.sizes"
+        raise ConfigError(
+            f"model.anchors: expected {per_level * num_levels} sizes for layout {config.layout} on "
+            f"{num_levels} levels; preset {config.preset} has {len(preset)}: "
+            "give model.anchors.sizes"
         )
     return tuple(preset[per_level * level : per_level * (level + 1)] for level in range(num_levels))
 
@@ -76,7 +77,7 @@ def build_anchor_generator(config: AnchorConfig, num_levels: int) -> FloatAnchor
     """Return the generator for a pyramid of so many levels.
 
     Raises:
-        ValueError: as ``anchor_sizes``.
+        ConfigError: as ``anchor_sizes``.
     """
     sizes = anchor_sizes(config, num_levels)
     ratios = config.ratios or PRESETS[config.preset].ratios
@@ -84,10 +85,11 @@ def build_anchor_generator(config: AnchorConfig, num_levels: int) -> FloatAnchor
 
 
 def median_anchor_sizes(boxes: Tensor, num_levels: int) -> tuple[float, ...]:
-    """Return one anchor size a pyramid level: the medians of equal shares of the heads, small to large.
+    """Return one anchor size a pyramid level: the medians of equal shares of the heads.
 
     Args:
-        boxes: ``(N, 4)`` xyxy in network pixels (after the resize that training uses), N >= num_levels.
+        boxes: ``(N, 4)`` xyxy in network pixels (after the resize that training uses),
+            N >= num_levels.
         num_levels: pyramid levels, finest first.
 
     Returns:
@@ -97,7 +99,8 @@ def median_anchor_sizes(boxes: Tensor, num_levels: int) -> tuple[float, ...]:
         ValueError: fewer boxes than levels, or a box without area.
 
     Source:
-        Sundararaman et al., CVPR 2021, section 3.1; they cluster with k-means, this takes quantiles.
+        Sundararaman et al., CVPR 2021, section 3.1; they cluster with k-means, this takes
+        quantiles.
 
     Example:
         >>> median_anchor_sizes(torch.tensor([[0, 0, 10, 10], [0, 0, 30, 30.0]]), 2)

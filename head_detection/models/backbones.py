@@ -2,14 +2,16 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import cast
 
 import timm
 import torch
 import torchvision
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from head_detection.config import BackboneConfig
+from head_detection.config import BackboneConfig, ConfigError
 from head_detection.models.context import build_contexts
 from head_detection.models.fpn import build_fpn
 from head_detection.models.mobilenet import MobileNetV1
@@ -73,14 +75,14 @@ class TimmBody(nn.Module):
         channels: of the maps.
 
     Raises:
-        ValueError: timm has no such network, or it gives no maps.
+        ConfigError: timm has no such network, or it gives no maps.
     """
 
     def __init__(self, name: str, max_stride: int, *, pretrained: bool) -> None:
         super().__init__()
         try:
             self.network = timm.create_model(name, features_only=True, pretrained=pretrained)
-            reductions = self.network.feature_info.reduction()
+            reductions = _feature_info(self.network).reduction()
             last = max(index for index, stride in enumerate(reductions) if stride <= max_stride)
             if last + 1 < len(reductions):
                 self.network = timm.create_model(
@@ -88,11 +90,12 @@ class TimmBody(nn.Module):
                 )
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(
-                f"model.backbone.name: expected a timm network that gives features; {name}: {reason}"
+            raise ConfigError(
+                "model.backbone.name: expected a timm network that gives features; "
+                f"{name}: {reason}"
             ) from error
-        self.strides = tuple(self.network.feature_info.reduction())
-        self.channels = tuple(self.network.feature_info.channels())
+        self.strides = tuple(_feature_info(self.network).reduction())
+        self.channels = tuple(_feature_info(self.network).channels())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return ``(B, C_i, H_i, W_i)`` for each of ``strides``, of ``(B, 3, H, W)``."""
@@ -108,7 +111,7 @@ class BackBoneWithFPN(nn.Module):
         out_channels: of every level.
 
     Raises:
-        ValueError: the body has no map of a stride that the config names.
+        ConfigError: the body has no map of a stride that the config names.
     """
 
     def __init__(self, body: SteppedBody | TimmBody, config: BackboneConfig) -> None:
@@ -120,7 +123,7 @@ class BackBoneWithFPN(nn.Module):
         from_body = config.strides[:-1] if self._pool else config.strides
         missing = [stride for stride in from_body if stride not in body.strides]
         if missing or not from_body or (self._pool and from_body[-1] != POOLED_STRIDE // 2):
-            raise ValueError(
+            raise ConfigError(
                 f"model.backbone.strides: {config.name} gives {', '.join(map(str, body.strides))} "
                 f"(and 64 after 32); got {', '.join(map(str, config.strides))}"
             )
@@ -148,20 +151,20 @@ class BackBoneWithFPN(nn.Module):
             frozen_batch_norm: batch norms of the body keep statistics, scale and shift.
 
         Raises:
-            ValueError: the body has fewer stages.
+            ConfigError: the body has fewer stages.
         """
         if frozen_stages > len(self.body.strides):
-            raise ValueError(
+            raise ConfigError(
                 f"training.frozen_stages: expected at most {len(self.body.strides)} for this body; "
                 f"got {frozen_stages}"
             )
         frozen = self._parameters_of_stages(frozen_stages) if frozen_stages else set()
         for module in self.body.modules():
-            own = [parameter for parameter in module.parameters(recurse=False)]
+            own = list(module.parameters(recurse=False))
             is_norm = isinstance(module, _BatchNorm)
             if own and (all(p in frozen for p in own) or (is_norm and frozen_batch_norm)):
                 for parameter in own:
-                    parameter.requires_grad_(requires_grad=False)
+                    parameter.requires_grad = False
                 if is_norm:
                     self._frozen_norms.append(module)
         self.train(self.training)
@@ -176,9 +179,8 @@ class BackBoneWithFPN(nn.Module):
             total = self.body(sample)[count - 1].sum()
             gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         self.body.train(was_training)
-        return {
-            p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None
-        }
+        pairs = zip(parameters, gradients, strict=True)
+        return {parameter for parameter, gradient in pairs if gradient is not None}
 
     def train(self, mode: bool = True) -> "BackBoneWithFPN":
         """Switch to training or evaluation; frozen batch norms stay in evaluation."""
@@ -192,12 +194,14 @@ def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
     """Build the body, load it where the config says from what, and put the pyramid on it.
 
     Raises:
-        ValueError: the body lacks a stride, timm does not know it, or its weights do not fit.
+        ConfigError: the body lacks a stride, or timm does not know it.
+        WeightsError: its weights cannot be read or do not fit.
 
     Example:
         >>> backbone = create_backbone(BackboneConfig(name="resnet18", fpn_width=64))
-        >>> {stride: tuple(level.shape) for stride, level in backbone(torch.zeros(1, 3, 64, 96)).items()}
-        {'4': (1, 64, 16, 24), '8': (1, 64, 8, 12), '16': (1, 64, 4, 6), '32': (1, 64, 2, 3)}
+        >>> levels = backbone(torch.zeros(1, 3, 64, 96))
+        >>> {stride: tuple(level.shape[1:]) for stride, level in levels.items()}
+        {'4': (64, 16, 24), '8': (64, 8, 12), '16': (64, 4, 6), '32': (64, 2, 3)}
     """
     max_stride = max(config.strides)
     download = config.pretrained is True
@@ -212,7 +216,7 @@ def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
         body = SteppedBody(network, steps, max_stride)
     elif config.name == "mobilenet0.25":
         if download:
-            raise ValueError(
+            raise ConfigError(
                 "model.backbone.pretrained: mobilenet0.25 has no library to download from; "
                 "give the path of its weights"
             )
@@ -228,6 +232,10 @@ def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
     if isinstance(config.pretrained, str):
         load_body(body, config.pretrained)
     return BackBoneWithFPN(body, config)
+
+
+def _feature_info(network: nn.Module) -> FeatureInfo:
+    return cast("FeatureInfo", network.feature_info)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from head_detection.config import BackboneConfig
+from head_detection.config import BackboneConfig, ConfigError
 from head_detection.models.convolution import conv_bn
 
 CPM_EXPANSION = 4
@@ -30,7 +30,9 @@ class SSH(nn.Module):
     def __init__(self, channels: int, width: int, kernels: str, negative_slope: float) -> None:
         super().__init__()
         if width % 4:
-            raise ValueError(f"context_width: an SSH context needs a multiple of 4; got {width}")
+            raise ConfigError(
+                f"model.backbone.context_width: SSH needs a multiple of 4; got {width}"
+            )
         five, seven = (3, 3) if kernels == "stacked" else (5, 7)
         quarter = width // 4
         self.conv3 = self._branch3(channels, width // 2)

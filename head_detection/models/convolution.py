@@ -1,4 +1,4 @@
-"""A convolution with batch norm, the brick of MobileNet, the RetinaFace pyramid and the contexts."""
+"""A convolution with batch norm: the brick of MobileNet, RetinaFace's pyramid and the contexts."""
 
 from torch import nn
 

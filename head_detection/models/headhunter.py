@@ -2,9 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+HALF_STEM = 2
+"""Side of the first kernel in HeadHunter's MobileNet: its ``conv_bn(3, 8, 2)`` names no stride."""
+MOBILENET_SLOPE = 0.1
+STACKED_KERNEL = 3
+RESNET_OF_BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
+"""By the number of blocks in ``layer3``."""
 
 RENAMED = (
     # Checkpoints of older torchvision name the convolutions without the inner index.
@@ -50,7 +58,9 @@ def rename(key: str) -> str:
     for pattern, replacement in RENAMED:
         key = pattern.sub(replacement, key)
     for pattern, template in RENAMED_LEVELS:
-        key = pattern.sub(lambda found, t=template: t.format(int(found[1]) - 1), key)
+        found = pattern.match(key)
+        if found:
+            key = template.format(int(found[1]) - 1) + key[found.end() :]
     for old, new in RENAMED_BRANCHES:
         key = key.replace(old, new)
     return key
@@ -59,3 +69,55 @@ def rename(key: str) -> str:
 def _interleave(offsets: Tensor) -> Tensor:
     rows, columns = offsets.chunk(2)
     return torch.stack((rows, columns), dim=1).flatten(0, 1)
+
+
+def options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read off a HeadHunter checkpoint the options that it was trained with.
+
+    Anchors, sizes of the picture and thresholds leave no trace in the tensors: they come from the
+    config.
+
+    Returns:
+        ``{key path of the config: value}``; keys that the tensors say nothing of are absent.
+
+    Example:
+        >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["model.upscale"]
+        True
+    """
+    shapes = {key.removeprefix("module."): tuple(tensor.shape) for key, tensor in tensors.items()}
+    upscale = any(key.startswith("roi_heads.upscale_feat.") for key in shapes)
+    options = {"upscale": upscale} | _body_options(shapes) | _context_options(shapes)
+    return {f"model.{key}": value for key, value in options.items()}
+
+
+def _body_options(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    merged = shapes.get("backbone.fpn.merge1.0.weight")
+    plain = shapes.get("backbone.fpn.layer_blocks.0.weight")  # older torchvision's name
+    plain = shapes.get("backbone.fpn.layer_blocks.0.0.weight", plain)
+    if merged or plain:
+        options["backbone.fpn"] = "retinaface" if merged else "top_down"
+        options["backbone.fpn_width"] = (merged or plain or (0,))[0]
+    stem = shapes.get("backbone.body.stage1.0.0.weight")
+    if stem:
+        half = stem[-1] == HALF_STEM
+        options["backbone.name"] = "mobilenet0.25"
+        options["backbone.mobilenet_stem"] = "2x2_stride1" if half else "3x3_stride2"
+        options["backbone.strides"] = [4, 8, 16] if half else [8, 16, 32]
+        options["backbone.negative_slope"] = MOBILENET_SLOPE
+    elif "backbone.body.conv1.weight" in shapes:
+        blocks = {key.split(".")[3] for key in shapes if key.startswith("backbone.body.layer3.")}
+        options["backbone.name"] = RESNET_OF_BLOCKS.get(len(blocks), "resnet50")
+        options["backbone.strides"] = [8, 16, 32] if merged else [4, 8, 16, 32]
+    return options
+
+
+def _context_options(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    wide = shapes.get("backbone.ssh1.conv5X5_1.0.weight")
+    if wide:
+        deformable = "backbone.ssh1.conv3X3.0.p_conv.weight" in shapes
+        return {
+            "backbone.context": "deform_ssh" if deformable else "ssh",
+            "backbone.ssh_kernels": "stacked" if wide[-1] == STACKED_KERNEL else "large",
+        }
+    return {"backbone.context": "cpm" if "backbone.ssh1.branch1.0.weight" in shapes else "none"}

@@ -62,7 +62,7 @@ class HeadRoIHeads(RoIHeads):
     def assign_targets_to_proposals(
         self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Label proposals as torchvision does, and take those in ignored regions out of sampling."""
+        """Label proposals as torchvision does; those in ignored regions are not sampled."""
         matched, labels = super().assign_targets_to_proposals(proposals, gt_boxes, gt_labels)
         return matched, leave_out_ignored(labels, proposals, self._targets)
 
@@ -132,10 +132,9 @@ class HeadRoIHeads(RoIHeads):
 
     def _box_loss(self, deltas: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
         if self.config.box_loss == "smooth_l1":
-            loss = F.smooth_l1_loss(
+            return F.smooth_l1_loss(
                 deltas, targets, beta=self.config.box_loss_beta, reduction="sum"
             )
-            return loss
         predicted = self.box_coder.decode_single(deltas, boxes)
         truth = self.box_coder.decode_single(targets, boxes)
         overlap_loss = (

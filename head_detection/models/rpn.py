@@ -74,6 +74,21 @@ class HeadProposalNetwork(RegionProposalNetwork):
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         return leave_out_ignored(labels, anchors, targets), matched
 
+    def compute_loss(
+        self,
+        objectness: Tensor,
+        pred_bbox_deltas: Tensor,
+        labels: list[Tensor],
+        regression_targets: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Return torchvision's losses, and 0 where ignored regions leave no anchor to sample."""
+        if all(bool((label == BETWEEN).all()) for label in labels):
+            return objectness.sum() * 0, pred_bbox_deltas.sum() * 0
+        loss_objectness, loss_box_reg = super().compute_loss(
+            objectness, pred_bbox_deltas, labels, regression_targets
+        )
+        return loss_objectness, loss_box_reg
+
 
 def leave_out_ignored(
     labels: list[Tensor], boxes: list[Tensor], targets: list[Target]
@@ -112,4 +127,5 @@ def share_inside(boxes: Tensor, regions: Tensor) -> Tensor:
     top_left = torch.maximum(boxes[:, None, :2], regions[:, :2])
     bottom_right = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(dim=2)
-    return intersection / box_area(boxes).clamp(min=torch.finfo(boxes.dtype).eps)[:, None]
+    area: Tensor = box_area(boxes).clamp(min=torch.finfo(boxes.dtype).eps)
+    return intersection / area[:, None]

@@ -42,7 +42,7 @@ def gaussian_soft_nms(
         picked[place] = best
         lowered[place] = remaining[best]
         remaining = remaining * decay[best]
-        # Below every score, so that it is not picked again; an index by tensor does not synchronise.
+        # Below every score, so that it is not picked again; a tensor's index does not synchronise.
         remaining.index_fill_(0, best, -1.0)
         remaining = torch.where(remaining < 0, -1.0, remaining)
     keep = lowered > score_threshold

@@ -18,6 +18,9 @@ class GeneralizedRCNNTransform(nn.Module):
     down, as HeadHunter does, and in that uint8 pictures are taken as they are.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: ResizeConfig) -> None:
         super().__init__()
         self.config = config
@@ -79,7 +82,7 @@ class GeneralizedRCNNTransform(nn.Module):
         return min(factor, config.max_size / max(height, width))
 
     def _as_float(self, image: Tensor) -> Tensor:
-        if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
+        if image.dim() != len("CHW") or image.shape[0] != len("RGB") or 0 in image.shape:
             raise ValueError(f"images: expected shape (3, H, W); got {tuple(image.shape)}")
         return image.float() / 255 if image.dtype == torch.uint8 else image
 
@@ -114,7 +117,7 @@ class GeneralizedRCNNTransform(nn.Module):
 def scale_boxes(boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
     """Return ``(N, 4)`` xyxy boxes of a picture of size ``before`` for its size ``after``.
 
-    Sizes are ``(height, width)``; the two axes have their own factors, since sizes are whole pixels.
+    Sizes are ``(height, width)``. Sizes are whole pixels, so the two axes have their own factors.
 
     Example:
         >>> scale_boxes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), (10, 10), (20, 30)).tolist()

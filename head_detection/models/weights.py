@@ -168,7 +168,7 @@ def _check_file(path: str | Path) -> None:
 
 def _not_safetensors(path: str | Path, error: Exception) -> str:
     reason = str(error).split("\n", 1)[0]
-    return f"{path}: expected a whole .safetensors file; got another format or a truncated one: {reason}"
+    return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
 
 
 def _parse_description(path: str | Path, text: str) -> WeightsDescription:

@@ -1,0 +1,112 @@
+import math
+
+import pytest
+import torch
+
+from head_detection.config import ModelConfig, parse_config
+from head_detection.models.roi_heads import HeadRoIHeads, hardest_mean_loss
+
+
+def roi_heads(*overrides: str) -> HeadRoIHeads:
+    config: ModelConfig = parse_config({}, ["model.roi.box_head_width=16", *overrides]).model
+    return HeadRoIHeads(config, 4, ["8"])
+
+
+def logits_of(probabilities: list[float]) -> torch.Tensor:
+    head = torch.tensor(probabilities)
+    return torch.stack((torch.zeros_like(head), torch.log(head / (1 - head))), dim=1)
+
+
+def test_ohem_keeps_the_k_hardest_by_hand() -> None:
+    # Probabilities of the head for true background: the loss of each is -log(1 - p).
+    logits, labels = logits_of([0.5, 0.75, 0.875]), torch.zeros(3, dtype=torch.int64)
+    losses = [math.log(2), math.log(4), math.log(8)]
+    assert hardest_mean_loss(logits, labels, 0).item() == pytest.approx(sum(losses) / 3)
+    assert hardest_mean_loss(logits, labels, 2).item() == pytest.approx(sum(losses[1:]) / 2)
+    assert hardest_mean_loss(logits, labels, 1).item() == pytest.approx(losses[2])
+    assert hardest_mean_loss(logits, labels, 99).item() == pytest.approx(sum(losses) / 3)
+
+
+def test_the_ohem_of_the_config_reaches_the_loss() -> None:
+    deltas, labels = torch.zeros(3, 8), [torch.zeros(3, dtype=torch.int64)]
+    proposals, targets = [torch.tensor([[0.0, 0, 9, 9]] * 3)], [torch.zeros(3, 4)]
+    logits = logits_of([0.5, 0.75, 0.875])
+    losses = {
+        keep: roi_heads(f"model.roi.ohem={keep}")
+        ._losses(logits, deltas, proposals, labels, targets)["loss_classifier"]
+        .item()
+        for keep in (0, 1)
+    }
+    assert losses[1] == pytest.approx(math.log(8))
+    assert losses[0] < losses[1]
+
+
+@pytest.mark.parametrize("kind", ["smooth_l1", "giou", "ciou"])
+def test_box_losses_vanish_on_the_truth_and_grow_off_it(kind: str) -> None:
+    heads = roi_heads(f"model.roi.box_loss={kind}", "model.roi.box_loss_weight=2.0")
+    proposals, labels = [torch.tensor([[10.0, 10, 30, 30]])], [torch.ones(1, dtype=torch.int64)]
+    target = heads.box_coder.encode([torch.tensor([[12.0, 9, 33, 31]])], proposals)
+    right = torch.cat((torch.zeros(1, 4), target[0]), dim=1)
+    logits = torch.zeros(1, 2)
+    exact = heads._losses(logits, right, proposals, labels, list(target))["loss_box_reg"].item()
+    off = heads._losses(logits, right * 0, proposals, labels, list(target))["loss_box_reg"].item()
+    assert exact == pytest.approx(0, abs=1e-5)
+    assert off > 0.05
+
+
+def test_proposals_in_ignored_regions_are_not_sampled_and_heads_are() -> None:
+    heads = roi_heads().train()
+    target = {
+        "boxes": torch.tensor([[40.0, 40, 60, 60]]),
+        "labels": torch.ones(1, dtype=torch.int64),
+        "ignore_boxes": torch.tensor([[0.0, 0, 20, 20]]),
+    }
+    proposals = [torch.tensor([[1.0, 1, 15, 15], [100, 100, 120, 120], [41, 41, 60, 60]])]
+    heads._targets = [target]
+    sampled, _, labels, _ = heads.select_training_samples(proposals, [target])
+    pairs = {
+        tuple(box): label
+        for box, label in zip(sampled[0].tolist(), labels[0].tolist(), strict=True)
+    }
+    assert pairs == {(100, 100, 120, 120): 0, (41, 41, 60, 60): 1, (40, 40, 60, 60): 1}
+
+
+def test_more_than_300_heads_are_kept() -> None:
+    heads = roi_heads("model.roi.detections_per_image=1000").eval()
+    corners = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)) * 12
+    proposals = torch.cat((corners, corners + 10), dim=1)
+    boxes, scores, labels = heads.postprocess_detections(
+        logits_of([0.9] * 400), torch.zeros(400, 8), [proposals], [(400, 400)]
+    )
+    assert len(boxes[0]) == len(scores[0]) == len(labels[0]) == 400
+    torch.testing.assert_close(boxes[0].sort(0).values, proposals.sort(0).values)
+
+
+def test_limit_threshold_and_nms_of_the_config() -> None:
+    proposals = [
+        torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 0, 90, 10]])
+    ]
+    logits, deltas = logits_of([0.9, 0.8, 0.7, 0.04]), torch.zeros(4, 8)
+    boxes, scores, _ = roi_heads().postprocess_detections(logits, deltas, proposals, [(99, 99)])
+    torch.testing.assert_close(scores[0], torch.tensor([0.9, 0.7]))
+    torch.testing.assert_close(boxes[0], proposals[0][[0, 2]])
+    one = roi_heads("model.roi.detections_per_image=1")
+    assert len(one.postprocess_detections(logits, deltas, proposals, [(99, 99)])[0][0]) == 1
+
+
+def test_soft_nms_of_the_config_keeps_the_overlapping_box_with_a_lower_score() -> None:
+    heads = roi_heads("model.roi.soft_nms.enabled=true", "model.roi.soft_nms.sigma=0.5")
+    proposals = [torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])]
+    boxes, scores, _ = heads.postprocess_detections(
+        logits_of([0.9, 0.8]), torch.zeros(2, 8), proposals, [(99, 99)]
+    )
+    assert len(boxes[0]) == 2
+    torch.testing.assert_close(scores[0], torch.tensor([0.9, 0.8 * math.exp(-2)]))
+
+
+def test_no_proposals() -> None:
+    boxes, scores, labels = roi_heads().postprocess_detections(
+        torch.zeros(0, 2), torch.zeros(0, 8), [torch.zeros(0, 4)], [(9, 9)]
+    )
+    assert (boxes[0].shape, len(scores[0]), len(labels[0])) == ((0, 4), 0, 0)
+    assert hardest_mean_loss(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 5) == 0

@@ -1,0 +1,154 @@
+import os
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from head_detection.config import ModelConfig, parse_config
+from head_detection.models.faster_rcnn import build_detector, load_detector
+from head_detection.models.weights import (
+    WeightsDescription,
+    WeightsError,
+    read_description,
+    read_state_dict,
+    save_weights,
+)
+
+
+def small_config() -> ModelConfig:
+    return parse_config(
+        {},
+        [
+            "model.backbone.name=mobilenet0.25",
+            "model.backbone.fpn_width=8",
+            "model.backbone.pretrained=gone.pth",
+            "model.roi.box_head_width=16",
+        ],
+    ).model
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    config = small_config()
+    backbone = config.backbone.model_copy(update={"pretrained": False})
+    model = build_detector(config.model_copy(update={"backbone": backbone}))
+    path = tmp_path / "model.safetensors"
+    description = WeightsDescription(
+        model=config, score_threshold=0.37, figures={"ap50": 0.5}, licence="none"
+    )
+    save_weights(path, model, description)
+    return path
+
+
+def test_a_file_is_enough_to_build_the_same_network(weights: Path) -> None:
+    model, description = load_detector(weights)
+    again, _ = load_detector(weights)
+    assert description.score_threshold == 0.37
+    assert description.model == small_config()
+    assert not model.training
+    image = torch.rand(3, 64, 64)
+    torch.testing.assert_close(model([image]), again([image]), rtol=0, atol=0)
+
+
+def test_the_description_comes_without_the_tensors(weights: Path) -> None:
+    assert read_description(weights).figures == {"ap50": 0.5}
+    assert read_description(weights).class_names == ("head",)
+
+
+def test_truncated(weights: Path) -> None:
+    content = weights.read_bytes()
+    for length in (0, 4, 100, len(content) - 1):
+        weights.write_bytes(content[:length])
+        with pytest.raises(WeightsError, match=r"expected a whole \.safetensors"):
+            load_detector(weights)
+
+
+def test_absurd_header_length(weights: Path) -> None:
+    weights.write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    with pytest.raises(WeightsError, match=r"expected a whole \.safetensors"):
+        load_detector(weights)
+
+
+def test_tensors_of_another_network_are_named(weights: Path, tmp_path: Path) -> None:
+    model, description = load_detector(weights)
+    state = model.state_dict()
+    del state["rpn.head.cls_logits.bias"]
+    state["roi_heads.box_head.fc6.weight"] = torch.zeros(2, 2)
+    state["extra"] = torch.zeros(1)
+    other = tmp_path / "other.safetensors"
+    save_file(state, other, metadata={"head_detection": description.model_dump_json()})
+    with pytest.raises(WeightsError) as error:
+        load_detector(other)
+    line = str(error.value)
+    assert "\n" not in line
+    for part in (
+        "1 missing: rpn.head.cls_logits.bias",
+        "1 left over: extra",
+        "(2, 2) for (16, 392)",
+    ):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "describe themselves"),
+        ({"head_detection": "{"}, "damaged"),
+        ({"head_detection": "[]"}, "damaged"),
+        ({"head_detection": '{"format_version": 9}'}, "format version 1; got 9"),
+        ({"head_detection": '{"format_version": 1, "model": {"bakbone": {}}}'}, "damaged"),
+    ],
+)
+def test_files_of_others(metadata: dict[str, str] | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(WeightsError, match=message) as error:
+        load_detector(path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such file"):
+        read_description(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="a folder"):
+        read_state_dict(tmp_path)
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("pwned",)
+
+
+def test_code_in_a_pth_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Harmful()}, tmp_path / "bad.pth")
+    with pytest.raises(WeightsError, match="expected a PyTorch state dict"):
+        read_state_dict(tmp_path / "bad.pth")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_noise_is_no_state_dict(tmp_path: Path) -> None:
+    path = tmp_path / "noise.pth"
+    for content in (b"", b"not weights", bytes(range(256)) * 40):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match="expected a PyTorch state dict") as error:
+            read_state_dict(path)
+        assert "\n" not in str(error.value)
+
+
+def test_an_interrupted_save_leaves_the_old_file(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weights.read_bytes()
+    model, description = load_detector(weights)
+
+    def fail(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_weights(weights, model, description)
+    assert weights.read_bytes() == before
+    assert list(weights.parent.iterdir()) == [weights]
