@@ -359,6 +359,8 @@ def _read_yaml(text: str, source: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
         json.dumps(values)
+    except RecursionError as error:
+        raise ConfigError(f"{source}: not a config: nested too deeply") from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
         first_line = " ".join(str(error).split())
         raise ConfigError(f"{source}: not YAML that a config can hold: {first_line}") from error
