@@ -100,7 +100,7 @@ def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS)
 
 
 def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return ``(height, width)`` as ``read_picture`` would give it, from the header alone.
+    """Return ``(height, width)`` as ``read_picture`` would give it, from the header (but for TIFF).
 
     Raises:
         PictureError: as ``read_picture``, as far as a header shows it.
@@ -109,6 +109,9 @@ def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tu
     try:
         with _open(source) as image:
             _check_size(image, name, max_pixels)
+            if image.format == "TIFF":
+                # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
+                image.load()
             width, height = image.size
             on_its_side = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
     except PictureError:
