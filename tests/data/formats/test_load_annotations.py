@@ -1,0 +1,52 @@
+"""One entry for every format."""
+
+from pathlib import Path
+
+import pytest
+
+from head_detection.config import DatasetConfig
+from head_detection.data.annotations import AnnotationError
+from head_detection.data.formats import load_annotations
+
+
+def write_each(folder: Path) -> dict[str, Path]:
+    coco = folder / "labels.json"
+    coco.write_text('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}')
+    text = folder / "labels.txt"
+    text.write_text("# a.jpg\n")
+    voc = folder / "voc"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (voc / name).mkdir(parents=True)
+    (voc / "Annotations" / "a.xml").write_text("<annotation/>")
+    (voc / "ImageSets" / "Main" / "test.txt").write_text("a")
+    return {"coco": coco, "headhunter": text, "scut": voc}
+
+
+@pytest.mark.parametrize("name", ["coco", "headhunter", "scut"])
+def test_every_format_with_its_own_place_and_another(tmp_path: Path, name: str) -> None:
+    path = write_each(tmp_path)[name]
+    split = "test" if name == "scut" else None
+    values = {"path": str(path), "format": name, "split": split}
+    assert load_annotations(DatasetConfig(**values)).images[0].path.name == "a.jpg"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = DatasetConfig(**values, images=str(elsewhere))
+    assert load_annotations(config).images[0].path == elsewhere / "a.jpg"
+
+
+@pytest.mark.parametrize("name", ["coco", "headhunter"])
+def test_a_split_where_there_is_none(tmp_path: Path, name: str) -> None:
+    config = DatasetConfig(path=str(write_each(tmp_path)[name]), format=name, split="train")
+    with pytest.raises(AnnotationError, match=f"split: the format {name} has none"):
+        load_annotations(config)
+
+
+@pytest.mark.parametrize("name", ["coco", "headhunter", "scut"])
+def test_missing_places(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AnnotationError, match="no such file or folder"):
+        load_annotations(DatasetConfig(path=str(tmp_path / "no"), format=name))
+    config = DatasetConfig(
+        path=str(write_each(tmp_path)[name]), format=name, images=str(tmp_path / "no")
+    )
+    with pytest.raises(AnnotationError, match="expected the folder of the pictures"):
+        load_annotations(config)
