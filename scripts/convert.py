@@ -1,9 +1,9 @@
 """Convert weights made by others: ``python scripts/convert.py weights --help``."""
 
 import sys
+from pathlib import Path
 
-from head_detection.apps.command import run_command
-from head_detection.apps.convert import main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
 
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+sys.exit(main(["convert", *sys.argv[1:]]))

@@ -1,9 +1,9 @@
 """Train a detector: ``python scripts/train.py --cfg configs/scut.yaml``."""
 
 import sys
+from pathlib import Path
 
-from head_detection.apps.command import run_command
-from head_detection.apps.train import main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
 
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,9 @@
+"""Measure the speed of a detector: ``python scripts/benchmark.py``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
+
+sys.exit(main(["benchmark", *sys.argv[1:]]))

@@ -1,0 +1,9 @@
+"""Measure a detector: ``python scripts/evaluate.py --data FILE.json``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
+
+sys.exit(main(["evaluate", *sys.argv[1:]]))
