@@ -1,0 +1,1 @@
+"""Pictures in, heads out: where they come from, what runs the network, where results go."""
