@@ -1,0 +1,121 @@
+"""Pictures of like shape together through the network, results in the order they came."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from head_detection.data.picture import PictureError
+from head_detection.inference.engines import Engine
+from head_detection.inference.loading import ImageLike, LoadedPicture
+from head_detection.structures import Detections
+
+WINDOW_BATCHES: Final = 4
+"""A picture waits for its like until so many batches of others came after it."""
+WINDOW_BYTES: Final = 512 * 1024**2
+"""Pixels of the pictures that wait."""
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """What came of one picture: either ``detections`` or ``error``.
+
+    Attributes:
+        image: what was given.
+        detections: heads in original pixels.
+        error: why the picture could not be read.
+        pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
+    """
+
+    image: ImageLike
+    detections: Detections | None
+    error: PictureError | None
+    pixels: npt.NDArray[np.uint8] | None
+
+
+class _Waiting:
+    """A picture in the window, before and after the network."""
+
+    def __init__(self, picture: LoadedPicture) -> None:
+        self.picture = picture
+        self.detections: Detections | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.picture.tensor is None or self.detections is not None
+
+
+class LikeShapeBatches:
+    """Runs an engine on pictures whose padded sizes are equal, within a bounded window.
+
+    Args:
+        engine: runs the batches.
+        batch_size: at most so many pictures at once.
+        keep_pixels: hand the pixels on with the results.
+    """
+
+    def __init__(self, engine: Engine, batch_size: int, *, keep_pixels: bool) -> None:
+        self._engine = engine
+        self._batch_size = batch_size
+        self._keep_pixels = keep_pixels
+        self._window: deque[_Waiting] = deque()
+        self._groups: dict[tuple[int, int], list[_Waiting]] = {}
+
+    def run(self, pictures: Iterator[LoadedPicture]) -> Iterator[PictureResult]:
+        """Yield a result a picture, in order."""
+        for picture in pictures:
+            self._add(_Waiting(picture))
+            while self._is_full():
+                self._run_oldest()
+                yield from self._finished()
+            yield from self._finished()
+        while self._window:
+            self._run_oldest()
+            yield from self._finished()
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._window.append(waiting)
+        tensor = waiting.picture.tensor
+        if tensor is None:
+            return
+        key = self._engine.padded_size((tensor.shape[1], tensor.shape[2]))
+        group = self._groups.setdefault(key, [])
+        group.append(waiting)
+        if len(group) == self._batch_size:
+            self._run(key)
+
+    def _is_full(self) -> bool:
+        held = sum(waiting.picture.num_bytes for waiting in self._window)
+        return held > WINDOW_BYTES or len(self._window) > WINDOW_BATCHES * self._batch_size
+
+    def _run_oldest(self) -> None:
+        key = next((key for key, group in self._groups.items() if self._window[0] in group), None)
+        if key is not None:
+            self._run(key)
+
+    def _run(self, key: tuple[int, int]) -> None:
+        group = self._groups.pop(key)
+        tensors = [waiting.picture.tensor for waiting in group]
+        found = self._engine.detect([tensor for tensor in tensors if tensor is not None])
+        for waiting, detections in zip(group, found, strict=True):
+            waiting.detections = detections
+            if not self._keep_pixels:
+                waiting.picture = LoadedPicture(waiting.picture.image, None)
+
+    def _finished(self) -> Iterator[PictureResult]:
+        while self._window and self._window[0].is_done:
+            waiting = self._window.popleft()
+            picture = waiting.picture
+            pixels = _as_array(picture.tensor) if picture.tensor is not None else None
+            yield PictureResult(picture.image, waiting.detections, picture.error, pixels)
+
+
+def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    if tensor.is_floating_point():
+        tensor = (tensor * 255).round().byte()
+    pixels: npt.NDArray[np.uint8] = tensor.permute(1, 2, 0).cpu().numpy()
+    return pixels

@@ -1,0 +1,142 @@
+"""The detector as a user holds it: pictures in any form in, heads out."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from head_detection.inference.batching import LikeShapeBatches, PictureResult
+from head_detection.inference.engines import Engine, TorchEngine
+from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
+from head_detection.inference.picture_files import PictureFile
+from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.structures import Detections
+
+
+class HeadDetector:
+    """Finds heads in pictures.
+
+    Args:
+        engine: runs the network.
+        score_threshold: heads scored lower are left out.
+        origin: what results say of the model.
+
+    Raises:
+        ValueError: a threshold outside 0..1.
+
+    Example:
+        ```python
+        detector = HeadDetector.from_weights()
+        for found in detector.detect(["classroom.jpg", "street.png"]):
+            print(len(found), found.boxes, found.scores)
+        ```
+    """
+
+    def __init__(self, engine: Engine, score_threshold: float, origin: dict[str, Any]) -> None:
+        if not 0.0 <= score_threshold <= 1.0:
+            raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
+        self.engine = engine
+        self.score_threshold = score_threshold
+        self.origin = origin
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        score_threshold: float | None = None,
+    ) -> Self:
+        """Build the detector that a weights file describes.
+
+        Args:
+            path: a ``.safetensors`` file of this project; None is the shipped fast model.
+            device: auto, cpu, cuda, cuda:N or mps.
+            precision: auto, fp32, bf16 or fp16.
+            score_threshold: None is the file's own, chosen on validation.
+
+        Raises:
+            WeightsError: no such file, another format, or tensors that do not fit. One line.
+            DeviceError: no such device or precision here.
+        """
+        path = shipped_weights() if path is None else Path(path)
+        model, description = load_detector(path)
+        threshold = description.score_threshold if score_threshold is None else score_threshold
+        engine = TorchEngine(model, device=device, precision=precision, score_threshold=threshold)
+        origin = {
+            "weights": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "backbone": description.model.backbone.name,
+            "engine": engine.name,
+            "precision": engine.precision,
+        }
+        return cls(engine, threshold, origin)
+
+    def detect(
+        self, images: Iterable[ImageLike], batch_size: int | None = None
+    ) -> list[Detections]:
+        """Find the heads of each picture.
+
+        Args:
+            images: paths, bytes of picture files, Pillow images, ``(H, W, 3)`` uint8 RGB arrays,
+                ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
+            batch_size: at most so many pictures at once, None: what suits the device. Only those of
+                like shape go together, so it does not change the heads.
+
+        Returns:
+            One for each picture, in order; none for none.
+
+        Raises:
+            PictureError: a picture that cannot be read, by its path or its place in the list.
+            TypeError: a single picture in place of a list, or no picture at all.
+        """
+        found = []
+        for result in self.stream(images, batch_size):
+            if result.error is not None:
+                raise result.error
+            if result.detections is not None:
+                found.append(result.detections)
+        return found
+
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int | None = None,
+        *,
+        keep_pixels: bool = False,
+    ) -> Iterator[PictureResult]:
+        """Find heads picture by picture, in order, in memory that does not grow with their number.
+
+        Pictures are read ahead in threads. One that cannot be read gives a result with ``error``.
+
+        Args:
+            images: as ``detect``; may be without end.
+            batch_size: as ``detect``.
+            keep_pixels: hand the decoded pictures on, for drawing.
+
+        Raises:
+            ValueError: a batch size under 1.
+            TypeError: as ``detect``.
+        """
+        if isinstance(images, str | bytes | Path | PictureFile | Image.Image) or (
+            isinstance(images, np.ndarray | Tensor) and images.ndim == PICTURE_DIMENSIONS
+        ):
+            raise TypeError("images: expected a list of pictures, got one; write detect([picture])")
+        batch_size = self.engine.batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
+        batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
+        return self._above_threshold(batches.run(load_pictures(images)))
+
+    def _above_threshold(self, results: Iterator[PictureResult]) -> Iterator[PictureResult]:
+        for result in results:
+            if result.detections is None:
+                yield result
+            else:
+                kept = result.detections.above(self.score_threshold)
+                yield PictureResult(result.image, kept, None, result.pixels)

@@ -1,0 +1,165 @@
+"""Pictures in any form to tensors, decoded in threads ahead of the network."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from head_detection.data.picture import PictureError, convert_picture, read_picture
+from head_detection.inference.picture_files import PictureFile
+
+ImageLike = str | Path | bytes | PictureFile | Image.Image | npt.NDArray[Any] | Tensor
+"""What a picture may come as: a file, the bytes of one, Pillow's image, ``(H, W, 3)`` uint8 RGB, or
+a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
+
+PICTURE_DIMENSIONS: Final = 3
+"""Height, width and colours, in one order or the other."""
+NUM_COLORS: Final = 3
+MAX_THREADS: Final = 4
+READ_AHEAD_BYTES: Final = 256 * 1024**2
+"""Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
+_PILLOW_LOCK: Final = threading.Lock()  # a lazily opened image must not be decoded by two threads
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class LoadedPicture:
+    """A picture as the network takes it, or why there is none.
+
+    Attributes:
+        image: what was given.
+        tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
+        error: names the picture.
+    """
+
+    image: ImageLike
+    tensor: Tensor | None
+    error: PictureError | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the pixels."""
+        return 0 if self.tensor is None else self.tensor.nbytes
+
+
+def load_pictures(images: Iterable[ImageLike]) -> Iterator[LoadedPicture]:
+    """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
+
+    Raises:
+        TypeError: something that is no kind of picture.
+    """
+    numbered = zip(count(), images, strict=False)
+    yield from read_ahead(
+        numbered,
+        lambda item: _load(item[1], f"images[{item[0]}]"),
+        is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
+    )
+
+
+def read_ahead(
+    items: Iterable[T], load: Callable[[T], R], is_full: Callable[[list[R]], bool]
+) -> Iterator[R]:
+    """Yield ``load(item)`` in the order of the items, a few loads ahead in threads.
+
+    Args:
+        items: read one by one, only as far as needed.
+        load: called in threads; what it raises is raised here.
+        is_full: tells from the loaded results that wait whether to load no more of them.
+    """
+    num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+    waiting: deque[Future[R]] = deque()
+    rest = iter(items)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
+    try:
+        while True:
+            while len(waiting) < 2 * num_threads:
+                done = [f.result() for f in waiting if f.done() and f.exception() is None]
+                if done and is_full(done):
+                    break
+                try:
+                    item = next(rest)
+                except StopIteration:
+                    break
+                waiting.append(pool.submit(load, item))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(image: ImageLike, position: str) -> LoadedPicture:
+    try:
+        return LoadedPicture(image, _to_tensor(image, position))
+    except PictureError as error:
+        return LoadedPicture(image, None, error)
+
+
+def _to_tensor(image: ImageLike, position: str) -> Tensor:
+    match image:
+        case PictureFile():
+            if image.problem is not None:
+                raise PictureError(f"{image.path}: {image.problem}")
+            return _channels_first(read_picture(image.path))
+        case str() | Path():
+            return _channels_first(read_picture(Path(image)))
+        case bytes():
+            return _channels_first(_read_bytes(image, position))
+        case Image.Image():
+            with _PILLOW_LOCK:
+                return _channels_first(convert_picture(image, position))
+        case np.ndarray():
+            return _from_array(image, position)
+        case Tensor():
+            return _from_tensor(image, position)
+        case _:
+            raise TypeError(
+                f"{position}: expected a path, bytes, a Pillow image, an array or a tensor; "
+                f"got {type(image).__name__}"
+            )
+
+
+def _read_bytes(content: bytes, position: str) -> npt.NDArray[np.uint8]:
+    try:
+        return read_picture(content)
+    except PictureError as error:
+        raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
+
+
+def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
+    if array.shape[2:] != (NUM_COLORS,) or array.dtype != np.uint8 or 0 in array.shape:
+        raise PictureError(
+            f"{position}: expected an (H, W, 3) uint8 RGB array; got {array.shape} {array.dtype}"
+        )
+    # Torch shares the memory, and takes neither read-only arrays nor negative strides.
+    return _channels_first(np.require(array, requirements=["C", "W"]))
+
+
+def _from_tensor(tensor: Tensor, position: str) -> Tensor:
+    is_picture = tensor.ndim == PICTURE_DIMENSIONS and tensor.shape[0] == NUM_COLORS
+    is_known_type = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if not is_picture or not is_known_type or 0 in tensor.shape:
+        raise PictureError(
+            f"{position}: expected a (3, H, W) uint8 or floating tensor; "
+            f"got {tuple(tensor.shape)} {tensor.dtype}"
+        )
+    if tensor.is_floating_point() and not bool(((tensor >= 0) & (tensor <= 1)).all()):
+        raise PictureError(f"{position}: expected a floating tensor in 0..1; got other values")
+    return tensor.detach() if tensor.dtype == torch.uint8 else tensor.detach().float()
+
+
+def _channels_first(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)

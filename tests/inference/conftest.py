@@ -1,0 +1,98 @@
+"""A detector whose heads can be worked out by eye: what is dark in a picture."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.records import Record
+from head_detection.structures import Detections
+
+DARK = 100
+
+
+class DarkEngine:
+    """Finds one head, scored 0.75: the box around all that is dark. Notes the batches it got."""
+
+    name = "dark"
+    device = "cpu"
+    precision = "fp32"
+    batch_size = 2
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int]]] = []
+
+    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (-(-side // 32) * 32 for side in image_size)
+        return height, width
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        self.batches.append([(image.shape[1], image.shape[2]) for image in images])
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: Tensor) -> Detections:
+        size = (image.shape[1], image.shape[2])
+        levels = image * 255 if image.is_floating_point() else image
+        rows, columns = (levels.float().mean(0) < DARK).nonzero(as_tuple=True)
+        if not len(rows):
+            return Detections.empty(size)
+        box = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+        return Detections.from_arrays([box], [0.75], size)
+
+
+@pytest.fixture
+def engine() -> DarkEngine:
+    return DarkEngine()
+
+
+@pytest.fixture
+def detector(engine: DarkEngine) -> HeadDetector:
+    return HeadDetector(engine, score_threshold=0.5, origin={"weights": "dark"})
+
+
+@pytest.fixture
+def scene() -> Image.Image:
+    """A light picture of 40 x 24 with a dark head at (10, 6, 18, 16)."""
+    pixels = np.full((24, 40, 3), (220, 200, 180), np.uint8)
+    pixels[6:16, 10:18] = (30, 20, 10)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def write(tmp_path: Path, scene: Image.Image) -> Callable[..., Path]:
+    """Write the scene, or another picture, under a name in the temporary folder."""
+
+    def save(name: str, image: Image.Image = scene, **options: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def record() -> Callable[..., Record]:
+    """Make a record of heads in a grey picture of 100 x 50."""
+
+    def make(
+        boxes: Sequence[Sequence[float]] = ((10, 5, 30, 45),),
+        name: str = "a.png",
+        number: int = 1,
+        path: Path = Path("a.png"),
+    ) -> Record:
+        scores = [0.5] * len(boxes)
+        detections = Detections.from_arrays(np.array(boxes).reshape(-1, 4), scores, (50, 100))
+        return Record(number, name, path, detections, np.full((50, 100, 3), 128, np.uint8))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _reproducible() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,64 @@
+import numpy as np
+import torch
+
+from head_detection.inference.batching import WINDOW_BATCHES, LikeShapeBatches
+from head_detection.inference.loading import LoadedPicture
+
+
+def picture(number, size=(32, 32)):
+    return LoadedPicture(f"{number}", torch.full((3, *size), number, dtype=torch.uint8))
+
+
+def run(engine, pictures, batch_size, *, keep_pixels=False):
+    batches = LikeShapeBatches(engine, batch_size, keep_pixels=keep_pixels)
+    return batches.run(iter(pictures))
+
+
+def test_only_pictures_of_equal_padded_size_go_together(engine):
+    sizes = [(32, 32), (64, 32), (20, 30), (64, 32), (33, 32)]
+    results = run(engine, [picture(n, size) for n, size in enumerate(sizes)], 4)
+    assert [result.image for result in results] == ["0", "1", "2", "3", "4"]
+    assert engine.batches == [[(32, 32), (20, 30)], [(64, 32), (64, 32), (33, 32)]]
+
+
+def test_results_come_in_order_and_belong_to_their_pictures(engine):
+    sizes = [(32 + 32 * (n % 3), 32 + n) for n in range(30)]
+    results = list(run(engine, [picture(n, size) for n, size in enumerate(sizes)], 4))
+    assert [result.detections.image_size for result in results] == sizes
+
+
+def test_a_picture_unlike_all_others_waits_for_a_bounded_number(engine):
+    given = 0
+
+    def pictures():
+        nonlocal given
+        for number in range(1000):
+            given += 1
+            yield picture(number % 200, (64, 64) if number == 0 else (32, 32))
+
+    results = run(engine, pictures(), 2)
+    assert next(results).image == "0"
+    assert given == 2 * WINDOW_BATCHES + 1
+
+
+def test_large_pictures_wait_in_bounded_memory(engine, monkeypatch):
+    monkeypatch.setattr("head_detection.inference.batching.WINDOW_BYTES", 3 * 32 * 32 * 2)
+    list(run(engine, [picture(n) for n in range(9)], 8))
+    assert max(map(len, engine.batches)) == 3
+
+
+def test_pixels_are_dropped_after_the_network_unless_asked_for(engine):
+    pictures = [picture(1), picture(2, (64, 64)), picture(3)]
+    assert [result.pixels for result in run(engine, pictures, 2)] == [None] * 3
+    kept = list(run(engine, pictures, 2, keep_pixels=True))
+    np.testing.assert_array_equal(kept[1].pixels, np.full((64, 64, 3), 2, np.uint8))
+
+
+def test_floating_pixels_are_handed_on_as_bytes(engine):
+    grey = LoadedPicture("grey", torch.full((3, 2, 2), 0.2))
+    (result,) = run(engine, [grey], 1, keep_pixels=True)
+    np.testing.assert_array_equal(result.pixels, np.full((2, 2, 3), 51, np.uint8))
+
+
+def test_nothing_gives_nothing(engine):
+    assert list(run(engine, [], 4)) == []

@@ -1,0 +1,174 @@
+import io
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from head_detection.data.picture import PictureError
+from head_detection.inference.detector import HeadDetector
+
+HEAD = (10, 6, 18, 16)
+
+
+def boxes(detections):
+    return [tuple(box) for box in detections.boxes.tolist()]
+
+
+def as_grey_16_bit(scene):
+    levels = np.asarray(scene.convert("L")).astype(np.uint16) * 257
+    return Image.fromarray(levels)
+
+
+def with_alpha(scene):
+    rgba = np.asarray(scene.convert("RGBA")).copy()
+    rgba[:3, :, 3] = 0  # a transparent border is white, not a head
+    rgba[:3, :, :3] = 0
+    return Image.fromarray(rgba)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("rgb.png", lambda scene: scene),
+        ("rgb.jpg", lambda scene: scene),
+        ("rgb.webp", lambda scene: scene),
+        ("rgb.bmp", lambda scene: scene),
+        ("rgb.tiff", lambda scene: scene),
+        ("rgb.gif", lambda scene: scene),
+        ("rgb.ppm", lambda scene: scene),
+        ("grey.jpg", lambda scene: scene.convert("L")),
+        ("grey.png", lambda scene: scene.convert("LA")),
+        ("palette.png", lambda scene: scene.quantize(16)),
+        ("one-bit.png", lambda scene: scene.convert("L").point(lambda v: 255 * (v > 99), "1")),
+        ("16-bit.png", as_grey_16_bit),
+        ("16-bit.tiff", as_grey_16_bit),
+        ("cmyk.jpg", lambda scene: scene.convert("CMYK")),
+        ("cmyk.tiff", lambda scene: scene.convert("CMYK")),
+        ("alpha.png", with_alpha),
+        ("alpha.webp", with_alpha),
+        ("ycc.jpg", lambda scene: scene.convert("YCbCr")),
+    ],
+)
+def test_every_format_and_mode_gives_the_heads_of_its_rgb_version(
+    detector, scene, write, name, change
+):
+    options = {"quality": 100, "subsampling": 0} if name.endswith(".jpg") else {}
+    path = write(name, change(scene), **options)
+    with Image.open(path) as opened:
+        found = detector.detect([path, opened, path.read_bytes()])
+    for detections in found:
+        assert detections.image_size == (24, 40)
+        np.testing.assert_allclose(detections.boxes, [HEAD], atol=1.0)
+    if name.startswith("rgb.p"):
+        assert boxes(found[0]) == [HEAD]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+    ],
+)
+def test_a_photo_on_its_side_is_put_upright(detector, scene, write, orientation, turn):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write("turned.png", scene.transpose(turn), exif=exif)
+    for detections in detector.detect([path, Image.open(path)]):
+        assert detections.image_size == (24, 40)
+        assert boxes(detections) == [HEAD]
+
+
+def test_all_forms_of_a_picture_may_be_mixed(detector, scene, write):
+    pixels = np.asarray(scene)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    found = detector.detect([write("a.png"), scene, pixels, tensor, tensor / 255])
+    assert [boxes(detections) for detections in found] == [[HEAD]] * 5
+    assert found[0].boxes.dtype == found[0].scores.dtype == np.float32
+
+
+def test_no_pictures_and_no_heads(detector):
+    assert detector.detect([]) == []
+    (found,) = detector.detect([np.full((5, 7, 3), 255, np.uint8)])
+    assert found.boxes.shape == (0, 4)
+    assert found.image_size == (5, 7)
+
+
+def test_a_batch_of_pictures_in_one_array_is_a_list_of_them(detector, scene):
+    array = np.stack([np.asarray(scene)] * 3)
+    assert len(detector.detect(array)) == 3
+
+
+def test_heads_under_the_threshold_are_left_out(engine, scene):
+    assert len(HeadDetector(engine, 0.75, {}).detect([scene])[0]) == 1
+    assert len(HeadDetector(engine, 0.76, {}).detect([scene])[0]) == 0
+
+
+def test_a_bad_picture_is_raised_with_its_name(detector, scene, write, tmp_path):
+    whole = write("whole.png").read_bytes()
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PictureError, match=r"cut\.png: corrupt or truncated"):
+        detector.detect([scene, cut, scene])
+
+
+def huge_header():
+    """A PNG of a few bytes that says it has 60000 x 60000 pixels."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[16:24] = (60000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    return bytes(content)
+
+
+def test_bad_pictures_in_a_stream_do_not_stop_it(detector, scene, tmp_path):
+    bad = {"empty.jpg": b"", "text.png": b"no picture", "huge.png": huge_header()}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    images = [scene, *(tmp_path / name for name in bad), tmp_path, tmp_path / "gone.png", scene]
+    results = list(detector.stream(images))
+    assert [result.error is None for result in results] == [True, *[False] * 5, True]
+    lines = [str(result.error) for result in results[1:-1]]
+    for line, part in zip(
+        lines,
+        ["the file is empty", "not a picture", "too many pixels", "this is none", "no such file"],
+        strict=True,
+    ):
+        assert part in line
+        assert "\n" not in line
+    assert boxes(results[-1].detections) == [HEAD]
+
+
+def test_a_stream_gives_the_pixels_when_asked(detector, scene):
+    (result,) = detector.stream([scene], keep_pixels=True)
+    np.testing.assert_array_equal(result.pixels, np.asarray(scene))
+    (result,) = detector.stream([scene])
+    assert result.pixels is None
+
+
+def test_a_stream_may_be_without_end(detector, scene):
+    def for_ever():
+        while True:
+            yield scene
+
+    results = detector.stream(for_ever())
+    assert [boxes(next(results).detections) for _ in range(5)] == [[HEAD]] * 5
+    results.close()
+
+
+@pytest.mark.parametrize("image", ["a.jpg", b"", np.zeros((4, 4, 3), np.uint8)])
+def test_a_single_picture_in_place_of_a_list_is_told(detector, image):
+    with pytest.raises(TypeError, match=r"write detect\(\[picture\]\)"):
+        detector.detect(image)
+
+
+def test_wrong_numbers_are_told(detector, engine):
+    with pytest.raises(ValueError, match="batch_size: expected 1 or more; got 0"):
+        detector.detect([], batch_size=0)
+    with pytest.raises(ValueError, match="score_threshold: expected 0 to 1; got 50"):
+        HeadDetector(engine, 50, {})

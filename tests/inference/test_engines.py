@@ -1,0 +1,218 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from head_detection.config import (
+    AnchorConfig,
+    BackboneConfig,
+    ModelConfig,
+    ResizeConfig,
+    RoiConfig,
+    RpnConfig,
+)
+from head_detection.inference import engines
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.engines import DeviceError, TorchEngine, find_device, find_precision
+from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.weights import WeightsDescription, WeightsError, save_weights
+
+TINY = ModelConfig(
+    backbone=BackboneConfig(name="mobilenet0.25", strides=(8, 16), fpn_width=16),
+    anchors=AnchorConfig(sizes=((16.0,), (32.0,))),
+    resize=ResizeConfig(min_sizes=(64,), max_size=128),
+    rpn=RpnConfig(pre_nms_top_n_test=50, post_nms_top_n_test=20),
+    roi=RoiConfig(pool_size=3, box_head_width=16, score_threshold=0.3),
+)
+
+
+@pytest.fixture
+def model():
+    return build_detector(TINY).eval()
+
+
+def pictures(*sizes):
+    return [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+def test_the_engine_gives_what_the_network_gives(model):
+    images = pictures((64, 96), (50, 70))
+    with torch.no_grad():
+        expected = copy.deepcopy(model)(images)
+    found = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3).detect(images)
+    assert len(found[0]) > 0
+    for detections, image, truth in zip(found, images, expected, strict=True):
+        assert detections.image_size == tuple(image.shape[1:])
+        np.testing.assert_allclose(detections.boxes, truth["boxes"].numpy(), atol=1e-3)
+        np.testing.assert_allclose(detections.scores, truth["scores"].numpy(), atol=1e-4)
+
+
+def test_heads_do_not_depend_on_the_batch(model):
+    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3)
+    detector = HeadDetector(engine, 0.3, {})
+    images = pictures((64, 96), (50, 70), (64, 96), (200, 100), (60, 90), (64, 96), (1, 40))
+    one_by_one = detector.detect(images, batch_size=1)
+    assert sum(map(len, one_by_one)) > 0
+    for alone, together in zip(one_by_one, detector.detect(images, batch_size=4), strict=True):
+        assert_same(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "padded"),
+    [((64, 96), (64, 96)), ((50, 70), (64, 96)), ((128, 256), (64, 128)), ((1, 5000), (32, 128))],
+)
+def test_padded_size_is_what_the_network_sees(model, image_size, padded):
+    engine = TorchEngine(model, device="cpu", precision="fp32")
+    assert engine.padded_size(image_size) == padded
+    batch, _ = engine._model.transform(pictures(image_size))
+    assert batch.tensors.shape[2:] == padded
+
+
+def test_a_threshold_under_the_files_own_reaches_the_network(model):
+    images = pictures((64, 96))
+    low = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32", score_threshold=0.0)
+    high = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.99)
+    assert len(low.detect(images)[0]) > 0
+    assert len(high.detect(images)[0]) == 0
+
+
+def test_bf16_is_close_to_fp32(model):
+    images = pictures((64, 96))
+    exact = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32")
+    rough = TorchEngine(model, device="cpu", precision="bf16")
+    assert rough.precision == "bf16"
+    (few,), (many,) = exact.detect(images), rough.detect(images)
+    assert many.boxes.dtype == np.float32
+    assert few.scores[0] == pytest.approx(many.scores[0], abs=0.05)
+
+
+def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
+    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3)
+    images = pictures(*[(64, 96)] * 5)
+    expected = engine.detect(images)
+    whole = engine._detect
+    sizes = []
+
+    def with_room_for_two(batch):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return whole(batch)
+
+    monkeypatch.setattr(engine, "_detect", with_room_for_two)
+    for found, truth in zip(engine.detect(images), expected, strict=True):
+        assert_same(found, truth)
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
+    engine = TorchEngine(model, device="cpu", precision="fp32")
+
+    def no_room(batch):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(engine, "_detect", no_room)
+    with pytest.raises(DeviceError, match="too little memory for one picture"):
+        engine.detect(pictures((8, 8), (8, 8)))
+
+
+def test_a_detector_from_a_file_needs_the_file_alone(model, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
+    detector = HeadDetector.from_weights(path, device="cpu", precision="fp32")
+    assert detector.score_threshold == 0.4
+    assert detector.origin["weights"] == "tiny.safetensors"
+    assert detector.origin["backbone"] == "mobilenet0.25"
+    assert HeadDetector.from_weights(path, score_threshold=0.9).score_threshold == 0.9
+    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.4)
+    images = pictures((64, 96))
+    assert_same(detector.detect(images)[0], engine.detect(images)[0])
+    with pytest.raises(WeightsError, match="no such file"):
+        HeadDetector.from_weights(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("gpu", "expected auto, cpu, cuda, cuda:N or mps; got 'gpu'"),
+        ("xpu", "expected auto"),
+        ("", "expected auto"),
+        ("cuda:99", "cuda:99 asked for, but torch .* sees"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(name, line):
+    with pytest.raises(DeviceError, match=line):
+        find_device(name)
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device("auto") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "has_bf16", "expected"),
+    [
+        ("auto", "cpu", False, "fp32"),
+        ("auto", "cpu", True, "bf16"),
+        ("auto", "cuda", False, "fp16"),
+        ("auto", "mps", False, "fp32"),
+        ("fp32", "cpu", True, "fp32"),
+        ("bf16", "cpu", False, "bf16"),
+        ("fp16", "cuda", False, "fp16"),
+    ],
+)
+def test_precision_is_what_the_device_does_well(monkeypatch, name, device, has_bf16, expected):
+    monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda: has_bf16)
+    assert find_precision(name, torch.device(device)) == expected
+
+
+def test_a_precision_that_is_not_there_is_one_line():
+    with pytest.raises(DeviceError, match="expected auto, fp32, bf16, fp16; got 'int8'"):
+        find_precision("int8", torch.device("cpu"))
+    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
+        find_precision("fp16", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "cpuinfo", "expected"),
+    [
+        ({"avx512_bf16": True}, "", True),
+        ({"avx512_bf16": False, "avx2": True}, "flags: avx512_bf16", False),
+        (None, "flags : sse4_1 avx512_bf16 avx2", True),
+        (None, "Features : asimd bf16", True),
+        (None, "flags : avx512f avx512bw", False),
+        (None, None, False),
+    ],
+)
+def test_bf16_is_judged_on_old_and_new_torch(
+    monkeypatch, tmp_path, capabilities, cpuinfo, expected
+):
+    if capabilities is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    path = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        path.write_text(cpuinfo)
+    monkeypatch.setattr(engines, "CPU_DESCRIPTION", path)
+    assert engines.cpu_multiplies_bf16() is expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_gpu_gives_the_heads_of_the_cpu(model, precision):
+    images = pictures((64, 96), (64, 96))
+    expected = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32").detect(images)
+    found = TorchEngine(model, device="cuda", precision=precision).detect(images)
+    for detections, truth in zip(found, expected, strict=True):
+        assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)

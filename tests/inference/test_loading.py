@@ -1,0 +1,102 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from head_detection.data.picture import PictureError
+from head_detection.inference.loading import load_pictures, read_ahead
+
+
+def load(image):
+    (loaded,) = load_pictures([image])
+    if loaded.error is not None:
+        raise loaded.error
+    return loaded.tensor
+
+
+def test_each_form_of_a_picture_gives_the_same_tensor(scene, write):
+    path, pixels = write("a.png"), np.asarray(scene)
+    expected = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    forms = [path, str(path), path.read_bytes(), scene, Image.open(path), pixels, expected]
+    for form in forms:
+        torch.testing.assert_close(load(form), expected)
+    torch.testing.assert_close(load(expected / 255), expected / 255)
+    torch.testing.assert_close(load(expected.double() / 255), expected / 255)
+
+
+def test_arrays_that_torch_cannot_share_are_copied(scene):
+    pixels = np.asarray(scene)
+    assert not pixels.flags.writeable
+    mirrored = torch.from_numpy(pixels[:, ::-1].copy()).permute(2, 0, 1)
+    torch.testing.assert_close(load(pixels[:, ::-1]), mirrored)
+
+
+def test_one_lazily_opened_image_may_be_given_many_times(write):
+    image = Image.open(write("a.jpg"))
+    tensors = [loaded.tensor for loaded in load_pictures([image] * 16)]
+    assert all(tensor is not None and torch.equal(tensor, tensors[0]) for tensor in tensors)
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        (np.zeros((4, 4), np.uint8), r"images\[0\]: expected an \(H, W, 3\) uint8 RGB array"),
+        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+        (torch.zeros(4, 4, 3), r"expected a \(3, H, W\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.int32), "int32"),
+        (torch.full((3, 4, 4), 255.0), "0..1"),
+        (torch.full((3, 4, 4), torch.nan), "0..1"),
+        (b"", r"images\[0\]: the file is empty"),
+        (b"no picture", r"images\[0\]: not a picture"),
+        ("gone.jpg", "gone.jpg: no such file"),
+    ],
+)
+def test_a_bad_picture_is_named(image, line):
+    with pytest.raises(PictureError, match=line):
+        load(image)
+
+
+def test_what_is_no_kind_of_picture_is_the_programmers_error():
+    with pytest.raises(TypeError, match=r"images\[1\]: .* got int"):
+        list(load_pictures([np.zeros((4, 4, 3), np.uint8), 3]))
+
+
+def test_reading_ahead_keeps_the_order():
+    release = threading.Event()
+
+    def slow_first(item):
+        if item == 0:
+            release.wait(10)
+        elif item == 1:
+            release.set()
+        return item
+
+    assert list(read_ahead(range(20), slow_first, is_full=lambda done: False)) == list(range(20))
+
+
+def test_reading_ahead_is_bounded_in_number_and_in_size():
+    taken = []
+
+    def items():
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    ahead = read_ahead(items(), lambda item: item, is_full=lambda done: False)
+    next(ahead)
+    assert len(taken) <= 8
+    ahead.close()
+
+    taken.clear()
+    full = read_ahead(items(), lambda item: item, is_full=lambda done: True)
+    for _ in range(10):
+        next(full)
+    assert len(taken) <= 10 + 4  # each thread may have been given one before the first was done
+    full.close()
+
+
+def test_reading_ahead_of_nothing_is_empty():
+    assert list(read_ahead([], str, is_full=lambda done: False)) == []

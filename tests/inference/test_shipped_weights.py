@@ -1,0 +1,21 @@
+import pytest
+
+from head_detection.inference import shipped_weights as module
+from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.models.weights import WeightsError
+
+
+def test_installed_weights_are_found_before_those_of_a_checkout(tmp_path, monkeypatch):
+    package = tmp_path / "head_detection"
+    monkeypatch.setattr(module, "_PACKAGE", package)
+    for folder in (tmp_path / "weights", package / "weights"):
+        folder.mkdir(parents=True)
+        (folder / "fast.safetensors").write_bytes(b"")
+        assert shipped_weights() == folder / "fast.safetensors"
+
+
+def test_missing_weights_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
+    with pytest.raises(WeightsError, match=r"fast\.safetensors in .*--weights") as error:
+        shipped_weights()
+    assert "\n" not in str(error.value)
