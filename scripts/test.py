@@ -1,0 +1,9 @@
+"""Find heads in pictures: ``python scripts/test.py --source FOLDER``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
+
+sys.exit(main(["test", *sys.argv[1:]]))
