@@ -111,12 +111,15 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
     """
     images = [(group.name, image) for group in sets for image in group.images]
     empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    pool = ThreadPoolExecutor(_NUM_THREADS)
+    try:
         found = pool.map(lambda pair: list(_problems_of(*pair)), images)
         bar = tqdm(
             found, total=len(images), desc="checking", unit="picture", disable=not show_progress
         )
         return empty + [line for lines in bar for line in lines]
+    finally:  # Ctrl-C does not wait for the pictures that are left
+        pool.shutdown(cancel_futures=True)
 
 
 def _problems_of(set_name: str, image: AnnotatedImage) -> Iterator[str]:
