@@ -184,7 +184,7 @@ class DatasetConfig(_Section):
     images: str | None = None
     """Folder that the file's picture names start from; null is the format's own place."""
     split: str | None = None
-    """For formats with named splits: train, val, test or trainval."""
+    """For ``scut``: train, val, trainval or test; null is trainval. The others have none."""
     weight: PositiveFloat = 1.0
     """How many times a picture of this set is drawn in an epoch, on average."""
 
