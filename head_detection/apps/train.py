@@ -74,10 +74,10 @@ def _train(arguments: argparse.Namespace, ranks: Ranks) -> int:
     _set_threads(config, ranks)
     train, validation = ranks.from_first(lambda: _load_sets(config))
     ranks.from_first(lambda: _check_pictures(folder, [*train, *validation]))
-    ranks.from_first(lambda: begin_run(folder, config))
     data = _build_data(config, train, validation, ranks)
     model = _build_model(config, has_weights=ranks.is_first and checkpoint is None)
     trainer = Trainer(config, model, data, folder, ranks, checkpoint, code_commit())
+    ranks.from_first(lambda: begin_run(folder, config))
     if ranks.is_first:
         _announce(trainer, train, validation, changes)
     number = trainer.run()

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from head_detection.atomic import write_bytes
-from head_detection.config import ConfigError, ExperimentConfig, dump_config, load_config
+from head_detection.config import (
+    ConfigError,
+    ExperimentConfig,
+    dump_config,
+    load_config,
+    parse_config,
+)
 from head_detection.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 
 CONFIG = "config.yaml"
@@ -77,7 +83,8 @@ def load_run(
         raise CheckpointError(f"--resume {folder}: expected the folder of a run; there is none")
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = load_config(config_path or folder / CONFIG, overrides)
-    changes = _differences(checkpoint.config, config.model_dump(mode="json"))
+    saved = parse_config(checkpoint.config, source=str(checkpoint.path))
+    changes = _differences(saved.model_dump(mode="json"), config.model_dump(mode="json"))
     fixed = [line for key, line in changes if not _may_change(key)]
     if fixed:
         raise ConfigError(

@@ -23,6 +23,7 @@ from head_detection.training.checkpoint import (
 from head_detection.training.distributed import Ranks
 from head_detection.training.ema import MovingAverage
 from head_detection.training.optimizer import build_optimizer
+from head_detection.training.step import build_scaler
 
 
 class TrainingState:
@@ -36,8 +37,8 @@ class TrainingState:
         steps_per_epoch: of the data.
 
     Raises:
-        ConfigError: stages to freeze that the body does not have, or a setting that the optimizer
-            refuses.
+        ConfigError: stages to freeze that the body does not have, a setting that the optimizer
+            refuses, or a precision that the device does not have.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class TrainingState:
         ranks.copy_from_first(self.model)
         ema = training.ema
         self.average = MovingAverage(self.model, ema.decay) if ema.enabled else None
-        self.scaler = torch.amp.GradScaler(enabled=training.precision == "fp16")
+        self.scaler = build_scaler(training, ranks.device)
         self.progress = Progress(steps_per_epoch=steps_per_epoch)
 
     @property

@@ -46,6 +46,19 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
+def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps small gradients above zero in fp16; without effect in other precisions.
+
+    Raises:
+        ConfigError: fp16 on another device than CUDA.
+    """
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ConfigError(
+            f"training.precision: fp16 needs a CUDA device, this is {device.type}; use bf16 or fp32"
+        )
+    return torch.amp.GradScaler(enabled=config.precision == "fp16")
+
+
 class TrainingStep:
     """Forward, backward and update, with the ranks in agreement.
 
@@ -53,9 +66,6 @@ class TrainingStep:
     number of ranks give the gradient of the whole batch as far as torchvision's losses allow: they
     are means over the anchors or proposals *sampled* in the part, equal to the mean over the batch
     when every picture fills its samples; OHEM, batch norm and the samplers' draws see a part alone.
-
-    Raises:
-        ConfigError: fp16 on another device than CUDA.
     """
 
     def __init__(
@@ -66,11 +76,6 @@ class TrainingStep:
         config: TrainingConfig,
         ranks: Ranks,
     ) -> None:
-        if config.precision == "fp16" and ranks.device.type != "cuda":
-            raise ConfigError(
-                f"training.precision: fp16 needs a CUDA device, this is {ranks.device.type};"
-                " use bf16 or fp32"
-            )
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
         self.config, self.ranks = config, ranks
         self.parameters = [p for p in model.parameters() if p.requires_grad]

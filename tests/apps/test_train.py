@@ -1,0 +1,178 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from head_detection.apps.command import run_command
+from head_detection.apps.train import main
+from head_detection.config import load_config
+from head_detection.data.synthetic import synthetic_set
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.training.checkpoint import load_checkpoint
+
+
+@pytest.fixture(scope="session")
+def labels(tmp_path_factory):
+    return synthetic_set(tmp_path_factory.mktemp("pictures"), 6, (64, 96), seed=0)
+
+
+@pytest.fixture
+def experiment(labels, tmp_path):
+    values = {
+        "name": "tiny",
+        "model": {
+            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
+            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
+            "resize": {"min_sizes": [64], "max_size": 96},
+            "rpn": {"pre_nms_top_n_train": 20, "post_nms_top_n_train": 10},
+            "roi": {"box_head_width": 16, "pool_size": 2, "detections_per_image": 20},
+        },
+        "data": {"train": [{"path": str(labels)}], "validation": [{"path": str(labels)}]},
+        "training": {"epochs": 1, "threads": 1, "log_steps": 1},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def train(*arguments):
+    return run_command(main, [str(argument) for argument in arguments])
+
+
+def the_error(capsys):
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train("--cfg", experiment, "--set", "training.seed=3") == 0
+    folder = tmp_path / "runs" / "train" / "tiny"
+    output = capsys.readouterr()
+    assert "train: 6 pictures" in output.out
+    assert "note: the warm-up of 500 steps is longer than the run" in output.out
+    assert "best weights (AP50 " in output.out
+    assert "epoch 1 validation: ap50" in output.err
+    assert load_config(folder / "config.yaml").training.seed == 3
+    with Image.open(folder / "curves.png") as picture:
+        assert picture.format == "PNG"
+    load_detector(folder / "best.safetensors")
+
+    # The same again is refused; more epochs are not.
+    before = (folder / "last.safetensors").read_bytes()
+    assert train("--cfg", experiment) == 2
+    assert "holds files; go on with --resume" in the_error(capsys)
+    assert (folder / "last.safetensors").read_bytes() == before
+    assert train("--resume", folder, "--set", "training.epochs=2") == 0
+    output = capsys.readouterr().out
+    assert "step 3 of 6" in output
+    assert "changed: training.epochs was 1, is 2" in output
+    assert load_checkpoint(folder / "last.safetensors").progress.step == 6
+    assert load_config(folder / "config.yaml").training.epochs == 2
+
+    assert train("--resume", folder, "--set", "model.upscale=true") == 2
+    assert "model.upscale was False, is True" in the_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--cfg", "none.yaml"], "none.yaml: expected a YAML experiment file; No such file"),
+        (["--cfg", "{cfg}", "--set", "training.epoch=1"], "did you mean epochs?"),
+        (["--cfg", "{cfg}", "--set", "data.train=[]"], "expected at least one data set"),
+        (["--cfg", "{cfg}", "--set", "data.train=[{path: no.json}]"], "no.json: no such file"),
+        (["--cfg", "{cfg}", "--device", "tpu9"], "--device tpu9: expected a device"),
+        (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
+        (["--cfg", "{cfg}", "--set", "model.backbone.strides=[4,64]"], "model.backbone.strides"),
+        (["--resume", "nowhere"], "--resume nowhere: expected the folder of a run"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    device = [] if "--device" in arguments else ["--device", "cpu"]
+    assert train(*[a.replace("{cfg}", str(experiment)) for a in arguments], *device) == 2
+    assert line in the_error(capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--resume", "a", "--output", "b"]])
+def test_arguments_that_do_not_go_together(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_bad_annotations_are_listed_all_at_once(experiment, labels, tmp_path, capsys):
+    folder = tmp_path / "bad"
+    shutil.copytree(labels.parent, folder)
+    content = json.loads((folder / labels.name).read_text())
+    image = content["images"][0]["id"]
+    content["annotations"] += [
+        {"id": 1000 + n, "image_id": image, "category_id": 1, "bbox": [90, 5, 40, 10], "iscrowd": 0}
+        for n in range(30)
+    ]
+    (folder / labels.name).write_text(json.dumps(content))
+    (folder / "images" / content["images"][1]["file_name"].split("/")[-1]).unlink()
+    run = tmp_path / "run"
+    overrides = [f"data.train=[{{path: {folder / labels.name}}}]"]
+    assert train("--cfg", experiment, "--output", run, "--set", *overrides) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 21  # the first twenty and the sum
+    assert errors[-1].startswith("error: 31 problems in the annotations, all of them in ")
+    listed = (run / "annotation_problems.txt").read_text().splitlines()
+    assert len(listed) == 31
+    assert sum("reaches outside the 96x64 picture" in line for line in listed) == 30
+    assert sum("no such file" in line for line in listed) == 1
+    # Once mended, the same folder is used.
+    assert train("--cfg", experiment, "--output", run) == 0
+    assert not (run / "annotation_problems.txt").exists()
+
+
+def script(repository, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=repository, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_the_script_stops_on_a_signal_and_says_how_to_go_on(experiment, repository, tmp_path):
+    run = tmp_path / "run"
+    many = ["--set", "training.epochs=100000", "data.validation=[]"]
+    with script(
+        repository, "scripts/train.py", "--cfg", experiment, "--output", run, *many
+    ) as process:
+        announced = [process.stdout.readline() for _ in range(3)]
+        assert announced[-1].endswith(f"; {run}\n")
+        while not (run / "log.csv").is_file() or (run / "log.csv").read_text().count("\n") < 3:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    step = load_checkpoint(run / "last.safetensors").progress.step
+    assert output.endswith(f"stopped after step {step}; go on with --resume {run}\n")
+    assert "Traceback" not in errors
+    with (run / "log.csv").open(newline="") as file:
+        assert int(list(csv.DictReader(file))[-1]["step"]) == step >= 2
+
+
+def test_two_processes_train_as_one(experiment, repository, tmp_path):
+    run = tmp_path / "run"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    arguments = ["scripts/train.py", "--cfg", experiment, "--output", run]
+    with script(repository, *launch, *arguments) as process:
+        output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "2 process(es); step 0 of 3" in output
+    assert output.count("done: 3 steps") == 1
+    assert errors.count("epoch 1 validation") == 1
+    assert load_checkpoint(run / "last.safetensors").progress.finished_epochs == 1
+    load_detector(run / "best.safetensors")

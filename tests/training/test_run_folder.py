@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from head_detection.config import ConfigError, load_config, parse_config
+from head_detection.training.checkpoint import CheckpointError, Progress, save_checkpoint
+from head_detection.training.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    PROBLEMS,
+    RunFolderError,
+    begin_run,
+    check_unused,
+    code_commit,
+    load_run,
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = parse_config({"data": {"train": [{"path": "a.json"}]}})
+    folder = tmp_path / "run"
+    begin_run(folder, config)
+    tensors = {"model": {"a": torch.zeros(1)}}
+    save_checkpoint(folder / CHECKPOINT, tensors, Progress(steps_per_epoch=5, step=3), config)
+    return folder
+
+
+def test_the_full_config_is_written(run):
+    text = (run / CONFIG).read_text()
+    assert "warmup_steps: 500" in text  # a default
+    assert load_config(run / CONFIG).data.train[0].path == "a.json"
+
+
+def test_a_run_is_not_written_over(run):
+    with pytest.raises(RunFolderError, match=r"holds files; go on with --resume .*run, or choose"):
+        check_unused(run)
+
+
+def test_new_empty_and_failed_folders_are_free(tmp_path):
+    check_unused(tmp_path / "new")
+    check_unused(tmp_path)
+    (tmp_path / PROBLEMS).touch()
+    check_unused(tmp_path)
+    begin_run(tmp_path, parse_config({}))
+    assert not (tmp_path / PROBLEMS).exists()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(RunFolderError, match="this is a file"):
+        check_unused(tmp_path / "run")
+
+
+def test_a_run_goes_on_with_its_own_config(run):
+    config, checkpoint, changes = load_run(run, None, [])
+    assert config == load_config(run / CONFIG)
+    assert checkpoint.progress.step == 3
+    assert changes == []
+
+
+def test_epochs_and_places_may_change_and_are_named(run):
+    overrides = ["training.epochs=40", "data.train=[{path: b.json}]"]
+    config, _, changes = load_run(run, None, overrides)
+    assert config.training.epochs == 40
+    assert changes == [
+        "data.train.0.path was a.json, is b.json",
+        "training.epochs was 30, is 40",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("model.upscale=true", "model.upscale was False, is True"),
+        ("model.anchors.ratios=[1.0]", "model.anchors.ratios was None, is [1.0]"),
+        ("training.optimizer.name=adamw", "training.optimizer.name was sgd, is adamw"),
+        ("training.batch_size=4", "training.batch_size was 2, is 4"),
+        ("training.schedule.name=cosine", "training.schedule.name was step, is cosine"),
+        ("training.ema.enabled=true", "training.ema.enabled was False, is True"),
+        ("data.train=[{path: a.json, weight: 2.0}]", "data.train.0.weight was 1.0, is 2.0"),
+        ("data.train=[]", "data.train was [{"),
+    ],
+)
+def test_what_the_state_depends_on_may_not_change(run, override, line):
+    with pytest.raises(ConfigError) as caught:
+        load_run(run, None, [override])
+    assert line in str(caught.value)
+    assert "set these back, or start a new run" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_config_file_is_compared_too(run, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text("model: {upscale: true}\ndata: {train: [{path: a.json}]}")
+    with pytest.raises(ConfigError, match=r"model\.upscale was False"):
+        load_run(run, other, [])
+
+
+def test_no_run_there(tmp_path):
+    with pytest.raises(CheckpointError, match="expected the folder of a run; there is none"):
+        load_run(tmp_path / "none", None, [])
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: expected a training checkpoint"):
+        load_run(tmp_path, None, [])
+
+
+def test_the_commit_is_a_hash_or_none(monkeypatch):
+    commit = code_commit()
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
+    monkeypatch.setenv("PATH", "")
+    assert code_commit() is None
