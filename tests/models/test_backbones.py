@@ -1,7 +1,9 @@
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from head_detection.config import BODIES, BackboneConfig, ConfigError
@@ -121,3 +123,13 @@ def test_pretrained_false_reads_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         create_backbone(missing)
     create_backbone(missing.model_copy(update={"pretrained": False}))
+
+
+def test_a_download_that_fails_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> nn.Module:
+        raise URLError("no route\nto host")
+
+    monkeypatch.setattr(torchvision.models, "get_model", refuse)
+    with pytest.raises(ConfigError, match="cannot be downloaded here .*no route to host") as error:
+        create_backbone(BackboneConfig(name="resnet18", pretrained=True))
+    assert "\n" not in str(error.value)
