@@ -109,10 +109,10 @@ def test_crop_pads_where_it_reaches_outside() -> None:
 
 def test_shrinking_takes_the_mean_and_does_not_alias() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
+    stripes[:, ::4] = 252
     crop = crop_picture(stripes, Window(0, 0, 64), 16)
-    assert np.abs(crop[:, 1:-1].astype(int) - 127.5).max() < 1
-    assert np.abs(crop.astype(int) - 127.5).max() < 16, "at the edge the mean is of fewer pixels"
+    # a quarter of 252; without antialiasing the white columns fall between the samples
+    assert np.abs(crop[:, 1:-1].astype(int) - 63).max() <= 1
 
 
 def test_boxes_move_with_the_crop() -> None:
