@@ -6,4 +6,5 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from head_detection.apps.main import main
 
-sys.exit(main(["benchmark", *sys.argv[1:]]))
+if __name__ == "__main__":
+    sys.exit(main(["benchmark", *sys.argv[1:]]))
