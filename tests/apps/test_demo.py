@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from head_detection.apps import demo
+from head_detection.apps import test as test_command
+from head_detection.inference.batching import PictureResult
+from head_detection.structures import Detections
+
+
+class PerfectDetector:
+    """Finds every head of the samples but one, and a wrong one in the corner of each."""
+
+    def stream(self, pictures: list[np.ndarray], batch_size: int) -> list[PictureResult]:
+        results = []
+        for sample, pixels in zip(demo.create_samples(), pictures, strict=True):
+            boxes = np.concatenate([sample.truth.boxes[1:], [[0, 0, 1, 1]]])
+            found = Detections.from_arrays(boxes, np.full(len(boxes), 0.5), pixels.shape[:2])
+            results.append(PictureResult(None, found, None, None))
+        return results
+
+
+def test_samples_have_the_heads_they_say() -> None:
+    samples = demo.create_samples()
+    assert [len(sample.truth.boxes) for sample in samples] == [1, 6, 24, 70, 160, 336]
+    for sample in samples:
+        height, width = sample.pixels.shape[:2]
+        boxes = sample.truth.boxes
+        assert (boxes >= 0).all()
+        assert (boxes <= np.array([width, height, width, height])).all()
+        sides = boxes[:, 2:] - boxes[:, :2]
+        sizes = np.sqrt(sides.prod(axis=1))
+        assert np.abs(sizes - sample.head_size).max() < 0.05 * sample.head_size
+
+
+def test_the_table_counts_right_and_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo.HeadDetector, "from_weights", lambda weights: PerfectDetector())
+    assert demo.main(["--output", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["portrait", "265", "1", "1", "0", "1"]
+    assert lines[2].split() == ["heads-of-200-pixels", "200", "6", "6", "5", "1"]
+    assert lines[6].split() == ["heads-of-12-pixels", "12", "336", "336", "335", "1"]
+    assert str(tmp_path) in lines[-1]
+    drawn = cv2.imread(str(tmp_path / "heads-of-200-pixels.png"))
+    assert drawn is not None
+    assert drawn.shape == (680, 930, 3)
+
+
+def test_own_pictures_go_to_the_test_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(test_command, "main", lambda argv: seen.append(argv) or 1)
+    assert demo.main(["--source", "a b", "--output", "o", "--weights", "w"]) == 1
+    options = dict(zip(seen[0][::2], seen[0][1::2], strict=True))
+    assert options == {
+        "--source": "a b",
+        "--output": "o",
+        "--weights": "w",
+        "--save": "json,csv,images",
+    }

@@ -1,0 +1,94 @@
+"""``head-detection``: what it offers, and that asking for help costs nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from head_detection import __version__
+from head_detection.apps import main as dispatcher
+from head_detection.apps.main import available_commands, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_help_lists_the_commands_that_exist() -> None:
+    done = run("-m", "head_detection", "--help")
+    assert done.returncode == 0
+    for name, purpose in available_commands().items():
+        assert f"  {name} " in done.stdout
+        assert purpose in done.stdout
+
+
+def test_help_and_the_package_need_no_torch() -> None:
+    code = (
+        "import sys, head_detection, head_detection.apps.main as main\n"
+        "head_detection.load_config, head_detection.Detections\n"
+        "main.available_commands()\n"
+        "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    )
+    done = run("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_without_its_file_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dispatcher.COMMANDS, "juggle", "throw heads")
+    assert "juggle" not in available_commands()
+    with pytest.raises(SystemExit) as stopped:
+        main(["juggle"])
+    assert stopped.value.code == 2
+
+
+def test_an_unknown_command_is_two_and_names_the_choices(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["dance"])
+    assert stopped.value.code == 2
+    assert "demo" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"head-detection {__version__}\n"
+
+
+@pytest.mark.parametrize("name", sorted(available_commands()))
+def test_every_command_has_help_under_its_own_name(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["head-detection", name, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: head-detection {name}")
+
+
+def test_a_script_runs_from_any_folder_of_a_plain_checkout(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "test.py"), "--help"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: test.py")
