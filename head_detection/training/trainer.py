@@ -86,6 +86,7 @@ class Trainer:
         )
         self.request = StopRequest()
         self.pace = Pace()
+        self.learning_rate = 0.0
         self.last_save = time.monotonic()
 
     @property
@@ -164,6 +165,7 @@ class Trainer:
         factor = learning_rate_factor(
             progress.step, schedule, progress.steps_per_epoch, self.total_steps
         )
+        self.learning_rate = self.config.training.optimizer.learning_rate * factor
         set_learning_rate(self.state.optimizer, factor)
         wants_stop = self.request.number is not None
         outcome = self.step.run(samples, progress.step, wants_stop=wants_stop)
@@ -190,7 +192,7 @@ class Trainer:
             )
 
     def _report(self, outcome: StepOutcome, epoch: int) -> None:
-        step, rate = self.state.progress.step, self.state.optimizer.param_groups[-1]["lr"]
+        step, rate = self.state.progress.step, self.learning_rate
         losses = {"loss": outcome.loss, **outcome.losses}
         if not outcome.is_bad:
             where = f"epoch {epoch + 1}/{self.config.training.epochs}"
@@ -221,13 +223,14 @@ class Trainer:
             self.log.draw()
 
     def _validate(self, dataset: HeadDataset, epoch: int) -> None:
-        def advance(num_done: int, num_images: int) -> None:
-            if self.request.number is not None:
-                raise _Interrupted
+        def advance(num_done: int, num_images: int) -> bool:
             self.show.validated(f"epoch {epoch}", num_done, num_images)
+            return self.request.number is None
 
         precision = AUTOCAST_TYPES.get(self.config.training.precision)
         figures = validate(self.state.judged_model, dataset, self.ranks, precision, advance)
+        if figures is None:
+            raise _Interrupted
         if self.log is not None:
             self.log.add(self.state.progress.step, epoch, figures)
         known = {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -24,8 +24,8 @@ def validate(
     dataset: HeadDataset,
     ranks: Ranks,
     precision: torch.dtype | None,
-    advance: Callable[[int, int], None],
-) -> dict[str, float]:
+    advance: Callable[[int, int], bool],
+) -> dict[str, float] | None:
     """Detect in every picture, each rank in its share, and measure all of them together.
 
     Args:
@@ -33,20 +33,26 @@ def validate(
         dataset: whole pictures.
         ranks: every rank calls this; a share may be empty.
         precision: of autocast; None is float32.
-        advance: told after each batch how many pictures of this rank are done, and of how many.
+        advance: told after each batch how many pictures of this rank are done, and of how many;
+            returns whether to go on.
 
     Returns:
-        The figures of ``evaluate``, the same on every rank.
+        The figures of ``evaluate``, the same on every rank; None where a rank did not go on.
     """
     model.eval()
     results: list[tuple[int, Detections, GroundTruth]] = []
     batches = _batches(dataset, ranks)
+    goes_on = True
     for samples in _loaded(dataset, batches):
         results += _detect(model, samples, ranks.device, precision)
-        advance(len(results), sum(map(len, batches)))
-    gathered = sorted(
-        (result for share in ranks.gather(results) for result in share), key=lambda r: r[0]
-    )
+        goes_on = advance(len(results), sum(map(len, batches)))
+        if not goes_on:
+            break
+    # The ranks agree here: one that left alone would keep the others waiting.
+    shares = ranks.gather((goes_on, results))
+    if not all(went_on for went_on, _ in shares):
+        return None
+    gathered = sorted((result for _, share in shares for result in share), key=lambda r: r[0])
     return evaluate([found for _, found, _ in gathered], [truth for _, _, truth in gathered])
 
 

@@ -70,7 +70,10 @@ SCRIPT = """
 
         sets = [load_annotations(DatasetConfig(path=labels))]
         sets[0] = type(sets[0])("one", sets[0].images[:1])
-        facts["figures"] = validate(Blind(), HeadDataset(sets, None), ranks, None, lambda *_: None)
+        one = HeadDataset(sets, None)
+        facts["figures"] = validate(Blind(), one, ranks, None, lambda *_: True)
+        # The first rank has the picture and leaves; the second learns of it.
+        facts["left"] = validate(Blind(), one, ranks, None, lambda *_: False)
 
         def mistake():
             raise ValueError("a line")
@@ -130,6 +133,10 @@ def test_validation_is_gathered_over_ranks(facts):
     first, second = (rank["figures"] for rank in facts)
     assert json.dumps(first) == json.dumps(second)
     assert first["ap50"] >= 0.0
+
+
+def test_a_rank_that_leaves_validation_takes_the_others_along(facts):
+    assert [rank["left"] for rank in facts] == [None, None]
 
 
 def test_a_mistake_is_told_once(facts):

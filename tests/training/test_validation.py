@@ -39,7 +39,12 @@ def oracle(dataset):
 def test_every_picture_is_judged_once(dataset, oracle, alone):
     told = []
     oracle.train()
-    figures = validate(oracle, dataset, alone, None, lambda *counts: told.append(counts))
+
+    def advance(*counts):
+        told.append(counts)
+        return True
+
+    figures = validate(oracle, dataset, alone, None, advance)
     assert figures["ap50"] == pytest.approx(1.0)
     assert figures["count_mae"] == 0.0
     assert oracle.seen == [4, 4, 2]  # ten pictures of one shape
@@ -49,10 +54,15 @@ def test_every_picture_is_judged_once(dataset, oracle, alone):
 
 def test_nothing_found_is_judged_too(dataset, oracle, alone):
     oracle.answers = {key: boxes[:0] for key, boxes in oracle.answers.items()}
-    figures = validate(oracle, dataset, alone, None, lambda *_: None)
+    figures = validate(oracle, dataset, alone, None, lambda *_: True)
     assert figures["ap50"] == 0.0
     num_heads = sum(len(image.truth.head_boxes) for image in dataset.images)
     assert figures["count_mae"] == pytest.approx(num_heads / len(dataset))
+
+
+def test_it_stops_when_told_to(dataset, oracle, alone):
+    assert validate(oracle, dataset, alone, None, lambda done, _: done < 8) is None
+    assert oracle.seen == [4, 4]
 
 
 def images_of(shapes):
