@@ -105,8 +105,8 @@ def _report(tally: Tally, skipped: Counter[str], folder: Path, outputs: Sequence
     seconds = time.monotonic() - tally.start
     rate = tally.pictures / seconds if seconds else 0.0
     print(
-        f"{tally.pictures} pictures, {tally.heads} heads, {tally.failed} failed, "
-        f"{seconds:.1f} s ({rate:.2f} pictures/s)"
+        f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
+        f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
     )
     if skipped:
         print(f"passed over: {describe_skipped(skipped)}")

@@ -1,0 +1,228 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from head_detection.apps import test
+from head_detection.apps.main import main
+from head_detection.inference.detector import HeadDetector
+from head_detection.structures import Detections
+
+SECONDS = 120
+
+
+def picture(path, size=(48, 32), level=128):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size[1], size[0], 3), level, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two good pictures, three bad ones, and files that are none."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    good = picture(folder / "1.png")
+    picture(folder / "sub" / "1.png", (64, 40))
+    (folder / "cut.png").write_bytes(good.read_bytes()[:60])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.webp").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+class OneHeadEngine:
+    """Finds a head of 10 x 10 in each picture."""
+
+    name, device, precision, batch_size = "one", "cpu", "fp32", 1
+
+    def padded_size(self, image_size):
+        return image_size
+
+    def detect(self, images):
+        return [
+            Detections.from_arrays([[2, 3, 12, 13]], [0.5], tuple(image.shape[1:]))
+            for image in images
+        ]
+
+
+@pytest.fixture
+def one_head(monkeypatch):
+    """Let the command run without a network; returns the engine."""
+    engine = OneHeadEngine()
+    calls = []
+
+    def from_weights(path, **options):
+        calls.append((path, options))
+        return HeadDetector(engine, options["score_threshold"] or 0.25, {"weights": "one"})
+
+    monkeypatch.setattr(HeadDetector, "from_weights", from_weights)
+    engine.calls = calls
+    return engine
+
+
+def results(folder):
+    return json.loads((folder / "detections.json").read_text())
+
+
+def test_a_folder_is_done_to_its_end_whatever_is_in_it(photos, one_head, capsys):
+    assert main(["test", "--source", "photos", "--save", "json,csv,images"]) == 1
+    content = results(Path("runs/test/photos"))
+    assert [image["file"] for image in content["images"]] == ["1.png", "sub/1.png"]
+    assert [image["count"] for image in content["images"]] == [1, 1]
+    assert [failed["file"] for failed in content["failed"]] == ["cut.png", "empty.jpg", "text.webp"]
+    assert content["failed"][1]["error"] == "the file is empty"
+    out, err = capsys.readouterr()
+    assert "pictures: 2, heads: 2, failed: 3, seconds: " in out
+    assert "passed over: 1 not pictures" in out
+    assert "results in runs/test/photos: detections.json, detections.csv, images/" in out
+    assert "failed: empty.jpg: the file is empty" in err
+    assert "Finding heads: 100%" in err
+    assert "2 heads" in err
+    assert "pictures/s" in err
+    with Path("runs/test/photos/detections.csv").open() as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["1.png", "sub/1.png"]
+    assert Path("runs/test/photos/images/sub/1.png").exists()
+
+
+def test_all_good_is_exit_code_0(photos, one_head):
+    assert main(["test", "--source", "photos/1.png", "photos/sub", "--output", "out"]) == 0
+    assert [image["file"] for image in results(Path("out"))["images"]] == [
+        "photos/1.png",
+        "photos/sub/1.png",
+    ]
+
+
+def test_results_are_not_read_again_and_may_be_replaced(photos, one_head):
+    for _ in range(2):
+        main(["test", "--source", ".", "--output", "results"])
+        assert len(results(Path("results"))["images"]) == 2
+
+
+def test_the_options_reach_the_detector(photos, one_head):
+    options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch"
+    assert main(["test", "--source", "photos/sub", "--save", "json", *options.split()]) == 0
+    assert one_head.calls == [
+        (Path("w"), {"device": "cpu", "precision": "bf16", "score_threshold": 0.6})
+    ]
+    content = results(Path("runs/test/sub"))
+    assert content["score_threshold"] == 0.6
+    assert content["images"][0]["count"] == 0
+
+
+def test_frames_keep_their_numbers_where_a_picture_failed(photos, one_head):
+    main(["test", "--source", "photos", "--save", "mot"])
+    lines = Path("runs/test/photos/mot.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1", "5"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
+def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monkeypatch, error):
+    for number in range(20):
+        picture(photos / f"{number}.png")
+    detect, done = one_head.detect, []
+
+    def cut_short(images):
+        done.append(images)
+        if len(done) > 5:
+            raise error
+        return detect(images)
+
+    monkeypatch.setattr(one_head, "detect", cut_short)
+    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+    with pytest.raises(type(error) if isinstance(error, SystemExit) else error):
+        test.main(["--source", "photos"])
+    assert len(results(Path("runs/test/photos"))["images"]) == 5
+    assert handlers == [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--source", "gone"], "error: 'gone': expected a picture, a folder"),
+        (["--source", "photos/notes.txt"], "expected pictures such as .jpg or .png, found none"),
+        (["--source", "photos", "--save", "xml"], "--save: expected some of json,csv"),
+        (["--source", "photos", "--weights", "gone"], "error: gone: expected a weights file"),
+        (["--source", "photos", "--weights", "photos/1.png"], ".safetensors file"),
+        (["--source", "photos", "--device", "gpu"], "device: expected auto, cpu"),
+        (["--source", "photos", "--output", "photos/1.png"], "photos/1.png"),
+    ],
+)
+def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
+    photos, tiny_weights, capsys, arguments, line
+):
+    if "--weights" not in arguments:
+        arguments = [*arguments, "--weights", str(tiny_weights)]
+    assert main(["test", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert line in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "--source"),
+        (["--source", "a", "--score-threshold", "7"], "expected 0 to 1; got 7"),
+        (["--source", "a", "--score-threshold", "nan"], "expected 0 to 1; got nan"),
+        (["--source", "a", "--batch-size", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--tile", "512"], "--tile"),
+        (["--source", "a", "--engine", "openvino"], "choose from"),
+    ],
+)
+def test_an_argument_that_does_not_exist_is_exit_code_2(arguments, line, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["test", *arguments])
+    assert error.value.code == 2
+    assert line in capsys.readouterr().err
+
+
+def script(repository, *arguments, **options):
+    command = [sys.executable, repository / "scripts" / "test.py", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_the_script_finds_heads_and_reports_bad_pictures(repository, photos, tiny_weights):
+    arguments = ["--source", "photos", "--weights", tiny_weights, "--score-threshold", "0"]
+    process = script(repository, *arguments, "--save", "json,images,coco,yolo,mot,csv")
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    content = results(Path("runs/test/photos"))
+    assert [len(image["boxes"]) for image in content["images"]] == [
+        image["count"] for image in content["images"]
+    ]
+    assert content["images"][0]["count"] > 0
+    assert content["model"]["weights"] == "tiny.safetensors"
+    assert len(content["failed"]) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_script_with_whole_files(repository, photos, tiny_weights, number, code):
+    process = script(repository, "--source", "-", "--weights", tiny_weights, stdin=subprocess.PIPE)
+    for index in range(40):  # standard input stays open: the work has no end of its own
+        process.stdin.write(f"{picture(photos / f'{index}.png')}\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + SECONDS
+    while not list(Path().glob("runs/test/stdin/images/**/*.png")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert "stopped early" in out
+    assert len(results(Path("runs/test/stdin"))["images"]) >= 1
