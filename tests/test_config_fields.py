@@ -12,7 +12,6 @@ import head_detection
 from head_detection.config import ExperimentConfig
 
 PACKAGE = Path(head_detection.__file__).parent
-DEFINITIONS = ("config.py", "model_config.py", "training_config.py", "config_section.py")
 
 
 def fields_of(model: type[BaseModel], key: str) -> Iterator[tuple[str, str, str]]:
@@ -76,7 +75,7 @@ def reads_of(tree: ast.stmt) -> set[tuple[str, str]]:
 READS = {
     read
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.name not in DEFINITIONS
+    if "config" not in path.relative_to(PACKAGE).parts
     for read in reads_in(path.read_text(encoding="utf-8"))
 }
 

@@ -1,5 +1,6 @@
 """Pictures whose number of heads is known: one portrait laid out as a grid of people."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +46,7 @@ class Portrait:
     def head_size(self) -> float:
         """Square root of the head's area in pixels."""
         left, top, right, bottom = (float(value) for value in self.head_box)
-        return ((right - left) * (bottom - top)) ** 0.5
+        return math.sqrt((right - left) * (bottom - top))
 
 
 def lay_out(

@@ -84,8 +84,7 @@ class Trainer:
         self.step = TrainingStep(
             self.state.model, self.state.optimizer, self.state.scaler, config.training, ranks
         )
-        self.request = StopRequest()
-        self.pace = Pace()
+        self.request, self.pace = StopRequest(), Pace()
         self.learning_rate = 0.0
         self.last_save = time.monotonic()
 

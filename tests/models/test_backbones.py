@@ -130,6 +130,6 @@ def test_a_download_that_fails_is_one_clear_line(monkeypatch: pytest.MonkeyPatch
         raise URLError("no route\nto host")
 
     monkeypatch.setattr(torchvision.models, "get_model", refuse)
-    with pytest.raises(ConfigError, match="cannot be downloaded here .*no route to host") as error:
+    with pytest.raises(ConfigError, match=r"cannot be downloaded here .*no route to host") as error:
         create_backbone(BackboneConfig(name="resnet18", pretrained=True))
     assert "\n" not in str(error.value)

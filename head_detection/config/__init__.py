@@ -1,0 +1,56 @@
+"""The experiment file and what may stand in it; no torch here.
+
+Its sections are in ``model.py`` and ``training.py``; ``experiment.py`` reads and writes the whole.
+"""
+
+from head_detection.config.experiment import (
+    ConfigError,
+    ExperimentConfig,
+    dump_config,
+    load_config,
+    parse_config,
+    parse_model_config,
+)
+from head_detection.config.model import (
+    BODIES,
+    AnchorConfig,
+    BackboneConfig,
+    ModelConfig,
+    ResizeConfig,
+    RoiConfig,
+    RpnConfig,
+    SoftNmsConfig,
+)
+from head_detection.config.training import (
+    AugmentationConfig,
+    DataConfig,
+    DatasetConfig,
+    EmaConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "BODIES",
+    "AnchorConfig",
+    "AugmentationConfig",
+    "BackboneConfig",
+    "ConfigError",
+    "DataConfig",
+    "DatasetConfig",
+    "EmaConfig",
+    "ExperimentConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ResizeConfig",
+    "RoiConfig",
+    "RpnConfig",
+    "ScheduleConfig",
+    "SoftNmsConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "parse_config",
+    "parse_model_config",
+]

@@ -1,0 +1,59 @@
+"""YAML as an experiment file has it: plain values, no key twice, ``1e-3`` is a number."""
+
+import re
+from typing import Any
+
+import yaml
+
+FLOAT_TAG = "tag:yaml.org,2002:float"
+# YAML 1.1, which the library follows, reads 1e-3 as text and only 1.0e-3 as a number; YAML 1.2 and
+# everybody who types a learning rate mean a number.
+EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value} twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that ``_Loader`` would take for a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(FLOAT_TAG, EXPONENT, list("-+.0123456789"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Read one YAML document into plain values.
+
+    Raises:
+        yaml.YAMLError: no YAML, or the same key twice in one mapping.
+
+    Example:
+        >>> parse_yaml("{rate: 1e-3, sizes: [8, 16]}")
+        {'rate': 0.001, 'sizes': [8, 16]}
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def dump_yaml(values: Any) -> str:
+    """Write plain values as YAML, keys in their order.
+
+    Example:
+        >>> print(dump_yaml({"name": "1e-3", "rate": 0.5}), end="")
+        name: '1e-3'
+        rate: 0.5
+    """
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
