@@ -1,6 +1,6 @@
 """What the layers hand each other: heads found in a picture, and heads that are truly there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -78,20 +78,27 @@ class GroundTruth:
     Attributes:
         boxes: ``(N, 4)`` float32 xyxy in original pixels.
         ignore: ``(N,)`` bool: regions that are neither a head to find nor background.
+        distractor: ``(N,)`` bool: ignored boxes that each hold one thing of another class, where
+            MOTChallenge removes what matches; none by default.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not fit each other, or a distractor that is not ignored.
     """
 
     boxes: FloatArray
     ignore: BoolArray
+    distractor: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)
-        if self.ignore.shape != self.boxes.shape[:1]:
-            raise ValueError(
-                f"ignore: expected shape {self.boxes.shape[:1]}, got {self.ignore.shape}"
-            )
+        if not self.distractor.size:
+            object.__setattr__(self, "distractor", np.zeros(len(self.boxes), np.bool_))
+        for name in ("ignore", "distractor"):
+            shape = getattr(self, name).shape
+            if shape != self.boxes.shape[:1]:
+                raise ValueError(f"{name}: expected shape {self.boxes.shape[:1]}, got {shape}")
+        if (self.distractor & ~self.ignore).any():
+            raise ValueError("distractor: expected boxes that are ignored too")
 
     @property
     def head_boxes(self) -> FloatArray:

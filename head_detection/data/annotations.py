@@ -45,10 +45,17 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class AnnotatedSet:
-    """Labelled pictures under one name."""
+    """Labelled pictures under one name.
+
+    Attributes:
+        name: for messages.
+        images: in the order of the labels.
+        notes: what the reader repaired or took for something else, one line a kind with its count.
+    """
 
     name: str
     images: tuple[AnnotatedImage, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of pictures."""

@@ -1,0 +1,1 @@
+"""What ``convert`` can do, one kind a file: ``add_arguments(parser)`` and ``run(arguments)``."""

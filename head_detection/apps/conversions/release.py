@@ -1,0 +1,74 @@
+"""``convert release``: the best weights of a run as a file to hand out."""
+
+import argparse
+import json
+from pathlib import Path, PurePath
+from typing import Any
+
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.models.weights import WeightsError, save_weights
+
+PURPOSE = "weights of a run to hand out: half the size, licence and figures inside"
+KEPT_PARTS = 2
+"""Of an absolute path, its end: where somebody's folders are is nobody else's concern."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--input", required=True, type=Path, help="best.safetensors of a run")
+    parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
+    parser.add_argument("--licence", required=True, help="of the weights, written into them")
+    parser.add_argument(
+        "--figures", action="extend", nargs="+", default=[], metavar="NAME=METRICS.JSON",
+        help="figures that evaluate wrote, kept under this name; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--score-threshold", type=float, help="default of the detector (default: the input's)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file, and return the exit code."""
+    if arguments.output.suffix != ".safetensors":
+        raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    figures = dict(_read_figures(argument) for argument in arguments.figures)
+    model, description = load_detector(arguments.input)
+    threshold = arguments.score_threshold
+    without_paths = _shorten(description.model_dump(mode="json", exclude={"figures"}))
+    released = type(description).model_validate_json(
+        json.dumps(
+            without_paths
+            | {
+                "licence": arguments.licence,
+                "figures": description.figures | figures,
+                "score_threshold": description.score_threshold if threshold is None else threshold,
+            }
+        )
+    )
+    if not all(tensor.isfinite().all() for tensor in model.half().state_dict().values()):
+        raise WeightsError(f"{arguments.input}: expected values that half precision can hold")
+    save_weights(arguments.output, model, released)
+    print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
+    return 0
+
+
+def _read_figures(argument: str) -> tuple[str, dict[str, Any]]:
+    name, equals, path = argument.partition("=")
+    if not (name and equals and path):
+        raise WeightsError(f"--figures {argument}: expected NAME=METRICS.JSON")
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        return name, {key: report[key] for key in ("num_images", "num_heads", "figures")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"--figures {argument}: expected metrics.json of evaluate") from error
+
+
+def _shorten(value: Any) -> Any:
+    """Replace absolute paths, wherever they stand, by their last parts."""
+    if isinstance(value, dict):
+        return {key: _shorten(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shorten(inner) for inner in value]
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return "/".join(PurePath(value).parts[-KEPT_PARTS:])
+    return value

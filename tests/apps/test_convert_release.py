@@ -1,0 +1,68 @@
+import json
+
+import pytest
+import torch
+
+from head_detection.apps.convert import main
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.models.weights import WeightsError, read_description, save_weights
+
+
+@pytest.fixture
+def run_weights(tmp_path, tiny_weights):
+    """Weights as a run leaves them: with the folders of the machine they were trained on."""
+    model, description = load_detector(tiny_weights)
+    training = {"config": {"data": {"train": [{"path": "/home/me/data/heads/train.json"}]}}}
+    path = tmp_path / "best.safetensors"
+    save_weights(path, model, description.model_copy(update={"training": training}))
+    return path
+
+
+def release(source, output, *options):
+    files = ["--input", str(source), "--output", str(output)]
+    return main(["release", *files, "--licence", "research only", *options])
+
+
+def test_it_is_half_the_size_and_finds_the_same(run_weights, tmp_path):
+    output = tmp_path / "fast.safetensors"
+    assert release(run_weights, output) == 0
+    assert output.stat().st_size < 0.6 * run_weights.stat().st_size
+    (model, _), (released, _) = load_detector(run_weights), load_detector(output)
+    for name, tensor in model.state_dict().items():
+        assert released.state_dict()[name].dtype == tensor.dtype
+        torch.testing.assert_close(released.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_licence_figures_and_threshold_are_inside_and_folders_are_not(run_weights, tmp_path):
+    figures = {"ap50": 0.75}
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"num_images": 3, "num_heads": 7, "figures": figures}))
+    output = tmp_path / "fast.safetensors"
+    release(run_weights, output, "--figures", f"street={metrics}", "--score-threshold", "0.4")
+    description = read_description(output)
+    assert description.licence == "research only"
+    assert description.score_threshold == 0.4
+    assert description.figures["street"] == {"num_images": 3, "num_heads": 7, "figures": figures}
+    (entry,) = description.training["config"]["data"]["train"]
+    assert entry == {"path": "heads/train.json"}
+
+
+@pytest.mark.parametrize("figures", ["street", "=a.json", "street=gone.json"])
+def test_figures_that_are_none_are_refused(run_weights, tmp_path, figures):
+    output = tmp_path / "fast.safetensors"
+    with pytest.raises(WeightsError, match="--figures"):
+        release(run_weights, output, "--figures", figures)
+    assert not output.exists()
+
+
+def test_values_too_large_for_half_precision_are_refused(run_weights, tmp_path):
+    model, description = load_detector(run_weights)
+    next(model.parameters()).data.fill_(1e6)
+    save_weights(run_weights, model, description)
+    with pytest.raises(WeightsError, match="half precision"):
+        release(run_weights, tmp_path / "fast.safetensors")
+
+
+def test_another_ending_is_refused(run_weights, tmp_path):
+    with pytest.raises(WeightsError, match="--output"):
+        release(run_weights, tmp_path / "fast.pth")
