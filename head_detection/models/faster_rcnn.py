@@ -24,11 +24,10 @@ class FasterRCNN(GeneralizedRCNN):
     """
 
     def __init__(self, backbone: BackBoneWithFPN, config: ModelConfig) -> None:
-        levels = [str(stride) for stride in backbone.strides]
         super().__init__(
             backbone,
-            HeadProposalNetwork(config, backbone.out_channels, len(levels)),
-            HeadRoIHeads(config, backbone.out_channels, levels),
+            HeadProposalNetwork(config, backbone.out_channels, len(backbone.strides)),
+            HeadRoIHeads(config, backbone.out_channels, backbone.strides),
             GeneralizedRCNNTransform(config.resize),
         )
         self.config = config

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import (
-    MultiScaleRoIAlign,
     clip_boxes_to_image,
     complete_box_iou_loss,
     generalized_box_iou_loss,
@@ -17,6 +16,7 @@ from torchvision.ops import (
 )
 
 from head_detection.config import ModelConfig
+from head_detection.models.roi_align import PyramidRoIAlign
 from head_detection.models.rpn import Upscale, leave_out_ignored
 from head_detection.models.soft_nms import gaussian_soft_nms
 from head_detection.models.transform import Target
@@ -33,17 +33,18 @@ class HeadRoIHeads(RoIHeads):
     Args:
         config: of the whole model.
         channels: of the features.
-        levels: names of the feature maps.
+        strides: of the feature maps, finest first; each is called by its stride.
     """
 
-    def __init__(self, config: ModelConfig, channels: int, levels: Sequence[str]) -> None:
+    def __init__(self, config: ModelConfig, channels: int, strides: Sequence[int]) -> None:
         roi = config.roi
         super().__init__(
-            MultiScaleRoIAlign(
-                list(levels),
+            PyramidRoIAlign(
+                [stride / (2 if config.upscale else 1) for stride in strides],
                 roi.pool_size,
                 roi.sampling_ratio,
-                canonical_scale=roi.canonical_scale,
+                roi.canonical_scale,
+                names=[str(stride) for stride in strides],
             ),
             TwoMLPHead(channels * roi.pool_size**2, roi.box_head_width),
             FastRCNNPredictor(roi.box_head_width, NUM_CLASSES),

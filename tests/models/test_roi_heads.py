@@ -9,7 +9,7 @@ from head_detection.models.roi_heads import HeadRoIHeads, hardest_mean_loss
 
 def roi_heads(*overrides: str) -> HeadRoIHeads:
     config: ModelConfig = parse_config({}, ["model.roi.box_head_width=16", *overrides]).model
-    return HeadRoIHeads(config, 4, ["8"])
+    return HeadRoIHeads(config, 4, [8])
 
 
 def logits_of(probabilities: list[float]) -> torch.Tensor:
