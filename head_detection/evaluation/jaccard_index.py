@@ -72,5 +72,6 @@ def jaccard_index(counts: Sequence[IntArray]) -> tuple[float, float]:
     indices = (num_matched / np.maximum(union, 1)).sum(axis=0)
     num_pictures = (union > 0).sum(axis=0)
     means = indices / np.maximum(num_pictures, 1)
-    best = int(means.argmax())
+    # Equal means differ in the last digits with the order of pictures.
+    best = int(means.round(12).argmax())
     return float(means[best]), SCORE_THRESHOLDS[best]

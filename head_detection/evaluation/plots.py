@@ -92,7 +92,7 @@ def _draw_counts(axes: Axes, measurement: Measurement) -> None:
     true, predicted = measurement.counts.T
     highest = float(measurement.counts.max(initial=1)) * 1.05
     axes.plot([0, highest], [0, highest], color="grey", linewidth=1, label="right")
-    axes.plot(true, predicted, "o", markersize=4, alpha=0.4, markeredgewidth=0, label="a picture")
+    axes.plot(true, predicted, "o", markersize=4, alpha=0.6, markeredgewidth=0, label="a picture")
     axes.legend()
     title = f"Heads a picture at score {measurement.score_threshold:.3f}"
     axes.set(xlim=(0, highest), ylim=(0, highest), title=title)
