@@ -12,8 +12,8 @@ from head_detection.apps.evaluation_subject import (
     EvaluationError,
     Subject,
     detect_all,
+    label_notes,
     read_detections,
-    size_notes,
 )
 from head_detection.apps.evaluation_table import print_table
 from head_detection.apps.evaluation_worst import draw_worst, safe_name
@@ -91,7 +91,7 @@ def _judge(arguments: argparse.Namespace, labelled: AnnotatedSet, subject: Subje
         split=arguments.split or labelled.name.rpartition("/")[2],
         subject=subject,
         measurement=measurement,
-        notes=(*labelled.notes, *subject.notes, *size_notes(subject, labelled)),
+        notes=(*labelled.notes, *subject.notes, *label_notes(subject, labelled)),
     )
 
 

@@ -18,6 +18,8 @@ from head_detection.structures import Detections
 
 LOWEST_SCORE: Final = 0.02
 """The curves need low scores; under this there is next to nothing to find."""
+SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
+"""What training and test call their files, whichever run it is."""
 CHOSEN_HERE: Final = "best F1 of the very pictures judged here"
 GIVEN: Final = "--score-threshold"
 STORED: Final = "stored in the weights"
@@ -78,7 +80,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
         stored = read_description(arguments.weights or shipped_weights())
         threshold, origin = stored.score_threshold, STORED
     return Subject(
-        name=Path(weights).stem,
+        name=_name_of(arguments.weights or Path(weights)),
         title=f"{weights} ({detector.origin['backbone']}, {detector.origin['precision']})",
         model=detector.origin,
         detections=_detect(detector, labelled),
@@ -127,7 +129,7 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
         # A file cut as low as for the curves has no operating point: nobody would work there.
         is_operating = cut is not None and cut > LOWEST_SCORE
         threshold, origin = (cut, OF_FILE) if is_operating else (None, CHOSEN_HERE)
-    notes = []
+    notes = list(read.notes)
     if read.failed:
         what = "pictures that the detector could not read, counted as without heads"
         notes.append(_counted(what, read.failed))
@@ -140,7 +142,7 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
             f"detector's; write it with --score-threshold {LOWEST_SCORE:g} for these"
         )
     return Subject(
-        name=path.stem,
+        name=_name_of(path),
         title=f"{path} ({read.form})",
         model={"detections": str(path), "form": read.form, **read.model},
         detections=read.detections,
@@ -151,14 +153,28 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
     )
 
 
-def size_notes(subject: Subject, labelled: AnnotatedSet) -> list[str]:
-    """Return a note where pictures are of another size than their labels say."""
+def label_notes(subject: Subject, labelled: AnnotatedSet) -> list[str]:
+    """Return what may be wrong with the labels, a line each."""
+    notes = [] if labelled.num_heads else [f"{labelled.name} has no labelled heads to find"]
     other = [
         image.file_name
         for image, found in zip(labelled.images, subject.detections, strict=True)
         if image.image_size not in (None, found.image_size)
     ]
-    return [_counted("pictures of another size than their labels say", other)] if other else []
+    if other:
+        notes.append(_counted("pictures of another size than their labels say", other))
+    return notes
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a file, with its folder's where many files are called that.
+
+    Example:
+        >>> _name_of(Path("runs/train/scut/best.safetensors")), _name_of(Path("a/fast.safetensors"))
+        ('scut-best', 'fast')
+    """
+    folder = path.resolve().parent.name
+    return f"{folder}-{path.stem}" if path.stem in SHARED_NAMES else path.stem
 
 
 def _counted(what: str, names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from head_detection.data.detection_rows import (
     KnownPictures,
     size_of,
 )
-from head_detection.data.mot_detections import read_mot_detections
+from head_detection.data.mot_detections import frame_notes, read_mot_detections
 from head_detection.structures import Detections
 
 OWN_SCHEMA: Final = "head-detection/detections/1"
@@ -42,7 +42,8 @@ def read_detection_file(
             pictures that the set does not have. One line, with the place in the file.
     """
     if path.is_dir() or path.suffix.lower() == ".txt":
-        return _of_form("MOTChallenge text", read_mot_detections(path, labelled), labelled)
+        found = read_mot_detections(path, labelled)
+        return _of_form("MOTChallenge text", found, labelled, frame_notes(labelled))
     content = _read_json(path)
     if isinstance(content, list):
         found = _read_coco_results(path, content, labelled, image_ids)
@@ -67,9 +68,12 @@ def read_image_ids(path: Path) -> list[int | str]:
         raise DetectionFileError(f"{path}: expected COCO labels with image ids") from error
 
 
-def _of_form(form: str, found: tuple[Detections, ...], labelled: AnnotatedSet) -> FoundElsewhere:
+def _of_form(
+    form: str, found: tuple[Detections, ...], labelled: AnnotatedSet, notes: tuple[str, ...] = ()
+) -> FoundElsewhere:
     pairs = zip(labelled.images, found, strict=True)
-    return FoundElsewhere(form, found, tuple(i.file_name for i, found in pairs if not len(found)))
+    without = tuple(image.file_name for image, detections in pairs if not len(detections))
+    return FoundElsewhere(form, found, without, notes=notes)
 
 
 def _read_own(path: Path, content: dict[str, Any], labelled: AnnotatedSet) -> FoundElsewhere:

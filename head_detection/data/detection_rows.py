@@ -35,6 +35,7 @@ class FoundElsewhere:
         failed: names of pictures of the set that the file says could not be read.
         model: what the file says of the detector.
         score_threshold: heads scored lower were left out, as the file says.
+        notes: how the file was understood where it can be taken in two ways, a line each.
     """
 
     form: str
@@ -43,6 +44,7 @@ class FoundElsewhere:
     failed: tuple[str, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     score_threshold: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class DetectionRows:

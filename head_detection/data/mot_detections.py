@@ -50,6 +50,17 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> tuple[Detections,
     return rows.collect([size_of(image) for image in labelled.images])
 
 
+def frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
+    """Return a note where the names of the pictures are numbers, but others than their frames'."""
+    for frames in _sequences_of(labelled).values():
+        stems = [PurePosixPath(labelled.images[index].file_name).stem for index in frames]
+        numbers = [int(stem) for stem in stems if stem.isdecimal()]
+        if len(numbers) == len(stems) and numbers != list(range(1, len(stems) + 1)):
+            first = labelled.images[frames[0]].file_name
+            return (f"frame n is the n-th picture of its sequence: frame 1 is {first}",)
+    return ()
+
+
 def _sequences_of(labelled: AnnotatedSet) -> dict[PurePosixPath, list[int]]:
     sequences: dict[PurePosixPath, list[int]] = defaultdict(list)
     for index, image in enumerate(labelled.images):

@@ -208,6 +208,18 @@ def test_pictures_of_another_size_than_the_labels_say_are_noted(
     assert "of another size than their labels say: 1, the first: " in capsys.readouterr().out
 
 
+def test_labels_without_heads_are_noted(
+    data: Path, labelled: AnnotatedSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.write_text(json.dumps(json.loads(data.read_text()) | {"annotations": []}))
+    path = write_detections(Path("found.json"), labelled)
+    main(["--detections", str(path), "--data", str(data), "--output", "out"])
+    assert "note: set/annotations has no labelled heads to find" in capsys.readouterr().out
+    figures = read_metrics(Path("out"))["figures"]
+    assert figures["coco"]["ap50"] is None
+    assert figures["counting"]["bias"] > 0
+
+
 def test_a_picture_that_cannot_be_read_stops_the_measurement(
     data: Path, tiny_weights: Path
 ) -> None:

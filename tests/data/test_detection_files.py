@@ -178,6 +178,24 @@ def test_mot_frames_and_pixels_count_from_one(tmp_path: Path) -> None:
     assert read.without == ("s/3.jpg",)
 
 
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        (("1.jpg", "2.jpg"), ()),
+        (("a.jpg", "2.jpg"), ()),
+        (("000005.jpg", "000006.jpg"), ("frame n is the n-th picture of its sequence: ",)),
+        (("s/0.jpg", "s/1.jpg"), ("frame n is the n-th picture of its sequence: ",)),
+    ],
+)
+def test_frames_that_the_names_number_otherwise_are_noted(
+    tmp_path: Path, names: tuple[str, ...], notes: tuple[str, ...]
+) -> None:
+    path = write(tmp_path / "mot.txt", "2,-1,5,1,2,2,1")
+    read = read_detection_file(path, labelled(*names))
+    assert lefts(read.detections) == [[], [4]]
+    assert read.notes == tuple(f"{note}frame 1 is {names[0]}" for note in notes)
+
+
 SEQUENCES = ("HT21-01/img1/000001.jpg", "HT21-01/img1/000002.jpg", "HT21-02/img1/000001.jpg")
 
 
