@@ -1,26 +1,32 @@
-"""``evaluate``: weights and labelled pictures to measured figures."""
+"""``evaluate``: weights, or detections made elsewhere, on labelled pictures to measured figures."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
-from tqdm import tqdm
-
-from head_detection.atomic import write_bytes
+from head_detection.apps.evaluation_comparison import compare_reports
+from head_detection.apps.evaluation_operating_point import store_threshold
+from head_detection.apps.evaluation_report import Judged, write_report
+from head_detection.apps.evaluation_subject import (
+    EvaluationError,
+    Subject,
+    detect_all,
+    label_notes,
+    read_detections,
+)
+from head_detection.apps.evaluation_table import print_table
+from head_detection.apps.evaluation_worst import draw_worst, safe_name
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
-from head_detection.evaluation.evaluator import evaluate
-from head_detection.inference.detector import HeadDetector
+from head_detection.evaluation.measurement import PROTOCOLS, measure
+from head_detection.evaluation.plots import draw_plots
 from head_detection.inference.engines import PRECISIONS
-from head_detection.structures import Detections
 
-FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
-LOWEST_SCORE = 0.02
-"""The curves need low scores; under this there is next to nothing to find."""
+FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
+ALL: Final = "all"
+PLOTS_FOLDER: Final = "plots"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,64 +36,131 @@ def main(argv: Sequence[str] | None = None) -> int:
         ValueError: a mistake of the user, one line.
     """
     arguments = _create_parser().parse_args(argv)
+    if arguments.compare:
+        first, second = arguments.compare
+        return compare_reports(first, second, arguments)
+    _check(arguments)
     labelled = load_annotations(
-        DatasetConfig(path=arguments.data, format=arguments.format, images=arguments.images)
+        DatasetConfig(
+            path=arguments.data,
+            format=arguments.format,
+            images=arguments.images,
+            split=arguments.split,
+        )
     )
-    detector = HeadDetector.from_weights(
-        arguments.weights,
-        device=arguments.device,
-        precision=arguments.precision,
-        score_threshold=LOWEST_SCORE,
-    )
-    found = _detect(detector, labelled)
-    figures = evaluate(found, [image.truth for image in labelled.images])
-    _print_table(figures, labelled, detector)
-    if arguments.output:
-        report = {
-            "schema": "head-detection/metrics/1",
-            "model": detector.origin,
-            "data": arguments.data,
-            "num_images": len(labelled.images),
-            "num_heads": labelled.num_heads,
-            "figures": figures,
-        }
-        path = arguments.output / "metrics.json"
-        write_bytes(path, json.dumps(report, indent=1).encode())
-        print(f"written to {path}")
+    if not labelled.images:
+        raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
+    read = detect_all if arguments.detections is None else read_detections
+    judged = _judge(arguments, labelled, read(arguments, labelled))
+    print_table(judged, arguments.num_resamples)
+    folder = arguments.output or _default_folder(judged)
+    _write(folder, judged, arguments)
+    if arguments.choose_threshold:
+        print(store_threshold(arguments.weights, judged))
     return 0
 
 
-def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
-    paths = [image.path for image in labelled.images]
-    found, num_heads = [], 0
-    with tqdm(total=len(paths), unit="picture", file=sys.stderr) as progress:
-        for result in detector.stream(paths):
-            if result.error is not None:
-                raise result.error
-            if result.detections is not None:
-                found.append(result.detections)
-                num_heads += len(result.detections)
-            progress.set_postfix(boxes=num_heads, refresh=False)
-            progress.update()
-    return found
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything takes time."""
+    if arguments.data is None:
+        raise EvaluationError(
+            "expected --data, the labels to judge by (or --compare A.json B.json)"
+        )
+    if arguments.choose_threshold and arguments.weights is None:
+        raise EvaluationError(
+            "--choose-threshold: expected --weights, the file to store the threshold in; "
+            "the shipped weights are not changed unasked"
+        )
+    if arguments.detections is not None and not arguments.detections.exists():
+        raise EvaluationError(f"--detections: {arguments.detections}: no such file")
 
 
-def _print_table(figures: dict[str, float], labelled: AnnotatedSet, detector: HeadDetector) -> None:
-    print(
-        f"{detector.origin['weights']}, {detector.origin['precision']}, on {labelled.name}: "
-        f"{len(labelled.images)} pictures, {labelled.num_heads} heads; IoU 0.5"
+def _judge(arguments: argparse.Namespace, labelled: AnnotatedSet, subject: Subject) -> Judged:
+    measurement = measure(
+        subject.detections,
+        [image.truth for image in labelled.images],
+        protocols=PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,),
+        score_threshold=subject.score_threshold,
+        num_resamples=arguments.num_resamples,
+        seed=arguments.seed,
     )
-    for name, value in figures.items():
-        print(f"  {name:18} {value:8.4f}")
+    data = {"path": arguments.data, "format": arguments.format, "split": arguments.split}
+    return Judged(
+        labelled=labelled,
+        data=data,
+        split=arguments.split or labelled.name.rpartition("/")[2],
+        subject=subject,
+        measurement=measurement,
+        notes=(*labelled.notes, *subject.notes, *label_notes(subject, labelled)),
+    )
+
+
+def _default_folder(judged: Judged) -> Path:
+    name = f"{safe_name(judged.subject.name)}-{safe_name(judged.split)}"
+    return Path("runs", "evaluate", name)
+
+
+def _write(folder: Path, judged: Judged, arguments: argparse.Namespace) -> None:
+    worst = draw_worst(folder, judged)
+    plots = draw_plots(judged.measurement, folder / PLOTS_FOLDER)
+    path = write_report(folder, judged, arguments.num_resamples, arguments.seed)
+    print(f"\nwritten to {folder}/:")
+    print(f"  {path.name}: all of this and each picture's part, for --compare")
+    print(f"  {PLOTS_FOLDER}/: {', '.join(plot.name for plot in plots)}")
+    for line in worst:
+        print(f"  {line}")
 
 
 def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure a detector on labelled pictures.")
-    parser.add_argument("--weights", type=Path, help="a .safetensors file (default: shipped fast)")
-    parser.add_argument("--data", required=True, help="annotations: a file or folder")
-    parser.add_argument("--format", default="coco", choices=FORMATS)
-    parser.add_argument("--images", help="folder that the picture names start from")
-    parser.add_argument("--output", type=Path, help="folder for metrics.json")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser = argparse.ArgumentParser(
+        description="Measure a detector on labelled pictures, or compare two measurements."
+    )
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped model")
+    judged.add_argument(
+        "--detections", type=Path, metavar="FILE",
+        help="in place of weights: detections.json of test, COCO results, MOTChallenge text "
+        "(a .txt, or a folder with one a sequence)",
+    )  # fmt: skip
+    judged.add_argument(
+        "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),
+        help="two metrics.json of the same pictures: differences with 95 %% intervals",
+    )  # fmt: skip
+    parser.add_argument("--data", metavar="PATH", help="labels: a file or folder")
+    parser.add_argument("--format", default="coco", choices=FORMATS, help="default: coco")
+    parser.add_argument("--split", help="of formats that have splits")
+    parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")
+    parser.add_argument("--protocol", default=ALL, choices=[*PROTOCOLS, ALL], help="default: all")
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument(
+        "--score-threshold", type=_probability, metavar="X",
+        help="operating point, 0 to 1 (default: the weights' own)",
+    )  # fmt: skip
+    threshold.add_argument(
+        "--choose-threshold", action="store_true",
+        help="operate where F1 is best on this data, and store that in the weights; on "
+        "validation data, never on the test set",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/evaluate/<name>")
+    parser.add_argument(
+        "--num-resamples", type=_positive, default=1000, metavar="N",
+        help="draws of pictures behind the 95 %% intervals (default: 1000)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of these draws (default: 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     return parser
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more; got {text}")
+    return value

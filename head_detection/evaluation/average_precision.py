@@ -1,19 +1,19 @@
-"""COCO's average precision, by COCO's own code."""
+"""COCO's average precision, to pycocotools' last digits."""
 
-import contextlib
-import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from head_detection.structures import Detections, FloatArray, GroundTruth
+from head_detection.evaluation.matching import FALSE_POSITIVE, IGNORED, Matching, choose_in_turn
+from head_detection.evaluation.overlap import FloatSeries, IntArray, Overlap, Pairs
+from head_detection.evaluation.ranking import interpolated_precision, rank
+from head_detection.structures import Detections, GroundTruth
 
 MAX_DETECTIONS = 1000
 """Of a picture; pycocotools' own 100 would cut crowds."""
-COCO_IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * number, 2) for number in range(10))
+COCO_IOU_THRESHOLDS = tuple(float(threshold) for threshold in np.linspace(0.5, 0.95, 10))
+HIGHEST_THRESHOLD = 1 - 1e-10
+"""pycocotools never asks for more, so that equal boxes always match."""
 
 
 def average_precision(
@@ -37,7 +37,7 @@ def average_precision(
         AP in [0, 1]; NaN where there is no head to find.
 
     Raises:
-        ValueError: the two sequences differ in length.
+        ValueError: the two sequences differ in length, or scores that rise.
 
     Source:
         Lin et al., Microsoft COCO, arXiv:1405.0312; pycocotools 2.
@@ -51,61 +51,64 @@ def average_precision(
     """
     if len(detections) != len(truths):
         raise ValueError(f"expected as many detections as truths: {len(detections)}, {len(truths)}")
-    thresholds = [iou_threshold] if isinstance(iou_threshold, float) else list(iou_threshold)
-    # pycocotools prints its progress.
-    with contextlib.redirect_stdout(io.StringIO()):
-        measure = COCOeval(_truth_index(truths), _detection_index(detections), "bbox")
-        measure.params.iouThrs = np.array(thresholds)
-        measure.params.maxDets = [max_detections]
-        measure.params.areaRng, measure.params.areaRngLbl = [[0, 1e10]], ["all"]
-        measure.evaluate()
-        measure.accumulate()
-    precision = measure.eval["precision"]
-    return float(precision.mean()) if (precision > -1).all() else float("nan")
-
-
-def _truth_index(truths: Sequence[GroundTruth]) -> COCO:
-    entries = []
-    for image_id, truth in enumerate(truths):
-        crowd = truth.ignore.tolist()
-        entries += [
-            {**entry, "iscrowd": int(is_crowd)}
-            for entry, is_crowd in zip(_entries(image_id, truth.boxes), crowd, strict=True)
-        ]
-    return _coco_index(entries, len(truths))
-
-
-def _detection_index(detections: Sequence[Detections]) -> COCO:
-    entries = []
-    for image_id, found in enumerate(detections):
-        scores = found.scores.tolist()
-        entries += [
-            {**entry, "iscrowd": 0, "score": score}
-            for entry, score in zip(_entries(image_id, found.boxes), scores, strict=True)
-        ]
-    return _coco_index(entries, len(detections))
-
-
-def _entries(image_id: int, boxes: FloatArray) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": image_id,
-            "category_id": 1,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": (x2 - x1) * (y2 - y1),
-        }
-        for x1, y1, x2, y2 in boxes.tolist()
+    thresholds = (iou_threshold,) if isinstance(iou_threshold, float) else tuple(iou_threshold)
+    matchings = [
+        match_as_coco(Overlap(found, truth, min(thresholds)), thresholds, max_detections)
+        for found, truth in zip(detections, truths, strict=True)
     ]
+    columns = [list(column) for column in zip(*matchings, strict=True)] or [[]]
+    return float(np.mean([ranked_average_precision(column) for column in columns]))
 
 
-def _coco_index(entries: list[dict[str, Any]], num_images: int) -> COCO:
-    """Build the index directly: ``COCO.loadRes`` fails on no detections at all."""
-    index = COCO()
-    index.dataset = {
-        "images": [{"id": number} for number in range(num_images)],
-        "categories": [{"id": 1}],
-        # An id of 0 would read as "not matched".
-        "annotations": [{"id": number, **entry} for number, entry in enumerate(entries, 1)],
-    }
-    index.createIndex()
-    return index
+def match_as_coco(
+    overlap: Overlap, iou_thresholds: Sequence[float], max_detections: int = MAX_DETECTIONS
+) -> list[Matching]:
+    """Match one picture at each IoU threshold by COCO's rule.
+
+    It differs from ``match_detections`` in what is rare: of heads overlapped equally the last is
+    taken, and an ignore region takes a detection from the IoU threshold on, not from half.
+
+    Args:
+        overlap: of the picture; its ``min_iou`` is not above the lowest threshold.
+        iou_thresholds: T of them.
+        max_detections: best of the picture; the others are left out.
+
+    Returns:
+        T matchings of the best ``max_detections``.
+    """
+    num_detections = min(len(overlap.detections), max_detections)
+    num_heads = len(overlap.truth.head_boxes)
+    limits = np.minimum(np.array(iou_thresholds), HIGHEST_THRESHOLD)[:, None]
+    found = _choose_at_each(overlap.pairs, limits, num_detections, num_heads)
+    ignored = overlap.ignored_share[None, :num_detections] >= limits
+    found[ignored & (found == FALSE_POSITIVE)] = IGNORED
+    scores = overlap.detections.scores[:num_detections]
+    return [Matching(row, scores, num_heads) for row in found]
+
+
+def _choose_at_each(
+    pairs: Pairs, limits: FloatSeries, num_detections: int, num_heads: int
+) -> IntArray:
+    """Return ``(T, N)``: as for T pictures side by side, so that all thresholds take one pass."""
+    pairs = pairs.take(pairs.detection < num_detections)
+    pairs = pairs.take(np.lexsort((-pairs.box, -pairs.iou, pairs.detection)))
+    threshold, index = np.nonzero(pairs.iou >= limits)
+    copies = Pairs(
+        pairs.detection[index] + threshold * num_detections,
+        pairs.box[index] + threshold * num_heads,
+        pairs.iou[index],
+    )
+    num_copies = len(limits)
+    found = choose_in_turn(copies, num_copies * num_detections, num_copies * num_heads)
+    found = found.reshape(num_copies, num_detections)
+    return np.where(found >= 0, found - np.arange(num_copies)[:, None] * num_heads, found)
+
+
+def ranked_average_precision(matchings: Sequence[Matching]) -> float:
+    """Return the AP of matched pictures; NaN where there is no head to find."""
+    ranking = rank(matchings)
+    num_heads = int(ranking.num_heads.sum())
+    if not num_heads:
+        return float("nan")
+    positives = np.arange(1, len(ranking.hits) + 1)
+    return float(interpolated_precision(ranking.true_positives, positives, num_heads).mean())

@@ -3,11 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from head_detection.evaluation.overlap import IntArray, Overlap, Pairs, pairwise_iou
 from head_detection.structures import Detections, FloatArray, GroundTruth
 
-IntArray = npt.NDArray[np.int64]
+__all__ = [
+    "FALSE_POSITIVE",
+    "IGNORED",
+    "IntArray",
+    "Matching",
+    "choose_in_turn",
+    "match_detections",
+    "match_overlap",
+    "pairwise_iou",
+]
 FALSE_POSITIVE = -1
 IGNORED = -2
 IGNORED_SHARE = 0.5
@@ -28,6 +37,21 @@ class Matching:
     scores: FloatArray
     num_heads: int
 
+    @property
+    def num_found(self) -> int:
+        """Return the number of heads that a detection found."""
+        return int(np.count_nonzero(self.found >= 0))
+
+    @property
+    def num_counted(self) -> int:
+        """Return the number of detections that count, right or false."""
+        return int(np.count_nonzero(self.found != IGNORED))
+
+    def above(self, score_threshold: float) -> "Matching":
+        """Return the matching of the detections with ``score >= score_threshold``."""
+        keep = self.scores >= score_threshold
+        return Matching(self.found[keep], self.scores[keep], self.num_heads)
+
 
 def match_detections(
     detections: Detections, truth: GroundTruth, iou_threshold: float = 0.5
@@ -43,6 +67,9 @@ def match_detections(
         truth: heads and ignore regions of the picture.
         iou_threshold: a pair matches from this IoU on.
 
+    Raises:
+        ValueError: the scores rise.
+
     Source:
         The greedy rule of Shao et al., CrowdHuman, arXiv:1805.00123, with IoU >= instead of >, as
         COCO has it.
@@ -53,45 +80,60 @@ def match_detections(
         >>> match_detections(Detections.from_arrays(boxes, [0.9, 0.8], (20, 20)), heads).found
         array([ 0, -1])
     """
-    heads = truth.head_boxes
-    found = np.full(len(detections), FALSE_POSITIVE, np.int64)
-    ious = pairwise_iou(detections.boxes, heads)
-    for index in np.flatnonzero((ious >= iou_threshold).any(axis=1)):
-        head = int(ious[index].argmax())
-        if ious[index, head] >= iou_threshold:
-            found[index] = head
-            ious[:, head] = -1.0
-    shares = _pairwise_own_share(detections.boxes, truth.ignore_boxes)
-    inside = (shares > IGNORED_SHARE).any(axis=1)
-    found[inside & (found == FALSE_POSITIVE)] = IGNORED
-    return Matching(found, detections.scores, len(heads))
+    return match_overlap(Overlap(detections, truth, iou_threshold), iou_threshold)
 
 
-def pairwise_iou(boxes: FloatArray, others: FloatArray) -> npt.NDArray[np.float64]:
-    """Return intersection over union, ``(N, M)``, of ``(N, 4)`` and ``(M, 4)`` xyxy boxes.
+def match_overlap(
+    overlap: Overlap, iou_threshold: float = 0.5, *, beyond: bool = False
+) -> Matching:
+    """Return what ``match_detections`` does, from overlaps that are known.
+
+    Args:
+        overlap: of the picture; its ``min_iou`` is not above the threshold.
+        iou_threshold: a pair matches from this IoU on.
+        beyond: only above it instead, as the CrowdHuman toolkit has it.
+    """
+    pairs = overlap.pairs
+    close = pairs.iou > iou_threshold if beyond else pairs.iou >= iou_threshold
+    num_heads = len(overlap.truth.head_boxes)
+    found = choose_in_turn(pairs.take(close), len(overlap.detections), num_heads)
+    found[(overlap.ignored_share > IGNORED_SHARE) & (found == FALSE_POSITIVE)] = IGNORED
+    return Matching(found, overlap.detections.scores, num_heads)
+
+
+def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> IntArray:
+    """Let each detection, in their order, take the first of its pairs whose head is free.
+
+    All propose at once and each head keeps the first detection that came, until nobody is turned
+    down: as every head prefers the same order, this ends where taking turns does.
+
+    Args:
+        pairs: sorted by detection, then by falling preference.
+        num_detections: N.
+        num_heads: above every head's index.
+
+    Returns:
+        ``(N,)`` the head of each detection, or ``FALSE_POSITIVE``.
+
+    Source:
+        Gale and Shapley, College Admissions and the Stability of Marriage, 1962, deferred
+        acceptance.
 
     Example:
-        >>> pairwise_iou(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0]])).round(3)
-        array([[0.333]])
+        >>> both_want_0 = Pairs(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]))
+        >>> choose_in_turn(both_want_0, 3, 2)
+        array([ 0,  1, -1])
     """
-    intersection = _pairwise_intersection(boxes, others)
-    union = _areas(boxes)[:, None] + _areas(others)[None] - intersection
-    return intersection / np.maximum(union, np.finfo(np.float64).tiny)
-
-
-def _pairwise_own_share(boxes: FloatArray, regions: FloatArray) -> npt.NDArray[np.float64]:
-    areas = np.maximum(_areas(boxes), np.finfo(np.float64).tiny)
-    return _pairwise_intersection(boxes, regions) / areas[:, None]
-
-
-def _pairwise_intersection(boxes: FloatArray, others: FloatArray) -> npt.NDArray[np.float64]:
-    first, second = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
-    top_left = np.maximum(first[..., :2], second[..., :2])
-    bottom_right = np.minimum(first[..., 2:], second[..., 2:])
-    sides = np.clip(bottom_right - top_left, 0, None)
-    return np.asarray(sides[..., 0] * sides[..., 1])
-
-
-def _areas(boxes: FloatArray) -> npt.NDArray[np.float64]:
-    sides = np.clip(boxes.astype(np.float64)[:, 2:] - boxes.astype(np.float64)[:, :2], 0, None)
-    return np.asarray(sides[:, 0] * sides[:, 1])
+    detection, head = pairs.detection, pairs.box
+    found = np.full(num_detections, FALSE_POSITIVE, np.int64)
+    holder = np.full(num_heads, num_detections, np.int64)
+    while True:
+        is_first = np.append(True, detection[1:] != detection[:-1])[: len(detection)]
+        proposing, wanted = detection[is_first], head[is_first]
+        # Of several, the last assignment stays: backwards, that is the best detection.
+        holder[wanted[::-1]] = proposing[::-1]
+        keep = detection <= holder[head]
+        if keep.all():
+            found[proposing] = wanted
+            return found
+        detection, head = detection[keep], head[keep]

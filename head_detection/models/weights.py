@@ -58,6 +58,17 @@ def save_weights(path: str | Path, model: nn.Module, description: WeightsDescrip
     write_bytes(Path(path), save(tensors, metadata=metadata))
 
 
+def replace_description(path: str | Path, description: WeightsDescription) -> None:
+    """Give a weights file another description, atomically; its tensors stay as they are.
+
+    Raises:
+        WeightsError: as ``read_weights``.
+    """
+    tensors, _ = read_weights(path)
+    metadata = {METADATA_KEY: description.model_dump_json()}
+    write_bytes(Path(path).resolve(), save(tensors, metadata=metadata))  # a link stays a link
+
+
 def read_description(path: str | Path) -> WeightsDescription:
     """Read the description alone; the tensors stay on disk.
 

@@ -1,9 +1,18 @@
+import contextlib
+import io
 import math
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from head_detection.evaluation.average_precision import COCO_IOU_THRESHOLDS, average_precision
+from head_detection.evaluation.average_precision import (
+    COCO_IOU_THRESHOLDS,
+    average_precision,
+    match_as_coco,
+)
+from head_detection.evaluation.overlap import Overlap
 from head_detection.structures import Detections, GroundTruth
 
 HEADS = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)
@@ -73,3 +82,91 @@ def test_one_picture_too_few_is_refused():
 def test_it_is_silent(capsys):
     average_precision([Detections.from_arrays(HEADS, [0.9, 0.8], SIZE)], [truth_of(HEADS)])
     assert capsys.readouterr() == ("", "")
+
+
+def coco_index(rows, num_pictures):
+    index = COCO()
+    index.dataset = {
+        "images": [{"id": number} for number in range(num_pictures)],
+        "categories": [{"id": 1}],
+        # An id of 0 would read as "not matched".
+        "annotations": [
+            {"id": number, "category_id": 1, **row} for number, row in enumerate(rows, 1)
+        ],
+    }
+    index.createIndex()
+    return index
+
+
+def coco_rows(boxes, **columns):
+    for number, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+        yield box | {name: column[number] for name, column in columns.items()}
+
+
+def by_pycocotools(detections, truths, max_detections):
+    """Return precision, (10, 101), as pycocotools has it; -1 without heads."""
+    heads, found = [], []
+    for number, (detection, truth) in enumerate(zip(detections, truths, strict=True)):
+        image = [number] * (len(detection) + len(truth.boxes))
+        crowd = truth.ignore.astype(int).tolist()
+        heads += coco_rows(truth.boxes, iscrowd=crowd, image_id=image)
+        found += coco_rows(detection.boxes, score=detection.scores.tolist(), image_id=image)
+    with contextlib.redirect_stdout(io.StringIO()):
+        sides = [coco_index(rows, len(truths)) for rows in (heads, found)]
+        measure = COCOeval(*sides, "bbox")
+        measure.params.maxDets = [max_detections]
+        measure.params.areaRng, measure.params.areaRngLbl = [[0, 1e10]], ["all"]
+        measure.evaluate()
+        measure.accumulate()
+    return measure.eval["precision"][:, :, 0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_levels": 5}, {"is_grid": True}, {"is_grid": True, "num_levels": 3}],
+    ids=["free", "tied scores", "equal overlaps", "both"],
+)
+def test_equal_to_pycocotools(scene, seed, options):
+    detections, truths = scene(seed, num_pictures=6, max_boxes=14, **options)
+    max_detections = 5 if seed % 3 == 0 else 1000
+    precision = by_pycocotools(detections, truths, max_detections)
+    for iou_threshold, row in zip(COCO_IOU_THRESHOLDS, precision, strict=True):
+        ours = average_precision(detections, truths, iou_threshold, max_detections)
+        assert ours == pytest.approx(row.mean(), abs=1e-12)
+    ours = average_precision(detections, truths, COCO_IOU_THRESHOLDS, max_detections)
+    assert ours == pytest.approx(precision.mean(), abs=1e-12)
+
+
+def test_equal_to_pycocotools_on_a_crowd(scene):
+    detections, truths = scene(1, num_pictures=3, max_boxes=250)
+    precision = by_pycocotools(detections, truths, 1000)
+    ours = average_precision(detections, truths, COCO_IOU_THRESHOLDS)
+    assert ours == pytest.approx(precision.mean(), abs=1e-12)
+
+
+def test_thresholds_are_those_of_pycocotools():
+    np.testing.assert_array_equal(COCO_IOU_THRESHOLDS, COCOeval(iouType="bbox").params.iouThrs)
+
+
+def test_of_equal_overlaps_the_last_head_is_taken():
+    # The detection covers both heads by half; pycocotools lets the later one replace the first.
+    heads = truth_of(np.array([[0, 0, 10, 5], [0, 5, 10, 10]], np.float32))
+    found = Detections.from_arrays([[0, 0, 10, 10]], [0.9], SIZE)
+    (matching,) = match_as_coco(Overlap(found, heads), [0.5])
+    assert matching.found.tolist() == [1]
+
+
+def test_an_ignore_region_takes_what_is_inside_by_the_iou_threshold():
+    # 60 % inside: left out at .5, a false alarm at .75.
+    region = truth_of(np.array([[0, 0, 6, 10]], np.float32), ignore=True)
+    found = Detections.from_arrays([[0, 0, 10, 10]], [0.9], SIZE)
+    matchings = match_as_coco(Overlap(found, region), [0.5, 0.75])
+    assert [matching.found.tolist() for matching in matchings] == [[-2], [-1]]
+
+
+def test_scores_that_rise_are_refused():
+    rising = Detections(HEADS, np.array([0.1, 0.2], np.float32), SIZE)
+    with pytest.raises(ValueError, match="falling scores"):
+        average_precision([rising], [truth_of(HEADS)])

@@ -13,6 +13,7 @@ from head_detection.models.weights import (
     WeightsError,
     read_description,
     read_state_dict,
+    replace_description,
     save_weights,
 )
 
@@ -55,6 +56,26 @@ def test_a_file_is_enough_to_build_the_same_network(weights: Path) -> None:
 def test_the_description_comes_without_the_tensors(weights: Path) -> None:
     assert read_description(weights).figures == {"ap50": 0.5}
     assert read_description(weights).class_names == ("head",)
+
+
+def test_another_description_leaves_the_tensors_as_they_are(weights: Path) -> None:
+    before = weights.read_bytes()
+    changed = read_description(weights).model_copy(update={"score_threshold": 0.61})
+    replace_description(weights, changed)
+    assert read_description(weights) == changed
+    after = weights.read_bytes()
+    starts = [8 + struct.unpack("<Q", content[:8])[0] for content in (before, after)]
+    assert after[starts[1] :] == before[starts[0] :]
+    assert [file.name for file in weights.parent.iterdir()] == [weights.name]
+
+
+def test_the_description_of_a_damaged_file_is_not_replaced(weights: Path) -> None:
+    description = read_description(weights)
+    damaged = weights.read_bytes()[:-1]
+    weights.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="truncated"):
+        replace_description(weights, description)
+    assert weights.read_bytes() == damaged
 
 
 def test_truncated(weights: Path) -> None:

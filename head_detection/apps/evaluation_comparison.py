@@ -1,0 +1,121 @@
+"""``evaluate --compare``: two measurements of the same pictures, and how sure the difference is."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from head_detection.apps.evaluation_report import Report, read_report
+from head_detection.apps.evaluation_subject import EvaluationError
+from head_detection.apps.evaluation_worst import safe_name
+from head_detection.evaluation.comparison import Difference, compare
+from head_detection.evaluation.comparison_plot import draw_comparison
+
+PLOT_NAME: Final = "comparison.png"
+TITLES: Final = {"ap50": "AP50", "f1": "F1", "mae": "count MAE"}
+LOWER_IS_BETTER: Final = frozenset({"mae"})
+
+
+def compare_reports(first_path: Path, second_path: Path, arguments: argparse.Namespace) -> int:
+    """Print how B differs from A, draw it, and return the exit code.
+
+    Raises:
+        EvaluationError: not two measurements of the same pictures.
+    """
+    first, second = read_report(first_path), read_report(second_path)
+    second = _in_order_of(first, second)
+    differences = compare(
+        first.matchings,
+        second.matchings,
+        (first.score_threshold, second.score_threshold),
+        num_resamples=arguments.num_resamples,
+        seed=arguments.seed,
+    )
+    num_heads = sum(matching.num_heads for matching in first.matchings)
+    for letter, report in (("A", first), ("B", second)):
+        print(
+            f"{letter}: {report.path}: {report.title}, score >= {report.score_threshold:.4f} "
+            f"({report.threshold_origin})"
+        )
+    print(f"{len(first.files)} pictures of {first.split}, {num_heads} heads, IoU .50")
+    print(f"95 % intervals: {arguments.num_resamples} draws of pictures, the same for A and B\n")
+    for line in table_lines(differences):
+        print(line)
+    folder = arguments.output or Path("runs", "evaluate", _default_name(first_path, second_path))
+    path = folder / PLOT_NAME
+    draw_comparison(
+        path,
+        differences,
+        (first.matchings, second.matchings),
+        (first.score_threshold, second.score_threshold),
+        labels=(f"A: {_short_name(first_path)}", f"B: {_short_name(second_path)}"),
+    )
+    print(f"\nwritten to {path}")
+    return 0
+
+
+def table_lines(differences: Sequence[Difference]) -> list[str]:
+    """Return the table: a line a measure, and in words what its interval says."""
+    lines = [f"{'measure':10} {'A':>9} {'B':>9} {'B - A':>9}   {'95 % interval':20} "]
+    for item in differences:
+        interval = f"{item.low:+.4f} to {item.high:+.4f}"
+        lines.append(
+            f"{TITLES.get(item.name, item.name):10} {item.first:9.4f} {item.second:9.4f} "
+            f"{item.difference:+9.4f}   {interval:20} {verdict(item)}"
+        )
+    return lines
+
+
+def verdict(difference: Difference) -> str:
+    """Return which one is better, if the interval says so.
+
+    Example:
+        >>> verdict(Difference("mae", 3.0, 2.0, -1.0, -1.5, -0.5))
+        'B is better'
+        >>> verdict(Difference("f1", 0.6, 0.7, 0.1, -0.1, 0.3))
+        'these pictures cannot tell'
+    """
+    sign = -1 if difference.name in LOWER_IS_BETTER else 1
+    if sign * difference.low > 0 and sign * difference.high > 0:
+        return "B is better"
+    if sign * difference.low < 0 and sign * difference.high < 0:
+        return "A is better"
+    return "these pictures cannot tell"
+
+
+def _in_order_of(first: Report, second: Report) -> Report:
+    """Return the second with its pictures in the order of the first."""
+    places = {name: index for index, name in enumerate(second.files)}
+    if set(first.files) != set(second.files) or len(first.files) != len(second.files):
+        others = sorted(set(first.files) ^ set(second.files))
+        example = f", such as {others[0]}" if others else ""
+        raise EvaluationError(
+            f"--compare: expected the same pictures; {first.path} has {len(first.files)}, "
+            f"{second.path} {len(second.files)}, and {len(others)} are in one alone{example}"
+        )
+    if len(places) != len(second.files):
+        raise EvaluationError(f"{second.path}: expected each picture once")
+    matchings = tuple(second.matchings[places[name]] for name in first.files)
+    for name, one, other in zip(first.files, first.matchings, matchings, strict=True):
+        if one.num_heads != other.num_heads:
+            raise EvaluationError(
+                f"--compare: expected the same labels; {name} has {one.num_heads} heads in "
+                f"{first.path} and {other.num_heads} in {second.path}"
+            )
+    return Report(
+        second.path,
+        second.title,
+        second.split,
+        second.score_threshold,
+        second.threshold_origin,
+        first.files,
+        matchings,
+    )
+
+
+def _short_name(path: Path) -> str:
+    return path.resolve().parent.name if path.name == "metrics.json" else path.stem
+
+
+def _default_name(first: Path, second: Path) -> str:
+    return f"{safe_name(_short_name(first))}-against-{safe_name(_short_name(second))}"

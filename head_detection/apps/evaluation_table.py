@@ -1,0 +1,134 @@
+"""The figures on the terminal: every line says what it is a figure of."""
+
+import math
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from head_detection.apps.evaluation_report import Judged
+from head_detection.evaluation.measurement import Measurement
+
+ALL_SCORES: Final = "all scores"
+"""The measure goes through all scores that there are, from the lowest on."""
+OPERATING: Final = "operating point"
+"""The measure is taken at the operating threshold."""
+OPERATING_MARK: Final = "*"
+NOTHING: Final = "-"
+
+
+class Meaning(NamedTuple):
+    """What a figure is called and how it is taken.
+
+    Attributes:
+        label: for people.
+        iou: from which overlap on a detection finds a head.
+        scores: ``ALL_SCORES``, ``OPERATING``, or the name of the figure that is the threshold.
+    """
+
+    label: str
+    iou: str
+    scores: str
+
+
+_SIZES: Final = {
+    "recall_under_8": "recall, heads under 8 px",
+    "recall_8_to_16": "recall, heads 8-16 px",
+    "recall_16_to_32": "recall, heads 16-32 px",
+    "recall_32_to_96": "recall, heads 32-96 px",
+    "recall_from_96": "recall, heads over 96 px",
+}
+MEANINGS: Final[dict[str, dict[str, Meaning]]] = {
+    "coco": {
+        "ap": Meaning("AP", ".50:.95", ALL_SCORES),
+        "ap50": Meaning("AP50", ".50", ALL_SCORES),
+        "ap75": Meaning("AP75", ".75", ALL_SCORES),
+        "recall": Meaning("recall", ".50", ALL_SCORES),
+        **{name: Meaning(label, ".50", ALL_SCORES) for name, label in _SIZES.items()},
+    },
+    "crowdhuman": {
+        "ap": Meaning("AP (trapezoid)", ">.50", ALL_SCORES),
+        "log_average_miss_rate": Meaning("MR^-2 (lower is better)", ">.50", ALL_SCORES),
+        "ji": Meaning("JI, at its best score", ">.50", "ji_threshold"),
+    },
+    "mot": {
+        "moda": Meaning("MODA", ".50", OPERATING),
+        "modp": Meaning("MODP", ".50", OPERATING),
+    },
+    "scut": {
+        "precision": Meaning("precision", ".50", OPERATING),
+        "recall": Meaning("recall", ".50", OPERATING),
+        "f1": Meaning("F1", ".50", OPERATING),
+        "best_f1": Meaning("F1, at its best score", ".50", "best_threshold"),
+        **{name: Meaning(label, ".50", OPERATING) for name, label in _SIZES.items()},
+    },
+    "headhunter": {
+        "moda": Meaning("MODA, mean of pictures", ".20", OPERATING),
+        "modp": Meaning("MODP, mean of pictures", ".20", OPERATING),
+    },
+    "counting": {
+        "mae": Meaning("MAE, heads a picture", NOTHING, OPERATING),
+        "rmse": Meaning("RMSE, heads a picture", NOTHING, OPERATING),
+        "bias": Meaning("bias, predicted - true", NOTHING, OPERATING),
+    },
+}
+INTERVALS: Final = {("coco", "ap50"): "ap50", ("scut", "f1"): "f1", ("counting", "mae"): "mae"}
+HEADER: Final = ("protocol", "split", "IoU", "score", "measure", "value", "95 % interval")
+
+
+def print_table(judged: Judged, num_resamples: int) -> None:
+    """Print what was judged, its figures by protocol, and what did not count."""
+    labelled, measurement = judged.labelled, judged.measurement
+    operating = f"{OPERATING_MARK} {measurement.score_threshold:.4f}, {OPERATING}"
+    print(f"{judged.subject.title} on {labelled.name}")
+    print(f"{len(labelled)} pictures, {labelled.num_heads} heads")
+    for note in judged.notes:
+        print(f"note: {note}")
+    rows = [HEADER, *table_rows(measurement, judged.split, judged.subject.lowest_score)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print()
+    for number, row in enumerate(rows):
+        if number and row[0] != rows[number - 1][0]:
+            print()
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+        cells[5] = row[5].rjust(widths[5])
+        print("  ".join(cells).rstrip())
+    print(f"\n{operating}: {judged.subject.threshold_origin}")
+    print(f"95 % intervals: {num_resamples} draws of as many pictures")
+    print("did not count:")
+    for what, count in measurement.ignored.items():
+        print(f"  {count:6} {what}")
+
+
+def table_rows(
+    measurement: Measurement, split: str, lowest_score: float | None
+) -> Iterator[tuple[str, ...]]:
+    """Give the cells of each line, as ``HEADER`` names them.
+
+    Args:
+        measurement: what was measured.
+        split: what was measured on.
+        lowest_score: heads scored lower were not among the detections; None is not known.
+    """
+    for protocol, figures in measurement.figures.items():
+        meanings = MEANINGS[protocol]
+        for name, meaning in meanings.items():
+            value = figures[name]
+            if meaning.scores == OPERATING:
+                score = f">= {measurement.score_threshold:.4f}{OPERATING_MARK}"
+            elif meaning.scores == ALL_SCORES:
+                score = ">= any" if lowest_score is None else f">= {lowest_score:g}"
+            else:
+                score = f">= {figures[meaning.scores]:.4f}"
+            interval = measurement.intervals.get(INTERVALS.get((protocol, name), ""))
+            yield (
+                protocol,
+                split,
+                meaning.iou,
+                score,
+                meaning.label,
+                _number(value),
+                "" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}",
+            )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else NOTHING

@@ -1,0 +1,107 @@
+"""The pictures that a detector is worst at, drawn for people to look at."""
+
+import io
+import re
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from head_detection.apps.evaluation_report import Judged
+from head_detection.apps.evaluation_subject import EvaluationError
+from head_detection.atomic import write_bytes
+from head_detection.data.picture import PictureError, read_picture
+from head_detection.evaluation.outcome_drawing import PictureOutcome, draw_outcome
+from head_detection.inference.picture_files import OUTPUT_MARKER
+
+FOLDER: Final = "worst"
+NUM_PICTURES: Final = 20
+JPEG_QUALITY: Final = 90
+_MARKER_TEXT: Final = "Results of head-detection: a folder of pictures to search leaves this out.\n"
+_OURS: Final = "[0-9][0-9]-*.jpg"
+_NOT_FOR_FILES: Final = re.compile(r"[^\w.-]+")
+
+
+def draw_worst(folder: Path, judged: Judged, num_pictures: int = NUM_PICTURES) -> list[str]:
+    """Draw the pictures with the most misses and false alarms, the worst first.
+
+    Args:
+        folder: of all results; they go into ``worst/`` in it.
+        judged: the measurement.
+        num_pictures: at most; a picture without mistakes is not drawn.
+
+    Returns:
+        What to tell the user, a line each.
+
+    Raises:
+        EvaluationError: ``worst/`` holds files that are no earlier results.
+    """
+    target = folder / FOLDER
+    _empty(target)
+    worst = find_worst(judged, num_pictures)
+    unread: list[str] = []
+    for rank, index in enumerate(tqdm(worst, desc="Drawing", disable=None), start=1):
+        image = judged.labelled.images[index]
+        try:
+            pixels = read_picture(image.path)
+        except PictureError as error:
+            unread.append(str(error))
+            continue
+        name = safe_name(Path(image.file_name).stem)
+        write_bytes(target / f"{rank:02}-{name}.jpg", _draw(pixels, judged, index, rank))
+    if not worst:
+        return [f"{FOLDER}/: nothing to draw, no picture has a mistake"]
+    drawn = len(worst) - len(unread)
+    lines = [f"{FOLDER}/: {drawn} drawn, of those with the most misses and false alarms"]
+    if unread:
+        lines.append(f"{FOLDER}/: {len(unread)} cannot be drawn, the first: {unread[0]}")
+    return lines
+
+
+def find_worst(judged: Judged, num_pictures: int) -> list[int]:
+    """Return the places of the pictures with the most mistakes at the operating threshold."""
+    mistakes = np.array([o.num_missed + o.num_false for o in judged.measurement.images], np.int64)
+    order = np.argsort(-mistakes, kind="stable")[:num_pictures]
+    return [int(index) for index in order if mistakes[index]]
+
+
+def safe_name(text: str) -> str:
+    """Return a text that is a file name everywhere.
+
+    Example:
+        >>> safe_name("street 12: a/b")
+        'street-12-a-b'
+    """
+    return _NOT_FOR_FILES.sub("-", text).strip("-.")[:60] or "picture"
+
+
+def _draw(pixels: np.ndarray, judged: Judged, index: int, rank: int) -> bytes:
+    image, outcome = judged.labelled.images[index], judged.measurement.images[index]
+    threshold = judged.measurement.score_threshold
+    boxes = PictureOutcome.at_threshold(
+        judged.subject.detections[index], image.truth, outcome.matching, threshold
+    )
+    title = (
+        f"{rank}. {image.file_name}",
+        f"labelled heads: {outcome.num_heads}",
+        f"predicted: {outcome.num_predicted}",
+        f"at score {threshold:.2f} or more, IoU 0.5",
+    )
+    file = io.BytesIO()
+    Image.fromarray(draw_outcome(pixels, boxes, title)).save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def _empty(target: Path) -> None:
+    """Remove the pictures of an earlier run, and mark the folder as results."""
+    marker = target / OUTPUT_MARKER
+    if target.is_dir() and not marker.exists() and any(target.iterdir()):
+        raise EvaluationError(
+            f"{target}: expected a new folder or one of earlier results; it holds other files: "
+            "give another --output"
+        )
+    for file in target.glob(_OURS):
+        file.unlink()
+    write_bytes(marker, _MARKER_TEXT.encode())

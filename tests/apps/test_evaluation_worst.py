@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from head_detection.apps.evaluation_report import Judged
+from head_detection.apps.evaluation_subject import EvaluationError, Subject
+from head_detection.apps.evaluation_worst import draw_worst, find_worst, safe_name
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.evaluation.measurement import measure
+from head_detection.inference.picture_files import OUTPUT_MARKER
+from head_detection.structures import Detections
+
+SIZE = (40, 60)
+MISSES = (0, 2, 1, 3)
+"""Of each picture; nothing is detected anywhere."""
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Judged:
+    images = []
+    for number, misses in enumerate(MISSES):
+        path = tmp_path / f"p {number}.png"
+        Image.new("RGB", SIZE[::-1]).save(path)
+        rows = [([10 * n, 0, 10 * n + 8, 8], False) for n in range(misses)]
+        images.append(AnnotatedImage(path, f"sub/p {number}.png", build_truth(rows), SIZE))
+    nothing = [Detections.empty(SIZE)] * len(images)
+    measurement = measure(nothing, [image.truth for image in images], num_resamples=0)
+    return Judged(
+        labelled=AnnotatedSet("set/val", tuple(images)),
+        data={},
+        split="val",
+        subject=Subject("w", "w", {}, nothing, None, "", 0.02),
+        measurement=measurement,
+        notes=(),
+    )
+
+
+def test_the_worst_come_first_and_the_faultless_not_at_all(judged: Judged) -> None:
+    assert find_worst(judged, 20) == [3, 1, 2]
+    assert find_worst(judged, 2) == [3, 1]
+
+
+def test_pictures_are_drawn_and_those_of_an_earlier_run_go(judged: Judged, tmp_path: Path) -> None:
+    worst = tmp_path / "out" / "worst"
+    assert draw_worst(tmp_path / "out", judged)[0].startswith("worst/: 3 drawn")
+    names = ["01-p-3.jpg", "02-p-1.jpg", "03-p-2.jpg"]
+    assert sorted(file.name for file in worst.glob("*.jpg")) == names
+    (worst / "mine.jpg").write_bytes(b"")
+    draw_worst(tmp_path / "out", judged, 1)
+    assert sorted(file.name for file in worst.glob("*.jpg")) == ["01-p-3.jpg", "mine.jpg"]
+    assert (worst / OUTPUT_MARKER).exists()  # these are no pictures to search
+    with Image.open(worst / names[0]) as image:
+        assert image.size[0] == 480
+        assert (np.asarray(image)[:40] > 100).any()  # a box of a miss
+
+
+def test_pictures_that_are_not_there_are_said(judged: Judged, tmp_path: Path) -> None:
+    judged.labelled.images[3].path.unlink()
+    drawn, unread = draw_worst(tmp_path / "out", judged)
+    assert drawn.startswith("worst/: 2 drawn")
+    assert unread.startswith("worst/: 1 cannot be drawn, the first: ")
+    assert "p 3.png" in unread
+
+
+def test_a_folder_of_other_files_is_left_alone(judged: Judged, tmp_path: Path) -> None:
+    (tmp_path / "out" / "worst").mkdir(parents=True)
+    (tmp_path / "out" / "worst" / "01-mine.jpg").write_bytes(b"")
+    with pytest.raises(EvaluationError, match="it holds other files"):
+        draw_worst(tmp_path / "out", judged)
+    assert (tmp_path / "out" / "worst" / "01-mine.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("a b/c", "a-b-c"), ("", "picture"), ("..", "picture"), ("x" * 99, "x" * 60)]
+)
+def test_names_for_files(text: str, name: str) -> None:
+    assert safe_name(text) == name
