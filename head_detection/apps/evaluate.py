@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from head_detection.apps.evaluation_comparison import compare_reports
-from head_detection.apps.evaluation_operating_point import store_threshold
-from head_detection.apps.evaluation_report import Judged, write_report
-from head_detection.apps.evaluation_subject import (
+from head_detection.apps.evaluation.comparison import compare_reports
+from head_detection.apps.evaluation.operating_point import store_threshold
+from head_detection.apps.evaluation.report import Judged, write_report
+from head_detection.apps.evaluation.subject import (
     EvaluationError,
     Subject,
     detect_all,
     label_notes,
     read_detections,
 )
-from head_detection.apps.evaluation_table import print_table
-from head_detection.apps.evaluation_worst import draw_worst, safe_name
+from head_detection.apps.evaluation.table import print_table
+from head_detection.apps.evaluation.worst import draw_worst, safe_name
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from head_detection.apps import evaluation_subject
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
+from head_detection.apps.evaluation import subject
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
@@ -57,7 +57,7 @@ def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
             for image in labelled.images
         ]
 
-    monkeypatch.setattr(evaluation_subject, "_detect", answer)
+    monkeypatch.setattr(subject, "_detect", answer)
 
 
 def write_detections(path: Path, labelled: AnnotatedSet, **changes: Any) -> Path:
@@ -160,7 +160,7 @@ def test_no_threshold_is_stored_where_none_finds_a_head(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     nothing = [Detections.empty(SIZE)] * 3
-    monkeypatch.setattr(evaluation_subject, "_detect", lambda detector, labelled: nothing)
+    monkeypatch.setattr(subject, "_detect", lambda detector, labelled: nothing)
     before = own_weights.read_bytes()
     arguments = ["--weights", str(own_weights), "--data", str(data), "--choose-threshold"]
     assert run_command(main, arguments) == 2

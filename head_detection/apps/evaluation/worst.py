@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from head_detection.apps.evaluation_report import Judged
-from head_detection.apps.evaluation_subject import EvaluationError
+from head_detection.apps.evaluation.report import Judged
+from head_detection.apps.evaluation.subject import EvaluationError
 from head_detection.atomic import write_bytes
 from head_detection.data.picture import PictureError, read_picture
 from head_detection.evaluation.outcome_drawing import PictureOutcome, draw_outcome

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from head_detection.apps.evaluation_report import Judged
+from head_detection.apps.evaluation.report import Judged
 from head_detection.evaluation.measurement import Measurement
 
 ALL_SCORES: Final = "all scores"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from head_detection.apps.evaluation_report import Judged, without_nan
-from head_detection.apps.evaluation_subject import EvaluationError
+from head_detection.apps.evaluation.report import Judged, without_nan
+from head_detection.apps.evaluation.subject import EvaluationError
 from head_detection.models.weights import read_description, replace_description
 
 

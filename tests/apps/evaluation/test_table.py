@@ -1,6 +1,6 @@
 import numpy as np
 
-from head_detection.apps.evaluation_table import MEANINGS, table_rows
+from head_detection.apps.evaluation.table import MEANINGS, table_rows
 from head_detection.evaluation.measurement import measure
 from head_detection.structures import Detections, GroundTruth
 

@@ -6,8 +6,8 @@ import pytest
 
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
-from head_detection.apps.evaluation_comparison import table_lines, verdict
-from head_detection.apps.evaluation_report import SCHEMA
+from head_detection.apps.evaluation.comparison import table_lines, verdict
+from head_detection.apps.evaluation.report import SCHEMA
 from head_detection.evaluation.comparison import Difference
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from head_detection.apps.evaluation_subject import CHOSEN_HERE, EvaluationError, Subject
+from head_detection.apps.evaluation.subject import CHOSEN_HERE, EvaluationError, Subject
 from head_detection.atomic import write_bytes
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.evaluation.matching import IGNORED, Matching

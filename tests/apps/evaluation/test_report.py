@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from head_detection.apps.evaluation_report import (
+from head_detection.apps.evaluation.report import (
     SCHEMA,
     Judged,
     read_report,
     without_nan,
     write_report,
 )
-from head_detection.apps.evaluation_subject import EvaluationError, Subject
+from head_detection.apps.evaluation.subject import EvaluationError, Subject
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.evaluation.measurement import measure
 from head_detection.structures import Detections
