@@ -53,7 +53,9 @@ def average_precision(
         raise ValueError(f"expected as many detections as truths: {len(detections)}, {len(truths)}")
     thresholds = (iou_threshold,) if isinstance(iou_threshold, float) else tuple(iou_threshold)
     matchings = [
-        match_as_coco(Overlap(found, truth, min(thresholds)), thresholds, max_detections)
+        match_as_coco(
+            Overlap(found, truth, min(HIGHEST_THRESHOLD, *thresholds)), thresholds, max_detections
+        )
         for found, truth in zip(detections, truths, strict=True)
     ]
     columns = [list(column) for column in zip(*matchings, strict=True)] or [[]]

@@ -146,6 +146,26 @@ def test_equal_to_pycocotools_on_a_crowd(scene):
     assert ours == pytest.approx(precision.mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_to_pycocotools_in_float64_where_rounding_decides(seed):
+    # Tenths are not exact in binary, and many of these IoUs lie on a threshold.
+    generator = np.random.default_rng(seed)
+    corners = generator.integers(0, 4, (2, 60, 2)) * 0.1 + 0.1
+    boxes = np.concatenate([corners, corners + generator.integers(1, 5, (2, 60, 2)) * 0.1], axis=2)
+    scores = np.sort(generator.random(60))[::-1]
+    detections = [Detections(boxes[0, n::20], scores[n::20], SIZE) for n in range(20)]
+    truths = [GroundTruth(boxes[1, n::20], np.zeros(3, bool)) for n in range(20)]
+    precision = by_pycocotools(detections, truths, 1000)
+    ours = average_precision(detections, truths, COCO_IOU_THRESHOLDS)
+    assert ours == pytest.approx(precision.mean(), abs=1e-12)
+
+
+def test_all_but_equal_boxes_match_at_every_threshold():
+    head = GroundTruth(np.array([[0, 0, 10, 10.0]]), np.array([False]))
+    found = Detections(np.array([[0, 0, 10, 10 - 1e-12]]), np.array([0.9]), SIZE)
+    assert average_precision([found], [head], 1.0) == pytest.approx(1.0)
+
+
 def test_thresholds_are_those_of_pycocotools():
     np.testing.assert_array_equal(COCO_IOU_THRESHOLDS, COCOeval(iouType="bbox").params.iouThrs)
 

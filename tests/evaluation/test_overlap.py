@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pycocotools import mask
 
 from head_detection.evaluation import overlap as overlap_module
-from head_detection.evaluation.overlap import Overlap, largest_share, overlapping_pairs
+from head_detection.evaluation.overlap import (
+    Overlap,
+    largest_share,
+    overlapping_pairs,
+    pairwise_iou,
+)
 from head_detection.structures import Detections, GroundTruth
 
 SIZE = (100, 100)
@@ -17,6 +23,14 @@ def test_pairs_by_hand():
     assert pairs.detection.tolist() == [0, 0, 2, 2]
     assert pairs.box.tolist() == [1, 0, 0, 1]
     assert_allclose(pairs.iou, [1, 0.8, 1, 0.8])
+
+
+def test_iou_is_that_of_pycocotools_to_the_bit():
+    corners = np.random.default_rng(0).uniform(0, 1, (2, 80, 2))
+    boxes, others = np.concatenate([corners, corners * 3 + 0.3], axis=2)
+    as_xywh = [np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1) for b in (boxes, others)]
+    expected = mask.iou(*map(np.ascontiguousarray, as_xywh), [0] * 80)
+    assert_array_equal(pairwise_iou(boxes, others), expected)
 
 
 def test_pairs_below_the_least_iou_are_left_out():
