@@ -22,7 +22,7 @@ from head_detection.data.annotations import (
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
-from head_detection.data.formats.text_files import read_lines
+from head_detection.data.formats.text_files import read_lines, round_pixels
 
 PATTERN: Final = "brainwash_{}.idl"
 _LINE: Final = re.compile(r'"(?P<name>[^"]+)"\s*(?::\s*(?P<boxes>.*?))?\s*[;.]?$')
@@ -79,7 +79,7 @@ def write_brainwash(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
             raise AnnotationError(f"{annotated.name}: no quotes or line ends in names: {name!r}")
         num_ignored += len(image.truth.ignore_boxes)
         boxes = ", ".join(
-            f"({', '.join(repr(value) for value in box)})"
+            f"({', '.join(repr(round_pixels(value)) for value in box)})"
             for box in image.truth.head_boxes.tolist()
         )
         lines.append(f'"{name}": {boxes};' if boxes else f'"{name}";')

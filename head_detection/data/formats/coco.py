@@ -13,6 +13,7 @@ from head_detection import atomic
 from head_detection.data.annotations import AnnotatedSet, AnnotationError, Row, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
+from head_detection.data.formats.text_files import read_text, round_pixels
 from head_detection.structures import GroundTruth
 
 HEAD_CATEGORY: Final = "head"
@@ -56,17 +57,15 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         Nothing to note.
 
     Raises:
-        AnnotationError: a picture whose size is not known.
+        AnnotationError: a picture whose size is not known, or a name that leaves its folder.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(annotated.images, start=1):
         if image.image_size is None:
             raise AnnotationError(f"{image.file_name}: COCO needs the picture's size")
-        height, width = image.image_size
-        images.append(
-            {"id": image_id, "file_name": image.file_name, "width": width, "height": height}
-        )
+        name, (height, width) = inner_name(image.file_name, annotated.name), image.image_size
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for annotation in _annotations_of(image.truth):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
     categories = [{"id": 1, "name": HEAD_CATEGORY}]
@@ -83,8 +82,8 @@ def _annotations_of(truth: GroundTruth) -> list[dict[str, Any]]:
     ):
         annotation = {
             "category_id": 1,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": (x2 - x1) * (y2 - y1),
+            "bbox": [round_pixels(value) for value in (x1, y1, x2 - x1, y2 - y1)],
+            "area": round_pixels((x2 - x1) * (y2 - y1)),
             "iscrowd": int(is_ignored),
         }
         annotations.append(annotation | ({"distractor": 1} if is_distractor else {}))
@@ -117,9 +116,9 @@ def _read_rows(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise AnnotationError(f"{path}: expected a COCO JSON file; {error.strerror}") from error
+        content = json.loads(read_text(path, "a COCO JSON file"))
+    except AnnotationError:
+        raise
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: expected a COCO JSON file; not JSON ({error})") from error
     if not isinstance(content, dict):

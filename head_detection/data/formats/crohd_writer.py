@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection import atomic
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
 from head_detection.data.formats.crohd import HEAD_CLASS, INFO, TRUTH
-from head_detection.data.formats.label_folders import new_folder
+from head_detection.data.formats.label_folders import new_folder, write_file
+from head_detection.data.formats.text_files import format_pixels
 
 IGNORED_CLASS: Final = 3
 PICTURES: Final = "img1"
@@ -46,8 +46,8 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     info = _info_of(path.resolve().name, annotated, max(frames))
     pairs = sorted(zip(frames, annotated.images, strict=True), key=lambda pair: pair[0])
     with new_folder(path) as folder:
-        atomic.write_bytes(folder / TRUTH, "".join(_lines_of(pairs)).encode())
-        atomic.write_bytes(folder / INFO, info.encode())
+        write_file(folder / TRUTH, "".join(_lines_of(pairs)))
+        write_file(folder / INFO, info)
         (folder / PICTURES).mkdir()
     return tuple(notes)
 
@@ -69,7 +69,7 @@ def _lines_of(pairs: Sequence[tuple[int, AnnotatedImage]]) -> list[str]:
             truth.boxes.tolist(), truth.ignore.tolist(), strict=True
         ):
             box = [x1 + _FIRST_PIXEL, y1 + _FIRST_PIXEL, x2 - x1, y2 - y1]
-            numbers = ",".join(f"{value!r}".removesuffix(".0") for value in box)
+            numbers = ",".join(format_pixels(value) for value in box)
             ending = f"0,{IGNORED_CLASS}" if is_ignored else f"1,{HEAD_CLASS}"
             lines.append(f"{frame},{len(lines) + 1},{numbers},{ending},1\n")
     return lines

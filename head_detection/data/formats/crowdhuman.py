@@ -24,7 +24,7 @@ from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.label_folders import check_labels_differ
 from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
-from head_detection.data.formats.text_files import read_lines
+from head_detection.data.formats.text_files import read_lines, round_pixels
 
 PATTERN: Final = "annotation_{}.odgt"
 PICTURES: Final = "Images"
@@ -88,7 +88,7 @@ def write_crowdhuman(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         entries = [
             {
                 "tag": OTHER_TAG if is_ignored else HEAD_TAG,
-                "hbox": [x1, y1, x2 - x1, y2 - y1],
+                "hbox": [round_pixels(value) for value in (x1, y1, x2 - x1, y2 - y1)],
                 "head_attr": {} if is_ignored else {"ignore": 0, "occ": 0, "unsure": 0},
                 "extra": {"box_id": number, "ignore": int(is_ignored)},
             }

@@ -32,6 +32,10 @@ def inner_name(name: str, where: str) -> str:
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
         problem = "expected the name of a picture inside its folder"
         raise AnnotationError(f"{where}: {problem}, got {name[:80]!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise AnnotationError(f"{where}: expected a name in Unicode, got {name!a}") from error
     if _DRIVE.match(name):
         raise AnnotationError(f"{where}: expected a name without a drive, got {name[:80]!r}")
     return str(path)

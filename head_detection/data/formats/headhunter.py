@@ -22,7 +22,7 @@ from head_detection.data.annotations import (
 )
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.text_files import read_lines
+from head_detection.data.formats.text_files import format_pixels, read_lines
 
 _NUM_FIELDS: Final = 5
 _HEAD: Final = 0
@@ -84,7 +84,7 @@ def write_headhunter(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         for box, is_ignored in zip(
             image.truth.boxes.tolist(), image.truth.ignore.tolist(), strict=True
         ):
-            corners = " ".join(f"{value!r}".removesuffix(".0") for value in box)
+            corners = " ".join(format_pixels(value) for value in box)
             lines.append(f"{corners} {_IGNORED if is_ignored else _HEAD}")
     atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     return ()

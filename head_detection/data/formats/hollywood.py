@@ -12,13 +12,12 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet, AnnotationError
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
+from head_detection.data.formats.splits import TRAINVAL, check_split
 from head_detection.data.formats.voc_folders import (
     VocFolders,
     add_all_objects,
-    labelled_names,
-    listed_names,
     note_unlabelled,
+    split_names,
 )
 
 HEAD_NAMES: Final = frozenset({"head"})
@@ -50,11 +49,8 @@ def read_hollywood(
     collector = Collector(leaves_out_empty=True)
     pictures = images or path / "JPEGImages"
     folders = VocFolders(path / "Annotations", pictures, "JPEGImages/", _FIRST_PIXEL)
-    lists = path / "Splits"
-    if split is None and not any(lists.glob("*.txt")):
-        names = labelled_names(folders.labels)
-        note_unlabelled(folders, names, collector)
-    else:
-        names = listed_names(split_files(lists, "{}.txt", split), collector)
-    add_all_objects(collector, folders, names, HEAD_NAMES)
+    names, are_listed = split_names(folders.labels, path / "Splits", split, collector)
+    added = add_all_objects(collector, folders, names, HEAD_NAMES)
+    if not are_listed:
+        note_unlabelled(folders, added, collector)
     return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")

@@ -1,5 +1,6 @@
 """Folders with a label file a picture: written whole or not at all, no label over another."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,11 +37,18 @@ def check_labels_differ(annotated: AnnotatedSet) -> list[str]:
     return list(names)
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a file of a folder that ``new_folder`` gave; its own folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` to fill, then put it in its place.
 
-    After an error nothing is left behind.
+    After an error nothing is left behind; after a kill the temporary one may be, and nothing reads
+    it. What is in it reaches the disk before it takes its name.
 
     Raises:
         AnnotationError: ``path`` is a file, or a folder that is not empty.
@@ -53,6 +61,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.chmod(_FOLDER_MODE)  # mkdtemp makes it private
         yield temporary
+        if hasattr(os, "sync"):
+            os.sync()  # once for all: to sync each of thousands of files takes minutes
         if path.exists():
             path.rmdir()
         temporary.replace(path)

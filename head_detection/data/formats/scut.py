@@ -13,13 +13,12 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet, AnnotationError
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
+from head_detection.data.formats.splits import TRAINVAL, check_split
 from head_detection.data.formats.voc_folders import (
     VocFolders,
     add_all_objects,
-    labelled_names,
-    listed_names,
     note_unlabelled,
+    split_names,
 )
 
 HEAD_NAMES: Final = frozenset({"person", "head"})
@@ -58,17 +57,9 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
         folders = VocFolders(
             part / "Annotations", images or part / "JPEGImages", prefix, _FIRST_PIXEL
         )
-        names = _names_of(part, split, collector, folders)
-        add_all_objects(collector, folders, names, HEAD_NAMES)
+        lists = part / "ImageSets" / "Main"
+        names, are_listed = split_names(folders.labels, lists, split, collector)
+        added = add_all_objects(collector, folders, names, HEAD_NAMES)
+        if not are_listed:
+            note_unlabelled(folders, added, collector)
     return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")
-
-
-def _names_of(
-    part: Path, split: str | None, collector: Collector, folders: VocFolders
-) -> list[str]:
-    lists = part / "ImageSets" / "Main"
-    if split is None and not any(lists.glob("*.txt")):
-        names = labelled_names(folders.labels)
-        note_unlabelled(folders, names, collector)
-        return names
-    return listed_names(split_files(lists, "{}.txt", split), collector)

@@ -3,8 +3,12 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from head_detection.data.annotations import AnnotationError
+
+_DECIMALS: Final = 4
+"""Of a pixel; float32 holds no more of a coordinate above 1,000."""
 
 
 def read_text(path: Path, expected: str) -> str:
@@ -36,6 +40,26 @@ def read_lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield f"{path}: line {number}", line.strip()
+
+
+def round_pixels(value: float) -> float:
+    """Return a coordinate as it is written, without the digits that float32 does not hold.
+
+    Example:
+        >>> round_pixels(0.20000000298023224)
+        0.2
+    """
+    return round(value, _DECIMALS)
+
+
+def format_pixels(value: float) -> str:
+    """Write a coordinate, a whole one without a point.
+
+    Example:
+        >>> format_pixels(3.0), format_pixels(12.300000190734863)
+        ('3', '12.3')
+    """
+    return repr(round_pixels(value)).removesuffix(".0")
 
 
 def parse_whole(text: str, where: str, meaning: str) -> int:

@@ -14,19 +14,17 @@ from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection import atomic
 from head_detection.data.annotations import AnnotatedSet, AnnotationError
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex
-from head_detection.data.formats.label_folders import check_labels_differ, new_folder
-from head_detection.data.formats.splits import TRAINVAL, split_files
+from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
+from head_detection.data.formats.splits import TRAINVAL
 from head_detection.data.formats.voc_folders import (
     VocFolders,
     add_picture,
-    labelled_names,
-    listed_names,
     note_unlabelled,
     read_labels,
+    split_names,
 )
 from head_detection.data.formats.voc_label import format_label
 
@@ -57,21 +55,19 @@ def read_voc(path: Path, split: str | None = None, images: Path | None = None) -
     collector = Collector()
     folders = _find_folders(path, images)
     lists = path / "ImageSets" / "Main"
-    if split is None and not any(lists.glob("*.txt")):
-        names = labelled_names(folders.labels)
-        note_unlabelled(folders, names, collector)
-    else:
-        names = listed_names(split_files(lists, "{}.txt", split), collector)
+    names, are_listed = split_names(folders.labels, lists, split, collector)
     labels = list(read_labels(folders, names, collector))
     if not labels:
         raise AnnotationError(f"{path}: expected XML files in Annotations, or beside pictures")
     heads = _head_names(
         Counter(item.name for _, label in labels for item in label.objects), path, collector
     )
-    index = FolderIndex(folders.pictures)
+    index, added = FolderIndex(folders.pictures), []
     for name, label in labels:
         rows = [(item.box, item.is_difficult) for item in label.objects if item.name in heads]
-        add_picture(collector, folders, index, (name, label), rows)
+        added.append(add_picture(collector, folders, index, (name, label), rows))
+    if not are_listed:
+        note_unlabelled(folders, added, collector)
     return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")
 
 
@@ -92,9 +88,9 @@ def write_voc(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
             text = format_label(image, PurePosixPath(image.file_name).name)
-            atomic.write_bytes(folder / "Annotations" / f"{stem}.xml", text.encode())
+            write_file(folder / "Annotations" / f"{stem}.xml", text)
         lines = "".join(f"{stem}\n" for stem in stems)
-        atomic.write_bytes(folder / "ImageSets" / "Main" / "trainval.txt", lines.encode())
+        write_file(folder / "ImageSets" / "Main" / "trainval.txt", lines)
         (folder / PICTURES).mkdir(exist_ok=True)
     return ()
 

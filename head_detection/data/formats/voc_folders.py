@@ -12,6 +12,7 @@ from head_detection.data.formats.file_names import (
     has_picture_suffix,
     inner_name,
 )
+from head_detection.data.formats.splits import split_files
 from head_detection.data.formats.text_files import read_lines
 from head_detection.data.formats.voc_label import VocLabel, read_label
 
@@ -38,6 +39,21 @@ class VocFolders:
     def __post_init__(self) -> None:
         if not self.pictures.is_dir():
             raise AnnotationError(f"{self.pictures}: expected the folder of the pictures")
+
+
+def split_names(
+    labels: Path, lists: Path, split: str | None, collector: Collector
+) -> tuple[list[str], bool]:
+    """Return the names of the labels of a split, and whether lists name them.
+
+    Without a split and without any list every label counts.
+
+    Raises:
+        AnnotationError: no such list, or a name outside the folder.
+    """
+    if split is None and not any(lists.glob("*.txt")):
+        return labelled_names(labels), False
+    return listed_names(split_files(lists, "{}.txt", split), collector), True
 
 
 def labelled_names(labels: Path) -> list[str]:
@@ -83,7 +99,7 @@ def read_labels(
 
 def add_all_objects(
     collector: Collector, folders: VocFolders, names: Sequence[str], known: Collection[str]
-) -> None:
+) -> list[str]:
     """Add the pictures of a set that labels nothing but heads: every object counts as one.
 
     Args:
@@ -91,14 +107,19 @@ def add_all_objects(
         folders: of the set.
         names: of its labels.
         known: the class names of the set, lower case.
+
+    Returns:
+        The pictures' names in their folder.
     """
+    added = []
     index = FolderIndex(folders.pictures)
     for name, label in read_labels(folders, names, collector):
         for item in label.objects:
             if item.name.lower() not in known:
                 collector.note(f"objects named {item.name[:40]!r}, taken for heads")
         rows = [(item.box, item.is_difficult) for item in label.objects]
-        add_picture(collector, folders, index, (name, label), rows)
+        added.append(add_picture(collector, folders, index, (name, label), rows))
+    return added
 
 
 def add_picture(
@@ -107,8 +128,8 @@ def add_picture(
     index: FolderIndex,
     named: NamedLabel,
     rows: Sequence[Row],
-) -> None:
-    """Add one picture; ``index`` is that of the folder of the pictures."""
+) -> str:
+    """Add one picture and return its name; ``index`` is that of the folder of the pictures."""
     name, label = named
     picture = _picture_of(index, name, label)
     collector.note("labels without a picture, kept", int(picture is None))
@@ -116,14 +137,13 @@ def add_picture(
     collector.add(
         folders.pictures / picture, folders.prefix + picture, build_truth(rows), label.image_size
     )
+    return picture
 
 
-def note_unlabelled(folders: VocFolders, names: Sequence[str], collector: Collector) -> None:
+def note_unlabelled(folders: VocFolders, added: Sequence[str], collector: Collector) -> None:
     """Count the pictures without a label, where no list says which belong to the set."""
-    labelled = set(names)
-    pictures = FolderIndex(folders.pictures).names()
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in pictures]
-    missing = sum(stem not in labelled for stem in stems)
+    labelled = set(added)
+    missing = sum(name not in labelled for name in FolderIndex(folders.pictures).names())
     collector.note("pictures without a label, left out", missing)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from head_detection.data.annotations import AnnotatedImage, AnnotationError, Box, parse_box
-from head_detection.data.formats.text_files import read_text
+from head_detection.data.formats.text_files import format_pixels, read_text
 
 CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
 _OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<object[\s/>]", re.DOTALL)
@@ -60,10 +60,13 @@ def read_label(path: Path, first_pixel: int) -> VocLabel:
     """
     text = read_text(path, "a VOC label")
     root = _parse_xml(text, path)
+    elements, lines = list(root.iter("object")), _object_lines(text)
     objects, num_hollow = [], 0
-    for number, element in enumerate(root.iter("object")):
+    for number, element in enumerate(elements):
+        line = f"line {lines[number]}: " if len(lines) == len(elements) else ""
         if len(element):
-            objects.append(_parse_object(element, f"{path}: {_place(text, number)}", first_pixel))
+            where = f"{path}: {line}object {number}"
+            objects.append(_parse_object(element, where, first_pixel))
         else:
             num_hollow += 1
     name = (root.findtext("filename") or "").strip()
@@ -71,7 +74,7 @@ def read_label(path: Path, first_pixel: int) -> VocLabel:
 
 
 def format_label(image: AnnotatedImage, picture_name: str) -> str:
-    """Write a label as ``read_label(path, first_pixel=1)`` reads it back, to the last bit.
+    """Write a label as ``read_label(path, first_pixel=1)`` reads it back.
 
     Raises:
         AnnotationError: the picture's size is not known.
@@ -93,7 +96,7 @@ def format_label(image: AnnotatedImage, picture_name: str) -> str:
         ET.SubElement(element, "difficult").text = str(int(is_ignored))
         bounds = ET.SubElement(element, "bndbox")
         for corner, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
-            ET.SubElement(bounds, corner).text = f"{value!r}".removesuffix(".0")
+            ET.SubElement(bounds, corner).text = format_pixels(value)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
@@ -108,11 +111,15 @@ def _parse_object(element: ET.Element, where: str, first_pixel: int) -> VocObjec
     return VocObject(name, (x1 - first_pixel, y1 - first_pixel, x2, y2), difficult == "1")
 
 
-def _place(text: str, number: int) -> str:
-    """Return the line on which an object starts, and its number; comments are passed over."""
-    starts = [m.start() for m in _OBJECT_OR_COMMENT.finditer(text) if m[0].startswith("<object")]
-    line = text.count("\n", 0, starts[number]) + 1 if number < len(starts) else "?"
-    return f"line {line}: object {number}"
+def _object_lines(text: str) -> list[int]:
+    """Return the line on which each object starts, which the parser does not tell."""
+    lines, line, position = [], 1, 0
+    for match in _OBJECT_OR_COMMENT.finditer(text):
+        line += text.count("\n", position, match.start())
+        position = match.start()
+        if match[0].startswith("<object"):
+            lines.append(line)
+    return lines
 
 
 def _size_of(root: ET.Element) -> tuple[int, int] | None:

@@ -5,11 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from head_detection import atomic
 from head_detection.config.yaml_text import dump_yaml
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.label_folders import check_labels_differ, new_folder
+from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
 from head_detection.data.formats.yolo_description import DESCRIPTION
 
 LIST: Final = "train.txt"
@@ -36,11 +35,11 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
             text = "".join(_lines_of(image, notes))
-            atomic.write_bytes(folder / "labels" / f"{stem}.txt", text.encode())
+            write_file(folder / "labels" / f"{stem}.txt", text)
         names = "".join(f"./{PICTURES}/{PurePosixPath(i.file_name)}\n" for i in annotated.images)
         description = dump_yaml({"train": LIST, "val": LIST, "names": {0: "head"}})
-        atomic.write_bytes(folder / LIST, names.encode())
-        atomic.write_bytes(folder / DESCRIPTION, description.encode())
+        write_file(folder / LIST, names)
+        write_file(folder / DESCRIPTION, description)
         (folder / PICTURES).mkdir()
     return notes.finish(annotated.name).notes
 
