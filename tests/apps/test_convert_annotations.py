@@ -8,6 +8,15 @@ from PIL import Image
 
 from head_detection.apps.command import run_command
 from head_detection.apps.convert import main
+from head_detection.config import DatasetConfig
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.data.formats import (
+    FOLDER_FORMATS,
+    WRITERS,
+    load_annotations,
+    picture_names,
+    write_annotations,
+)
 
 LABEL = """<annotation><size><width>0</width><height>0</height></size>
 <object><name>person</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>11</xmax><ymax>22</ymax>
@@ -75,6 +84,7 @@ def test_what_a_format_cannot_hold_is_said(
     assert convert(*arguments, "--output", output) == 0
     assert capsys.readouterr().out.splitlines() == [
         "read: regions to ignore: 1",
+        "read: pictures that are not there: 1",
         "written: regions to ignore, which .idl cannot hold, left out: 1",
         f"{output}: 1 pictures, 0 heads, 1 regions to ignore; headhunter to brainwash",
     ]
@@ -125,7 +135,10 @@ def test_inputs_are_never_written_over(
         (["--to", "voc", "--output", "full"], "full: expected a new or empty folder"),
         (["--to", "voc", "--output", "full/x/y"], "full/x: File exists"),
         (["--from", "folder", "--input", "empty"], "expected a folder of pictures"),
-        (["--copy-pictures", "--output", "full/x.json"], "is there already; nothing is written"),
+        (
+            ["--copy-pictures", "--output", "full/x.json"],
+            "another picture is there; nothing is written",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -158,3 +171,49 @@ def test_a_picture_whose_size_cannot_be_read(
     assert convert("--from", "scut", "--input", scut, "--to", "coco", "--output", output) == 2
     assert "a.jpg: not a picture in any known format; its size is needed" in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize("target", sorted(WRITERS))
+@pytest.mark.parametrize("source", sorted(WRITERS))
+def test_any_format_to_any_other(source: str, target: str, tmp_path: Path) -> None:
+    box = (1.0, 2.0, 11.0, 22.5)
+    image = AnnotatedImage(Path("x"), "000001.png", build_truth([(box, False)]), (30, 40))
+    annotated = AnnotatedSet("mine", (image,))
+    places = []
+    for name, folder in ((source, "first"), (target, "second")):
+        is_folder = name in FOLDER_FORMATS
+        places.append(tmp_path / folder if is_folder else tmp_path / folder / "labels.x")
+    write_annotations(annotated, source, places[0])
+    (picture,) = picture_names(annotated, source)
+    (tmp_path / "first" / picture).parent.mkdir(exist_ok=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "first" / picture)
+    arguments = ["--from", source, "--input", places[0], "--to", target, "--output", places[1]]
+    assert convert(*arguments, "--copy-pictures") == 0
+    (again,) = load_annotations(DatasetConfig(path=str(places[1]), format=target)).images
+    assert again.truth.boxes.tolist() == [list(box)]
+    assert again.path.read_bytes() == (tmp_path / "first" / picture).read_bytes()
+
+
+def test_labels_beside_a_description_are_never_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.png")
+    label = tmp_path / "labels" / "a.txt"
+    label.write_text("0 .5 .5 .1 .1")
+    description = tmp_path / "data.yaml"
+    description.write_text("train: images\nnames: [head]")
+    arguments = ["--from", "yolo", "--input", description, "--to", "headhunter", "--output"]
+    assert convert(*arguments, label) == 2
+    assert "this belongs to the input" in capsys.readouterr().err
+    assert label.read_text() == "0 .5 .5 .1 .1"
+    assert convert(*arguments, tmp_path / "new.txt") == 0
+
+
+def test_interrupted_copies_go_on(scut: Path, tmp_path: Path) -> None:
+    arguments = ["--from", "scut", "--input", scut, "--to", "coco", "--copy-pictures", "--output"]
+    for _ in range(2):
+        assert convert(*arguments, tmp_path / "new" / "train.json") == 0
+    copies = [path.name for path in (tmp_path / "new" / "images").rglob("*") if path.is_file()]
+    assert copies == ["a.jpg"]

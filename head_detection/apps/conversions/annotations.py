@@ -26,6 +26,7 @@ PURPOSE = "the labels of a data set, from one format into another"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
+DESCRIPTIONS = (".yaml", ".yml")
 NUM_THREADS = 4
 
 
@@ -70,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     )
     _refuse_to_overwrite(annotated, source, output)
-    for note in annotated.notes:
+    missing = sum(not image.path.is_file() for image in annotated.images)
+    missing_note = [f"pictures that are not there: {missing}"] if missing else []
+    for note in [*annotated.notes, *missing_note]:
         print(f"read: {note}")
     needed = arguments.target in SIZED_FORMATS
     annotated, num_wrong = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
@@ -93,8 +96,10 @@ def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) ->
     """Keep the labels and pictures that are read from being written over."""
     place = output.resolve()
     read = {source.resolve(), *(image.path.resolve() for image in annotated.images)}
-    is_inside = source.is_dir() and source.resolve() in place.parents
-    if place in read or (place.exists() and is_inside):
+    # data.yaml describes what lies around it; other label files stand alone.
+    is_description = source.suffix.lower() in DESCRIPTIONS
+    root = (source.parent if is_description else source).resolve()
+    if place in read or (place.exists() and root in place.parents):
         raise AnnotationError(
             f"{output}: expected another place for --output; this belongs to the input {source}"
         )
@@ -130,14 +135,16 @@ def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list
     for path, copy in copies:
         if not path.is_file():
             raise AnnotationError(f"{path}: no such picture to copy")
-        if copy.exists() and not copy.samefile(path):
-            raise AnnotationError(f"{copy}: is there already; nothing is written over")
+        if copy.exists() and copy.stat().st_size != path.stat().st_size:
+            raise AnnotationError(f"{copy}: another picture is there; nothing is written over")
     return [(path, copy) for path, copy in copies if not copy.exists()]
 
 
 def _copy(path: Path, copy: Path) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, copy)
+    temporary = copy.with_name(f".{copy.name}.part")
+    shutil.copyfile(path, temporary)
+    temporary.replace(copy)
 
 
 def _each(title: str, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:

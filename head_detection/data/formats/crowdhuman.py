@@ -124,9 +124,10 @@ def _read_file(path: Path, collector: Collector) -> Iterator[tuple[str, str, lis
 def _row_of(entry: Any, where: str, collector: Collector) -> Row:
     if not isinstance(entry, dict) or not isinstance(entry.get("tag"), str):
         raise AnnotationError(f"{where}: expected an object with a tag")
-    left, top, width, height = parse_box(entry.get("hbox"), where)
-    flags = [_flag(entry, key, where) for key in ("extra", "head_attr")]
     is_person = entry["tag"] == HEAD_TAG
+    box = entry.get("hbox") if is_person else entry.get("hbox", entry.get("fbox"))
+    left, top, width, height = parse_box(box, where)
+    flags = [_flag(entry, key, where) for key in ("extra", "head_attr")]
     if not is_person:
         collector.note(f"boxes with the tag {entry['tag'][:40]!r}, ignored")
     return (left, top, left + width, top + height), not is_person or any(flags)
@@ -135,6 +136,6 @@ def _row_of(entry: Any, where: str, collector: Collector) -> Row:
 def _flag(entry: dict[str, Any], key: str, where: str) -> bool:
     attributes = entry.get(key) or {}
     value = attributes.get("ignore", 0) if isinstance(attributes, dict) else None
-    if value not in (0, 1):
+    if not isinstance(value, int):
         raise AnnotationError(f"{where}: expected {key}.ignore as 0 or 1, got {value!r}")
-    return bool(value)
+    return value != 0

@@ -70,6 +70,12 @@ def test_a_folder_with_both_files(tmp_path: Path, text: Write, picture: Write) -
         read_crowdhuman(tmp_path / "annotation_val.odgt", "val")
 
 
+def test_a_mask_without_a_head_is_its_whole_box(text: Write) -> None:
+    mask = {"tag": "mask", "fbox": [1, 2, 3, 4]}
+    (image,) = read_crowdhuman(text("x.odgt", line(mask, name="a"))).images
+    npt.assert_array_equal(image.truth.ignore_boxes, [[1, 2, 4, 6]])
+
+
 def test_heads_outside_and_without_area(text: Write, picture: Write) -> None:
     images = picture("else/a.jpg").parent
     path = text("x.odgt", line(person((-9, -9, 20, 20)), person((0, 0, 0, 0)), name="a"))

@@ -60,10 +60,11 @@ def test_difficult_heads_are_ignored(one: Callable[[str], AnnotatedSet]) -> None
 
 
 def test_typing_errors_count_and_other_things_do_not(one: Callable[[str], AnnotatedSet]) -> None:
-    annotated = one(label("head", "Head", "haed", "helmet", "helmet", "hand"))
-    assert annotated.num_heads == 3
+    annotated = one(label("head", "Head", "haed", "helmet", "helmet", "hand", "hesd"))
+    assert annotated.num_heads == 4
     assert annotated.notes == (
         "objects named 'haed', taken for heads: 1",
+        "objects named 'hesd', taken for heads: 1",
         "objects named 'helmet', no heads, left out: 2",
         "objects named 'hand', no heads, left out: 1",
     )
