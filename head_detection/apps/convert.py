@@ -3,9 +3,14 @@
 import argparse
 from collections.abc import Sequence
 
-from head_detection.apps.conversions import anchors, release, weights
+from head_detection.apps.conversions import anchors, annotations, release, weights
 
-KINDS = {"weights": weights, "anchors": anchors, "release": release}
+KINDS = {
+    "weights": weights,
+    "anchors": anchors,
+    "annotations": annotations,
+    "release": release,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -160,6 +160,9 @@ def _announce(
     for name, sets in (("train", train), ("validation", validation)):
         heads = sum(group.num_heads for group in sets)
         print(f"{name}: {sum(map(len, sets))} pictures, {heads} heads")
+        for group in sets:
+            for note in group.notes:
+                print(f"  {group.name}: {note}")
     num_parameters = sum(parameter.numel() for parameter in trainer.step.parameters)
     print(
         f"{num_parameters / 1e6:.2f} M parameters learn on {trainer.ranks.device},"

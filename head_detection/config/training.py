@@ -19,11 +19,24 @@ class DatasetConfig(Section):
 
     path: str
     """A file or folder of the format; relative to the working folder."""
-    format: Literal["coco", "scut", "headhunter"] = "coco"
+    format: Literal[
+        "coco",
+        "voc",
+        "scut",
+        "crowdhuman",
+        "crohd",
+        "hollywood",
+        "brainwash",
+        "headhunter",
+        "yolo",
+        "folder",
+    ] = "coco"
     images: str | None = None
     """Folder that the file's picture names start from; null is the format's own place."""
     split: str | None = None
-    """For ``scut``: train, val, trainval or test; null is trainval. The others have none."""
+    """train, val, trainval or test; null is trainval, or all where the set has no lists.
+    ``voc`` takes any list's name and ``crohd`` any sub-folder's; ``coco``, ``headhunter`` and
+    ``folder`` have no splits."""
     weight: PositiveFloat = 1.0
     """How many times a picture of this set is drawn in an epoch, on average."""
 

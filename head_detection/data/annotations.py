@@ -20,6 +20,10 @@ _MAX_COORDINATE: Final = 1e7
 _NUM_CORNERS: Final = 4
 _NUM_THREADS: Final = 4
 
+Box = tuple[float, float, float, float]
+Row = tuple[Box, bool]
+"""A box and whether it is ignored."""
+
 
 class AnnotationError(ValueError):
     """A labels file or folder that cannot be used; its text is one line for the user."""
@@ -51,11 +55,14 @@ class AnnotatedSet:
         name: for messages.
         images: in the order of the labels.
         notes: what the reader repaired or took for something else, one line a kind with its count.
+        boxes_may_reach_outside: the set draws heads whole where they leave the picture, which is
+            no mistake then; training and the measures that ask for it clip them.
     """
 
     name: str
     images: tuple[AnnotatedImage, ...]
     notes: tuple[str, ...] = ()
+    boxes_may_reach_outside: bool = False
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -80,7 +87,7 @@ def build_truth(rows: Sequence[tuple[Sequence[float], bool]]) -> GroundTruth:
     )
 
 
-def parse_box(values: Any, where: str) -> tuple[float, float, float, float]:
+def parse_box(values: Any, where: str) -> Box:
     """Read four finite numbers, given as numbers or as text.
 
     Args:
@@ -106,8 +113,8 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
     """List everything that would spoil training, one line each, in the order of the sets.
 
     Sets without pictures, missing and unreadable pictures, pictures of another size than their
-    labels say, boxes without area, and boxes that reach more than ``TOLERANCE`` outside.
-    Most pictures are not decoded, see ``check_picture``.
+    labels say, boxes without area, and boxes that reach more than ``TOLERANCE`` outside, unless
+    that is the way of the set. Most pictures are not decoded, see ``check_picture``.
 
     Args:
         sets: what training would use.
@@ -116,7 +123,7 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
     Returns:
         ``set: file: what is wrong``; empty where nothing is.
     """
-    images = [(group.name, image) for group in sets for image in group.images]
+    images = [(group, image) for group in sets for image in group.images]
     empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
     pool = ThreadPoolExecutor(_NUM_THREADS)
     try:
@@ -129,12 +136,24 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
         pool.shutdown(cancel_futures=True)
 
 
-def _problems_of(set_name: str, image: AnnotatedImage) -> Iterator[str]:
-    where = f"{set_name}: {image.file_name}"
+def reaches_outside(box: Sequence[float], image_size: tuple[int, int]) -> bool:
+    """Tell whether an xyxy box leaves a picture of ``(height, width)`` by more than ``TOLERANCE``.
+
+    Example:
+        >>> reaches_outside((-1, 0, 41, 30), (30, 40)), reaches_outside((0, 0, 42, 30), (30, 40))
+        (False, True)
+    """
+    x1, y1, x2, y2 = box
+    height, width = image_size
+    return min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE
+
+
+def _problems_of(group: AnnotatedSet, image: AnnotatedImage) -> Iterator[str]:
+    where = f"{group.name}: {image.file_name}"
     try:
         height, width = check_picture(image.path)
     except PictureError as error:
-        yield f"{set_name}: {error}"
+        yield f"{group.name}: {error}"
         return
     if image.image_size not in (None, (height, width)):
         yield f"{where}: {_describe_sizes(image.image_size, (height, width))}"
@@ -142,7 +161,9 @@ def _problems_of(set_name: str, image: AnnotatedImage) -> Iterator[str]:
         box = f"box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
         if x2 <= x1 or y2 <= y1:
             yield f"{where}: {box} has no area"
-        elif min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE:
+        elif not group.boxes_may_reach_outside and reaches_outside(
+            (x1, y1, x2, y2), (height, width)
+        ):
             yield f"{where}: {box} reaches outside the {width}x{height} picture"
 
 

@@ -82,6 +82,16 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     assert "model.upscale was False, is True" in the_error(capsys)
 
 
+def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(labels.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "noted.json").write_text(json.dumps(content))
+    changes = ["path=noted.json", f"images={labels.parent / 'images'}"]
+    assert train("--cfg", experiment, "--set", *(f"data.train.0.{c}" for c in changes)) == 0
+    assert f"  {tmp_path.name}/noted: regions to ignore: 1\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -1,5 +1,7 @@
 """HeadHunter's text format: ``# rel/path.jpg``, then a box a line: ``x1 y1 x2 y2 flag``.
 
+Corners are continuous and count from 0: the original computes a width as ``x2 - x1``.
+
 Source: Sundararaman et al., "Tracking Pedestrian Heads in Dense Crowd", CVPR 2021. Deviation: a
 flag below 0 marks a region to ignore, in training and in evaluation alike, and every other flag
 is a head. The original trained on ignored regions as background, and its evaluation ignored each
@@ -9,16 +11,23 @@ box whose flag is not 0, which made it ignore every head of SCUT-HEAD (all flags
 from pathlib import Path
 from typing import Final
 
+from head_detection import atomic
 from head_detection.data.annotations import (
-    AnnotatedImage,
     AnnotatedSet,
     AnnotationError,
+    Box,
+    Row,
     build_truth,
     parse_box,
 )
+from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.file_names import FolderIndex, inner_name
+from head_detection.data.formats.text_files import format_pixels, read_lines
 
 _NUM_FIELDS: Final = 5
-Rows = list[tuple[tuple[float, float, float, float], bool]]
+_HEAD: Final = 0
+"""The flag that the original neither leaves out in training nor ignores in evaluation."""
+_IGNORED: Final = -1
 
 
 def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
@@ -33,45 +42,60 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
     Raises:
         AnnotationError: no such file, or a line that is none of the two kinds.
     """
-    folder = images or path.parent
-    pictures: dict[str, Rows] = {}
-    rows: Rows | None = None
-    for number, line in enumerate(_read_lines(path), start=1):
-        where = f"{path}: line {number}"
+    pictures: dict[str, list[Row]] = {}
+    rows: list[Row] | None = None
+    for where, line in read_lines(path, "a text file of boxes"):
         if line.startswith("#"):
             name = line[1:].strip()
-            if not name or name in pictures:
-                problem = "names this picture again" if name else "names no picture"
-                raise AnnotationError(f"{where}: {problem}: {line!r}")
+            if not name:
+                raise AnnotationError(f"{where}: names no picture: {line!r}")
+            name = inner_name(name, where)
+            if name in pictures:
+                raise AnnotationError(f"{where}: names this picture again: {line[:80]!r}")
             rows = pictures[name] = []
-        elif line.strip():
-            if rows is None:
-                raise AnnotationError(f"{where}: expected '# picture' before the first box")
+        elif rows is None:
+            raise AnnotationError(f"{where}: expected '# picture' before the first box")
+        else:
             rows.append(_parse_line(line, where))
-    return AnnotatedSet(
-        name=f"{path.resolve().parent.name}/{path.stem}",
-        images=tuple(
-            AnnotatedImage(folder / name, name, build_truth(rows))
-            for name, rows in pictures.items()
-        ),
-    )
+    index = FolderIndex(images or path.parent)
+    collector = Collector()
+    for name, found in pictures.items():
+        collector.add(index.root / index.find(name), name, build_truth(found))
+    return collector.finish(f"{path.resolve().parent.name}/{path.stem}")
 
 
-def _parse_line(line: str, where: str) -> tuple[tuple[float, float, float, float], bool]:
+def write_headhunter(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
+    """Write a set as ``read_headhunter`` reads it back: flag 0 for heads, -1 for ignored regions.
+
+    Returns:
+        Nothing to note.
+
+    Raises:
+        AnnotationError: a name that leaves its folder, or that two pictures share.
+    """
+    lines: list[str] = []
+    names: set[str] = set()
+    for image in annotated.images:
+        name = inner_name(image.file_name, annotated.name)
+        if name in names or "\n" in name or "\r" in name:
+            raise AnnotationError(f"{annotated.name}: expected one line a picture, got {name!r}")
+        names.add(name)
+        lines.append(f"# {name}")
+        for box, is_ignored in zip(
+            image.truth.boxes.tolist(), image.truth.ignore.tolist(), strict=True
+        ):
+            corners = " ".join(format_pixels(value) for value in box)
+            lines.append(f"{corners} {_IGNORED if is_ignored else _HEAD}")
+    atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    return ()
+
+
+def _parse_line(line: str, where: str) -> tuple[Box, bool]:
     fields = line.split()
     if len(fields) not in (_NUM_FIELDS - 1, _NUM_FIELDS):
-        raise AnnotationError(f"{where}: expected 'x1 y1 x2 y2 flag', got {line.strip()[:80]!r}")
+        raise AnnotationError(f"{where}: expected 'x1 y1 x2 y2 flag', got {line[:80]!r}")
     try:
-        flag = float(fields[4]) if len(fields) == _NUM_FIELDS else 0.0
+        flag = float(fields[4]) if len(fields) == _NUM_FIELDS else _HEAD
     except ValueError as error:
         raise AnnotationError(f"{where}: expected a number as flag, got {fields[4]!r}") from error
     return parse_box(fields[:4], where), flag < 0
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise AnnotationError(f"{path}: expected a text file of boxes; {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: expected a text file of boxes; not UTF-8") from error

@@ -70,6 +70,44 @@ def test_only_heads_among_categories(tmp_path: Path) -> None:
 def test_the_only_category_counts_whatever_its_name(tmp_path: Path) -> None:
     image = read_one(tmp_path, box(), categories=[{"id": 7, "name": "face"}])
     assert len(image.truth.boxes) == 1
+    annotated = read_coco(tmp_path / "labels.json")
+    assert annotated.notes == ("boxes of the only category 'face', taken for heads: 1",)
+
+
+def test_other_categories_are_counted(tmp_path: Path) -> None:
+    read_one(tmp_path, box(category=1), box(), categories=[{"id": 1, "name": "person"}, *HEADS])
+    annotated = read_coco(tmp_path / "labels.json")
+    assert annotated.notes == ("boxes of the category 'person', no heads, left out: 1",)
+
+
+def test_a_category_that_is_not_declared(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"\[0\]: category_id 9 is not among"):
+        read_one(tmp_path, box(category=9))
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "C:/a.jpg"])
+def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AnnotationError, match=r"image 1: expected (the|a) name"):
+        read_one(tmp_path, images=[picture(name=name)])
+    image = AnnotatedImage(Path("x"), name, build_truth([]), (3, 4))
+    with pytest.raises(AnnotationError, match=r"expected (the|a) name"):
+        write_coco(tmp_path / "out.json", AnnotatedSet("any", (image,)))
+
+
+def test_letter_case_and_folders_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.JPG").touch()
+    image = read_one(tmp_path, images=[picture(name="a\\1.jpg")])
+    assert (image.file_name, image.path) == ("a/1.jpg", tmp_path / "a" / "1.JPG")
+
+
+def test_boxes_outside_and_sizes_of_zero(tmp_path: Path) -> None:
+    outside = [picture(height=30, width=35), picture(2, "b.jpg", height=0, width=0)]
+    read_one_of = {"images": outside, "annotations": [box(), box(2)], "categories": HEADS}
+    annotated = read_coco(write(tmp_path, **read_one_of))
+    assert annotated.notes == ("boxes that reach outside their picture, kept: 1",)
+    assert annotated.num_heads == 2
+    assert annotated.images[1].image_size is None
 
 
 def test_several_categories_without_heads(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_empty_file(tmp_path: Path) -> None:
         ("# a.jpg\n1 2 3 4 x", "line 2: expected a number as flag, got 'x'"),
         ("# a.jpg\n#", "line 2: names no picture"),
         ("# a.jpg\n# a.jpg", "line 2: names this picture again"),
+        ("# a.jpg\n# ../b.jpg", "line 2: expected the name of a picture inside its folder"),
+        ("# a.jpg\n# /b.jpg", "line 2: expected the name of a picture inside its folder"),
     ],
 )
 def test_bad_lines(tmp_path: Path, text: str, reason: str) -> None:
@@ -80,3 +82,14 @@ def test_no_file_a_folder_and_no_text(tmp_path: Path) -> None:
     for path in (tmp_path / "no.txt", tmp_path, binary):
         with pytest.raises(AnnotationError, match="expected a text file of boxes"):
             read_headhunter(path)
+
+
+def test_windows_line_ends_mark_and_letter_case(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbf# a/1.jpg\r\n1 2 3 4 -1\r\n# b/1.jpg\r\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.JPG").touch()
+    annotated = read_headhunter(path)
+    assert [image.file_name for image in annotated.images] == ["a/1.jpg", "b/1.jpg"]
+    assert annotated.images[1].path.name == "1.JPG"
+    assert annotated.notes == ("regions to ignore: 1",)

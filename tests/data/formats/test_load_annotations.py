@@ -1,12 +1,20 @@
 """One entry for every format."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotationError
-from head_detection.data.formats import load_annotations
+from head_detection.data.formats import (
+    FOLDER_FORMATS,
+    READERS,
+    SIZED_FORMATS,
+    SPLIT_READERS,
+    WRITERS,
+    load_annotations,
+)
 
 
 def write_each(folder: Path) -> dict[str, Path]:
@@ -19,13 +27,44 @@ def write_each(folder: Path) -> dict[str, Path]:
         (voc / name).mkdir(parents=True)
     (voc / "Annotations" / "a.xml").write_text("<annotation/>")
     (voc / "ImageSets" / "Main" / "test.txt").write_text("a")
-    return {"coco": coco, "headhunter": text, "scut": voc}
+    (voc / "Splits").mkdir()
+    (voc / "Splits" / "test.txt").write_text("a")
+    brainwash = folder / "brainwash"
+    brainwash.mkdir()
+    (brainwash / "brainwash_test.idl").write_text('"a.jpg";')
+    crowdhuman = folder / "crowdhuman"
+    (crowdhuman / "Images").mkdir(parents=True)
+    (crowdhuman / "annotation_test.odgt").write_text('{"ID": "a", "gtboxes": []}')
+    yolo = folder / "yolo"
+    (yolo / "images").mkdir(parents=True)
+    (yolo / "data.yaml").write_text("test: test.txt\nnames: [head]")
+    (yolo / "test.txt").write_text("images/a.jpg")
+    return {
+        "coco": coco,
+        "headhunter": text,
+        "scut": voc,
+        "voc": voc,
+        "hollywood": voc,
+        "brainwash": brainwash,
+        "crowdhuman": crowdhuman,
+        "yolo": yolo,
+    }
 
 
-@pytest.mark.parametrize("name", ["coco", "headhunter", "scut"])
+WITHOUT_SPLITS = ["coco", "headhunter"]
+ALL = [*WITHOUT_SPLITS, "scut", "voc", "hollywood", "brainwash", "crowdhuman", "yolo"]
+
+
+def test_every_format_of_the_experiment_file_has_a_reader() -> None:
+    formats = get_args(DatasetConfig.model_fields["format"].annotation)
+    assert set(formats) == {*READERS, *SPLIT_READERS}
+    assert set(formats) >= {*WRITERS} >= FOLDER_FORMATS | SIZED_FORMATS
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_format_with_its_own_place_and_another(tmp_path: Path, name: str) -> None:
     path = write_each(tmp_path)[name]
-    split = "test" if name == "scut" else None
+    split = None if name in WITHOUT_SPLITS else "test"
     values = {"path": str(path), "format": name, "split": split}
     assert load_annotations(DatasetConfig(**values)).images[0].path.name == "a.jpg"
     elsewhere = tmp_path / "elsewhere"
@@ -34,14 +73,14 @@ def test_every_format_with_its_own_place_and_another(tmp_path: Path, name: str) 
     assert load_annotations(config).images[0].path == elsewhere / "a.jpg"
 
 
-@pytest.mark.parametrize("name", ["coco", "headhunter"])
+@pytest.mark.parametrize("name", WITHOUT_SPLITS)
 def test_a_split_where_there_is_none(tmp_path: Path, name: str) -> None:
     config = DatasetConfig(path=str(write_each(tmp_path)[name]), format=name, split="train")
     with pytest.raises(AnnotationError, match=f"split: the format {name} has none"):
         load_annotations(config)
 
 
-@pytest.mark.parametrize("name", ["coco", "headhunter", "scut"])
+@pytest.mark.parametrize("name", ALL)
 def test_missing_places(tmp_path: Path, name: str) -> None:
     with pytest.raises(AnnotationError, match="no such file or folder"):
         load_annotations(DatasetConfig(path=str(tmp_path / "no"), format=name))

@@ -125,9 +125,15 @@ def test_unknown_split(tmp_path: Path) -> None:
     [
         ("", "not XML"),
         ("<annotation>", "not XML"),
-        (LABEL.format(objects="<object><name>cat</name></object>"), "person or head, got 'cat'"),
-        (LABEL.format(objects="<object/>"), "person or head, got ''"),
         (LABEL.format(objects="<object><name>head</name></object>"), "expected a box of four"),
+        (
+            LABEL.format(objects="<object/>\n<!-- <object>\n--><object><name>x</name></object>"),
+            "line 5: object 1: expected a box of four",
+        ),
+        (
+            LABEL.format(objects=OBJECT.format(x1=1, y1=2, x2=3, y2=4, difficult="maybe")),
+            "expected difficult as 0 or 1, got 'maybe'",
+        ),
         (
             LABEL.format(objects=OBJECT.format(x1="x", y1=2, x2=3, y2=4, difficult=0)),
             "expected a box of four",
@@ -147,18 +153,18 @@ def test_bad_labels(tmp_path: Path, text: str, reason: str) -> None:
 def test_missing_and_binary_labels(tmp_path: Path) -> None:
     part = make_part(tmp_path, train=["a"])
     (part / "Annotations" / "a.xml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(AnnotationError, match="expected UTF-8 text"):
+    with pytest.raises(AnnotationError, match="not UTF-8 text"):
         read_scut(part)
     (part / "Annotations" / "a.xml").unlink()
-    with pytest.raises(AnnotationError, match=r"a\.xml: No such file"):
+    with pytest.raises(AnnotationError, match=r"a\.xml: expected a VOC label; No such file"):
         read_scut(part)
 
 
-@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "..", "a\\b"])
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "..", "a\\..\\..\\b", "C:\\a"])
 def test_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     part = make_part(tmp_path, train=["a"])
     (part / "ImageSets" / "Main" / "train.txt").write_text(name)
-    with pytest.raises(AnnotationError, match="expected names of pictures"):
+    with pytest.raises(AnnotationError, match=r"train.txt: line 1: expected (the|a) name"):
         read_scut(part)
 
 
@@ -166,3 +172,63 @@ def test_size_left_out(tmp_path: Path) -> None:
     part = make_part(tmp_path, train=["a"])
     (part / "Annotations" / "a.xml").write_text("<annotation></annotation>")
     assert read_scut(part).images[0].image_size is None
+
+
+def test_the_faults_of_the_published_labels(tmp_path: Path) -> None:
+    part = make_part(tmp_path / "A", train=["PartA_01006", "PartB_00103"])
+    boxes = "".join(
+        OBJECT.format(x1=x1, y1=2, x2=11, y2=22, difficult=0) for x1 in (1, 11)
+    ).replace("person", "persondddddaaddwwddd", 1)
+    write_label(part, "PartA_01006", boxes + "<object/>")
+    label = part / "Annotations" / "PartB_00103.xml"
+    label.write_text(label.read_text().replace("<width>40", "<width>0").replace(">30<", ">0<"))
+    annotated = read_scut(part)
+    assert annotated.notes == (
+        "objects with nothing in them, left out: 1",
+        "objects named 'persondddddaaddwwddd', taken for heads: 1",
+        "boxes without area, left out: 1",
+        "labels without their picture's size: 1",
+    )
+    assert [image.image_size for image in annotated.images] == [(30, 40), None]
+    assert [len(image.truth.head_boxes) for image in annotated.images] == [1, 1]
+    assert find_problems([annotated]) == []
+
+
+def test_windows_line_ends_and_mark(tmp_path: Path) -> None:
+    part = make_part(tmp_path, train=["a"])
+    label = part / "Annotations" / "a.xml"
+    label.write_bytes(label.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    label.rename(label.with_suffix(".XML"))
+    assert read_scut(part).num_heads == 1
+
+
+def test_pictures_without_labels_and_labels_without_pictures(tmp_path: Path) -> None:
+    part = make_part(tmp_path, train=["a", "b"])
+    (part / "ImageSets" / "Main" / "train.txt").unlink()
+    (part / "JPEGImages" / "a.jpg").unlink()
+    (part / "Annotations" / "b.xml").unlink()
+    annotated = read_scut(part)
+    assert [image.path.name for image in annotated.images] == ["a.jpg"]
+    assert annotated.notes == (
+        "labels without a picture, kept: 1",
+        "pictures without a label, left out: 1",
+    )
+
+
+def test_a_list_that_repeats_a_name(tmp_path: Path) -> None:
+    part = make_part(tmp_path, train=["a"])
+    (part / "ImageSets" / "Main" / "train.txt").write_text("a\n\na.jpg\n", encoding="utf-8-sig")
+    annotated = read_scut(part)
+    assert len(annotated) == 1
+    assert annotated.notes == ("names that a list repeats, read once: 1",)
+
+
+def test_the_same_name_in_both_parts(tmp_path: Path) -> None:
+    for part in ("A", "B"):
+        make_part(tmp_path / part, train=["1"])
+    annotated = read_scut(tmp_path)
+    assert [image.file_name for image in annotated.images] == [
+        "A/JPEGImages/1.jpg",
+        "B/JPEGImages/1.jpg",
+    ]
+    assert annotated.notes == ()

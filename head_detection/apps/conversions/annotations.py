@@ -1,0 +1,158 @@
+"""``convert annotations``: the labels of a data set from one public format into another."""
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from tqdm import tqdm
+
+from head_detection.config import DatasetConfig
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.formats import (
+    FOLDER_FORMATS,
+    SIZED_FORMATS,
+    WRITERS,
+    load_annotations,
+    picture_names,
+    write_annotations,
+)
+from head_detection.data.picture import PictureError, read_picture_size
+
+PURPOSE = "the labels of a data set, from one format into another"
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
+DESCRIPTIONS = (".yaml", ".yml")
+NUM_THREADS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--from", dest="source", required=True, choices=FORMATS)
+    parser.add_argument("--input", required=True, type=Path, help="annotations: a file or folder")
+    parser.add_argument("--to", dest="target", required=True, choices=list(WRITERS))
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        help=f"a file; for {', '.join(sorted(FOLDER_FORMATS))} a new folder",
+    )
+    parser.add_argument("--split", help="train, val, trainval or test, where the format has them")
+    parser.add_argument("--images", type=Path, help="folder that the picture names start from")
+    parser.add_argument(
+        "--check-sizes",
+        action="store_true",
+        help="read every picture's size, and take it where the labels state another",
+    )
+    parser.add_argument(
+        "--copy-pictures",
+        action="store_true",
+        help="copy the pictures to where the new labels expect them",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, print what was repaired or left out and a summary, and return the exit code.
+
+    Raises:
+        ValueError: a mistake of the user, one line.
+    """
+    source, output = arguments.input, arguments.output
+    annotated = load_annotations(
+        DatasetConfig(
+            path=str(source),
+            format=arguments.source,
+            images=None if arguments.images is None else str(arguments.images),
+            split=arguments.split,
+        )
+    )
+    _refuse_to_overwrite(annotated, source, output)
+    missing = sum(not image.path.is_file() for image in annotated.images)
+    missing_note = [f"pictures that are not there: {missing}"] if missing else []
+    for note in [*annotated.notes, *missing_note]:
+        print(f"read: {note}")
+    needed = arguments.target in SIZED_FORMATS
+    annotated, num_wrong = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
+    if num_wrong:
+        print(f"read: sizes that the labels state wrong, taken from the pictures: {num_wrong}")
+    copies = _plan_copies(annotated, arguments) if arguments.copy_pictures else []
+    for note in write_annotations(annotated, arguments.target, output):
+        print(f"written: {note}")
+    _each("copying", lambda pair: _copy(*pair), copies)
+    num_ignored = sum(len(image.truth.ignore_boxes) for image in annotated.images)
+    print(
+        f"{output}: {len(annotated)} pictures, {annotated.num_heads} heads,"
+        f" {num_ignored} regions to ignore; {arguments.source} to {arguments.target}"
+        + (f"; {len(copies)} pictures copied" if copies else "")
+    )
+    return 0
+
+
+def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) -> None:
+    """Keep the labels and pictures that are read from being written over."""
+    place = output.resolve()
+    read = {source.resolve(), *(image.path.resolve() for image in annotated.images)}
+    # data.yaml describes what lies around it; other label files stand alone.
+    is_description = source.suffix.lower() in DESCRIPTIONS
+    root = (source.parent if is_description else source).resolve()
+    if place in read or (place.exists() and root in place.parents):
+        raise AnnotationError(
+            f"{output}: expected another place for --output; this belongs to the input {source}"
+        )
+
+
+def _with_sizes(annotated: AnnotatedSet, *, needed: bool, check: bool) -> tuple[AnnotatedSet, int]:
+    """Return the set with the sizes of its pictures, and how many were stated wrong."""
+    wanted = [image for image in annotated.images if check or (needed and not image.image_size)]
+    sizes = dict(zip(map(id, wanted), _each("reading sizes", _read_size, wanted), strict=True))
+    num_wrong = sum(image.image_size not in (None, sizes[id(image)]) for image in wanted)
+    images = [
+        replace(image, image_size=sizes.get(id(image), image.image_size))
+        for image in annotated.images
+    ]
+    return replace(annotated, images=tuple(images)), num_wrong
+
+
+def _read_size(image: AnnotatedImage) -> tuple[int, int]:
+    try:
+        return read_picture_size(image.path)
+    except PictureError as error:
+        raise AnnotationError(
+            f"{error}; its size is needed: mend it, or take it out of the labels"
+        ) from error
+
+
+def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """Pair each picture with the place of its copy, before anything is written."""
+    output = arguments.output
+    root = output if arguments.target in FOLDER_FORMATS else output.parent
+    names = picture_names(annotated, arguments.target)
+    copies = [(i.path, root / name) for i, name in zip(annotated.images, names, strict=True)]
+    for path, copy in copies:
+        if not path.is_file():
+            raise AnnotationError(f"{path}: no such picture to copy")
+        if copy.exists() and copy.stat().st_size != path.stat().st_size:
+            raise AnnotationError(f"{copy}: another picture is there; nothing is written over")
+    return [(path, copy) for path, copy in copies if not copy.exists()]
+
+
+def _copy(path: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    temporary = copy.with_name(f".{copy.name}.part")
+    shutil.copyfile(path, temporary)
+    temporary.replace(copy)
+
+
+def _each(title: str, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Do something with each item in a few threads, under a progress bar."""
+    listed = list(items)
+    pool = ThreadPoolExecutor(NUM_THREADS)
+    try:
+        found = pool.map(work, listed)
+        return list(tqdm(found, total=len(listed), desc=title, unit="picture", disable=not listed))
+    finally:  # Ctrl-C does not wait for what is left
+        pool.shutdown(cancel_futures=True)

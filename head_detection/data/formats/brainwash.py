@@ -1,0 +1,109 @@
+"""Brainwash's ``.idl``: a line a picture, ``"folder/name.png": (x1, y1, x2, y2), (...);``.
+
+A line without boxes is ``"folder/name.png";`` and the last line may end with ``.``. Corners count
+from 0; some are in the wrong order, which the set's own reader puts right, and so does this one.
+
+Source: Stewart, Andriluka, Ng, "End-to-end people detection in crowded scenes", CVPR 2016; the
+grammar is that of its AnnotationLib.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from head_detection import atomic
+from head_detection.data.annotations import (
+    AnnotatedSet,
+    AnnotationError,
+    Box,
+    build_truth,
+    parse_box,
+)
+from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.file_names import FolderIndex, inner_name
+from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
+from head_detection.data.formats.text_files import read_lines, round_pixels
+
+PATTERN: Final = "brainwash_{}.idl"
+_LINE: Final = re.compile(r'"(?P<name>[^"]+)"\s*(?::\s*(?P<boxes>.*?))?\s*[;.]?$')
+_BOX: Final = re.compile(r"\(([^()]*)\)(:[-+.\deE]+)?(/[-\d]+)?\s*(,\s*|$)")
+"""A box may be followed by a score and by a silhouette's number, which are not used."""
+
+
+def read_brainwash(
+    path: Path, split: str | None = None, images: Path | None = None
+) -> AnnotatedSet:
+    """Read an ``.idl`` file, or the folder that holds those of the splits.
+
+    Args:
+        path: the file, or the folder with ``brainwash_{train,val,test}.idl``.
+        split: of a folder: ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``.
+        images: where picture names start from; by default the file's own folder.
+
+    Raises:
+        AnnotationError: no such file or split, or a line that is not of the format.
+    """
+    files = [path]
+    if path.is_dir():
+        check_split(path, split)
+        files = split_files(path, PATTERN, split)
+    elif split is not None:
+        raise AnnotationError(f"{path}: split: give the folder of the files, or leave split out")
+    collector = Collector(leaves_out_empty=True)
+    index = FolderIndex(images or files[0].parent)
+    for file in files:
+        for where, line in read_lines(file, "Brainwash's .idl file"):
+            name, boxes = _parse_line(line, where)
+            ordered = [_in_order(box) for box in boxes]
+            swapped = sum(a != b for a, b in zip(boxes, ordered, strict=True))
+            collector.note("boxes with corners in the wrong order, put right", swapped)
+            truth = build_truth([(box, False) for box in ordered])
+            collector.add(index.root / index.find(name), name, truth)
+    name = f"{path.resolve().name}/{split or TRAINVAL}" if path.is_dir() else path.stem
+    return collector.finish(name)
+
+
+def write_brainwash(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
+    """Write an ``.idl`` file as ``read_brainwash`` reads it back.
+
+    Returns:
+        The number of regions to ignore, which the format has no place for.
+
+    Raises:
+        AnnotationError: a name that the format cannot hold.
+    """
+    lines, num_ignored = [], 0
+    for image in annotated.images:
+        name = inner_name(image.file_name, annotated.name)
+        if any(character in name for character in '"\n\r'):
+            raise AnnotationError(f"{annotated.name}: no quotes or line ends in names: {name!r}")
+        num_ignored += len(image.truth.ignore_boxes)
+        boxes = ", ".join(
+            f"({', '.join(repr(round_pixels(value)) for value in box)})"
+            for box in image.truth.head_boxes.tolist()
+        )
+        lines.append(f'"{name}": {boxes};' if boxes else f'"{name}";')
+    atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    return (f"regions to ignore, which .idl cannot hold, left out: {num_ignored}",) * (
+        num_ignored > 0
+    )
+
+
+def _parse_line(line: str, where: str) -> tuple[str, list[Box]]:
+    match = _LINE.match(line)
+    if match is None:
+        raise AnnotationError(f"{where}: expected '\"name\": (x1, y1, x2, y2);', got {line[:80]!r}")
+    text, boxes, position = match["boxes"] or "", [], 0
+    while position < len(text):
+        found = _BOX.match(text, position)
+        if found is None:
+            rest = text[position : position + 80]
+            raise AnnotationError(f"{where}: expected a box (x1, y1, x2, y2), got {rest!r}")
+        boxes.append(parse_box(found[1].split(","), where))
+        position = found.end()
+    return inner_name(match["name"], where), boxes
+
+
+def _in_order(box: Box) -> Box:
+    x1, y1, x2, y2 = box
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)

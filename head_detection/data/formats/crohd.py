@@ -1,0 +1,144 @@
+"""CroHD, the head tracking benchmark HT21: sequences with ``gt/gt.txt``, ``img1``, ``seqinfo.ini``.
+
+A line of ``gt.txt`` is ``frame,id,left,top,width,height,flag,class,visibility``. Frames and pixels
+count from 1 (motchallenge.net/instructions). Heads are of class 1, with a flag and a visibility
+above 0; whatever else is labelled (2 static, 3 ignore, 4 person on a vehicle, or a head that is
+not visible) is ignored, and a distractor: what matches it is removed before anything is counted.
+Heads are drawn whole: their boxes may reach outside the picture.
+
+Source: Sundararaman et al., CVPR 2021; Dendorfer et al., "MOT20", arXiv 2003.09003, section 5; the
+classes are those of TrackEval's HeadTrackingChallenge.
+"""
+
+import configparser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from head_detection.data.annotations import AnnotatedSet, AnnotationError, Box, parse_box
+from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.file_names import PICTURE_SUFFIXES, FolderIndex
+from head_detection.data.formats.text_files import parse_whole, read_lines, read_text
+from head_detection.structures import GroundTruth
+
+HEAD_CLASS: Final = 1
+TRUTH: Final = Path("gt", "gt.txt")
+INFO: Final = "seqinfo.ini"
+_NUM_FIELDS: Final = 9
+_FIRST_PIXEL: Final = 1
+_MAX_FRAMES: Final = 10_000_000  # days of video; a larger number is a broken file
+Rows = list[tuple[Box, bool]]
+"""Boxes, and whether each is a distractor."""
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """What ``seqinfo.ini`` says; None and defaults where it is silent or not there."""
+
+    length: int | None = None
+    image_size: tuple[int, int] | None = None
+    folder: str = "img1"
+    suffix: str = ".jpg"
+
+
+def read_crohd(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
+    """Read one sequence, or every labelled sequence in a folder.
+
+    A frame without lines is a picture without heads.
+
+    Args:
+        path: the folder of a sequence, or a folder of such.
+        split: a folder in ``path`` that holds the sequences: ``train``.
+        images: a folder with the pictures of one sequence, or with a folder of them a sequence.
+
+    Raises:
+        AnnotationError: no labelled sequence, or a line that is not of the format.
+    """
+    root = path if split is None else path / split
+    is_one = (root / TRUTH).is_file()
+    collector = Collector(leaves_out_empty=True, boxes_may_reach_outside=True)
+    found = [root] if is_one else sorted(p for p in root.glob("*") if p.is_dir())
+    sequences = [folder for folder in found if (folder / TRUTH).is_file()]
+    if not sequences:
+        raise AnnotationError(
+            f"{root}: expected {TRUTH} here, or in folders of sequences; for a folder of splits"
+            " give the split"
+        )
+    unlabelled = [p for p in found if (p / INFO).is_file() and not (p / TRUTH).is_file()]
+    collector.note(f"sequences without {TRUTH}, left out", len(unlabelled))
+    for folder in sequences:
+        place = images if is_one or images is None else images / folder.name
+        _read_sequence(folder, "" if is_one else f"{folder.name}/", place, collector)
+    return collector.finish(root.resolve().name)
+
+
+def _read_sequence(folder: Path, prefix: str, place: Path | None, collector: Collector) -> None:
+    info = _read_info(folder / INFO)
+    frames = _read_truth(folder / TRUTH, info.length, collector)
+    index = FolderIndex(place or folder / info.folder)
+    files = _frames_on_disk(index)
+    wanted = range(1, info.length + 1) if info.length else sorted({*frames, *files} - {0})
+    collector.note("frames without a picture, kept", sum(frame not in files for frame in wanted))
+    for frame in wanted:
+        name = files.get(frame, f"{frame:06d}{info.suffix}")
+        rows = frames.get(frame, [])
+        flags = np.array([is_distractor for _, is_distractor in rows], np.bool_)
+        boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
+        truth = GroundTruth(boxes, flags, flags.copy())
+        collector.add(index.root / name, f"{prefix}{info.folder}/{name}", truth, info.image_size)
+
+
+def _read_truth(path: Path, length: int | None, collector: Collector) -> dict[int, Rows]:
+    frames: dict[int, Rows] = {}
+    for where, line in read_lines(path, "MOTChallenge's truth"):
+        fields = line.split(",") if "," in line else line.split()
+        if len(fields) != _NUM_FIELDS:
+            raise AnnotationError(
+                f"{where}: expected frame,id,left,top,width,height,flag,class,visibility;"
+                f" got {line[:80]!r}"
+            )
+        frame = parse_whole(fields[0], where, "a frame")
+        if not 1 <= frame <= (length or _MAX_FRAMES):
+            raise AnnotationError(
+                f"{where}: expected a frame from 1 to {length or _MAX_FRAMES}, got {frame}"
+            )
+        left, top, width, height = parse_box(fields[2:6], where)
+        flag, _, visibility, _ = parse_box([fields[6], 0, fields[8], 0], where)
+        kind = parse_whole(fields[7], where, "a class")
+        x1, y1 = left - _FIRST_PIXEL, top - _FIRST_PIXEL
+        is_distractor = kind != HEAD_CLASS or visibility <= 0 or flag <= 0
+        if is_distractor:
+            why = f"class {kind}" if kind != HEAD_CLASS else "not visible, or flag 0"
+            collector.note(f"boxes ignored as distractors ({why})")
+        frames.setdefault(frame, []).append(((x1, y1, x1 + width, y1 + height), is_distractor))
+    return frames
+
+
+def _frames_on_disk(index: FolderIndex) -> dict[int, str]:
+    names = [name for name in index.names() if "/" not in name] if index.root.is_dir() else []
+    return {int(stem): name for name in names if (stem := Path(name).stem).isdecimal()}
+
+
+def _read_info(path: Path) -> SequenceInfo:
+    if not path.is_file():
+        return SequenceInfo()
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(read_text(path, "a sequence's seqinfo.ini"))
+        values = parser["Sequence"]
+    except (configparser.Error, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise AnnotationError(f"{path}: expected a section [Sequence] ({reason})") from error
+    numbers = [
+        parse_whole(values.get(key) or "0", f"{path}: {key}", "a number")
+        for key in ("seqLength", "imHeight", "imWidth")
+    ]
+    suffix, folder = values.get("imExt", ".jpg"), values.get("imDir", "img1")
+    if suffix.lower() not in PICTURE_SUFFIXES or Path(folder).name != folder or folder == "..":
+        raise AnnotationError(f"{path}: expected a folder's name and an extension of pictures")
+    if numbers[0] > _MAX_FRAMES:
+        raise AnnotationError(f"{path}: expected a sequence of frames, got {numbers[0]} of them")
+    size = (numbers[1], numbers[2]) if numbers[1] > 0 and numbers[2] > 0 else None
+    return SequenceInfo(numbers[0] if numbers[0] > 0 else None, size, folder, suffix)

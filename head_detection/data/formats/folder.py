@@ -1,0 +1,33 @@
+"""A folder of pictures without labels: how many heads they hold is not known."""
+
+from pathlib import Path
+
+from head_detection.data.annotations import AnnotatedSet, AnnotationError, build_truth
+from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.file_names import FolderIndex
+
+
+def read_folder(path: Path, images: Path | None = None) -> AnnotatedSet:
+    """Read the names of all pictures in a folder and the folders in it, in order; none has a head.
+
+    That the truth is not known is in the notes: figures on such a set mean nothing, and training
+    on it would teach that nobody is there.
+
+    Args:
+        path: the folder.
+        images: another folder to take in its place.
+
+    Raises:
+        AnnotationError: no folder, or no picture in it.
+    """
+    root = images or path
+    if not root.is_dir():
+        raise AnnotationError(f"{root}: expected a folder of pictures")
+    collector = Collector()
+    for name in FolderIndex(root).names():
+        collector.add(root / name, name, build_truth([]))
+        collector.note("pictures without labels, their heads unknown and none assumed")
+    annotated = collector.finish(root.resolve().name)
+    if not annotated.images:
+        raise AnnotationError(f"{root}: expected a folder of pictures; there is none in it")
+    return annotated

@@ -1,0 +1,137 @@
+"""Pascal VOC folders as most labelling tools write them, and a writer of the same.
+
+``Annotations/*.xml`` with ``JPEGImages/*`` (or ``images/*``) and lists in ``ImageSets/Main/*.txt``;
+or XML files beside their pictures. Sub-folders are kept: ``a/1.xml`` belongs to ``a/1.jpg``.
+
+VOC counts pixels from 1 and a box includes its last one: pixels 1 to 10 are 0 to 10 here.
+
+Source: Everingham, Winn, "The PASCAL Visual Object Classes Challenge 2012 Development Kit",
+section 10.
+"""
+
+from collections import Counter
+from difflib import SequenceMatcher
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.file_names import FolderIndex
+from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
+from head_detection.data.formats.splits import TRAINVAL
+from head_detection.data.formats.voc_folders import (
+    VocFolders,
+    add_picture,
+    note_unlabelled,
+    read_labels,
+    split_names,
+)
+from head_detection.data.formats.voc_label import format_label
+
+HEAD: Final = "head"
+PICTURES: Final = "JPEGImages"
+_FIRST_PIXEL: Final = 1
+_TYPO_LIKENESS: Final = 0.75
+"""One wrong letter of four: ``heas`` is as like to ``head``, ``helmet`` and ``hat`` are not."""
+_NO_TYPO: Final = "hand"
+"""As like to ``head`` as a typing error, but another thing that people label."""
+
+
+def read_voc(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
+    """Read VOC folders.
+
+    Objects named ``head`` count, in any case; where none is, those of the most frequent name.
+    Names that are nearly the same are typing errors and count too; others are other things and are
+    left out. Both are noted with their names. ``difficult`` objects are regions to ignore.
+
+    Args:
+        path: the folder that holds ``Annotations``, or XML files beside their pictures.
+        split: the name of a list in ``ImageSets/Main``; None is ``trainval``, or every labelled
+            picture where there are no lists.
+        images: a folder with the pictures in place of the set's own.
+
+    Raises:
+        AnnotationError: no labels, no such list, labels that cannot be read, or objects of several
+            names of which none is ``head``.
+    """
+    collector = Collector()
+    folders = _find_folders(path, images)
+    lists = path / "ImageSets" / "Main"
+    names, are_listed = split_names(folders.labels, lists, split, collector)
+    labels = list(read_labels(folders, names, collector))
+    if not labels:
+        raise AnnotationError(f"{path}: expected XML files in Annotations, or beside pictures")
+    heads = _head_names(
+        Counter(item.name for _, label in labels for item in label.objects), path, collector
+    )
+    index, added = FolderIndex(folders.pictures), []
+    for name, label in labels:
+        rows = [(item.box, item.is_difficult) for item in label.objects if item.name in heads]
+        added.append(add_picture(collector, folders, index, (name, label), rows))
+    if not are_listed:
+        note_unlabelled(folders, added, collector)
+    return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")
+
+
+def write_voc(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
+    """Write ``Annotations`` and ``ImageSets/Main/trainval.txt`` into a new folder.
+
+    The pictures belong into ``JPEGImages``, under the names they have in the set. Regions to ignore
+    become ``difficult`` objects.
+
+    Returns:
+        Nothing to note.
+
+    Raises:
+        AnnotationError: a folder with something in it, a picture of unknown size, or two pictures
+            that would share a label.
+    """
+    stems = check_labels_differ(annotated)
+    with new_folder(path) as folder:
+        for stem, image in zip(stems, annotated.images, strict=True):
+            text = format_label(image, PurePosixPath(image.file_name).name)
+            write_file(folder / "Annotations" / f"{stem}.xml", text)
+        lines = "".join(f"{stem}\n" for stem in stems)
+        write_file(folder / "ImageSets" / "Main" / "trainval.txt", lines)
+        (folder / PICTURES).mkdir(exist_ok=True)
+    return ()
+
+
+def _find_folders(path: Path, images: Path | None) -> VocFolders:
+    labels = path / "Annotations"
+    if not labels.is_dir():
+        return VocFolders(path, images or path, "", _FIRST_PIXEL)
+    own = next((path / name for name in (PICTURES, "images") if (path / name).is_dir()), None)
+    return VocFolders(labels, images or own or path / PICTURES, "", _FIRST_PIXEL)
+
+
+def _head_names(names: Counter[str], path: Path, collector: Collector) -> frozenset[str]:
+    if not names:
+        return frozenset()
+    has_heads = any(name.lower() == HEAD for name in names)
+    meant = HEAD if has_heads else names.most_common(1)[0][0].lower()
+    heads = {name for name in names if is_nearly(name.lower(), meant)}
+    others = {name: count for name, count in names.items() if name not in heads}
+    if others and not has_heads:
+        listed = ", ".join(f"{name[:40]!r} ({count})" for name, count in names.most_common(8))
+        raise AnnotationError(f"{path}: expected objects named {HEAD!r}; got {listed}")
+    for name in sorted(heads):
+        if name.lower() != HEAD:
+            collector.note(f"objects named {name[:40]!r}, taken for heads", names[name])
+    for name, count in others.items():
+        collector.note(f"objects named {name[:40]!r}, no heads, left out", count)
+    return frozenset(heads)
+
+
+def is_nearly(name: str, meant: str) -> bool:
+    """Tell whether a name is another with a typing error in it.
+
+    Example:
+        >>> [is_nearly(name, "head") for name in ("haed", "headdd w", "heas", "hand", "helmet")]
+        [True, True, True, False, False]
+    """
+    if name == _NO_TYPO:
+        return name == meant
+    if name.startswith(meant) or sorted(name) == sorted(meant):
+        return True
+    return SequenceMatcher(None, name, meant).ratio() >= _TYPO_LIKENESS
