@@ -3,9 +3,15 @@
 import argparse
 from collections.abc import Sequence
 
-from head_detection.apps.conversions import anchors, release, weights
+from head_detection.apps.conversions import anchors, check, release, split, weights
 
-KINDS = {"weights": weights, "anchors": anchors, "release": release}
+KINDS = {
+    "weights": weights,
+    "anchors": anchors,
+    "check": check,
+    "split": split,
+    "release": release,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
