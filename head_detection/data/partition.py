@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+_MAX_SWAPS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -19,8 +26,9 @@ def partition(groups: Sequence[Load], shares: Sequence[float], seed: int) -> lis
 
     Groups of several pictures go first, the largest ones at the start, then the single pictures in
     an order that the seed decides. Each goes where both shares are least filled, among the parts
-    that have room for all its pictures; where none has, to the one with the most room. The shares
-    of pictures are met to a picture unless groups are too large for it.
+    that have room for all its pictures; where none has, to the one with the most room. Then single
+    pictures change places while that brings the heads nearer to their shares. The shares of
+    pictures are met to a picture unless groups are too large for it.
 
     Args:
         groups: each with one picture at least.
@@ -49,12 +57,41 @@ def partition(groups: Sequence[Load], shares: Sequence[float], seed: int) -> lis
         parts[index] = part
         images[part] += num_images[index]
         heads[part] += num_heads[index]
+    _even_out(parts, heads - head_targets, np.where(num_images == 1, num_heads, -1))
     return [int(part) for part in parts]
 
 
-def _whole_shares(
-    total: int, shares: Sequence[float]
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _even_out(parts: IntArray, excess: FloatArray, heads_of_singles: IntArray) -> None:
+    """Swap single pictures between the parts with most heads too many and most too few, in place.
+
+    Args:
+        parts: ``(N,)`` the part of each group.
+        excess: ``(P,)`` heads of each part over its share.
+        heads_of_singles: ``(N,)`` -1 for a group of several pictures.
+    """
+    for _ in range(_MAX_SWAPS):
+        over, under = excess.argmax(), excess.argmin()
+        wanted = min(excess[over], -excess[under])
+        givers = np.flatnonzero((parts == over) & (heads_of_singles >= 0))
+        takers = np.flatnonzero((parts == under) & (heads_of_singles >= 0))
+        if wanted < 1 or not len(givers) or not len(takers):
+            return
+        takers = takers[np.argsort(heads_of_singles[takers], kind="stable")]
+        ideal = heads_of_singles[givers] - wanted
+        after = np.searchsorted(heads_of_singles[takers], ideal).clip(0, len(takers) - 1)
+        choices = np.stack([after, (after - 1).clip(0)])
+        misses = np.abs(heads_of_singles[takers[choices]] - ideal)
+        side, giver = np.unravel_index(misses.argmin(), misses.shape)
+        if misses[side, giver] >= wanted:
+            return
+        chosen = givers[giver], takers[choices[side, giver]]
+        moved = heads_of_singles[chosen[0]] - heads_of_singles[chosen[1]]
+        parts[chosen[0]], parts[chosen[1]] = under, over
+        excess[over] -= moved
+        excess[under] += moved
+
+
+def _whole_shares(total: int, shares: Sequence[float]) -> IntArray:
     """Round shares of a total to whole numbers that add up to it, by largest remainder."""
     exact = total * np.asarray(shares, np.float64) / sum(shares)
     whole = np.floor(exact).astype(np.int64)

@@ -1,5 +1,6 @@
 """How much of a thumbnail is left unexplained by another one that is shifted, scaled and toned."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ _MAX_MOTION: Final = 1 / 16
 _DARKEST: Final = 4
 _BRIGHTEST: Final = 248
 """Grey levels beyond which a brightened copy has lost what the original shows."""
-_MIN_SHARE: Final = 0.5
+_MIN_SHARE: Final = 0.4
 """Of pixels between the two; with fewer, all count."""
 _BLOCKS: Final = 8
 _MIN_GAIN: Final = 0.2
@@ -59,7 +60,9 @@ def align(
     for pair in [*rounds, *[(targets, sources)] * _NUM_ROUNDS]:
         moved = np.clip(moved + _step(*pair, moved), -_MAX_MOTION * side, _MAX_MOTION * side)
     warped, inside = _warp(sources, moved)
-    weights = _weights(targets, warped, inside)
+    # Blurred, a pixel beside a white one tells nothing either.
+    ranges = [_range_around(first), [_warp(part, moved)[0] for part in _range_around(second)]]
+    weights = _weights(ranges, inside)
     toned = np.stack([np.ones_like(warped), warped / 255, (warped / 255) ** 2], axis=-1)
     factors = _solve(toned, weights, targets)
     left = (targets - (toned @ factors[:, None, :, None])[..., 0]) * weights
@@ -73,7 +76,8 @@ def _step(targets: FloatArray, sources: FloatArray, motion: FloatArray) -> Float
     slope_x, slope_y = np.gradient(warped, axis=2), np.gradient(warped, axis=1)
     moved_x, moved_y = slope_x * across, slope_y * across[:, None]
     terms = [warped, np.ones_like(warped), slope_x, moved_x, slope_y, moved_y]
-    factors = _solve(np.stack(terms, axis=-1), _weights(targets, warped, inside), targets)
+    weights = _weights([[targets, targets], [warped, warped]], inside)
+    factors = _solve(np.stack(terms, axis=-1), weights, targets)
     return np.asarray(factors[:, 2:] / np.maximum(factors[:, :1], _MIN_GAIN), np.float32)
 
 
@@ -97,10 +101,11 @@ def _interpolate(pictures: FloatArray, places: FloatArray, axis: int) -> FloatAr
     return mixed
 
 
-def _weights(targets: FloatArray, warped: FloatArray, inside: npt.NDArray[np.bool_]) -> FloatArray:
+def _weights(ranges: Sequence[Sequence[FloatArray]], inside: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return 1 where the darkest and brightest values that each picture has there can be judged."""
     shown = inside.copy()
-    for pictures in (targets, warped):
-        shown &= (pictures > _DARKEST) & (pictures < _BRIGHTEST)
+    for darkest, brightest in ranges:
+        shown &= (darkest > _DARKEST) & (brightest < _BRIGHTEST)
     is_enough = shown.mean(axis=(1, 2)) >= _MIN_SHARE
     return np.where(is_enough[:, None, None], shown, inside).astype(np.float32)
 
@@ -136,6 +141,14 @@ def _sum_blocks(values: FloatArray) -> FloatArray:
     num_pairs, side = len(values), values.shape[1] // _BLOCKS
     blocks: FloatArray = values.reshape(num_pairs, _BLOCKS, side, _BLOCKS, side).sum(axis=(2, 4))
     return blocks
+
+
+def _range_around(pictures: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    """Return the least and the greatest value of each pixel and its eight neighbours."""
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    height, width = pictures.shape[1:]
+    shifted = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return [part.reduce(shifted).astype(np.float32) for part in (np.minimum, np.maximum)]
 
 
 def _blur(pictures: FloatArray) -> FloatArray:
