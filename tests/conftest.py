@@ -1,7 +1,11 @@
 """What all tests share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,3 +24,20 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data folder {folder}, which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def draw_scene() -> Callable[[int], npt.NDArray[np.uint8]]:
+    """A function from a seed to ``(180, 240, 3)`` uint8: scenes as unlike as photographs are."""
+
+    def draw(seed: int) -> npt.NDArray[np.uint8]:
+        generator = np.random.default_rng(seed)
+        patches = generator.integers(50, 200, (7, 9, 3)).astype(np.uint8)
+        picture = cv2.resize(patches, (240, 180), interpolation=cv2.INTER_LINEAR)
+        for _ in range(6):
+            x, y = generator.integers(0, (240, 180)).tolist()
+            color = generator.integers(50, 200, 3).tolist()
+            cv2.rectangle(picture, (x, y), (x + 40, y + 40), color, cv2.FILLED)
+        return np.asarray(picture, np.uint8)
+
+    return draw

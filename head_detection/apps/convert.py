@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Sequence
 
-from head_detection.apps.conversions import anchors, annotations, release, weights
+from head_detection.apps.conversions import anchors, annotations, check, release, split, weights
 
 KINDS = {
-    "weights": weights,
-    "anchors": anchors,
     "annotations": annotations,
+    "check": check,
+    "split": split,
+    "anchors": anchors,
+    "weights": weights,
     "release": release,
 }
 

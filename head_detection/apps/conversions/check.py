@@ -1,0 +1,160 @@
+"""``convert check``: the health of one data set, or of several splits."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from head_detection.apps.conversions.health_files import write_report
+from head_detection.apps.conversions.health_suggestion import suggest
+from head_detection.apps.conversions.labelled_input import (
+    add_input_arguments,
+    labelled_paths,
+    load_input,
+)
+from head_detection.config import ConfigError, load_config
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.health.copies import find_copies
+from head_detection.data.health.findings import (
+    KINDS,
+    BoxLimits,
+    Finding,
+    find_in_pictures,
+    find_unlabelled,
+)
+from head_detection.data.health.report import HealthReport
+from head_detection.data.health.statistics import join_statistics, measure_set, spread
+from head_detection.data.health.survey import pixel_statistics, survey_pictures
+
+PURPOSE = "the health of a data set: files, boxes, near-duplicates, figures"
+NUM_SHOWN: Final = 3
+"""Worst findings of a kind on the terminal."""
+UNHEALTHY: Final = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    limits = BoxLimits()
+    add_input_arguments(parser, takes_several=True)
+    parser.add_argument("--report", type=Path, help="folder for index.html, report.json and plots")
+    parser.add_argument(
+        "--accept", nargs="+", default=[], choices=tuple(KINDS), metavar="KIND",
+        help=f"known trouble that is told but does not count: {', '.join(KINDS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tiny", type=float, default=limits.tiny, metavar="PIXELS",
+        help="square root of area below which a head is too small (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--huge", type=float, default=limits.huge, metavar="SHARE",
+        help="of the picture, above which a head is too large (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--cfg", type=Path, help="experiment whose resize the anchors are for")
+    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE")
+    parser.add_argument(
+        "--samples", type=int, default=18, help="pictures on the contact sheet (default: 18)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the contact sheet's choice")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found, and return the exit code: 0 for a healthy set, 1 otherwise."""
+    _check(arguments)
+    model = load_config(arguments.cfg, arguments.set).model if arguments.cfg else None
+    sets = load_input(arguments)
+    unlabelled, remarks = _unlabelled(arguments, sets)
+    pictures = survey_pictures(sets, show_progress=sys.stderr.isatty())
+    copies = find_copies(pictures)
+    statistics = [measure_set(group) for group in sets]
+    pixels = pixel_statistics(pictures)
+    suggestion, marked_sizes = suggest(pictures, pixels, model)
+    report = HealthReport(
+        sets=sets,
+        statistics=statistics,
+        findings=[
+            *(Finding("empty_set", s.name, "", "the set holds no pictures") for s in sets if not s),
+            *find_in_pictures(pictures, BoxLimits(tiny=arguments.tiny, huge=arguments.huge)),
+            *unlabelled,
+            *(group.as_finding() for group in copies),
+        ],
+        copies=copies,
+        accepted=tuple(arguments.accept),
+        remarks=remarks,
+        pixels=pixels,
+        suggestion=suggestion,
+    )
+    if arguments.report is not None:
+        write_report(report, pictures, arguments, marked_sizes)
+    _print_summary(report, arguments.report)
+    return 0 if report.is_healthy else UNHEALTHY
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.samples < 1:
+        raise ConfigError(f"--samples: expected at least 1; got {arguments.samples}")
+    if not arguments.tiny >= 0:
+        raise ConfigError(f"--tiny: expected 0 or more; got {arguments.tiny}")
+    if not 0 < arguments.huge <= 1:
+        raise ConfigError(f"--huge: expected above 0 and at most 1; got {arguments.huge}")
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed: expected 0 or more; got {arguments.seed}")
+    if arguments.set and not arguments.cfg:
+        raise ConfigError("--set: expected --cfg too, the experiment that it changes")
+
+
+def _unlabelled(
+    arguments: argparse.Namespace, sets: Sequence[AnnotatedSet]
+) -> tuple[list[Finding], list[str]]:
+    """Return pictures that no label names: findings in folder formats, a remark beside a file."""
+    labelled = {path for given in arguments.input for path in labelled_paths(arguments, given)}
+    num_splits = len(arguments.split or [None])
+    found: dict[str, Finding] = {}
+    remarks = []
+    for number, given in enumerate(arguments.input):
+        groups = sets[number * num_splits : (number + 1) * num_splits]
+        paths = [image.path for group in groups for image in group.images]
+        unnamed = find_unlabelled(groups[0].name, paths, labelled)
+        if Path(given).is_dir():
+            found |= {finding.file_name: finding for finding in unnamed}
+        elif unnamed:
+            remarks.append(
+                f"{given}: {len(unnamed)} pictures beside its own are named by no label given here"
+            )
+    return list(found.values()), remarks
+
+
+def _print_summary(report: HealthReport, folder: Path | None) -> None:
+    together = join_statistics("all", report.statistics)
+    for measured in [*report.statistics, *([together] if len(report.statistics) > 1 else [])]:
+        sizes = spread(measured.head_sizes)
+        size = f", size {sizes['min']:g} to {sizes['max']:g} px" if sizes else ""
+        median = f", median {sizes['median']:g}" if sizes else ""
+        ignored = f", {measured.num_ignored} ignored" if measured.num_ignored else ""
+        print(
+            f"{_printable(measured.name)}: {len(measured.heads_per_image)} pictures, "
+            f"{int(measured.heads_per_image.sum())} heads{ignored}{size}{median}"
+        )
+    for group in report.sets:
+        for note in group.notes:
+            print(f"note: {_printable(group.name)}: {_printable(note)}")
+    for remark in report.remarks:
+        print(f"remark: {_printable(remark)}")
+    for kind, count in report.counts.items():
+        accepted = " (accepted)" if kind in report.accepted else ""
+        print(f"{count} {KINDS[kind]}{accepted}")
+        for finding in report.worst(kind, NUM_SHOWN):
+            where = ": ".join(part for part in (finding.set_name, finding.file_name) if part)
+            print(f"    {_printable(where)}: {_printable(finding.message)}")
+    print(report.suggestion)
+    if folder is not None:
+        print(f"report: {_printable(str(folder / 'index.html'))}")
+    print("healthy" if report.is_healthy else "not healthy: see above")
+
+
+def _printable(text: str) -> str:
+    """Return text that no terminal takes for a command and every encoding has a form of."""
+    safe = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return safe.encode(sys.stdout.encoding or "utf-8", "backslashreplace").decode(
+        sys.stdout.encoding or "utf-8"
+    )

@@ -1,0 +1,63 @@
+"""How commands on labelled pictures are told what to read."""
+
+import argparse
+from pathlib import Path
+from typing import Final, get_args
+
+from head_detection.config import DatasetConfig
+from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.formats import load_annotations
+
+FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
+_KNOWN_SPLITS: Final = (None, "train", "val", "trainval", "test")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser, *, takes_several: bool) -> None:
+    """Declare ``--format``, ``--input``, ``--images`` and ``--split``."""
+    parser.add_argument("--format", default="coco", choices=FORMATS)
+    parser.add_argument(
+        "--input", required=True, nargs="+" if takes_several else 1,
+        help="labels: a file or folder" + (", one or more sets" if takes_several else ""),
+    )  # fmt: skip
+    parser.add_argument("--images", help="folder that the picture names start from")
+    parser.add_argument(
+        "--split", nargs="+" if takes_several else 1,
+        help="part of the set, such as train" + (" or val; each is a set" if takes_several else ""),
+    )  # fmt: skip
+
+
+def load_input(arguments: argparse.Namespace) -> list[AnnotatedSet]:
+    """Read every split of every input, under names of their own.
+
+    Raises:
+        AnnotationError: labels that cannot be read.
+    """
+    sets = [
+        load_annotations(_config(arguments, path, split))
+        for path in arguments.input
+        for split in arguments.split or [None]
+    ]
+    seen: dict[str, int] = {}
+    named = []
+    for group in sets:
+        seen[group.name] = seen.get(group.name, 0) + 1
+        number = seen[group.name]
+        name = group.name if number == 1 else f"{group.name} ({number})"
+        named.append(AnnotatedSet(name, group.images, group.notes))
+    return named
+
+
+def labelled_paths(arguments: argparse.Namespace, path: str) -> set[Path]:
+    """Return the pictures that any split of an input names, asked for or not."""
+    named: set[Path] = set()
+    for split in {*_KNOWN_SPLITS, *(arguments.split or [])}:
+        try:
+            group = load_annotations(_config(arguments, path, split))
+        except AnnotationError:  # a set need not have every split
+            continue
+        named.update(image.path for image in group.images)
+    return named
+
+
+def _config(arguments: argparse.Namespace, path: str, split: str | None) -> DatasetConfig:
+    return DatasetConfig(path=path, format=arguments.format, images=arguments.images, split=split)

@@ -1,0 +1,130 @@
+"""``convert split``: a data set in parts, near-duplicates on one side."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from head_detection.apps.conversions.labelled_input import add_input_arguments, load_input
+from head_detection.config import ConfigError
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.formats.coco import write_coco
+from head_detection.data.health.copies import find_copies
+from head_detection.data.health.survey import SurveyedPicture, survey_pictures
+from head_detection.data.partition import Load, partition
+
+PURPOSE = "parts of a data set, near-duplicate pictures on one side, as COCO JSON"
+ROUNDING = 1e-6
+MIN_PARTS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_input_arguments(parser, takes_several=False)
+    parser.add_argument("--output", required=True, type=Path, help="folder for NAME.json of a part")
+    parser.add_argument(
+        "--parts", required=True, nargs="+", metavar="NAME=SHARE",
+        help="two or more, such as train=0.8 val=0.2; the shares add up to 1",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the dealing out (default: 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the parts, and return the exit code."""
+    shares = parse_parts(arguments.parts)
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed: expected 0 or more; got {arguments.seed}")
+    (annotated,) = load_input(arguments)
+    # The order of the labels must not matter.
+    images = sorted(annotated.images, key=lambda image: (image.file_name, str(image.path)))
+    if len(images) < len(shares):
+        raise AnnotationError(
+            f"{arguments.input[0]}: expected at least {len(shares)} pictures, one a part; "
+            f"got {len(images)}"
+        )
+    ordered = replace(annotated, images=tuple(images))
+    pictures = survey_pictures([ordered], show_progress=sys.stderr.isatty())
+    _refuse_unreadable(pictures)
+    groups = _groups(pictures)
+    loads = [Load(len(g), sum(len(p.image.truth.head_boxes) for p in g)) for g in groups]
+    parts = partition(loads, list(shares.values()), arguments.seed)
+    for note in annotated.notes:
+        print(f"note: {note}")
+    for number, (name, share) in enumerate(shares.items()):
+        chosen = [p for g, part in zip(groups, parts, strict=True) if part == number for p in g]
+        _write_part(arguments.output / f"{name}.json", name, chosen)
+        num_heads = sum(len(picture.image.truth.head_boxes) for picture in chosen)
+        print(
+            f"{arguments.output / name}.json: {len(chosen)} pictures "
+            f"({len(chosen) / len(images):.1%} of them, {share:.1%} asked for), {num_heads} heads"
+        )
+    kept = [group for group in groups if len(group) > 1]
+    print(f"{len(kept)} groups of near-duplicates, {sum(map(len, kept))} pictures, kept together")
+    return 0
+
+
+def parse_parts(texts: Sequence[str]) -> dict[str, float]:
+    """Read ``name=share`` of each part.
+
+    Raises:
+        ConfigError: not that form, a name twice, fewer than two, or shares that do not add up to 1.
+
+    Example:
+        >>> parse_parts(["train=0.8", "val=0.2"])
+        {'train': 0.8, 'val': 0.2}
+    """
+    shares: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in shares:
+            raise ConfigError(f"--parts: expected NAME=SHARE, each name once; got {text!r}")
+        try:
+            shares[name] = float(number)
+        except ValueError as error:
+            raise ConfigError(f"--parts: expected a share between 0 and 1; got {text!r}") from error
+        if not 0 < shares[name] < 1:
+            raise ConfigError(f"--parts: expected a share between 0 and 1; got {text!r}")
+    if len(shares) < MIN_PARTS or abs(sum(shares.values()) - 1) > ROUNDING:
+        raise ConfigError(
+            f"--parts: expected two or more shares that add up to 1; got {' '.join(texts)}"
+        )
+    return shares
+
+
+def _refuse_unreadable(pictures: Sequence[SurveyedPicture]) -> None:
+    errors = [picture.error for picture in pictures if picture.error is not None]
+    if errors:
+        raise AnnotationError(
+            f"{len(errors)} pictures cannot be read, the first: {errors[0]}; "
+            "'convert check' lists them all"
+        )
+
+
+def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
+    """Return near-duplicates together and every other picture alone, by their first names."""
+    place = {id(picture): number for number, picture in enumerate(pictures)}
+    groups = [list(group.pictures) for group in find_copies(pictures)]
+    grouped = {id(picture) for group in groups for picture in group}
+    groups += [[picture] for picture in pictures if id(picture) not in grouped]
+    return sorted(groups, key=lambda group: place[id(group[0])])
+
+
+def _write_part(path: Path, name: str, pictures: Sequence[SurveyedPicture]) -> None:
+    # read_coco looks in "images" beside the file, or in the file's own folder.
+    folder = path.parent / "images"
+    base = folder if folder.is_dir() else path.parent
+    ordered = sorted(pictures, key=lambda picture: picture.image.file_name)
+    images = tuple(_relocate(picture, base) for picture in ordered)
+    write_coco(path, AnnotatedSet(name, images))
+
+
+def _relocate(picture: SurveyedPicture, base: Path) -> AnnotatedImage:
+    """Name the picture from the folder that a reader of the new file starts from."""
+    try:
+        file_name = Path(os.path.relpath(picture.image.path.resolve(), base.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        file_name = picture.image.path.resolve().as_posix()
+    return replace(picture.image, file_name=file_name, image_size=picture.image_size)
