@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,11 @@ def split(labels: Path, output: Path, *more: str) -> dict[str, AnnotatedSet]:
     arguments = ["split", "--input", str(labels), *images, "--output", str(output), *parts, *more]
     assert main(arguments) == 0
     names = ("train", "val", "test")
-    return {n: load_annotations(DatasetConfig(path=str(output / f"{n}.json"))) for n in names}
+    root = str(labels.parent / "pictures")
+    return {
+        n: load_annotations(DatasetConfig(path=str(output / f"{n}.json"), images=root))
+        for n in names
+    }
 
 
 def names_of(parts: dict[str, AnnotatedSet]) -> dict[str, list[str]]:
@@ -64,6 +69,19 @@ def test_parts_hold_their_shares_and_copies_stay_together(
     printed = capsys.readouterr().out
     assert "1 groups of near-duplicates, 3 pictures, kept together" in printed
     assert "14 pictures (70.0% of them, 70.0% asked for)" in printed
+    assert f"pictures are named from {labels.parent / 'pictures'}: give it as --images" in printed
+
+
+def test_parts_beside_their_pictures_need_no_folder_named(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(labels.parent / "pictures", tmp_path / "images")
+    beside = shutil.copy(labels, tmp_path)
+    arguments = ["split", "--input", str(beside), "--output", str(tmp_path)]
+    assert main([*arguments, "--parts", "train=0.5", "val=0.5"]) == 0
+    assert "--images" not in capsys.readouterr().out
+    part = load_annotations(DatasetConfig(path=str(tmp_path / "val.json")))
+    assert all(image.path.is_file() for image in part.images)
 
 
 def test_pictures_and_boxes_are_found_from_the_new_files(labels: Path, tmp_path: Path) -> None:

@@ -53,9 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     parts = partition(loads, list(shares.values()), arguments.seed)
     for note in annotated.notes:
         print(f"note: {note}")
+    root, is_found = _picture_root(arguments.output, images)
     for number, (name, share) in enumerate(shares.items()):
         chosen = [p for g, part in zip(groups, parts, strict=True) if part == number for p in g]
-        _write_part(arguments.output / f"{name}.json", name, chosen)
+        _write_part(arguments.output / f"{name}.json", root, chosen)
         num_heads = sum(len(picture.image.truth.head_boxes) for picture in chosen)
         print(
             f"{arguments.output / name}.json: {len(chosen)} pictures "
@@ -63,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     kept = [group for group in groups if len(group) > 1]
     print(f"{len(kept)} groups of near-duplicates, {sum(map(len, kept))} pictures, kept together")
+    if not is_found:
+        print(f"pictures are named from {root}: give it as --images, or as images in a config")
     return 0
 
 
@@ -112,19 +115,30 @@ def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
     return sorted(groups, key=lambda group: place[id(group[0])])
 
 
-def _write_part(path: Path, name: str, pictures: Sequence[SurveyedPicture]) -> None:
-    # read_coco looks in "images" beside the file, or in the file's own folder.
-    folder = path.parent / "images"
-    base = folder if folder.is_dir() else path.parent
-    ordered = sorted(pictures, key=lambda picture: picture.image.file_name)
-    images = tuple(_relocate(picture, base) for picture in ordered)
-    write_coco(path, AnnotatedSet(name, images))
+def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path, bool]:
+    """Return the folder to name pictures from, and whether a reader finds it by itself.
 
-
-def _relocate(picture: SurveyedPicture, base: Path) -> AnnotatedImage:
-    """Name the picture from the folder that a reader of the new file starts from."""
+    A reader looks in ``images`` beside the file, or in the file's own folder.
+    """
+    folder = output / "images"
+    own = (folder if folder.is_dir() else output).resolve()
+    folders = [image.path.resolve().parent for image in images]
+    if all(place.is_relative_to(own) for place in folders):
+        return own, True
     try:
-        file_name = Path(os.path.relpath(picture.image.path.resolve(), base.resolve())).as_posix()
-    except ValueError:  # another drive of Windows
-        file_name = picture.image.path.resolve().as_posix()
-    return replace(picture.image, file_name=file_name, image_size=picture.image_size)
+        return Path(os.path.commonpath(folders)), False
+    except ValueError as error:  # drives of Windows
+        raise AnnotationError("expected all pictures on one drive") from error
+
+
+def _write_part(path: Path, root: Path, pictures: Sequence[SurveyedPicture]) -> None:
+    ordered = sorted(pictures, key=lambda picture: picture.image.file_name)
+    images = tuple(
+        replace(
+            picture.image,
+            file_name=picture.image.path.resolve().relative_to(root).as_posix(),
+            image_size=picture.image_size,
+        )
+        for picture in ordered
+    )
+    write_coco(path, AnnotatedSet(path.stem, images))
