@@ -43,8 +43,14 @@ class CopyGroup:
         return Finding(kind, first.set_name, first.image.file_name, message)
 
 
-def find_copies(pictures: Sequence[SurveyedPicture]) -> list[CopyGroup]:
+def find_copies(
+    pictures: Sequence[SurveyedPicture], *, show_progress: bool = False
+) -> list[CopyGroup]:
     """Group the near-duplicates; pictures that cannot be read or are blank are in no group.
+
+    Args:
+        pictures: of one set or several.
+        show_progress: draw bars on standard error.
 
     Returns:
         Groups between sets first, then the largest.
@@ -56,7 +62,8 @@ def find_copies(pictures: Sequence[SurveyedPicture]) -> list[CopyGroup]:
     ]
     if not judged:
         return []
-    pairs = find_near_duplicates(np.stack([thumbnail for _, thumbnail in judged]))
+    thumbnails = np.stack([thumbnail for _, thumbnail in judged])
+    pairs = find_near_duplicates(thumbnails, show_progress=show_progress)
     members = connected_groups(len(judged), pairs)
     group_of = {index: number for number, group in enumerate(members) for index in group}
     misfits, mirrored = [0.0] * len(members), [False] * len(members)
