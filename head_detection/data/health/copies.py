@@ -35,6 +35,8 @@ class CopyGroup:
     def as_finding(self) -> Finding:
         """Return it as one finding, under the name of its first picture."""
         first, *others = self.pictures
+        # What it is a copy of in another set says most.
+        others.sort(key=lambda other: other.set_name == first.set_name)
         kind = "copies_between" if self.is_between_sets else "copies_within"
         names = [f"{other.set_name}: {other.image.file_name}" for other in others[:_NUM_NAMED]]
         more = f" and {len(others) - _NUM_NAMED} more" if len(others) > _NUM_NAMED else ""
