@@ -119,6 +119,8 @@ def test_all_kinds_of_trouble(tmp_path: Path, draw_scene: Draw) -> None:
     }
     (group,) = report["copies"]
     assert [picture["file"] for picture in group["pictures"]] == ["a.png", "b.png", "a.jpg"]
+    message = f"shows the same as {second.name}/heads: a.jpg, {first.name}/heads: b.png"
+    assert message in [finding["message"] for finding in report["findings"]]
     assert {finding["file"] for finding in report["findings"] if finding["boxes"]} == {"boxes.png"}
     assert {"flagged.jpg", "copies.jpg"} <= {p.name for p in (tmp_path / "report").iterdir()}
 

@@ -64,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_config(arguments.cfg, arguments.set).model if arguments.cfg else None
     sets = load_input(arguments)
     unlabelled, remarks = _unlabelled(arguments, sets)
-    pictures = survey_pictures(sets, show_progress=sys.stderr.isatty())
-    copies = find_copies(pictures)
+    show_progress = sys.stderr.isatty()
+    pictures = survey_pictures(sets, show_progress=show_progress)
+    copies = find_copies(pictures, show_progress=show_progress)
     statistics = [measure_set(group) for group in sets]
     pixels = pixel_statistics(pictures)
     suggestion, marked_sizes = suggest(pictures, pixels, model)

@@ -109,7 +109,9 @@ def _refuse_unreadable(pictures: Sequence[SurveyedPicture]) -> None:
 def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
     """Return near-duplicates together and every other picture alone, by their first names."""
     place = {id(picture): number for number, picture in enumerate(pictures)}
-    groups = [list(group.pictures) for group in find_copies(pictures)]
+    groups = [
+        list(group.pictures) for group in find_copies(pictures, show_progress=sys.stderr.isatty())
+    ]
     grouped = {id(picture) for group in groups for picture in group}
     groups += [[picture] for picture in pictures if id(picture) not in grouped]
     return sorted(groups, key=lambda group: place[id(group[0])])

@@ -35,6 +35,8 @@ class CopyGroup:
     def as_finding(self) -> Finding:
         """Return it as one finding, under the name of its first picture."""
         first, *others = self.pictures
+        # What it is a copy of in another set says most.
+        others.sort(key=lambda other: other.set_name == first.set_name)
         kind = "copies_between" if self.is_between_sets else "copies_within"
         names = [f"{other.set_name}: {other.image.file_name}" for other in others[:_NUM_NAMED]]
         more = f" and {len(others) - _NUM_NAMED} more" if len(others) > _NUM_NAMED else ""
@@ -43,8 +45,14 @@ class CopyGroup:
         return Finding(kind, first.set_name, first.image.file_name, message)
 
 
-def find_copies(pictures: Sequence[SurveyedPicture]) -> list[CopyGroup]:
+def find_copies(
+    pictures: Sequence[SurveyedPicture], *, show_progress: bool = False
+) -> list[CopyGroup]:
     """Group the near-duplicates; pictures that cannot be read or are blank are in no group.
+
+    Args:
+        pictures: of one set or several.
+        show_progress: draw bars on standard error.
 
     Returns:
         Groups between sets first, then the largest.
@@ -56,7 +64,8 @@ def find_copies(pictures: Sequence[SurveyedPicture]) -> list[CopyGroup]:
     ]
     if not judged:
         return []
-    pairs = find_near_duplicates(np.stack([thumbnail for _, thumbnail in judged]))
+    thumbnails = np.stack([thumbnail for _, thumbnail in judged])
+    pairs = find_near_duplicates(thumbnails, show_progress=show_progress)
     members = connected_groups(len(judged), pairs)
     group_of = {index: number for number, group in enumerate(members) for index in group}
     misfits, mirrored = [0.0] * len(members), [False] * len(members)

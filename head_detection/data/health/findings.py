@@ -94,7 +94,7 @@ def find_in_pictures(
         for kind, indices in _faulty_boxes(picture, limits or BoxLimits()).items():
             if len(indices):
                 chosen = tuple(indices.tolist())
-                yield Finding(kind, *name, _describe_boxes(picture, kind, chosen), chosen)
+                yield Finding(kind, *name, _describe_boxes(picture, chosen), chosen)
 
 
 def find_unlabelled(
@@ -189,9 +189,8 @@ def _size_findings(picture: SurveyedPicture) -> Iterator[Finding]:
         )
 
 
-def _describe_boxes(picture: SurveyedPicture, kind: str, chosen: Sequence[int]) -> str:
+def _describe_boxes(picture: SurveyedPicture, chosen: Sequence[int]) -> str:
     x1, y1, x2, y2 = picture.image.truth.boxes[chosen[0]].tolist()
     height, width = picture.image_size
     more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
-    what = f"box {chosen[0]} ({x1:g}, {y1:g}, {x2:g}, {y2:g}){more}"
-    return f"{KINDS[kind]}: {what} in {width}x{height}"
+    return f"box {chosen[0]} ({x1:g}, {y1:g}, {x2:g}, {y2:g}){more} in {width}x{height} pixels"

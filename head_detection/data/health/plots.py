@@ -31,6 +31,7 @@ def draw_heads_per_picture(sets: Sequence[SetStatistics], path: Path) -> None:
     else:
         edges = np.concatenate([[0], np.geomspace(1, largest + 1, _NUM_BINS)])
         axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter("{x:g}")
     _draw(axes, [(part.name, part.heads_per_image) for part in sets], edges)
     _save(figure, path)
 

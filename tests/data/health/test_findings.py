@@ -85,7 +85,7 @@ def test_limits_are_the_callers() -> None:
     (tiny,) = find_in_pictures([picture], BoxLimits(tiny=31))
     (huge,) = find_in_pictures([picture], BoxLimits(huge=0.04))
     assert (tiny.kind, huge.kind) == ("tiny", "huge")
-    assert tiny.message == "tiny boxes: box 0 (0, 0, 30, 30) in 200x100"
+    assert tiny.message == "box 0 (0, 0, 30, 30) in 200x100 pixels"
 
 
 def test_size_other_than_stated() -> None:
