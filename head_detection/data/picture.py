@@ -194,6 +194,8 @@ def _explain(error: Exception, name: str) -> PictureError:
         return PictureError(f"{name}: not a picture in any known format")
     if isinstance(error, Image.DecompressionBombError):
         return PictureError(f"{name}: too many pixels; at most {MAX_PIXELS:,} are read")
+    if isinstance(error, FileNotFoundError):  # it went away after a first look
+        return PictureError(f"{name}: no such file")
     if isinstance(error, PermissionError):
         return PictureError(f"{name}: no permission to read the file")
     reason = " ".join(str(error).split()) or type(error).__name__

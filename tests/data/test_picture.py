@@ -280,3 +280,16 @@ def test_threads_read_the_same_as_one() -> None:
         pictures = list(pool.map(read_picture, contents * 5))
     for number, picture in enumerate(pictures):
         npt.assert_array_equal(picture, PIXELS + number % 20)
+
+
+def test_a_file_that_goes_away_while_it_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "gone.png"
+    Image.new("L", (4, 4)).save(path)
+
+    def open_too_late(source):
+        path.unlink()
+        return source.open("rb")
+
+    monkeypatch.setattr(Image, "open", open_too_late)
+    with pytest.raises(PictureError, match=r"gone\.png: no such file$"):
+        read_picture(path)
