@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 from tqdm import tqdm
 
+from head_detection.apps.arguments import positive
 from head_detection.data.picture import read_picture
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engines import PRECISIONS
@@ -115,8 +116,8 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="a .safetensors file (default: shipped fast)")
     parser.add_argument("--source", help="pictures (default: one that comes with matplotlib)")
     parser.add_argument("--size", type=_size, default=(600, 800), help="default: 600x800")
-    parser.add_argument("--limit", type=int, default=8, help="pictures at most (default: 8)")
-    parser.add_argument("--runs", type=int, default=5, help="counted runs (default: 5)")
+    parser.add_argument("--limit", type=positive, default=8, help="pictures at most (default: 8)")
+    parser.add_argument("--runs", type=positive, default=5, help="counted runs (default: 5)")
     parser.add_argument("--against", choices=["torchvision", "nothing"], default="torchvision")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
+from head_detection.apps.arguments import not_negative, positive, probability
 from head_detection.apps.evaluation.comparison import compare_reports
 from head_detection.apps.evaluation.operating_point import store_threshold
 from head_detection.apps.evaluation.report import Judged, write_report
@@ -133,7 +134,7 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--protocol", default=ALL, choices=[*PROTOCOLS, ALL], help="default: all")
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
-        "--score-threshold", type=_probability, metavar="X",
+        "--score-threshold", type=probability, metavar="X",
         help="operating point, 0 to 1 (default: the weights' own)",
     )  # fmt: skip
     threshold.add_argument(
@@ -143,24 +144,10 @@ def _create_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/evaluate/<name>")
     parser.add_argument(
-        "--num-resamples", type=_positive, default=1000, metavar="N",
+        "--num-resamples", type=positive, default=1000, metavar="N",
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of these draws (default: 0)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     return parser
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; got {text}")
-    return value

@@ -14,6 +14,7 @@ from typing import Final, Never
 
 from tqdm import tqdm
 
+from head_detection.apps.arguments import positive, probability
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engines import PRECISIONS
@@ -168,13 +169,13 @@ def _create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--score-threshold",
-        type=_probability,
+        type=probability,
         metavar="X",
         help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="pictures of like shape at once (default: what suits the device)",
     )
@@ -182,17 +183,3 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument("--engine", default="torch", choices=["torch"])
     return parser
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; got {text}")
-    return value

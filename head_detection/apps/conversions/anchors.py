@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from head_detection.apps.arguments import positive
 from head_detection.config import ConfigError, DatasetConfig, ResizeConfig, load_config
 from head_detection.data.formats import load_annotations
 from head_detection.data.picture import read_picture_size
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cfg", type=Path, help="experiment whose resize is applied first (default: none)"
     )
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE")
-    parser.add_argument("--levels", type=int, default=4, help="pyramid levels (default: 4)")
-    parser.add_argument("--per-level", type=int, default=1, help="sizes a level (default: 1)")
+    parser.add_argument("--levels", type=positive, default=4, help="pyramid levels (default: 4)")
+    parser.add_argument("--per-level", type=positive, default=1, help="sizes a level (default: 1)")
     parser.add_argument("--method", default="medians", choices=["medians", "kmeans"])
 
 

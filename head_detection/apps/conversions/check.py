@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from head_detection.apps.arguments import not_negative, positive
 from head_detection.apps.conversions.health_files import write_report
 from head_detection.apps.conversions.health_suggestion import suggest
 from head_detection.apps.conversions.labelled_input import (
@@ -53,9 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=Path, help="experiment whose resize the anchors are for")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE")
     parser.add_argument(
-        "--samples", type=int, default=18, help="pictures on the contact sheet (default: 18)"
+        "--samples", type=positive, default=18, help="pictures on the contact sheet (default: 18)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the contact sheet's choice")
+    parser.add_argument(
+        "--seed", type=not_negative, default=0, help="of the contact sheet's choice"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,14 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.samples < 1:
-        raise ConfigError(f"--samples: expected at least 1; got {arguments.samples}")
     if not arguments.tiny >= 0:
         raise ConfigError(f"--tiny: expected 0 or more; got {arguments.tiny}")
     if not 0 < arguments.huge <= 1:
         raise ConfigError(f"--huge: expected above 0 and at most 1; got {arguments.huge}")
-    if arguments.seed < 0:
-        raise ConfigError(f"--seed: expected 0 or more; got {arguments.seed}")
     if arguments.set and not arguments.cfg:
         raise ConfigError("--set: expected --cfg too, the experiment that it changes")
 

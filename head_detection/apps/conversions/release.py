@@ -5,6 +5,7 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
+from head_detection.apps.arguments import probability
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import WeightsError, save_weights
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="figures that evaluate wrote, kept under this name; may be given several times",
     )  # fmt: skip
     parser.add_argument(
-        "--score-threshold", type=float, help="default of the detector (default: the input's)"
+        "--score-threshold", type=probability, help="default of the detector (default: the input's)"
     )
 
 

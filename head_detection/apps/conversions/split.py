@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from head_detection.apps.arguments import not_negative
 from head_detection.apps.conversions.labelled_input import add_input_arguments, load_input
 from head_detection.config import ConfigError
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
@@ -29,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", required=True, nargs="+", metavar="NAME=SHARE",
         help="two or more, such as train=0.8 val=0.2; the shares add up to 1",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the dealing out (default: 0)")
+    parser.add_argument(
+        "--seed", type=not_negative, default=0, help="of the dealing out (default: 0)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the parts, and return the exit code."""
     shares = parse_parts(arguments.parts)
-    if arguments.seed < 0:
-        raise ConfigError(f"--seed: expected 0 or more; got {arguments.seed}")
     (annotated,) = load_input(arguments)
     # The order of the labels must not matter.
     images = sorted(annotated.images, key=lambda image: (image.file_name, str(image.path)))

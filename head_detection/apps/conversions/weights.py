@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from head_detection.apps.arguments import probability
 from head_detection.config import ConfigError, ExperimentConfig, load_config
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.headhunter import from_headhunter, options_of
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, type=Path, help="their .pth file")
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     parser.add_argument(
-        "--score-threshold", type=float, help="default of the detector (default: the config's)"
+        "--score-threshold",
+        type=probability,
+        help="default of the detector (default: the config's)",
     )
     parser.add_argument("--licence", default="unknown", help="of the weights, written into them")
 

@@ -21,7 +21,7 @@ from head_detection.data.annotations import (
 )
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
+from head_detection.data.formats.splits import TRAINVAL, labels_of
 from head_detection.data.formats.text_files import read_lines, round_pixels
 
 PATTERN: Final = "brainwash_{}.idl"
@@ -43,12 +43,7 @@ def read_brainwash(
     Raises:
         AnnotationError: no such file or split, or a line that is not of the format.
     """
-    files = [path]
-    if path.is_dir():
-        check_split(path, split)
-        files = split_files(path, PATTERN, split)
-    elif split is not None:
-        raise AnnotationError(f"{path}: split: give the folder of the files, or leave split out")
+    files = labels_of(path, PATTERN, split)
     collector = Collector(leaves_out_empty=True)
     index = FolderIndex(images or files[0].parent)
     for file in files:

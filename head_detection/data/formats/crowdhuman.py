@@ -23,7 +23,7 @@ from head_detection.data.annotations import (
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.label_folders import check_labels_differ
-from head_detection.data.formats.splits import TRAINVAL, check_split, split_files
+from head_detection.data.formats.splits import TRAINVAL, labels_of
 from head_detection.data.formats.text_files import read_lines, round_pixels
 
 PATTERN: Final = "annotation_{}.odgt"
@@ -49,12 +49,7 @@ def read_crowdhuman(
     Raises:
         AnnotationError: no such file or split, or a line that is not of the format.
     """
-    files = [path]
-    if path.is_dir():
-        check_split(path, split)
-        files = split_files(path, PATTERN, split)
-    elif split is not None:
-        raise AnnotationError(f"{path}: split: give the folder of the files, or leave split out")
+    files = labels_of(path, PATTERN, split)
     collector = Collector(leaves_out_empty=True, boxes_may_reach_outside=True)
     seen: set[str] = set()
     indexes = [FolderIndex(folder) for folder in _picture_folders(files[0].parent, images)]

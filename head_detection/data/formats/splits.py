@@ -20,6 +20,20 @@ def check_split(path: Path, split: str | None, allowed: Sequence[str] = SPLITS) 
         raise AnnotationError(f"{path}: split: expected {', '.join(allowed)}; got {split!r}")
 
 
+def labels_of(path: Path, pattern: str, split: str | None) -> list[Path]:
+    """Return one file of labels as it is, or those of a split in a folder.
+
+    Raises:
+        AnnotationError: an unknown split, a split of one file, or no such file.
+    """
+    if path.is_dir():
+        check_split(path, split)
+        return split_files(path, pattern, split)
+    if split is not None:
+        raise AnnotationError(f"{path}: split: give the folder of the files, or leave split out")
+    return [path]
+
+
 def split_files(folder: Path, pattern: str, split: str | None) -> list[Path]:
     """Return the files of a split: its own, or those of train and val for ``trainval`` and None.
 

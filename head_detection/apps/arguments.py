@@ -1,0 +1,58 @@
+"""Kinds of values that options take; a wrong one ends the command with one line."""
+
+import argparse
+
+
+def probability(text: str) -> float:
+    """Read a number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> probability("0.25")
+        0.25
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return value
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> positive("8")
+        8
+    """
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """Read a whole number from 0.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> not_negative("0")
+        0
+    """
+    return _whole(text, 0)
+
+
+def _whole(text: str, lowest: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = lowest - 1
+    if value < lowest:
+        raise argparse.ArgumentTypeError(f"expected {lowest} or more; got {text}")
+    return value

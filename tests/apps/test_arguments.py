@@ -1,0 +1,28 @@
+import argparse
+
+import pytest
+
+from head_detection.apps.arguments import not_negative, positive, probability
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.5", "1e-3"])
+def test_a_probability_is_read(text):
+    assert probability(text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.01", "nan", "inf", "", "half"])
+def test_what_is_no_probability_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 0 to 1; got"):
+        probability(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "", "many"])
+def test_what_is_not_above_zero_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 1 or more; got"):
+        positive(text)
+
+
+def test_zero_is_not_negative_and_less_is():
+    assert not_negative("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 0 or more; got -1"):
+        not_negative("-1")
