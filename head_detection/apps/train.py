@@ -20,6 +20,7 @@ from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import load_annotations
 from head_detection.data.loader import TrainingBatches
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
+from head_detection.models.pretrained import load_initial
 from head_detection.models.weights import WeightsError
 from head_detection.training.checkpoint import Checkpoint, CheckpointError
 from head_detection.training.distributed import Ranks, joined_ranks, local_world_size
@@ -133,16 +134,19 @@ def _build_data(
 def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     """Build the detector, without pretrained weights where others will replace them anyway."""
     torch.manual_seed(config.training.seed)
-    model = config.model
-    if not has_weights:
+    model, initial = config.model, config.training.initial_weights
+    if not has_weights or initial is not None:
         backbone = model.backbone.model_copy(update={"pretrained": False})
         model = model.model_copy(update={"backbone": backbone})
     try:
-        return build_detector(model)
+        detector = build_detector(model)
     except (ConfigError, WeightsError):
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if has_weights and initial is not None:
+        load_initial(detector, initial)
+    return detector
 
 
 def _set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

@@ -116,6 +116,8 @@ class EmaConfig(Section):
 class TrainingConfig(Section):
     """The run."""
 
+    initial_weights: str | None = None
+    """Weights file of this project that the run starts from, as far as it fits; null is none."""
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 2
     """Pictures a step, over all ranks."""

@@ -1,11 +1,11 @@
-"""Bodies trained by others, whatever names their files use."""
+"""Networks to start from: bodies trained by others, whatever their layout, and own detectors."""
 
 import logging
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from head_detection.models.weights import WeightsError, read_state_dict
+from head_detection.models.weights import WeightsError, read_state_dict, read_weights
 
 PREFIXES = ("", "backbone.body.", "body.", "backbone.", "features.", "encoder.")
 """HeadHunter's, RetinaFace's, torchvision's detectors', and plain classifiers'."""
@@ -34,7 +34,31 @@ def load_body(body: nn.Module, path: str) -> None:
             f"got {_some(source)}"
         )
     body.load_state_dict({key: source[name] for key, name in matched.items()}, strict=False)
-    _report(path, expected, source, matched)
+    _report(path, expected, source, matched, "body")
+
+
+def load_initial(detector: nn.Module, path: str) -> None:
+    """Fill a detector from one that was trained with this project, as far as names and shapes fit.
+
+    What did not fit, of a box head of another width say, is logged as a warning.
+
+    Raises:
+        WeightsError: the file cannot be read, or nothing in it fits.
+    """
+    source, _ = read_weights(path)
+    expected = detector.state_dict()
+    matched = {
+        key: key
+        for key, tensor in expected.items()
+        if key in source and source[key].shape == tensor.shape
+    }
+    if not any(source[key].dim() > 1 for key in matched):
+        raise WeightsError(
+            f"{path}: nothing in it fits the detector: expected keys like {_some(expected)}; "
+            f"got {_some(source)}"
+        )
+    detector.load_state_dict({key: source[key] for key in matched}, strict=False)
+    _report(path, expected, source, matched, "detector")
 
 
 def _match_by_name(expected: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> dict[str, str]:
@@ -73,13 +97,14 @@ def _report(
     expected: Mapping[str, Tensor],
     source: Mapping[str, Tensor],
     matched: Mapping[str, str],
+    network: str,
 ) -> None:
     used = set(matched.values())
     missing = [key for key in expected if key not in matched and not key.endswith(COUNTERS)]
     left_over = [name for name in source if name not in used and not name.endswith(COUNTERS)]
     for what, keys in (
         ("keep their random start", missing),
-        ("have no place in the body", left_over),
+        (f"have no place in the {network}", left_over),
     ):
         if keys:
             logger.warning("%s: %d tensors %s: %s", path, len(keys), what, _some(keys))

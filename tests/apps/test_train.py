@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -52,6 +53,9 @@ def the_error(capsys):
     return lines[0]
 
 
+RUNS = ("first", "second")
+
+
 def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert train("--cfg", experiment, "--set", "training.seed=3") == 0
@@ -80,6 +84,20 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
 
     assert train("--resume", folder, "--set", "model.upscale=true") == 2
     assert "model.upscale was False, is True" in the_error(capsys)
+
+
+def test_a_run_starts_from_weights_of_another(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train("--cfg", experiment, "--output", "first") == 0
+    start = "training.initial_weights=first/best.safetensors"
+    still = "training.optimizer.learning_rate=1e-12"
+    assert train("--cfg", experiment, "--output", "second", "--set", start, still) == 0
+    (first, _), (second, _) = (load_detector(f"{run}/best.safetensors") for run in RUNS)
+    for (name, before), after in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(after, before, msg=name)
+    capsys.readouterr()
+    assert train("--cfg", experiment, "--output", "third", "--set", f"{start}.gone") == 2
+    assert "best.safetensors.gone: expected a weights file; got no such file" in the_error(capsys)
 
 
 def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch, capsys):

@@ -6,9 +6,11 @@ import torch
 import torchvision
 from torch import Tensor
 
-from head_detection.config import BackboneConfig
+from head_detection.config import BackboneConfig, ModelConfig
 from head_detection.models.backbones import create_backbone
-from head_detection.models.weights import WeightsError
+from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.pretrained import load_initial
+from head_detection.models.weights import WeightsDescription, WeightsError, save_weights
 
 SHARED = Path(__file__).parents[3] / "shared" / "pretrained"
 
@@ -95,3 +97,31 @@ def test_nothing_that_fits_is_an_error(content: object, tmp_path: Path) -> None:
 def test_public_mobilenets_fit_whole(name: str, caplog: pytest.LogCaptureFixture) -> None:
     body_of("mobilenet0.25", SHARED / name)
     assert "random start" not in caplog.text
+
+
+def small(**roi: object) -> ModelConfig:
+    backbone = {"name": "mobilenet0.25", "fpn_width": 8}
+    return ModelConfig.model_validate({"backbone": backbone, "roi": {"box_head_width": 16, **roi}})
+
+
+def test_a_detector_starts_from_another_as_far_as_it_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, config = tmp_path / "first.safetensors", small()
+    first, second = build_detector(config), build_detector(small(box_head_width=24))
+    save_weights(path, first, WeightsDescription(model=config))
+    load_initial(second, str(path))
+    before, after = first.state_dict(), second.state_dict()
+    fitting = [key for key in before if before[key].shape == after[key].shape]
+    torch.testing.assert_close({k: after[k] for k in fitting}, {k: before[k] for k in fitting})
+    assert (
+        len(before) - len(fitting) == 6
+    )  # of the box head: two layers, and the weights of both predictors
+    assert "6 tensors keep their random start: roi_heads.box_head.fc6.weight" in caplog.text
+
+
+def test_a_detector_of_another_kind_is_no_start(tmp_path: Path) -> None:
+    path, config = tmp_path / "first.safetensors", small()
+    save_weights(path, torch.nn.Linear(2, 2), WeightsDescription(model=config))
+    with pytest.raises(WeightsError, match="nothing in it fits the detector: expected keys like"):
+        load_initial(build_detector(config), str(path))
