@@ -40,9 +40,9 @@ _NO_TYPO: Final = "hand"
 def read_voc(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
     """Read VOC folders.
 
-    Objects named ``head`` count, in any case; where none is, those of the most frequent name.
-    Names that are nearly the same are typing errors and count too; others are other things and are
-    left out. Both are noted with their names. ``difficult`` objects are regions to ignore.
+    Objects named ``head`` count, in any case. Names that are nearly the same are typing errors and
+    count too; others are other things and are left out. Where nothing is named ``head``, every
+    object counts. All of that is noted with names. ``difficult`` objects are regions to ignore.
 
     Args:
         path: the folder that holds ``Annotations``, or XML files beside their pictures.
@@ -51,8 +51,7 @@ def read_voc(path: Path, split: str | None = None, images: Path | None = None) -
         images: a folder with the pictures in place of the set's own.
 
     Raises:
-        AnnotationError: no labels, no such list, labels that cannot be read, or objects of several
-            names of which none is ``head``.
+        AnnotationError: no labels, no such list, or labels that cannot be read.
     """
     collector = Collector()
     folders = _find_folders(path, images)
@@ -62,7 +61,7 @@ def read_voc(path: Path, split: str | None = None, images: Path | None = None) -
     if not labels:
         raise AnnotationError(f"{path}: expected XML files in Annotations, or beside pictures")
     heads = _head_names(
-        Counter(item.name for _, label in labels for item in label.objects), path, collector
+        Counter(item.name for _, label in labels for item in label.objects), collector
     )
     index, added = FolderIndex(folders.pictures), []
     for name, label in labels:
@@ -105,16 +104,14 @@ def _find_folders(path: Path, images: Path | None) -> VocFolders:
     return VocFolders(labels, images or own or path / PICTURES, "", _FIRST_PIXEL)
 
 
-def _head_names(names: Counter[str], path: Path, collector: Collector) -> frozenset[str]:
+def _head_names(names: Counter[str], collector: Collector) -> frozenset[str]:
     if not names:
         return frozenset()
-    has_heads = any(name.lower() == HEAD for name in names)
-    meant = HEAD if has_heads else names.most_common(1)[0][0].lower()
-    heads = {name for name in names if is_nearly(name.lower(), meant)}
+    if any(name.lower() == HEAD for name in names):
+        heads = {name for name in names if is_nearly(name.lower(), HEAD)}
+    else:  # a set of heads that calls them otherwise
+        heads = set(names)
     others = {name: count for name, count in names.items() if name not in heads}
-    if others and not has_heads:
-        listed = ", ".join(f"{name[:40]!r} ({count})" for name, count in names.most_common(8))
-        raise AnnotationError(f"{path}: expected objects named {HEAD!r}; got {listed}")
     for name in sorted(heads):
         if name.lower() != HEAD:
             collector.note(f"objects named {name[:40]!r}, taken for heads", names[name])

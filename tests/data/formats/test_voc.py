@@ -77,8 +77,17 @@ def test_a_set_with_one_name_of_its_own(one: Callable[[str], AnnotatedSet]) -> N
         "objects named 'person', taken for heads: 2",
         "objects named 'persondd w', taken for heads: 1",
     )
-    with pytest.raises(AnnotationError, match=r"objects named 'head'; got 'cat' \(2\), 'dog'"):
-        one(label("cat", "cat", "dog"))
+
+
+def test_names_without_a_head_among_them_count_and_are_told(
+    one: Callable[[str], AnnotatedSet],
+) -> None:
+    annotated = one(label("person", "adult", "person"))
+    assert annotated.num_heads == 3
+    assert annotated.notes == (
+        "objects named 'adult', taken for heads: 1",
+        "objects named 'person', taken for heads: 2",
+    )
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
