@@ -238,3 +238,20 @@ def test_values_that_options_do_not_take(
         main(["check", "--input", "x", option, value])
     assert exit_code.value.code == 2
     assert f"argument {option}: expected {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("draws_heads_whole", [False, True])
+def test_boxes_outside_are_no_fault_of_a_set_that_draws_heads_whole(
+    healthy: Path, tmp_path: Path, draws_heads_whole: bool
+) -> None:
+    content = json.loads(healthy.read_text())
+    content["annotations"][0]["bbox"][0] = -9
+    content["info"] = {"boxes_may_reach_outside": draws_heads_whole}
+    healthy.write_text(json.dumps(content))
+    _, report = check("--input", healthy, tmp_path / "report")
+    assert report["problems"] == ({} if draws_heads_whole else {"outside": 1})
+    parts = ["--output", str(tmp_path), "--parts", "a=0.5", "b=0.5"]
+    assert main(["split", "--input", str(healthy), *parts]) == 0
+    for part in ("a", "b"):
+        info = json.loads((tmp_path / f"{part}.json").read_text()).get("info", {})
+        assert bool(info) == draws_heads_whole

@@ -1,6 +1,7 @@
 """How commands on labelled pictures are told what to read."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, get_args
 
@@ -43,7 +44,7 @@ def load_input(arguments: argparse.Namespace) -> list[AnnotatedSet]:
         seen[group.name] = seen.get(group.name, 0) + 1
         number = seen[group.name]
         name = group.name if number == 1 else f"{group.name} ({number})"
-        named.append(AnnotatedSet(name, group.images, group.notes))
+        named.append(replace(group, name=name))
     return named
 
 

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     root, is_found = _picture_root(arguments.output, images)
     for number, (name, share) in enumerate(shares.items()):
         chosen = [p for g, part in zip(groups, parts, strict=True) if part == number for p in g]
-        _write_part(arguments.output / f"{name}.json", root, chosen)
+        _write_part(arguments.output / f"{name}.json", root, annotated, chosen)
         num_heads = sum(len(picture.image.truth.head_boxes) for picture in chosen)
         print(
             f"{arguments.output / name}.json: {len(chosen)} pictures "
@@ -134,7 +134,9 @@ def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path,
         raise AnnotationError("expected all pictures on one drive") from error
 
 
-def _write_part(path: Path, root: Path, pictures: Sequence[SurveyedPicture]) -> None:
+def _write_part(
+    path: Path, root: Path, whole: AnnotatedSet, pictures: Sequence[SurveyedPicture]
+) -> None:
     ordered = sorted(pictures, key=lambda picture: picture.image.file_name)
     images = tuple(
         replace(
@@ -144,4 +146,4 @@ def _write_part(path: Path, root: Path, pictures: Sequence[SurveyedPicture]) -> 
         )
         for picture in ordered
     )
-    write_coco(path, AnnotatedSet(path.stem, images))
+    write_coco(path, replace(whole, name=path.stem, images=images))

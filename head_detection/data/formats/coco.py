@@ -16,6 +16,8 @@ from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.text_files import read_text, round_pixels
 from head_detection.structures import GroundTruth
 
+OUTSIDE_KEY: Final = "boxes_may_reach_outside"
+"""In ``info``, an addition of this project: see ``AnnotatedSet``."""
 HEAD_CATEGORY: Final = "head"
 PICTURES: Final = "images"
 
@@ -40,7 +42,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     if images is None and not folder.is_dir():
         folder = path.parent
     entries = _by_id(content, path)
-    collector = Collector()
+    collector = Collector(boxes_may_reach_outside=_draws_heads_whole(content))
     rows = _read_rows(content, entries, path, collector)
     index = FolderIndex(folder)
     for key, entry in entries.items():
@@ -69,9 +71,20 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         for annotation in _annotations_of(image.truth):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
     categories = [{"id": 1, "name": HEAD_CATEGORY}]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content: dict[str, Any] = {
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    if annotated.boxes_may_reach_outside:
+        content["info"] = {OUTSIDE_KEY: True}
     atomic.write_bytes(path, json.dumps(content).encode())
     return ()
+
+
+def _draws_heads_whole(content: dict[str, Any]) -> bool:
+    info = content.get("info")
+    return isinstance(info, dict) and info.get(OUTSIDE_KEY) is True
 
 
 def _annotations_of(truth: GroundTruth) -> list[dict[str, Any]]:

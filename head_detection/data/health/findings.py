@@ -80,7 +80,7 @@ def find_in_pictures(
     """Judge files and boxes, in the order of the pictures.
 
     Boxes outside and without area are sought among ignored ones too; tiny, huge and duplicated ones
-    among heads alone.
+    among heads alone. Boxes outside are no fault of a set that draws heads whole.
     """
     for picture in pictures:
         name = (picture.set_name, picture.image.file_name)
@@ -166,6 +166,7 @@ def _faulty_boxes(picture: SurveyedPicture, limits: BoxLimits) -> dict[str, IntA
     edge = np.array([width, height], np.float64) + TOLERANCE
     is_outside = (boxes[:, :2] < -TOLERANCE).any(axis=1) | (boxes[:, 2:] > edge).any(axis=1)
     is_head = has_area & ~truth.ignore
+    is_outside &= not picture.boxes_may_reach_outside
     heads = np.flatnonzero(is_head)
     return {
         "outside": np.flatnonzero(is_outside & has_area),

@@ -31,6 +31,7 @@ class SurveyedPicture:
         thumbnail: ``(64, 64)`` uint8 grey.
         mean: ``(3,)`` red, green, blue in [0, 1].
         mean_square: ``(3,)``.
+        boxes_may_reach_outside: as its set has it.
     """
 
     set_name: str
@@ -40,6 +41,7 @@ class SurveyedPicture:
     thumbnail: Picture | None = None
     mean: npt.NDArray[np.float64] | None = None
     mean_square: npt.NDArray[np.float64] | None = None
+    boxes_may_reach_outside: bool = False
 
 
 def survey_pictures(
@@ -51,7 +53,7 @@ def survey_pictures(
         sets: labelled pictures.
         show_progress: draw a bar on standard error.
     """
-    images = [(group.name, image) for group in sets for image in group.images]
+    images = [(group, image) for group in sets for image in group.images]
     pool = ThreadPoolExecutor(_NUM_THREADS)
     try:
         found = pool.map(lambda pair: _survey(*pair), images)
@@ -83,22 +85,23 @@ def pixel_statistics(pictures: Sequence[SurveyedPicture]) -> tuple[Channels, Cha
     return _channels(mean), _channels(deviation)
 
 
-def _survey(set_name: str, image: AnnotatedImage) -> SurveyedPicture:
+def _survey(group: AnnotatedSet, image: AnnotatedImage) -> SurveyedPicture:
     try:
         picture = read_picture(image.path)
     except PictureError as error:
-        return SurveyedPicture(set_name, image, error=str(error))
+        return SurveyedPicture(group.name, image, error=str(error))
     mean, deviation = (
         np.asarray(part, np.float64)[:, 0] / _FULL_SCALE for part in cv2.meanStdDev(picture)
     )
     height, width = picture.shape[:2]
     return SurveyedPicture(
-        set_name,
+        group.name,
         image,
         image_size=(height, width),
         thumbnail=make_thumbnail(picture),
         mean=mean,
         mean_square=deviation**2 + mean**2,
+        boxes_may_reach_outside=group.boxes_may_reach_outside,
     )
 
 

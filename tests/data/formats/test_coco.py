@@ -1,12 +1,14 @@
 """COCO JSON, good and bad."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.testing as npt
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from head_detection.data.annotations import (
@@ -14,6 +16,7 @@ from head_detection.data.annotations import (
     AnnotatedSet,
     AnnotationError,
     build_truth,
+    find_problems,
 )
 from head_detection.data.formats.coco import read_coco, write_coco
 
@@ -215,3 +218,17 @@ def test_a_size_is_needed_to_write(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"a\.png: COCO needs the picture's size"):
         write_coco(tmp_path / "labels.json", AnnotatedSet("any", (image,)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_that_draws_heads_whole_stays_one(tmp_path):
+    path = tmp_path / "heads.json"
+    truth = build_truth([((-9, 0, 8, 8), False)])
+    image = AnnotatedImage(tmp_path / "a.png", "a.png", truth, (20, 20))
+    write_coco(path, AnnotatedSet("whole", (image,), boxes_may_reach_outside=True))
+    Image.new("RGB", (20, 20)).save(image.path)
+    annotated = read_coco(path)
+    assert annotated.boxes_may_reach_outside
+    assert find_problems([annotated]) == []
+    write_coco(path, replace(annotated, boxes_may_reach_outside=False))
+    (problem,) = find_problems([read_coco(path)])
+    assert "reaches outside" in problem
