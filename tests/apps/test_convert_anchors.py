@@ -58,3 +58,14 @@ def test_boxes_without_area_are_left_out_and_said(
 def test_too_few_heads(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 4 heads, one a size; got 1"):
         main(["anchors", "--data", str(coco(tmp_path, [10]))])
+
+
+def test_what_a_reader_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = coco(tmp_path, [4, 6])
+    content = json.loads(data.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    data.write_text(json.dumps(content))
+    assert main(["anchors", "--data", str(data), "--levels", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "note: regions to ignore: 1\n"
+    assert yaml.safe_load(printed.out)["sizes"] == [[6.0]]

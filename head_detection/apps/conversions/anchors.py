@@ -58,6 +58,8 @@ def _network_boxes(arguments: argparse.Namespace, resize: ResizeConfig | None) -
     labelled = load_annotations(
         DatasetConfig(path=arguments.data, format=arguments.format, images=arguments.images)
     )
+    for note in labelled.notes:
+        print(f"note: {note}", file=sys.stderr)
     transform = None if resize is None else GeneralizedRCNNTransform(resize).eval()
     scaled, dropped = [torch.zeros(0, 4)], 0
     for image in labelled.images:
