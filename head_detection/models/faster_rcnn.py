@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from head_detection.config import ModelConfig
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
+from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
-from head_detection.models.transform import GeneralizedRCNNTransform
+from head_detection.models.transform import GeneralizedRCNNTransform, Target
 from head_detection.models.weights import WeightsDescription, WeightsError, fit, read_weights
 
 
@@ -31,6 +33,58 @@ class FasterRCNN(GeneralizedRCNN):
             GeneralizedRCNNTransform(config.resize),
         )
         self.config = config
+
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[Target]:
+        """Return the losses in training, the heads of each picture otherwise."""
+        if not self.training:
+            return self.detect(images)
+        losses: dict[str, Tensor] = super().forward(images, targets)
+        return losses
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """Return what the network says of every place of ``(B, 3, H, W)`` normalised pictures."""
+        levels = list(self.backbone(images).values())
+        objectness, deltas = self.rpn.head([self.rpn.upscale(level) for level in levels])
+        features = tuple(self.roi_heads.upscale(level).float() for level in levels)
+        return DenseMaps(features, tuple(objectness), tuple(deltas))
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+        logits, deltas = self.roi_heads.score(pooled)
+        return logits, deltas
+
+    def detect(
+        self, images: list[Tensor], network: Network | None = None, stage: Stage = untimed
+    ) -> list[Target]:
+        """Find the heads of each picture.
+
+        Args:
+            images: ``(3, H, W)`` each, uint8 or floating in 0..1.
+            network: runs the parts that multiply; None is this model itself.
+            stage: surrounds each of ``STAGES``.
+
+        Returns:
+            ``boxes`` ``(N, 4)`` xyxy in original pixels, ``labels`` and ``scores`` a picture, by
+            falling score.
+        """
+        network = self if network is None else network
+        with stage("resize"):
+            batch, _ = self.transform(images)
+        sizes = batch.image_sizes
+        with stage("dense"):
+            maps = network.dense(batch.tensors)
+        with stage("proposals"):
+            proposals = self.rpn.propose(maps.objectness, maps.deltas, batch)
+        with stage("roi"):
+            pooled = self.roi_heads.pool(maps.features, proposals, sizes)
+            logits, deltas = network.score(pooled)
+        with stage("nms"):
+            found = self.roi_heads.finish(logits, deltas, proposals, sizes)
+            originals = [(image.shape[-2], image.shape[-1]) for image in images]
+            detections: list[Target] = self.transform.postprocess(found, sizes, originals)
+        return detections
 
 
 def build_detector(config: ModelConfig) -> FasterRCNN:

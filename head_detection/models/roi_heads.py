@@ -82,36 +82,52 @@ class HeadRoIHeads(RoIHeads):
             image_shapes: ``(height, width)`` of each picture in network pixels.
             targets: boxes, labels and ignore_boxes in network pixels, in training.
         """
+        levels = [self.upscale(values).float() for values in features.values()]
         if not self.training:
-            logits, deltas = self._predict(features, proposals, image_shapes)
-            boxes, scores, labels = self.postprocess_detections(
-                logits, deltas, proposals, image_shapes
-            )
-            return [
-                {"boxes": b, "labels": n, "scores": s}
-                for b, n, s in zip(boxes, labels, scores, strict=True)
-            ], {}
+            logits, deltas = self.score(self.pool(levels, proposals, image_shapes))
+            return self.finish(logits, deltas, proposals, image_shapes), {}
         if targets is None:
             raise ValueError("targets: expected in training; got None")
         self._targets = targets
         proposals, _, sampled, regression = self.select_training_samples(proposals, targets)
-        logits, deltas = self._predict(features, proposals, image_shapes)
+        logits, deltas = self.score(self.pool(levels, proposals, image_shapes))
         return [], self._losses(logits, deltas, proposals, sampled, regression)
 
-    def _predict(
+    def pool(
         self,
-        features: dict[str, Tensor],
+        levels: Sequence[Tensor],
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
-    ) -> tuple[Tensor, Tensor]:
-        # RoIAlign has no bfloat16 kernel on CPU, and the box coder needs float32's digits.
-        pooled = self.box_roi_pool(
-            {level: self.upscale(values).float() for level, values in features.items()},
-            proposals,
-            image_shapes,
-        )
+    ) -> Tensor:
+        """Return ``(N, C, P, P)`` for the N proposals of all pictures together.
+
+        Args:
+            levels: ``(B, C, H_i, W_i)`` float32, finest first: RoIAlign has no bfloat16 on CPU.
+            proposals: ``(P, 4)`` xyxy a picture, in network pixels.
+            image_shapes: ``(height, width)`` of each picture in network pixels.
+        """
+        maps = dict(zip(self.box_roi_pool.featmap_names, levels, strict=True))
+        pooled: Tensor = self.box_roi_pool(maps, proposals, image_shapes)
+        return pooled
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)``, float32 for the box coder's digits."""
         logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits.float(), deltas.float()
+
+    def finish(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> list[Target]:
+        """Return boxes in network pixels, labels and scores a picture, by falling score."""
+        found = self.postprocess_detections(logits, deltas, proposals, image_shapes)
+        return [
+            {"boxes": boxes, "labels": labels, "scores": scores}
+            for boxes, scores, labels in zip(*found, strict=True)
+        ]
 
     def _losses(
         self,

@@ -1,13 +1,20 @@
 """The region proposal network: where a head may be."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
 from torchvision.ops import box_area
 
 from head_detection.config import ModelConfig
 from head_detection.models.anchors import build_anchor_generator
+from head_detection.models.proposals import ProposalSelector
 from head_detection.models.transform import Target
 
 IGNORED_SHARE = 0.5
@@ -37,7 +44,7 @@ class Upscale(nn.ConvTranspose2d):
 
 
 class HeadProposalNetwork(RegionProposalNetwork):
-    """torchvision's RPN with up-scaled features on request and with ignored regions."""
+    """torchvision's losses and sampling, with ignored regions; the proposals are chosen here."""
 
     def __init__(self, config: ModelConfig, channels: int, num_levels: int) -> None:
         rpn = config.rpn
@@ -54,6 +61,7 @@ class HeadProposalNetwork(RegionProposalNetwork):
             rpn.nms_iou_threshold,
             score_thresh=rpn.score_threshold,
         )
+        self.selector = ProposalSelector(rpn, anchors.cell_anchors, self.box_coder)
         self.upscale = Upscale(channels) if config.upscale else nn.Identity()
 
     def forward(
@@ -62,10 +70,51 @@ class HeadProposalNetwork(RegionProposalNetwork):
         features: dict[str, Tensor],
         targets: list[Target] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return ``(P, 4)`` proposals a picture in network pixels, and the losses in training."""
-        features = {level: self.upscale(values) for level, values in features.items()}
-        proposals, losses = super().forward(images, features, targets)
-        return proposals, losses
+        """Return ``(P, 4)`` proposals a picture in network pixels, and the losses in training.
+
+        Raises:
+            ValueError: no targets in training.
+        """
+        levels = [self.upscale(level) for level in features.values()]
+        objectness, deltas = self.head(levels)
+        proposals = self.propose(objectness, deltas, images)
+        if not self.training:
+            return proposals, {}
+        if targets is None:
+            raise ValueError("targets: expected in training; got None")
+        return proposals, self._losses(images, levels, objectness, deltas, targets)
+
+    def propose(
+        self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], images: ImageList
+    ) -> list[Tensor]:
+        """Return ``(P, 4)`` xyxy of each picture in network pixels, by falling objectness.
+
+        Args:
+            objectness: ``(B, A, H_i, W_i)`` float32 logits of each level.
+            deltas: ``(B, 4A, H_i, W_i)`` float32 of each level.
+            images: the batch that they belong to.
+        """
+        height, width = images.tensors.shape[-2:]
+        return self.selector.select(
+            objectness, deltas, (height, width), images.image_sizes, is_training=self.training
+        )
+
+    def _losses(
+        self,
+        images: ImageList,
+        levels: list[Tensor],
+        objectness: list[Tensor],
+        deltas: list[Tensor],
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        anchors = self.anchor_generator(images, levels)
+        labels, matched = self.assign_targets_to_anchors(anchors, targets)
+        regression = list(self.box_coder.encode(matched, anchors))
+        all_objectness, all_deltas = concat_box_prediction_layers(objectness, deltas)
+        loss_objectness, loss_box = self.compute_loss(
+            all_objectness, all_deltas, labels, regression
+        )
+        return {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_box}
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[Target]

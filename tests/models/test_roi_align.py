@@ -1,6 +1,8 @@
 import math
 
+import pytest
 import torch
+from torchvision.ops import MultiScaleRoIAlign
 
 from head_detection.config import BackboneConfig, ModelConfig
 from head_detection.models.faster_rcnn import build_detector
@@ -56,3 +58,34 @@ def test_upscaled_features_have_half_the_strides():
         backbone=BackboneConfig(name="mobilenet0.25", fpn_width=8, strides=(4, 16)), upscale=True
     )
     assert build_detector(config).roi_heads.box_roi_pool.scales == [0.5, 0.125]
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3])
+def test_bags_of_rows_are_torchvisions_pooling_and_gradient(ratio):
+    torch.manual_seed(ratio)
+    maps = {"4": torch.rand(2, 5, 30, 41), "16": torch.rand(2, 5, 8, 11)}
+    maps = {name: level.requires_grad_() for name, level in maps.items()}
+    corners = torch.rand(60, 2) * torch.tensor([150.0, 110.0])
+    boxes = torch.cat([corners, corners + torch.rand(60, 2) * 90], dim=1)
+    # Over the edge by less and by more than a pixel of the map, thin, empty, all of the picture.
+    odd = torch.tensor([[-3.0, -9, 20, 20], [150, 100, 190, 150], [9, 9, 9.1, 60], [5, 5, 5, 5]])
+    boxes = [torch.cat([boxes[:35], odd]), boxes[35:]]
+    pool = PyramidRoIAlign([4, 16], 3, ratio, 224, names=["4", "16"])
+    pooled = pool(maps, boxes, [(120, 164)] * 2)
+    reference = MultiScaleRoIAlign.forward(pool, maps, boxes, [(120, 164)] * 2)
+    torch.testing.assert_close(pooled, reference, rtol=1e-4, atol=1e-5)
+    weights = torch.rand_like(pooled)
+    ours = torch.autograd.grad((pooled * weights).sum(), list(maps.values()))
+    theirs = torch.autograd.grad((reference * weights).sum(), list(maps.values()))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_box_that_is_no_number_reads_inside_the_map():
+    pool = PyramidRoIAlign([4], 2, 2, 224, names=["4"])
+    boxes = [torch.tensor([[math.nan] * 4, [math.inf] * 4, [-math.inf, 0, math.inf, 8]])]
+    assert pool({"4": torch.ones(1, 3, 4, 4)}, boxes, [(16, 16)]).shape == (3, 3, 2, 2)
+
+
+def test_no_boxes_pool_nothing():
+    pool = PyramidRoIAlign([4], 2, 2, 224, names=["4"])
+    assert pool({"4": torch.ones(1, 3, 4, 4)}, [torch.zeros(0, 4)], [(16, 16)]).shape[0] == 0

@@ -47,8 +47,8 @@ def test_upscaling_is_as_wide_as_the_model_and_doubles_the_anchors() -> None:
     for upscale in ("false", "true"):
         network = HeadProposalNetwork(model_config(sizes, f"model.upscale={upscale}"), 24, 2).eval()
         seen: list[int] = []
-        network.anchor_generator.register_forward_hook(
-            lambda _module, _inputs, anchors, seen=seen: seen.append(len(anchors[0]))
+        network.head.register_forward_hook(
+            lambda _module, _inputs, maps, seen=seen: seen.append(sum(m.numel() for m in maps[0]))
         )
         features = {"8": torch.rand(1, 24, 8, 8), "16": torch.rand(1, 24, 4, 4)}
         proposals, _ = network(ImageList(torch.zeros(1, 3, 64, 64), [(64, 64)]), features)
