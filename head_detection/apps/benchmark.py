@@ -17,7 +17,7 @@ from tqdm import tqdm
 from head_detection.apps.arguments import positive
 from head_detection.data.picture import read_picture
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import PRECISIONS
+from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.sources import find_pictures
 
 SAMPLE = "grace_hopper.jpg"

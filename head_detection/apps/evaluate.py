@@ -23,7 +23,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
 from head_detection.evaluation.measurement import PROTOCOLS, measure
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.engines import PRECISIONS
+from head_detection.inference.devices import PRECISIONS
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from head_detection.apps.arguments import positive, probability
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import PRECISIONS
+from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.picture_files import PictureFile
 from head_detection.inference.records import Origin, Record
 from head_detection.inference.sinks import SINKS, Sinks, parse_formats

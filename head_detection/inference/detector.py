@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
-from head_detection.inference.engines import Engine, TorchEngine
+from head_detection.inference.engines import Engine, TwoStageEngine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
 from head_detection.inference.picture_files import PictureFile
+from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.structures import Detections
@@ -67,7 +68,8 @@ class HeadDetector:
         path = shipped_weights() if path is None else Path(path)
         model, description = load_detector(path)
         threshold = description.score_threshold if score_threshold is None else score_threshold
-        engine = TorchEngine(model, device=device, precision=precision, score_threshold=threshold)
+        runtime = TorchRuntime(model, device=device, precision=precision)
+        engine = TwoStageEngine(model, runtime, score_threshold=threshold)
         origin = {
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -12,9 +12,10 @@ from head_detection.config import (
     RoiConfig,
     RpnConfig,
 )
-from head_detection.inference import engines
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import DeviceError, TorchEngine, find_device, find_precision
+from head_detection.inference.devices import DeviceError
+from head_detection.inference.engines import TwoStageEngine
+from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, WeightsError, save_weights
 
@@ -32,6 +33,11 @@ def model():
     return build_detector(TINY).eval()
 
 
+def torch_engine(model, precision="fp32", device="cpu", score_threshold=0.0):
+    runtime = TorchRuntime(model, device=device, precision=precision)
+    return TwoStageEngine(model, runtime, score_threshold=score_threshold)
+
+
 def pictures(*sizes):
     return [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
 
@@ -46,7 +52,7 @@ def test_the_engine_gives_what_the_network_gives(model):
     images = pictures((64, 96), (50, 70))
     with torch.no_grad():
         expected = copy.deepcopy(model)(images)
-    found = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3).detect(images)
+    found = torch_engine(model, score_threshold=0.3).detect(images)
     assert len(found[0]) > 0
     for detections, image, truth in zip(found, images, expected, strict=True):
         assert detections.image_size == tuple(image.shape[1:])
@@ -55,7 +61,7 @@ def test_the_engine_gives_what_the_network_gives(model):
 
 
 def test_heads_do_not_depend_on_the_batch(model):
-    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3)
+    engine = torch_engine(model, score_threshold=0.3)
     detector = HeadDetector(engine, 0.3, {})
     images = pictures((64, 96), (50, 70), (64, 96), (200, 100), (60, 90), (64, 96), (1, 40))
     one_by_one = detector.detect(images, batch_size=1)
@@ -69,7 +75,7 @@ def test_heads_do_not_depend_on_the_batch(model):
     [((64, 96), (64, 96)), ((50, 70), (64, 96)), ((128, 256), (64, 128)), ((1, 5000), (32, 128))],
 )
 def test_padded_size_is_what_the_network_sees(model, image_size, padded):
-    engine = TorchEngine(model, device="cpu", precision="fp32")
+    engine = torch_engine(model)
     assert engine.padded_size(image_size) == padded
     batch, _ = engine._model.transform(pictures(image_size))
     assert batch.tensors.shape[2:] == padded
@@ -77,16 +83,16 @@ def test_padded_size_is_what_the_network_sees(model, image_size, padded):
 
 def test_a_threshold_under_the_files_own_reaches_the_network(model):
     images = pictures((64, 96))
-    low = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32", score_threshold=0.0)
-    high = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.99)
+    low = torch_engine(copy.deepcopy(model), score_threshold=0.0)
+    high = torch_engine(model, score_threshold=0.99)
     assert len(low.detect(images)[0]) > 0
     assert len(high.detect(images)[0]) == 0
 
 
 def test_bf16_is_close_to_fp32(model):
     images = pictures((64, 96))
-    exact = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32")
-    rough = TorchEngine(model, device="cpu", precision="bf16")
+    exact = torch_engine(copy.deepcopy(model))
+    rough = torch_engine(model, precision="bf16")
     assert rough.precision == "bf16"
     (few,), (many,) = exact.detect(images), rough.detect(images)
     assert many.boxes.dtype == np.float32
@@ -94,7 +100,7 @@ def test_bf16_is_close_to_fp32(model):
 
 
 def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
-    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.3)
+    engine = torch_engine(model, score_threshold=0.3)
     images = pictures(*[(64, 96)] * 5)
     expected = engine.detect(images)
     whole = engine._detect
@@ -113,7 +119,7 @@ def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
 
 
 def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
-    engine = TorchEngine(model, device="cpu", precision="fp32")
+    engine = torch_engine(model)
 
     def no_room(batch):
         raise torch.OutOfMemoryError
@@ -126,93 +132,23 @@ def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
 def test_a_detector_from_a_file_needs_the_file_alone(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
-    detector = HeadDetector.from_weights(path, device="cpu", precision="fp32")
+    detector = HeadDetector.from_weights(path)
     assert detector.score_threshold == 0.4
     assert detector.origin["weights"] == "tiny.safetensors"
     assert detector.origin["backbone"] == "mobilenet0.25"
     assert HeadDetector.from_weights(path, score_threshold=0.9).score_threshold == 0.9
-    engine = TorchEngine(model, device="cpu", precision="fp32", score_threshold=0.4)
+    engine = torch_engine(model, score_threshold=0.4)
     images = pictures((64, 96))
     assert_same(detector.detect(images)[0], engine.detect(images)[0])
     with pytest.raises(WeightsError, match="no such file"):
         HeadDetector.from_weights(tmp_path / "gone.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("gpu", "expected auto, cpu, cuda, cuda:N or mps; got 'gpu'"),
-        ("xpu", "expected auto"),
-        ("", "expected auto"),
-        ("cuda:99", "cuda:99 asked for, but torch .* sees"),
-    ],
-)
-def test_a_device_that_is_not_there_is_one_line(name, line):
-    with pytest.raises(DeviceError, match=line):
-        find_device(name)
-
-
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert find_device("auto") == torch.device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert find_device("auto") == torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("name", "device", "has_bf16", "expected"),
-    [
-        ("auto", "cpu", False, "fp32"),
-        ("auto", "cpu", True, "bf16"),
-        ("auto", "cuda", False, "fp16"),
-        ("auto", "mps", False, "fp32"),
-        ("fp32", "cpu", True, "fp32"),
-        ("bf16", "cpu", False, "bf16"),
-        ("fp16", "cuda", False, "fp16"),
-    ],
-)
-def test_precision_is_what_the_device_does_well(monkeypatch, name, device, has_bf16, expected):
-    monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda: has_bf16)
-    assert find_precision(name, torch.device(device)) == expected
-
-
-def test_a_precision_that_is_not_there_is_one_line():
-    with pytest.raises(DeviceError, match="expected auto, fp32, bf16, fp16; got 'int8'"):
-        find_precision("int8", torch.device("cpu"))
-    with pytest.raises(DeviceError, match="fp16 needs a GPU"):
-        find_precision("fp16", torch.device("cpu"))
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "cpuinfo", "expected"),
-    [
-        ({"avx512_bf16": True}, "", True),
-        ({"avx512_bf16": False, "avx2": True}, "flags: avx512_bf16", False),
-        (None, "flags : sse4_1 avx512_bf16 avx2", True),
-        (None, "Features : asimd bf16", True),
-        (None, "flags : avx512f avx512bw", False),
-        (None, None, False),
-    ],
-)
-def test_bf16_is_judged_on_old_and_new_torch(
-    monkeypatch, tmp_path, capabilities, cpuinfo, expected
-):
-    if capabilities is None:
-        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    else:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    path = tmp_path / "cpuinfo"
-    if cpuinfo is not None:
-        path.write_text(cpuinfo)
-    monkeypatch.setattr(engines, "CPU_DESCRIPTION", path)
-    assert engines.cpu_multiplies_bf16() is expected
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_gpu_gives_the_heads_of_the_cpu(model, precision):
     images = pictures((64, 96), (64, 96))
-    expected = TorchEngine(copy.deepcopy(model), device="cpu", precision="fp32").detect(images)
-    found = TorchEngine(model, device="cuda", precision=precision).detect(images)
+    expected = torch_engine(copy.deepcopy(model)).detect(images)
+    found = torch_engine(model, device="cuda", precision=precision).detect(images)
     for detections, truth in zip(found, expected, strict=True):
         assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)

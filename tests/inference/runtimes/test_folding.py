@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from head_detection.config import BackboneConfig
-from head_detection.inference.folding import fold_batch_norm
+from head_detection.inference.runtimes.folding import fold_batch_norm
 from head_detection.models.backbones import create_backbone
 
 

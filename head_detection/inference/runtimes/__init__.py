@@ -1,0 +1,1 @@
+"""What multiplies: a detector's network as PyTorch and other libraries run it."""

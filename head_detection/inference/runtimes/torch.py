@@ -1,0 +1,54 @@
+"""The network as PyTorch runs it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from head_detection.inference.devices import find_device, find_precision
+from head_detection.inference.runtimes.folding import fold_batch_norm
+from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import DenseMaps
+
+_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchRuntime:
+    """The model's own parts, folded, laid out for the device, in its precision.
+
+    Args:
+        model: taken over: put on the device, folded, laid out for it.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
+            are float32 always.
+
+    Raises:
+        DeviceError: no such device or precision here.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: FasterRCNN, *, device: str = "auto", precision: str = "auto") -> None:
+        self.device = find_device(device)
+        self.precision = find_precision(precision, self.device)
+        self.batch_size = 1 if self.device.type == "cpu" else 8
+        fold_batch_norm(model.eval().backbone)
+        self._model = model.to(self.device).to(memory_format=torch.channels_last)
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
+        with self._autocast():
+            maps: DenseMaps = self._model.dense(images)
+            return maps
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+        with self._autocast():
+            logits, deltas = self._model.score(pooled)
+            return logits, deltas
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
