@@ -123,6 +123,13 @@ class SoftNmsConfig(Section):
     score_threshold: Probability = 0.001
 
 
+class BoxVotingConfig(Section):
+    """Each box as the mean of those that suppression took it for."""
+
+    enabled: bool = False
+    iou_threshold: Probability = 0.65
+
+
 class RoiConfig(Section):
     """The second stage: pooled features to boxes and scores."""
 
@@ -143,6 +150,7 @@ class RoiConfig(Section):
     score_threshold: Probability = 0.05
     nms_iou_threshold: Probability = 0.5
     soft_nms: SoftNmsConfig = SoftNmsConfig()
+    box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
 
 
