@@ -154,6 +154,18 @@ class RoiConfig(Section):
     detections_per_image: PositiveInt = 1000
 
 
+class CoarseLookConfig(Section):
+    """A second look at the picture made small, for heads larger than those trained on."""
+
+    enabled: bool = False
+    factor: PositiveInt = 4
+    """Sides are so many times smaller."""
+    smallest_head: PositiveFloat = 224.0
+    """Heads from this size on, root of area in network pixels, are the coarse look's."""
+    smallest_picture: PositiveInt = 512
+    """Batches with no side of so many network pixels get no second look."""
+
+
 class ModelConfig(Section):
     """All that decides the network's tensors and what it does with a picture."""
 
@@ -162,5 +174,6 @@ class ModelConfig(Section):
     resize: ResizeConfig = ResizeConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
+    coarse_look: CoarseLookConfig = CoarseLookConfig()
     upscale: bool = False
     """Double the features before RPN and RoI pooling, as HeadHunter's ``upscale_rpn``."""
