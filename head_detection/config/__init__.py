@@ -8,6 +8,7 @@ from head_detection.config.experiment import (
     ExperimentConfig,
     dump_config,
     load_config,
+    override_model,
     parse_config,
     parse_model_config,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "TrainingConfig",
     "dump_config",
     "load_config",
+    "override_model",
     "parse_config",
     "parse_model_config",
 ]

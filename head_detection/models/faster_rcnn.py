@@ -1,12 +1,13 @@
 """The detector: backbone, proposals, heads, and the transform around them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import ModelConfig
+from head_detection.config import ModelConfig, override_model
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
 from head_detection.models.coarse_look import CoarseLook
 from head_detection.models.network import DenseMaps, Network, Stage, untimed
@@ -113,13 +114,25 @@ def build_detector(config: ModelConfig) -> FasterRCNN:
     return FasterRCNN(create_backbone(config.backbone), config)
 
 
-def load_detector(path: str | Path) -> tuple[FasterRCNN, WeightsDescription]:
+def load_detector(
+    path: str | Path, overrides: Sequence[str] = ()
+) -> tuple[FasterRCNN, WeightsDescription]:
     """Build the network that a weights file describes and fill it: on CPU, in evaluation mode.
+
+    Args:
+        path: a ``.safetensors`` file of this project.
+        overrides: ``model.key=value``, for what may change after training: how pictures are
+            scaled, how many proposals and heads are kept, how they are suppressed. The
+            description returned has them.
 
     Raises:
         WeightsError: no such file, another format, or tensors that do not fit. One line.
+        ConfigError: an override of no field, or of one outside ``model``.
     """
     tensors, description = read_weights(path)
+    if overrides:
+        changed = override_model(description.model, overrides)
+        description = description.model_copy(update={"model": changed})
     # The file holds the body too: nothing is to be fetched for it.
     backbone = description.model.backbone.model_copy(update={"pretrained": False})
     config = description.model.model_copy(update={"backbone": backbone})
