@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from head_detection.apps.allocation import keep_freed_memory
+
 Command = Callable[[Sequence[str] | None], int]
 """A command's ``main``: takes the arguments (None: the process's own), returns the exit code."""
 
@@ -30,6 +32,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
         3
     """
+    keep_freed_memory()
     try:
         code = command(argv)
         sys.stdout.flush()
