@@ -3,12 +3,21 @@
 import argparse
 from collections.abc import Sequence
 
-from head_detection.apps.conversions import anchors, annotations, check, release, split, weights
+from head_detection.apps.conversions import (
+    anchors,
+    annotations,
+    check,
+    relabel,
+    release,
+    split,
+    weights,
+)
 
 KINDS = {
     "annotations": annotations,
     "check": check,
     "split": split,
+    "relabel": relabel,
     "anchors": anchors,
     "weights": weights,
     "release": release,

@@ -92,6 +92,8 @@ class ResizeConfig(Section):
     min_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (800,)
     """Short side: one of these at random in training, the last otherwise."""
     max_size: PositiveInt = 1400
+    enlargement: PositiveFloat = 1.0
+    """Times the size that all the above gives; above 1 small heads are easier to find."""
     antialias: bool = True
     """Smooth before scaling down; HeadHunter does not."""
     mean: Channels = (0.485, 0.456, 0.406)

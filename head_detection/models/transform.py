@@ -78,7 +78,7 @@ class GeneralizedRCNNTransform(nn.Module):
         factor = sizes[chosen] / min(height, width)
         if config.policy == "never_upsample":
             factor = min(factor, 1.0)
-        return min(factor, config.max_size / max(height, width))
+        return min(factor, config.max_size / max(height, width)) * config.enlargement
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of a picture of this size in network pixels."""

@@ -89,3 +89,9 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_scaling_boxes_of_none() -> None:
     assert scale_boxes(torch.zeros(0, 4), (10, 10), (20, 20)).shape == (0, 4)
+
+
+def test_enlargement_comes_on_top_of_the_policy_by_hand() -> None:
+    transform = build(min_sizes=(100,), max_size=1000, enlargement=1.5)
+    assert transform.network_size(50, 80) == (75, 120)
+    assert transform.network_size(200, 400) == (150, 300)

@@ -1,0 +1,62 @@
+"""``convert relabel``: loose labels placed anew by a detector's own findings."""
+
+import argparse
+from collections import Counter
+from dataclasses import fields, replace
+from pathlib import Path
+
+from head_detection.apps.arguments import probability
+from head_detection.config import DatasetConfig
+from head_detection.data.annotations import AnnotationError
+from head_detection.data.detection_files import read_detection_file
+from head_detection.data.formats import load_annotations, write_annotations
+from head_detection.training.relabelling import RelabelRules, join_looks, relabel
+
+PURPOSE = "labels made by a detector, placed anew by a better one: self-training"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--input", required=True, type=Path, help="COCO labels")
+    parser.add_argument("--images", type=Path, help="folder that the picture names start from")
+    parser.add_argument(
+        "--detections", required=True, nargs="+", type=Path, metavar="FILE",
+        help="detections.json of test on these pictures; several looks are joined",
+    )  # fmt: skip
+    parser.add_argument("--output", required=True, type=Path, help="the COCO file to write")
+    for field in fields(RelabelRules):
+        option = "--" + field.name.replace("_", "-")
+        parser.add_argument(
+            option, type=probability, default=field.default, help="default: %(default)s"
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the labels, print what changed, and return the exit code.
+
+    Raises:
+        ValueError: a mistake of the user, one line.
+    """
+    if arguments.output.resolve() == arguments.input.resolve():
+        raise AnnotationError(f"--output: expected another file than the input {arguments.input}")
+    images = None if arguments.images is None else str(arguments.images)
+    labelled = load_annotations(DatasetConfig(path=str(arguments.input), images=images))
+    files = [read_detection_file(path, labelled) for path in arguments.detections]
+    for path, file in zip(arguments.detections, files, strict=True):
+        if file.without:
+            print(f"{path}: nothing of {len(file.without)} pictures, {file.without[0]} first")
+    looks = [file.detections for file in files]
+    rules = RelabelRules(**{f.name: getattr(arguments, f.name) for f in fields(RelabelRules)})
+    counts: Counter[str] = Counter()
+    changed = []
+    for image, *found in zip(labelled.images, *looks, strict=True):
+        truth, own = relabel(image.truth, join_looks(found), rules)
+        counts.update(own)
+        changed.append(replace(image, truth=truth))
+    for note in write_annotations(
+        replace(labelled, images=tuple(changed)), "coco", arguments.output
+    ):
+        print(f"written: {note}")
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    print(f"{arguments.output}: {len(changed)} pictures; heads {told}")
+    return 0
