@@ -63,6 +63,22 @@ class Detections:
         keep = self.scores >= score_threshold
         return Detections(self.boxes[keep], self.scores[keep], self.image_size)
 
+    def scaled_to(self, image_size: tuple[int, int]) -> "Detections":
+        """Return the heads in a picture brought to ``(height, width)``.
+
+        Example:
+            >>> found = Detections.from_arrays([[1, 2, 3, 4]], [0.9], (10, 10))
+            >>> found.scaled_to((20, 30)).boxes.tolist()
+            [[3.0, 4.0, 9.0, 8.0]]
+        """
+        if image_size == self.image_size:
+            return self
+        down, across = (
+            after / before for after, before in zip(image_size, self.image_size, strict=True)
+        )
+        factors = np.array((across, down, across, down), np.float32)
+        return Detections(self.boxes * factors, self.scores, image_size)
+
     @property
     def boxes_xywh(self) -> FloatArray:
         """Return ``(N, 4)`` float32: left, top, width, height in original pixels."""

@@ -8,6 +8,7 @@ from head_detection.config.experiment import (
     ExperimentConfig,
     dump_config,
     load_config,
+    override_model,
     parse_config,
     parse_model_config,
 )
@@ -15,6 +16,8 @@ from head_detection.config.model import (
     BODIES,
     AnchorConfig,
     BackboneConfig,
+    BoxVotingConfig,
+    CoarseLookConfig,
     ModelConfig,
     ResizeConfig,
     RoiConfig,
@@ -36,6 +39,8 @@ __all__ = [
     "AnchorConfig",
     "AugmentationConfig",
     "BackboneConfig",
+    "BoxVotingConfig",
+    "CoarseLookConfig",
     "ConfigError",
     "DataConfig",
     "DatasetConfig",
@@ -51,6 +56,7 @@ __all__ = [
     "TrainingConfig",
     "dump_config",
     "load_config",
+    "override_model",
     "parse_config",
     "parse_model_config",
 ]

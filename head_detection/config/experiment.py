@@ -88,6 +88,23 @@ def parse_model_config(values: Mapping[str, Any], source: str) -> ModelConfig:
     return _validate(ModelConfig, values, source)
 
 
+def override_model(config: ModelConfig, overrides: Sequence[str]) -> ModelConfig:
+    """Return the config with ``model.key=value`` applied.
+
+    Raises:
+        ConfigError: not of that form, an unknown key, a wrong type or choice. One line.
+
+    Example:
+        >>> override_model(ModelConfig(), ["model.resize.max_size=900"]).resize.max_size
+        900
+    """
+    for override in overrides:
+        if not override.startswith("model."):
+            raise ConfigError(f"--set: expected model.KEY=VALUE; got {override!r}")
+    values = {"model": config.model_dump(mode="json")}
+    return parse_config(values, overrides, "--set").model
+
+
 def dump_config(config: BaseModel) -> str:
     """Write every field, defaults too, as YAML that ``load_config`` reads back."""
     return dump_yaml(config.model_dump(mode="json"))

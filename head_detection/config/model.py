@@ -123,6 +123,13 @@ class SoftNmsConfig(Section):
     score_threshold: Probability = 0.001
 
 
+class BoxVotingConfig(Section):
+    """Each box as the mean of those that suppression took it for."""
+
+    enabled: bool = False
+    iou_threshold: Probability = 0.65
+
+
 class RoiConfig(Section):
     """The second stage: pooled features to boxes and scores."""
 
@@ -143,7 +150,20 @@ class RoiConfig(Section):
     score_threshold: Probability = 0.05
     nms_iou_threshold: Probability = 0.5
     soft_nms: SoftNmsConfig = SoftNmsConfig()
+    box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
+
+
+class CoarseLookConfig(Section):
+    """A second look at the picture made small, for heads larger than those trained on."""
+
+    enabled: bool = False
+    factor: PositiveInt = 4
+    """Sides are so many times smaller."""
+    smallest_head: PositiveFloat = 224.0
+    """Heads from this size on, root of area in network pixels, are the coarse look's."""
+    smallest_picture: PositiveInt = 512
+    """Batches with no side of so many network pixels get no second look."""
 
 
 class ModelConfig(Section):
@@ -154,5 +174,6 @@ class ModelConfig(Section):
     resize: ResizeConfig = ResizeConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
+    coarse_look: CoarseLookConfig = CoarseLookConfig()
     upscale: bool = False
     """Double the features before RPN and RoI pooling, as HeadHunter's ``upscale_rpn``."""

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -38,6 +40,22 @@ class PictureError(ValueError):
     """A picture that cannot be read; its text is one line for the user."""
 
 
+EnoughSize = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ReducedPicture:
+    """A picture, perhaps decoded small.
+
+    Attributes:
+        pixels: ``(height, width, 3)`` uint8 RGB, writable.
+        image_size: (height, width) of the whole picture, the right way up.
+    """
+
+    pixels: Picture
+    image_size: tuple[int, int]
+
+
 def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture of any format that Pillow opens; safe to call from several threads.
 
@@ -62,14 +80,41 @@ def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture
         >>> picture.shape, int(picture[0, 0, 0])
         ((2, 4, 3), 255)
     """
+    return read_reduced(source, None, max_pixels).pixels
+
+
+def read_reduced(
+    source: PictureSource, enough: EnoughSize | None, max_pixels: int = MAX_PIXELS
+) -> ReducedPicture:
+    """Read a picture as ``read_picture`` does; a JPEG no larger than needed, which is quicker.
+
+    JPEG's decoder gives a half, a quarter or an eighth of the sides for less work.
+
+    Args:
+        source: a file, its bytes, or an open binary file.
+        enough: tells the (height, width) that is enough of a picture of some (height, width), the
+            right way up; None is all of it.
+        max_pixels: as ``read_picture``.
+
+    Raises:
+        PictureError: as ``read_picture``.
+    """
     name = _name_of(source)
     try:
         with _open(source) as image:
-            return convert_picture(image, name, max_pixels)
+            _check_size(image, name, max_pixels)
+            size = _upright_size(image)
+            if enough is not None and image.format == "JPEG":
+                height, width = enough(size)
+                swaps = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
+                image.draft(None, (height, width) if swaps else (width, height))
+            pixels = convert_picture(image, name, max_pixels)
     except PictureError:
         raise
     except Exception as error:  # decoders fail in every way there is
         raise _explain(error, name) from error
+    own = (pixels.shape[0], pixels.shape[1])
+    return ReducedPicture(pixels, size if own < size else own)
 
 
 def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -112,19 +157,21 @@ def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tu
             if image.format == "TIFF":
                 # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
                 image.load()
-            width, height = image.size
-            on_its_side = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
+            return _upright_size(image)
     except PictureError:
         raise
     except Exception as error:
         raise _explain(error, name) from error
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    on_its_side = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
     return (width, height) if on_its_side else (height, width)
 
 
 def _name_of(source: PictureSource) -> str:
-    if isinstance(source, Path):
-        return str(source)
-    name = getattr(source, "name", None)
+    name = str(source) if isinstance(source, Path) else getattr(source, "name", None)
     return name if isinstance(name, str) else "picture"
 
 

@@ -102,7 +102,8 @@ class LikeShapeBatches:
         tensors = [waiting.picture.tensor for waiting in group]
         found = self._engine.detect([tensor for tensor in tensors if tensor is not None])
         for waiting, detections in zip(group, found, strict=True):
-            waiting.detections = detections
+            whole = waiting.picture.image_size or detections.image_size
+            waiting.detections = detections.scaled_to(whole)
             if not self._keep_pixels:
                 waiting.picture = LoadedPicture(waiting.picture.image, None)
 

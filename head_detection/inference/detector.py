@@ -133,7 +133,9 @@ class HeadDetector:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
-        return self._above_threshold(batches.run(load_pictures(images)))
+        # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
+        enough = None if keep_pixels else self.engine.network_size
+        return self._above_threshold(batches.run(load_pictures(images, enough)))
 
     def _above_threshold(self, results: Iterator[PictureResult]) -> Iterator[PictureResult]:
         for result in results:

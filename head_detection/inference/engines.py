@@ -34,6 +34,10 @@ class Engine(Protocol):
         """
         ...
 
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) in network pixels of a picture, without padding."""
+        ...
+
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1."""
         ...
@@ -77,10 +81,14 @@ class TwoStageEngine:
 
     def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) in network pixels that a picture fills with its padding."""
-        transform = self._model.transform
-        factor, divisor = transform.scale_factor(*image_size), transform.config.size_divisor
-        height, width = (-(-max(1, int(side * factor)) // divisor) * divisor for side in image_size)
+        divisor = self._model.transform.config.size_divisor
+        height, width = (-(-side // divisor) * divisor for side in self.network_size(image_size))
         return height, width
+
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) in network pixels of a picture, without padding."""
+        size: tuple[int, int] = self._model.transform.network_size(*image_size)
+        return size
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.

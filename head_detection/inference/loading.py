@@ -16,7 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from head_detection.data.picture import PictureError, convert_picture, read_picture
+from head_detection.data.picture import (
+    EnoughSize,
+    PictureError,
+    ReducedPicture,
+    convert_picture,
+    read_reduced,
+)
 from head_detection.inference.picture_files import PictureFile
 
 ImageLike = str | Path | bytes | PictureFile | Image.Image | npt.NDArray[Any] | Tensor
@@ -43,11 +49,13 @@ class LoadedPicture:
         image: what was given.
         tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
         error: names the picture.
+        image_size: (height, width) of the whole picture, where it was decoded smaller.
     """
 
     image: ImageLike
     tensor: Tensor | None
     error: PictureError | None = None
+    image_size: tuple[int, int] | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -55,8 +63,14 @@ class LoadedPicture:
         return 0 if self.tensor is None else self.tensor.nbytes
 
 
-def load_pictures(images: Iterable[ImageLike]) -> Iterator[LoadedPicture]:
+def load_pictures(
+    images: Iterable[ImageLike], enough: EnoughSize | None = None
+) -> Iterator[LoadedPicture]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
+
+    Args:
+        images: as ``ImageLike`` says.
+        enough: as ``read_reduced``; None is every picture in full.
 
     Raises:
         TypeError: something that is no kind of picture.
@@ -64,7 +78,7 @@ def load_pictures(images: Iterable[ImageLike]) -> Iterator[LoadedPicture]:
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]"),
+        lambda item: _load(item[1], f"images[{item[0]}]", enough),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
     )
 
@@ -101,23 +115,37 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(image: ImageLike, position: str) -> LoadedPicture:
+def _load(image: ImageLike, position: str, enough: EnoughSize | None) -> LoadedPicture:
     try:
-        return LoadedPicture(image, _to_tensor(image, position))
+        match image:
+            case PictureFile() | str() | Path() | bytes():
+                picture = _read(image, position, enough)
+                tensor = _channels_first(picture.pixels)
+                return LoadedPicture(image, tensor, image_size=picture.image_size)
+            case _:
+                return LoadedPicture(image, _to_tensor(image, position))
     except PictureError as error:
         return LoadedPicture(image, None, error)
 
 
-def _to_tensor(image: ImageLike, position: str) -> Tensor:
+def _read(
+    image: PictureFile | str | Path | bytes, position: str, enough: EnoughSize | None
+) -> ReducedPicture:
     match image:
         case PictureFile():
             if image.problem is not None:
                 raise PictureError(f"{image.path}: {image.problem}")
-            return _channels_first(read_picture(image.path))
+            return read_reduced(image.path, enough)
         case str() | Path():
-            return _channels_first(read_picture(Path(image)))
-        case bytes():
-            return _channels_first(_read_bytes(image, position))
+            return read_reduced(Path(image), enough)
+    try:
+        return read_reduced(image, enough)
+    except PictureError as error:
+        raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
+
+
+def _to_tensor(image: ImageLike, position: str) -> Tensor:
+    match image:
         case Image.Image():
             with _PILLOW_LOCK:
                 return _channels_first(convert_picture(image, position))
@@ -130,13 +158,6 @@ def _to_tensor(image: ImageLike, position: str) -> Tensor:
                 f"{position}: expected a path, bytes, a Pillow image, an array or a tensor; "
                 f"got {type(image).__name__}"
             )
-
-
-def _read_bytes(content: bytes, position: str) -> npt.NDArray[np.uint8]:
-    try:
-        return read_picture(content)
-    except PictureError as error:
-        raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
 
 
 def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:

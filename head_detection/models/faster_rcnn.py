@@ -1,12 +1,15 @@
 """The detector: backbone, proposals, heads, and the transform around them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import ModelConfig
+from head_detection.config import ModelConfig, override_model
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
+from head_detection.models.coarse_look import CoarseLook
 from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
@@ -33,6 +36,12 @@ class FasterRCNN(GeneralizedRCNN):
             GeneralizedRCNNTransform(config.resize),
         )
         self.config = config
+        self.coarse_look = CoarseLook(
+            config.coarse_look,
+            config.resize.size_divisor,
+            config.roi.nms_iou_threshold,
+            config.roi.detections_per_image,
+        )
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -72,6 +81,17 @@ class FasterRCNN(GeneralizedRCNN):
         network = self if network is None else network
         with stage("resize"):
             batch, _ = self.transform(images)
+        found = self._look(batch, network, stage)
+        if self.coarse_look.is_wanted(batch):
+            with stage("coarse look"):
+                coarse = self._look(self.coarse_look.shrink(batch), network, untimed)
+                found = self.coarse_look.join(found, coarse, batch.image_sizes)
+        originals = [(image.shape[-2], image.shape[-1]) for image in images]
+        detections: list[Target] = self.transform.postprocess(found, batch.image_sizes, originals)
+        return detections
+
+    def _look(self, batch: ImageList, network: Network, stage: Stage) -> list[Target]:
+        """Return the heads of each picture in network pixels."""
         sizes = batch.image_sizes
         with stage("dense"):
             maps = network.dense(batch.tensors)
@@ -81,10 +101,8 @@ class FasterRCNN(GeneralizedRCNN):
             pooled = self.roi_heads.pool(maps.features, proposals, sizes)
             logits, deltas = network.score(pooled)
         with stage("nms"):
-            found = self.roi_heads.finish(logits, deltas, proposals, sizes)
-            originals = [(image.shape[-2], image.shape[-1]) for image in images]
-            detections: list[Target] = self.transform.postprocess(found, sizes, originals)
-        return detections
+            found: list[Target] = self.roi_heads.finish(logits, deltas, proposals, sizes)
+            return found
 
 
 def build_detector(config: ModelConfig) -> FasterRCNN:
@@ -96,13 +114,25 @@ def build_detector(config: ModelConfig) -> FasterRCNN:
     return FasterRCNN(create_backbone(config.backbone), config)
 
 
-def load_detector(path: str | Path) -> tuple[FasterRCNN, WeightsDescription]:
+def load_detector(
+    path: str | Path, overrides: Sequence[str] = ()
+) -> tuple[FasterRCNN, WeightsDescription]:
     """Build the network that a weights file describes and fill it: on CPU, in evaluation mode.
+
+    Args:
+        path: a ``.safetensors`` file of this project.
+        overrides: ``model.key=value``, for what may change after training: how pictures are
+            scaled, how many proposals and heads are kept, how they are suppressed. The
+            description returned has them.
 
     Raises:
         WeightsError: no such file, another format, or tensors that do not fit. One line.
+        ConfigError: an override of no field, or of one outside ``model``.
     """
     tensors, description = read_weights(path)
+    if overrides:
+        changed = override_model(description.model, overrides)
+        description = description.model_copy(update={"model": changed})
     # The file holds the body too: nothing is to be fetched for it.
     backbone = description.model.backbone.model_copy(update={"pretrained": False})
     config = description.model.model_copy(update={"backbone": backbone})

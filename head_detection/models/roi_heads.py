@@ -16,6 +16,7 @@ from torchvision.ops import (
 )
 
 from head_detection.config import ModelConfig
+from head_detection.models.box_voting import vote
 from head_detection.models.roi_align import PyramidRoIAlign
 from head_detection.models.rpn import Upscale, leave_out_ignored
 from head_detection.models.soft_nms import gaussian_soft_nms
@@ -187,7 +188,7 @@ class HeadRoIHeads(RoIHeads):
         large = remove_small_boxes(boxes, SMALLEST_SIDE)
         boxes, scores = boxes[large], scores[large]
         if self.config.soft_nms.enabled:
-            keep, scores = gaussian_soft_nms(
+            keep, kept_scores = gaussian_soft_nms(
                 boxes,
                 scores,
                 sigma=self.config.soft_nms.sigma,
@@ -195,9 +196,12 @@ class HeadRoIHeads(RoIHeads):
             )
         else:
             keep = nms(boxes, scores, self.config.nms_iou_threshold)
-            scores = scores[keep]
+            kept_scores = scores[keep]
         limit = self.config.detections_per_image
-        return boxes[keep[:limit]], scores[:limit]
+        keep, kept_scores = keep[:limit], kept_scores[:limit]
+        if self.config.box_voting.enabled:
+            return vote(boxes, scores, keep, self.config.box_voting.iou_threshold), kept_scores
+        return boxes[keep], kept_scores
 
 
 def hardest_mean_loss(logits: Tensor, labels: Tensor, keep: int) -> Tensor:

@@ -44,15 +44,14 @@ class GeneralizedRCNNTransform(nn.Module):
         Raises:
             ValueError: a picture of another shape.
         """
-        resized = [self._resize(self._as_float(image)) for image in images]
+        resized = [self._resize(self._check(image)) for image in images]
         if targets is not None:
             targets = [
                 _scale_target(target, before.shape[-2:], after.shape[-2:])
                 for target, before, after in zip(targets, images, resized, strict=True)
             ]
         image_sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
-        normalised = [(image - self.mean) / self.std for image in resized]
-        return ImageList(self._batch(normalised), image_sizes), targets
+        return ImageList(self._batch(resized), image_sizes), targets
 
     def postprocess(
         self,
@@ -81,22 +80,28 @@ class GeneralizedRCNNTransform(nn.Module):
             factor = min(factor, 1.0)
         return min(factor, config.max_size / max(height, width))
 
-    def _as_float(self, image: Tensor) -> Tensor:
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of a picture of this size in network pixels."""
+        return _scaled(height, width, self.scale_factor(height, width))
+
+    def _check(self, image: Tensor) -> Tensor:
         if image.dim() != len("CHW") or image.shape[0] != len("RGB") or 0 in image.shape:
             raise ValueError(f"images: expected shape (3, H, W); got {tuple(image.shape)}")
-        return image.float() / 255 if image.dtype == torch.uint8 else image
+        return image
 
     def _resize(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         factor = self.scale_factor(height, width)
         if factor == 1.0:
             return image
-        # A line of pixels keeps at least one of them.
-        size = [max(1, int(height * factor)), max(1, int(width * factor))]
+        size = list(_scaled(height, width, factor))
+        is_smooth = self.config.antialias or min(size) == 1
+        if not is_smooth or image.device.type != "cpu":  # bytes are scaled on CPU alone
+            image = _as_float(image)
         resized: Tensor = F.interpolate(
             image[None],
-            size=size if self.config.antialias or min(size) == 1 else None,
-            scale_factor=None if self.config.antialias or min(size) == 1 else factor,
+            size=size if is_smooth else None,
+            scale_factor=None if is_smooth else factor,
             mode="bilinear",
             align_corners=False,
             antialias=self.config.antialias,
@@ -104,14 +109,31 @@ class GeneralizedRCNNTransform(nn.Module):
         return resized
 
     def _batch(self, images: list[Tensor]) -> Tensor:
+        """Return the normalised pictures on a ground of zeros, in channels_last memory."""
         divisor = self.config.size_divisor
         height, width = (
             -(-max(image.shape[side] for image in images) // divisor) * divisor for side in (1, 2)
         )
-        batch = images[0].new_zeros((len(images), 3, height, width))
+        batch = torch.empty(
+            (len(images), 3, height, width),
+            device=images[0].device,
+            memory_format=torch.channels_last,
+        )
         for image, place in zip(images, batch, strict=True):
-            place[:, : image.shape[1], : image.shape[2]].copy_(image)
+            _, bottom, right = image.shape
+            place[:, bottom:].zero_()
+            place[:, :, right:].zero_()
+            torch.div(_as_float(image) - self.mean, self.std, out=place[:, :bottom, :right])
         return batch
+
+
+def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
+    # A line of pixels keeps at least one of them.
+    return max(1, int(height * factor)), max(1, int(width * factor))
+
+
+def _as_float(image: Tensor) -> Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
 def scale_boxes(boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:

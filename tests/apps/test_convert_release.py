@@ -66,3 +66,33 @@ def test_values_too_large_for_half_precision_are_refused(run_weights, tmp_path):
 def test_another_ending_is_refused(run_weights, tmp_path):
     with pytest.raises(WeightsError, match="--output"):
         release(run_weights, tmp_path / "fast.pth")
+
+
+def test_what_comes_after_the_network_may_be_set(run_weights, tmp_path):
+    output = tmp_path / "fast.safetensors"
+    release(
+        run_weights,
+        output,
+        "--set",
+        "model.roi.box_voting.enabled=true",
+        "model.rpn.score_threshold=0.5",
+    )
+    model, description = load_detector(output)
+    assert description.model.roi.box_voting.enabled
+    assert model.roi_heads.config.box_voting.enabled
+    assert model.rpn.selector.config.score_threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("training.epochs=3", r"expected model\.KEY=VALUE"),
+        ("model.roi.no_such=3", "no_such"),
+        ("model.backbone.fpn_width=128", "fit"),
+    ],
+)
+def test_what_the_tensors_do_not_fit_is_refused(run_weights, tmp_path, override, line):
+    output = tmp_path / "fast.safetensors"
+    with pytest.raises(ValueError, match=line):
+        release(run_weights, output, "--set", override)
+    assert not output.exists()

@@ -47,6 +47,9 @@ class OneHeadEngine:
     def padded_size(self, image_size):
         return image_size
 
+    def network_size(self, image_size):
+        return image_size
+
     def detect(self, images):
         return [
             Detections.from_arrays([[2, 3, 12, 13]], [0.5], tuple(image.shape[1:]))

@@ -18,6 +18,7 @@ from head_detection.data.picture import (
     convert_picture,
     read_picture,
     read_picture_size,
+    read_reduced,
 )
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
@@ -293,3 +294,51 @@ def test_a_file_that_goes_away_while_it_is_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", open_too_late)
     with pytest.raises(PictureError, match=r"gone\.png: no such file$"):
         read_picture(path)
+
+
+def jpeg(size, orientation=None):
+    width, height = size
+    gradient = np.linspace(0, 255, width, dtype=np.uint8)[None].repeat(height, axis=0)
+    file = io.BytesIO()
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(gradient).convert("RGB").save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("enough", "sides"),
+    [
+        ((100, 200), (100, 200)),
+        ((101, 200), (200, 400)),
+        ((30, 60), (50, 100)),
+        ((1, 1), (50, 100)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed_by_hand(enough, sides):
+    asked = []
+
+    def note(size):
+        asked.append(size)
+        return enough
+
+    picture = read_reduced(jpeg((800, 400)), note)
+    assert asked == [(400, 800)]
+    assert (picture.pixels.shape[:2], picture.image_size) == (sides, (400, 800))
+
+
+def test_a_reduced_jpeg_stands_upright():
+    picture = read_reduced(
+        jpeg((800, 400), orientation=6), lambda size: (size[0] // 4, size[1] // 4)
+    )
+    assert (picture.pixels.shape[:2], picture.image_size) == ((200, 100), (800, 400))
+    whole = read_reduced(jpeg((800, 400), orientation=6), None).pixels
+    assert abs(float(picture.pixels[:50].mean()) - float(whole[:200].mean())) < 1.5
+
+
+def test_other_formats_are_read_in_full():
+    file = io.BytesIO()
+    Image.new("RGB", (80, 40)).save(file, "PNG")
+    picture = read_reduced(file.getvalue(), lambda size: (1, 1))
+    assert (picture.pixels.shape[:2], picture.image_size) == ((40, 80), (40, 80))

@@ -31,6 +31,9 @@ class DarkEngine:
         height, width = (-(-side // 32) * 32 for side in image_size)
         return height, width
 
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        return image_size
+
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         self.batches.append([(image.shape[1], image.shape[2]) for image in images])
         return [self._detect(image) for image in images]

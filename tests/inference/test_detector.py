@@ -172,3 +172,17 @@ def test_wrong_numbers_are_told(detector, engine):
         detector.detect([], batch_size=0)
     with pytest.raises(ValueError, match="score_threshold: expected 0 to 1; got 50"):
         HeadDetector(engine, 50, {})
+
+
+def test_a_large_jpeg_decoded_small_gives_boxes_in_its_own_pixels(engine, tmp_path, monkeypatch):
+    scene = Image.new("RGB", (800, 480), (240, 240, 240))
+    scene.paste((20, 20, 20), (160, 80, 320, 320))
+    scene.save(tmp_path / "large.jpg", quality=95)
+    monkeypatch.setattr(engine, "network_size", lambda size: (size[0] // 4, size[1] // 4))
+    detector = HeadDetector(engine, 0.5, {})
+    (found,) = detector.detect([tmp_path / "large.jpg"])
+    assert engine.batches == [[(120, 200)]]
+    assert found.image_size == (480, 800)
+    np.testing.assert_allclose(found.boxes, [[160, 80, 320, 320]], atol=4)
+    (drawn,) = detector.stream([tmp_path / "large.jpg"], keep_pixels=True)
+    assert drawn.pixels.shape == (480, 800, 3)

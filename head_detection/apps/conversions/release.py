@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score-threshold", type=probability, help="default of the detector (default: the input's)"
     )
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="model.KEY=VALUE",
+        help="what the detector does after the network: limits, suppression, second look, resize",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
     figures = dict(_read_figures(argument) for argument in arguments.figures)
-    model, description = load_detector(arguments.input)
+    model, description = load_detector(arguments.input, arguments.set)
     threshold = arguments.score_threshold
     without_paths = _shorten(description.model_dump(mode="json", exclude={"figures"}))
     released = type(description).model_validate_json(

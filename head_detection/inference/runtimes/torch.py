@@ -4,14 +4,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
 
-from head_detection.inference.devices import find_device, find_precision
+from head_detection.inference.devices import cpu_multiplies_bf16, find_device, find_precision
 from head_detection.inference.runtimes.folding import fold_batch_norm
+from head_detection.inference.runtimes.fusion import fuse_for_cpu
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DenseMaps
 
-_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchRuntime:
@@ -34,21 +36,36 @@ class TorchRuntime:
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else 8
         fold_batch_norm(model.eval().backbone)
+        if self.device.type == "cpu" and (self.precision == "fp32" or cpu_multiplies_bf16()):
+            fuse_for_cpu(model)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
+        self._dtype = _DTYPES[self.precision]
+        self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
+        if self._is_cast:  # once, where autocast would cast the weights for each picture
+            model.to(self._dtype)
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
         with self._autocast():
-            maps: DenseMaps = self._model.dense(images)
+            maps: DenseMaps = self._model.dense(self._cast(images))
             return maps
 
     def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
         with self._autocast():
-            logits, deltas = self._model.score(pooled)
+            logits, deltas = self._model.score(self._cast(pooled))
             return logits, deltas
 
+    def _cast(self, values: Tensor) -> Tensor:
+        return values.to(self._dtype) if self._is_cast else values
+
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
+        if self._is_cast or self._dtype == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, _DTYPES[self.precision])
+        return torch.autocast(self.device.type, self._dtype)
+
+
+def _can_be_cast(model: FasterRCNN) -> bool:
+    """Tell whether no part needs float32: torchvision's deformable kernel for CPU, statistics."""
+    kinds = (DeformConv2d, nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+    return not any(isinstance(module, kinds) for module in model.modules())

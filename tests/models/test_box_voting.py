@@ -1,0 +1,44 @@
+import torch
+
+from head_detection.config import parse_config
+from head_detection.models.box_voting import vote
+from head_detection.models.roi_heads import HeadRoIHeads
+
+BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 2], [50, 50, 60, 60]])
+SCORES = torch.tensor([0.6, 0.2, 0.9, 0.5])
+
+
+def test_boxes_that_overlap_vote_by_their_score_by_hand():
+    # IoU with the first: 0.8 and 0.2; (0.6 * 10 + 0.2 * 8) / 0.8 = 9.5.
+    placed = vote(BOXES, SCORES, torch.tensor([0, 3]), 0.8)
+    torch.testing.assert_close(placed, torch.tensor([[0.0, 0, 10, 9.5], [50, 50, 60, 60]]))
+
+
+def test_a_box_of_no_area_keeps_its_place():
+    boxes = torch.tensor([[5.0, 5, 5, 5], [0, 0, 9, 9]])
+    placed = vote(boxes, torch.tensor([0.3, 0.9]), torch.tensor([0]), 0.5)
+    torch.testing.assert_close(placed, boxes[:1])
+
+
+def test_nothing_kept_places_nothing():
+    assert vote(BOXES, SCORES, torch.zeros(0, dtype=torch.int64), 0.5).shape == (0, 4)
+    empty = torch.zeros(0, 4)
+    assert vote(empty, torch.zeros(0), torch.zeros(0, dtype=torch.int64), 0.5).shape == (0, 4)
+
+
+def test_the_config_turns_voting_on():
+    found = {}
+    for enabled in ("false", "true"):
+        overrides = [
+            f"model.roi.box_voting.enabled={enabled}",
+            "model.roi.box_voting.iou_threshold=0.8",
+            "model.roi.detections_per_image=2",
+        ]
+        heads = HeadRoIHeads(parse_config({}, overrides).model, 4, [8]).eval()
+        probabilities = torch.tensor([0.6, 0.2, 0.1, 0.5])
+        logits = torch.stack([torch.zeros(4), torch.logit(probabilities)], dim=1)
+        (result,) = heads.finish(logits, torch.zeros(4, 8), [BOXES], [(100, 100)])
+        found[enabled] = result["boxes"]
+        torch.testing.assert_close(result["scores"], torch.tensor([0.6, 0.5]))
+    torch.testing.assert_close(found["false"], BOXES[[0, 3]])
+    torch.testing.assert_close(found["true"][:, 3], torch.tensor([9.5, 60.0]))

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torchvision.models.detection.image_list import ImageList
+
+from head_detection.config import (
+    AnchorConfig,
+    BackboneConfig,
+    CoarseLookConfig,
+    ModelConfig,
+    ResizeConfig,
+    RoiConfig,
+)
+from head_detection.models.coarse_look import CoarseLook
+from head_detection.models.faster_rcnn import build_detector
+
+
+def look(**config):
+    config = {"smallest_head": 100, "smallest_picture": 128, **config}
+    return CoarseLook(CoarseLookConfig(enabled=True, **config), 32, 0.5, 10)
+
+
+def found(boxes, scores):
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "scores": torch.tensor(scores, dtype=torch.float32),
+        "labels": torch.ones(len(scores), dtype=torch.int64),
+    }
+
+
+def test_a_batch_shrinks_to_means_on_padding_by_hand():
+    tensors = torch.zeros(1, 3, 128, 160)
+    tensors[:, :, 0, :4] = torch.tensor([4.0, 8.0, 12.0, 16.0])
+    small = look().shrink(ImageList(tensors, [(126, 157)]))
+    assert small.tensors.shape == (1, 3, 32, 64)
+    assert small.image_sizes == [(32, 40)]
+    assert small.tensors[0, 0, 0, 0] == 40 / 16  # four pixels of a square of sixteen
+
+
+def test_each_look_answers_for_its_sizes_by_hand():
+    full = found([[0, 0, 50, 50], [0, 0, 150, 150], [300, 300, 399, 399]], [0.9, 0.8, 0.7])
+    coarse = found([[0, 0, 12, 12], [10, 10, 60, 50], [75, 75, 101, 101]], [0.95, 0.85, 0.6])
+    (joined,) = look().join([full], [coarse], [(380, 400)])
+    # The full look's head of 150 and the coarse one's of 12 * 4 are not theirs to tell; of the two
+    # around (350, 350), of 99 and of 104 by 80 after clipping, the likelier one stays; that of the
+    # coarse look ends at the picture.
+    expected = [[0, 0, 50, 50], [40, 40, 240, 200], [300, 300, 399, 399]]
+    assert joined["boxes"].tolist() == expected
+    torch.testing.assert_close(joined["scores"], torch.tensor([0.9, 0.85, 0.7]))
+
+
+def test_nothing_joins_nothing():
+    (joined,) = look().join([found([], [])], [found([], [])], [(200, 200)])
+    assert joined["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "wanted"),
+    [({}, (96, 128), True), ({}, (96, 96), False), ({"smallest_picture": 129}, (96, 128), False)],
+)
+def test_small_pictures_need_no_second_look(config, size, wanted):
+    assert look(**config).is_wanted(ImageList(torch.zeros(1, 3, *size), [size])) is wanted
+
+
+def test_a_detector_looks_twice_where_its_config_says_so():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=BackboneConfig(name="mobilenet0.25", strides=(8, 16), fpn_width=8),
+        anchors=AnchorConfig(sizes=((16.0,), (32.0,))),
+        resize=ResizeConfig(min_sizes=(64,), max_size=128),
+        roi=RoiConfig(pool_size=3, box_head_width=16, score_threshold=0.1),
+        coarse_look=CoarseLookConfig(enabled=True, smallest_head=60, smallest_picture=64),
+    )
+    model = build_detector(config).eval()
+    sizes = []
+    model.backbone.register_forward_hook(
+        lambda _module, inputs, _maps: sizes.append(inputs[0].shape)
+    )
+    with torch.no_grad():
+        model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
+        model([torch.rand(3, 32, 32)])
+    assert [tuple(size) for size in sizes] == [(2, 3, 64, 96), (2, 3, 32, 32), (1, 3, 32, 32)]
