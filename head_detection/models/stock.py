@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 import torchvision
 from torch import Tensor
@@ -38,8 +39,9 @@ class StockTransform(GeneralizedRCNNTransform):
     """Samples as torchvision does where the scaled sides are no whole pixels."""
 
     def _resize(self, image: Tensor) -> Tensor:
+        floating = image.float() / 255 if image.dtype == torch.uint8 else image
         resized: Tensor = F.interpolate(
-            image[None],
+            floating[None],
             scale_factor=self.scale_factor(image.shape[-2], image.shape[-1]),
             mode="bilinear",
             recompute_scale_factor=True,

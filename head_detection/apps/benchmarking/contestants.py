@@ -13,6 +13,7 @@ from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engines import TwoStageEngine
 from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.stock import STOCK_NAME, same_network
 
 ENGINES: Final = ("torch",)
@@ -20,6 +21,7 @@ ENGINES: Final = ("torch",)
 STOCK: Final = "torchvision"
 SAME: Final = "same network"
 DESCRIBES_ITSELF: Final = ".safetensors"
+"""Files of this kind hold a network of PyTorch's; exported ones hold that of another library."""
 
 
 class BenchmarkError(ValueError):
@@ -52,14 +54,15 @@ class Contestant:
         description: in words, for who reads the figures.
         detect: takes a ``(3, H, W)`` uint8 picture, and returns once the result is in main memory.
         detector: None for torchvision's.
-        weights: the file that the detector is from.
+        load_plain: gives the network as PyTorch runs it without an engine, whose operations can be
+            counted; None where there is none.
     """
 
     name: str
     description: str
     detect: Callable[[Tensor], object]
     detector: HeadDetector | None = None
-    weights: Path | None = None
+    load_plain: Callable[[], FasterRCNN] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -101,7 +104,13 @@ def build_contestant(entry: Entry) -> Contestant:
     detector = HeadDetector.from_weights(
         entry.weights, device=entry.device, precision=entry.precision
     )
-    return _contestant(detector, entry.weights.stem, entry.weights.name, entry.weights)
+
+    def load_plain() -> FasterRCNN:
+        return load_detector(entry.weights)[0]
+
+    has_network = entry.weights.suffix == DESCRIBES_ITSELF
+    contestant = _contestant(detector, entry.weights.stem, entry.weights.name)
+    return replace(contestant, load_plain=load_plain if has_network else None)
 
 
 def build_same_network(stock: StockDetector, device: str, precision: str) -> Contestant:
@@ -110,13 +119,18 @@ def build_same_network(stock: StockDetector, device: str, precision: str) -> Con
     Raises:
         DeviceError: no such device or precision here.
     """
-    model = same_network(stock)
+
+    def load_plain() -> FasterRCNN:
+        return same_network(stock)
+
+    model = load_plain()
     threshold = model.config.roi.score_threshold
     runtime = TorchRuntime(model, device=device, precision=precision)
     engine = TwoStageEngine(model, runtime, score_threshold=threshold)
     origin = {"weights": f"copied from torchvision's {STOCK_NAME}, random"}
     words = f"this engine on the network and weights of torchvision's {STOCK_NAME}"
-    return _contestant(HeadDetector(engine, threshold, origin), SAME, words, None)
+    contestant = _contestant(HeadDetector(engine, threshold, origin), SAME, words)
+    return replace(contestant, load_plain=load_plain)
 
 
 def build_stock_contestant(stock: StockDetector, device: torch.device) -> Contestant:
@@ -149,19 +163,7 @@ def with_own_names(contestants: Sequence[Contestant]) -> list[Contestant]:
     return named
 
 
-def countable_engine(contestant: Contestant) -> TwoStageEngine | None:
-    """Return an engine whose operations PyTorch can count: its own, or one of the same file."""
-    detector = contestant.detector
-    if detector is None:
-        return None
-    if detector.engine.name != "torch":
-        if contestant.weights is None or contestant.weights.suffix != DESCRIBES_ITSELF:
-            return None
-        detector = HeadDetector.from_weights(contestant.weights, device="cpu", precision="fp32")
-    return detector.engine if isinstance(detector.engine, TwoStageEngine) else None
-
-
-def _contestant(detector: HeadDetector, name: str, words: str, weights: Path | None) -> Contestant:
+def _contestant(detector: HeadDetector, name: str, words: str) -> Contestant:
     engine = detector.engine
     made = f"{engine.name} {engine.precision}"
     description = f"{words}, {engine.name} in {engine.precision} on {engine.device}"
@@ -169,4 +171,4 @@ def _contestant(detector: HeadDetector, name: str, words: str, weights: Path | N
     def detect(image: Tensor) -> object:
         return engine.detect([image])
 
-    return Contestant(f"{name} {made}", description, detect, detector, weights)
+    return Contestant(f"{name} {made}", description, detect, detector)

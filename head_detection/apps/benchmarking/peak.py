@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from head_detection.apps.benchmarking.stopwatch import Clock
-from head_detection.inference.engines import TwoStageEngine
-from head_detection.models.network import untimed
+from head_detection.models.faster_rcnn import FasterRCNN
 
 SIDES: Final = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 """Of the square matrices: large enough that a device is busy, small enough for a fraction of a
@@ -60,13 +59,14 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def count_operations(engine: TwoStageEngine, images: Sequence[Tensor]) -> dict[str, float]:
+@torch.inference_mode()
+def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, float]:
     """Return the operations of convolutions and matrix products by stage, a picture on average.
 
     A multiply-add is two. Additions, activations and pooling are not counted.
 
     Args:
-        engine: whose network PyTorch runs: other libraries do not tell.
+        model: as it was trained, not as an engine rewrites it: what is fused is not counted.
         images: ``(3, H, W)`` each, at least one.
     """
     counts: dict[str, float] = {}
@@ -77,10 +77,6 @@ def count_operations(engine: TwoStageEngine, images: Sequence[Tensor]) -> dict[s
             yield
         counts[name] = counts.get(name, 0.0) + counter.get_total_flops() / len(images)
 
-    engine.stage = count
-    try:
-        for image in images:
-            engine.detect([image])
-    finally:
-        engine.stage = untimed
+    for image in images:
+        model.detect([image], stage=count)
     return {name: operations for name, operations in counts.items() if operations}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from head_detection.apps.benchmarking.contestants import Contestant, countable_engine
+from head_detection.apps.benchmarking.contestants import Contestant
 from head_detection.apps.benchmarking.figure import Figure, paired_ratio
 from head_detection.apps.benchmarking.peak import (
     DTYPES,
@@ -31,8 +31,7 @@ from head_detection.models.network import STAGES, untimed
 REST: Final = "rest"
 """What lies between the stages."""
 ALL_STAGES: Final = ("decode", *STAGES, "write", REST)
-MULTIPLYING: Final = ("dense", "roi")
-"""The stages that hold a network's convolutions and matrix products."""
+DENSE: Final = "dense"
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,10 @@ class Arithmetic:
     """What the network multiplies over what a large matrix product does in the same run.
 
     Attributes:
-        operations: of each multiplying stage, a picture; a multiply-add is two.
+        operations: of each stage that multiplies, a picture; a multiply-add is two.
         peak: 10^9 operations a second of the matrix product.
         dense: share of it in the dense part.
-        network: share of it in the dense part and the second stage, whose pooling multiplies
-            nothing that counts.
+        network: share of it in all these stages, which also pool and suppress.
     """
 
     operations: dict[str, float]
@@ -184,20 +182,19 @@ def arithmetic_of(
     """Return operations over time over peak, run by run.
 
     Args:
-        operations: of each stage, a picture.
+        operations: of each stage that multiplies, a picture; one of them is the dense part.
         table: the time they took.
         peaks: operations a second of the matrix product in each run.
     """
 
     def share(names: Sequence[str]) -> Figure:
-        needed = sum(operations.get(name, 0.0) for name in names)
+        needed = sum(operations[name] for name in names)
         runs = zip(*(table.stages[name].samples for name in names), strict=True)
         rates = [needed / (sum(milliseconds) / 1e3) for milliseconds in runs]
         return paired_ratio("of the peak", rates, peaks)
 
-    counted = {name: operations.get(name, 0.0) for name in MULTIPLYING}
     peak = Figure("10^9 operations/s", tuple(peak / 1e9 for peak in peaks))
-    return Arithmetic(counted, peak, share(MULTIPLYING[:1]), share(MULTIPLYING))
+    return Arithmetic(dict(operations), peak, share([DENSE]), share(list(operations)))
 
 
 def _product(detector: HeadDetector) -> MatrixProduct | None:
@@ -208,8 +205,7 @@ def _product(detector: HeadDetector) -> MatrixProduct | None:
 
 
 def _operations(contestant: Contestant, files: Sequence[PictureFile]) -> dict[str, float]:
-    engine = countable_engine(contestant)
-    if engine is None:
+    if contestant.load_plain is None:
         return {}
     images = [torch.from_numpy(read_picture(file.path)).permute(2, 0, 1) for file in files]
-    return count_operations(engine, images)
+    return count_operations(contestant.load_plain(), images)

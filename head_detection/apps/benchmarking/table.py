@@ -5,11 +5,12 @@ from typing import Final
 
 from head_detection.apps.benchmarking.figure import Figure
 from head_detection.apps.benchmarking.results import Results
-from head_detection.apps.benchmarking.stages import ALL_STAGES
+from head_detection.apps.benchmarking.stages import ALL_STAGES, DENSE
 from head_detection.apps.benchmarking.whole import CommandFigures
 
 MEBIBYTE: Final = 1024**2
 GIGA: Final = 1e9
+CELL: Final = max(map(len, ALL_STAGES))
 
 
 def report_lines(results: Results) -> list[str]:
@@ -70,9 +71,10 @@ def _arithmetic(results: Results) -> Iterator[str]:
         "Arithmetic: 10^9 operations a picture (a multiply-add is two); 10^9 a second of a large "
         "matrix product; share of it"
     )
-    yield _row("", ("dense", "roi", "product", "in dense", "in both"), width)
+    yield _row("", ("dense", "others", "product", "in dense", "in all"), width)
     for name, found in results.arithmetic.items():
-        counts = [f"{operations / GIGA:.1f}" for operations in found.operations.values()]
+        others = sum(found.operations.values()) - found.operations[DENSE]
+        counts = [f"{count / GIGA:.1f}" for count in (found.operations[DENSE], others)]
         shares = [f"{figure.median:.1%}" for figure in (found.dense, found.network)]
         yield _row(name, (*counts, f"{found.peak.median:.0f}", *shares), width)
 
@@ -135,4 +137,4 @@ def _width(names: object) -> int:
 
 
 def _row(name: str, cells: tuple[str, ...], width: int) -> str:
-    return f"  {name:{width}}" + "".join(f" {cell:>9}" for cell in cells)
+    return f"  {name:{width}}" + "".join(f" {cell:>{CELL}}" for cell in cells)

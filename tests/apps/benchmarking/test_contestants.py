@@ -9,7 +9,6 @@ from head_detection.apps.benchmarking.contestants import (
     build_contestant,
     build_same_network,
     build_stock_contestant,
-    countable_engine,
     list_entries,
     with_own_names,
 )
@@ -33,8 +32,8 @@ def test_a_detector_of_ours(tiny_weights: Path) -> None:
     assert contestant.name == "tiny torch fp32"
     assert "tiny.safetensors, torch in fp32 on cpu" in contestant.description
     assert contestant.facts["model"]["weights"] == "tiny.safetensors"
-    assert contestant.detector is not None
-    assert countable_engine(contestant) is contestant.detector.engine
+    assert contestant.load_plain is not None
+    assert contestant.load_plain().config.roi.box_head_width == 16
     twice = with_own_names([contestant, contestant])
     assert [one.name for one in twice] == ["tiny torch fp32", "tiny torch fp32 (2)"]
 
@@ -49,5 +48,6 @@ def test_the_stock_model_and_its_network_in_our_engine() -> None:
     assert len(ours) == len(found["scores"]) > 0  # type: ignore[index]
     # Folded batch norm rounds otherwise, so the boxes are near, not the same.
     assert ours.scores[0] == pytest.approx(float(found["scores"][0]), abs=1e-3)  # type: ignore[index]
-    assert countable_engine(theirs) is None
+    assert same.load_plain is not None
+    assert theirs.load_plain is None
     assert theirs.facts["precision"] == "fp32"
