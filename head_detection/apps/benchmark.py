@@ -99,8 +99,8 @@ def _create_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     text = "default: the shipped model; again for more; whole commands are those of the first"
     add("--weights", type=Path, action="append", metavar="FILE", help=text)
-    text = f"with commas: {', '.join(ENGINES)} (default: {ENGINES[0]})"
-    add("--engine", type=_engines, default=[ENGINES[0]], metavar="LIST", help=text)
+    text = f"with commas: {', '.join(ENGINES)} (default: the file's own)"
+    add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", default="auto", choices=PRECISIONS)
     add("--threads", type=positive, metavar="N", help="of PyTorch (default: its own choice)")

@@ -34,13 +34,13 @@ class Entry:
 
     Attributes:
         weights: a file that describes itself.
-        engine: one of ``ENGINES``.
+        engine: one of ``ENGINES``; None is the file's own.
         device: as ``--device``.
         precision: as ``--precision``.
     """
 
     weights: Path
-    engine: str
+    engine: str | None
     device: str
     precision: str
 
@@ -79,7 +79,7 @@ class Contestant:
 
 
 def list_entries(
-    weights: Sequence[Path] | None, engines: Sequence[str], device: str, precision: str
+    weights: Sequence[Path] | None, engines: Sequence[str | None], device: str, precision: str
 ) -> list[Entry]:
     """Return what the arguments ask for, weights by weights; no weights: the shipped ones.
 
