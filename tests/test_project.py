@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "head_detection"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/performance.md")]
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
 MAX_SCRIPT_LINES = 10
@@ -119,7 +120,7 @@ def test_an_installation_has_every_module() -> None:
     assert listed == {".".join(folder.parts) for folder in folders}
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=relative)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
 def test_documents_name_only_files_that_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#]+)", text)
@@ -147,12 +148,12 @@ def command_of(words: list[str]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "weights/README.md"])
-def test_documented_commands_take_their_arguments(document: str) -> None:
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "weights" / "README.md"], ids=relative)
+def test_documented_commands_take_their_arguments(path: Path) -> None:
     targets = re.findall(
         r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
-    for words in shell_commands(ROOT / document):
+    for words in shell_commands(path):
         if words[0] == "make":
             assert words[1] in targets, words
         name, *arguments = command_of(words) or ["--help"]

@@ -1,27 +1,27 @@
-"""``benchmark``: milliseconds a picture, beside torchvision's stock model in the same run."""
+"""``benchmark``: how fast a detector is, beside torchvision's stock model in the same run."""
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from itertools import islice
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
-import torchvision
-from matplotlib import cbook
-from torch import Tensor
-from torchvision.transforms.v2 import functional
-from tqdm import tqdm
 
 from head_detection.apps.arguments import positive
-from head_detection.data.picture import read_picture
-from head_detection.inference.detector import HeadDetector
+from head_detection.apps.benchmarking.chart import draw_stages
+from head_detection.apps.benchmarking.contestants import ENGINES, list_entries
+from head_detection.apps.benchmarking.measurement import PARTS, Plan, measure
+from head_detection.apps.benchmarking.pictures import pictures_to_measure
+from head_detection.apps.benchmarking.results import Results, write_results
+from head_detection.apps.benchmarking.table import report_lines
+from head_detection.apps.evaluation.worst import safe_name
+from head_detection.atomic import write_bytes
 from head_detection.inference.devices import PRECISIONS
-from head_detection.inference.sources import find_pictures
 
-SAMPLE = "grace_hopper.jpg"
-"""Comes with matplotlib; public domain."""
+TEXT_NAME: Final = "report.txt"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,77 +31,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         ValueError: a mistake of the user, one line.
     """
     arguments = _create_parser().parse_args(argv)
-    images = _read_images(arguments.source, arguments.size, arguments.limit)
-    detector = HeadDetector.from_weights(
-        arguments.weights, device=arguments.device, precision=arguments.precision
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    entries = list_entries(
+        arguments.weights, arguments.engine, arguments.device, arguments.precision
     )
-    contestants: dict[str, Callable[[Tensor], object]] = {
-        "this": lambda image: detector.engine.detect([image])
-    }
-    if arguments.against == "torchvision":
-        contestants["torchvision"] = _stock_model(torch.device(detector.engine.device))
-    times = _interleave(contestants, images, arguments.runs)
-    print(
-        f"{detector.origin['weights']} ({detector.engine.precision}, {detector.engine.device}), "
-        f"{len(images)} pictures of {arguments.size[0]}x{arguments.size[1]}, one at a time, "
-        f"{arguments.runs} runs in turn, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}; milliseconds a picture"
-    )
-    for name, values in times.items():
-        print(
-            f"  {name:12} median {statistics.median(values):8.1f}   min {min(values):8.1f}   "
-            f"max {max(values):8.1f}"
+    folder: Path = arguments.output or Path("runs", "benchmark", safe_name(entries[0].weights.stem))
+    folder.mkdir(parents=True, exist_ok=True)  # known before the work whether it can be written
+    with (
+        pictures_to_measure(arguments.source, arguments.size, arguments.limit) as files,
+        tempfile.TemporaryDirectory(prefix="head-detection-results-") as results_folder,
+    ):
+        plan = Plan(
+            entries=entries,
+            against_stock=arguments.against == "torchvision",
+            with_same_network=arguments.same_network,
+            files=files,
+            source=arguments.source or f"the sample picture, {len(files)} times, shifted",
+            size=arguments.size,
+            num_pictures=arguments.pictures,
+            num_runs=arguments.runs,
+            parts=arguments.measure,
+            folder=Path(results_folder),
         )
-    if len(times) > 1:
-        ratios = [b / a for a, b in zip(times["this"], times["torchvision"], strict=True)]
-        print(
-            f"  ratio        median {statistics.median(ratios):8.1f}   min {min(ratios):8.1f}   "
-            f"max {max(ratios):8.1f}   (torchvision's fasterrcnn_resnet50_fpn, eager float32, "
-            "random weights)"
-        )
+        results = measure(plan, list(sys.argv[1:] if argv is None else argv))
+    _write(folder, results)
     return 0
 
 
-def _read_images(source: str | None, size: tuple[int, int], limit: int) -> list[Tensor]:
-    """Return pictures brought to one size, so that every contestant sees the same work."""
-    paths = (
-        [Path(cbook.get_sample_data(SAMPLE, asfileobj=False))]
-        if source is None
-        else [picture.path for picture in islice(find_pictures([source]).pictures, limit)]
-    )
-    arrays = [torch.from_numpy(read_picture(path)).permute(2, 0, 1) for path in paths]
-    return [functional.resize(array, list(size), antialias=True) for array in arrays]
-
-
-def _stock_model(device: torch.device) -> Callable[[Tensor], object]:
-    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=2
-    )
-    model = model.eval().to(device)
-
-    @torch.inference_mode()
-    def detect(image: Tensor) -> object:
-        return [
-            {key: value.cpu() for key, value in found.items()}
-            for found in model([image.to(device).float() / 255])
-        ]
-
-    return detect
-
-
-def _interleave(
-    contestants: dict[str, Callable[[Tensor], object]], images: Sequence[Tensor], num_runs: int
-) -> dict[str, list[float]]:
-    """Time each contestant in turn, so that a drifting machine treats them alike."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for run in tqdm(range(num_runs + 1), desc="runs, the first to warm up"):
-        for name, detect in contestants.items():
-            start = time.perf_counter()
-            for image in images:
-                detect(image)
-            if run:
-                times[name].append((time.perf_counter() - start) / len(images) * 1e3)
-    return times
+def _write(folder: Path, results: Results) -> None:
+    lines = report_lines(results)
+    print("\n".join(lines))
+    lines.insert(0, shlex.join(["head-detection", "benchmark", *results.command]))
+    write_bytes(folder / TEXT_NAME, ("\n".join(lines) + "\n").encode())
+    written = [write_results(folder, results).name, TEXT_NAME]
+    if results.stages:
+        written.append(draw_stages(results.stages, folder).name)
+    print(f"\nwritten to {folder}/: {', '.join(written)}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -111,14 +77,46 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _engines(text: str) -> list[str]:
+    return _some_of(text, ENGINES)
+
+
+def _parts(text: str) -> list[str]:
+    return _some_of(text, PARTS)
+
+
+def _some_of(text: str, known: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names or not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}; got {text!r}")
+    return names
+
+
 def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure the speed of a detector.")
-    parser.add_argument("--weights", type=Path, help="a .safetensors file (default: shipped fast)")
-    parser.add_argument("--source", help="pictures (default: one that comes with matplotlib)")
-    parser.add_argument("--size", type=_size, default=(600, 800), help="default: 600x800")
-    parser.add_argument("--limit", type=positive, default=8, help="pictures at most (default: 8)")
-    parser.add_argument("--runs", type=positive, default=5, help="counted runs (default: 5)")
-    parser.add_argument("--against", choices=["torchvision", "nothing"], default="torchvision")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser = argparse.ArgumentParser(
+        description="Measure the speed of detectors, all in turn in one run."
+    )
+    add = parser.add_argument
+    text = "default: the shipped model; again for more; whole commands are those of the first"
+    add("--weights", type=Path, action="append", metavar="FILE", help=text)
+    text = f"with commas: {', '.join(ENGINES)} (default: the file's own)"
+    add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--precision", default="auto", choices=PRECISIONS)
+    add("--threads", type=positive, metavar="N", help="of PyTorch (default: its own choice)")
+    text = "torchvision: its stock model, in eager float32 (default: torchvision)"
+    add("--against", choices=["torchvision", "nothing"], default="torchvision", help=text)
+    text = "also this engine on the stock model's own network and weights"
+    add("--same-network", action="store_true", help=text)
+    add("--source", metavar="PATH", help="as of test (default: JPEGs of a sample picture)")
+    text = "pictures of the whole command at most (default: 200)"
+    add("--limit", type=positive, default=200, metavar="N", help=text)
+    text = "of these, how many all else is measured on (default: 4)"
+    add("--pictures", type=positive, default=4, metavar="N", help=text)
+    text = "of the pictures that contestants are compared on (default: 600x800)"
+    add("--size", type=_size, default=(600, 800), metavar="HEIGHTxWIDTH", help=text)
+    add("--runs", type=positive, default=5, metavar="N", help="counted runs (default: 5)")
+    text = f"with commas: {', '.join(PARTS)} (default: all)"
+    add("--measure", type=_parts, default=list(PARTS), metavar="LIST", help=text)
+    add("--output", type=Path, metavar="DIR", help="default: runs/benchmark/<name of the weights>")
     return parser

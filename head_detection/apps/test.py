@@ -80,14 +80,22 @@ def _detect(
     try:
         with _progress_bar(source.num_pictures) as progress:
             for number, result in enumerate(results, start=1):
-                _hand_on(result, number, sinks, tally)
+                hand_on(result, number, sinks, tally)
                 progress.set_postfix_str(f"{tally.heads} heads", refresh=False)
                 progress.update()
     finally:
         _ignore_signals()  # the files are brought to their end, which is soon done
 
 
-def _hand_on(result: PictureResult, number: int, sinks: Sinks, tally: Tally) -> None:
+def hand_on(result: PictureResult, number: int, sinks: Sinks, tally: Tally) -> None:
+    """Give what came of a picture to the sinks, and count it; a failure is said at once.
+
+    Args:
+        result: of a ``PictureFile``.
+        number: its place in the source, from 1.
+        sinks: take it.
+        tally: is added to.
+    """
     file = result.image
     if not isinstance(file, PictureFile):
         raise TypeError(f"image: expected a PictureFile; got {type(file).__name__}")

@@ -1,29 +1,150 @@
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from head_detection.apps.benchmark import main
+from head_detection.apps.benchmarking import measurement, peak
+from head_detection.apps.benchmarking.pictures import make_pictures
+from head_detection.apps.benchmarking.stages import ALL_STAGES
+from head_detection.apps.command import run_command
+from head_detection.apps.main import main as head_detection
+from head_detection.models.stock import build_stock
+
+SHORT = ["--size", "64x96", "--runs", "2", "--limit", "4", "--pictures", "2"]
 
 
-def test_one_contestant_is_timed(tiny_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--weights", str(tiny_weights), "--size", "64x96", "--runs", "2"]
-    assert main([*arguments, "--against", "nothing"]) == 0
-    printed = capsys.readouterr().out
-    assert "1 pictures of 64x96" in printed
-    assert "this" in printed
-    assert "ratio" not in printed
+@pytest.fixture(autouse=True)
+def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(peak.SIDES, "cpu", 64)
 
 
-def test_the_ratio_to_the_stock_model_is_given(
-    tiny_weights: Path, capsys: pytest.CaptureFixture[str]
+def test_a_whole_run(
+    tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--weights", str(tiny_weights), "--size", "64x64", "--runs", "1"]) == 0
-    assert "fasterrcnn_resnet50_fpn" in capsys.readouterr().out
+    folder = tmp_path / "report"
+    weights = ["--weights", str(tiny_weights)] * 2
+    command = [*weights, *SHORT, "--precision", "fp32", "--output", str(folder)]
+    assert main([*command, "--against", "nothing"]) == 0
+    printed = capsys.readouterr().out
+    assert "tiny torch fp32 is tiny.safetensors, torch in fp32" in printed
+    assert "The whole command runs at" in printed
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "report.json",
+        "report.txt",
+        "stages.png",
+    ]
+    text = (folder / "report.txt").read_text(encoding="utf-8")
+    assert text.startswith(f"head-detection benchmark --weights {tiny_weights}")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["schema"] == "head-detection/benchmark/1"
+    assert report["command"] == [*command, "--against", "nothing"]
+    assert {"processor", "cores", "threads", "torch", "commit"} <= set(report["machine"])
+    first, second = report["contestants"]
+    assert report["reference"] == first["name"] == "tiny torch fp32"
+    assert second["name"] == "tiny torch fp32 (2)"
+    assert first["precision"] == "fp32"
+    assert len(first["milliseconds"]["samples"]) == 2
+    ratios = zip(first["milliseconds"]["samples"], second["milliseconds"]["samples"], strict=True)
+    assert second["times_as_fast"]["samples"] == [a / b for a, b in ratios]
+    stages = first["stages"]["stages"]
+    assert list(stages) == list(ALL_STAGES)
+    assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1.0)
+    assert first["arithmetic"]["operations_per_picture"]["dense"] > 0
+    whole = report["whole_command"]
+    assert (whole["pictures"], whole["failed"]) == (4, 0)
+    assert whole["memory"]["peak_bytes"] > 0
 
 
-@pytest.mark.parametrize("size", ["640", "0x10", "axb", "-1x5"])
-def test_a_size_that_is_none(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_against_the_stock_model_and_its_network(
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(measurement, "build_stock", lambda: build_stock(64, 96))
+    command = ["--weights", str(tiny_weights), "--size", "32x64", "--runs", "1", "--pictures", "1"]
+    command += ["--limit", "1", "--same-network", "--measure", "speed", "--precision", "fp32"]
+    assert main([*command, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "times as fast as torchvision" in printed
+    assert "stock fasterrcnn_resnet50_fpn, eager float32, random weights" in printed
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    names = [contestant["name"] for contestant in report["contestants"]]
+    assert names == ["tiny torch fp32", "same network torch fp32", "torchvision"]
+    assert report["whole_command"] is None
+    assert not (tmp_path / "stages.png").exists()
+
+
+def test_pictures_of_a_folder(tiny_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    make_pictures(source, (40, 50), 3)
+    (source / "00000.jpg").write_bytes(b"broken")
+    threads = torch.get_num_threads()
+    try:
+        command = ["--weights", str(tiny_weights), *SHORT, "--source", str(source)]
+        command += ["--threads", "1", "--against", "nothing", "--output", str(tmp_path / "out")]
+        assert main(command) == 0
+    finally:
+        torch.set_num_threads(threads)
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["machine"]["threads"] == 1
+    assert report["settings"]["source"] == str(source)
+    assert report["whole_command"]["failed"] == 1
+    assert report["reference"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--size=640"], "HEIGHTxWIDTH"),
+        (["--size=0x10"], "HEIGHTxWIDTH"),
+        (["--size=-1x5"], "HEIGHTxWIDTH"),
+        (["--runs", "0"], "expected 1 or more"),
+        (["--engine", "torch,tensorrt"], "expected some of torch"),
+        (["--measure", ""], "expected some of speed,stages,command"),
+        (["--against", "yolo"], "invalid choice"),
+    ],
+)
+def test_a_wrong_option(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        main([f"--size={size}"])
+        main(arguments)
     assert exit_info.value.code == 2
-    assert "HEIGHTxWIDTH" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--weights", "gone.safetensors"], "gone.safetensors: no such file"),
+        (["--source", "no/such/folder"], "no such file"),
+        (["--source", "EMPTY"], "expected pictures"),
+        (["--device", "cuda:99"], "device: cuda:99 asked for"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("EMPTY").mkdir()
+    Path("EMPTY", "broken.jpg").write_bytes(b"broken")
+    assert run_command(main, [*arguments, "--limit", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert expected in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_command_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        head_detection(["benchmark", "--help"])
+    assert exit_info.value.code == 0
+    assert "--same-network" in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""What ``benchmark`` does: its contestants, clocks, measurements and report."""
