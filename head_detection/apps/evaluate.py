@@ -23,6 +23,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
 from head_detection.evaluation.measurement import PROTOCOLS, measure
 from head_detection.evaluation.plots import draw_plots
+from head_detection.inference.building import ENGINES, EXPORTED
 from head_detection.inference.devices import PRECISIONS
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
@@ -71,6 +72,11 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError(
             "--choose-threshold: expected --weights, the file to store the threshold in; "
             "the shipped weights are not changed unasked"
+        )
+    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
+        raise EvaluationError(
+            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
+            ": choose there, then export again"
         )
     if arguments.detections is not None and not arguments.detections.exists():
         raise EvaluationError(f"--detections: {arguments.detections}: no such file")
@@ -150,4 +156,7 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
+    )
     return parser

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from head_detection.apps.arguments import positive, probability
 from head_detection.inference.batching import PictureResult
+from head_detection.inference.building import ENGINES
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.picture_files import PictureFile
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = find_pictures(arguments.source)
     detector = HeadDetector.from_weights(
         arguments.weights,
+        arguments.engine,
         device=arguments.device,
         precision=arguments.precision,
         score_threshold=arguments.score_threshold,
@@ -181,5 +183,7 @@ def _create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
-    parser.add_argument("--engine", default="torch", choices=["torch"])
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
+    )
     return parser
