@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from head_detection.apps.arguments import not_negative, positive, probability
+from head_detection.apps.arguments import add_engine_options, not_negative, positive, probability
 from head_detection.apps.evaluation.comparison import compare_reports
 from head_detection.apps.evaluation.operating_point import store_threshold
 from head_detection.apps.evaluation.report import Judged, write_report
@@ -23,8 +23,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
 from head_detection.evaluation.measurement import PROTOCOLS, measure
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.building import ENGINES, EXPORTED
-from head_detection.inference.devices import PRECISIONS
+from head_detection.inference.building import EXPORTED
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"
@@ -154,9 +153,5 @@ def _create_parser() -> argparse.ArgumentParser:
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
-    parser.add_argument(
-        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
-    )
+    add_engine_options(parser)
     return parser

@@ -14,11 +14,9 @@ from typing import Final, Never
 
 from tqdm import tqdm
 
-from head_detection.apps.arguments import positive, probability
+from head_detection.apps.arguments import add_engine_options, positive, probability
 from head_detection.inference.batching import PictureResult
-from head_detection.inference.building import ENGINES
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.picture_files import PictureFile
 from head_detection.inference.records import Origin, Record
 from head_detection.inference.sinks import SINKS, Sinks, parse_formats
@@ -181,9 +179,5 @@ def _create_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures of like shape at once (default: what suits the device)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
-    parser.add_argument(
-        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
-    )
+    add_engine_options(parser)
     return parser

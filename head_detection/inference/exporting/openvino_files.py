@@ -79,8 +79,7 @@ def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
     openvino = import_extra("openvino")
     content = values.read_bytes()
     try:
-        tensor = openvino.Tensor(bytearray(content))
-        graph = openvino.Core().read_model(path.read_bytes(), tensor)
+        graph = openvino.Core().read_model(path.read_bytes(), content)
     except (RuntimeError, ValueError, TypeError) as error:
         raise WeightsError(
             f"{path}: expected a whole OpenVINO .xml with its .bin, got another or a truncated one"

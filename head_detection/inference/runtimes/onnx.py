@@ -14,6 +14,7 @@ from head_detection.inference.runtimes.graph import (
     check_device,
     check_precision,
 )
+from head_detection.models.weights import WeightsError
 
 PRECISIONS: Final = ("auto", "fp32")
 QUIET: Final = 3
@@ -32,6 +33,7 @@ class OnnxRuntime(GraphRuntime):
     Raises:
         DeviceError: another device or precision.
         MissingPackageError: no onnxruntime.
+        WeightsError: a graph that ONNX Runtime cannot run. One line.
     """
 
     name = "onnx"
@@ -41,7 +43,12 @@ class OnnxRuntime(GraphRuntime):
     ) -> None:
         check_device(self.name, device)
         check_precision(self.name, precision, PRECISIONS, is_int8=is_int8)
-        dense, score = (_open(cut(graph, part)) for part in (DENSE, SCORE))
+        import_extra("onnxruntime")
+        try:
+            dense, score = (_open(cut(graph, part)) for part in (DENSE, SCORE))
+        except Exception as error:  # the library's errors have no class in common
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"ONNX Runtime cannot run this graph: {reason}") from error
         super().__init__(dense, score, "int8" if is_int8 else "fp32")
 
 

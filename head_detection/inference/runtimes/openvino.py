@@ -15,6 +15,7 @@ from head_detection.inference.runtimes.graph import (
     check_device,
     check_precision,
 )
+from head_detection.models.weights import WeightsError
 
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 _TYPES: Final = {"fp32": "f32", "bf16": "bf16"}
@@ -33,6 +34,7 @@ class OpenVinoRuntime(GraphRuntime):
     Raises:
         DeviceError: another device or precision, or bf16 where OpenVINO cannot multiply it.
         MissingPackageError: no openvino.
+        WeightsError: a graph that OpenVINO cannot run. One line.
     """
 
     name = "openvino"
@@ -50,17 +52,18 @@ class OpenVinoRuntime(GraphRuntime):
 
 def _compile(graph: Any, precision: str) -> Part:
     openvino = import_extra("openvino")
-    compiled = openvino.Core().compile_model(
-        graph,
-        "CPU",
-        {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # Pinned threads would wait for the very core that PyTorch or a decoder works on.
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": _TYPES[precision],
-        },
-    )
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Pinned threads would wait for the very core that PyTorch or a decoder works on.
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": _TYPES[precision],
+    }
+    try:
+        compiled = openvino.Core().compile_model(graph, "CPU", options)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"OpenVINO cannot run this graph: {reason}") from error
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if used != _TYPES[precision]:
         raise DeviceError(
