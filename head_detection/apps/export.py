@@ -4,12 +4,14 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib import cbook
 from tqdm import tqdm
 
+from head_detection.data.picture import PictureError
 from head_detection.inference.building import sha256_of
 from head_detection.inference.exporting.graphs import ExportRecord
 from head_detection.inference.exporting.network import to_onnx
@@ -97,9 +99,20 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
     if folder is None:
         return [Path(cbook.get_sample_data(SAMPLE, asfileobj=False))]
     paths = [picture.path for picture in find_pictures([str(folder)]).pictures]
-    if not paths:
+    random.Random(0).shuffle(paths)  # noqa: S311 - no secret
+    chosen = list(islice(filter(_is_readable, paths), CALIBRATION_PICTURES))
+    if not chosen:
         raise ExportError(f"--calibration: expected a folder of pictures; {folder} has none")
-    return random.Random(0).sample(paths, min(len(paths), CALIBRATION_PICTURES))  # noqa: S311 - no secret
+    return chosen
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_sample(path)
+    except PictureError as error:
+        print(f"passed over: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _compare(

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = find_pictures(arguments.source)
     detector = HeadDetector.from_weights(
         arguments.weights,
-        arguments.engine,
+        engine=arguments.engine,
         device=arguments.device,
         precision=arguments.precision,
         score_threshold=arguments.score_threshold,

@@ -32,6 +32,7 @@ def portraits(tmp_path_factory):
     with Image.open(PORTRAIT) as portrait:
         for name, size in (("a.png", (256, 300)), ("b.png", (120, 140)), ("c.png", (200, 234))):
             portrait.resize(size).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
     return folder
 
 
@@ -60,10 +61,12 @@ def test_int8_finds_the_head_that_fp32_finds(portraits, tmp_path, capsys, to, na
     output = tmp_path / name
     arguments = ["--to", to, "--int8", "--calibration", str(portraits), "--output", str(output)]
     assert main(["export", *arguments]) == 0
-    assert "against torch fp32 on 3 pictures" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "against torch fp32 on 3 pictures" in said.out
+    assert "broken.png" in said.err
     values = output.with_suffix(".bin") if to == "openvino" else output
     assert values.stat().st_size < 0.8 * shipped_weights().stat().st_size
-    pictures = sorted(portraits.iterdir())
+    pictures = sorted(portraits.glob("?.png"))
     detector = HeadDetector.from_weights(output, device="cpu")
     assert detector.origin["precision"] == "int8"
     exact = HeadDetector.from_weights(device="cpu", precision="fp32").detect(pictures)

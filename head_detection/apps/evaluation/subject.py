@@ -68,7 +68,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     detector = HeadDetector.from_weights(
         arguments.weights,
-        arguments.engine,
+        engine=arguments.engine,
         device=arguments.device,
         precision=arguments.precision,
         score_threshold=lowest,

@@ -62,7 +62,7 @@ def read_onnx(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
         )
     description = parse_description(path, texts[METADATA_KEY])
     record = parse_record(path, texts[RECORD_KEY])
-    if any(_is_outside(onnx, tensor) for tensor in _tensors(graph.graph)):
+    if any(_is_outside(onnx, tensor) for tensor in _tensors(graph)):
         raise WeightsError(
             f"{path}: expected all values inside; this file names others (external data)"
         )
@@ -81,18 +81,24 @@ def cut(graph: Any, part: str) -> Any:
     return onnx.utils.Extractor(graph).extract_model([part], outputs)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield each tensor of a graph and of the graphs inside its nodes."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _tensors(inner)
+def _tensors(model: Any) -> Iterator[Any]:
+    """Yield each tensor of the graph, of the graphs inside its nodes, and of functions."""
+    graphs = [model.graph]
+    nodes = [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        for graph in graphs:
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+            nodes += graph.node
+        attributes = [attribute for node in nodes for attribute in node.attribute]
+        graphs, nodes = [], []
+        for attribute in attributes:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            inner = (attribute.g, *attribute.graphs)
+            graphs += [graph for graph in inner if graph.node or graph.initializer]
 
 
 def _is_outside(onnx: Any, tensor: Any) -> bool:

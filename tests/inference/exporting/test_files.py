@@ -199,11 +199,32 @@ def test_a_graph_that_does_not_fit_its_description_says_so(files, build):
     assert "does not fit its description: no features_32" in message(path)
 
 
-def test_values_in_other_files_are_refused(files):
-    secret = files / "secret"
-    secret.write_bytes(bytes(4096))
+def first_value(graph):
+    return graph.graph.initializer[0]
+
+
+def constant(graph):
+    return graph.graph.node.add(op_type="Constant").attribute.add(name="value").t
+
+
+def constant_in_a_branch(graph):
+    branch = graph.graph.node.add(op_type="If").attribute.add(name="then_branch").g
+    return branch.node.add(op_type="Constant").attribute.add(name="value").t
+
+
+def constant_in_a_function(graph):
+    function = graph.functions.add(name="f")
+    return function.node.add(op_type="Constant").attribute.add(name="value").t
+
+
+@pytest.mark.parametrize(
+    "choose", [first_value, constant, constant_in_a_branch, constant_in_a_function]
+)
+def test_values_in_other_files_are_refused(files, choose):
+    (files / "secret").write_bytes(bytes(4096))
     graph = onnx.load(files / "tiny.onnx")
-    tensor = graph.graph.initializer[0]
+    tensor = choose(graph)
+    tensor.raw_data = bytes(4)  # what the function of the next line asks for
     onnx.external_data_helper.set_external_data(tensor, location="secret")
     tensor.ClearField("raw_data")
     (files / "tiny.onnx").write_bytes(graph.SerializeToString())
