@@ -56,16 +56,22 @@ def test_an_exported_file_serves_every_command(tiny_weights, tmp_path, capsys, t
     assert (model["weights"], model["engine"], model["precision"]) == (name, to, "fp32")
 
 
-@pytest.mark.parametrize(("to", "name"), [("onnx", "fast.onnx"), ("openvino", "fast.xml")])
-def test_int8_finds_the_head_that_fp32_finds(portraits, tmp_path, capsys, to, name):
-    output = tmp_path / name
-    arguments = ["--to", to, "--int8", "--calibration", str(portraits), "--output", str(output)]
+def test_int8_finds_the_head_that_fp32_finds(portraits, tmp_path, capsys):
+    output = tmp_path / "fast.xml"
+    arguments = [
+        "--to",
+        "openvino",
+        "--int8",
+        "--calibration",
+        str(portraits),
+        "--output",
+        str(output),
+    ]
     assert main(["export", *arguments]) == 0
     said = capsys.readouterr()
     assert "against torch fp32 on 3 pictures" in said.out
     assert "broken.png" in said.err
-    values = output.with_suffix(".bin") if to == "openvino" else output
-    assert values.stat().st_size < 0.8 * shipped_weights().stat().st_size
+    assert output.with_suffix(".bin").stat().st_size < 0.8 * shipped_weights().stat().st_size
     pictures = sorted(portraits.glob("?.png"))
     detector = HeadDetector.from_weights(output, device="cpu")
     assert detector.origin["precision"] == "int8"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from head_detection.config import (
     AnchorConfig,
@@ -126,6 +126,12 @@ def build() -> Callable[..., FasterRCNN]:
             upscale=upscale,
         )
         model = build_detector(config)
+        # Norms as after training: without them, what is in the picture fades from layer to layer.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.backbone(torch.randn(4, 3, 128, 128))
         model.eval()
         return model
 

@@ -5,11 +5,14 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from head_detection.inference.exporting.samples import inputs_of, read_sample
 from head_detection.inference.extras import import_extra
 from head_detection.models.faster_rcnn import FasterRCNN
+
+LAST_LAYERS: Final = (r".*/head/(cls_logits|bbox_pred).*", r".*/box_predictor/.*")
+"""Small, and what they say is not weighed by any layer after them: they stay float."""
 
 Shown = Callable[[Sequence[Path]], Iterator[Path]]
 """Goes through the pictures and shows how far it is."""
@@ -42,11 +45,21 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
         PictureError: one cannot be read.
     """
     nncf = import_extra("nncf")
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     data = nncf.Dataset(
         _Pictures(pictures, shown), lambda path: inputs_of(model, read_sample(path))
     )
+    advanced = import_extra("nncf.quantization.advanced_parameters")
     with contextlib.redirect_stdout(io.StringIO()):  # its own progress bars
         return nncf.quantize(
-            graph, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures)
+            graph,
+            data,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(pictures),
+            ignored_scope=nncf.IgnoredScope(patterns=list(LAST_LAYERS), validate=False),
+            # Processors without VNNI add pairs of products in 16 bits, which 8-bit weights
+            # overflow, and heads are lost. Half the weights' range costs others next to nothing.
+            advanced_parameters=advanced.AdvancedQuantizationParameters(
+                overflow_fix=advanced.OverflowFix.ENABLE
+            ),
         )
