@@ -1,6 +1,18 @@
-"""Kinds of values that options take; a wrong one ends the command with one line."""
+"""Options that commands share and kinds of values; a wrong one ends the command with one line."""
 
 import argparse
+
+from head_detection.inference.building import ENGINES
+from head_detection.inference.devices import PRECISIONS
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where and how the network runs."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
+    )
 
 
 def probability(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from head_detection.apps.arguments import not_negative, positive, probability
+from head_detection.apps.arguments import add_engine_options, not_negative, positive, probability
 from head_detection.apps.evaluation.comparison import compare_reports
 from head_detection.apps.evaluation.operating_point import store_threshold
 from head_detection.apps.evaluation.report import Judged, write_report
@@ -23,7 +23,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
 from head_detection.evaluation.measurement import PROTOCOLS, measure
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.devices import PRECISIONS
+from head_detection.inference.building import EXPORTED
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"
@@ -71,6 +71,11 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError(
             "--choose-threshold: expected --weights, the file to store the threshold in; "
             "the shipped weights are not changed unasked"
+        )
+    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
+        raise EvaluationError(
+            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
+            ": choose there, then export again"
         )
     if arguments.detections is not None and not arguments.detections.exists():
         raise EvaluationError(f"--detections: {arguments.detections}: no such file")
@@ -148,6 +153,5 @@ def _create_parser() -> argparse.ArgumentParser:
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    add_engine_options(parser)
     return parser

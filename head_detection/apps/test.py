@@ -14,10 +14,9 @@ from typing import Final, Never
 
 from tqdm import tqdm
 
-from head_detection.apps.arguments import positive, probability
+from head_detection.apps.arguments import add_engine_options, positive, probability
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.picture_files import PictureFile
 from head_detection.inference.records import Origin, Record
 from head_detection.inference.sinks import SINKS, Sinks, parse_formats
@@ -53,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = find_pictures(arguments.source)
     detector = HeadDetector.from_weights(
         arguments.weights,
+        engine=arguments.engine,
         device=arguments.device,
         precision=arguments.precision,
         score_threshold=arguments.score_threshold,
@@ -187,7 +187,5 @@ def _create_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures of like shape at once (default: what suits the device)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
-    parser.add_argument("--engine", default="torch", choices=["torch"])
+    add_engine_options(parser)
     return parser

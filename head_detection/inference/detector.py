@@ -1,6 +1,5 @@
 """The detector as a user holds it: pictures in any form in, heads out."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -10,12 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
-from head_detection.inference.engines import Engine, TwoStageEngine
+from head_detection.inference.building import build_engine
+from head_detection.inference.engines import Engine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
 from head_detection.inference.picture_files import PictureFile
-from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.models.faster_rcnn import load_detector
 from head_detection.structures import Detections
 
 
@@ -49,6 +47,7 @@ class HeadDetector:
     def from_weights(
         cls,
         path: str | Path | None = None,
+        engine: str | None = None,
         device: str = "auto",
         precision: str = "auto",
         score_threshold: float | None = None,
@@ -56,28 +55,30 @@ class HeadDetector:
         """Build the detector that a weights file describes.
 
         Args:
-            path: a ``.safetensors`` file of this project; None is the shipped fast model.
-            device: auto, cpu, cuda, cuda:N or mps.
-            precision: auto, fp32, bf16 or fp16.
+            path: a ``.safetensors`` file of this project, or the ``.onnx`` or ``.xml`` file that
+                ``scripts/export.py`` made of one; None is the shipped fast model.
+            engine: torch, openvino or onnx; None is the file's own. A ``.safetensors`` file is
+                converted in memory for the others.
+            device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
+            precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
 
         Raises:
             WeightsError: no such file, another format, or tensors that do not fit. One line.
+            EngineError: no such engine, or it does not take the file.
+            MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
         """
         path = shipped_weights() if path is None else Path(path)
-        model, description = load_detector(path)
-        threshold = description.score_threshold if score_threshold is None else score_threshold
-        runtime = TorchRuntime(model, device=device, precision=precision)
-        engine = TwoStageEngine(model, runtime, score_threshold=threshold)
-        origin = {
-            "weights": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "backbone": description.model.backbone.name,
-            "engine": engine.name,
-            "precision": engine.precision,
-        }
-        return cls(engine, threshold, origin)
+        return cls(
+            *build_engine(
+                path,
+                engine,
+                device=device,
+                precision=precision,
+                score_threshold=score_threshold,
+            )
+        )
 
     def detect(
         self, images: Iterable[ImageLike], batch_size: int | None = None

@@ -75,7 +75,7 @@ def read_description(path: str | Path) -> WeightsDescription:
     Raises:
         WeightsError: no such file, no safetensors, or not of this project.
     """
-    _check_file(path)
+    check_file(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -86,7 +86,7 @@ def read_description(path: str | Path) -> WeightsDescription:
             f"{path}: expected weights that describe themselves; this safetensors file has no "
             f"{METADATA_KEY} entry: convert it with scripts/convert.py weights"
         )
-    return _parse_description(path, metadata[METADATA_KEY])
+    return parse_description(path, metadata[METADATA_KEY])
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescription]:
@@ -111,7 +111,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: no such file, neither format, or no tensors in it.
     """
-    _check_file(path)
+    check_file(path)
     if str(path).endswith(".safetensors"):
         try:
             return load_file(str(path))
@@ -166,7 +166,8 @@ def _some(what: str, keys: list[str]) -> str:
     return f"{len(keys)} {what}: {', '.join(keys[:SHOWN_KEYS])}{more}"
 
 
-def _check_file(path: str | Path) -> None:
+def check_file(path: str | Path) -> None:
+    """Raise WeightsError, one line, unless the path is a file of a size that may be read."""
     file = Path(path)
     if not file.is_file():
         what = "a folder" if file.is_dir() else "no such file"
@@ -182,7 +183,12 @@ def _not_safetensors(path: str | Path, error: Exception) -> str:
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
 
 
-def _parse_description(path: str | Path, text: str) -> WeightsDescription:
+def parse_description(path: str | Path, text: str) -> WeightsDescription:
+    """Read what the metadata of a file holds.
+
+    Raises:
+        WeightsError: another format version, or damaged. One line.
+    """
     try:
         version = json.loads(text).get("format_version")
         if version != FORMAT_VERSION:

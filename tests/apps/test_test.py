@@ -114,7 +114,10 @@ def test_the_options_reach_the_detector(photos, one_head):
     options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch"
     assert main(["test", "--source", "photos/sub", "--save", "json", *options.split()]) == 0
     assert one_head.calls == [
-        (Path("w"), {"device": "cpu", "precision": "bf16", "score_threshold": 0.6})
+        (
+            Path("w"),
+            {"engine": "torch", "device": "cpu", "precision": "bf16", "score_threshold": 0.6},
+        )
     ]
     content = results(Path("runs/test/sub"))
     assert content["score_threshold"] == 0.6
@@ -181,7 +184,7 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--score-threshold", "nan"], "expected 0 to 1; got nan"),
         (["--source", "a", "--batch-size", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--tile", "512"], "--tile"),
-        (["--source", "a", "--engine", "openvino"], "choose from"),
+        (["--source", "a", "--engine", "tensorrt"], "choose from"),
     ],
 )
 def test_an_argument_that_does_not_exist_is_exit_code_2(arguments, line, capsys):

@@ -2,15 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from head_detection.config import (
+    AnchorConfig,
+    BackboneConfig,
+    ModelConfig,
+    ResizeConfig,
+    RoiConfig,
+    RpnConfig,
+)
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.records import Record
+from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.structures import Detections
 
 DARK = 100
@@ -92,6 +102,41 @@ def record() -> Callable[..., Record]:
         scores = [0.5] * len(boxes)
         detections = Detections.from_arrays(np.array(boxes).reshape(-1, 4), scores, (50, 100))
         return Record(number, name, path, detections, np.full((50, 100, 3), 128, np.uint8))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., FasterRCNN]:
+    """A function from options of the backbone to a small untrained detector."""
+
+    def make(*, upscale: bool = False, score_threshold: float = 0.0, **backbone: Any) -> FasterRCNN:
+        torch.manual_seed(0)
+        options: dict[str, Any] = {
+            "name": "mobilenet0.25",
+            "strides": (8, 16),
+            "fpn_width": 16,
+            **backbone,
+        }
+        config = ModelConfig(
+            backbone=BackboneConfig(**options),
+            anchors=AnchorConfig(
+                sizes=tuple((8.0 * 2**k,) for k in range(len(options["strides"])))
+            ),
+            resize=ResizeConfig(min_sizes=(96,), max_size=160),
+            rpn=RpnConfig(pre_nms_top_n_test=50, post_nms_top_n_test=20),
+            roi=RoiConfig(pool_size=3, box_head_width=16, score_threshold=score_threshold),
+            upscale=upscale,
+        )
+        model = build_detector(config)
+        # Norms as after training: without them, what is in the picture fades from layer to layer.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.backbone(torch.randn(4, 3, 128, 128))
+        model.eval()
+        return model
 
     return make
 

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.detection_files import read_detection_file, read_image_ids
+from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.models.weights import read_description
 from head_detection.structures import Detections
 
 LOWEST_SCORE: Final = 0.02
@@ -68,20 +68,22 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     detector = HeadDetector.from_weights(
         arguments.weights,
+        engine=arguments.engine,
         device=arguments.device,
         precision=arguments.precision,
         score_threshold=lowest,
     )
     weights = detector.origin["weights"]
+    engine = f"{detector.origin['engine']} {detector.origin['precision']}"
     threshold, origin = given, GIVEN
     if arguments.choose_threshold:
         origin = CHOSEN_HERE
     elif given is None:
-        stored = read_description(arguments.weights or shipped_weights())
+        stored = describe_weights(arguments.weights or shipped_weights())
         threshold, origin = stored.score_threshold, STORED
     return Subject(
         name=_name_of(arguments.weights or Path(weights)),
-        title=f"{weights} ({detector.origin['backbone']}, {detector.origin['precision']})",
+        title=f"{weights} ({detector.origin['backbone']}, {engine})",
         model=detector.origin,
         detections=_detect(detector, labelled),
         score_threshold=threshold,

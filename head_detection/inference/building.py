@@ -1,0 +1,163 @@
+"""From a weights file to the engine that runs it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from torch import nn
+
+from head_detection.config import ModelConfig
+from head_detection.inference.engines import Engine, Runtime, TwoStageEngine
+from head_detection.inference.exporting.network import to_onnx
+from head_detection.inference.exporting.onnx_files import read_onnx
+from head_detection.inference.exporting.openvino_files import from_onnx, read_openvino
+from head_detection.inference.extras import import_extra
+from head_detection.inference.runtimes.onnx import OnnxRuntime
+from head_detection.inference.runtimes.openvino import OpenVinoRuntime
+from head_detection.inference.runtimes.torch import TorchRuntime
+from head_detection.models.faster_rcnn import FasterRCNN, load_detector
+from head_detection.models.weights import WeightsDescription, read_description
+
+ENGINES: Final = ("torch", "openvino", "onnx")
+EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
+"""Engines by the end of a file's name, its own first; all other files are PyTorch's."""
+_PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+class EngineError(ValueError):
+    """An engine that is not there or does not take the file; its text is one line."""
+
+
+class BuiltEngine(NamedTuple):
+    """An engine and what is known of its weights.
+
+    Attributes:
+        engine: ready to run.
+        score_threshold: what was asked for, or the file's own.
+        origin: what results say of the model.
+    """
+
+    engine: Engine
+    score_threshold: float
+    origin: dict[str, Any]
+
+
+def build_engine(
+    path: Path,
+    engine: str | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    score_threshold: float | None = None,
+) -> BuiltEngine:
+    """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file.
+
+    Args:
+        path: the file.
+        engine: of ``ENGINES``; None is the file's own. Other than torch converts a
+            ``.safetensors`` file in memory.
+        device: as the runtime takes it.
+        precision: as the runtime takes it.
+        score_threshold: None is the file's own.
+
+    Raises:
+        EngineError: no such engine, or it does not take the file.
+        MissingPackageError: the engine's package is not installed.
+        WeightsError: no such file, another format, or one that does not fit.
+        DeviceError: no such device or precision for this engine.
+    """
+    engine = _choose(path, engine)
+    if engine in _PACKAGES:
+        import_extra(_PACKAGES[engine])
+    model, runtime, description = _open(path, engine, device, precision)
+    threshold = description.score_threshold if score_threshold is None else score_threshold
+    built = TwoStageEngine(model, runtime, score_threshold=threshold)
+    origin = {
+        "weights": path.name,
+        "sha256": sha256_of(path),
+        "backbone": description.model.backbone.name,
+        "engine": built.name,
+        "precision": built.precision,
+    }
+    return BuiltEngine(built, threshold, origin)
+
+
+def describe_weights(path: Path) -> WeightsDescription:
+    """Read what a file of any engine says of itself.
+
+    Raises:
+        WeightsError: as ``build_engine``.
+        MissingPackageError: as ``build_engine``.
+    """
+    if path.suffix == ".onnx":
+        return read_onnx(path)[1]
+    return read_openvino(path)[1] if path.suffix == ".xml" else read_description(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of the file, of an ``.xml`` with its ``.bin`` that of one after the other.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "empty")
+        ...     file.touch()
+        ...     sha256_of(file)[:8]
+        'e3b0c442'
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    if path.suffix == ".xml":
+        digest.update(path.with_suffix(".bin").read_bytes())
+    return digest.hexdigest()
+
+
+def _choose(path: Path, engine: str | None) -> str:
+    takers = EXPORTED.get(path.suffix, ENGINES)
+    engine = takers[0] if engine is None else engine
+    if engine not in ENGINES:
+        raise EngineError(f"engine: expected {', '.join(ENGINES)}; got {engine!r}")
+    if engine not in takers:
+        raise EngineError(
+            f"engine: {path.name} runs with {' or '.join(takers)}; got {engine}: give it the "
+            ".safetensors file"
+        )
+    return engine
+
+
+def _open(
+    path: Path, engine: str, device: str, precision: str
+) -> tuple[FasterRCNN, Runtime, WeightsDescription]:
+    if path.suffix not in EXPORTED:
+        model, description = load_detector(path)
+        if engine == "torch":
+            return model, TorchRuntime(model, device=device, precision=precision), description
+        graph, is_int8 = to_onnx(model), False
+    else:
+        read = read_onnx if path.suffix == ".onnx" else read_openvino
+        graph, description, record = read(path)
+        is_int8 = record.precision == "int8"
+    runtime: type[OnnxRuntime | OpenVinoRuntime] = OnnxRuntime
+    if engine == "openvino":
+        runtime = OpenVinoRuntime
+        graph = graph if path.suffix == ".xml" else from_onnx(graph)
+    running = runtime(graph, device=device, precision=precision, is_int8=is_int8)
+    return frame_of(description.model), running, description
+
+
+def frame_of(config: ModelConfig) -> FasterRCNN:
+    """Return a detector without its network: resize, anchors, proposals, pooling, NMS.
+
+    A runtime gives it the rest. The layers that it does not use are made as small as can be.
+    """
+    unused = config.roi.model_copy(update={"box_head_width": 1})
+    frame = FasterRCNN(_Pyramid(config), config.model_copy(update={"roi": unused}))  # type: ignore[arg-type]
+    frame.eval()
+    return frame
+
+
+class _Pyramid(nn.Module):
+    """Stands where a backbone would, and tells what one tells."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.strides, self.out_channels = config.backbone.strides, config.backbone.fpn_width

@@ -1,0 +1,29 @@
+"""Packages that only some engines need, imported when one of them is asked for."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+
+class MissingPackageError(ValueError):
+    """A package of an extra is not installed; its text is one line with the remedy."""
+
+
+def import_extra(name: str) -> ModuleType:
+    """Import a package of the ``export`` extra.
+
+    OpenVINO and nncf would report their use to a server of their makers; they are kept from it:
+    what looks at people's pictures calls nobody unasked.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: absent
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"expected the package {name.partition('.')[0]} for this; it is not installed "
+            f"({error}): pip install 'head-detection[export]'"
+        ) from error

@@ -1,0 +1,10 @@
+"""Write a detector for others to run: ``python scripts/export.py --to onnx --output F.onnx``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", *sys.argv[1:]]))

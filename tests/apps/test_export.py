@@ -1,0 +1,152 @@
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from matplotlib import cbook
+from PIL import Image
+
+from head_detection.apps import export
+from head_detection.apps.main import main
+from head_detection.inference.building import describe_weights, sha256_of
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.exporting.graphs import ExportRecord
+from head_detection.inference.exporting.onnx_files import read_onnx
+from head_detection.inference.exporting.openvino_files import read_openvino
+from head_detection.inference.exporting.parity import Parity
+from head_detection.inference.extras import import_extra
+from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.structures import Detections
+
+if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino", "nncf")):
+    pytest.skip("needs the export extra", allow_module_level=True)
+onnx = import_extra("onnx")
+
+PORTRAIT = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory):
+    """The portrait small, whole and mirrored: a calibration of seconds."""
+    folder = tmp_path_factory.mktemp("portraits")
+    with Image.open(PORTRAIT) as portrait:
+        for name, size in (("a.png", (256, 300)), ("b.png", (120, 140)), ("c.png", (200, 234))):
+            portrait.resize(size).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.parametrize(("to", "name"), [("onnx", "tiny.onnx"), ("openvino", "tiny.xml")])
+def test_an_exported_file_serves_every_command(tiny_weights, tmp_path, capsys, to, name):
+    output = tmp_path / "made" / name
+    arguments = ["--weights", str(tiny_weights), "--to", to, "--output", str(output)]
+    assert main(["export", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "against torch fp32 on 1 pictures: outputs differ by at most" in said
+    assert f"written: {output}" in said
+    read = read_onnx if to == "onnx" else read_openvino
+    _, description, record = read(output)
+    assert description == describe_weights(tiny_weights)
+    assert record.from_sha256 == sha256_of(tiny_weights)
+    assert (record.to, record.precision) == (to, "fp32")
+    found = tmp_path / "found"
+    source = ["--source", PORTRAIT, "--save", "json", "--output", str(found)]
+    assert main(["test", "--weights", str(output), "--precision", "fp32", *source]) == 0
+    model = json.loads((found / "detections.json").read_text(encoding="utf-8"))["model"]
+    assert (model["weights"], model["engine"], model["precision"]) == (name, to, "fp32")
+
+
+def test_int8_finds_the_head_that_fp32_finds(portraits, tmp_path, capsys):
+    output = tmp_path / "fast.xml"
+    arguments = [
+        "--to",
+        "openvino",
+        "--int8",
+        "--calibration",
+        str(portraits),
+        "--output",
+        str(output),
+    ]
+    assert main(["export", *arguments]) == 0
+    said = capsys.readouterr()
+    assert "against torch fp32 on 3 pictures" in said.out
+    assert "broken.png" in said.err
+    assert output.with_suffix(".bin").stat().st_size < 0.8 * shipped_weights().stat().st_size
+    pictures = sorted(portraits.glob("?.png"))
+    detector = HeadDetector.from_weights(output, device="cpu")
+    assert detector.origin["precision"] == "int8"
+    exact = HeadDetector.from_weights(device="cpu", precision="fp32").detect(pictures)
+    for found, expected in zip(detector.detect(pictures), exact, strict=True):
+        assert len(found) == len(expected) == 1
+        size = expected.boxes_xywh[0, 2:].max()
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.1 * size)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "onnx", "--output", "a.xml"], "--output: expected a .onnx file; got a.xml"),
+        (["--to", "openvino", "--output", "a.onnx"], "--output: expected a .xml file"),
+        (["--to", "onnx", "--output", "a.onnx", "--int8"], "--int8: expected --calibration"),
+        (
+            ["--to", "onnx", "--output", "a.onnx", "--weights", "gone.safetensors"],
+            "gone.safetensors: expected a weights file; got no such file",
+        ),
+        (
+            ["--to", "onnx", "--output", "a.onnx", "--int8", "--calibration", "gone"],
+            "'gone': ",
+        ),
+        (
+            ["--to", "onnx", "--output", "a.onnx", "--int8", "--calibration", "empty"],
+            "empty",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_graph_that_gives_something_else_is_not_written(
+    tiny_weights, tmp_path, monkeypatch, capsys
+):
+    genuine = export.to_onnx
+
+    def with_other_weights(model):
+        graph = genuine(model)
+        bias = next(t for t in graph.graph.initializer if t.name.endswith("cls_score.bias"))
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.array([1, -1], np.float32), bias.name))
+        return graph
+
+    monkeypatch.setattr(export, "to_onnx", with_other_weights)
+    output = tmp_path / "tiny.onnx"
+    arguments = ["--weights", str(tiny_weights), "--to", "onnx", "--output", str(output)]
+    assert main(["export", *arguments]) == 1
+    assert "expected outputs within 0.001 of their largest value" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_parity_by_hand():
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
+    expected = Detections.from_arrays(boxes, [0.9, 0.8, 0.45], (50, 100))
+    moved = [[0, 0, 10, 12], [40, 0, 50, 10], [70, 0, 80, 10]]
+    found = Detections.from_arrays(moved, [0.85, 0.55, 0.6], (50, 100))
+    parity = Parity()
+    parity.add(expected, found, score_threshold=0.5)
+    # The first is 2 pixels off, the second is missing, the last is new; the third is a head for one
+    # side, and not far under the threshold for the other.
+    assert (parity.heads, parity.missing, parity.extra) == (2, 1, 1)
+    assert parity.box == 2.0
+    assert parity.score == pytest.approx(0.05)
+
+
+def test_the_record_is_strict():
+    with pytest.raises(ValueError, match="extra"):
+        ExportRecord.model_validate({"to": "onnx", "more": 1})
