@@ -1,6 +1,7 @@
 """Options that commands share and kinds of values; a wrong one ends the command with one line."""
 
 import argparse
+from typing import Any
 
 from head_detection.inference.building import ENGINES
 from head_detection.inference.devices import PRECISIONS
@@ -13,6 +14,26 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
     )
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="let torch.compile make the network: minutes at first, for long runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="model.KEY=VALUE",
+        help="another value of the weights' config, for what needs no training: "
+        "model.resize.enlargement=1.5, model.roi.nms_iou_threshold=0.4 ...",
+    )  # fmt: skip
+
+
+def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``add_engine_options`` declared, as ``HeadDetector.from_weights`` takes it."""
+    return {
+        "engine": arguments.engine,
+        "device": arguments.device,
+        "precision": arguments.precision,
+        "compile_network": arguments.compile,
+        "overrides": arguments.set,
+    }
 
 
 def probability(text: str) -> float:

@@ -14,7 +14,7 @@ from typing import Final, Never
 
 from tqdm import tqdm
 
-from head_detection.apps.arguments import add_engine_options, positive, probability
+from head_detection.apps.arguments import add_engine_options, engine_options, positive, probability
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.picture_files import PictureFile
@@ -52,10 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = find_pictures(arguments.source)
     detector = HeadDetector.from_weights(
         arguments.weights,
-        engine=arguments.engine,
-        device=arguments.device,
-        precision=arguments.precision,
         score_threshold=arguments.score_threshold,
+        **engine_options(arguments),
     )
     folder: Path = arguments.output or Path("runs", "test", source.name)
     origin = Origin(detector.origin, detector.score_threshold)

@@ -1,12 +1,13 @@
 """From a weights file to the engine that runs it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from torch import nn
 
-from head_detection.config import ModelConfig
+from head_detection.config import ModelConfig, override_model
 from head_detection.inference.engines import Engine, Runtime, TwoStageEngine
 from head_detection.inference.exporting.network import to_onnx
 from head_detection.inference.exporting.onnx_files import read_onnx
@@ -49,6 +50,8 @@ def build_engine(
     device: str = "auto",
     precision: str = "auto",
     score_threshold: float | None = None,
+    overrides: Sequence[str] = (),
+    compile_network: bool = False,
 ) -> BuiltEngine:
     """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file.
 
@@ -59,9 +62,12 @@ def build_engine(
         device: as the runtime takes it.
         precision: as the runtime takes it.
         score_threshold: None is the file's own.
+        overrides: ``model.key=value``, as ``load_detector`` takes them.
+        compile_network: let ``torch.compile`` make the network.
 
     Raises:
-        EngineError: no such engine, or it does not take the file.
+        EngineError: no such engine, it does not take the file, or cannot be compiled.
+        ConfigError: an override of no field of the model's config.
         MissingPackageError: the engine's package is not installed.
         WeightsError: no such file, another format, or one that does not fit.
         DeviceError: no such device or precision for this engine.
@@ -69,7 +75,15 @@ def build_engine(
     engine = _choose(path, engine)
     if engine in _PACKAGES:
         import_extra(_PACKAGES[engine])
-    model, runtime, description = _open(path, engine, device, precision)
+    if compile_network and engine != "torch":
+        raise EngineError(f"compile: expected engine torch; got {engine}")
+    if path.suffix in EXPORTED:
+        model, runtime, description = _open_exported(path, engine, device, precision, overrides)
+    else:
+        model, description = load_detector(path, overrides)
+        model, runtime = _run(
+            model, description.model, engine, device, precision, compile_network=compile_network
+        )
     threshold = description.score_threshold if score_threshold is None else score_threshold
     built = TwoStageEngine(model, runtime, score_threshold=threshold)
     origin = {
@@ -124,24 +138,44 @@ def _choose(path: Path, engine: str | None) -> str:
     return engine
 
 
-def _open(
-    path: Path, engine: str, device: str, precision: str
+def _run(
+    model: FasterRCNN,
+    config: ModelConfig,
+    engine: str,
+    device: str,
+    precision: str,
+    *,
+    compile_network: bool,
+) -> tuple[FasterRCNN, Runtime]:
+    if engine == "torch":
+        options = {"device": device, "precision": precision}
+        return model, TorchRuntime(model, **options, compile_network=compile_network)
+    runtime = _graph_runtime(to_onnx(model), engine, device, precision)
+    return frame_of(config), runtime
+
+
+def _open_exported(
+    path: Path, engine: str, device: str, precision: str, overrides: Sequence[str]
 ) -> tuple[FasterRCNN, Runtime, WeightsDescription]:
-    if path.suffix not in EXPORTED:
-        model, description = load_detector(path)
-        if engine == "torch":
-            return model, TorchRuntime(model, device=device, precision=precision), description
-        graph, is_int8 = to_onnx(model), False
-    else:
-        read = read_onnx if path.suffix == ".onnx" else read_openvino
-        graph, description, record = read(path)
-        is_int8 = record.precision == "int8"
-    runtime: type[OnnxRuntime | OpenVinoRuntime] = OnnxRuntime
-    if engine == "openvino":
-        runtime = OpenVinoRuntime
-        graph = graph if path.suffix == ".xml" else from_onnx(graph)
-    running = runtime(graph, device=device, precision=precision, is_int8=is_int8)
-    return frame_of(description.model), running, description
+    read = read_onnx if path.suffix == ".onnx" else read_openvino
+    graph, description, record = read(path)
+    is_int8 = record.precision == "int8"
+    runtime = _graph_runtime(graph, engine, device, precision, is_int8=is_int8)
+    return frame_of(override_model(description.model, overrides)), runtime, description
+
+
+def _graph_runtime(
+    graph: Any, engine: str, device: str, precision: str, *, is_int8: bool = False
+) -> Runtime:
+    if engine == "onnx":
+        return OnnxRuntime(graph, device=device, precision=precision, is_int8=is_int8)
+    is_onnx = hasattr(graph, "graph")
+    return OpenVinoRuntime(
+        from_onnx(graph) if is_onnx else graph,
+        device=device,
+        precision=precision,
+        is_int8=is_int8,
+    )
 
 
 def frame_of(config: ModelConfig) -> FasterRCNN:

@@ -1,6 +1,6 @@
 """The detector as a user holds it: pictures in any form in, heads out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +51,9 @@ class HeadDetector:
         device: str = "auto",
         precision: str = "auto",
         score_threshold: float | None = None,
+        *,
+        overrides: Sequence[str] = (),
+        compile_network: bool = False,
     ) -> Self:
         """Build the detector that a weights file describes.
 
@@ -62,9 +65,13 @@ class HeadDetector:
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
+            overrides: ``model.key=value``, other values of the file's config for what needs no
+                training: ``model.resize.enlargement=1.5``, say.
+            compile_network: let ``torch.compile`` make the network: minutes at first.
 
         Raises:
             WeightsError: no such file, another format, or tensors that do not fit. One line.
+            ConfigError: an override of no field of the model's config.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
@@ -77,6 +84,8 @@ class HeadDetector:
                 device=device,
                 precision=precision,
                 score_threshold=score_threshold,
+                overrides=overrides,
+                compile_network=compile_network,
             )
         )
 

@@ -111,12 +111,20 @@ def test_results_are_not_read_again_and_may_be_replaced(photos, one_head):
 
 
 def test_the_options_reach_the_detector(photos, one_head):
-    options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch"
+    options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch "
+    options += "--compile --set model.a=1 model.b=2"
     assert main(["test", "--source", "photos/sub", "--save", "json", *options.split()]) == 0
     assert one_head.calls == [
         (
             Path("w"),
-            {"engine": "torch", "device": "cpu", "precision": "bf16", "score_threshold": 0.6},
+            {
+                "engine": "torch",
+                "device": "cpu",
+                "precision": "bf16",
+                "score_threshold": 0.6,
+                "compile_network": True,
+                "overrides": ["model.a=1", "model.b=2"],
+            },
         )
     ]
     content = results(Path("runs/test/sub"))

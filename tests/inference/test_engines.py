@@ -152,3 +152,29 @@ def test_a_gpu_gives_the_heads_of_the_cpu(model, precision):
     found = torch_engine(model, device="cuda", precision=precision).detect(images)
     for detections, truth in zip(found, expected, strict=True):
         assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)
+
+
+def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(model, tmp_path, monkeypatch):
+    asked = []
+
+    def compile_nothing(function, *, dynamic):
+        asked.append((function, dynamic))
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
+    detector = HeadDetector.from_weights(path, device="cpu", compile_network=True)
+    detector.detect([np.zeros((64, 96, 3), np.uint8)])
+    assert [dynamic for _, dynamic in asked] == [True]
+    with pytest.raises(ValueError, match="compile: expected engine torch; got onnx"):
+        HeadDetector.from_weights(path, "onnx", compile_network=True)
+
+
+def test_what_needs_no_training_may_be_set(model, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
+    detector = HeadDetector.from_weights(path, overrides=["model.resize.enlargement=2.0"])
+    assert detector.engine.network_size((64, 96)) == (128, 192)
+    with pytest.raises(ValueError, match=r"expected model\.KEY=VALUE"):
+        HeadDetector.from_weights(path, overrides=["training.epochs=3"])

@@ -16,8 +16,6 @@ from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.stock import STOCK_NAME, same_network
 
-ENGINES: Final = ("torch",)
-"""As ``--engine`` spells them."""
 STOCK: Final = "torchvision"
 SAME: Final = "same network"
 DESCRIBES_ITSELF: Final = ".safetensors"
@@ -34,7 +32,7 @@ class Entry:
 
     Attributes:
         weights: a file that describes itself.
-        engine: one of ``ENGINES``; None is the file's own.
+        engine: as ``--engine`` spells it; None is the file's own.
         device: as ``--device``.
         precision: as ``--precision``.
     """
@@ -102,7 +100,7 @@ def build_contestant(entry: Entry) -> Contestant:
         DeviceError: no such device or precision here.
     """
     detector = HeadDetector.from_weights(
-        entry.weights, device=entry.device, precision=entry.precision
+        entry.weights, entry.engine, device=entry.device, precision=entry.precision
     )
 
     def load_plain() -> FasterRCNN:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from head_detection.apps.arguments import engine_options
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.detection_files import read_detection_file, read_image_ids
 from head_detection.inference.building import describe_weights
@@ -68,10 +69,8 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     detector = HeadDetector.from_weights(
         arguments.weights,
-        engine=arguments.engine,
-        device=arguments.device,
-        precision=arguments.precision,
         score_threshold=lowest,
+        **engine_options(arguments),
     )
     weights = detector.origin["weights"]
     engine = f"{detector.origin['engine']} {detector.origin['precision']}"

@@ -24,6 +24,7 @@ class TorchRuntime:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
             are float32 always.
+        compile_network: let ``torch.compile`` make the dense part, for any size of picture.
 
     Raises:
         DeviceError: no such device or precision here.
@@ -31,23 +32,32 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, model: FasterRCNN, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: FasterRCNN,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compile_network: bool = False,
+    ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else 8
         fold_batch_norm(model.eval().backbone)
-        if self.device.type == "cpu" and (self.precision == "fp32" or cpu_multiplies_bf16()):
+        can_fuse = self.device.type == "cpu" and not compile_network  # the compiler does it itself
+        if can_fuse and (self.precision == "fp32" or cpu_multiplies_bf16()):
             fuse_for_cpu(model)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
         self._dtype = _DTYPES[self.precision]
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             model.to(self._dtype)
+        self._dense = torch.compile(model.dense, dynamic=True) if compile_network else model.dense
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
         with self._autocast():
-            maps: DenseMaps = self._model.dense(self._cast(images))
+            maps: DenseMaps = self._dense(self._cast(images))
             return maps
 
     def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
