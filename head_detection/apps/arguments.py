@@ -16,7 +16,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--compile", action="store_true",
-        help="let torch.compile make the network: minutes at first, for long runs",
+        help="let torch.compile make the network, anew for each size of picture: for one camera",
     )  # fmt: skip
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="model.KEY=VALUE",

@@ -67,7 +67,8 @@ class HeadDetector:
             score_threshold: None is the file's own, chosen on validation.
             overrides: ``model.key=value``, other values of the file's config for what needs no
                 training: ``model.resize.enlargement=1.5``, say.
-            compile_network: let ``torch.compile`` make the network: minutes at first.
+            compile_network: let ``torch.compile`` make the network, half a minute for each size of
+                picture: for videos and cameras, which have one.
 
         Raises:
             WeightsError: no such file, another format, or tensors that do not fit. One line.

@@ -166,7 +166,7 @@ def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(model, tmp_
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
     detector = HeadDetector.from_weights(path, device="cpu", compile_network=True)
     detector.detect([np.zeros((64, 96, 3), np.uint8)])
-    assert [dynamic for _, dynamic in asked] == [True]
+    assert [dynamic for _, dynamic in asked] == [False]
     with pytest.raises(ValueError, match="compile: expected engine torch; got onnx"):
         HeadDetector.from_weights(path, "onnx", compile_network=True)
 

@@ -24,7 +24,8 @@ class TorchRuntime:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
             are float32 always.
-        compile_network: let ``torch.compile`` make the dense part, for any size of picture.
+        compile_network: let ``torch.compile`` make the dense part, anew for each size of
+            picture (up to its limit of eight): for videos and cameras, which have one.
 
     Raises:
         DeviceError: no such device or precision here.
@@ -52,7 +53,7 @@ class TorchRuntime:
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             model.to(self._dtype)
-        self._dense = torch.compile(model.dense, dynamic=True) if compile_network else model.dense
+        self._dense = torch.compile(model.dense, dynamic=False) if compile_network else model.dense
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
