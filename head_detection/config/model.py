@@ -115,6 +115,7 @@ class RpnConfig(Section):
     samples_per_image: PositiveInt = 256
     positive_fraction: Probability = 0.5
     score_threshold: Probability = 0.0
+    """Proposals less likely are dropped, but for training: fewer go through the second stage."""
 
 
 class SoftNmsConfig(Section):

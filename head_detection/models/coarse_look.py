@@ -9,6 +9,9 @@ from torchvision.ops import box_area, clip_boxes_to_image, nms
 from head_detection.config import CoarseLookConfig
 from head_detection.models.transform import Target
 
+MARGIN = 1.25
+"""Around the size that divides them both looks answer: each measures a head a little otherwise."""
+
 
 class CoarseLook:
     """Shrinks a batch, and joins the heads found in it with those of the full one.
@@ -65,15 +68,21 @@ class CoarseLook:
         return {**found, "boxes": boxes}
 
     def _join(self, full: Target, coarse: Target) -> Target:
-        is_small = ~self._is_large(full["boxes"])
-        is_large = self._is_large(coarse["boxes"])
-        boxes, scores, labels = (
-            torch.cat([full[key][is_small], coarse[key][is_large]])
-            for key in ("boxes", "scores", "labels")
-        )
-        kept = nms(boxes, scores, self.nms_iou_threshold)[: self.limit]
-        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+        sizes, coarse_sizes = box_area(full["boxes"]).sqrt(), box_area(coarse["boxes"]).sqrt()
+        least, most = self.config.smallest_head / MARGIN, self.config.smallest_head * MARGIN
+        # Heads of the full look alone have been suppressed already: neighbours in a crowd may
+        # overlap more by now, where boxes vote, and are heads all the same.
+        is_small, is_shared = sizes < least, (sizes >= least) & (sizes < most)
+        shared = _concatenate(_take(full, is_shared), _take(coarse, coarse_sizes >= least))
+        kept = nms(shared["boxes"], shared["scores"], self.nms_iou_threshold)
+        joined = _concatenate(_take(full, is_small), _take(shared, kept))
+        order = joined["scores"].argsort(descending=True, stable=True)
+        return _take(joined, order[: self.limit])
 
-    def _is_large(self, boxes: Tensor) -> Tensor:
-        is_large: Tensor = box_area(boxes) >= self.config.smallest_head**2
-        return is_large
+
+def _take(found: Target, chosen: Tensor) -> Target:
+    return {key: values[chosen] for key, values in found.items()}
+
+
+def _concatenate(first: Target, second: Target) -> Target:
+    return {key: torch.cat([first[key], second[key]]) for key in first}

@@ -62,7 +62,8 @@ class ProposalSelector:
         )
         numbers = [torch.full_like(logits[0], k) for k, (logits, _) in enumerate(levels)]
         limit = config.post_nms_top_n_train if is_training else config.post_nms_top_n_test
-        return self._suppress(boxes, scores, torch.cat(numbers).long(), limit)
+        likely = scores >= (0.0 if is_training else config.score_threshold)
+        return self._suppress(boxes, scores, likely, torch.cat(numbers).long(), limit)
 
     def _best_of_level(
         self,
@@ -87,12 +88,12 @@ class ProposalSelector:
         return logits, boxes.reshape(batch, -1, 4)
 
     def _suppress(
-        self, boxes: Tensor, scores: Tensor, level_of: Tensor, limit: int
+        self, boxes: Tensor, scores: Tensor, is_likely: Tensor, level_of: Tensor, limit: int
     ) -> list[Tensor]:
         """Return what is left of ``(B, K, 4)`` boxes, the pictures and levels each on their own."""
         sides = boxes[..., 2:] - boxes[..., :2]
         # What is not a number is neither large enough nor likely.
-        is_kept = (sides >= SMALLEST_SIDE).all(dim=2) & (scores >= self.config.score_threshold)
+        is_kept = (sides >= SMALLEST_SIDE).all(dim=2) & is_likely
         image_of, place = is_kept.nonzero(as_tuple=True)
         boxes, scores = boxes[is_kept], scores[is_kept]
         groups = image_of * len(self.cell_anchors) + level_of[place]

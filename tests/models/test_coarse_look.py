@@ -37,15 +37,30 @@ def test_a_batch_shrinks_to_means_on_padding_by_hand():
 
 
 def test_each_look_answers_for_its_sizes_by_hand():
-    full = found([[0, 0, 50, 50], [0, 0, 150, 150], [300, 300, 399, 399]], [0.9, 0.8, 0.7])
+    full = found([[0, 0, 50, 50], [0, 0, 130, 130], [300, 300, 399, 399]], [0.9, 0.8, 0.7])
     coarse = found([[0, 0, 12, 12], [10, 10, 60, 50], [75, 75, 101, 101]], [0.95, 0.85, 0.6])
     (joined,) = look().join([full], [coarse], [(380, 400)])
-    # The full look's head of 150 and the coarse one's of 12 * 4 are not theirs to tell; of the two
-    # around (350, 350), of 99 and of 104 by 80 after clipping, the likelier one stays; that of the
-    # coarse look ends at the picture.
+    # Sizes part at 100, both answer from 80 to 125. The full look's head of 130 and the coarse
+    # one's of 48 are not theirs to tell; of the two around (350, 350), 99 and 89 wide within the
+    # picture, the likelier stays.
     expected = [[0, 0, 50, 50], [40, 40, 240, 200], [300, 300, 399, 399]]
     assert joined["boxes"].tolist() == expected
     torch.testing.assert_close(joined["scores"], torch.tensor([0.9, 0.85, 0.7]))
+
+
+def test_neighbours_that_the_full_look_kept_stay():
+    full = found([[0, 0, 50, 50], [5, 0, 55, 50]], [0.9, 0.8])
+    (joined,) = look().join([full], [found([], [])], [(380, 400)])
+    assert len(joined["boxes"]) == 2
+
+
+def test_the_limit_is_of_both_looks():
+    full = found([[10 * k, 0, 10 * k + 9, 9] for k in range(9)], [0.5] * 9)
+    coarse = found([[0, 0, 60, 60], [65, 0, 125, 60]], [0.9, 0.1])
+    (joined,) = look().join([full], [coarse], [(500, 500)])
+    assert len(joined["boxes"]) == 10
+    assert joined["scores"][0] == pytest.approx(0.9)
+    assert joined["scores"][-1] == pytest.approx(0.5)
 
 
 def test_nothing_joins_nothing():

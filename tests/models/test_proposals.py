@@ -14,9 +14,11 @@ CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
 CELL = torch.tensor([[-2.0, -2, 2, 2]])
 
 
-def select(objectness, deltas, size=(16, 16), image_sizes=((16, 16),), **config):
+def select(
+    objectness, deltas, size=(16, 16), image_sizes=((16, 16),), *, is_training=False, **config
+):
     selector = ProposalSelector(RpnConfig(**config), [CELL] * len(objectness), CODER)
-    return selector.select(objectness, deltas, size, image_sizes, is_training=False)
+    return selector.select(objectness, deltas, size, image_sizes, is_training=is_training)
 
 
 def test_the_best_anchor_is_moved_by_its_own_deltas_by_hand():
@@ -42,6 +44,12 @@ def test_what_is_unlikely_or_no_number_is_dropped():
     deltas[0, 0, 0, 3] = math.nan
     (found,) = select([objectness], [deltas], score_threshold=0.5)
     assert found.tolist() == [[0.0, 0.0, 2.0, 2.0]]
+
+
+def test_training_sees_unlikely_proposals_too():
+    maps = [torch.tensor([[[[4.0, -4.0]]]])], [torch.zeros(1, 4, 1, 2)]
+    assert len(select(*maps, score_threshold=0.5)[0]) == 1
+    assert len(select(*maps, score_threshold=0.5, is_training=True)[0]) == 2
 
 
 def test_levels_and_pictures_do_not_suppress_each_other():
