@@ -43,20 +43,24 @@ CHANGES = {
 }
 FLOORS = {
     (200, "as it is"): 0.95,
+    (200, "dimmed"): 0.95,
+    (200, "half hidden"): 0.95,
     (100, "as it is"): 0.95,
     (50, "as it is"): 0.95,
     (50, "dimmed"): 0.95,
     (50, "blurred"): 0.95,
     (50, "grey"): 0.95,
-    (50, "turned"): 0.1,
-    (50, "half hidden"): 0.1,
+    (50, "turned"): 0.95,
+    (50, "half hidden"): 0.93,
     (25, "as it is"): 0.95,
     (25, "dimmed"): 0.95,
     (25, "blurred"): 0.95,
-    (25, "grey"): 0.88,
-    (25, "turned"): 0.1,
-    (25, "half hidden"): 0.1,
-    (12, "as it is"): 0.65,
+    (25, "grey"): 0.9,
+    (25, "turned"): 0.95,
+    (25, "half hidden"): 0.3,
+    (12, "as it is"): 0.5,
+    (12, "blurred"): 0.5,
+    (12, "turned"): 0.42,
 }
 """By head size in pixels and what is done to the picture: a little under what was measured."""
 
