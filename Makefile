@@ -21,13 +21,8 @@ export SOURCE
 demo: $(VENV)/core.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
-# The libraries of exported networks get a process of their own: beside their threads, a signal that
-# a test raises in the process ends in a segmentation fault.
-GRAPHS := tests/apps/test_export.py tests/inference/exporting tests/inference/runtimes/test_graphs.py
-
 test: check
-	@$(VENV)/bin/python -m pytest $(GRAPHS:%=--ignore=%)
-	@$(VENV)/bin/python -m pytest $(GRAPHS)
+	@$(VENV)/bin/python -m pytest
 
 check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff format --check .

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ from head_detection.models.weights import (
 )
 
 
+@cache
+def core() -> Any:
+    """Return the one ``openvino.Core`` of this process.
+
+    Each core's CPU plugin gives the thread a stack for signals and, where it goes, gives back the
+    one that it found. Several that do not go in the order they came leave a stack that is no more:
+    the next Ctrl-C was a segmentation fault.
+
+    Raises:
+        MissingPackageError: no openvino.
+    """
+    return import_extra("openvino").Core()
+
+
 def from_onnx(graph: Any) -> Any:
     """Return the ``openvino.Model`` of an ``onnx.ModelProto``.
 
@@ -33,9 +48,8 @@ def from_onnx(graph: Any) -> Any:
         MissingPackageError: no openvino.
         WeightsError: OpenVINO lacks an operation of it. One line.
     """
-    openvino = import_extra("openvino")
     try:
-        return openvino.Core().read_model(graph.SerializeToString(), b"")
+        return core().read_model(graph.SerializeToString(), b"")
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
@@ -76,10 +90,9 @@ def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
     if not values.is_file():
         raise WeightsError(f"{path}: expected its values beside it in {values.name}; no such file")
     check_file(values)
-    openvino = import_extra("openvino")
     content = values.read_bytes()
     try:
-        graph = openvino.Core().read_model(path.read_bytes(), content)
+        graph = core().read_model(path.read_bytes(), content)
     except (RuntimeError, ValueError, TypeError) as error:
         raise WeightsError(
             f"{path}: expected a whole OpenVINO .xml with its .bin, got another or a truncated one"

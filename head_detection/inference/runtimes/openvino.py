@@ -6,8 +6,7 @@ import torch
 
 from head_detection.inference.devices import DeviceError, cpu_multiplies_bf16
 from head_detection.inference.exporting.graphs import DENSE, SCORE
-from head_detection.inference.exporting.openvino_files import cut
-from head_detection.inference.extras import import_extra
+from head_detection.inference.exporting.openvino_files import core, cut
 from head_detection.inference.runtimes.graph import (
     Array,
     GraphRuntime,
@@ -51,7 +50,6 @@ class OpenVinoRuntime(GraphRuntime):
 
 
 def _compile(graph: Any, precision: str) -> Part:
-    openvino = import_extra("openvino")
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -60,7 +58,7 @@ def _compile(graph: Any, precision: str) -> Part:
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
     }
     try:
-        compiled = openvino.Core().compile_model(graph, "CPU", options)
+        compiled = core().compile_model(graph, "CPU", options)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"OpenVINO cannot run this graph: {reason}") from error

@@ -2,6 +2,8 @@
 
 import copy
 import gc
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -120,6 +122,31 @@ def test_a_picture_without_proposals_has_no_heads(build):
         (found,) = TwoStageEngine(copy.deepcopy(model), runtime).detect([picture])
         assert len(found) == 0
         assert found.image_size == (64, 64)
+
+
+SIGNALLED = """
+import signal
+import torch
+from head_detection.config import BackboneConfig, ModelConfig
+from head_detection.inference.exporting.network import to_onnx
+from head_detection.inference.exporting.openvino_files import from_onnx
+from head_detection.inference.runtimes.openvino import OpenVinoRuntime
+from head_detection.models.faster_rcnn import build_detector
+
+model = build_detector(ModelConfig(backbone=BackboneConfig(name="mobilenet0.25", fpn_width=16)))
+first, second = (OpenVinoRuntime(from_onnx(to_onnx(model.eval()))) for _ in range(2))
+del first, second
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_heard_after_networks_are_gone():
+    """OpenVINO's stack for signals may outlive its memory: then this is a segmentation fault."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 def test_later_pictures_leave_earlier_maps_as_they_are(build):
