@@ -21,7 +21,7 @@ from head_detection.data.formats import load_annotations
 from head_detection.data.loader import TrainingBatches
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.models.pretrained import load_initial
-from head_detection.models.weights import WeightsError
+from head_detection.models.weights import WeightsError, read_description
 from head_detection.training.checkpoint import Checkpoint, CheckpointError
 from head_detection.training.distributed import Ranks, joined_ranks, local_world_size
 from head_detection.training.run_folder import (
@@ -134,8 +134,10 @@ def _build_data(
 def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     """Build the detector, without pretrained weights where others will replace them anyway."""
     torch.manual_seed(config.training.seed)
-    model, initial = config.model, config.training.initial_weights
-    if not has_weights or initial is not None:
+    model = config.model
+    initial = config.training.initial_weights if has_weights else None
+    has_body = initial is not None and _body_of(initial) == model.backbone.name
+    if has_body or not has_weights:
         backbone = model.backbone.model_copy(update={"pretrained": False})
         model = model.model_copy(update={"backbone": backbone})
     try:
@@ -144,9 +146,13 @@ def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if has_weights and initial is not None:
-        load_initial(detector, initial)
+    if initial is not None:
+        load_initial(detector, initial, with_body=has_body)
     return detector
+
+
+def _body_of(path: str) -> str:
+    return read_description(path).model.backbone.name
 
 
 def _set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

@@ -117,7 +117,10 @@ class TrainingConfig(Section):
     """The run."""
 
     initial_weights: str | None = None
-    """Weights file of this project that the run starts from, as far as it fits; null is none."""
+    """Weights file of this project that the run starts from, as far as it fits; null is none.
+
+    Where its body is another, the body starts as ``model.backbone.pretrained`` says.
+    """
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 2
     """Pictures a step, over all ranks."""

@@ -9,6 +9,7 @@ from head_detection.models.weights import WeightsError, read_state_dict, read_we
 
 PREFIXES = ("", "backbone.body.", "body.", "backbone.", "features.", "encoder.")
 """HeadHunter's, RetinaFace's, torchvision's detectors', and plain classifiers'."""
+BODY = "backbone.body."
 COUNTERS = "num_batches_tracked"
 SHOWN_KEYS = 8
 
@@ -37,16 +38,24 @@ def load_body(body: nn.Module, path: str) -> None:
     _report(path, expected, source, matched, "body")
 
 
-def load_initial(detector: nn.Module, path: str) -> None:
+def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> None:
     """Fill a detector from one that was trained with this project, as far as names and shapes fit.
 
     What did not fit, of a box head of another width say, is logged as a warning.
+
+    Args:
+        detector: filled in place.
+        path: a weights file of this project.
+        with_body: False leaves the body as it is, where the file's is another: layers of two
+            bodies that happen to have one name and shape have nothing to do with each other.
 
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
     """
     source, _ = read_weights(path)
     expected = detector.state_dict()
+    if not with_body:
+        source, expected = _without_body(source), _without_body(expected)
     matched = {
         key: key
         for key, tensor in expected.items()
@@ -59,6 +68,10 @@ def load_initial(detector: nn.Module, path: str) -> None:
         )
     detector.load_state_dict({key: source[key] for key in matched}, strict=False)
     _report(path, expected, source, matched, "detector")
+
+
+def _without_body(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in tensors.items() if not key.startswith(BODY)}
 
 
 def _match_by_name(expected: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 
@@ -98,6 +99,29 @@ def test_a_run_starts_from_weights_of_another(experiment, tmp_path, monkeypatch,
     capsys.readouterr()
     assert train("--cfg", experiment, "--output", "third", "--set", f"{start}.gone") == 2
     assert "best.safetensors.gone: expected a weights file; got no such file" in the_error(capsys)
+
+
+def test_a_run_starts_from_the_heads_of_another_and_its_own_pretrained_body(
+    experiment, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert train("--cfg", experiment, "--output", "first") == 0
+    body = torchvision.models.resnet18().state_dict()
+    torch.save(body, "body.pth")
+    changes = [
+        "training.initial_weights=first/best.safetensors",
+        "training.optimizer.learning_rate=1e-12",
+        "model.backbone.name=resnet18",
+        "model.backbone.pretrained=body.pth",
+    ]
+    assert train("--cfg", experiment, "--output", "second", "--set", *changes) == 0
+    (first, _), (second, _) = (load_detector(f"{run}/best.safetensors") for run in RUNS)
+    torch.testing.assert_close(
+        second.backbone.body.state_dict()["conv1.weight"], body["conv1.weight"]
+    )
+    heads = zip(first.roi_heads.parameters(), second.roi_heads.parameters(), strict=True)
+    for before, after in heads:
+        torch.testing.assert_close(after, before)
 
 
 def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch, capsys):
