@@ -157,6 +157,14 @@ class RoiConfig(Section):
     detections_per_image: PositiveInt = 1000
 
 
+class LookConfig(Section):
+    """One more look at the picture; its boxes are suppressed and vote with the first look's."""
+
+    enlargement: PositiveFloat = 1.0
+    """Times the size of the first look."""
+    mirrored: bool = False
+
+
 class CoarseLookConfig(Section):
     """A second look at the picture made small, for heads larger than those trained on."""
 
@@ -177,6 +185,8 @@ class ModelConfig(Section):
     resize: ResizeConfig = ResizeConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
+    more_looks: tuple[LookConfig, ...] = ()
+    """Each finds a little more and takes the time of another picture of its size."""
     coarse_look: CoarseLookConfig = CoarseLookConfig()
     upscale: bool = False
     """Double the features before RPN and RoI pooling, as HeadHunter's ``upscale_rpn``."""

@@ -1,15 +1,17 @@
 """The detector: backbone, proposals, heads, and the transform around them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import ModelConfig, override_model
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
 from head_detection.models.coarse_look import CoarseLook
+from head_detection.models.more_looks import Look, gather
 from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
@@ -36,6 +38,7 @@ class FasterRCNN(GeneralizedRCNN):
             GeneralizedRCNNTransform(config.resize),
         )
         self.config = config
+        self.more_looks = nn.ModuleList(Look(look, config.resize) for look in config.more_looks)
         self.coarse_look = CoarseLook(
             config.coarse_look,
             config.resize.size_divisor,
@@ -81,17 +84,33 @@ class FasterRCNN(GeneralizedRCNN):
         network = self if network is None else network
         with stage("resize"):
             batch, _ = self.transform(images)
-        found = self._look(batch, network, stage)
+        candidates = self._look(batch, network, stage)
+        if self.more_looks:
+            with stage("more looks"):
+                more = self._more_candidates(images, batch.image_sizes, network)
+                candidates = gather([candidates, *more])
+        with stage("nms"):
+            found: list[Target] = self.roi_heads.suppress(candidates)
         if self.coarse_look.is_wanted(batch):
             with stage("coarse look"):
                 coarse = self._look(self.coarse_look.shrink(batch), network, untimed)
-                found = self.coarse_look.join(found, coarse, batch.image_sizes)
+                large = self.roi_heads.suppress(coarse)
+                found = self.coarse_look.join(found, large, batch.image_sizes)
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
         detections: list[Target] = self.transform.postprocess(found, batch.image_sizes, originals)
         return detections
 
+    def _more_candidates(
+        self, images: list[Tensor], sizes: list[tuple[int, int]], network: Network
+    ) -> Iterator[list[Target]]:
+        """Yield what each further look takes for heads, in pixels of the first look."""
+        for look in cast("Iterable[Look]", self.more_looks):
+            batch = look.prepare(images)
+            candidates = self._look(batch, network, untimed)
+            yield look.place(candidates, batch.image_sizes, sizes)
+
     def _look(self, batch: ImageList, network: Network, stage: Stage) -> list[Target]:
-        """Return the heads of each picture in network pixels."""
+        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed."""
         sizes = batch.image_sizes
         with stage("dense"):
             maps = network.dense(batch.tensors)
@@ -100,9 +119,8 @@ class FasterRCNN(GeneralizedRCNN):
         with stage("roi"):
             pooled = self.roi_heads.pool(maps.features, proposals, sizes)
             logits, deltas = network.score(pooled)
-        with stage("nms"):
-            found: list[Target] = self.roi_heads.finish(logits, deltas, proposals, sizes)
-            return found
+            candidates: list[Target] = self.roi_heads.candidates(logits, deltas, proposals, sizes)
+            return candidates
 
 
 def build_detector(config: ModelConfig) -> FasterRCNN:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 Stage = Callable[[str], AbstractContextManager[object]]
 """Gives what surrounds a stage of the work, by its name: a stopwatch, say."""
-STAGES = ("resize", "dense", "proposals", "roi", "nms", "coarse look")
+STAGES = ("resize", "dense", "proposals", "roi", "more looks", "nms", "coarse look")
 """From pixels to heads, in order."""
 
 

@@ -86,7 +86,7 @@ class HeadRoIHeads(RoIHeads):
         levels = [self.upscale(values).float() for values in features.values()]
         if not self.training:
             logits, deltas = self.score(self.pool(levels, proposals, image_shapes))
-            return self.finish(logits, deltas, proposals, image_shapes), {}
+            return self.suppress(self.candidates(logits, deltas, proposals, image_shapes)), {}
         if targets is None:
             raise ValueError("targets: expected in training; got None")
         self._targets = targets
@@ -116,19 +116,32 @@ class HeadRoIHeads(RoIHeads):
         logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits.float(), deltas.float()
 
-    def finish(
+    def candidates(
         self,
         logits: Tensor,
         deltas: Tensor,
         proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
+        image_shapes: Sequence[tuple[int, int]],
     ) -> list[Target]:
-        """Return boxes in network pixels, labels and scores a picture, by falling score."""
-        found = self.postprocess_detections(logits, deltas, proposals, image_shapes)
+        """Return what may be a head: ``boxes`` in network pixels and ``scores`` a picture."""
+        counts = [len(boxes) for boxes in proposals]
+        head_deltas = deltas.reshape(-1, NUM_CLASSES, 4)[:, 1]
+        all_boxes = self.box_coder.decode_single(head_deltas, torch.cat(proposals))
+        all_scores = F.softmax(logits, dim=-1)[:, 1]
         return [
-            {"boxes": boxes, "labels": labels, "scores": scores}
-            for boxes, scores, labels in zip(*found, strict=True)
+            self._likely(clip_boxes_to_image(boxes, shape), scores)
+            for boxes, scores, shape in zip(
+                all_boxes.split(counts), all_scores.split(counts), image_shapes, strict=True
+            )
         ]
+
+    def suppress(self, candidates: list[Target]) -> list[Target]:
+        """Return one box a head: ``boxes``, ``labels`` and ``scores`` a picture, scores falling.
+
+        Args:
+            candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` a picture.
+        """
+        return [self._suppress(found["boxes"], found["scores"]) for found in candidates]
 
     def _losses(
         self,
@@ -161,32 +174,13 @@ class HeadRoIHeads(RoIHeads):
         summed: Tensor = overlap_loss(predicted, truth, reduction="sum")
         return summed
 
-    def postprocess_detections(
-        self,
-        class_logits: Tensor,
-        box_regression: Tensor,
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return boxes in network pixels, scores and labels a picture, by falling score."""
-        counts = [len(boxes) for boxes in proposals]
-        head_deltas = box_regression.reshape(-1, NUM_CLASSES, 4)[:, 1]
-        all_boxes = self.box_coder.decode_single(head_deltas, torch.cat(proposals))
-        all_scores = F.softmax(class_logits, dim=-1)[:, 1]
-        found = [
-            self._suppress(clip_boxes_to_image(boxes, shape), scores)
-            for boxes, scores, shape in zip(
-                all_boxes.split(counts), all_scores.split(counts), image_shapes, strict=True
-            )
-        ]
-        labels = [torch.ones_like(scores, dtype=torch.int64) for _, scores in found]
-        return [boxes for boxes, _ in found], [scores for _, scores in found], labels
-
-    def _suppress(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _likely(self, boxes: Tensor, scores: Tensor) -> Target:
         likely = (scores > self.config.score_threshold).nonzero().squeeze(1)
         boxes, scores = boxes[likely], scores[likely]
         large = remove_small_boxes(boxes, SMALLEST_SIDE)
-        boxes, scores = boxes[large], scores[large]
+        return {"boxes": boxes[large], "scores": scores[large]}
+
+    def _suppress(self, boxes: Tensor, scores: Tensor) -> Target:
         if self.config.soft_nms.enabled:
             keep, kept_scores = gaussian_soft_nms(
                 boxes,
@@ -199,9 +193,10 @@ class HeadRoIHeads(RoIHeads):
             kept_scores = scores[keep]
         limit = self.config.detections_per_image
         keep, kept_scores = keep[:limit], kept_scores[:limit]
-        if self.config.box_voting.enabled:
-            return vote(boxes, scores, keep, self.config.box_voting.iou_threshold), kept_scores
-        return boxes[keep], kept_scores
+        voting = self.config.box_voting
+        placed = vote(boxes, scores, keep, voting.iou_threshold) if voting.enabled else boxes[keep]
+        labels = torch.ones_like(kept_scores, dtype=torch.int64)
+        return {"boxes": placed, "labels": labels, "scores": kept_scores}
 
 
 def hardest_mean_loss(logits: Tensor, labels: Tensor, keep: int) -> Tensor:

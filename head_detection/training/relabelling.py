@@ -1,19 +1,14 @@
 """Loose labels placed anew by what a detector, trained on them and on better ones, finds."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import box_iou, nms
+from torchvision.ops import box_iou
 
-from head_detection.models.box_voting import vote
 from head_detection.structures import Detections, FloatArray, GroundTruth
-
-SUPPRESSED_IOU = 0.5
-VOTING_IOU = 0.65
 
 
 @dataclass(frozen=True)
@@ -35,19 +30,6 @@ class RelabelRules:
     detected_share: float = 0.65
     added_score: float = 0.6
     ignored_score: float = 0.4
-
-
-def join_looks(looks: Sequence[Detections]) -> Detections:
-    """Return the detections of one picture that several looks gave, at several sizes say, as one.
-
-    Args:
-        looks: at least one, all in pixels of the same picture.
-    """
-    boxes = torch.from_numpy(np.concatenate([look.boxes for look in looks]))
-    scores = torch.from_numpy(np.concatenate([look.scores for look in looks]))
-    kept = nms(boxes, scores, SUPPRESSED_IOU)
-    placed = vote(boxes, scores, kept, VOTING_IOU)
-    return Detections.from_arrays(placed.numpy(), scores[kept].numpy(), looks[0].image_size)
 
 
 def relabel(

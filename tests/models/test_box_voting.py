@@ -37,7 +37,9 @@ def test_the_config_turns_voting_on():
         heads = HeadRoIHeads(parse_config({}, overrides).model, 4, [8]).eval()
         probabilities = torch.tensor([0.6, 0.2, 0.1, 0.5])
         logits = torch.stack([torch.zeros(4), torch.logit(probabilities)], dim=1)
-        (result,) = heads.finish(logits, torch.zeros(4, 8), [BOXES], [(100, 100)])
+        (result,) = heads.suppress(
+            heads.candidates(logits, torch.zeros(4, 8), [BOXES], [(100, 100)])
+        )
         found[enabled] = result["boxes"]
         torch.testing.assert_close(result["scores"], torch.tensor([0.6, 0.5]))
     torch.testing.assert_close(found["false"], BOXES[[0, 3]])

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from head_detection.config import ModelConfig, parse_config
 from head_detection.models.roi_heads import HeadRoIHeads, hardest_mean_loss
@@ -71,42 +72,40 @@ def test_proposals_in_ignored_regions_are_not_sampled_and_heads_are() -> None:
     assert pairs == {(100, 100, 120, 120): 0, (41, 41, 60, 60): 1, (40, 40, 60, 60): 1}
 
 
+def finish(heads: HeadRoIHeads, logits: Tensor, proposals: Tensor) -> dict[str, Tensor]:
+    """Return the heads of one picture of 400 pixels; proposals stay where they are."""
+    still = torch.zeros(len(proposals), 8)
+    (found,) = heads.suppress(heads.candidates(logits, still, [proposals], [(400, 400)]))
+    return found
+
+
 def test_more_than_300_heads_are_kept() -> None:
     heads = roi_heads("model.roi.detections_per_image=1000").eval()
     corners = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)) * 12
     proposals = torch.cat((corners, corners + 10), dim=1)
-    boxes, scores, labels = heads.postprocess_detections(
-        logits_of([0.9] * 400), torch.zeros(400, 8), [proposals], [(400, 400)]
-    )
-    assert len(boxes[0]) == len(scores[0]) == len(labels[0]) == 400
-    torch.testing.assert_close(boxes[0].sort(0).values, proposals.sort(0).values)
+    found = finish(heads, logits_of([0.9] * 400), proposals)
+    assert len(found["boxes"]) == len(found["scores"]) == len(found["labels"]) == 400
+    torch.testing.assert_close(found["boxes"].sort(0).values, proposals.sort(0).values)
 
 
 def test_limit_threshold_and_nms_of_the_config() -> None:
-    proposals = [
-        torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 0, 90, 10]])
-    ]
-    logits, deltas = logits_of([0.9, 0.8, 0.7, 0.04]), torch.zeros(4, 8)
-    boxes, scores, _ = roi_heads().postprocess_detections(logits, deltas, proposals, [(99, 99)])
-    torch.testing.assert_close(scores[0], torch.tensor([0.9, 0.7]))
-    torch.testing.assert_close(boxes[0], proposals[0][[0, 2]])
+    proposals = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 0, 90, 10]])
+    logits = logits_of([0.9, 0.8, 0.7, 0.04])
+    found = finish(roi_heads(), logits, proposals)
+    torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.7]))
+    torch.testing.assert_close(found["boxes"], proposals[[0, 2]])
     one = roi_heads("model.roi.detections_per_image=1")
-    assert len(one.postprocess_detections(logits, deltas, proposals, [(99, 99)])[0][0]) == 1
+    assert len(finish(one, logits, proposals)["boxes"]) == 1
 
 
 def test_soft_nms_of_the_config_keeps_the_overlapping_box_with_a_lower_score() -> None:
     heads = roi_heads("model.roi.soft_nms.enabled=true", "model.roi.soft_nms.sigma=0.5")
-    proposals = [torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])]
-    boxes, scores, _ = heads.postprocess_detections(
-        logits_of([0.9, 0.8]), torch.zeros(2, 8), proposals, [(99, 99)]
-    )
-    assert len(boxes[0]) == 2
-    torch.testing.assert_close(scores[0], torch.tensor([0.9, 0.8 * math.exp(-2)]))
+    found = finish(heads, logits_of([0.9, 0.8]), torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]]))
+    assert len(found["boxes"]) == 2
+    torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.8 * math.exp(-2)]))
 
 
 def test_no_proposals() -> None:
-    boxes, scores, labels = roi_heads().postprocess_detections(
-        torch.zeros(0, 2), torch.zeros(0, 8), [torch.zeros(0, 4)], [(9, 9)]
-    )
-    assert (boxes[0].shape, len(scores[0]), len(labels[0])) == ((0, 4), 0, 0)
+    found = finish(roi_heads(), torch.zeros(0, 2), torch.zeros(0, 4))
+    assert [found[key].shape for key in ("boxes", "scores", "labels")] == [(0, 4), (0,), (0,)]
     assert hardest_mean_loss(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 5) == 0

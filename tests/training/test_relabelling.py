@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from head_detection.structures import Detections, GroundTruth
-from head_detection.training.relabelling import RelabelRules, join_looks, relabel
+from head_detection.training.relabelling import RelabelRules, relabel
 
 SIZE = (100, 100)
 RULES = RelabelRules()
@@ -58,10 +58,3 @@ def test_nothing_found_changes_nothing(labels):
 def test_boxes_end_at_the_picture():
     changed, _ = relabel(truth(), found([90, 90, 130, 120, 0.9], [-9, 0, 0, 9, 0.9]), RULES)
     assert changed.boxes.tolist() == [[90, 90, 100, 100]]
-
-
-def test_looks_are_joined_by_score_by_hand():
-    joined = join_looks([found([0, 0, 10, 10, 0.75]), found([0, 0, 10, 8, 0.25])])
-    np.testing.assert_allclose(joined.boxes, [[0, 0, 10, 9.5]])
-    assert joined.scores.tolist() == [0.75]
-    assert len(join_looks([found(), found()])) == 0

@@ -10,7 +10,7 @@ from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotationError
 from head_detection.data.detection_files import read_detection_file
 from head_detection.data.formats import load_annotations, write_annotations
-from head_detection.training.relabelling import RelabelRules, join_looks, relabel
+from head_detection.training.relabelling import RelabelRules, relabel
 
 PURPOSE = "labels made by a detector, placed anew by a better one: self-training"
 
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, type=Path, help="COCO labels")
     parser.add_argument("--images", type=Path, help="folder that the picture names start from")
     parser.add_argument(
-        "--detections", required=True, nargs="+", type=Path, metavar="FILE",
-        help="detections.json of test on these pictures; several looks are joined",
+        "--detections", required=True, type=Path, metavar="FILE",
+        help="detections.json of test on these pictures",
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="the COCO file to write")
     for field in fields(RelabelRules):
@@ -41,16 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise AnnotationError(f"--output: expected another file than the input {arguments.input}")
     images = None if arguments.images is None else str(arguments.images)
     labelled = load_annotations(DatasetConfig(path=str(arguments.input), images=images))
-    files = [read_detection_file(path, labelled) for path in arguments.detections]
-    for path, file in zip(arguments.detections, files, strict=True):
-        if file.without:
-            print(f"{path}: nothing of {len(file.without)} pictures, {file.without[0]} first")
-    looks = [file.detections for file in files]
+    file = read_detection_file(arguments.detections, labelled)
+    if file.without:
+        nothing = f"nothing of {len(file.without)} pictures, {file.without[0]} first"
+        print(f"{arguments.detections}: {nothing}")
     rules = RelabelRules(**{f.name: getattr(arguments, f.name) for f in fields(RelabelRules)})
     counts: Counter[str] = Counter()
     changed = []
-    for image, *found in zip(labelled.images, *looks, strict=True):
-        truth, own = relabel(image.truth, join_looks(found), rules)
+    for image, found in zip(labelled.images, file.detections, strict=True):
+        truth, own = relabel(image.truth, found, rules)
         counts.update(own)
         changed.append(replace(image, truth=truth))
     for note in write_annotations(

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from head_detection.config import (
+    AnchorConfig,
+    BackboneConfig,
+    LookConfig,
+    ModelConfig,
+    ResizeConfig,
+    RoiConfig,
+    override_model,
+)
+from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.more_looks import Look, gather
+
+RESIZE = ResizeConfig(min_sizes=(64,), max_size=128)
+
+
+def found(boxes, scores):
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores)}
+
+
+def detector(*looks):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=BackboneConfig(name="mobilenet0.25", strides=(8, 16), fpn_width=8),
+        anchors=AnchorConfig(sizes=((16.0,), (32.0,))),
+        resize=RESIZE,
+        roi=RoiConfig(pool_size=3, box_head_width=16, nms_iou_threshold=1.0),
+        more_looks=looks,
+    )
+    return build_detector(config).eval()
+
+
+def test_boxes_come_back_from_an_enlarged_mirror_by_hand():
+    look = Look(LookConfig(enlargement=1.5, mirrored=True), RESIZE)
+    picture = torch.zeros(3, 32, 64)
+    picture[:, :, :8] = 1.0
+    batch = look.prepare([picture])
+    assert batch.image_sizes == [(48, 96)]
+    assert batch.tensors[0, 0, 24, 90] > batch.tensors[0, 0, 24, 5]  # the bright side is right now
+    (placed,) = look.place([found([[84.0, 3, 96, 48]], [0.5])], [(48, 96)], [(32, 64)])
+    assert placed["boxes"].tolist() == [[0, 2, 8, 32]]
+    assert placed["scores"].tolist() == [0.5]
+
+
+def test_the_size_of_the_first_look_counts():
+    config = ResizeConfig(min_sizes=(64,), max_size=128, enlargement=2.0)
+    batch = Look(LookConfig(enlargement=0.5), config).prepare([torch.zeros(3, 40, 50)])
+    assert batch.image_sizes == [(40, 50)]
+
+
+def test_looks_gather_by_picture():
+    nothing = found([], [])
+    first, second = found([[0.0, 0, 1, 1]], [0.5]), found([[2.0, 2, 3, 3]], [0.6])
+    both, one = gather([[first, nothing], [second, second]])
+    assert both["boxes"].tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
+    assert both["scores"].tolist() == pytest.approx([0.5, 0.6])
+    assert one["boxes"].tolist() == [[2, 2, 3, 3]]
+
+
+def test_a_mirrored_look_makes_a_picture_and_its_mirror_equal():
+    """Every box of one look is found in the other picture's, which has the same two looks."""
+    picture = torch.rand(3, 64, 96)
+    alone, both = detector(), detector(LookConfig(mirrored=True))
+    both.load_state_dict(alone.state_dict())
+    for model, are_equal in ((alone, False), (both, True)):
+        with torch.no_grad():
+            (straight,), (mirrored,) = model([picture]), model([picture.flip(-1)])
+        boxes = mirrored["boxes"][:, [2, 1, 0, 3]]
+        boxes[:, [0, 2]] = 96 - boxes[:, [0, 2]]
+        distances = (boxes[:, None] - straight["boxes"]).abs().amax(dim=2)
+        assert len(boxes) > 3
+        assert bool((distances.amin(dim=1) < 1e-3).all()) is are_equal
+
+
+def test_a_detector_looks_as_often_as_its_config_says():
+    config = override_model(ModelConfig(), ["model.more_looks=[{enlargement: 1.5}]"])
+    model = detector(*config.more_looks)
+    sizes = []
+    model.backbone.register_forward_hook(
+        lambda _module, inputs, _maps: sizes.append(tuple(inputs[0].shape))
+    )
+    with torch.no_grad():
+        model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
+    assert sizes == [(2, 3, 64, 96), (2, 3, 96, 160)]
