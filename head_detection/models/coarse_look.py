@@ -12,6 +12,9 @@ from head_detection.models.transform import Target
 MARGIN = 1.25
 """Around the size that divides them both looks answer: each measures a head a little otherwise."""
 
+GROWTH = 1.5
+"""The second stage hardly ever makes a proposal's sides longer by more."""
+
 
 class CoarseLook:
     """Shrinks a batch, and joins the heads found in it with those of the full one.
@@ -47,6 +50,15 @@ class CoarseLook:
             (-(-height // factor), -(-width // factor)) for height, width in images.image_sizes
         ]
         return ImageList(padded, sizes)
+
+    def leave_small(self, proposals: list[Tensor]) -> list[Tensor]:
+        """Return the proposals that may become heads of this look: the second stage is for few.
+
+        Args:
+            proposals: ``(P, 4)`` xyxy a picture, in pixels of the shrunken batch.
+        """
+        least = self.config.smallest_head / (MARGIN * GROWTH * self.config.factor)
+        return [boxes[box_area(boxes) >= least**2] for boxes in proposals]
 
     def join(
         self, full: list[Target], coarse: list[Target], image_sizes: list[tuple[int, int]]

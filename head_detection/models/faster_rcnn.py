@@ -1,6 +1,6 @@
 """The detector: backbone, proposals, heads, and the transform around them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -93,7 +93,8 @@ class FasterRCNN(GeneralizedRCNN):
             found: list[Target] = self.roi_heads.suppress(candidates)
         if self.coarse_look.is_wanted(batch):
             with stage("coarse look"):
-                coarse = self._look(self.coarse_look.shrink(batch), network, untimed)
+                small = self.coarse_look.shrink(batch)
+                coarse = self._look(small, network, untimed, self.coarse_look.leave_small)
                 large = self.roi_heads.suppress(coarse)
                 found = self.coarse_look.join(found, large, batch.image_sizes)
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
@@ -109,13 +110,22 @@ class FasterRCNN(GeneralizedRCNN):
             candidates = self._look(batch, network, untimed)
             yield look.place(candidates, batch.image_sizes, sizes)
 
-    def _look(self, batch: ImageList, network: Network, stage: Stage) -> list[Target]:
-        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed."""
+    def _look(
+        self,
+        batch: ImageList,
+        network: Network,
+        stage: Stage,
+        choose: Callable[[list[Tensor]], list[Tensor]] = list,
+    ) -> list[Target]:
+        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed.
+
+        ``choose`` tells the proposals that are looked at from the others.
+        """
         sizes = batch.image_sizes
         with stage("dense"):
             maps = network.dense(batch.tensors)
         with stage("proposals"):
-            proposals = self.rpn.propose(maps.objectness, maps.deltas, batch)
+            proposals = choose(self.rpn.propose(maps.objectness, maps.deltas, batch))
         with stage("roi"):
             pooled = self.roi_heads.pool(maps.features, proposals, sizes)
             logits, deltas = network.score(pooled)

@@ -94,3 +94,10 @@ def test_a_detector_looks_twice_where_its_config_says_so():
         model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
         model([torch.rand(3, 32, 32)])
     assert [tuple(size) for size in sizes] == [(2, 3, 64, 96), (2, 3, 32, 32), (1, 3, 32, 32)]
+
+
+def test_small_proposals_are_not_looked_at_by_hand():
+    # 100 / (1.25 * 1.5 * 4) is 13.3 pixels of the shrunken batch.
+    proposals = torch.tensor([[0, 0, 13, 13], [0, 0, 14, 14], [0, 0, 5, 50.0]])
+    (kept,) = look().leave_small([proposals])
+    assert kept.tolist() == proposals[1:].tolist()
