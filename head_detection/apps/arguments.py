@@ -5,6 +5,15 @@ from typing import Any
 
 from head_detection.inference.building import ENGINES
 from head_detection.inference.devices import PRECISIONS
+from head_detection.inference.shipped_weights import weights_path
+
+
+def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Declare which detector; none is given as None."""
+    parser.add_argument(
+        "--weights", type=weights_path, metavar="FILE",
+        help="a file, or fast or accurate, which are shipped (default: fast)",
+    )  # fmt: skip
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

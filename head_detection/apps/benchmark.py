@@ -21,6 +21,7 @@ from head_detection.apps.evaluation.worst import safe_name
 from head_detection.atomic import write_bytes
 from head_detection.inference.building import ENGINES
 from head_detection.inference.devices import PRECISIONS
+from head_detection.inference.shipped_weights import weights_path
 
 TEXT_NAME: Final = "report.txt"
 
@@ -98,8 +99,10 @@ def _create_parser() -> argparse.ArgumentParser:
         description="Measure the speed of detectors, all in turn in one run."
     )
     add = parser.add_argument
-    text = "default: the shipped model; again for more; whole commands are those of the first"
-    add("--weights", type=Path, action="append", metavar="FILE", help=text)
+    text = (
+        "a file, fast or accurate; again for more, whole commands are the first's (default: fast)"
+    )
+    add("--weights", type=weights_path, action="append", metavar="FILE", help=text)
     text = f"with commas: {', '.join(ENGINES)} (default: the file's own)"
     add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

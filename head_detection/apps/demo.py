@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import cbook
 from tqdm import tqdm
 
+from head_detection.apps.arguments import add_weights_option
 from head_detection.apps.command import Command
 from head_detection.atomic import write_bytes
 from head_detection.data.collage import Picture, Portrait, lay_out
@@ -106,12 +107,14 @@ def _write(path: Path, pixels: Picture, detections: Detections) -> None:
 def _arguments_of_test(arguments: argparse.Namespace) -> list[str]:
     passed_on = ["--source", str(arguments.source), "--save", "json,csv,images"]
     passed_on += ["--output", str(arguments.output)]
-    return passed_on if arguments.weights is None else [*passed_on, "--weights", arguments.weights]
+    if arguments.weights is not None:
+        passed_on += ["--weights", str(arguments.weights)]
+    return passed_on
 
 
 def _create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", metavar="PATH", help="your own pictures, as for test")
-    parser.add_argument("--weights", metavar="FILE", help="default: the shipped fast model")
+    add_weights_option(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs", "demo"))
     return parser

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from head_detection.apps.arguments import add_engine_options, not_negative, positive, probability
+from head_detection.apps.arguments import (
+    add_engine_options,
+    add_weights_option,
+    not_negative,
+    positive,
+    probability,
+)
 from head_detection.apps.evaluation.comparison import compare_reports
 from head_detection.apps.evaluation.operating_point import store_threshold
 from head_detection.apps.evaluation.report import Judged, write_report
@@ -122,7 +128,7 @@ def _create_parser() -> argparse.ArgumentParser:
         description="Measure a detector on labelled pictures, or compare two measurements."
     )
     judged = parser.add_mutually_exclusive_group()
-    judged.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped model")
+    add_weights_option(judged)
     judged.add_argument(
         "--detections", type=Path, metavar="FILE",
         help="in place of weights: detections.json of test, COCO results, MOTChallenge text "

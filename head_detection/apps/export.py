@@ -11,6 +11,7 @@ from typing import Any, Final
 from matplotlib import cbook
 from tqdm import tqdm
 
+from head_detection.apps.arguments import add_weights_option
 from head_detection.data.picture import PictureError
 from head_detection.inference.building import sha256_of
 from head_detection.inference.exporting.graphs import ExportRecord
@@ -146,7 +147,7 @@ def _create_parser() -> argparse.ArgumentParser:
         description="Write a detector for ONNX Runtime or OpenVINO; every command takes the file "
         "as --weights."
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped model")
+    add_weights_option(parser)
     parser.add_argument("--to", required=True, choices=SUFFIXES, help="whose form")
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE",

@@ -14,7 +14,13 @@ from typing import Final, Never
 
 from tqdm import tqdm
 
-from head_detection.apps.arguments import add_engine_options, engine_options, positive, probability
+from head_detection.apps.arguments import (
+    add_engine_options,
+    add_weights_option,
+    engine_options,
+    positive,
+    probability,
+)
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.picture_files import PictureFile
@@ -163,7 +169,7 @@ def _create_parser() -> argparse.ArgumentParser:
         help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
         "or - for paths on standard input; also several",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped model")
+    add_weights_option(parser)
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default: runs/test/<name of the source>"
     )

@@ -13,7 +13,7 @@ from head_detection.inference.building import build_engine
 from head_detection.inference.engines import Engine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
 from head_detection.inference.picture_files import PictureFile
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.shipped_weights import shipped_weights, weights_path
 from head_detection.structures import Detections
 
 
@@ -58,8 +58,9 @@ class HeadDetector:
         """Build the detector that a weights file describes.
 
         Args:
-            path: a ``.safetensors`` file of this project, or the ``.onnx`` or ``.xml`` file that
-                ``scripts/export.py`` made of one; None is the shipped fast model.
+            path: a ``.safetensors`` file of this project, the ``.onnx`` or ``.xml`` file that
+                ``scripts/export.py`` made of one, or the name of a shipped one, ``"accurate"``;
+                None is the shipped fast model.
             engine: torch, openvino or onnx; None is the file's own. A ``.safetensors`` file is
                 converted in memory for the others.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
@@ -77,7 +78,7 @@ class HeadDetector:
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
         """
-        path = shipped_weights() if path is None else Path(path)
+        path = shipped_weights() if path is None else weights_path(path)
         return cls(
             *build_engine(
                 path,

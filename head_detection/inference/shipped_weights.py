@@ -6,6 +6,7 @@ from typing import Final
 from head_detection.models.weights import WeightsError
 
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
+SUFFIX: Final = ".safetensors"
 _PACKAGE: Final = Path(__file__).parents[1]
 
 
@@ -15,11 +16,32 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
     Raises:
         WeightsError: it is neither in the installed package nor in the checkout. One line.
     """
-    folders = (_PACKAGE / "weights", _PACKAGE.parent / "weights")
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+    found = _find(name)
+    if found is not None:
+        return found
     raise WeightsError(
-        f"expected the shipped weights {name} in {' or '.join(map(str, folders))}; found none: "
+        f"expected the shipped weights {name} in {' or '.join(map(str, _folders()))}; found none: "
         "name others with --weights, or train some with scripts/train.py"
     )
+
+
+def weights_path(name: str | Path) -> Path:
+    """Return the path that a user means: ``fast`` and ``accurate`` are shipped files.
+
+    Anything else is a path as it stands, and so is a file of such a name in the working folder.
+
+    Example:
+        >>> weights_path("fast").name, weights_path("my/fast").name
+        ('fast.safetensors', 'fast')
+    """
+    path = Path(name)
+    is_bare = not path.suffix and path.name == str(name) and not path.exists()
+    return (_find(f"{name}{SUFFIX}") if is_bare else None) or path
+
+
+def _folders() -> tuple[Path, Path]:
+    return _PACKAGE / "weights", _PACKAGE.parent / "weights"
+
+
+def _find(name: str) -> Path | None:
+    return next((folder / name for folder in _folders() if (folder / name).is_file()), None)
