@@ -1,5 +1,6 @@
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,13 @@ import pytest
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
 from head_detection.apps.evaluation import subject
-from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats import load_annotations
 from head_detection.data.picture import PictureError
-from head_detection.data.synthetic import synthetic_set
 from head_detection.models.weights import read_description
 from head_detection.structures import Detections
 
-SIZE = (64, 80)
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return synthetic_set(tmp_path / "set", 3, SIZE, seed=1)
-
-
-@pytest.fixture
-def labelled(data: Path) -> AnnotatedSet:
-    return load_annotations(DatasetConfig(path=str(data)))
+ReadMetrics = Callable[[Path], dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture
@@ -52,7 +36,7 @@ def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
             Detections.from_arrays(
                 np.concatenate([image.truth.boxes, corner]),
                 [*np.linspace(0.9, 0.6, len(image.truth.boxes)), 0.1],
-                SIZE,
+                image.image_size,
             )
             for image in labelled.images
         ]
@@ -60,33 +44,12 @@ def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_detect", answer)
 
 
-def write_detections(path: Path, labelled: AnnotatedSet, **changes: Any) -> Path:
-    images = [
-        {
-            "file": image.file_name,
-            "width": SIZE[1],
-            "height": SIZE[0],
-            "boxes": image.truth.boxes.tolist(),
-            "scores": [0.75] * len(image.truth.boxes),
-        }
-        for image in labelled.images
-    ]
-    content = {"schema": "head-detection/detections/1", "model": {}, "score_threshold": 0.02}
-    path.write_text(json.dumps(content | {"images": images, "failed": []} | changes))
-    return path
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    text = (folder / "metrics.json").read_text()
-    report: dict[str, Any] = json.loads(text, parse_constant=refuse)
-    return report
-
-
 def test_weights_are_measured_by_every_protocol(
-    data: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_metrics: ReadMetrics,
 ) -> None:
     output = tmp_path / "out"
     assert main(["--weights", str(tiny_weights), "--data", str(data), "--output", str(output)]) == 0
@@ -106,7 +69,9 @@ def test_weights_are_measured_by_every_protocol(
 
 
 @pytest.mark.usefixtures("perfect")
-def test_a_detector_that_answers_the_truth_scores_one(data: Path, tiny_weights: Path) -> None:
+def test_a_detector_that_answers_the_truth_scores_one(
+    data: Path, tiny_weights: Path, read_metrics: ReadMetrics
+) -> None:
     main(["--weights", str(tiny_weights), "--data", str(data), "--num-resamples", "20"])
     report = read_metrics(Path("runs", "evaluate", f"tiny-{data.stem}"))
     figures = report["figures"]
@@ -120,7 +85,9 @@ def test_a_detector_that_answers_the_truth_scores_one(data: Path, tiny_weights: 
 
 
 @pytest.mark.usefixtures("perfect")
-def test_a_threshold_that_is_given_is_the_operating_point(data: Path, tiny_weights: Path) -> None:
+def test_a_threshold_that_is_given_is_the_operating_point(
+    data: Path, tiny_weights: Path, read_metrics: ReadMetrics
+) -> None:
     arguments = ["--weights", str(tiny_weights), "--data", str(data), "--output", "out"]
     main([*arguments, "--score-threshold", "0.05", "--protocol", "scut"])
     report = read_metrics(Path("out"))
@@ -159,65 +126,13 @@ def test_no_threshold_is_stored_where_none_finds_a_head(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    nothing = [Detections.empty(SIZE)] * 3
+    nothing = [Detections.empty(image.image_size) for image in labelled.images]
     monkeypatch.setattr(subject, "_detect", lambda detector, labelled: nothing)
     before = own_weights.read_bytes()
     arguments = ["--weights", str(own_weights), "--data", str(data), "--choose-threshold"]
     assert run_command(main, arguments) == 2
     assert "nothing is stored" in capsys.readouterr().err
     assert own_weights.read_bytes() == before
-
-
-def test_detections_of_a_file_in_place_of_weights(
-    data: Path, labelled: AnnotatedSet, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_detections(Path("found.json"), labelled)
-    main(["--detections", str(path), "--data", str(data), "--output", "out"])
-    report = read_metrics(Path("out"))
-    assert report["figures"]["coco"]["ap50"] == 1.0
-    assert report["score_threshold"] == 0.75  # a file cut at 0.02 has no operating point
-    assert report["score_threshold_chosen_here"] is True
-    assert "note:" not in capsys.readouterr().out
-
-
-def test_what_a_file_of_detections_lacks_is_said(
-    data: Path, labelled: AnnotatedSet, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = [image.file_name for image in labelled.images]
-    failed = [{"file": names[1], "error": "empty"}]
-    path = write_detections(Path("found.json"), labelled, score_threshold=0.5)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"images": content["images"][:1], "failed": failed}))
-    main(["--detections", str(path), "--data", str(data), "--output", "out"])
-    printed = capsys.readouterr().out
-    assert f"could not read, counted as without heads: 1, the first: {names[1]}" in printed
-    assert f"without detections in found.json, counted as such: 1, the first: {names[2]}" in printed
-    assert "found.json holds no scores under 0.5" in printed
-    report = read_metrics(Path("out"))
-    assert report["score_threshold"] == 0.5
-    assert len(report["notes"]) == 3
-    assert report["images"][1]["missed"] == report["images"][1]["heads"]
-
-
-def test_pictures_of_another_size_than_the_labels_say_are_noted(
-    data: Path, labelled: AnnotatedSet, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_detections(Path("found.json"), labelled)
-    path.write_text(path.read_text().replace('"width": 80', '"width": 160', 1))
-    main(["--detections", str(path), "--data", str(data), "--output", "out"])
-    assert "of another size than their labels say: 1, the first: " in capsys.readouterr().out
-
-
-def test_labels_without_heads_are_noted(
-    data: Path, labelled: AnnotatedSet, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data.write_text(json.dumps(json.loads(data.read_text()) | {"annotations": []}))
-    path = write_detections(Path("found.json"), labelled)
-    main(["--detections", str(path), "--data", str(data), "--output", "out"])
-    assert "note: set/annotations has no labelled heads to find" in capsys.readouterr().out
-    figures = read_metrics(Path("out"))["figures"]
-    assert figures["coco"]["ap50"] is None
-    assert figures["counting"]["bias"] > 0
 
 
 def test_a_picture_that_cannot_be_read_stops_the_measurement(

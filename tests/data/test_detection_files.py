@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,9 @@ from head_detection.data.detection_files import read_detection_file, read_image_
 from head_detection.data.detection_rows import DetectionFileError
 from head_detection.structures import Detections
 
+Label = Callable[..., AnnotatedSet]
+Lefts = Callable[[tuple[Detections, ...]], list[list[float]]]
 SCHEMA = "head-detection/detections/1"
-
-
-def labelled(*names: str, size: tuple[int, int] | None = (100, 200)) -> AnnotatedSet:
-    images = [AnnotatedImage(Path("none", name), name, build_truth([]), size) for name in names]
-    return AnnotatedSet("set", tuple(images))
 
 
 def write(path: Path, content: Any) -> Path:
@@ -38,7 +36,7 @@ def rows(found: Detections) -> list[tuple[list[float], float]]:
     return [(b, round(s, 4)) for b, s in zip(found.boxes.tolist(), found.scores.tolist())]  # noqa: B905
 
 
-def test_our_json_by_name_in_the_order_of_the_labels(tmp_path: Path) -> None:
+def test_our_json_by_name_in_the_order_of_the_labels(tmp_path: Path, labelled: Label) -> None:
     content = own(
         picture("images/b.jpg", [[0, 0, 2, 2], [1, 1, 4, 5.5]], [0.5, 0.75]),
         picture("images/a.jpg", [], []),
@@ -54,7 +52,9 @@ def test_our_json_by_name_in_the_order_of_the_labels(tmp_path: Path) -> None:
     assert (read.without, read.failed) == ((), ())
 
 
-def test_pictures_that_failed_or_are_not_in_the_file_are_named(tmp_path: Path) -> None:
+def test_pictures_that_failed_or_are_not_in_the_file_are_named(
+    tmp_path: Path, labelled: Label
+) -> None:
     content = own(
         picture("a.jpg", [], []),
         failed=[{"file": "b.jpg", "error": "empty"}, {"file": "unlabelled.jpg", "error": "empty"}],
@@ -67,7 +67,7 @@ def test_pictures_that_failed_or_are_not_in_the_file_are_named(tmp_path: Path) -
     assert read.detections[1].image_size == (100, 200)  # as the labels say
 
 
-def test_pictures_that_are_not_labelled_are_counted(tmp_path: Path) -> None:
+def test_pictures_that_are_not_labelled_are_counted(tmp_path: Path, labelled: Label) -> None:
     content = own(picture("x.jpg", [], []), picture("a.jpg", [], []), picture("y.jpg", [], []))
     path = write(tmp_path / "d.json", content)
     with pytest.raises(DetectionFileError, match=r"2 of its pictures are not labelled.*x.jpg"):
@@ -103,7 +103,7 @@ def test_pictures_that_are_not_labelled_are_counted(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_its_place(
-    tmp_path: Path, content: Any, message: str
+    tmp_path: Path, content: Any, message: str, labelled: Label
 ) -> None:
     path = write(tmp_path / "d.json", content)
     with pytest.raises(DetectionFileError, match=message) as error:
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(
     assert str(error.value).startswith(str(path))
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_no_such_file(tmp_path: Path, labelled: Label) -> None:
     with pytest.raises(DetectionFileError, match="No such file"):
         read_detection_file(tmp_path / "none.json", labelled("a.jpg"))
 
@@ -121,11 +121,9 @@ def coco_row(key: Any, left: float, score: float = 0.5) -> dict[str, Any]:
     return {"image_id": key, "category_id": 1, "bbox": [left, 1, 2, 3], "score": score}
 
 
-def lefts(found: tuple[Detections, ...]) -> list[list[float]]:
-    return [detections.boxes[:, 0].tolist() for detections in found]
-
-
-def test_coco_results_by_the_ids_of_the_labels(tmp_path: Path) -> None:
+def test_coco_results_by_the_ids_of_the_labels(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
     content = [coco_row(40, 7), coco_row(12, 5), coco_row(40, 8, 0.9)]
     path = write(tmp_path / "results.json", content)
     # Picture 12 of the labels is not the picture 12.jpg.
@@ -137,26 +135,30 @@ def test_coco_results_by_the_ids_of_the_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ids", [[], [1, 2]])
-def test_coco_results_by_file_names_without_extension(tmp_path: Path, ids: list[int]) -> None:
+def test_coco_results_by_file_names_without_extension(
+    tmp_path: Path, ids: list[int], labelled: Label, lefts: Lefts
+) -> None:
     path = write(tmp_path / "results.json", [coco_row("b", 7), coco_row(12, 5)])
     read = read_detection_file(path, labelled("x/000012.jpg", "x/b.jpg"), ids)
     assert lefts(read.detections) == [[5], [7]]
 
 
-def test_coco_results_of_ours_name_their_pictures(tmp_path: Path) -> None:
+def test_coco_results_of_ours_name_their_pictures(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
     content = [coco_row(1, 5) | {"file_name": "b.jpg"}, coco_row(2, 7) | {"file_name": "a.jpg"}]
     path = write(tmp_path / "coco.json", content)
     read = read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
     assert lefts(read.detections) == [[7], [5]]
 
 
-def test_an_id_that_the_labels_do_not_have_is_counted(tmp_path: Path) -> None:
+def test_an_id_that_the_labels_do_not_have_is_counted(tmp_path: Path, labelled: Label) -> None:
     path = write(tmp_path / "results.json", [coco_row(1, 5), coco_row(9, 5), coco_row(9, 5)])
     with pytest.raises(DetectionFileError, match=r"1 of its pictures are not labelled.*: 9"):
         read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
 
 
-def test_no_detections_at_all(tmp_path: Path) -> None:
+def test_no_detections_at_all(tmp_path: Path, labelled: Label) -> None:
     read = read_detection_file(write(tmp_path / "r.json", []), labelled("a.jpg"))
     assert read.without == ("a.jpg",)
     assert read.detections[0].boxes.shape == (0, 4)
@@ -169,76 +171,9 @@ def test_ids_of_labels(tmp_path: Path) -> None:
         read_image_ids(write(path, {"images": [{}]}))
 
 
-def test_mot_frames_and_pixels_count_from_one(tmp_path: Path) -> None:
-    text = "﻿2,-1,11,21,5,6,0.25,-1,-1,-1\r\n\r\n1 7 1 1 2 2 1\n2,-1,1,1,2,2,0.5\n"
-    path = write(tmp_path / "mot.txt", text)
-    read = read_detection_file(path, labelled("s/1.jpg", "s/2.jpg", "s/3.jpg"))
-    assert rows(read.detections[0]) == [([0, 0, 2, 2], 1.0)]
-    assert rows(read.detections[1]) == [([0, 0, 2, 2], 0.5), ([10, 20, 15, 26], 0.25)]
-    assert read.without == ("s/3.jpg",)
-
-
-@pytest.mark.parametrize(
-    ("names", "notes"),
-    [
-        (("1.jpg", "2.jpg"), ()),
-        (("a.jpg", "2.jpg"), ()),
-        (("000005.jpg", "000006.jpg"), ("frame n is the n-th picture of its sequence: ",)),
-        (("s/0.jpg", "s/1.jpg"), ("frame n is the n-th picture of its sequence: ",)),
-    ],
-)
-def test_frames_that_the_names_number_otherwise_are_noted(
-    tmp_path: Path, names: tuple[str, ...], notes: tuple[str, ...]
+def test_the_size_comes_from_the_picture_where_the_labels_have_none(
+    tmp_path: Path, labelled: Label
 ) -> None:
-    path = write(tmp_path / "mot.txt", "2,-1,5,1,2,2,1")
-    read = read_detection_file(path, labelled(*names))
-    assert lefts(read.detections) == [[], [4]]
-    assert read.notes == tuple(f"{note}frame 1 is {names[0]}" for note in notes)
-
-
-SEQUENCES = ("HT21-01/img1/000001.jpg", "HT21-01/img1/000002.jpg", "HT21-02/img1/000001.jpg")
-
-
-def test_mot_a_file_a_sequence(tmp_path: Path) -> None:
-    write(tmp_path / "HT21-02.txt", "1,-1,5,1,2,2,1")
-    write(tmp_path / "HT21-01.txt", "2,-1,7,1,2,2,1")
-    assert lefts(read_detection_file(tmp_path, labelled(*SEQUENCES)).detections) == [[], [6], [4]]
-    read = read_detection_file(tmp_path / "HT21-02.txt", labelled(*SEQUENCES))
-    assert lefts(read.detections) == [[], [], [4]]
-    with pytest.raises(DetectionFileError, match=r"one of the 2 sequences .*; 0 are called mot"):
-        read_detection_file(write(tmp_path / "mot.txt", "1,-1,5,1,2,2,1"), labelled(*SEQUENCES))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1,-1,1,1,2,2,1\n1,-1,1,1,2,2\n", "line 2: expected frame,id,left"),
-        ("0,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
-        ("1.5,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
-        ("nan,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
-        ("inf,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
-        ("1,-1,1,1,two,2,1", "line 1: expected frame,id,left"),
-        ("1,-1,1,1,nan,2,1", "line 1: expected a box of four finite numbers"),
-        ("1,-1,1,1,2,2,-1", "line 1: expected a score from 0 to 1"),
-        ("1,-1,1,1,2,-2,1", "line 1: expected a box with width and height"),
-        ("5,-1,1,1,2,2,1\n4,-1,1,1,2,2,1", "frames up to 2, .*; 2 lie beyond, the first: 5"),
-    ],
-)
-def test_a_bad_line_of_mot_is_named(tmp_path: Path, text: str, message: str) -> None:
-    path = write(tmp_path / "mot.txt", text)
-    with pytest.raises(DetectionFileError, match=message):
-        read_detection_file(path, labelled("1.jpg", "2.jpg"))
-
-
-def test_mot_without_files_and_not_text(tmp_path: Path) -> None:
-    with pytest.raises(DetectionFileError, match=r"one .txt a sequence"):
-        read_detection_file(tmp_path, labelled("a.jpg"))
-    (tmp_path / "mot.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DetectionFileError, match="not UTF-8"):
-        read_detection_file(tmp_path / "mot.txt", labelled("a.jpg"))
-
-
-def test_the_size_comes_from_the_picture_where_the_labels_have_none(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     image = AnnotatedImage(tmp_path / "a.png", "a.png", build_truth([]))
     path = write(tmp_path / "r.json", [coco_row("a", 1)])
@@ -248,7 +183,7 @@ def test_the_size_comes_from_the_picture_where_the_labels_have_none(tmp_path: Pa
         read_detection_file(path, labelled("a.png", size=None))
 
 
-def test_values_are_float32(tmp_path: Path) -> None:
+def test_values_are_float32(tmp_path: Path, labelled: Label) -> None:
     path = write(tmp_path / "r.json", [coco_row("a", 1)])
     (found,) = read_detection_file(path, labelled("a.png")).detections
     assert found.boxes.dtype == found.scores.dtype == np.float32

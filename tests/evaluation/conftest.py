@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from head_detection.evaluation.measurement import Measurement
 from head_detection.structures import Detections, GroundTruth
 
 SIZE = (80, 100)
@@ -52,3 +53,17 @@ def scene() -> Callable[..., Scene]:
         return [found for found, _ in pictures], [truth for _, truth in pictures]
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def flat() -> Callable[[Measurement], dict[str, float]]:
+    """A function from a measurement to all its figures, each by protocol and name."""
+
+    def flatten(measurement: Measurement) -> dict[str, float]:
+        return {
+            f"{protocol} {name}": value
+            for protocol, figures in measurement.figures.items()
+            for name, value in figures.items()
+        }
+
+    return flatten

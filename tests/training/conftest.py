@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 import torch
 
@@ -71,3 +73,14 @@ def build_trainer(values, alone, tmp_path, monkeypatch):
         return Trainer(config, model, data, folder, alone, checkpoint, commit="abc")
 
     return build
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Return a function from a run's folder to the rows of its log."""
+
+    def read(folder):
+        with (folder / "log.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read

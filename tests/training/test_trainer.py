@@ -1,7 +1,5 @@
-import csv
 import json
 import shutil
-import signal
 
 import pytest
 import torch
@@ -11,113 +9,13 @@ from head_detection.config import ConfigError
 from head_detection.data.picture import PictureError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.training import trainer as trainer_module
-from head_detection.training.checkpoint import CheckpointError, load_checkpoint
+from head_detection.training.checkpoint import load_checkpoint
 from head_detection.training.trainer import TrainingError
 
-ADAMW = ["training.optimizer.name=adamw", "training.ema.enabled=true", "training.accumulation=2"]
 NO_VALIDATION = "data.validation=[]"
 
 
-def rows(folder):
-    with (folder / "log.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def what_repeats(folder):
-    """The log without what depends on the clock."""
-    return [{k: v for k, v in row.items() if k not in ("pictures_per_second", "data_share")}
-            for row in rows(folder)]  # fmt: skip
-
-
-def stop_after(trainer, num_steps):
-    """Let a signal arrive within the step."""
-    take = trainer.step.run
-
-    def run(samples, step, *, wants_stop):
-        if step == num_steps - 1:
-            trainer.request.number = signal.SIGTERM
-        return take(samples, step, wants_stop=trainer.request.number is not None)
-
-    trainer.step.run = run
-
-
-def assert_same_state(first, second):
-    torch.testing.assert_close(
-        load_file(first / "last.safetensors"),
-        load_file(second / "last.safetensors"),
-        rtol=0,
-        atol=0,
-    )
-
-
-@pytest.mark.parametrize(("num_steps", "overrides"), [(5, []), (3, ADAMW), (7, [])])
-def test_ten_steps_are_five_and_a_stop_and_five(build_trainer, tmp_path, num_steps, overrides):
-    """HeadHunter's resume restored neither optimizer, schedule nor epoch (its fault 3)."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert build_trainer(overrides, whole).run() == 0
-
-    stopped = build_trainer(overrides, parts)
-    stop_after(stopped, num_steps)
-    assert stopped.run() == signal.SIGTERM
-    checkpoint = load_checkpoint(parts / "last.safetensors")
-    assert checkpoint.progress.step == num_steps
-    # Another seed would show whatever is not restored.
-    torch.manual_seed(99)
-    resumed = build_trainer(overrides, parts, checkpoint)
-    assert resumed.run() == 0
-    assert_same_state(whole, parts)
-    assert what_repeats(whole) == what_repeats(parts)
-    assert [row["step"] for row in rows(parts) if row["loss"]] == [str(n) for n in range(1, 11)]
-
-
-def test_a_crash_repeats_the_steps_since_the_checkpoint(build_trainer, tmp_path, monkeypatch):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    build_trainer([], whole).run()
-
-    crashed = build_trainer([], parts)
-    take = crashed.step.run
-
-    def run(samples, step, *, wants_stop):
-        if step == 2:
-            crashed._save()
-        if step == 4:
-            raise RuntimeError("power cut")
-        return take(samples, step, wants_stop=wants_stop)
-
-    crashed.step.run = run
-    with pytest.raises(RuntimeError, match="power cut"):
-        crashed.run()
-    assert rows(parts)[-1]["step"] == "4"
-    checkpoint = load_checkpoint(parts / "last.safetensors")
-    assert checkpoint.progress.step == 2
-    build_trainer([], parts, checkpoint).run()
-    assert_same_state(whole, parts)
-    assert what_repeats(whole) == what_repeats(parts)
-
-
-def test_a_stop_within_validation_validates_again(build_trainer, tmp_path, monkeypatch):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    build_trainer(["training.epochs=1"], whole).run()
-
-    stopped = build_trainer(["training.epochs=1"], parts)
-    judge = trainer_module.validate
-
-    def validate(*arguments):
-        stopped.request.number = signal.SIGINT
-        return judge(*arguments)
-
-    monkeypatch.setattr(trainer_module, "validate", validate)
-    assert stopped.run() == signal.SIGINT
-    assert not (parts / "best.safetensors").exists()
-    monkeypatch.setattr(trainer_module, "validate", judge)
-    checkpoint = load_checkpoint(parts / "last.safetensors")
-    assert (checkpoint.progress.step, checkpoint.progress.finished_epochs) == (5, 0)
-    build_trainer(["training.epochs=1"], parts, checkpoint).run()
-    assert_same_state(whole, parts)
-    assert what_repeats(whole) == what_repeats(parts)
-
-
-def test_what_a_run_leaves(build_trainer, tmp_path):
+def test_what_a_run_leaves(build_trainer, tmp_path, rows):
     trainer = build_trainer(["training.ema.enabled=true"])
     assert trainer.run() == 0
     folder = tmp_path / "run"
@@ -162,7 +60,7 @@ def test_the_best_weights_stay_the_best(build_trainer, tmp_path, monkeypatch):
     assert description.score_threshold == 0.25
 
 
-def test_validation_each_so_many_epochs_and_at_the_end(build_trainer, tmp_path, monkeypatch):
+def test_validation_each_so_many_epochs_and_at_the_end(build_trainer, tmp_path, monkeypatch, rows):
     monkeypatch.setattr(trainer_module, "validate", lambda *_: {"ap50": 0.5, "best_threshold": 0.5})
     build_trainer(["training.epochs=3", "training.validate_every=2"]).run()
     assert [row["epoch"] for row in rows(tmp_path / "run") if row["ap50"]] == ["2", "3"]
@@ -175,7 +73,7 @@ def test_without_validation_the_last_weights_are_kept(build_trainer, tmp_path):
     assert description.figures == {}
 
 
-def test_the_rates_of_the_log_are_the_schedule_by_hand(build_trainer, values, tmp_path):
+def test_the_rates_of_the_log_are_the_schedule_by_hand(build_trainer, values, tmp_path, rows):
     values["training"]["schedule"] = {
         "name": "step", "milestones": [1], "warmup_steps": 2, "warmup_factor": 0.5,
     }  # fmt: skip
@@ -195,7 +93,7 @@ def spoil(trainer, steps):
     trainer.step._losses = spoiled
 
 
-def test_a_bad_step_is_skipped_counted_and_named(build_trainer, tmp_path, capsys):
+def test_a_bad_step_is_skipped_counted_and_named(build_trainer, tmp_path, capsys, rows):
     trainer = build_trainer([NO_VALIDATION, "training.epochs=1"])
     spoil(trainer, {2})
     before = {}
@@ -234,7 +132,7 @@ def test_many_bad_steps_in_a_row_stop_the_run(build_trainer):
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_without_heads_train_and_validate(build_trainer, values, labels, tmp_path):
+def test_pictures_without_heads_train_and_validate(build_trainer, values, labels, tmp_path, rows):
     """HeadHunter gave them a false box in training and crashed in evaluation (its fault 8)."""
     content = json.loads(labels.read_text()) | {"annotations": []}
     empty = labels.with_name("no_heads.json")
@@ -299,21 +197,6 @@ def test_a_picture_that_vanishes_saves_the_run(build_trainer, values, labels, tm
         trainer.run()
     checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
     assert checkpoint.progress.step == trainer.state.progress.step >= 1
-
-
-def test_a_checkpoint_of_other_data_is_refused(build_trainer, tmp_path, values):
-    build_trainer([NO_VALIDATION, "training.epochs=1"]).run()
-    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
-    with pytest.raises(CheckpointError, match=r"gave 5 steps an epoch, .* give 3;"):
-        build_trainer(["training.batch_size=4"], checkpoint=checkpoint)
-
-
-def test_more_epochs_go_on_from_the_end(build_trainer, tmp_path):
-    build_trainer([NO_VALIDATION, "training.epochs=1"]).run()
-    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
-    trainer = build_trainer([NO_VALIDATION, "training.epochs=2"], checkpoint=checkpoint)
-    assert trainer.run() == 0
-    assert trainer.state.progress.step == 10
 
 
 @pytest.mark.parametrize(
