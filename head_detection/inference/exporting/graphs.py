@@ -1,6 +1,7 @@
 """What an exported graph holds: two parts in one file, and what the file says of itself."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -8,7 +9,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from head_detection.config import ModelConfig
 from head_detection.models.anchors import build_anchor_generator
 from head_detection.models.roi_heads import NUM_CLASSES
-from head_detection.models.weights import WeightsError
+from head_detection.models.weights import (
+    METADATA_KEY,
+    WeightsDescription,
+    WeightsError,
+    parse_description,
+)
 
 DENSE: Final = "images"
 """Input of the part that looks at every place: ``(B, 3, H, W)`` normalised pictures."""
@@ -40,12 +46,21 @@ class ExportRecord(BaseModel):
     bin_sha256: str = ""
 
 
-def parse_record(path: object, text: str) -> ExportRecord:
-    """Read what ``RECORD_KEY`` holds.
+def parse_texts(path: Path, texts: Mapping[str, str]) -> tuple[WeightsDescription, ExportRecord]:
+    """Read what a file says of itself, by key.
 
     Raises:
-        WeightsError: it is damaged.
+        WeightsError: it says nothing, or what it says is damaged. One line.
     """
+    if METADATA_KEY not in texts or RECORD_KEY not in texts:
+        raise WeightsError(
+            f"{path}: expected an {path.suffix} file that scripts/export.py wrote; this one, of "
+            f"other origin or truncated, has no {METADATA_KEY} entry"
+        )
+    return parse_description(path, texts[METADATA_KEY]), _parse_record(path, texts[RECORD_KEY])
+
+
+def _parse_record(path: Path, text: str) -> ExportRecord:
     try:
         return ExportRecord.model_validate_json(text)
     except ValidationError as error:
@@ -85,8 +100,15 @@ def input_shapes(config: ModelConfig) -> dict[str, Shape]:
     return {DENSE: (None, 3, None, None), SCORE: (None, side, side, channels)}
 
 
-def check_shapes(path: object, expected: Mapping[str, Shape], came: Mapping[str, Shape]) -> None:
+def check_graph(
+    path: Path, config: ModelConfig, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
+) -> None:
     """Raise WeightsError, one line, where a graph is not that of its description."""
+    _check_shapes(path, input_shapes(config), inputs)
+    _check_shapes(path, output_shapes(config), outputs)
+
+
+def _check_shapes(path: Path, expected: Mapping[str, Shape], came: Mapping[str, Shape]) -> None:
     for name, shape in expected.items():
         if name not in came:
             raise WeightsError(f"{path}: its graph does not fit its description: no {name}")

@@ -9,20 +9,12 @@ from head_detection.inference.exporting.graphs import (
     RECORD_KEY,
     ExportRecord,
     Shape,
-    check_shapes,
-    input_shapes,
-    output_shapes,
-    parse_record,
+    check_graph,
+    parse_texts,
     part_outputs,
 )
 from head_detection.inference.extras import import_extra
-from head_detection.models.weights import (
-    METADATA_KEY,
-    WeightsDescription,
-    WeightsError,
-    check_file,
-    parse_description,
-)
+from head_detection.models.weights import METADATA_KEY, WeightsDescription, WeightsError, check_file
 
 
 def write_onnx(
@@ -55,22 +47,16 @@ def read_onnx(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
             f"{path}: expected a whole .onnx file, got another or a truncated one"
         ) from error
     texts = {entry.key: entry.value for entry in graph.metadata_props}
-    if METADATA_KEY not in texts or RECORD_KEY not in texts:
-        raise WeightsError(
-            f"{path}: expected an .onnx file that scripts/export.py wrote; this one, of other "
-            f"origin or truncated, has no {METADATA_KEY} entry"
-        )
-    description = parse_description(path, texts[METADATA_KEY])
-    record = parse_record(path, texts[RECORD_KEY])
+    description, record = parse_texts(path, texts)
     if any(_is_outside(onnx, tensor) for tensor in _tensors(graph)):
         raise WeightsError(
             f"{path}: expected all values inside; this file names others (external data)"
         )
-    for expected, values in (
-        (input_shapes(description.model), graph.graph.input),
-        (output_shapes(description.model), graph.graph.output),
-    ):
-        check_shapes(path, expected, {value.name: _shape(onnx, value) for value in values})
+    inputs, outputs = (
+        {value.name: _shape(onnx, value) for value in values}
+        for values in (graph.graph.input, graph.graph.output)
+    )
+    check_graph(path, description.model, inputs, outputs)
     return graph, description, record
 
 

@@ -11,20 +11,12 @@ from head_detection.inference.exporting.graphs import (
     RECORD_KEY,
     ExportRecord,
     Shape,
-    check_shapes,
-    input_shapes,
-    output_shapes,
-    parse_record,
+    check_graph,
+    parse_texts,
     part_outputs,
 )
 from head_detection.inference.extras import import_extra
-from head_detection.models.weights import (
-    METADATA_KEY,
-    WeightsDescription,
-    WeightsError,
-    check_file,
-    parse_description,
-)
+from head_detection.models.weights import METADATA_KEY, WeightsDescription, WeightsError, check_file
 
 
 @cache
@@ -97,20 +89,16 @@ def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
         raise WeightsError(
             f"{path}: expected a whole OpenVINO .xml with its .bin, got another or a truncated one"
         ) from error
-    if not (graph.has_rt_info(METADATA_KEY) and graph.has_rt_info(RECORD_KEY)):
-        raise WeightsError(
-            f"{path}: expected an .xml file that scripts/export.py wrote; this one, of other "
-            f"origin, has no {METADATA_KEY} entry"
-        )
-    description = parse_description(path, str(graph.get_rt_info(METADATA_KEY).astype(str)))
-    record = parse_record(path, str(graph.get_rt_info(RECORD_KEY).astype(str)))
+    keys = [key for key in (METADATA_KEY, RECORD_KEY) if graph.has_rt_info(key)]
+    texts = {key: str(graph.get_rt_info(key).astype(str)) for key in keys}
+    description, record = parse_texts(path, texts)
     if record.bin_sha256 != hashlib.sha256(content).hexdigest():
         raise WeightsError(f"{path}: {values.name} is truncated or that of another export")
-    for expected, ports in (
-        (input_shapes(description.model), graph.inputs),
-        (output_shapes(description.model), graph.outputs),
-    ):
-        check_shapes(path, expected, {name: _shape(port) for port in ports for name in port.names})
+    inputs, outputs = (
+        {name: _shape(port) for port in ports for name in port.names}
+        for ports in (graph.inputs, graph.outputs)
+    )
+    check_graph(path, description.model, inputs, outputs)
     return graph, description, record
 
 
