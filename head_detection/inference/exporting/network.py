@@ -7,13 +7,13 @@ import warnings
 from typing import Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from head_detection.inference.exporting.graphs import DENSE, SCORE, input_shapes, output_shapes
 from head_detection.inference.exporting.tidying import drop_idle_casts, name_axes
 from head_detection.inference.extras import import_extra
 from head_detection.inference.runtimes.folding import fold_batch_norm
+from head_detection.inference.runtimes.same_padding import fix_same_padding, pad_before
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.weights import WeightsError
 
@@ -30,8 +30,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         fold_batch_norm(self.model.backbone)
-        if model.config.resize.size_divisor % max(model.config.backbone.strides) == 0:
-            fix_same_padding(self.model.backbone)
+        fix_same_padding(self.model, pad_before)
         first: nn.Linear = self.model.roi_heads.box_head.fc6
         side = model.config.roi.pool_size
         weight = first.weight.detach().unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
@@ -42,37 +41,6 @@ class ExportedNetwork(nn.Module):
         maps = self.model.dense(images)
         logits, deltas = self.model.score(pooled)
         return (*(level.permute(0, 2, 3, 1) for kind in maps for level in kind), logits, deltas)
-
-
-def fix_same_padding(model: nn.Module) -> int:
-    """Give convolutions that pad by the size of their input, as TensorFlow's, fixed padding.
-
-    It is the same where that size is a multiple of their stride, and a graph without arithmetic on
-    sizes is what the libraries optimise.
-
-    Returns:
-        How many.
-    """
-    named = [(name, m) for name, m in model.named_modules() if isinstance(m, Conv2dSame)]
-    for name, module in named:
-        spans = [
-            max(d * (k - 1) + 1 - s, 0)
-            for k, d, s in zip(module.kernel_size, module.dilation, module.stride, strict=True)
-        ]
-        down, right = spans
-        plain = nn.Conv2d(
-            module.in_channels,
-            module.out_channels,
-            (module.kernel_size[0], module.kernel_size[1]),
-            (module.stride[0], module.stride[1]),
-            dilation=(module.dilation[0], module.dilation[1]),
-            groups=module.groups,
-            bias=module.bias is not None,
-        )
-        plain.weight, plain.bias = module.weight, module.bias
-        padding = nn.ZeroPad2d((right // 2, right - right // 2, down // 2, down - down // 2))
-        model.set_submodule(name, nn.Sequential(padding, plain))
-    return len(named)
 
 
 def to_onnx(model: FasterRCNN) -> Any:

@@ -5,15 +5,14 @@ from collections import Counter
 from typing import Any, Final
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
+from head_detection.inference.runtimes.same_padding import fix_same_padding, pad_in_kernel
 from head_detection.models.faster_rcnn import FasterRCNN
 
 PROBE_SIZE: Final = 128
 RELATIVE_TOLERANCE: Final = 1e-3
 """Of the largest value of a map: another order of additions rounds differently."""
-_STRIDE: Final = 2
 
 
 class FusedConvolution(nn.Module):
@@ -70,10 +69,9 @@ def _describe(activation: nn.Module) -> tuple[str, list[float], str]:
 def fuse_for_cpu(model: FasterRCNN) -> int:
     """Rewrite, in place, the dense part of a model whose batch norms are folded.
 
-    Convolutions padded at the end alone get a row and a column of zeros at the start of their
-    kernels, which pads both sides alike without a copy of the map; convolutions take in the
-    activation that alone follows them. A picture of noise shows what follows what. Where the maps
-    differ afterwards, or oneDNN is not there, all stays as it was.
+    Convolutions padded at the end alone get their padding without a copy of the map, and
+    convolutions take in the activation that alone follows them. A picture of noise shows what
+    follows what. Where the maps differ afterwards, or oneDNN is not there, all stays as it was.
 
     Args:
         model: in evaluation mode, float32, on CPU.
@@ -86,7 +84,7 @@ def fuse_for_cpu(model: FasterRCNN) -> int:
     before = _maps(model, probe)
     originals: dict[str, nn.Module] = {}
     try:
-        _pad_evenly(model, originals)
+        originals |= fix_same_padding(model, pad_in_kernel)
         _fuse_activations(model, probe, originals)
         is_same = _are_close(before, _maps(model, probe))
     except (RuntimeError, AttributeError):  # another oneDNN, or a torch without it
@@ -97,39 +95,6 @@ def fuse_for_cpu(model: FasterRCNN) -> int:
         model.set_submodule(name, module)
     logging.getLogger(__name__).warning("convolutions were left as they are: fusing changed maps")
     return 0
-
-
-def _pad_evenly(model: FasterRCNN, originals: dict[str, nn.Module]) -> None:
-    """Replace TensorFlow's padding, which on an even side adds a pixel more at the end."""
-    is_even = model.transform.config.size_divisor % max(model.backbone.strides) == 0
-    for name, module in list(model.backbone.named_modules()):
-        if not isinstance(module, Conv2dSame) or not is_even:
-            continue
-        size = module.kernel_size[0]
-        if module.kernel_size != (size, size) or module.stride != (_STRIDE, _STRIDE):
-            continue
-        if size % 2 == 0 or module.dilation != (1, 1):
-            continue
-        originals[f"backbone.{name}"] = module
-        model.set_submodule(f"backbone.{name}", _with_leading_zeros(module))
-
-
-def _with_leading_zeros(convolution: nn.Conv2d) -> nn.Conv2d:
-    size = convolution.kernel_size[0]
-    even = nn.Conv2d(
-        convolution.in_channels,
-        convolution.out_channels,
-        size + 1,
-        _STRIDE,
-        (size - 1) // 2,
-        groups=convolution.groups,
-        bias=convolution.bias is not None,
-    )
-    even.weight.zero_()
-    even.weight[:, :, 1:, 1:] = convolution.weight
-    if even.bias is not None and convolution.bias is not None:
-        even.bias.copy_(convolution.bias)
-    return even.eval().to(memory_format=torch.channels_last)
 
 
 def _fuse_activations(model: FasterRCNN, probe: Tensor, originals: dict[str, nn.Module]) -> None:

@@ -64,7 +64,8 @@ def test_padding_at_the_end_needs_no_copy_by_hand():
 
 def test_sides_that_may_be_odd_keep_their_padding():
     model = folded("tf_efficientnet_lite0")
-    model.transform.config = ResizeConfig(size_divisor=1)
+    odd = ResizeConfig(size_divisor=1)
+    model.config = model.config.model_copy(update={"resize": odd})
     fuse_for_cpu(model)
     assert any(isinstance(module, Conv2dSame) for module in model.modules())
 
