@@ -3,7 +3,6 @@
 Each picture of a labelled set gets its own; nothing is dropped.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from head_detection.data.detection_rows import (
     KnownPictures,
     size_of,
 )
+from head_detection.data.formats.text_files import read_json
 from head_detection.data.mot_detections import frame_notes, read_mot_detections
 from head_detection.structures import Detections
 
@@ -44,7 +44,7 @@ def read_detection_file(
     if path.is_dir() or path.suffix.lower() == ".txt":
         found = read_mot_detections(path, labelled)
         return _of_form("MOTChallenge text", found, labelled, frame_notes(labelled))
-    content = _read_json(path)
+    content = read_json(path, _WANTED, DetectionFileError)
     if isinstance(content, list):
         found = _read_coco_results(path, content, labelled, image_ids)
         return _of_form("COCO results", found, labelled)
@@ -62,10 +62,12 @@ def read_image_ids(path: Path) -> list[int | str]:
     Raises:
         DetectionFileError: no such file, or not JSON of that kind.
     """
+    wanted = "COCO labels with image ids"
+    content = read_json(path, wanted, DetectionFileError)
     try:
-        return [image["id"] for image in _read_json(path)["images"]]
+        return [image["id"] for image in content["images"]]
     except (TypeError, KeyError) as error:
-        raise DetectionFileError(f"{path}: expected COCO labels with image ids") from error
+        raise DetectionFileError(f"{path}: expected {wanted}") from error
 
 
 def _of_form(
@@ -196,12 +198,3 @@ def _list_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, An
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise DetectionFileError(f"{path}: expected a list of objects under {key!r}")
     return values
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DetectionFileError(f"{path}: expected {_WANTED}; {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error

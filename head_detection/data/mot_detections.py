@@ -7,6 +7,7 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.detection_rows import DetectionFileError, DetectionRows, size_of
+from head_detection.data.formats.text_files import read_text
 from head_detection.structures import Detections
 
 NUM_FIELDS: Final = 7
@@ -84,7 +85,8 @@ def _frames_of(
 
 def _read_frames(file: Path, frames: Sequence[int], rows: DetectionRows) -> None:
     unknown: dict[int, None] = {}
-    for number, line in enumerate(_read_lines(file), start=1):
+    lines = read_text(file, "MOTChallenge text", DetectionFileError).splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{file}: line {number}"
@@ -112,12 +114,3 @@ def _parse_line(line: str, where: str) -> tuple[int, list[float]]:
         f"{where}: expected frame,id,left,top,width,height,score; "
         f"got {line.strip()[:SHOWN_CHARACTERS]!r}"
     )
-
-
-def _read_lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DetectionFileError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DetectionFileError(f"{file}: expected MOTChallenge text; not UTF-8") from error

@@ -11,6 +11,7 @@ import numpy as np
 from head_detection.apps.evaluation.subject import CHOSEN_HERE, EvaluationError, Subject
 from head_detection.atomic import write_bytes
 from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.formats.text_files import read_json
 from head_detection.evaluation.matching import IGNORED, Matching
 from head_detection.evaluation.measurement import ImageOutcome, Measurement
 from head_detection.version import __version__
@@ -141,7 +142,7 @@ def read_report(path: Path) -> Report:
     Raises:
         EvaluationError: no such file, not one of this command's, or entries that do not fit.
     """
-    content = _read_json(path)
+    content = read_json(path, FILE_NAME, EvaluationError)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         got = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise EvaluationError(f"{path}: expected {FILE_NAME} of schema {SCHEMA!r}; got {got!r}")
@@ -184,12 +185,3 @@ def _read_matching(entry: Any, where: str) -> Matching:
             f"{where}: expected falling scores, and for each the number of a head, -1 or -2"
         )
     return Matching(found.astype(np.int64), scores.astype(np.float32), heads)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvaluationError(f"{path}: expected {FILE_NAME}; {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise EvaluationError(f"{path}: expected {FILE_NAME}; not JSON ({error})") from error

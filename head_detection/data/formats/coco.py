@@ -13,7 +13,7 @@ from head_detection import atomic
 from head_detection.data.annotations import AnnotatedSet, AnnotationError, Row, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.text_files import read_text, round_pixels
+from head_detection.data.formats.text_files import read_json, round_pixels
 from head_detection.structures import GroundTruth
 
 OUTSIDE_KEY: Final = "boxes_may_reach_outside"
@@ -37,7 +37,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     Raises:
         AnnotationError: no such file, no JSON, or entries that do not fit together.
     """
-    content = _read_json(path)
+    content = _read_object(path)
     folder = images or (path.parent / PICTURES)
     if images is None and not folder.is_dir():
         folder = path.parent
@@ -127,13 +127,8 @@ def _read_rows(
     return rows
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path, "a COCO JSON file"))
-    except AnnotationError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: expected a COCO JSON file; not JSON ({error})") from error
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path, "a COCO JSON file")
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected an object with images and annotations")
     return content

@@ -1,9 +1,10 @@
 """Text as label files hold it: UTF-8 with or without its mark, any line ends; errors name lines."""
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from head_detection.data.annotations import AnnotationError
 
@@ -11,22 +12,36 @@ _DECIMALS: Final = 4
 """Of a pixel; float32 holds no more of a coordinate above 1,000."""
 
 
-def read_text(path: Path, expected: str) -> str:
+def read_text(path: Path, expected: str, mistake: type[ValueError] = AnnotationError) -> str:
     """Read a UTF-8 file, a byte order mark left out.
 
     Args:
         path: the file.
         expected: what it should be, for the error.
+        mistake: what is raised, with one line.
 
     Raises:
-        AnnotationError: it cannot be read, or is not UTF-8.
+        ValueError: ``mistake``: it cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise AnnotationError(f"{path}: expected {expected}; {error.strerror}") from error
+        raise mistake(f"{path}: expected {expected}; {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: expected {expected}; not UTF-8 text") from error
+        raise mistake(f"{path}: expected {expected}; not UTF-8 text") from error
+
+
+def read_json(path: Path, expected: str, mistake: type[ValueError] = AnnotationError) -> Any:
+    """Read a file of JSON; the arguments are those of ``read_text``.
+
+    Raises:
+        ValueError: ``mistake``: as for ``read_text``, or it is not JSON.
+    """
+    text = read_text(path, expected, mistake)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise mistake(f"{path}: expected {expected}; not JSON ({error})") from error
 
 
 def read_lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from head_detection.data.annotations import AnnotationError
-from head_detection.data.formats.text_files import parse_whole, read_lines
+from head_detection.data.formats.text_files import parse_whole, read_json, read_lines
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -23,6 +23,29 @@ def test_what_is_no_text(tmp_path: Path) -> None:
     for path in (binary, tmp_path, tmp_path / "no"):
         with pytest.raises(AnnotationError, match="expected a list; "):
             list(read_lines(path, "a list"))
+
+
+class OtherError(ValueError):
+    pass
+
+
+def test_json_with_and_without_a_mark(text: Callable[..., Path]) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        assert read_json(text("a.json", '{"a": [1]}', encoding=encoding), "x") == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "not JSON"), (b"{", "not JSON"), (b"[" * 100_000, "not JSON"), (b"\xff", "not UTF-8")],
+)
+def test_what_is_no_json(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(OtherError, match=f"a.json: expected labels; {reason}") as caught:
+        read_json(path, "labels", OtherError)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OtherError, match="expected labels; No such file"):
+        read_json(tmp_path / "none.json", "labels", OtherError)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "nan", "inf", "1e999"])
