@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from torch import nn
 
-from head_detection.config import ModelConfig, override_model
+from head_detection.config import ConfigError, ModelConfig, override_model
 from head_detection.inference.engines import Engine, Runtime, TwoStageEngine
+from head_detection.inference.exporting.graphs import input_shapes, output_shapes
 from head_detection.inference.exporting.network import to_onnx
 from head_detection.inference.exporting.onnx_files import read_onnx
 from head_detection.inference.exporting.openvino_files import from_onnx, read_openvino
@@ -161,7 +162,18 @@ def _open_exported(
     graph, description, record = read(path)
     is_int8 = record.precision == "int8"
     runtime = _graph_runtime(graph, engine, device, precision, is_int8=is_int8)
-    return frame_of(override_model(description.model, overrides)), runtime, description
+    config = override_model(description.model, overrides)
+    if _fixed_by_export(config) != _fixed_by_export(description.model):
+        raise ConfigError(
+            f"--set: expected what may change after an export; {', '.join(overrides)} changes the "
+            f"network in {path.name}: use the .safetensors file"
+        )
+    return frame_of(config), runtime, description
+
+
+def _fixed_by_export(config: ModelConfig) -> tuple[object, ...]:
+    """Return what a graph was built for; its padding goes by the sides of a batch."""
+    return input_shapes(config), output_shapes(config), config.resize.size_divisor
 
 
 def _graph_runtime(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from head_detection.config import ConfigError
 from head_detection.inference import extras
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
@@ -108,3 +109,14 @@ def test_a_missing_package_says_what_to_install(files, monkeypatch, name, engine
 def test_nothing_is_reported_to_the_makers_of_the_libraries():
     import_extra("openvino")
     assert sys.modules["openvino_telemetry"] is None
+
+
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.xml"])
+@pytest.mark.parametrize(
+    "change", ["resize.size_divisor=16", "backbone.fpn_width=8", "anchors.sizes=[[8, 9], [16, 17]]"]
+)
+def test_what_an_export_fixed_is_not_overridden(files, name, change):
+    override = f"model.{change}"
+    with pytest.raises(ConfigError, match=f"changes the network in {name}: use the .safetensors"):
+        HeadDetector.from_weights(files / name, overrides=[override])
+    HeadDetector.from_weights(files / name, overrides=["model.resize.enlargement=2.0"])
