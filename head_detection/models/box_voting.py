@@ -28,5 +28,7 @@ def vote(boxes: Tensor, scores: Tensor, kept: Tensor, iou_threshold: float) -> T
     """
     votes = (box_iou(boxes[kept], boxes) >= iou_threshold) * scores
     votes[torch.arange(len(kept), device=kept.device), kept] = scores[kept]
-    placed: Tensor = votes @ boxes / votes.sum(dim=1, keepdim=True)
+    # Validation runs under autocast, which would round boxes to the few digits of bfloat16.
+    with torch.autocast(boxes.device.type, enabled=False):
+        placed: Tensor = votes @ boxes / votes.sum(dim=1, keepdim=True)
     return placed

@@ -26,6 +26,14 @@ def test_nothing_kept_places_nothing():
     assert vote(empty, torch.zeros(0), torch.zeros(0, dtype=torch.int64), 0.5).shape == (0, 4)
 
 
+def test_boxes_keep_their_digits_under_autocast():
+    # 8 bits of bfloat16 know no number between 1000 and 1004.
+    boxes = torch.tensor([[1001.0, 1002, 1101, 1102], [1003, 1002, 1103, 1102]])
+    with torch.autocast("cpu", torch.bfloat16):
+        placed = vote(boxes, torch.tensor([0.5, 0.5]), torch.tensor([0]), 0.5)
+    assert placed.tolist() == [[1002, 1002, 1102, 1102]]
+
+
 def test_the_config_turns_voting_on():
     found = {}
     for enabled in ("false", "true"):
