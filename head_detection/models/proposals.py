@@ -51,19 +51,24 @@ class ProposalSelector:
         """
         config = self.config
         kept = config.pre_nms_top_n_train if is_training else config.pre_nms_top_n_test
+        limit = config.post_nms_top_n_train if is_training else config.post_nms_top_n_test
+        lowest = 0.0 if is_training else config.score_threshold
+        # They stay where the maps are: a GPU waits for each copy.
+        self.cell_anchors = [anchors.to(objectness[0]) for anchors in self.cell_anchors]
         levels = [
             self._best_of_level(*maps, padded_size, kept)
             for maps in zip(objectness, deltas, self.cell_anchors, strict=True)
         ]
-        scores = torch.cat([logits for logits, _ in levels], dim=1).sigmoid()
-        boxes = torch.cat([boxes for _, boxes in levels], dim=1)
-        boxes = torch.stack(
-            [clip_boxes_to_image(own, size) for own, size in zip(boxes, image_sizes, strict=True)]
-        )
-        numbers = [torch.full_like(logits[0], k) for k, (logits, _) in enumerate(levels)]
-        limit = config.post_nms_top_n_train if is_training else config.post_nms_top_n_test
-        likely = scores >= (0.0 if is_training else config.score_threshold)
-        return self._suppress(boxes, scores, likely, torch.cat(numbers).long(), limit)
+        logits, moves, anchors = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+        boxes = self.box_coder.decode_single(moves.flatten(0, 1), anchors.flatten(0, 1))
+        numbers = [torch.full_like(own[0], k) for k, (own, *_) in enumerate(levels)]
+        level_of = torch.cat(numbers).long()
+        return [
+            self._suppress(clip_boxes_to_image(own, size), scores, lowest, level_of)[:limit]
+            for own, scores, size in zip(
+                boxes.view_as(anchors), logits.sigmoid(), image_sizes, strict=True
+            )
+        ]
 
     def _best_of_level(
         self,
@@ -72,8 +77,8 @@ class ProposalSelector:
         cell_anchors: Tensor,
         padded_size: tuple[int, int],
         count: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Return logits ``(B, K)`` and decoded boxes ``(B, K, 4)``."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits ``(B, K)``, deltas ``(B, K, 4)`` and anchors ``(B, K, 4)``."""
         batch, num_anchors, height, width = objectness.shape
         flat = objectness.permute(0, 2, 3, 1).flatten(1)  # in channels_last memory: a view
         logits, places = flat.topk(min(count, flat.shape[1]), dim=1)
@@ -83,19 +88,20 @@ class ProposalSelector:
         down, right = (cells // width) * (padded_size[0] // height), cells % width
         right = right * (padded_size[1] // width)
         corners = torch.stack((right, down, right, down), dim=2)
-        anchors = cell_anchors.to(flat)[places % num_anchors] + corners
-        boxes = self.box_coder.decode_single(chosen.reshape(-1, 4), anchors.reshape(-1, 4))
-        return logits, boxes.reshape(batch, -1, 4)
+        return logits, chosen, cell_anchors[places % num_anchors] + corners
 
     def _suppress(
-        self, boxes: Tensor, scores: Tensor, is_likely: Tensor, level_of: Tensor, limit: int
-    ) -> list[Tensor]:
-        """Return what is left of ``(B, K, 4)`` boxes, the pictures and levels each on their own."""
-        sides = boxes[..., 2:] - boxes[..., :2]
+        self, boxes: Tensor, scores: Tensor, lowest_score: float, level_of: Tensor
+    ) -> Tensor:
+        """Return what is left of the ``(K, 4)`` boxes of a picture, each level on its own.
+
+        Pictures go one by one: torchvision keeps groups apart by moving their boxes, and far from
+        the origin, where the last pictures of a batch would be, small boxes lose digits.
+        """
+        sides = boxes[:, 2:] - boxes[:, :2]
         # What is not a number is neither large enough nor likely.
-        is_kept = (sides >= SMALLEST_SIDE).all(dim=2) & is_likely
-        image_of, place = is_kept.nonzero(as_tuple=True)
-        boxes, scores = boxes[is_kept], scores[is_kept]
-        groups = image_of * len(self.cell_anchors) + level_of[place]
-        kept = batched_nms(boxes, scores, groups, self.config.nms_iou_threshold)
-        return [boxes[kept[image_of[kept] == image]][:limit] for image in range(len(is_kept))]
+        is_kept = (sides >= SMALLEST_SIDE).all(dim=1) & (scores >= lowest_score)
+        left = is_kept.nonzero().squeeze(1)
+        boxes = boxes[left]
+        best = batched_nms(boxes, scores[left], level_of[left], self.config.nms_iou_threshold)
+        return boxes[best]

@@ -58,6 +58,19 @@ def test_levels_and_pictures_do_not_suppress_each_other():
     assert [len(boxes) for boxes in found] == [2, 2]
 
 
+def test_a_picture_gives_the_same_wherever_it_is_in_a_batch():
+    objectness, deltas = torch.full((1, 1, 1, 250), -9.0), torch.zeros(1, 4, 1, 250)
+    # Of anchors 4 wide and 4 apart two come to 8.0 and 8.8, IoU 3.2 / 4.8; one is at the far end.
+    objectness[..., [2, 3, 248]] = torch.tensor([2.0, 1.0, 0.0])
+    deltas[0, 0, 0, 3] = -0.8
+    options = {"pre_nms_top_n_test": 3, "nms_iou_threshold": 0.6666}
+    (alone,) = select([objectness], [deltas], (4, 1000), ((4, 1000),), **options)
+    assert alone[:, 0].tolist() == [6, 990]
+    batch = [maps.repeat(200, 1, 1, 1) for maps in (objectness, deltas)]
+    together = select([batch[0]], [batch[1]], (4, 1000), ((4, 1000),) * 200, **options)
+    assert {str(boxes.tolist()) for boxes in together} == {str(alone.tolist())}
+
+
 @pytest.mark.parametrize("is_training", [False, True])
 def test_proposals_are_torchvisions(is_training):
     torch.manual_seed(0)
