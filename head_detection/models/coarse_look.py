@@ -93,6 +93,8 @@ class CoarseLook:
 
 
 def _take(found: Target, chosen: Tensor) -> Target:
+    if chosen.dtype == torch.bool:  # a GPU is waited for once, not for each of the values
+        chosen = chosen.nonzero().squeeze(1)
     return {key: values[chosen] for key, values in found.items()}
 
 

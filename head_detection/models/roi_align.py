@@ -121,11 +121,13 @@ class StrideMapper(LevelMapper):
     def __init__(self, strides: Sequence[float], canonical_scale: int) -> None:
         levels = torch.tensor(strides, dtype=torch.float32).log2().round()
         super().__init__(int(levels[0]), int(levels[-1]), canonical_scale, CANONICAL_LEVEL)
-        self._levels = levels
+        self._coarser: list[float] = levels[1:].tolist()
 
     def __call__(self, boxlists: list[Tensor]) -> Tensor:
         """Return ``(N,)`` int64: the coarsest level that is not coarser than the box asks for."""
         sizes = box_area(torch.cat(boxlists)).sqrt()
         wanted = torch.floor(self.lvl0 + torch.log2(sizes / self.s0) + self.eps)
-        places = torch.bucketize(wanted, self._levels.to(wanted.device), right=True) - 1
-        return places.clamp(min=0)
+        places = torch.zeros_like(wanted, dtype=torch.int64)
+        for level in self._coarser:  # plain numbers: a GPU waits for each copy of a tensor
+            places += wanted >= level
+        return places

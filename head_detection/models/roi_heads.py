@@ -12,7 +12,6 @@ from torchvision.ops import (
     complete_box_iou_loss,
     generalized_box_iou_loss,
     nms,
-    remove_small_boxes,
 )
 
 from head_detection.config import ModelConfig
@@ -175,10 +174,9 @@ class HeadRoIHeads(RoIHeads):
         return summed
 
     def _likely(self, boxes: Tensor, scores: Tensor) -> Target:
-        likely = (scores > self.config.score_threshold).nonzero().squeeze(1)
-        boxes, scores = boxes[likely], scores[likely]
-        large = remove_small_boxes(boxes, SMALLEST_SIDE)
-        return {"boxes": boxes[large], "scores": scores[large]}
+        is_large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(dim=1)
+        likely = ((scores > self.config.score_threshold) & is_large).nonzero().squeeze(1)
+        return {"boxes": boxes[likely], "scores": scores[likely]}
 
     def _suppress(self, boxes: Tensor, scores: Tensor) -> Target:
         if self.config.soft_nms.enabled:

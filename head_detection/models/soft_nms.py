@@ -38,11 +38,12 @@ def gaussian_soft_nms(
     picked = torch.empty(len(boxes), dtype=torch.int64, device=boxes.device)
     lowered = torch.empty_like(scores)
     for place in range(len(boxes)):
-        best = remaining.argmax()
-        picked[place] = best
-        lowered[place] = remaining[best]
-        remaining = remaining * decay[best]
-        # Below every score, so that it is not picked again; a tensor's index does not synchronise.
+        # With its dimension kept it is an index of one; a scalar would be fetched from the device.
+        best = remaining.argmax(dim=0, keepdim=True)
+        picked[place : place + 1] = best
+        lowered[place : place + 1] = remaining[best]
+        remaining = remaining * decay[best].squeeze(0)
+        # Below every score, so that it is not picked again.
         remaining.index_fill_(0, best, -1.0)
         remaining = torch.where(remaining < 0, -1.0, remaining)
     keep = lowered > score_threshold

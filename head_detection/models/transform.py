@@ -146,7 +146,9 @@ def scale_boxes(boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) 
         [[3.0, 4.0, 9.0, 8.0]]
     """
     vertical, horizontal = after[0] / before[0], after[1] / before[1]
-    return boxes * boxes.new_tensor((horizontal, vertical, horizontal, vertical))
+    # Plain numbers, no tensor of four: a GPU would be waited for to copy it there.
+    scaled = torch.stack((boxes[:, 0::2] * horizontal, boxes[:, 1::2] * vertical), dim=2)
+    return scaled.flatten(1)
 
 
 def _scale_target(target: Target, before: torch.Size, after: torch.Size) -> Target:

@@ -101,3 +101,9 @@ def test_small_proposals_are_not_looked_at_by_hand():
     proposals = torch.tensor([[0, 0, 13, 13], [0, 0, 14, 14], [0, 0, 5, 50.0]])
     (kept,) = look().leave_small([proposals])
     assert kept.tolist() == proposals[1:].tolist()
+
+
+def test_a_gpu_is_waited_for_once_a_choice(count_waits):
+    full, coarse = found([[0, 0, 50, 50]], [0.9]), found([[0, 0, 60, 60]], [0.8])
+    # Small and shared heads of the full look, large ones of the coarse one.
+    assert count_waits(lambda: look().join([full], [coarse], [(400, 400)])) == 3

@@ -109,3 +109,19 @@ def test_no_proposals() -> None:
     found = finish(roi_heads(), torch.zeros(0, 2), torch.zeros(0, 4))
     assert [found[key].shape for key in ("boxes", "scores", "labels")] == [(0, 4), (0,), (0,)]
     assert hardest_mean_loss(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 5) == 0
+
+
+def test_a_gpu_is_waited_for_once_a_picture(count_waits) -> None:
+    heads = HeadRoIHeads(parse_config({}).model, 4, [8]).eval()
+    boxes = [torch.tensor([[0.0, 0, 9, 9]])] * 3
+    maps = torch.zeros(3, 2), torch.zeros(3, 8)
+    # torchvision's box coder makes two tensors of numbers.
+    assert count_waits(lambda: heads.candidates(*maps, boxes, [(20, 20)] * 3)) == 2 + 3
+
+
+def test_a_box_without_area_is_no_head() -> None:
+    heads = HeadRoIHeads(parse_config({}).model, 4, [8]).eval()
+    boxes = [torch.tensor([[5.0, 5, 5, 9], [0, 0, 9, 9]])]
+    logits = torch.tensor([[0.0, 9], [0, 9]])
+    (found,) = heads.candidates(logits, torch.zeros(2, 8), boxes, [(20, 20)])
+    torch.testing.assert_close(found["boxes"], boxes[0][1:])

@@ -53,3 +53,10 @@ def test_threshold_and_nothing() -> None:
         torch.zeros(0, 4), torch.zeros(0), sigma=0.25, score_threshold=0.1
     )
     assert (len(keep), len(scores)) == (0, 0)
+
+
+def test_a_gpu_is_not_waited_for_box_by_box(count_waits) -> None:
+    boxes = torch.tensor([[k, 0.0, k + 10, 10] for k in range(20)])
+    scores = torch.linspace(0.9, 0.1, 20)
+    # Two masks at the end.
+    assert count_waits(lambda: gaussian_soft_nms(boxes, scores, sigma=0.5, score_threshold=0)) == 2

@@ -95,3 +95,8 @@ def test_enlargement_comes_on_top_of_the_policy_by_hand() -> None:
     transform = build(min_sizes=(100,), max_size=1000, enlargement=1.5)
     assert transform.network_size(50, 80) == (75, 120)
     assert transform.network_size(200, 400) == (150, 300)
+
+
+def test_scaling_boxes_waits_for_no_gpu(count_waits) -> None:
+    boxes = torch.tensor([[1.0, 2, 3, 4]])
+    assert count_waits(lambda: scale_boxes(boxes, (10, 10), (20, 30))) == 0
