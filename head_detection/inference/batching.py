@@ -63,7 +63,7 @@ class LikeShapeBatches:
         self._batch_size = batch_size
         self._keep_pixels = keep_pixels
         self._window: deque[_Waiting] = deque()
-        self._groups: dict[tuple[int, int], list[_Waiting]] = {}
+        self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
 
     def run(self, pictures: Iterator[LoadedPicture]) -> Iterator[PictureResult]:
         """Yield a result a picture, in order."""
@@ -82,7 +82,7 @@ class LikeShapeBatches:
         tensor = waiting.picture.tensor
         if tensor is None:
             return
-        key = self._engine.padded_size((tensor.shape[1], tensor.shape[2]))
+        key = self._engine.padded_sizes((tensor.shape[1], tensor.shape[2]))
         group = self._groups.setdefault(key, [])
         group.append(waiting)
         if len(group) == self._batch_size:
@@ -97,7 +97,7 @@ class LikeShapeBatches:
         if key is not None:
             self._run(key)
 
-    def _run(self, key: tuple[int, int]) -> None:
+    def _run(self, key: tuple[tuple[int, int], ...]) -> None:
         group = self._groups.pop(key)
         tensors = [waiting.picture.tensor for waiting in group]
         found = self._engine.detect([tensor for tensor in tensors if tensor is not None])

@@ -146,7 +146,7 @@ class HeadDetector:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
-        enough = None if keep_pixels else self.engine.network_size
+        enough = None if keep_pixels else self.engine.enough_size
         return self._above_threshold(batches.run(load_pictures(images, enough)))
 
     def _above_threshold(self, results: Iterator[PictureResult]) -> Iterator[PictureResult]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from head_detection.inference.devices import DeviceError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import Network, Stage, untimed
+from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
 
 
@@ -27,15 +28,15 @@ class Engine(Protocol):
     precision: str
     batch_size: int
 
-    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) in network pixels that a picture fills with its padding.
+    def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return the (height, width) in network pixels that each look at a picture is padded to.
 
         In a batch of pictures with equal padded sizes each gives what it gives alone.
         """
         ...
 
-    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) in network pixels of a picture, without padding."""
+    def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) that a picture may be read at and lose nothing."""
         ...
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
@@ -79,16 +80,14 @@ class TwoStageEngine:
         self.stage: Stage = untimed
         self._model, self._runtime = model.eval().to(runtime.device), runtime
 
-    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) in network pixels that a picture fills with its padding."""
-        divisor = self._model.transform.config.size_divisor
-        height, width = (-(-side // divisor) * divisor for side in self.network_size(image_size))
-        return height, width
+    def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return the (height, width) in network pixels that each look at a picture is padded to."""
+        return tuple(look.padded_size(*image_size) for look in self._model.transforms)
 
-    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) in network pixels of a picture, without padding."""
-        size: tuple[int, int] = self._model.transform.network_size(*image_size)
-        return size
+    def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) that a picture may be read at and lose nothing."""
+        looks: list[GeneralizedRCNNTransform] = self._model.transforms
+        return max(look.enough_size(*image_size) for look in looks)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.

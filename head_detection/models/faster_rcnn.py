@@ -101,6 +101,12 @@ class FasterRCNN(GeneralizedRCNN):
         detections: list[Target] = self.transform.postprocess(found, batch.image_sizes, originals)
         return detections
 
+    @property
+    def transforms(self) -> list[GeneralizedRCNNTransform]:
+        """How each look brings a picture to its pixels, the first look's first."""
+        looks = cast("Iterable[Look]", self.more_looks)
+        return [self.transform, *(look.transform for look in looks)]
+
     def _more_candidates(
         self, images: list[Tensor], sizes: list[tuple[int, int]], network: Network
     ) -> Iterator[list[Target]]:

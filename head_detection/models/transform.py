@@ -84,6 +84,21 @@ class GeneralizedRCNNTransform(nn.Module):
         """Return the (height, width) of a picture of this size in network pixels."""
         return _scaled(height, width, self.scale_factor(height, width))
 
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of a picture of this size in network pixels with padding."""
+        divisor = self.config.size_divisor
+        down, across = (-(-side // divisor) * divisor for side in self.network_size(height, width))
+        return down, across
+
+    def enough_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) that a picture of this size may be read at and lose nothing.
+
+        What is smaller than the policy asks for is not scaled up to it, but to ``enlargement``:
+        where that is under 1, more pixels are needed than the network gets.
+        """
+        spared = max(1.0, 1 / self.config.enlargement)
+        return _scaled(height, width, self.scale_factor(height, width) * spared)
+
     def _check(self, image: Tensor) -> Tensor:
         if image.dim() != len("CHW") or image.shape[0] != len("RGB") or 0 in image.shape:
             raise ValueError(f"images: expected shape (3, H, W); got {tuple(image.shape)}")

@@ -44,10 +44,10 @@ class OneHeadEngine:
 
     name, device, precision, batch_size = "one", "cpu", "fp32", 1
 
-    def padded_size(self, image_size):
-        return image_size
+    def padded_sizes(self, image_size):
+        return (image_size,)
 
-    def network_size(self, image_size):
+    def enough_size(self, image_size):
         return image_size
 
     def detect(self, images):

@@ -37,11 +37,11 @@ class DarkEngine:
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, int]]] = []
 
-    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         height, width = (-(-side // 32) * 32 for side in image_size)
-        return height, width
+        return ((height, width),)
 
-    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         return image_size
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:

@@ -178,7 +178,7 @@ def test_a_large_jpeg_decoded_small_gives_boxes_in_its_own_pixels(engine, tmp_pa
     scene = Image.new("RGB", (800, 480), (240, 240, 240))
     scene.paste((20, 20, 20), (160, 80, 320, 320))
     scene.save(tmp_path / "large.jpg", quality=95)
-    monkeypatch.setattr(engine, "network_size", lambda size: (size[0] // 4, size[1] // 4))
+    monkeypatch.setattr(engine, "enough_size", lambda size: (size[0] // 4, size[1] // 4))
     detector = HeadDetector(engine, 0.5, {})
     (found,) = detector.detect([tmp_path / "large.jpg"])
     assert engine.batches == [[(120, 200)]]

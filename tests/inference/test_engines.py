@@ -7,6 +7,7 @@ import torch
 from head_detection.config import (
     AnchorConfig,
     BackboneConfig,
+    LookConfig,
     ModelConfig,
     ResizeConfig,
     RoiConfig,
@@ -76,9 +77,33 @@ def test_heads_do_not_depend_on_the_batch(model):
 )
 def test_padded_size_is_what_the_network_sees(model, image_size, padded):
     engine = torch_engine(model)
-    assert engine.padded_size(image_size) == padded
+    assert engine.padded_sizes(image_size) == (padded,)
     batch, _ = engine._model.transform(pictures(image_size))
     assert batch.tensors.shape[2:] == padded
+
+
+def test_pictures_go_together_where_every_look_pads_them_alike():
+    config = TINY.model_copy(update={"more_looks": (LookConfig(enlargement=1.5),)})
+    engine = torch_engine(build_detector(config).eval())
+    assert engine.padded_sizes((40, 90)) == ((64, 96), (64, 160))  # 60 and 135 in the second
+    assert engine.padded_sizes((44, 90)) == ((64, 96), (96, 160))  # 66
+
+
+@pytest.mark.parametrize(
+    ("enlargement", "looks", "expected"),
+    [
+        (1.0, (), (64, 96)),
+        (2.0, (), (128, 192)),
+        # Half of the 64 pixels that the policy asks for; a picture of 32 would be halved to 16.
+        (0.5, (), (64, 96)),
+        (1.0, (LookConfig(enlargement=1.5), LookConfig(enlargement=0.5)), (96, 144)),
+    ],
+)
+def test_a_picture_is_read_as_large_as_any_look_needs_it(enlargement, looks, expected):
+    resize = TINY.resize.model_copy(update={"enlargement": enlargement})
+    config = TINY.model_copy(update={"resize": resize, "more_looks": looks})
+    engine = torch_engine(build_detector(config).eval())
+    assert engine.enough_size((640, 960)) == expected
 
 
 def test_a_threshold_under_the_files_own_reaches_the_network(model):
@@ -175,6 +200,6 @@ def test_what_needs_no_training_may_be_set(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
     detector = HeadDetector.from_weights(path, overrides=["model.resize.enlargement=2.0"])
-    assert detector.engine.network_size((64, 96)) == (128, 192)
+    assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)
     with pytest.raises(ValueError, match=r"expected model\.KEY=VALUE"):
         HeadDetector.from_weights(path, overrides=["training.epochs=3"])

@@ -222,10 +222,10 @@ def hold(files: Sequence[PictureFile]) -> tuple[list[PictureFile], list[Tensor]]
 def batches_of(detector: HeadDetector, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
     """Put pictures of like shape together, as many as suit the device."""
     engine = detector.engine
-    groups: dict[tuple[int, int], list[Tensor]] = {}
+    groups: dict[tuple[tuple[int, int], ...], list[Tensor]] = {}
     for picture in pictures:
-        size = engine.padded_size((picture.shape[1], picture.shape[2]))
-        groups.setdefault(size, []).append(picture)
+        sizes = engine.padded_sizes((picture.shape[1], picture.shape[2]))
+        groups.setdefault(sizes, []).append(picture)
     step = engine.batch_size
     return [
         group[start : start + step]
