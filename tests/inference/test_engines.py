@@ -124,6 +124,17 @@ def test_bf16_is_close_to_fp32(model):
     assert few.scores[0] == pytest.approx(many.scores[0], abs=0.05)
 
 
+def test_pictures_are_normalised_in_float32_whatever_the_network_is(model):
+    picture = torch.full((3, 64, 96), 124, dtype=torch.uint8)
+    torch_engine(model, precision="bf16")
+    assert next(model.backbone.parameters()).dtype == torch.bfloat16
+    for transform in model.transforms:
+        batch, _ = transform([picture])
+        # bfloat16 has .484 for the mean of .485, and gives 0.0083.
+        expected = (124 / 255 - 0.485) / 0.229
+        torch.testing.assert_close(batch.tensors[0, 0, 0, 0], torch.tensor(expected))
+
+
 def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
     engine = torch_engine(model, score_threshold=0.3)
     images = pictures(*[(64, 96)] * 5)

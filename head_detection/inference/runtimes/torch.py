@@ -52,7 +52,8 @@ class TorchRuntime:
         self._dtype = _DTYPES[self.precision]
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
-            model.to(self._dtype)
+            for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
+                part.to(self._dtype)
         self._dense = torch.compile(model.dense, dynamic=False) if compile_network else model.dense
 
     def dense(self, images: Tensor) -> DenseMaps:
