@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 
 from head_detection.config import (
     AnchorConfig,
@@ -205,6 +206,23 @@ def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(model, tmp_
     assert [dynamic for _, dynamic in asked] == [False]
     with pytest.raises(ValueError, match="compile: expected engine torch; got onnx"):
         HeadDetector.from_weights(path, "onnx", compile_network=True)
+
+
+def test_a_network_that_cannot_be_compiled_here_is_one_line(model, monkeypatch):
+    class NoCompiler(BackendCompilerFailed):
+        def __init__(self):
+            pass
+
+        def __str__(self):
+            return "No working C++ compiler found\nand much more"
+
+    def refuse(_images):
+        raise NoCompiler
+
+    monkeypatch.setattr(torch, "compile", lambda _function, **_options: refuse)
+    runtime = TorchRuntime(model, device="cpu", compile_network=True)
+    with pytest.raises(DeviceError, match=r"here \(No working C\+\+ compiler found\); it needs"):
+        TwoStageEngine(model, runtime).detect(pictures((8, 8)))
 
 
 def test_what_needs_no_training_may_be_set(model, tmp_path):
