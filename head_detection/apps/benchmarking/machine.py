@@ -12,9 +12,13 @@ from head_detection.training.run_folder import code_commit
 from head_detection.version import __version__
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return processor, cores, threads, GPU, versions and commit; plain values for JSON."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return processor, cores, threads, GPU, versions and commit; plain values for JSON.
+
+    Args:
+        device: what is measured on; a GPU beside it has no part in the figures.
+    """
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "processor": _processor(),
         "cores": _cores(),

@@ -1,7 +1,7 @@
 """One run of ``benchmark``: what is measured, in which order."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,8 @@ def measure(plan: Plan, command: Sequence[str]) -> Results:
         "runs": plan.num_runs,
         "measured": list(plan.parts),
     }
-    results = Results(command, describe_machine(), settings, contestants, whole=whole)
+    machine = describe_machine(_device_of(contestants.values()))
+    results = Results(command, machine, settings, contestants, whole=whole)
     if "speed" in plan.parts:
         results.milliseconds = _measure_speed(plan, contestants, read_at_size(files, plan.size))
     if "stages" in plan.parts:
@@ -109,6 +110,12 @@ def _build_others(plan: Plan) -> list[Contestant]:
         if plan.against_stock:
             built.append(build_stock_contestant(stock, find_device(entry.device)))
     return built
+
+
+def _device_of(contestants: Iterable[Contestant]) -> torch.device:
+    """Return the GPU that some of them run on, else the CPU."""
+    names = [c.detector.engine.device for c in contestants if c.detector is not None]
+    return torch.device(next((name for name in names if name != "cpu"), "cpu"))
 
 
 def _measure_command(plan: Plan, contestant: Contestant) -> CommandFigures | None:
