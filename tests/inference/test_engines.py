@@ -17,6 +17,8 @@ from head_detection.config import (
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.devices import DeviceError
 from head_detection.inference.engines import TwoStageEngine
+from head_detection.inference.runtimes import torch as runtimes
+from head_detection.inference.runtimes.fusion import FusedConvolution
 from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, WeightsError, save_weights
@@ -134,6 +136,15 @@ def test_pictures_are_normalised_in_float32_whatever_the_network_is(model):
         # bfloat16 has .484 for the mean of .485, and gives 0.0083.
         expected = (124 / 255 - 0.485) / 0.229
         torch.testing.assert_close(batch.tensors[0, 0, 0, 0], torch.tensor(expected))
+
+
+def test_nothing_is_fused_where_autocast_is_needed(monkeypatch):
+    monkeypatch.setattr(runtimes, "cpu_multiplies_bf16", lambda: True)
+    backbone = TINY.backbone.model_copy(update={"context": "deform_ssh"})
+    model = build_detector(TINY.model_copy(update={"backbone": backbone})).eval()
+    engine = torch_engine(model, precision="bf16")
+    assert not any(isinstance(module, FusedConvolution) for module in model.modules())
+    assert len(engine.detect(pictures((64, 96)))) == 1
 
 
 def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):

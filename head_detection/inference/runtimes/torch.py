@@ -53,12 +53,13 @@ class TorchRuntime:
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else 8
         fold_batch_norm(model.eval().backbone)
-        can_fuse = self.device.type == "cpu" and not compile_network  # the compiler does it itself
-        if can_fuse and (self.precision == "fp32" or cpu_multiplies_bf16()):
-            fuse_for_cpu(model)
-        self._model = model.to(self.device).to(memory_format=torch.channels_last)
         self._dtype = _DTYPES[self.precision]
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
+        can_fuse = self.device.type == "cpu" and not compile_network  # the compiler does it itself
+        # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
+        if can_fuse and (self.precision == "fp32" or (self._is_cast and cpu_multiplies_bf16())):
+            fuse_for_cpu(model)
+        self._model = model.to(self.device).to(memory_format=torch.channels_last)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
                 part.to(self._dtype)
