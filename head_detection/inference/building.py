@@ -173,7 +173,8 @@ def _open_exported(
 
 def _fixed_by_export(config: ModelConfig) -> tuple[object, ...]:
     """Return what a graph was built for; its padding goes by the sides of a batch."""
-    return input_shapes(config), output_shapes(config), config.resize.size_divisor
+    network = config.backbone, config.upscale, config.roi.box_head_width
+    return *network, input_shapes(config), output_shapes(config), config.resize.size_divisor
 
 
 def _graph_runtime(

@@ -113,7 +113,15 @@ def test_nothing_is_reported_to_the_makers_of_the_libraries():
 
 @pytest.mark.parametrize("name", ["tiny.onnx", "tiny.xml"])
 @pytest.mark.parametrize(
-    "change", ["resize.size_divisor=16", "backbone.fpn_width=8", "anchors.sizes=[[8, 9], [16, 17]]"]
+    "change",
+    [
+        "resize.size_divisor=16",
+        "backbone.fpn_width=8",
+        "anchors.sizes=[[8, 9], [16, 17]]",
+        "upscale=true",
+        "backbone.context=ssh",
+        "roi.box_head_width=32",
+    ],
 )
 def test_what_an_export_fixed_is_not_overridden(files, name, change):
     override = f"model.{change}"
