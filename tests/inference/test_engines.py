@@ -8,11 +8,14 @@ from torch._dynamo.exc import BackendCompilerFailed
 from head_detection.config import (
     AnchorConfig,
     BackboneConfig,
+    BoxVotingConfig,
+    CoarseLookConfig,
     LookConfig,
     ModelConfig,
     ResizeConfig,
     RoiConfig,
     RpnConfig,
+    SoftNmsConfig,
 )
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.devices import DeviceError
@@ -200,6 +203,32 @@ def test_a_gpu_gives_the_heads_of_the_cpu(model, precision):
     found = torch_engine(model, device="cuda", precision=precision).detect(images)
     for detections, truth in zip(found, expected, strict=True):
         assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("soft_nms", [False, True])
+def test_every_look_runs_on_a_gpu(precision, soft_nms):
+    roi = TINY.roi.model_copy(
+        update={
+            "soft_nms": SoftNmsConfig(enabled=soft_nms),
+            "box_voting": BoxVotingConfig(enabled=True),
+        }
+    )
+    looks = {
+        "more_looks": (LookConfig(enlargement=1.5, mirrored=True),),
+        "coarse_look": CoarseLookConfig(enabled=True, smallest_head=30, smallest_picture=64),
+    }
+    model = build_detector(TINY.model_copy(update={"roi": roi, **looks})).eval()
+    images = pictures((64, 96), (50, 70), (1, 1))
+    expected = torch_engine(copy.deepcopy(model), score_threshold=0.3).detect(images)
+    engine = torch_engine(model, device="cuda", precision=precision, score_threshold=0.3)
+    for detections, truth in zip(engine.detect(images), expected, strict=True):
+        assert detections.boxes.dtype == np.float32
+        assert np.isfinite(detections.boxes).all()
+        assert (len(detections) > 0) == (len(truth) > 0)
+        if len(truth):
+            assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)
 
 
 def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(model, tmp_path, monkeypatch):

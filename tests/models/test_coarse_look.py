@@ -36,6 +36,20 @@ def test_a_batch_shrinks_to_means_on_padding_by_hand():
     assert small.tensors[0, 0, 0, 0] == 40 / 16  # four pixels of a square of sixteen
 
 
+def test_the_last_row_of_a_batch_is_not_lost():
+    tensors = torch.zeros(1, 3, 64, 64)
+    tensors[:, :, 63] = 9.0
+    small = look(factor=3).shrink(ImageList(tensors, [(64, 64)]))
+    assert small.image_sizes == [(22, 22)]
+    assert small.tensors[0, 0, 21, 0] == 9  # the one row that is left of three
+
+
+def test_a_head_of_the_coarse_look_alone_ends_at_the_picture():
+    coarse = found([[-1, 0, 22, 30]], [0.9])  # 88 wide: of both looks' sizes
+    (joined,) = look().join([found([], [])], [coarse], [(100, 200)])
+    assert joined["boxes"].tolist() == [[0, 0, 88, 100]]
+
+
 def test_each_look_answers_for_its_sizes_by_hand():
     full = found([[0, 0, 50, 50], [0, 0, 130, 130], [300, 300, 399, 399]], [0.9, 0.8, 0.7])
     coarse = found([[0, 0, 12, 12], [10, 10, 60, 50], [75, 75, 101, 101]], [0.95, 0.85, 0.6])

@@ -46,6 +46,13 @@ def test_what_is_unlikely_or_no_number_is_dropped():
     assert found.tolist() == [[0.0, 0.0, 2.0, 2.0]]
 
 
+def test_what_is_just_likely_enough_stays():
+    maps = [torch.zeros(1, 1, 1, 1)], [torch.zeros(1, 4, 1, 1)]
+    assert len(select(*maps, score_threshold=0.5)[0]) == 1
+    hopeless = [torch.full((1, 1, 1, 1), -200.0)], maps[1]  # a probability of 0 in float32
+    assert len(select(*hopeless, is_training=True)[0]) == 1
+
+
 def test_training_sees_unlikely_proposals_too():
     maps = [torch.tensor([[[[4.0, -4.0]]]])], [torch.zeros(1, 4, 1, 2)]
     assert len(select(*maps, score_threshold=0.5)[0]) == 1

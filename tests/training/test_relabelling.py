@@ -42,6 +42,13 @@ def test_what_was_not_found_stays_and_what_was_not_labelled_comes():
     assert counts == {"kept": 1, "added": 1, "ignored": 1}
 
 
+def test_a_detection_that_hardly_touches_a_label_is_another_head():
+    labels, detections = truth([0, 0, 10, 10]), found([8, 0, 18, 10, 0.9])  # IoU 2 / 18
+    changed, counts = relabel(labels, detections, RULES)
+    assert changed.head_boxes.tolist() == [[0, 0, 10, 10], [8, 0, 18, 10]]
+    assert counts == {"kept": 1, "added": 1, "ignored": 0}
+
+
 def test_a_detection_near_a_label_of_another_is_no_new_head():
     detections = found([0, 0, 10, 10, 0.9], [0, 3, 10, 13, 0.8])
     changed, _ = relabel(truth([0, 0, 10, 10]), detections, RULES)
