@@ -74,10 +74,10 @@ def build_engine(
         DeviceError: no such device or precision for this engine.
     """
     engine = _choose(path, engine)
-    if engine in _PACKAGES:
-        import_extra(_PACKAGES[engine])
     if compile_network and engine != "torch":
         raise EngineError(f"compile: expected engine torch; got {engine}")
+    if engine in _PACKAGES:
+        import_extra(_PACKAGES[engine])
     if path.suffix in EXPORTED:
         model, runtime, description = _open_exported(path, engine, device, precision, overrides)
     else:

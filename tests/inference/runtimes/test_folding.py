@@ -31,17 +31,17 @@ def with_statistics(model):
 
 
 def test_one_norm_by_hand():
-    convolution, norm = nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1, eps=0.0)
+    convolution, norm = nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1, eps=0.125)
     nn.init.constant_(convolution.weight, 1.0)
     nn.init.constant_(convolution.bias, 2.0)
     norm.running_mean.fill_(4.0)
-    norm.running_var.fill_(0.25)
+    norm.running_var.fill_(0.125)
     nn.init.constant_(norm.weight, 3.0)
     nn.init.constant_(norm.bias, 1.0)
     model = Levels(nn.Sequential(convolution, norm)).eval()
     assert fold_batch_norm(model) == 1
     folded = model.network[0]
-    # (x + 2 - 4) / 0.5 * 3 + 1 = 6 x - 11
+    # (x + 2 - 4) / sqrt(0.125 + 0.125) * 3 + 1 = 6 x - 11
     torch.testing.assert_close(folded.weight.flatten(), torch.full((3,), 6.0))
     torch.testing.assert_close(folded.bias, torch.tensor([-11.0]))
     assert isinstance(model.network[1], nn.Identity)
