@@ -93,6 +93,7 @@ def build_engine(
         "backbone": description.model.backbone.name,
         "engine": built.name,
         "precision": built.precision,
+        "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin)
 

@@ -78,6 +78,7 @@ class TwoStageEngine:
         roi = model.roi_heads.config
         model.roi_heads.config = roi.model_copy(update={"score_threshold": score_threshold})
         self.stage: Stage = untimed
+        self._room: int | None = None
         self._model, self._runtime = model.eval().to(runtime.device), runtime
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -92,17 +93,20 @@ class TwoStageEngine:
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
-        A batch that does not fit into a GPU's memory is halved.
+        Where a GPU's memory does not hold a batch, half of it is tried, and no larger one again.
         """
-        try:
-            return self._detect(images)
-        except torch.OutOfMemoryError as error:
-            if len(images) == 1:
-                raise DeviceError(
-                    f"device: {self.device} has too little memory for one picture; use cpu"
-                ) from error
-        middle = len(images) // 2
-        return self.detect(images[:middle]) + self.detect(images[middle:])
+        found: list[Detections] = []
+        while len(found) < len(images):
+            batch = images[len(found) :][: self._room]
+            try:
+                found += self._detect(batch)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise DeviceError(
+                        f"device: {self.device} has too little memory for one picture; use cpu"
+                    ) from error
+                self._room = len(batch) // 2
+        return found
 
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:

@@ -32,7 +32,8 @@ a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
 PICTURE_DIMENSIONS: Final = 3
 """Height, width and colours, in one order or the other."""
 NUM_COLORS: Final = 3
-MAX_THREADS: Final = 4
+MAX_THREADS: Final = 16
+"""A GPU takes pictures faster than a few cores decode them."""
 READ_AHEAD_BYTES: Final = 256 * 1024**2
 """Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
 _PILLOW_LOCK: Final = threading.Lock()  # a lazily opened image must not be decoded by two threads

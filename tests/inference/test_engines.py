@@ -166,7 +166,9 @@ def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
     monkeypatch.setattr(engine, "_detect", with_room_for_two)
     for found, truth in zip(engine.detect(images), expected, strict=True):
         assert_same(found, truth)
-    assert sizes == [5, 2, 3, 1, 2]
+    assert sizes == [5, 2, 2, 1]
+    engine.detect(images)
+    assert sizes[4:] == [2, 2, 1]  # what did not fit is not tried again
 
 
 def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
@@ -268,7 +270,9 @@ def test_a_network_that_cannot_be_compiled_here_is_one_line(model, monkeypatch):
 def test_what_needs_no_training_may_be_set(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
-    detector = HeadDetector.from_weights(path, overrides=["model.resize.enlargement=2.0"])
+    override = "model.resize.enlargement=2.0"
+    detector = HeadDetector.from_weights(path, overrides=[override])
+    assert detector.origin["set"] == [override]
     assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)
     with pytest.raises(ValueError, match=r"expected model\.KEY=VALUE"):
         HeadDetector.from_weights(path, overrides=["training.epochs=3"])
