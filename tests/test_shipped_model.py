@@ -7,8 +7,11 @@ import pytest
 from head_detection.apps.demo import create_samples
 from head_detection.evaluation.average_precision import average_precision
 from head_detection.inference.detector import HeadDetector
+from head_detection.inference.shipped_weights import weights_path
+from head_detection.models.weights import read_description
 from head_detection.structures import GroundTruth
 
+NAMES = ("fast", "accurate")
 TURN = 15
 """Degrees."""
 HIDDEN = 0.4
@@ -41,7 +44,7 @@ CHANGES = {
     "turned": turned,
     "half hidden": half_hidden,
 }
-FLOORS = {
+FAST = {
     (200, "as it is"): 0.95,
     (200, "dimmed"): 0.95,
     (200, "half hidden"): 0.95,
@@ -63,11 +66,29 @@ FLOORS = {
     (12, "turned"): 0.42,
 }
 """By head size in pixels and what is done to the picture: a little under what was measured."""
+ACCURATE = {
+    **FAST,
+    (25, "half hidden"): 0.85,
+    (12, "as it is"): 0.93,
+    (12, "blurred"): 0.93,
+    (12, "turned"): 0.9,
+}
+FLOORS = {
+    (name, *case): floor
+    for name, floors in (("fast", FAST), ("accurate", ACCURATE))
+    for case, floor in floors.items()
+}
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return HeadDetector.from_weights(score_threshold=0.02, device="cpu", precision="fp32")
+def detectors():
+    options = {"device": "cpu", "precision": "fp32", "score_threshold": 0.02}
+    return {name: HeadDetector.from_weights(name, **options) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def thresholds():
+    return {name: read_description(weights_path(name)).score_threshold for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -75,28 +96,32 @@ def samples():
     return {sample.name: sample for sample in create_samples()}
 
 
-@pytest.mark.parametrize(("size", "change"), FLOORS, ids=str)
-def test_heads_are_found(detector, samples, size, change):
+@pytest.mark.parametrize(("name", "size", "change"), FLOORS, ids=str)
+def test_heads_are_found(detectors, samples, name, size, change):
     sample = samples[f"heads-of-{size}-pixels"]
     pixels, boxes = CHANGES[change](sample.pixels, sample.truth.boxes)
     boxes = boxes.astype(np.float32)
     height, width = pixels.shape[:2]
     is_inside = ((boxes > -1) & (boxes < [width + 1, height + 1] * 2)).all(axis=1)
-    (found,) = detector.detect([pixels])
-    assert average_precision([found], [GroundTruth(boxes, ~is_inside)]) >= FLOORS[size, change]
+    (found,) = detectors[name].detect([pixels])
+    floor = FLOORS[name, size, change]
+    assert average_precision([found], [GroundTruth(boxes, ~is_inside)]) >= floor
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("enlarged", [1, 2, 3])
-def test_a_portrait_of_any_size_is_one_head(samples, enlarged):
+def test_a_portrait_of_any_size_is_one_head(detectors, thresholds, samples, name, enlarged):
     sample = samples["portrait"]
     pixels = cv2.resize(sample.pixels, None, fx=enlarged, fy=enlarged)
-    (found,) = HeadDetector.from_weights(device="cpu", precision="fp32").detect([pixels])
+    (found,) = detectors[name].detect([pixels])
     truth = GroundTruth(sample.truth.boxes * enlarged, np.zeros(1, bool))
-    assert len(found) <= 2
-    assert average_precision([found], [truth]) == pytest.approx(1)
+    assert len(found.above(thresholds[name])) <= 2
+    # The enlarged look takes a medal of a large portrait for a head, as surely as the head.
+    assert average_precision([found], [truth]) >= (0.5 if name == "accurate" else 1.0)
 
 
-def test_a_sky_has_no_heads(samples):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sky_has_no_heads(detectors, thresholds, name):
     sky = np.tile(np.linspace(120, 220, 640).astype(np.uint8)[:, None, None], (1, 800, 3))
-    (found,) = HeadDetector.from_weights(device="cpu", precision="fp32").detect([sky])
-    assert len(found) == 0
+    (found,) = detectors[name].detect([sky])
+    assert len(found.above(thresholds[name])) == 0
