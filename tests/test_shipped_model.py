@@ -117,7 +117,7 @@ def test_a_portrait_of_any_size_is_one_head(detectors, thresholds, samples, name
     truth = GroundTruth(sample.truth.boxes * enlarged, np.zeros(1, bool))
     assert len(found.above(thresholds[name])) <= 2
     # The enlarged look takes a medal of a large portrait for a head, as surely as the head.
-    assert average_precision([found], [truth]) >= (0.5 if name == "accurate" else 1.0)
+    assert average_precision([found], [truth]) >= (0.5 if name == "accurate" else 0.99)
 
 
 @pytest.mark.parametrize("name", NAMES)
