@@ -163,6 +163,9 @@ class LookConfig(Section):
     enlargement: PositiveFloat = 1.0
     """Times the size of the first look."""
     mirrored: bool = False
+    largest_head: PositiveFloat | None = None
+    """Larger heads, root of area in pixels of the first look, are left to the first look, and so
+    is a picture in which that found none of less than half this size; null leaves it nothing."""
 
 
 class CoarseLookConfig(Section):

@@ -7,13 +7,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_area, clip_boxes_to_image, nms
 
 from head_detection.config import CoarseLookConfig
+from head_detection.models.candidates import REFINEMENT, concatenate, take
 from head_detection.models.transform import Target
 
 MARGIN = 1.25
 """Around the size that divides them both looks answer: each measures a head a little otherwise."""
-
-GROWTH = 1.5
-"""The second stage hardly ever makes a proposal's sides longer by more."""
 
 
 class CoarseLook:
@@ -57,7 +55,7 @@ class CoarseLook:
         Args:
             proposals: ``(P, 4)`` xyxy a picture, in pixels of the shrunken batch.
         """
-        least = self.config.smallest_head / (MARGIN * GROWTH * self.config.factor)
+        least = self.config.smallest_head / (MARGIN * REFINEMENT * self.config.factor)
         return [boxes[box_area(boxes) >= least**2] for boxes in proposals]
 
     def join(
@@ -85,18 +83,8 @@ class CoarseLook:
         # Heads of the full look alone have been suppressed already: neighbours in a crowd may
         # overlap more by now, where boxes vote, and are heads all the same.
         is_small, is_shared = sizes < least, (sizes >= least) & (sizes < most)
-        shared = _concatenate(_take(full, is_shared), _take(coarse, coarse_sizes >= least))
+        shared = concatenate([take(full, is_shared), take(coarse, coarse_sizes >= least)])
         kept = nms(shared["boxes"], shared["scores"], self.nms_iou_threshold)
-        joined = _concatenate(_take(full, is_small), _take(shared, kept))
+        joined = concatenate([take(full, is_small), take(shared, kept)])
         order = joined["scores"].argsort(descending=True, stable=True)
-        return _take(joined, order[: self.limit])
-
-
-def _take(found: Target, chosen: Tensor) -> Target:
-    if chosen.dtype == torch.bool:  # a GPU is waited for once, not for each of the values
-        chosen = chosen.nonzero().squeeze(1)
-    return {key: values[chosen] for key, values in found.items()}
-
-
-def _concatenate(first: Target, second: Target) -> Target:
-    return {key: torch.cat([first[key], second[key]]) for key in first}
+        return take(joined, order[: self.limit])

@@ -1,6 +1,6 @@
 """The detector: backbone, proposals, heads, and the transform around them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -10,8 +10,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import ModelConfig, override_model
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
+from head_detection.models.candidates import gather
 from head_detection.models.coarse_look import CoarseLook
-from head_detection.models.more_looks import Look, gather
+from head_detection.models.more_looks import ANY_HEAD, Look, Sizes
 from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
@@ -87,8 +88,7 @@ class FasterRCNN(GeneralizedRCNN):
         candidates = self._look(batch, network, stage)
         if self.more_looks:
             with stage("more looks"):
-                more = self._more_candidates(images, batch.image_sizes, network)
-                candidates = gather([candidates, *more])
+                candidates = self._look_again(images, candidates, batch.image_sizes, network)
         with stage("nms"):
             found: list[Target] = self.roi_heads.suppress(candidates)
         if self.coarse_look.is_wanted(batch):
@@ -107,14 +107,25 @@ class FasterRCNN(GeneralizedRCNN):
         looks = cast("Iterable[Look]", self.more_looks)
         return [self.transform, *(look.transform for look in looks)]
 
-    def _more_candidates(
-        self, images: list[Tensor], sizes: list[tuple[int, int]], network: Network
-    ) -> Iterator[list[Target]]:
-        """Yield what each further look takes for heads, in pixels of the first look."""
-        for look in cast("Iterable[Look]", self.more_looks):
-            batch = look.prepare(images)
-            candidates = self._look(batch, network, untimed)
-            yield look.place(candidates, batch.image_sizes, sizes)
+    def _look_again(
+        self, images: list[Tensor], first: list[Target], sizes: Sizes, network: Network
+    ) -> list[Target]:
+        """Return the first look's candidates and every further look's, in the first one's pixels.
+
+        ``sizes`` are those of the pictures in the first look.
+        """
+        looks = [cast("Look", look) for look in self.more_looks]
+        gathered = [[(ANY_HEAD, found)] for found in first]
+        for look in looks:
+            wanted = look.wanted(first)
+            if not wanted:
+                continue
+            batch = look.prepare([images[at] for at in wanted])
+            found = self._look(batch, network, untimed, look.leave_large)
+            placed = look.place(found, batch.image_sizes, [sizes[at] for at in wanted])
+            for at, more in zip(wanted, placed, strict=True):
+                gathered[at].append((look.largest_head, more))
+        return [gather(parts) for parts in gathered]
 
     def _look(
         self,

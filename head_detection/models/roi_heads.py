@@ -11,14 +11,12 @@ from torchvision.ops import (
     clip_boxes_to_image,
     complete_box_iou_loss,
     generalized_box_iou_loss,
-    nms,
 )
 
 from head_detection.config import ModelConfig
-from head_detection.models.box_voting import vote
 from head_detection.models.roi_align import PyramidRoIAlign
 from head_detection.models.rpn import Upscale, leave_out_ignored
-from head_detection.models.soft_nms import gaussian_soft_nms
+from head_detection.models.suppression import suppress
 from head_detection.models.transform import Target
 
 NUM_CLASSES = 2
@@ -138,9 +136,12 @@ class HeadRoIHeads(RoIHeads):
         """Return one box a head: ``boxes``, ``labels`` and ``scores`` a picture, scores falling.
 
         Args:
-            candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` a picture.
+            candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` a picture. Those of
+                several looks also have ``looks`` ``(N,)``, the number of each one's look, and
+                ``largest`` ``(L,)``, the largest heads that each look answers for: their scores
+                are means over the looks, but under soft-NMS, which gives scores of its own.
         """
-        return [self._suppress(found["boxes"], found["scores"]) for found in candidates]
+        return [suppress(found, self.config) for found in candidates]
 
     def _losses(
         self,
@@ -177,24 +178,6 @@ class HeadRoIHeads(RoIHeads):
         is_large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST_SIDE).all(dim=1)
         likely = ((scores > self.config.score_threshold) & is_large).nonzero().squeeze(1)
         return {"boxes": boxes[likely], "scores": scores[likely]}
-
-    def _suppress(self, boxes: Tensor, scores: Tensor) -> Target:
-        if self.config.soft_nms.enabled:
-            keep, kept_scores = gaussian_soft_nms(
-                boxes,
-                scores,
-                sigma=self.config.soft_nms.sigma,
-                score_threshold=self.config.soft_nms.score_threshold,
-            )
-        else:
-            keep = nms(boxes, scores, self.config.nms_iou_threshold)
-            kept_scores = scores[keep]
-        limit = self.config.detections_per_image
-        keep, kept_scores = keep[:limit], kept_scores[:limit]
-        voting = self.config.box_voting
-        placed = vote(boxes, scores, keep, voting.iou_threshold) if voting.enabled else boxes[keep]
-        labels = torch.ones_like(kept_scores, dtype=torch.int64)
-        return {"boxes": placed, "labels": labels, "scores": kept_scores}
 
 
 def hardest_mean_loss(logits: Tensor, labels: Tensor, keep: int) -> Tensor:

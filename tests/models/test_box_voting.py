@@ -1,11 +1,17 @@
 import torch
+from torchvision.ops import box_iou
 
 from head_detection.config import parse_config
-from head_detection.models.box_voting import vote
+from head_detection.models.box_voting import vote as vote_by_overlap
 from head_detection.models.roi_heads import HeadRoIHeads
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 2], [50, 50, 60, 60]])
 SCORES = torch.tensor([0.6, 0.2, 0.9, 0.5])
+
+
+def vote(boxes, scores, kept, iou_threshold):
+    overlaps = box_iou(boxes[kept], boxes)
+    return vote_by_overlap(overlaps, boxes, scores, kept, iou_threshold)
 
 
 def test_boxes_that_overlap_vote_by_their_score_by_hand():

@@ -4,6 +4,7 @@ import torch
 from head_detection.config import (
     AnchorConfig,
     BackboneConfig,
+    BoxVotingConfig,
     LookConfig,
     ModelConfig,
     ResizeConfig,
@@ -11,7 +12,7 @@ from head_detection.config import (
     override_model,
 )
 from head_detection.models.faster_rcnn import build_detector
-from head_detection.models.more_looks import Look, gather
+from head_detection.models.more_looks import Look
 
 RESIZE = ResizeConfig(min_sizes=(64,), max_size=128)
 
@@ -50,13 +51,26 @@ def test_the_size_of_the_first_look_counts():
     assert batch.image_sizes == [(40, 50)]
 
 
-def test_looks_gather_by_picture():
-    nothing = found([], [])
-    first, second = found([[0.0, 0, 1, 1]], [0.5]), found([[2.0, 2, 3, 3]], [0.6])
-    both, one = gather([[first, nothing], [second, second]])
-    assert both["boxes"].tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
-    assert both["scores"].tolist() == pytest.approx([0.5, 0.6])
-    assert one["boxes"].tolist() == [[2, 2, 3, 3]]
+def test_large_heads_are_left_to_the_first_look_by_hand():
+    look = Look(LookConfig(enlargement=1.5, largest_head=20), RESIZE)
+    small, large = [0.0, 0, 30, 30], [0.0, 0, 31, 30]  # 20 and 20.3 pixels in the first look
+    (placed,) = look.place([found([small, large], [0.5, 0.9])], [(48, 96)], [(32, 64)])
+    assert placed["boxes"].tolist() == [[0, 0, 20, 20]]
+    assert placed["scores"].tolist() == [0.5]
+    # A proposal of 45 pixels may still become a head of 30, one of 46 may not.
+    (left,) = look.leave_large([torch.tensor([[0.0, 0, 45, 45], [0, 0, 46, 46]])])
+    assert left.tolist() == [[0, 0, 45, 45]]
+
+
+@pytest.mark.parametrize(
+    ("side", "score", "is_wanted"),
+    [(9.9, 0.3, True), (10.0, 0.9, False), (9.9, 0.29, False), (50.0, 1.0, False)],
+)
+def test_a_picture_is_looked_at_again_for_a_small_head_only(side, score, is_wanted):
+    look = Look(LookConfig(enlargement=1.5, largest_head=20), RESIZE)
+    pictures = [found([], []), found([[0.0, 0, 90, 90], [5, 5, 5 + side, 5 + side]], [0.9, score])]
+    assert look.wanted(pictures) == ([1] if is_wanted else [])
+    assert Look(LookConfig(enlargement=1.5), RESIZE).wanted(pictures) == [0, 1]
 
 
 def test_a_mirrored_look_makes_a_picture_and_its_mirror_equal():
@@ -84,3 +98,38 @@ def test_a_detector_looks_as_often_as_its_config_says():
     with torch.no_grad():
         model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
     assert sizes == [(2, 3, 64, 96), (2, 3, 96, 160)]
+
+
+def test_only_the_pictures_that_want_it_are_looked_at_again(monkeypatch):
+    alone, again = detector(), detector(LookConfig(enlargement=1.5, largest_head=400))
+    again.load_state_dict(alone.state_dict())
+    shapes = []
+    again.backbone.register_forward_hook(
+        lambda _module, inputs, _maps: shapes.append(tuple(inputs[0].shape))
+    )
+    monkeypatch.setattr(Look, "wanted", lambda _look, _candidates: [1])
+    pictures = [torch.rand(3, 64, 96), torch.rand(3, 64, 96)]
+    with torch.no_grad():
+        first, second = alone(pictures)
+        same, more = again(pictures)
+        monkeypatch.setattr(Look, "wanted", lambda _look, _candidates: [])
+        unlooked = again(pictures)
+    assert shapes == [(2, 3, 64, 96), (1, 3, 96, 160), (2, 3, 64, 96)]
+    assert torch.equal(same["boxes"], first["boxes"])
+    assert len(more["boxes"]) > len(second["boxes"])
+    assert torch.equal(unlooked[1]["boxes"], second["boxes"])
+
+
+def test_a_look_that_is_no_other_changes_nothing():
+    alone, twice = detector(), detector(LookConfig())
+    twice.load_state_dict(alone.state_dict())
+    for model in (alone, twice):
+        model.roi_heads.config = model.roi_heads.config.model_copy(
+            update={"nms_iou_threshold": 0.5, "box_voting": BoxVotingConfig(enabled=True)}
+        )
+    pictures = [torch.rand(3, 64, 96)]
+    with torch.no_grad():
+        (once,), (same,) = alone(pictures), twice(pictures)
+    assert len(once["scores"]) > 3
+    for key in ("boxes", "scores"):
+        torch.testing.assert_close(same[key], once[key])

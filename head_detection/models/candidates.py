@@ -1,0 +1,45 @@
+"""What may be a head, before suppression and between looks: chosen from, and put together."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from head_detection.models.transform import Target
+
+REFINEMENT = 1.5
+"""The second stage hardly ever makes a proposal's sides longer or shorter by more."""
+
+
+def take(found: Target, chosen: Tensor) -> Target:
+    """Return what the indices or the mask ``chosen`` name of ``boxes``, ``scores`` and so on."""
+    if chosen.dtype == torch.bool:  # a GPU is waited for once, not for each of the values
+        chosen = chosen.nonzero().squeeze(1)
+    return {key: values[chosen] for key, values in found.items()}
+
+
+def concatenate(parts: Sequence[Target]) -> Target:
+    """Return the boxes of one picture from all parts together, which have the same fields."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def gather(looks: Sequence[tuple[float, Target]]) -> Target:
+    """Return the candidates of one picture from all looks at it.
+
+    Args:
+        looks: size of the largest heads that a look answers for, and its ``boxes`` and ``scores``,
+            all in the same pixels.
+
+    Returns:
+        Besides these, where there are several, ``looks`` ``(N,)``, the number of the look that
+        each is from, and ``largest`` ``(L,)``, the sizes.
+    """
+    parts = [found for _, found in looks]
+    if len(parts) == 1:
+        return parts[0]
+    gathered = concatenate(parts)
+    scores = gathered["scores"]
+    numbers = [torch.full_like(found["scores"], at) for at, found in enumerate(parts)]
+    gathered["looks"] = torch.cat(numbers).long()
+    gathered["largest"] = scores.new_tensor([largest for largest, _ in looks])
+    return gathered
