@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import box_area, clip_boxes_to_image, nms
+from torchvision.ops import box_area, box_iou, clip_boxes_to_image
 
 from head_detection.config import CoarseLookConfig
 from head_detection.models.candidates import REFINEMENT, concatenate, take
@@ -78,13 +78,14 @@ class CoarseLook:
         return {**found, "boxes": boxes}
 
     def _join(self, full: Target, coarse: Target) -> Target:
-        sizes, coarse_sizes = box_area(full["boxes"]).sqrt(), box_area(coarse["boxes"]).sqrt()
         least, most = self.config.smallest_head / MARGIN, self.config.smallest_head * MARGIN
-        # Heads of the full look alone have been suppressed already: neighbours in a crowd may
-        # overlap more by now, where boxes vote, and are heads all the same.
-        is_small, is_shared = sizes < least, (sizes >= least) & (sizes < most)
-        shared = concatenate([take(full, is_shared), take(coarse, coarse_sizes >= least)])
-        kept = nms(shared["boxes"], shared["scores"], self.nms_iou_threshold)
-        joined = concatenate([take(full, is_small), take(shared, kept)])
+        full = take(full, box_area(full["boxes"]) < most**2)
+        coarse = take(coarse, box_area(coarse["boxes"]) >= least**2)
+        # Each look has suppressed its own heads: neighbours in a crowd may overlap more by now,
+        # where boxes vote, and are heads all the same.
+        is_same = box_iou(full["boxes"], coarse["boxes"]) > self.nms_iou_threshold
+        is_coarse_surer = coarse["scores"] > full["scores"][:, None]
+        lost = (is_same & is_coarse_surer).any(dim=1), (is_same & ~is_coarse_surer).any(dim=0)
+        joined = concatenate([take(full, ~lost[0]), take(coarse, ~lost[1])])
         order = joined["scores"].argsort(descending=True, stable=True)
         return take(joined, order[: self.limit])

@@ -68,6 +68,15 @@ def test_neighbours_that_the_full_look_kept_stay():
     assert len(joined["boxes"]) == 2
 
 
+@pytest.mark.parametrize(("score", "kept"), [(0.8, [0, 0, 84, 84]), (0.95, [0, 0, 78, 78])])
+def test_a_head_that_both_looks_found_is_one(score, kept):
+    # 78 is the full look's alone, 84 of both looks' sizes; IoU .86.
+    full, coarse = found([[0, 0, 78, 78]], [score]), found([[0, 0, 21, 21]], [0.9])
+    (joined,) = look().join([full], [coarse], [(380, 400)])
+    assert joined["boxes"].tolist() == [kept]
+    assert joined["scores"][0] == pytest.approx(max(score, 0.9))
+
+
 def test_the_limit_is_of_both_looks():
     full = found([[10 * k, 0, 10 * k + 9, 9] for k in range(9)], [0.5] * 9)
     coarse = found([[0, 0, 60, 60], [65, 0, 125, 60]], [0.9, 0.1])
@@ -119,5 +128,5 @@ def test_small_proposals_are_not_looked_at_by_hand():
 
 def test_a_gpu_is_waited_for_once_a_choice(count_waits):
     full, coarse = found([[0, 0, 50, 50]], [0.9]), found([[0, 0, 60, 60]], [0.8])
-    # Small and shared heads of the full look, large ones of the coarse one.
-    assert count_waits(lambda: look().join([full], [coarse], [(400, 400)])) == 3
+    # What each look answers for, then what the other one did not beat.
+    assert count_waits(lambda: look().join([full], [coarse], [(400, 400)])) == 4
