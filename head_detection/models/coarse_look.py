@@ -13,6 +13,11 @@ from head_detection.models.transform import Target
 MARGIN = 1.25
 """Around the size that divides them both looks answer: each measures a head a little otherwise."""
 
+HINT_SIZE = 0.5
+HINT_SCORE = 0.1
+"""The full look takes part of a head that is too large for it for a head, smaller and less likely:
+one of this share of the size from which on heads are large."""
+
 
 class CoarseLook:
     """Shrinks a batch, and joins the heads found in it with those of the full one.
@@ -33,20 +38,33 @@ class CoarseLook:
         self.config, self.size_divisor = config, size_divisor
         self.nms_iou_threshold, self.limit = nms_iou_threshold, limit
 
-    def is_wanted(self, images: ImageList) -> bool:
-        """Tell whether a picture of this batch can hold a head too large for the full look."""
-        height, width = images.tensors.shape[-2:]
-        return self.config.enabled and max(height, width) >= self.config.smallest_picture
+    def wanted(self, images: ImageList, candidates: list[Target]) -> list[int]:
+        """Return which pictures of the batch can hold a head too large for the full look.
 
-    def shrink(self, images: ImageList) -> ImageList:
-        """Return the batch with sides ``factor`` times smaller, padded as batches are."""
+        Args:
+            images: the full look's batch.
+            candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` that it found.
+        """
+        height, width = images.tensors.shape[-2:]
+        if max(height, width) < self.config.smallest_picture:
+            return []
+        least = self.config.smallest_head * HINT_SIZE
+        has_hint = [
+            ((box_area(found["boxes"]) >= least**2) & (found["scores"] >= HINT_SCORE)).any()
+            for found in candidates
+        ]
+        wanted: list[int] = torch.stack(has_hint).nonzero().flatten().tolist()
+        return wanted
+
+    def shrink(self, images: ImageList, wanted: list[int]) -> ImageList:
+        """Return the wanted pictures with sides ``factor`` times smaller, padded as batches are."""
         factor, divisor = self.config.factor, self.size_divisor
-        small = F.avg_pool2d(images.tensors, factor, ceil_mode=True)
+        is_all = len(wanted) == len(images.image_sizes)
+        tensors = images.tensors if is_all else images.tensors[wanted]
+        small = F.avg_pool2d(tensors, factor, ceil_mode=True)
         down, right = (-side % divisor for side in small.shape[-2:])
         padded = F.pad(small, (0, right, 0, down)).contiguous(memory_format=torch.channels_last)
-        sizes = [
-            (-(-height // factor), -(-width // factor)) for height, width in images.image_sizes
-        ]
+        sizes = [tuple(-(-side // factor) for side in images.image_sizes[at]) for at in wanted]
         return ImageList(padded, sizes)
 
     def leave_small(self, proposals: list[Tensor]) -> list[Tensor]:

@@ -91,12 +91,9 @@ class FasterRCNN(GeneralizedRCNN):
                 candidates = self._look_again(images, candidates, batch.image_sizes, network)
         with stage("nms"):
             found: list[Target] = self.roi_heads.suppress(candidates)
-        if self.coarse_look.is_wanted(batch):
+        if self.config.coarse_look.enabled:
             with stage("coarse look"):
-                small = self.coarse_look.shrink(batch)
-                coarse = self._look(small, network, untimed, self.coarse_look.leave_small)
-                large = self.roi_heads.suppress(coarse)
-                found = self.coarse_look.join(found, large, batch.image_sizes)
+                found = self._look_coarsely(batch, candidates, found, network)
         originals = [(image.shape[-2], image.shape[-1]) for image in images]
         detections: list[Target] = self.transform.postprocess(found, batch.image_sizes, originals)
         return detections
@@ -126,6 +123,21 @@ class FasterRCNN(GeneralizedRCNN):
             for at, more in zip(wanted, placed, strict=True):
                 gathered[at].append((look.largest_head, more))
         return [gather(parts) for parts in gathered]
+
+    def _look_coarsely(
+        self, batch: ImageList, candidates: list[Target], found: list[Target], network: Network
+    ) -> list[Target]:
+        """Return the heads found, and the very large ones of the pictures that may hold such."""
+        wanted = self.coarse_look.wanted(batch, candidates)
+        if not wanted:
+            return found
+        small = self.coarse_look.shrink(batch, wanted)
+        coarse = self._look(small, network, untimed, self.coarse_look.leave_small)
+        large = self.roi_heads.suppress(coarse)
+        sizes = [batch.image_sizes[at] for at in wanted]
+        joined = self.coarse_look.join([found[at] for at in wanted], large, sizes)
+        both = dict(zip(wanted, joined, strict=True))
+        return [both.get(at, own) for at, own in enumerate(found)]
 
     def _look(
         self,

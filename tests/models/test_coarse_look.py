@@ -30,7 +30,7 @@ def found(boxes, scores):
 def test_a_batch_shrinks_to_means_on_padding_by_hand():
     tensors = torch.zeros(1, 3, 128, 160)
     tensors[:, :, 0, :4] = torch.tensor([4.0, 8.0, 12.0, 16.0])
-    small = look().shrink(ImageList(tensors, [(126, 157)]))
+    small = look().shrink(ImageList(tensors, [(126, 157)]), [0])
     assert small.tensors.shape == (1, 3, 32, 64)
     assert small.image_sizes == [(32, 40)]
     assert small.tensors[0, 0, 0, 0] == 40 / 16  # four pixels of a square of sixteen
@@ -39,7 +39,7 @@ def test_a_batch_shrinks_to_means_on_padding_by_hand():
 def test_the_last_row_of_a_batch_is_not_lost():
     tensors = torch.zeros(1, 3, 64, 64)
     tensors[:, :, 63] = 9.0
-    small = look(factor=3).shrink(ImageList(tensors, [(64, 64)]))
+    small = look(factor=3).shrink(ImageList(tensors, [(64, 64)]), [0])
     assert small.image_sizes == [(22, 22)]
     assert small.tensors[0, 0, 21, 0] == 9  # the one row that is left of three
 
@@ -91,32 +91,60 @@ def test_nothing_joins_nothing():
     assert joined["boxes"].shape == (0, 4)
 
 
+def test_only_the_wanted_pictures_shrink():
+    tensors = torch.zeros(2, 3, 128, 128)
+    tensors[1] = 5.0
+    small = look().shrink(ImageList(tensors, [(128, 128), (120, 100)]), [1])
+    assert small.image_sizes == [(30, 25)]
+    assert small.tensors.shape == (1, 3, 32, 32)
+    assert small.tensors.unique().tolist() == [5.0]
+
+
 @pytest.mark.parametrize(
-    ("config", "size", "wanted"),
-    [({}, (96, 128), True), ({}, (96, 96), False), ({"smallest_picture": 129}, (96, 128), False)],
+    ("side", "score", "is_wanted"),
+    # Heads are large from 100 pixels on; half of that is a hint, if it is likely at all.
+    [(50, 0.1, True), (49, 0.9, False), (50, 0.09, False), (180, 0.5, True)],
 )
-def test_small_pictures_need_no_second_look(config, size, wanted):
-    assert look(**config).is_wanted(ImageList(torch.zeros(1, 3, *size), [size])) is wanted
+def test_a_picture_with_a_hint_of_a_large_head_is_looked_at(side, score, is_wanted):
+    batch = ImageList(torch.zeros(2, 3, 256, 256), [(256, 256), (256, 256)])
+    candidates = [found([], []), found([[0, 0, 9, 9], [0, 0, side, side]], [0.9, score])]
+    assert look().wanted(batch, candidates) == ([1] if is_wanted else [])
 
 
-def test_a_detector_looks_twice_where_its_config_says_so():
+@pytest.mark.parametrize(("size", "wanted"), [((96, 128), [0]), ((96, 96), [])])
+def test_small_pictures_need_no_second_look(size, wanted):
+    batch = ImageList(torch.zeros(1, 3, *size), [size])
+    assert look().wanted(batch, [found([[0, 0, 90, 90]], [0.9])]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("enabled", "wanted", "shapes"),
+    [
+        (True, [0, 1], [(2, 3, 64, 96), (2, 3, 32, 32)]),
+        (True, [1], [(2, 3, 64, 96), (1, 3, 32, 32)]),
+        (True, [], [(2, 3, 64, 96)]),
+        (False, [0, 1], [(2, 3, 64, 96)]),
+    ],
+)
+def test_a_detector_looks_twice_where_it_is_wanted(monkeypatch, enabled, wanted, shapes):
     torch.manual_seed(0)
     config = ModelConfig(
         backbone=BackboneConfig(name="mobilenet0.25", strides=(8, 16), fpn_width=8),
         anchors=AnchorConfig(sizes=((16.0,), (32.0,))),
         resize=ResizeConfig(min_sizes=(64,), max_size=128),
         roi=RoiConfig(pool_size=3, box_head_width=16, score_threshold=0.1),
-        coarse_look=CoarseLookConfig(enabled=True, smallest_head=60, smallest_picture=64),
+        coarse_look=CoarseLookConfig(enabled=enabled, smallest_head=60, smallest_picture=64),
     )
     model = build_detector(config).eval()
-    sizes = []
+    seen = []
     model.backbone.register_forward_hook(
-        lambda _module, inputs, _maps: sizes.append(inputs[0].shape)
+        lambda _module, inputs, _maps: seen.append(tuple(inputs[0].shape))
     )
+    monkeypatch.setattr(CoarseLook, "wanted", lambda _look, _images, _candidates: wanted)
     with torch.no_grad():
-        model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
-        model([torch.rand(3, 32, 32)])
-    assert [tuple(size) for size in sizes] == [(2, 3, 64, 96), (2, 3, 32, 32), (1, 3, 32, 32)]
+        result = model([torch.rand(3, 64, 96), torch.rand(3, 50, 90)])
+    assert seen == shapes
+    assert len(result) == 2
 
 
 def test_small_proposals_are_not_looked_at_by_hand():
