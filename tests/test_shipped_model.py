@@ -68,10 +68,11 @@ FAST = {
 """By head size in pixels and what is done to the picture: a little under what was measured."""
 ACCURATE = {
     **FAST,
-    (25, "half hidden"): 0.85,
+    (25, "half hidden"): 0.8,
     (12, "as it is"): 0.93,
+    (12, "dimmed"): 0.9,
     (12, "blurred"): 0.93,
-    (12, "turned"): 0.9,
+    (12, "turned"): 0.93,
 }
 FLOORS = {
     (name, *case): floor
@@ -115,9 +116,8 @@ def test_a_portrait_of_any_size_is_one_head(detectors, thresholds, samples, name
     pixels = cv2.resize(sample.pixels, None, fx=enlarged, fy=enlarged)
     (found,) = detectors[name].detect([pixels])
     truth = GroundTruth(sample.truth.boxes * enlarged, np.zeros(1, bool))
-    assert len(found.above(thresholds[name])) <= 2
-    # The enlarged look takes a medal of a large portrait for a head, as surely as the head.
-    assert average_precision([found], [truth]) >= (0.5 if name == "accurate" else 0.99)
+    assert len(found.above(thresholds[name])) == 1
+    assert average_precision([found], [truth]) >= 0.99
 
 
 @pytest.mark.parametrize("name", NAMES)

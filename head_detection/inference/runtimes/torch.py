@@ -1,26 +1,23 @@
 """The network as PyTorch runs it."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import BackendCompilerFailed
 from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
 
 from head_detection.inference.devices import (
-    DeviceError,
     cpu_multiplies_bf16,
     find_device,
     find_precision,
 )
+from head_detection.inference.runtimes.compilation import CompiledDense, Dense
 from head_detection.inference.runtimes.folding import fold_batch_norm
 from head_detection.inference.runtimes.fusion import fuse_for_cpu
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DenseMaps
 
-Dense: TypeAlias = Callable[[Tensor], DenseMaps]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -63,7 +60,7 @@ class TorchRuntime:
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
                 part.to(self._dtype)
-        self._dense = _compiled(model.dense) if compile_network else model.dense
+        self._dense: Dense = CompiledDense(model.dense) if compile_network else model.dense
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
@@ -84,22 +81,6 @@ class TorchRuntime:
         if self._is_cast or self._dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
-
-
-def _compiled(dense: Dense) -> Dense:
-    compiled = torch.compile(dense, dynamic=False)
-
-    def run(images: Tensor) -> DenseMaps:
-        try:
-            return compiled(images)
-        except BackendCompilerFailed as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise DeviceError(
-                f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "
-                "C++ compiler on cpu and Triton with CUDA; leave it out, or install them"
-            ) from error
-
-    return run
 
 
 def _can_be_cast(model: FasterRCNN) -> bool:
