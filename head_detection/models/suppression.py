@@ -39,10 +39,13 @@ def suppress(candidates: Target, config: RoiConfig) -> Target:
 
 def _keep(boxes: Tensor, scores: Tensor, config: RoiConfig) -> tuple[Tensor, Tensor]:
     """Return the places of the boxes that stay and their scores, by falling score."""
-    limit, soft = config.detections_per_image, config.soft_nms
-    if soft.enabled:
+    limit = config.detections_per_image
+    if config.soft_nms.enabled:
         kept, kept_scores = gaussian_soft_nms(
-            boxes, scores, sigma=soft.sigma, score_threshold=soft.score_threshold
+            boxes,
+            scores,
+            sigma=config.soft_nms.sigma,
+            score_threshold=config.soft_nms.score_threshold,
         )
         return kept[:limit], kept_scores[:limit]
     kept = nms(boxes, scores, config.nms_iou_threshold)[:limit]
