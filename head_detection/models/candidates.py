@@ -18,6 +18,15 @@ def take(found: Target, chosen: Tensor) -> Target:
     return {key: values[chosen] for key, values in found.items()}
 
 
+def pictures_with(masks: Sequence[Tensor]) -> list[int]:
+    """Return the places of the pictures of whose mask ``(N,)`` anything is true.
+
+    A GPU is asked once for all pictures: each answer is a wait.
+    """
+    places: list[int] = torch.stack([mask.any() for mask in masks]).nonzero().flatten().tolist()
+    return places
+
+
 def concatenate(parts: Sequence[Target]) -> Target:
     """Return the boxes of one picture from all parts together, which have the same fields."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}

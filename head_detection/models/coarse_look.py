@@ -7,7 +7,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_area, box_iou, clip_boxes_to_image
 
 from head_detection.config import CoarseLookConfig
-from head_detection.models.candidates import REFINEMENT, concatenate, take
+from head_detection.models.candidates import REFINEMENT, concatenate, pictures_with, take
 from head_detection.models.transform import Target
 
 MARGIN = 1.25
@@ -48,13 +48,13 @@ class CoarseLook:
         height, width = images.tensors.shape[-2:]
         if max(height, width) < self.config.smallest_picture:
             return []
-        least = self.config.smallest_head * HINT_SIZE
-        has_hint = [
-            ((box_area(found["boxes"]) >= least**2) & (found["scores"] >= HINT_SCORE)).any()
-            for found in candidates
-        ]
-        wanted: list[int] = torch.stack(has_hint).nonzero().flatten().tolist()
-        return wanted
+        least = (self.config.smallest_head * HINT_SIZE) ** 2
+        return pictures_with(
+            [
+                (box_area(found["boxes"]) >= least) & (found["scores"] >= HINT_SCORE)
+                for found in candidates
+            ]
+        )
 
     def shrink(self, images: ImageList, wanted: list[int]) -> ImageList:
         """Return the wanted pictures with sides ``factor`` times smaller, padded as batches are."""

@@ -111,9 +111,8 @@ class FasterRCNN(GeneralizedRCNN):
 
         ``sizes`` are those of the pictures in the first look.
         """
-        looks = [cast("Look", look) for look in self.more_looks]
         gathered = [[(ANY_HEAD, found)] for found in first]
-        for look in looks:
+        for look in cast("Iterable[Look]", self.more_looks):
             wanted = look.wanted(first)
             if not wanted:
                 continue

@@ -8,7 +8,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_area
 
 from head_detection.config import LookConfig, ResizeConfig
-from head_detection.models.candidates import REFINEMENT, take
+from head_detection.models.candidates import REFINEMENT, pictures_with, take
 from head_detection.models.transform import GeneralizedRCNNTransform, Target, scale_boxes
 
 ANY_HEAD = float("inf")
@@ -46,15 +46,13 @@ class Look(nn.Module):
         """
         if self.largest_head == ANY_HEAD:
             return list(range(len(candidates)))
-        has_small = [
-            (
-                (box_area(found["boxes"]) < (self.largest_head / 2) ** 2)
-                & (found["scores"] >= LIKELY)
-            ).any()
-            for found in candidates
-        ]
-        found_small: list[int] = torch.stack(has_small).nonzero().flatten().tolist()
-        return found_small
+        most = (self.largest_head / 2) ** 2
+        return pictures_with(
+            [
+                (box_area(found["boxes"]) < most) & (found["scores"] >= LIKELY)
+                for found in candidates
+            ]
+        )
 
     def leave_large(self, proposals: list[Tensor]) -> list[Tensor]:
         """Return the proposals that may become heads of this look.

@@ -136,10 +136,7 @@ class HeadRoIHeads(RoIHeads):
         """Return one box a head: ``boxes``, ``labels`` and ``scores`` a picture, scores falling.
 
         Args:
-            candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` a picture. Those of
-                several looks also have ``looks`` ``(N,)``, the number of each one's look, and
-                ``largest`` ``(L,)``, the largest heads that each look answers for: their scores
-                are means over the looks, but under soft-NMS, which gives scores of its own.
+            candidates: of each picture, as ``suppression.suppress`` takes them.
         """
         return [suppress(found, self.config) for found in candidates]
 
