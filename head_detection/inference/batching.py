@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from head_detection.data.picture import PictureError
+from head_detection.inference.devices import DeviceMemoryError
 from head_detection.inference.engines import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
 from head_detection.structures import Detections
@@ -27,7 +28,7 @@ class PictureResult:
     Attributes:
         image: what was given.
         detections: heads in original pixels.
-        error: why the picture could not be read.
+        error: why the picture could not be read, or why the device does not hold it.
         pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
     """
 
@@ -46,7 +47,18 @@ class _Waiting:
 
     @property
     def is_done(self) -> bool:
-        return self.picture.tensor is None or self.detections is not None
+        return self.picture.error is not None or self.detections is not None
+
+    def take(self, found: Detections | DeviceMemoryError, *, keep_pixels: bool) -> None:
+        """Keep what the network said of the picture, and its pixels where they are asked for."""
+        picture = self.picture
+        if isinstance(found, DeviceMemoryError):
+            error = PictureError(f"{picture.name}: {found}")
+            self.picture = LoadedPicture(picture.image, picture.name, None, error)
+            return
+        self.detections = found.scaled_to(picture.image_size or found.image_size)
+        if not keep_pixels:
+            self.picture = LoadedPicture(picture.image, picture.name, None)
 
 
 class LikeShapeBatches:
@@ -100,12 +112,18 @@ class LikeShapeBatches:
     def _run(self, key: tuple[tuple[int, int], ...]) -> None:
         group = self._groups.pop(key)
         tensors = [waiting.picture.tensor for waiting in group]
-        found = self._engine.detect([tensor for tensor in tensors if tensor is not None])
-        for waiting, detections in zip(group, found, strict=True):
-            whole = waiting.picture.image_size or detections.image_size
-            waiting.detections = detections.scaled_to(whole)
-            if not self._keep_pixels:
-                waiting.picture = LoadedPicture(waiting.picture.image, None)
+        found = self._detect([tensor for tensor in tensors if tensor is not None])
+        for waiting, result in zip(group, found, strict=True):
+            waiting.take(result, keep_pixels=self._keep_pixels)
+
+    def _detect(self, tensors: list[Tensor]) -> list[Detections | DeviceMemoryError]:
+        """Return what the network says of each; one that is too large for it spares the others."""
+        try:
+            return [*self._engine.detect(tensors)]
+        except DeviceMemoryError as error:
+            if len(tensors) == 1:
+                return [error]
+        return [result for tensor in tensors for result in self._detect([tensor])]
 
     def _finished(self) -> Iterator[PictureResult]:
         while self._window and self._window[0].is_done:

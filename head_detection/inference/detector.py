@@ -106,7 +106,8 @@ class HeadDetector:
             One for each picture, in order; none for none.
 
         Raises:
-            PictureError: a picture that cannot be read, by its path or its place in the list.
+            PictureError: a picture that cannot be read, or that the memory of the device does not
+                hold, by its path or its place in the list.
             TypeError: a single picture in place of a list, or no picture at all.
         """
         found = []
@@ -126,7 +127,8 @@ class HeadDetector:
     ) -> Iterator[PictureResult]:
         """Find heads picture by picture, in order, in memory that does not grow with their number.
 
-        Pictures are read ahead in threads. One that cannot be read gives a result with ``error``.
+        Pictures are read ahead in threads. One that cannot be read, or that the memory of the
+        device does not hold, gives a result with ``error``.
 
         Args:
             images: as ``detect``; may be without end.

@@ -16,6 +16,10 @@ class DeviceError(ValueError):
     """A device or precision that this machine does not have; its text is one line."""
 
 
+class DeviceMemoryError(DeviceError):
+    """A picture that the memory of the device does not hold; its text is one line."""
+
+
 def find_device(name: str) -> torch.device:
     """Return the device; auto is CUDA's first where there is one, else the CPU.
 

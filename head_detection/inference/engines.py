@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from head_detection.inference.devices import DeviceError
+from head_detection.inference.devices import DeviceMemoryError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import Network, Stage, untimed
 from head_detection.models.transform import GeneralizedRCNNTransform
@@ -40,7 +40,11 @@ class Engine(Protocol):
         ...
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1."""
+        """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
+
+        Raises:
+            DeviceMemoryError: the device's memory does not hold one of them.
+        """
         ...
 
 
@@ -78,7 +82,7 @@ class TwoStageEngine:
         roi = model.roi_heads.config
         model.roi_heads.config = roi.model_copy(update={"score_threshold": score_threshold})
         self.stage: Stage = untimed
-        self._room: int | None = None
+        self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._model, self._runtime = model.eval().to(runtime.device), runtime
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -93,19 +97,26 @@ class TwoStageEngine:
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
-        Where a GPU's memory does not hold a batch, half of it is tried, and no larger one again.
+        Where a GPU's memory does not hold a batch, half of it is tried, and no larger one of
+        pictures like its first again.
+
+        Raises:
+            DeviceMemoryError: the device's memory does not hold one of them.
         """
         found: list[Detections] = []
         while len(found) < len(images):
-            batch = images[len(found) :][: self._room]
+            height, width = images[len(found)].shape[1:]
+            size = self.padded_sizes((height, width))
+            batch = images[len(found) :][: self._room.get(size)]
             try:
                 found += self._detect(batch)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
-                    raise DeviceError(
-                        f"device: {self.device} has too little memory for one picture; use cpu"
+                    raise DeviceMemoryError(
+                        f"{self.device} has too little memory for a picture of {width}x{height}; "
+                        "use cpu or a smaller model.resize"
                     ) from error
-                self._room = len(batch) // 2
+                self._room[size] = len(batch) // 2
         return found
 
     @torch.inference_mode()

@@ -48,12 +48,14 @@ class LoadedPicture:
 
     Attributes:
         image: what was given.
+        name: what errors call it: its path, or its place among the pictures.
         tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
         error: names the picture.
         image_size: (height, width) of the whole picture, where it was decoded smaller.
     """
 
     image: ImageLike
+    name: str
     tensor: Tensor | None
     error: PictureError | None = None
     image_size: tuple[int, int] | None = None
@@ -117,16 +119,27 @@ def read_ahead(
 
 
 def _load(image: ImageLike, position: str, enough: EnoughSize | None) -> LoadedPicture:
+    name = _name(image, position)
     try:
         match image:
             case PictureFile() | str() | Path() | bytes():
                 picture = _read(image, position, enough)
                 tensor = _channels_first(picture.pixels)
-                return LoadedPicture(image, tensor, image_size=picture.image_size)
+                return LoadedPicture(image, name, tensor, image_size=picture.image_size)
             case _:
-                return LoadedPicture(image, _to_tensor(image, position))
+                return LoadedPicture(image, name, _to_tensor(image, position))
     except PictureError as error:
-        return LoadedPicture(image, None, error)
+        return LoadedPicture(image, name, None, error)
+
+
+def _name(image: ImageLike, position: str) -> str:
+    match image:
+        case PictureFile():
+            return str(image.path)
+        case str() | Path():
+            return str(image)
+        case _:
+            return position
 
 
 def _read(

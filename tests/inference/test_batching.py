@@ -2,11 +2,13 @@ import numpy as np
 import torch
 
 from head_detection.inference.batching import WINDOW_BATCHES, LikeShapeBatches
+from head_detection.inference.devices import DeviceMemoryError
 from head_detection.inference.loading import LoadedPicture
 
 
 def picture(number, size=(32, 32)):
-    return LoadedPicture(f"{number}", torch.full((3, *size), number, dtype=torch.uint8))
+    name = f"{number}"
+    return LoadedPicture(name, name, torch.full((3, *size), number, dtype=torch.uint8))
 
 
 def run(engine, pictures, batch_size, *, keep_pixels=False):
@@ -55,9 +57,24 @@ def test_pixels_are_dropped_after_the_network_unless_asked_for(engine):
 
 
 def test_floating_pixels_are_handed_on_as_bytes(engine):
-    grey = LoadedPicture("grey", torch.full((3, 2, 2), 0.2))
+    grey = LoadedPicture("grey", "grey", torch.full((3, 2, 2), 0.2))
     (result,) = run(engine, [grey], 1, keep_pixels=True)
     np.testing.assert_array_equal(result.pixels, np.full((2, 2, 3), 51, np.uint8))
+
+
+def test_a_picture_that_the_device_does_not_hold_spares_the_others(engine, monkeypatch):
+    detect = engine.detect
+
+    def with_room_for_zeros(images):
+        if any(image.any() for image in images):
+            raise DeviceMemoryError("cuda:0 has too little memory")
+        return detect(images)
+
+    monkeypatch.setattr(engine, "detect", with_room_for_zeros)
+    results = list(run(engine, [picture(n) for n in (0, 7, 0)], 3))
+    assert [result.detections is None for result in results] == [False, True, False]
+    assert str(results[1].error) == "7: cuda:0 has too little memory"
+    assert results[1].pixels is None
 
 
 def test_nothing_gives_nothing(engine):

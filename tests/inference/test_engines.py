@@ -18,7 +18,7 @@ from head_detection.config import (
     SoftNmsConfig,
 )
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.devices import DeviceError
+from head_detection.inference.devices import DeviceError, DeviceMemoryError
 from head_detection.inference.engines import TwoStageEngine
 from head_detection.inference.runtimes import torch as runtimes
 from head_detection.inference.runtimes.fusion import FusedConvolution
@@ -169,6 +169,9 @@ def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
     assert sizes == [5, 2, 2, 1]
     engine.detect(images)
     assert sizes[4:] == [2, 2, 1]  # what did not fit is not tried again
+    engine.detect(pictures((32, 32), (32, 32)))
+    engine.detect(pictures(*[(32, 32)] * 3))
+    assert sizes[7:] == [2, 3, 1, 1, 1]  # pictures of another size have a room of their own
 
 
 def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
@@ -178,7 +181,7 @@ def test_a_picture_too_large_for_the_device_is_one_line(model, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(engine, "_detect", no_room)
-    with pytest.raises(DeviceError, match="too little memory for one picture"):
+    with pytest.raises(DeviceMemoryError, match="too little memory for a picture of 8x8; use cpu"):
         engine.detect(pictures((8, 8), (8, 8)))
 
 
