@@ -31,12 +31,14 @@ class Entry:
     """What is to be built.
 
     Attributes:
+        name: of the weights, in tables.
         weights: a file that describes itself.
         engine: as ``--engine`` spells it; None is the file's own.
         device: as ``--device``.
         precision: as ``--precision``.
     """
 
+    name: str
     weights: Path
     engine: str | None
     device: str
@@ -89,7 +91,33 @@ def list_entries(
     for path in paths:
         if not path.exists():
             raise BenchmarkError(f"--weights: expected a weights file; {path}: no such file")
-    return [Entry(path, engine, device, precision) for path in paths for engine in engines]
+    names = shortest_names(paths)
+    return [
+        Entry(name, path, engine, device, precision)
+        for name, path in zip(names, paths, strict=True)
+        for engine in engines
+    ]
+
+
+def shortest_names(paths: Sequence[Path]) -> list[str]:
+    """Return of each path, without suffix, as many last parts as tell it from the others.
+
+    Example:
+        >>> shortest_names([Path("runs/a/best.safetensors"), Path("runs/b/best.safetensors")])
+        ['a/best', 'b/best']
+    """
+    stems = [(path.parent / path.stem).parts for path in paths]
+    names = []
+    for stem in stems:
+        others = [other for other in stems if other != stem]
+        tails = (stem[-depth:] for depth in range(1, len(stem)))
+        tail = next((tail for tail in tails if not _ends_any(others, tail)), stem)
+        names.append(Path(*tail).as_posix())
+    return names
+
+
+def _ends_any(stems: Sequence[tuple[str, ...]], tail: tuple[str, ...]) -> bool:
+    return any(stem[-len(tail) :] == tail for stem in stems)
 
 
 def build_contestant(entry: Entry) -> Contestant:
@@ -107,7 +135,7 @@ def build_contestant(entry: Entry) -> Contestant:
         return load_detector(entry.weights)[0]
 
     has_network = entry.weights.suffix == DESCRIBES_ITSELF
-    contestant = _contestant(detector, entry.weights.stem, entry.weights.name)
+    contestant = _contestant(detector, entry.name, f"{entry.name}{entry.weights.suffix}")
     return replace(contestant, load_plain=load_plain if has_network else None)
 
 

@@ -10,6 +10,7 @@ from head_detection.apps.benchmarking.contestants import (
     build_same_network,
     build_stock_contestant,
     list_entries,
+    shortest_names,
     with_own_names,
 )
 from head_detection.models.stock import build_stock
@@ -17,9 +18,17 @@ from head_detection.models.stock import build_stock
 
 def test_each_file_is_taken_with_each_engine(tiny_weights: Path) -> None:
     entries = list_entries([tiny_weights, tiny_weights], ["torch"], "cpu", "fp32")
-    assert entries == [Entry(tiny_weights, "torch", "cpu", "fp32")] * 2
+    assert entries == [Entry("tiny", tiny_weights, "torch", "cpu", "fp32")] * 2
     (shipped,) = list_entries(None, ["torch"], "cpu", "auto")
     assert shipped.weights.name == "fast.safetensors"
+
+
+def test_files_called_alike_are_told_apart_by_their_folders() -> None:
+    paths = [Path("best.safetensors"), Path("/runs/a/best.safetensors"), Path("b/best.xml")]
+    assert shortest_names(paths) == ["best", "a/best", "b/best"]
+    assert shortest_names([Path("a/x.onnx"), Path("b/y.onnx")]) == ["x", "y"]
+    assert shortest_names([Path("a/x.onnx"), Path("a/x.safetensors")]) == ["x", "x"]
+    assert shortest_names([]) == []
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
@@ -28,7 +37,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_detector_of_ours(tiny_weights: Path) -> None:
-    contestant = build_contestant(Entry(tiny_weights, "torch", "cpu", "fp32"))
+    contestant = build_contestant(Entry("tiny", tiny_weights, "torch", "cpu", "fp32"))
     assert contestant.name == "tiny torch fp32"
     assert "tiny.safetensors, torch in fp32 on cpu" in contestant.description
     assert contestant.facts["model"]["weights"] == "tiny.safetensors"

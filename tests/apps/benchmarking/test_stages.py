@@ -66,7 +66,7 @@ def test_operations_are_counted_by_stage(tiny_weights: Path) -> None:
 
 
 def test_stages_sum_to_about_the_whole(tiny_weights: Path, files: list[PictureFile]) -> None:
-    contestant = build_contestant(Entry(tiny_weights, "torch", "cpu", "fp32"))
+    contestant = build_contestant(Entry("tiny", tiny_weights, "torch", "cpu", "fp32"))
     assert contestant.detector is not None
     time_stages(contestant.detector, files)
     whole, stages = time_stages(contestant.detector, files)
@@ -78,7 +78,7 @@ def test_contestants_are_measured_in_turn(
     tiny_weights: Path, files: list[PictureFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(peak.SIDES, "cpu", 64)
-    contestant = build_contestant(Entry(tiny_weights, "torch", "cpu", "fp32"))
+    contestant = build_contestant(Entry("tiny", tiny_weights, "torch", "cpu", "fp32"))
     tables, arithmetic = measure_stages({"tiny": contestant}, files, 2)
     assert list(tables) == list(arithmetic) == ["tiny"]
     assert len(tables["tiny"].whole.samples) == 2
