@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from head_detection.apps.conversions import (
     anchors,
     annotations,
+    average,
     check,
     relabel,
     release,
@@ -20,6 +21,7 @@ KINDS = {
     "relabel": relabel,
     "anchors": anchors,
     "weights": weights,
+    "average": average,
     "release": release,
 }
 

@@ -1,0 +1,52 @@
+"""``convert average``: the mean of the weights of several runs."""
+
+import argparse
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.models.weights import WeightsError, fit, read_weights, save_weights
+
+PURPOSE = "the mean of the weights of several runs that started from the same ones"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--input", required=True, type=Path, nargs="+", metavar="FILE",
+        help="two .safetensors files or more, of one network; one given twice counts twice",
+    )  # fmt: skip
+    parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file, which describes itself as the first input but for its figures.
+
+    Source:
+        Wortsman et al., Model soups, ICML 2022: the uniform soup.
+    """
+    paths: list[Path] = arguments.input
+    if arguments.output.suffix != ".safetensors":
+        raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    if len(paths) < 2:  # noqa: PLR2004 - fewer have no mean
+        raise WeightsError("--input: expected two files or more; got one")
+    model, description = load_detector(paths[0])
+    sums = _values(model)
+    for path in paths[1:]:
+        tensors, _ = read_weights(path)
+        fit(model, tensors, str(path))
+        sums = {name: sums[name] + values for name, values in _values(model).items()}
+    model.load_state_dict({name: total / len(paths) for name, total in sums.items()}, strict=False)
+    training = description.training | {"average_of": ["/".join(p.parts[-2:]) for p in paths]}
+    averaged = description.model_copy(update={"training": training, "figures": {}})
+    save_weights(arguments.output, model, averaged)
+    print(f"{arguments.output}: mean of {len(paths)} files")
+    print("its score threshold is the first one's: choose it anew with evaluate --choose-threshold")
+    return 0
+
+
+def _values(model: nn.Module) -> dict[str, Tensor]:
+    """Return all that learnt: counters have no mean."""
+    state = model.state_dict()
+    return {name: tensor.double() for name, tensor in state.items() if tensor.is_floating_point()}

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from head_detection.apps.convert import main
+from head_detection.models.faster_rcnn import build_detector, load_detector
+from head_detection.models.weights import WeightsError, save_weights
+
+
+@pytest.fixture
+def run(tmp_path, tiny_weights):
+    """A function from a number to the weights of a run that hold nothing else."""
+
+    def make(name, value):
+        model, description = load_detector(tiny_weights)
+        for parameter in model.parameters():
+            parameter.data.fill_(value)
+        path = tmp_path / name / "best.safetensors"
+        path.parent.mkdir()
+        known = {"figures": {"val": {"num_heads": 7}}, "score_threshold": 0.4}
+        save_weights(path, model, description.model_copy(update=known))
+        return path
+
+    return make
+
+
+def average(output, *inputs):
+    return main(["average", "--input", *map(str, inputs), "--output", str(output)])
+
+
+def test_each_value_is_the_mean_and_one_given_twice_counts_twice(run, tmp_path, capsys):
+    output = tmp_path / "mean.safetensors"
+    first = run("a", 1.0)
+    assert average(output, first, run("b", 4.0), first) == 0
+    model, description = load_detector(output)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.data, torch.full_like(parameter, 2.0), msg=name)
+    assert description.training["average_of"] == [
+        "a/best.safetensors",
+        "b/best.safetensors",
+        "a/best.safetensors",
+    ]
+    assert description.figures == {}  # they were another network's
+    assert description.score_threshold == 0.4
+    assert "mean of 3 files" in capsys.readouterr().out
+
+
+def test_the_counts_of_norms_stay_whole(run, tmp_path):
+    output = tmp_path / "mean.safetensors"
+    first = run("a", 1.0)
+    average(output, first, run("b", 2.0))
+    before, after = load_detector(first)[0].state_dict(), load_detector(output)[0].state_dict()
+    assert {name: tensor.dtype for name, tensor in before.items()} == {
+        name: tensor.dtype for name, tensor in after.items()
+    }
+
+
+def test_one_file_has_no_mean(run, tmp_path):
+    with pytest.raises(WeightsError, match="expected two files or more; got one"):
+        average(tmp_path / "mean.safetensors", run("a", 1.0))
+
+
+def test_another_network_is_refused(run, tmp_path, tiny_weights):
+    config = load_detector(tiny_weights)[1].model
+    roi = config.roi.model_copy(update={"box_head_width": config.roi.box_head_width * 2})
+    other = tmp_path / "other.safetensors"
+    wider = config.model_copy(update={"roi": roi})
+    description = load_detector(tiny_weights)[1].model_copy(update={"model": wider})
+    save_weights(other, build_detector(wider), description)
+    output = tmp_path / "mean.safetensors"
+    with pytest.raises(WeightsError, match=r"other\.safetensors"):
+        average(output, run("a", 1.0), other)
+    assert not output.exists()
+
+
+def test_another_kind_of_output_is_refused(run, tmp_path):
+    with pytest.raises(WeightsError, match=r"--output: expected a \.safetensors file"):
+        average(tmp_path / "mean.pth", run("a", 1.0), run("b", 2.0))
