@@ -122,7 +122,8 @@ class LikeShapeBatches:
             return [*self._engine.detect(tensors)]
         except DeviceMemoryError as error:
             if len(tensors) == 1:
-                return [error]
+                # Not the one that was raised: its frames hold what the device has of the picture.
+                return [DeviceMemoryError(str(error))]
         return [result for tensor in tensors for result in self._detect([tensor])]
 
     def _finished(self) -> Iterator[PictureResult]:

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import torch
 
@@ -75,6 +77,21 @@ def test_a_picture_that_the_device_does_not_hold_spares_the_others(engine, monke
     assert [result.detections is None for result in results] == [False, True, False]
     assert str(results[1].error) == "7: cuda:0 has too little memory"
     assert results[1].pixels is None
+
+
+def test_what_the_device_held_of_a_failed_picture_is_let_go(engine, monkeypatch):
+    held = []
+
+    def no_room(images):
+        assert not [tensor for tensor in held if tensor() is not None]
+        on_device = torch.zeros(3)
+        held.append(weakref.ref(on_device))
+        raise DeviceMemoryError("cuda:0 has too little memory")
+
+    monkeypatch.setattr(engine, "detect", no_room)
+    results = list(run(engine, [picture(n) for n in range(3)], 3))
+    assert len(held) == 4  # together, then each alone
+    assert all(result.error for result in results)
 
 
 def test_nothing_gives_nothing(engine):
