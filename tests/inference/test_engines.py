@@ -142,9 +142,19 @@ def test_pictures_are_normalised_in_float32_whatever_the_network_is(model):
 
 
 def test_nothing_is_fused_where_autocast_is_needed(monkeypatch):
-    monkeypatch.setattr(runtimes, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(runtimes, "can_fuse_in", lambda _dtype: True)
     backbone = TINY.backbone.model_copy(update={"context": "deform_ssh"})
     model = build_detector(TINY.model_copy(update={"backbone": backbone})).eval()
+    engine = torch_engine(model, precision="bf16")
+    assert not any(isinstance(module, FusedConvolution) for module in model.modules())
+    assert len(engine.detect(pictures((64, 96)))) == 1
+
+
+def test_what_the_processor_does_not_fuse_stays_apart(model, monkeypatch):
+    def refuse(_self, _maps):
+        raise RuntimeError("bf16 path needs the cpu support avx512bw")
+
+    monkeypatch.setattr(FusedConvolution, "forward", refuse)
     engine = torch_engine(model, precision="bf16")
     assert not any(isinstance(module, FusedConvolution) for module in model.modules())
     assert len(engine.detect(pictures((64, 96)))) == 1

@@ -66,6 +66,17 @@ def _describe(activation: nn.Module) -> tuple[str, list[float], str]:
 
 
 @torch.no_grad()
+def can_fuse_in(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN, as torch was built, fuses convolutions of this type here."""
+    maps = torch.ones(1, 8, 8, 8, dtype=dtype)
+    try:
+        FusedConvolution(nn.Conv2d(8, 8, 3, dtype=dtype), nn.ReLU())(maps)
+    except (RuntimeError, AttributeError):  # a processor without the type, a torch without oneDNN
+        return False
+    return True
+
+
+@torch.no_grad()
 def fuse_for_cpu(model: FasterRCNN) -> int:
     """Rewrite, in place, the dense part of a model whose batch norms are folded.
 

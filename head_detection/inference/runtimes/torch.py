@@ -7,14 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
 
-from head_detection.inference.devices import (
-    cpu_multiplies_bf16,
-    find_device,
-    find_precision,
-)
+from head_detection.inference.devices import find_device, find_precision
 from head_detection.inference.runtimes.compilation import CompiledDense, Dense
 from head_detection.inference.runtimes.folding import fold_batch_norm
-from head_detection.inference.runtimes.fusion import fuse_for_cpu
+from head_detection.inference.runtimes.fusion import can_fuse_in, fuse_for_cpu
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DenseMaps
 
@@ -54,7 +50,8 @@ class TorchRuntime:
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
         can_fuse = self.device.type == "cpu" and not compile_network  # the compiler does it itself
         # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
-        if can_fuse and (self.precision == "fp32" or (self._is_cast and cpu_multiplies_bf16())):
+        can_fuse = can_fuse and (self.precision == "fp32" or self._is_cast)
+        if can_fuse and can_fuse_in(self._dtype):
             fuse_for_cpu(model)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
         if self._is_cast:  # once, where autocast would cast the weights for each picture

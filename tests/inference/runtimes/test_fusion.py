@@ -7,7 +7,7 @@ from torch import nn
 
 from head_detection.config import AnchorConfig, BackboneConfig, ModelConfig, ResizeConfig, RoiConfig
 from head_detection.inference.runtimes.folding import fold_batch_norm
-from head_detection.inference.runtimes.fusion import FusedConvolution, fuse_for_cpu
+from head_detection.inference.runtimes.fusion import FusedConvolution, can_fuse_in, fuse_for_cpu
 from head_detection.models.faster_rcnn import build_detector
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
@@ -106,3 +106,8 @@ def test_a_torch_without_the_operator_keeps_the_model(monkeypatch):
 def test_what_is_not_fused_is_named():
     with pytest.raises(ValueError, match=r"expected one that is fused; got .*GELU"):
         FusedConvolution(nn.Conv2d(3, 3, 1), nn.GELU())
+
+
+def test_types_are_fused_where_the_processor_has_them():
+    assert can_fuse_in(torch.float32)
+    assert can_fuse_in(torch.bfloat16) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
