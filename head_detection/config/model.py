@@ -163,9 +163,21 @@ class LookConfig(Section):
     enlargement: PositiveFloat = 1.0
     """Times the size of the first look."""
     mirrored: bool = False
+    smallest_head: PositiveFloat | None = None
+    """Smaller heads, root of area in pixels of the first look, are left to the other looks, and so
+    is a picture in which the first found none of twice this size; null leaves nothing."""
     largest_head: PositiveFloat | None = None
-    """Larger heads, root of area in pixels of the first look, are left to the first look, and so
-    is a picture in which that found none of less than half this size; null leaves it nothing."""
+    """Larger heads likewise, and a picture in which the first found none of half this size."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LookConfig":
+        smallest, largest = self.smallest_head, self.largest_head
+        if smallest is not None and largest is not None and smallest > largest / 4:
+            raise ValueError(
+                "smallest_head: expected at most a quarter of largest_head, or no picture is "
+                f"looked at again; got {smallest:g} and {largest:g}"
+            )
+        return self
 
 
 class CoarseLookConfig(Section):

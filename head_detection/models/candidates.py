@@ -1,14 +1,38 @@
 """What may be a head, before suppression and between looks: chosen from, and put together."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_area
 
 from head_detection.models.transform import Target
 
 REFINEMENT = 1.5
 """The second stage hardly ever makes a proposal's sides longer or shorter by more."""
+
+
+class HeadSizes(NamedTuple):
+    """The heads that a look answers for: root of area in pixels of the first look."""
+
+    smallest: float = 0.0
+    largest: float = float("inf")
+
+    def hold(self, boxes: Tensor, *, scale: float = 1.0, slack: float = 1.0) -> Tensor:
+        """Tell of each of ``(N, 4)`` xyxy boxes whether its size is one of these.
+
+        Args:
+            boxes: in the pixels of any look.
+            scale: how many of these make one of the first look.
+            slack: sizes may be so many times too small or too large.
+        """
+        sizes = box_area(boxes).sqrt() / scale
+        held: Tensor = (sizes >= self.smallest / slack) & (sizes <= self.largest * slack)
+        return held
+
+
+ALL_HEADS = HeadSizes()
 
 
 def take(found: Target, chosen: Tensor) -> Target:
@@ -32,16 +56,15 @@ def concatenate(parts: Sequence[Target]) -> Target:
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def gather(looks: Sequence[tuple[float, Target]]) -> Target:
+def gather(looks: Sequence[tuple[HeadSizes, Target]]) -> Target:
     """Return the candidates of one picture from all looks at it.
 
     Args:
-        looks: size of the largest heads that a look answers for, and its ``boxes`` and ``scores``,
-            all in the same pixels.
+        looks: what each answers for, and its ``boxes`` and ``scores``, all in the same pixels.
 
     Returns:
         Besides these, where there are several, ``looks`` ``(N,)``, the number of the look that
-        each is from, and ``largest`` ``(L,)``, the sizes.
+        each is from, and ``sizes`` ``(L, 2)``, the smallest and largest head of each look.
     """
     parts = [found for _, found in looks]
     if len(parts) == 1:
@@ -50,5 +73,5 @@ def gather(looks: Sequence[tuple[float, Target]]) -> Target:
     scores = gathered["scores"]
     numbers = [torch.full_like(found["scores"], at) for at, found in enumerate(parts)]
     gathered["looks"] = torch.cat(numbers).long()
-    gathered["largest"] = scores.new_tensor([largest for largest, _ in looks])
+    gathered["sizes"] = scores.new_tensor([sizes for sizes, _ in looks])
     return gathered

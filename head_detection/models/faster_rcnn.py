@@ -10,9 +10,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import ModelConfig, override_model
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
-from head_detection.models.candidates import gather
+from head_detection.models.candidates import ALL_HEADS, gather
 from head_detection.models.coarse_look import CoarseLook
-from head_detection.models.more_looks import ANY_HEAD, Look, Sizes
+from head_detection.models.more_looks import Look, Sizes
 from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
@@ -111,16 +111,16 @@ class FasterRCNN(GeneralizedRCNN):
 
         ``sizes`` are those of the pictures in the first look.
         """
-        gathered = [[(ANY_HEAD, found)] for found in first]
+        gathered = [[(ALL_HEADS, found)] for found in first]
         for look in cast("Iterable[Look]", self.more_looks):
             wanted = look.wanted(first)
             if not wanted:
                 continue
             batch = look.prepare([images[at] for at in wanted])
-            found = self._look(batch, network, untimed, look.leave_large)
+            found = self._look(batch, network, untimed, look.leave_others)
             placed = look.place(found, batch.image_sizes, [sizes[at] for at in wanted])
             for at, more in zip(wanted, placed, strict=True):
-                gathered[at].append((look.largest_head, more))
+                gathered[at].append((look.sizes, more))
         return [gather(parts) for parts in gathered]
 
     def _look_coarsely(

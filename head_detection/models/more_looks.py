@@ -1,21 +1,20 @@
 """More looks at a picture, larger or mirrored, whose boxes count together with the first one's."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import box_area
 
 from head_detection.config import LookConfig, ResizeConfig
-from head_detection.models.candidates import REFINEMENT, pictures_with, take
+from head_detection.models.candidates import ALL_HEADS, REFINEMENT, HeadSizes, pictures_with, take
 from head_detection.models.transform import GeneralizedRCNNTransform, Target, scale_boxes
 
-ANY_HEAD = float("inf")
-"""Size of the largest heads of a look that answers for all."""
-
 LIKELY = 0.3
-"""Score from which a small head of the first look is reason enough to look again."""
+"""Score from which a head of the first look is reason enough to look again."""
+SURELY = 2.0
+"""A head so many times smaller than the largest, or larger than the smallest, is such a reason."""
 
 Sizes = Sequence[tuple[int, int]]
 """``(height, width)`` of each picture."""
@@ -32,7 +31,7 @@ class Look(nn.Module):
     def __init__(self, config: LookConfig, resize: ResizeConfig) -> None:
         super().__init__()
         self.config = config
-        self.largest_head = ANY_HEAD if config.largest_head is None else config.largest_head
+        self.sizes = HeadSizes(config.smallest_head or 0.0, config.largest_head or math.inf)
         enlargement = resize.enlargement * config.enlargement
         self.transform = GeneralizedRCNNTransform(
             resize.model_copy(update={"enlargement": enlargement})
@@ -44,26 +43,25 @@ class Look(nn.Module):
         Args:
             candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)`` of each first look.
         """
-        if self.largest_head == ANY_HEAD:
+        if self.sizes == ALL_HEADS:
             return list(range(len(candidates)))
-        most = (self.largest_head / 2) ** 2
         return pictures_with(
             [
-                (box_area(found["boxes"]) < most) & (found["scores"] >= LIKELY)
+                self.sizes.hold(found["boxes"], slack=1 / SURELY) & (found["scores"] >= LIKELY)
                 for found in candidates
             ]
         )
 
-    def leave_large(self, proposals: list[Tensor]) -> list[Tensor]:
+    def leave_others(self, proposals: list[Tensor]) -> list[Tensor]:
         """Return the proposals that may become heads of this look.
 
         Args:
             proposals: ``(P, 4)`` xyxy a picture, in pixels of this look.
         """
-        if self.largest_head == ANY_HEAD:
+        if self.sizes == ALL_HEADS:  # a GPU would be waited for
             return proposals
-        most = self.largest_head * self.config.enlargement * REFINEMENT
-        return [boxes[box_area(boxes) <= most**2] for boxes in proposals]
+        scale = self.config.enlargement
+        return [boxes[self.sizes.hold(boxes, scale=scale, slack=REFINEMENT)] for boxes in proposals]
 
     def prepare(self, images: list[Tensor]) -> ImageList:
         """Return the batch to look at of ``(3, H, W)`` pictures, uint8 or floating in 0..1."""
@@ -84,10 +82,9 @@ class Look(nn.Module):
             {**found, "boxes": scale_boxes(self._unmirrored(found["boxes"], own), own, size)}
             for found, own, size in zip(candidates, own_sizes, sizes, strict=True)
         ]
-        if self.largest_head == ANY_HEAD:
+        if self.sizes == ALL_HEADS:
             return placed
-        most = self.largest_head**2
-        return [take(found, box_area(found["boxes"]) <= most) for found in placed]
+        return [take(found, self.sizes.hold(found["boxes"])) for found in placed]
 
     def _unmirrored(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         if not self.config.mirrored:

@@ -17,8 +17,8 @@ def suppress(candidates: Target, config: RoiConfig) -> Target:
 
     Args:
         candidates: ``boxes`` ``(N, 4)`` xyxy and ``scores`` ``(N,)``. Those of several looks also
-            have ``looks`` ``(N,)``, the number of each one's look, and ``largest`` ``(L,)``, the
-            size of the largest heads that each look answers for: a head's score is then the mean
+            have ``looks`` ``(N,)``, the number of each one's look, and ``sizes`` ``(L, 2)``, the
+            smallest and largest head that each look answers for: a head's score is then the mean
             of its looks', but under soft-NMS, which gives scores of its own.
         config: how they are suppressed.
     """

@@ -58,19 +58,38 @@ def test_large_heads_are_left_to_the_first_look_by_hand():
     assert placed["boxes"].tolist() == [[0, 0, 20, 20]]
     assert placed["scores"].tolist() == [0.5]
     # A proposal of 45 pixels may still become a head of 30, one of 46 may not.
-    (left,) = look.leave_large([torch.tensor([[0.0, 0, 45, 45], [0, 0, 46, 46]])])
+    (left,) = look.leave_others([torch.tensor([[0.0, 0, 45, 45], [0, 0, 46, 46]])])
     assert left.tolist() == [[0, 0, 45, 45]]
 
 
 @pytest.mark.parametrize(
     ("side", "score", "is_wanted"),
-    [(9.9, 0.3, True), (10.0, 0.9, False), (9.9, 0.29, False), (50.0, 1.0, False)],
+    [(10.0, 0.3, True), (10.1, 0.9, False), (9.9, 0.29, False), (50.0, 1.0, False)],
 )
 def test_a_picture_is_looked_at_again_for_a_small_head_only(side, score, is_wanted):
     look = Look(LookConfig(enlargement=1.5, largest_head=20), RESIZE)
     pictures = [found([], []), found([[0.0, 0, 90, 90], [5, 5, 5 + side, 5 + side]], [0.9, score])]
     assert look.wanted(pictures) == ([1] if is_wanted else [])
     assert Look(LookConfig(enlargement=1.5), RESIZE).wanted(pictures) == [0, 1]
+
+
+def test_small_heads_are_left_to_the_first_look_by_hand():
+    look = Look(LookConfig(enlargement=0.5, smallest_head=20), RESIZE)
+    large, small = [0.0, 0, 10, 10], [0.0, 0, 9, 10]  # 20 and 19 pixels in the first look
+    (placed,) = look.place([found([large, small], [0.5, 0.9])], [(16, 32)], [(32, 64)])
+    assert placed["boxes"].tolist() == [[0, 0, 20, 20]]
+    assert placed["scores"].tolist() == [0.5]
+    # A proposal of 7 pixels may still become a head of 10, one of 6 may not.
+    (left,) = look.leave_others([torch.tensor([[0.0, 0, 7, 7], [0, 0, 6, 6]])])
+    assert left.tolist() == [[0, 0, 7, 7]]
+    pictures = [found([[0.0, 0, 40, 40]], [0.3]), found([[0.0, 0, 39, 40]], [0.9])]
+    assert look.wanted(pictures) == [0]
+
+
+def test_a_look_for_sizes_that_no_head_surely_has_is_refused():
+    LookConfig(smallest_head=12, largest_head=48)
+    with pytest.raises(ValueError, match=r"at most a quarter of largest_head.*got 13 and 48"):
+        LookConfig(smallest_head=13, largest_head=48)
 
 
 def test_a_mirrored_look_makes_a_picture_and_its_mirror_equal():
