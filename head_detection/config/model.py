@@ -184,7 +184,7 @@ class CoarseLookConfig(Section):
     """A second look at the picture made small, for heads larger than those trained on."""
 
     enabled: bool = False
-    factor: PositiveInt = 4
+    factor: PositiveInt = 6
     """Sides are so many times smaller."""
     smallest_head: PositiveFloat = 224.0
     """Heads from this size on, root of area in network pixels, are the coarse look's."""
