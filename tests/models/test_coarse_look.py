@@ -15,7 +15,7 @@ from head_detection.models.faster_rcnn import build_detector
 
 
 def look(**config):
-    config = {"smallest_head": 100, "smallest_picture": 128, **config}
+    config = {"factor": 4, "smallest_head": 100, "smallest_picture": 128, **config}
     return CoarseLook(CoarseLookConfig(enabled=True, **config), 32, 0.5, 10)
 
 
