@@ -151,10 +151,14 @@ def test_nothing_is_fused_where_autocast_is_needed(monkeypatch):
 
 
 def test_what_the_processor_does_not_fuse_stays_apart(model, monkeypatch):
-    def refuse(_self, _maps):
-        raise RuntimeError("bf16 path needs the cpu support avx512bw")
+    fused = FusedConvolution.forward
 
-    monkeypatch.setattr(FusedConvolution, "forward", refuse)
+    def refuse_bf16(self, maps):
+        if maps.dtype == torch.bfloat16:
+            raise RuntimeError("bf16 path needs the cpu support avx512bw")
+        return fused(self, maps)
+
+    monkeypatch.setattr(FusedConvolution, "forward", refuse_bf16)
     engine = torch_engine(model, precision="bf16")
     assert not any(isinstance(module, FusedConvolution) for module in model.modules())
     assert len(engine.detect(pictures((64, 96)))) == 1

@@ -48,10 +48,10 @@ class TorchRuntime:
         fold_batch_norm(model.eval().backbone)
         self._dtype = _DTYPES[self.precision]
         self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
-        can_fuse = self.device.type == "cpu" and not compile_network  # the compiler does it itself
+        is_eager_cpu = self.device.type == "cpu" and not compile_network  # compilers fuse too
         # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
-        can_fuse = can_fuse and (self.precision == "fp32" or self._is_cast)
-        if can_fuse and can_fuse_in(self._dtype):
+        has_one_type = self.precision == "fp32" or self._is_cast
+        if is_eager_cpu and has_one_type and can_fuse_in(self._dtype):
             fuse_for_cpu(model)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
