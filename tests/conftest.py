@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import io
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from PIL import Image
+
+from head_detection.config import parse_config
+from head_detection.images.reading import Picture
+from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.weights import WeightsDescription, save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,3 +58,45 @@ def draw_scene() -> Callable[[int], npt.NDArray[np.uint8]]:
         return np.asarray(picture, np.uint8)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """A function from a Pillow image to a file of it, PNG or another format."""
+
+    def save(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+        file = io.BytesIO()
+        image.save(file, file_format, **options)
+        return file.getvalue()
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., Picture]:
+    """A function from height, width and a seed to a picture of noise."""
+
+    def draw(height: int, width: int, seed: int = 0) -> Picture:
+        return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of an untrained network: they find nothing sensible, quickly."""
+    config = parse_config(
+        {},
+        [
+            "model.backbone.name=mobilenet0.25",
+            "model.backbone.fpn_width=8",
+            "model.roi.box_head_width=16",
+            "model.roi.score_threshold=0.0",
+            "model.roi.detections_per_image=20",
+            "model.anchors.sizes=[[8], [16], [32], [64]]",
+        ],
+    ).model
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, build_detector(config), WeightsDescription(model=config))
+    return path

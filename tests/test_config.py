@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from head_detection.config import (
-    ConfigError,
     ExperimentConfig,
     dump_config,
     load_config,
     parse_config,
     parse_model_config,
 )
+from head_detection.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

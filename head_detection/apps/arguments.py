@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
+from head_detection.devices import PRECISIONS
 from head_detection.inference.building import ENGINES
-from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.shipped_weights import weights_path
 
 

@@ -11,16 +11,16 @@ from typing import Final
 import torch
 
 from head_detection.apps.arguments import positive
-from head_detection.apps.benchmarking.chart import draw_stages
-from head_detection.apps.benchmarking.contestants import list_entries
-from head_detection.apps.benchmarking.measurement import PARTS, Plan, measure
-from head_detection.apps.benchmarking.pictures import pictures_to_measure
-from head_detection.apps.benchmarking.results import Results, write_results
-from head_detection.apps.benchmarking.table import report_lines
 from head_detection.apps.evaluation.worst import safe_name
-from head_detection.atomic import write_bytes
+from head_detection.benchmark.chart import draw_stages
+from head_detection.benchmark.contestants import list_entries
+from head_detection.benchmark.measurement import PARTS, Plan, measure
+from head_detection.benchmark.pictures import pictures_to_measure
+from head_detection.benchmark.results import Results, write_results
+from head_detection.benchmark.table import report_lines
+from head_detection.devices import PRECISIONS
+from head_detection.files import write_bytes
 from head_detection.inference.building import ENGINES
-from head_detection.inference.devices import PRECISIONS
 from head_detection.inference.shipped_weights import weights_path
 
 TEXT_NAME: Final = "report.txt"

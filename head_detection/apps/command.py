@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from head_detection.apps.allocation import keep_freed_memory
+from head_detection.errors import HeadDetectionError
 
 Command = Callable[[Sequence[str] | None], int]
 """A command's ``main``: takes the arguments (None: the process's own), returns the exit code."""
@@ -17,10 +18,9 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code of the process.
 
-    A mistake of the user is a ``ValueError`` whose class is defined in this package
-    (``ConfigError``, ``PictureError`` ...), or an ``OSError`` that names what the system refused
-    (no permission, disk full). It becomes one line on standard error, ``error: ...``, and 2.
-    A command that has several things to say prints them itself before it raises.
+    A mistake of the user is a ``HeadDetectionError``, or an ``OSError`` that names what the system
+    refused (no permission, disk full). It becomes one line on standard error, ``error: ...``, and
+    the code 2. A command that has several things to say prints them itself before it raises.
     Ctrl-C gives 130. A reader of standard output that went away (``| head``) gives 141, in
     silence. Any other exception is a fault of the program and keeps its traceback.
 
@@ -61,8 +61,7 @@ def is_user_error(error: Exception) -> bool:
     """
     if isinstance(error, OSError) and error.errno is not None:
         return True
-    package = __name__.partition(".")[0]
-    return isinstance(error, ValueError) and type(error).__module__.partition(".")[0] == package
+    return isinstance(error, HeadDetectionError)
 
 
 def _one_line(error: Exception) -> str:

@@ -15,18 +15,13 @@ from head_detection.apps.arguments import (
 from head_detection.apps.evaluation.comparison import compare_reports
 from head_detection.apps.evaluation.operating_point import store_threshold
 from head_detection.apps.evaluation.report import Judged, write_report
-from head_detection.apps.evaluation.subject import (
-    EvaluationError,
-    Subject,
-    detect_all,
-    label_notes,
-    read_detections,
-)
+from head_detection.apps.evaluation.subject import Subject, detect_all, label_notes, read_detections
 from head_detection.apps.evaluation.table import print_table
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
+from head_detection.errors import EvaluationError
 from head_detection.evaluation.measurement import PROTOCOLS, measure
 from head_detection.evaluation.plots import draw_plots
 from head_detection.inference.building import EXPORTED

@@ -12,22 +12,22 @@ from matplotlib import cbook
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
-from head_detection.data.picture import PictureError
+from head_detection.errors import ExportError, PictureError
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.graph_shapes import ExportRecord
+from head_detection.inference.backends.int8 import quantize
+from head_detection.inference.backends.onnx import OnnxRuntime
+from head_detection.inference.backends.onnx_files import write_onnx
+from head_detection.inference.backends.openvino import OpenVinoRuntime
+from head_detection.inference.backends.openvino_files import from_onnx, write_openvino
+from head_detection.inference.backends.parity import TOLERANCE, Parity, measure_parity
+from head_detection.inference.backends.samples import read_sample
 from head_detection.inference.building import sha256_of
-from head_detection.inference.exporting.graphs import ExportRecord
-from head_detection.inference.exporting.network import to_onnx
-from head_detection.inference.exporting.onnx_files import write_onnx
-from head_detection.inference.exporting.openvino_files import from_onnx, write_openvino
-from head_detection.inference.exporting.parity import TOLERANCE, Parity, measure_parity
-from head_detection.inference.exporting.quantization import quantize
-from head_detection.inference.exporting.samples import read_sample
 from head_detection.inference.extras import import_extra
-from head_detection.inference.runtimes.onnx import OnnxRuntime
-from head_detection.inference.runtimes.openvino import OpenVinoRuntime
 from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.inference.sources import find_pictures
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription
+from head_detection.pipeline.sources import find_pictures
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 PACKAGES: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
@@ -39,10 +39,6 @@ CALIBRATION_PICTURES: Final = 128
 """More change the ranges little; fewer are taken where the folder has no more."""
 COMPARED_PICTURES: Final = 16
 DIFFERS: Final = 1
-
-
-class ExportError(ValueError):
-    """A mistake in what is to be exported; its text is one line for the user."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Never
 
@@ -21,29 +20,15 @@ from head_detection.apps.arguments import (
     positive,
     probability,
 )
-from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.picture_files import PictureFile
-from head_detection.inference.records import Origin, Record
-from head_detection.inference.sinks import SINKS, Sinks, parse_formats
-from head_detection.inference.sources import Source, describe_skipped, find_pictures
+from head_detection.pipeline.run import DEFAULT_FORMATS, LINE_SECONDS, Tally, hand_on
+from head_detection.pipeline.sources import Source, describe_skipped, find_pictures
+from head_detection.results.record import Origin
+from head_detection.results.sinks import SINKS, Sinks, parse_formats
 
 SOME_FAILED: Final = 1
 TERMINATED: Final = 143  # 128 + SIGTERM, as a shell reports it
-DEFAULT_FORMATS: Final = "json,images"
-LINE_SECONDS: Final = 10.0
-"""Between two states of the bar where standard error is a file."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
-
-
-@dataclass
-class Tally:
-    """What was done so far; ``start`` is by the monotonic clock."""
-
-    pictures: int = 0
-    heads: int = 0
-    failed: int = 0
-    start: float = field(default_factory=time.monotonic)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,29 +74,6 @@ def _detect(
                 progress.update()
     finally:
         _ignore_signals()  # the files are brought to their end, which is soon done
-
-
-def hand_on(result: PictureResult, number: int, sinks: Sinks, tally: Tally) -> None:
-    """Give what came of a picture to the sinks, and count it; a failure is said at once.
-
-    Args:
-        result: of a ``PictureFile``.
-        number: its place in the source, from 1.
-        sinks: take it.
-        tally: is added to.
-    """
-    file = result.image
-    if not isinstance(file, PictureFile):
-        raise TypeError(f"image: expected a PictureFile; got {type(file).__name__}")
-    if result.detections is None:
-        reason = str(result.error).removeprefix(f"{file.path}: ")
-        tqdm.write(f"failed: {file.name}: {reason}", file=sys.stderr)
-        sinks.fail(file.name, reason)
-        tally.failed += 1
-        return
-    sinks.write(Record(number, file.name, file.path, result.detections, result.pixels))
-    tally.pictures += 1
-    tally.heads += len(result.detections)
 
 
 def _report(tally: Tally, skipped: Counter[str], folder: Path, outputs: Sequence[str]) -> None:

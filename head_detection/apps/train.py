@@ -2,6 +2,14 @@
 
 import os
 
+from head_detection.errors import (
+    AnnotationError,
+    CheckpointError,
+    ConfigError,
+    TrainingError,
+    WeightsError,
+)
+
 # Threads that spin while they wait take the cores from those that decode pictures, and a step takes
 # several times longer. OpenMP reads this once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -14,15 +22,15 @@ from pathlib import Path
 import torch
 
 from head_detection.apps.command import USER_ERROR
-from head_detection.config import ConfigError, ExperimentConfig, load_config
-from head_detection.data.annotations import AnnotatedSet, AnnotationError, find_problems
+from head_detection.config import ExperimentConfig, load_config
+from head_detection.data.annotations import AnnotatedSet, find_problems
 from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import load_annotations
 from head_detection.data.loader import TrainingBatches
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.models.pretrained import load_initial
-from head_detection.models.weights import WeightsError, read_description
-from head_detection.training.checkpoint import Checkpoint, CheckpointError
+from head_detection.models.weights import read_description
+from head_detection.training.checkpoint import Checkpoint
 from head_detection.training.distributed import Ranks, joined_ranks, local_world_size
 from head_detection.training.run_folder import (
     CHECKPOINT,
@@ -32,7 +40,7 @@ from head_detection.training.run_folder import (
     code_commit,
     load_run,
 )
-from head_detection.training.trainer import Trainer, TrainingData, TrainingError
+from head_detection.training.trainer import Trainer, TrainingData
 
 SHOWN_PROBLEMS = 20
 ON_ALL_RANKS = (ConfigError, CheckpointError, TrainingError)

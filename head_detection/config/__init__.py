@@ -4,7 +4,6 @@ Its sections are in ``model.py`` and ``training.py``; ``experiment.py`` reads an
 """
 
 from head_detection.config.experiment import (
-    ConfigError,
     ExperimentConfig,
     dump_config,
     load_config,
@@ -34,6 +33,7 @@ from head_detection.config.training import (
     ScheduleConfig,
     TrainingConfig,
 )
+from head_detection.errors import ConfigError
 
 __all__ = [
     "BODIES",

@@ -18,12 +18,9 @@ from head_detection.config.model import ModelConfig
 from head_detection.config.section import Section
 from head_detection.config.training import DataConfig, TrainingConfig
 from head_detection.config.yaml_text import dump_yaml, parse_yaml
+from head_detection.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-class ConfigError(ValueError):
-    """A mistake in an experiment file or in an override; its text is one line for the user."""
 
 
 class ExperimentConfig(Section):

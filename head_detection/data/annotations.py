@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from head_detection.data.integrity import check_picture
-from head_detection.data.picture import PictureError
+from head_detection.errors import AnnotationError, PictureError
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
@@ -23,10 +23,6 @@ _NUM_THREADS: Final = 4
 Box = tuple[float, float, float, float]
 Row = tuple[Box, bool]
 """A box and whether it is ignored."""
-
-
-class AnnotationError(ValueError):
-    """A labels file or folder that cannot be used; its text is one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from head_detection.config import AugmentationConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
-from head_detection.data.picture import Picture, read_picture
-from head_detection.data.transforms import augment
+from head_detection.data.augmentation import augment
+from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import FloatArray, GroundTruth
 
 Arrays = tuple[Picture, GroundTruth, int]

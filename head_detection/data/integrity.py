@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from head_detection.data.picture import PictureError, read_picture, read_picture_size
+from head_detection.errors import PictureError
+from head_detection.images.reading import read_picture, read_picture_size
 
 _ENDS: Final = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b"\x3b"}
 """First bytes of a JPEG, PNG and GIF, and the last bytes of a whole one."""

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from head_detection.data.dataset import HeadDataset, Sample
-from head_detection.data.epoch_order import EpochOrder, IntArray
 from head_detection.data.prefetch import Prefetcher
+from head_detection.data.sampling import EpochOrder, IntArray
 
 BATCHES_AHEAD: Final = 2
 """Batches being prepared while one is used."""

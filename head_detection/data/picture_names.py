@@ -4,11 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from head_detection.errors import AmbiguousNameError
+
 Entry = tuple[tuple[str, ...], int]
-
-
-class AmbiguousNameError(ValueError):
-    """A name that fits several pictures; its text is one line for the user."""
 
 
 class PictureNames:

@@ -19,7 +19,7 @@ import cv2
 import torch
 
 from head_detection.data.dataset import Arrays, HeadDataset, Sample, to_sample
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 
 NUM_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
 """A 512-px crop takes about 12 ms of one core, so one thread keeps up with a network on a CPU."""

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from head_detection.atomic import replacing
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.coco import write_coco
-from head_detection.data.picture import Picture
+from head_detection.files import replacing
+from head_detection.images.reading import Picture
 from head_detection.structures import FloatArray, GroundTruth
 
 MAX_HEADS = 5

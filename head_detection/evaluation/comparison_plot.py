@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from head_detection.atomic import write_bytes
 from head_detection.evaluation.comparison import Difference
 from head_detection.evaluation.matching import FALSE_POSITIVE, Matching
+from head_detection.files import write_bytes
 
 DPI: Final = 120
 BETTER: Final = "#0072b2"

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from head_detection.atomic import write_bytes
 from head_detection.evaluation.measurement import Curve, Measurement
 from head_detection.evaluation.miss_rate import REFERENCE_FPPI
+from head_detection.files import write_bytes
 
 INCHES, DOTS_PER_INCH = (6.0, 4.5), 120
 LOWEST_FPPI, LOWEST_MISS_RATE = 1e-3, 1e-3

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from head_detection.data.picture import PictureError
-from head_detection.inference.devices import DeviceMemoryError
+from head_detection.errors import DeviceMemoryError, PictureError
 from head_detection.inference.engines import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
 from head_detection.structures import Detections

@@ -7,16 +7,17 @@ from typing import Any, Final, NamedTuple
 
 from torch import nn
 
-from head_detection.config import ConfigError, ModelConfig, override_model
+from head_detection.config import ModelConfig, override_model
+from head_detection.errors import ConfigError, EngineError
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.graph_shapes import input_shapes, output_shapes
+from head_detection.inference.backends.onnx import OnnxRuntime
+from head_detection.inference.backends.onnx_files import read_onnx
+from head_detection.inference.backends.openvino import OpenVinoRuntime
+from head_detection.inference.backends.openvino_files import from_onnx, read_openvino
+from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.engines import Engine, Runtime, TwoStageEngine
-from head_detection.inference.exporting.graphs import input_shapes, output_shapes
-from head_detection.inference.exporting.network import to_onnx
-from head_detection.inference.exporting.onnx_files import read_onnx
-from head_detection.inference.exporting.openvino_files import from_onnx, read_openvino
 from head_detection.inference.extras import import_extra
-from head_detection.inference.runtimes.onnx import OnnxRuntime
-from head_detection.inference.runtimes.openvino import OpenVinoRuntime
-from head_detection.inference.runtimes.torch import TorchRuntime
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription, read_description
 
@@ -24,10 +25,6 @@ ENGINES: Final = ("torch", "openvino", "onnx")
 EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
 """Engines by the end of a file's name, its own first; all other files are PyTorch's."""
 _PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
-
-
-class EngineError(ValueError):
-    """An engine that is not there or does not take the file; its text is one line."""
 
 
 class BuiltEngine(NamedTuple):

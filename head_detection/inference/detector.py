@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engines import Engine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
-from head_detection.inference.picture_files import PictureFile
 from head_detection.inference.shipped_weights import shipped_weights, weights_path
 from head_detection.structures import Detections
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from head_detection.inference.devices import DeviceMemoryError
+from head_detection.errors import DeviceMemoryError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import Network, Stage, untimed
 from head_detection.models.transform import GeneralizedRCNNTransform

@@ -4,9 +4,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-
-class MissingPackageError(ValueError):
-    """A package of an extra is not installed; its text is one line with the remedy."""
+from head_detection.errors import MissingPackageError
 
 
 def import_extra(name: str) -> ModuleType:

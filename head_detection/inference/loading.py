@@ -16,14 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from head_detection.data.picture import (
-    EnoughSize,
-    PictureError,
-    ReducedPicture,
-    convert_picture,
-    read_reduced,
-)
-from head_detection.inference.picture_files import PictureFile
+from head_detection.errors import PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.images.reading import EnoughSize, ReducedPicture, convert_picture, read_reduced
 
 ImageLike = str | Path | bytes | PictureFile | Image.Image | npt.NDArray[Any] | Tensor
 """What a picture may come as: a file, the bytes of one, Pillow's image, ``(H, W, 3)`` uint8 RGB, or

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from head_detection.models.weights import WeightsError
+from head_detection.errors import WeightsError
 
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
 SUFFIX: Final = ".safetensors"

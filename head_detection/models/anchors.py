@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import AnchorConfig, ConfigError
+from head_detection.config import AnchorConfig
+from head_detection.errors import ConfigError
 
 
 class AnchorPreset(NamedTuple):

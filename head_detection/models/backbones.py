@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from head_detection.config import BackboneConfig, ConfigError
+from head_detection.config import BackboneConfig
+from head_detection.errors import ConfigError
 from head_detection.models.bodies import PROBE_SIZE, SteppedBody, TimmBody, build_body
 from head_detection.models.context import build_contexts
 from head_detection.models.fpn import build_fpn

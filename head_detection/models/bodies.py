@@ -9,7 +9,8 @@ import torchvision
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from head_detection.config import BackboneConfig, ConfigError
+from head_detection.config import BackboneConfig
+from head_detection.errors import ConfigError
 from head_detection.models.mobilenet import MobileNetV1
 from head_detection.models.pretrained import load_body
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from head_detection.config import BackboneConfig, ConfigError
+from head_detection.config import BackboneConfig
+from head_detection.errors import ConfigError
 from head_detection.models.convolution import conv_bn
 
 CPM_EXPANSION = 4

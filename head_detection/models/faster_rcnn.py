@@ -9,6 +9,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import ModelConfig, override_model
+from head_detection.errors import WeightsError
 from head_detection.models.backbones import BackBoneWithFPN, create_backbone
 from head_detection.models.candidates import ALL_HEADS, gather
 from head_detection.models.coarse_look import CoarseLook
@@ -17,7 +18,7 @@ from head_detection.models.network import DenseMaps, Network, Stage, untimed
 from head_detection.models.roi_heads import HeadRoIHeads
 from head_detection.models.rpn import HeadProposalNetwork
 from head_detection.models.transform import GeneralizedRCNNTransform, Target
-from head_detection.models.weights import WeightsDescription, WeightsError, fit, read_weights
+from head_detection.models.weights import WeightsDescription, fit, read_weights
 
 
 class FasterRCNN(GeneralizedRCNN):

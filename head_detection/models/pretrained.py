@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from head_detection.models.weights import WeightsError, read_state_dict, read_weights
+from head_detection.errors import WeightsError
+from head_detection.models.weights import read_state_dict, read_weights
 
 PREFIXES = ("", "backbone.body.", "body.", "backbone.", "features.", "encoder.")
 """HeadHunter's, RetinaFace's, torchvision's detectors', and plain classifiers'."""

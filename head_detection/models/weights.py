@@ -12,18 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from head_detection.atomic import write_bytes
 from head_detection.config import ModelConfig
+from head_detection.errors import WeightsError
+from head_detection.files import write_bytes
 
 METADATA_KEY = "head_detection"
 FORMAT_VERSION = 1
 SHOWN_KEYS = 5
 LARGEST_FILE = 4 * 1024**3
 """Bytes: ten times the largest body here; a larger file is a mistake or an attack."""
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be used; its text is one line for the user."""
 
 
 class WeightsDescription(BaseModel):

@@ -17,14 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from head_detection.atomic import replacing
+from head_detection.errors import CheckpointError
+from head_detection.files import replacing
 
 METADATA_KEY = "head_detection_training"
 FORMAT_VERSION = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or does not fit; its text is one line for the user."""
 
 
 class Progress(BaseModel):

@@ -18,13 +18,11 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from head_detection.errors import DeviceError
+
 Value = TypeVar("Value")
 TIMEOUT = timedelta(hours=1)
 """A first rank that checks many pictures lets the others wait longer than NCCL's ten minutes."""
-
-
-class DeviceError(ValueError):
-    """The device asked for is not there; its text is one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from head_detection.atomic import write_bytes
-from head_detection.config import (
-    ConfigError,
-    ExperimentConfig,
-    dump_config,
-    load_config,
-    parse_config,
-)
-from head_detection.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from head_detection.config import ExperimentConfig, dump_config, load_config, parse_config
+from head_detection.errors import CheckpointError, ConfigError, RunFolderError
+from head_detection.files import write_bytes
+from head_detection.training.checkpoint import Checkpoint, load_checkpoint
 
 CONFIG = "config.yaml"
 CHECKPOINT = "last.safetensors"
@@ -34,10 +29,6 @@ CHANGEABLE = (
 )
 """What may differ in a run that goes on, beside the places of its data."""
 PLACES = ("path", "images")
-
-
-class RunFolderError(ValueError):
-    """A run folder that cannot be used; its text is one line for the user."""
 
 
 def check_unused(folder: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from head_detection.config import ConfigError, ExperimentConfig
+from head_detection.config import ExperimentConfig
+from head_detection.errors import CheckpointError, ConfigError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.weights import WeightsDescription, save_weights
 from head_detection.training.checkpoint import (
     Checkpoint,
-    CheckpointError,
     Progress,
     optimizer_tensors,
     remove_unfinished,

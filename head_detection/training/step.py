@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from head_detection.config import ConfigError, TrainingConfig
+from head_detection.config import TrainingConfig
 from head_detection.data.dataset import Sample
+from head_detection.errors import ConfigError
 from head_detection.training.distributed import Ranks
 
 LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")

@@ -10,7 +10,7 @@ from pathlib import Path
 from head_detection.config import ExperimentConfig
 from head_detection.data.dataset import HeadDataset, Sample
 from head_detection.data.loader import TrainingBatches
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError, TrainingError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.training.checkpoint import Checkpoint
 from head_detection.training.distributed import Ranks
@@ -25,10 +25,6 @@ from head_detection.training.validation import validate
 
 UNVALIDATED_THRESHOLD = 0.5
 """Of weights that no validation has given an operating point."""
-
-
-class TrainingError(ValueError):
-    """A run that cannot go on; its text is one line for the user."""
 
 
 @dataclass(frozen=True)

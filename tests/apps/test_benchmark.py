@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from head_detection.apps.benchmark import main
-from head_detection.apps.benchmarking import measurement, peak
-from head_detection.apps.benchmarking.pictures import make_pictures
-from head_detection.apps.benchmarking.stages import ALL_STAGES
 from head_detection.apps.command import run_command
 from head_detection.apps.main import main as head_detection
+from head_detection.benchmark import measurement, peak
+from head_detection.benchmark.pictures import make_pictures
+from head_detection.benchmark.stages import ALL_STAGES
 from head_detection.models.stock import build_stock
 
 SHORT = ["--size", "64x96", "--runs", "2", "--limit", "4", "--pictures", "2"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from head_detection.apps.command import run_command
-from head_detection.config import ConfigError
+from head_detection.errors import ConfigError
 
 
 def failing_with(error: BaseException) -> int:

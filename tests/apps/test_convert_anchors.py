@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from head_detection.apps.convert import main
-from head_detection.config import ConfigError, parse_config
+from head_detection.config import parse_config
+from head_detection.errors import ConfigError
 
 
 def coco(folder: Path, sides: list[int]) -> Path:

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from head_detection.apps.convert import main
+from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import build_detector, load_detector
-from head_detection.models.weights import WeightsError, save_weights
+from head_detection.models.weights import save_weights
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from head_detection.apps.convert import main
-from head_detection.data.annotations import AnnotationError
+from head_detection.errors import AnnotationError
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from head_detection.apps.convert import main
+from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
-from head_detection.models.weights import WeightsError, read_description, save_weights
+from head_detection.models.weights import read_description, save_weights
 
 
 @pytest.fixture

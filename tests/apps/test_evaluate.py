@@ -11,7 +11,7 @@ from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
 from head_detection.apps.evaluation import subject
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 from head_detection.models.weights import read_description
 from head_detection.structures import Detections
 

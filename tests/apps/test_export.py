@@ -8,12 +8,12 @@ from PIL import Image
 
 from head_detection.apps import export
 from head_detection.apps.main import main
+from head_detection.inference.backends.graph_shapes import ExportRecord
+from head_detection.inference.backends.onnx_files import read_onnx
+from head_detection.inference.backends.openvino_files import read_openvino
+from head_detection.inference.backends.parity import Parity
 from head_detection.inference.building import describe_weights, sha256_of
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.exporting.graphs import ExportRecord
-from head_detection.inference.exporting.onnx_files import read_onnx
-from head_detection.inference.exporting.openvino_files import read_openvino
-from head_detection.inference.exporting.parity import Parity
 from head_detection.inference.extras import import_extra
 from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.structures import Detections

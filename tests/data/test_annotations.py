@@ -10,11 +10,11 @@ from PIL import Image
 from head_detection.data.annotations import (
     AnnotatedImage,
     AnnotatedSet,
-    AnnotationError,
     build_truth,
     find_problems,
     parse_box,
 )
+from head_detection.errors import AnnotationError
 
 Box = tuple[float, float, float, float]
 

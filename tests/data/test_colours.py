@@ -9,8 +9,8 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from head_detection.config import AugmentationConfig
-from head_detection.data.picture import Picture
-from head_detection.data.transforms import change_colours, colour_matrix
+from head_detection.data.augmentation import change_colours, colour_matrix
+from head_detection.images.reading import Picture
 
 Noise = Callable[..., Picture]
 Still = Callable[..., AugmentationConfig]

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from head_detection.config import AugmentationConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.dataset import HeadDataset
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 TRUTH = build_truth(

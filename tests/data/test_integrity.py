@@ -9,7 +9,7 @@ from PIL import Image
 
 from head_detection.data import integrity
 from head_detection.data.integrity import check_picture
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]

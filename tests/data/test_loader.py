@@ -15,8 +15,8 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.dataset import HeadDataset, Sample
 from head_detection.data.formats.coco import read_coco
 from head_detection.data.loader import TrainingBatches
-from head_detection.data.picture import PictureError
 from head_detection.data.synthetic import synthetic_set
+from head_detection.errors import PictureError
 
 CROPS = AugmentationConfig(crop_size=24)
 

@@ -1,6 +1,7 @@
 import pytest
 
-from head_detection.data.picture_names import AmbiguousNameError, PictureNames
+from head_detection.data.picture_names import PictureNames
+from head_detection.errors import AmbiguousNameError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from head_detection.data.annotations import find_problems
 from head_detection.data.formats.coco import read_coco
-from head_detection.data.picture import read_picture
 from head_detection.data.synthetic import MAX_HEADS, synthetic_set
+from head_detection.images.reading import read_picture
 
 
 def test_a_set_without_problems(tmp_path: Path) -> None:

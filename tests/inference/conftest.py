@@ -19,7 +19,6 @@ from head_detection.config import (
     RpnConfig,
 )
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.records import Record
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.structures import Detections
 
@@ -87,23 +86,6 @@ def write(tmp_path: Path, scene: Image.Image) -> Callable[..., Path]:
         return path
 
     return save
-
-
-@pytest.fixture
-def record() -> Callable[..., Record]:
-    """Make a record of heads in a grey picture of 100 x 50."""
-
-    def make(
-        boxes: Sequence[Sequence[float]] = ((10, 5, 30, 45),),
-        name: str = "a.png",
-        number: int = 1,
-        path: Path = Path("a.png"),
-    ) -> Record:
-        scores = [0.5] * len(boxes)
-        detections = Detections.from_arrays(np.array(boxes).reshape(-1, 4), scores, (50, 100))
-        return Record(number, name, path, detections, np.full((50, 100, 3), 128, np.uint8))
-
-    return make
 
 
 @pytest.fixture(scope="session")

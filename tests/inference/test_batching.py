@@ -3,8 +3,8 @@ import weakref
 import numpy as np
 import torch
 
+from head_detection.errors import DeviceMemoryError
 from head_detection.inference.batching import WINDOW_BATCHES, LikeShapeBatches
-from head_detection.inference.devices import DeviceMemoryError
 from head_detection.inference.loading import LoadedPicture
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from head_detection.inference.runtimes.compilation import CompiledDense
+from head_detection.inference.backends.compilation import CompiledDense
 from head_detection.models.network import DenseMaps
 
 

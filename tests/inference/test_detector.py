@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 from head_detection.inference.detector import HeadDetector
 
 HEAD = (10, 6, 18, 16)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from head_detection.data.picture import PictureError
+from head_detection.errors import PictureError
 from head_detection.inference.loading import load_pictures, read_ahead
 
 

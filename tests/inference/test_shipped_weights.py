@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from head_detection.errors import WeightsError
 from head_detection.inference import shipped_weights as module
 from head_detection.inference.shipped_weights import shipped_weights, weights_path
-from head_detection.models.weights import WeightsError
 
 
 def test_installed_weights_are_found_before_those_of_a_checkout(tmp_path, monkeypatch):

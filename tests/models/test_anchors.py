@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import AnchorConfig, ConfigError
+from head_detection.config import AnchorConfig
+from head_detection.errors import ConfigError
 from head_detection.models.anchors import (
     anchor_sizes,
     build_anchor_generator,

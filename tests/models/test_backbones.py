@@ -6,7 +6,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from head_detection.config import BODIES, BackboneConfig, ConfigError
+from head_detection.config import BODIES, BackboneConfig
+from head_detection.errors import ConfigError
 from head_detection.models.backbones import create_backbone
 
 SMALL = {"fpn_width": 8}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from head_detection.apps.convert import main
-from head_detection.config import ConfigError, load_config
+from head_detection.config import load_config
+from head_detection.errors import ConfigError
 from head_detection.inference.detector import HeadDetector
 from head_detection.models.context import DeformConvolution
 from head_detection.models.faster_rcnn import build_detector

@@ -7,10 +7,11 @@ import torchvision
 from torch import Tensor
 
 from head_detection.config import BackboneConfig, ModelConfig
+from head_detection.errors import WeightsError
 from head_detection.models.backbones import create_backbone
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.pretrained import load_initial
-from head_detection.models.weights import WeightsDescription, WeightsError, save_weights
+from head_detection.models.weights import WeightsDescription, save_weights
 
 SHARED = Path(__file__).parents[3] / "shared" / "pretrained"
 

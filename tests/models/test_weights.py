@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from head_detection.config import ModelConfig, parse_config
+from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import build_detector, load_detector
 from head_detection.models.weights import (
     WeightsDescription,
-    WeightsError,
     read_description,
     read_state_dict,
     replace_description,

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from head_detection.config import ExperimentConfig
+from head_detection.errors import CheckpointError
 from head_detection.training.checkpoint import (
-    CheckpointError,
     Progress,
     load_checkpoint,
     optimizer_tensors,

@@ -6,7 +6,8 @@ import textwrap
 import pytest
 import torch
 
-from head_detection.training.distributed import DeviceError, joined_ranks
+from head_detection.errors import DeviceError
+from head_detection.training.distributed import joined_ranks
 
 SCRIPT = """
     import json, pathlib, sys

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from head_detection.errors import CheckpointError
 from head_detection.training import trainer as trainer_module
-from head_detection.training.checkpoint import CheckpointError, load_checkpoint
+from head_detection.training.checkpoint import load_checkpoint
 
 ADAMW = ["training.optimizer.name=adamw", "training.ema.enabled=true", "training.accumulation=2"]
 NO_VALIDATION = "data.validation=[]"

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from head_detection.config import ConfigError, load_config, parse_config
-from head_detection.training.checkpoint import CheckpointError, Progress, save_checkpoint
+from head_detection.config import load_config, parse_config
+from head_detection.errors import CheckpointError, ConfigError, RunFolderError
+from head_detection.training.checkpoint import Progress, save_checkpoint
 from head_detection.training.run_folder import (
     CHECKPOINT,
     CONFIG,
     PROBLEMS,
-    RunFolderError,
     begin_run,
     check_unused,
     code_commit,

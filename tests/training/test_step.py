@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from head_detection.config import ConfigError, parse_config
+from head_detection.config import parse_config
 from head_detection.data.dataset import Sample
+from head_detection.errors import ConfigError
 from head_detection.training.step import LOSS_NAMES, TrainingStep, build_scaler, step_seed
 
 

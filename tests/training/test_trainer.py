@@ -5,12 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from head_detection.config import ConfigError
-from head_detection.data.picture import PictureError
+from head_detection.errors import ConfigError, PictureError, TrainingError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.training import trainer as trainer_module
 from head_detection.training.checkpoint import load_checkpoint
-from head_detection.training.trainer import TrainingError
 
 NO_VALIDATION = "data.validation=[]"
 

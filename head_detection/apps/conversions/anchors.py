@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from head_detection.apps.arguments import positive
-from head_detection.config import ConfigError, DatasetConfig, ResizeConfig, load_config
+from head_detection.config import DatasetConfig, ResizeConfig, load_config
 from head_detection.data.formats import load_annotations
-from head_detection.data.picture import read_picture_size
+from head_detection.errors import ConfigError
+from head_detection.images.reading import read_picture_size
 from head_detection.models.anchors import (
     kmeans_anchor_sizes,
     levels_of_sizes,

@@ -11,7 +11,7 @@ from typing import TypeVar, get_args
 from tqdm import tqdm
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats import (
     FOLDER_FORMATS,
     SIZED_FORMATS,
@@ -20,7 +20,8 @@ from head_detection.data.formats import (
     picture_names,
     write_annotations,
 )
-from head_detection.data.picture import PictureError, read_picture_size
+from head_detection.errors import AnnotationError, PictureError
+from head_detection.images.reading import read_picture_size
 
 PURPOSE = "the labels of a data set, from one format into another"
 _Item = TypeVar("_Item")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
-from head_detection.models.weights import WeightsError, fit, read_weights, save_weights
+from head_detection.models.weights import fit, read_weights, save_weights
 
 PURPOSE = "the mean of the weights of several runs that started from the same ones"
 

@@ -14,19 +14,20 @@ from head_detection.apps.conversions.labelled_input import (
     labelled_paths,
     load_input,
 )
-from head_detection.config import ConfigError, load_config
+from head_detection.config import load_config
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.health.copies import find_copies
-from head_detection.data.health.findings import (
+from head_detection.data.quality.copies import find_copies
+from head_detection.data.quality.findings import (
     KINDS,
     BoxLimits,
     Finding,
     find_in_pictures,
     find_unlabelled,
 )
-from head_detection.data.health.report import HealthReport
-from head_detection.data.health.statistics import join_statistics, measure_set, spread
-from head_detection.data.health.survey import pixel_statistics, survey_pictures
+from head_detection.data.quality.report import HealthReport
+from head_detection.data.quality.statistics import join_statistics, measure_set, spread
+from head_detection.data.quality.survey import pixel_statistics, survey_pictures
+from head_detection.errors import ConfigError
 
 PURPOSE = "the health of a data set: files, boxes, near-duplicates, figures"
 NUM_SHOWN: Final = 3

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from head_detection import atomic
-from head_detection.data.health.contact_sheet import Cell, write_sheet
-from head_detection.data.health.copies import CopyGroup
-from head_detection.data.health.page import render_page
-from head_detection.data.health.plots import draw_head_sizes, draw_heads_per_picture
-from head_detection.data.health.report import HealthReport
-from head_detection.data.health.survey import SurveyedPicture
+from head_detection import files
+from head_detection.data.quality.contact_sheet import Cell, write_sheet
+from head_detection.data.quality.copies import CopyGroup
+from head_detection.data.quality.page import render_page
+from head_detection.data.quality.plots import draw_head_sizes, draw_heads_per_picture
+from head_detection.data.quality.report import HealthReport
+from head_detection.data.quality.survey import SurveyedPicture
 
 MAX_CELLS: Final = 12
 """Pictures on the sheet of boxes to look at, and groups on that of copies."""
@@ -56,9 +56,9 @@ def write_report(
         "Head sizes": ("head_sizes.png", "Square root of area in original pixels."),
     }
     content = json.dumps(report.as_json(), indent=1)
-    atomic.write_bytes(folder / "report.json", content.encode())
+    files.write_bytes(folder / "report.json", content.encode())
     page = render_page(report, shown)
-    atomic.write_bytes(folder / "index.html", page.encode("utf-8", "backslashreplace"))
+    files.write_bytes(folder / "index.html", page.encode("utf-8", "backslashreplace"))
 
 
 def _sample(pictures: Sequence[SurveyedPicture], count: int, seed: int) -> list[Cell]:

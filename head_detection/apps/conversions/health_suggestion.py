@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from head_detection.config import ModelConfig
-from head_detection.data.health.survey import Channels, SurveyedPicture
+from head_detection.data.quality.survey import Channels, SurveyedPicture
 from head_detection.models.anchors import (
     kmeans_anchor_sizes,
     levels_of_sizes,

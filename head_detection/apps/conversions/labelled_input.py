@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final, get_args
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
+from head_detection.errors import AnnotationError
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 _KNOWN_SPLITS: Final = (None, "train", "val", "trainval", "test")

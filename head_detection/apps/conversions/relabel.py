@@ -7,10 +7,10 @@ from pathlib import Path
 
 from head_detection.apps.arguments import probability
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotationError
-from head_detection.data.detection_files import read_detection_file
 from head_detection.data.formats import load_annotations, write_annotations
-from head_detection.training.relabelling import RelabelRules, relabel
+from head_detection.data.relabelling import RelabelRules, relabel
+from head_detection.errors import AnnotationError
+from head_detection.results.detection_files import read_detection_file
 
 PURPOSE = "labels made by a detector, placed anew by a better one: self-training"
 

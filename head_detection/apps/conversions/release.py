@@ -6,8 +6,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from head_detection.apps.arguments import probability
+from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
-from head_detection.models.weights import WeightsError, save_weights
+from head_detection.models.weights import save_weights
 
 PURPOSE = "weights of a run to hand out: half the size, licence and figures inside"
 KEPT_PARTS = 2

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from head_detection.apps.arguments import not_negative
 from head_detection.apps.conversions.labelled_input import add_input_arguments, load_input
-from head_detection.config import ConfigError
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.coco import write_coco
-from head_detection.data.health.copies import find_copies
-from head_detection.data.health.survey import SurveyedPicture, survey_pictures
-from head_detection.data.partition import Load, partition
+from head_detection.data.quality.copies import find_copies
+from head_detection.data.quality.survey import SurveyedPicture, survey_pictures
+from head_detection.data.splitting import Load, partition
+from head_detection.errors import AnnotationError, ConfigError
 
 PURPOSE = "parts of a data set, near-duplicate pictures on one side, as COCO JSON"
 ROUNDING = 1e-6

@@ -8,16 +8,11 @@ import yaml
 from torch import Tensor
 
 from head_detection.apps.arguments import probability
-from head_detection.config import ConfigError, ExperimentConfig, load_config
+from head_detection.config import ExperimentConfig, load_config
+from head_detection.errors import ConfigError, WeightsError
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.headhunter import from_headhunter, options_of
-from head_detection.models.weights import (
-    WeightsDescription,
-    WeightsError,
-    fit,
-    read_state_dict,
-    save_weights,
-)
+from head_detection.models.weights import WeightsDescription, fit, read_state_dict, save_weights
 
 PURPOSE = "weights made by others"
 

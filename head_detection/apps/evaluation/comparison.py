@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from head_detection.apps.evaluation.report import Report, read_report
-from head_detection.apps.evaluation.subject import EvaluationError
 from head_detection.apps.evaluation.worst import safe_name
+from head_detection.errors import EvaluationError
 from head_detection.evaluation.comparison import Difference, compare
 from head_detection.evaluation.comparison_plot import draw_comparison
 

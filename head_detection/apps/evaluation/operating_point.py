@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from head_detection.apps.evaluation.report import Judged, without_nan
-from head_detection.apps.evaluation.subject import EvaluationError
+from head_detection.errors import EvaluationError
 from head_detection.models.weights import read_description, replace_description
 
 

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from head_detection.apps.evaluation.subject import CHOSEN_HERE, EvaluationError, Subject
-from head_detection.atomic import write_bytes
+from head_detection.apps.evaluation.subject import CHOSEN_HERE, Subject
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.text_files import read_json
+from head_detection.errors import EvaluationError
 from head_detection.evaluation.matching import IGNORED, Matching
 from head_detection.evaluation.measurement import ImageOutcome, Measurement
+from head_detection.files import write_bytes
 from head_detection.version import __version__
 
 SCHEMA: Final = "head-detection/metrics/2"

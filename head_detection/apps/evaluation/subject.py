@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from head_detection.apps.arguments import engine_options
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.detection_files import read_detection_file, read_image_ids
+from head_detection.errors import EvaluationError
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.results.detection_files import read_detection_file, read_image_ids
 from head_detection.structures import Detections
 
 LOWEST_SCORE: Final = 0.02
@@ -25,10 +26,6 @@ CHOSEN_HERE: Final = "best F1 of the very pictures judged here"
 GIVEN: Final = "--score-threshold"
 STORED: Final = "stored in the weights"
 OF_FILE: Final = "the detections file was cut there"
-
-
-class EvaluationError(ValueError):
-    """A mistake in what is to be measured; its text is one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from head_detection.apps.evaluation.report import Judged
-from head_detection.apps.evaluation.subject import EvaluationError
-from head_detection.atomic import write_bytes
-from head_detection.data.picture import PictureError, read_picture
+from head_detection.errors import EvaluationError, PictureError
 from head_detection.evaluation.outcome_drawing import PictureOutcome, draw_outcome
-from head_detection.inference.picture_files import OUTPUT_MARKER
+from head_detection.files import write_bytes
+from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.images.reading import read_picture
 
 FOLDER: Final = "worst"
 NUM_PICTURES: Final = 20

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.brainwash import read_brainwash, write_brainwash
 from head_detection.data.formats.coco import read_coco, write_coco
 from head_detection.data.formats.crohd import read_crohd
@@ -19,6 +19,7 @@ from head_detection.data.formats.scut import read_scut
 from head_detection.data.formats.voc import read_voc, write_voc
 from head_detection.data.formats.yolo import read_yolo
 from head_detection.data.formats.yolo_writer import write_yolo
+from head_detection.errors import AnnotationError
 
 __all__ = [
     "FOLDER_FORMATS",

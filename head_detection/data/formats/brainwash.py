@@ -11,18 +11,13 @@ import re
 from pathlib import Path
 from typing import Final
 
-from head_detection import atomic
-from head_detection.data.annotations import (
-    AnnotatedSet,
-    AnnotationError,
-    Box,
-    build_truth,
-    parse_box,
-)
+from head_detection import files
+from head_detection.data.annotations import AnnotatedSet, Box, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.splits import TRAINVAL, labels_of
 from head_detection.data.formats.text_files import read_lines, round_pixels
+from head_detection.errors import AnnotationError
 
 PATTERN: Final = "brainwash_{}.idl"
 _LINE: Final = re.compile(r'"(?P<name>[^"]+)"\s*(?::\s*(?P<boxes>.*?))?\s*[;.]?$')
@@ -78,7 +73,7 @@ def write_brainwash(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
             for box in image.truth.head_boxes.tolist()
         )
         lines.append(f'"{name}": {boxes};' if boxes else f'"{name}";')
-    atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    files.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     return (f"regions to ignore, which .idl cannot hold, left out: {num_ignored}",) * (
         num_ignored > 0
     )

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from head_detection import atomic
-from head_detection.data.annotations import AnnotatedSet, AnnotationError, Row, parse_box
+from head_detection import files
+from head_detection.data.annotations import AnnotatedSet, Row, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.text_files import read_json, round_pixels
+from head_detection.errors import AnnotationError
 from head_detection.structures import GroundTruth
 
 OUTSIDE_KEY: Final = "boxes_may_reach_outside"
@@ -78,7 +79,7 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     }
     if annotated.boxes_may_reach_outside:
         content["info"] = {OUTSIDE_KEY: True}
-    atomic.write_bytes(path, json.dumps(content).encode())
+    files.write_bytes(path, json.dumps(content).encode())
     return ()
 
 

@@ -17,10 +17,11 @@ from typing import Final
 
 import numpy as np
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError, Box, parse_box
+from head_detection.data.annotations import AnnotatedSet, Box, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import PICTURE_SUFFIXES, FolderIndex
 from head_detection.data.formats.text_files import parse_whole, read_lines, read_text
+from head_detection.errors import AnnotationError
 from head_detection.structures import GroundTruth
 
 HEAD_CLASS: Final = 1

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.crohd import HEAD_CLASS, INFO, TRUTH
 from head_detection.data.formats.label_folders import new_folder, write_file
 from head_detection.data.formats.text_files import format_pixels
+from head_detection.errors import AnnotationError
 
 IGNORED_CLASS: Final = 3
 PICTURES: Final = "img1"

@@ -12,19 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection import atomic
-from head_detection.data.annotations import (
-    AnnotatedSet,
-    AnnotationError,
-    Row,
-    build_truth,
-    parse_box,
-)
+from head_detection import files
+from head_detection.data.annotations import AnnotatedSet, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.label_folders import check_labels_differ
 from head_detection.data.formats.splits import TRAINVAL, labels_of
 from head_detection.data.formats.text_files import read_lines, round_pixels
+from head_detection.errors import AnnotationError
 
 PATTERN: Final = "annotation_{}.odgt"
 PICTURES: Final = "Images"
@@ -90,7 +85,7 @@ def write_crowdhuman(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
             for number, ((x1, y1, x2, y2), is_ignored) in enumerate(zip(boxes, ignore, strict=True))
         ]
         lines.append(json.dumps({"ID": stem, "gtboxes": entries}))
-    atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    files.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     return ()
 
 

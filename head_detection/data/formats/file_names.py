@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotationError
+from head_detection.errors import AnnotationError
 
 PICTURE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

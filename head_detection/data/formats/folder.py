@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError, build_truth
+from head_detection.data.annotations import AnnotatedSet, build_truth
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex
+from head_detection.errors import AnnotationError
 
 
 def read_folder(path: Path, images: Path | None = None) -> AnnotatedSet:

@@ -11,18 +11,12 @@ box whose flag is not 0, which made it ignore every head of SCUT-HEAD (all flags
 from pathlib import Path
 from typing import Final
 
-from head_detection import atomic
-from head_detection.data.annotations import (
-    AnnotatedSet,
-    AnnotationError,
-    Box,
-    Row,
-    build_truth,
-    parse_box,
-)
+from head_detection import files
+from head_detection.data.annotations import AnnotatedSet, Box, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.text_files import format_pixels, read_lines
+from head_detection.errors import AnnotationError
 
 _NUM_FIELDS: Final = 5
 _HEAD: Final = 0
@@ -86,7 +80,7 @@ def write_headhunter(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         ):
             corners = " ".join(format_pixels(value) for value in box)
             lines.append(f"{corners} {_IGNORED if is_ignored else _HEAD}")
-    atomic.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    files.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     return ()
 
 

@@ -10,7 +10,7 @@ in the data set's README, github.com/aosokin/cnn_head_detection.
 from pathlib import Path
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.splits import TRAINVAL, check_split
 from head_detection.data.formats.voc_folders import (
@@ -19,6 +19,7 @@ from head_detection.data.formats.voc_folders import (
     note_unlabelled,
     split_names,
 )
+from head_detection.errors import AnnotationError
 
 HEAD_NAMES: Final = frozenset({"head"})
 _FIRST_PIXEL: Final = 1

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.file_names import inner_name
+from head_detection.errors import AnnotationError
 
 _FOLDER_MODE: Final = 0o755
 _SHOWN_NAME: Final = 20

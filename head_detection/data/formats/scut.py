@@ -11,7 +11,7 @@ Architecture", ICPR 2018; github.com/HCIILAB/SCUT-HEAD-Dataset-Release.
 from pathlib import Path
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.splits import TRAINVAL, check_split
 from head_detection.data.formats.voc_folders import (
@@ -20,6 +20,7 @@ from head_detection.data.formats.voc_folders import (
     note_unlabelled,
     split_names,
 )
+from head_detection.errors import AnnotationError
 
 HEAD_NAMES: Final = frozenset({"person", "head"})
 """SCUT-HEAD calls its heads ``person``."""

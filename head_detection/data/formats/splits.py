@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from head_detection.data.annotations import AnnotationError
+from head_detection.errors import AnnotationError
 
 SPLITS: Final = ("train", "val", "trainval", "test")
 TRAINVAL: Final = "trainval"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection.data.annotations import AnnotationError
+from head_detection.errors import AnnotationError
 
 _DECIMALS: Final = 4
 """Of a pixel; float32 holds no more of a coordinate above 1,000."""

@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex
 from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
@@ -27,6 +27,7 @@ from head_detection.data.formats.voc_folders import (
     split_names,
 )
 from head_detection.data.formats.voc_label import format_label
+from head_detection.errors import AnnotationError
 
 HEAD: Final = "head"
 PICTURES: Final = "JPEGImages"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotationError, Row, build_truth
+from head_detection.data.annotations import Row, build_truth
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import (
     FolderIndex,
@@ -15,6 +15,7 @@ from head_detection.data.formats.file_names import (
 from head_detection.data.formats.splits import split_files
 from head_detection.data.formats.text_files import read_lines
 from head_detection.data.formats.voc_label import VocLabel, read_label
+from head_detection.errors import AnnotationError
 
 LABEL_SUFFIXES: Final = frozenset({".xml"})
 NamedLabel = tuple[str, VocLabel]

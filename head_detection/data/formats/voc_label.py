@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from head_detection.data.annotations import AnnotatedImage, AnnotationError, Box, parse_box
+from head_detection.data.annotations import AnnotatedImage, Box, parse_box
 from head_detection.data.formats.text_files import format_pixels, read_text
+from head_detection.errors import AnnotationError
 
 CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
 _OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<object[\s/>]", re.DOTALL)

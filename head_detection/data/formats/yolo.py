@@ -11,18 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import (
-    AnnotatedSet,
-    AnnotationError,
-    Box,
-    build_truth,
-    parse_box,
-)
+from head_detection.data.annotations import AnnotatedSet, Box, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.file_names import FolderIndex
 from head_detection.data.formats.text_files import parse_whole, read_lines
 from head_detection.data.formats.yolo_description import YoloDescription, read_description
-from head_detection.data.picture import PictureError, read_picture_size
+from head_detection.errors import AnnotationError, PictureError
+from head_detection.images.reading import read_picture_size
 
 HEAD: Final = "head"
 _NUM_FIELDS: Final = 5

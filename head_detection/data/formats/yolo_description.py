@@ -8,10 +8,10 @@ from typing import Any, Final
 import yaml
 
 from head_detection.config.yaml_text import parse_yaml
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats.file_names import FolderIndex, inner_name
 from head_detection.data.formats.splits import TRAINVAL, check_split
 from head_detection.data.formats.text_files import read_lines, read_text
+from head_detection.errors import AnnotationError
 
 DESCRIPTION: Final = "data.yaml"
 _IMAGES, _LABELS = "images", "labels"

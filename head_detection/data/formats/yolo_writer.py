@@ -6,10 +6,11 @@ from typing import Final
 import numpy as np
 
 from head_detection.config.yaml_text import dump_yaml
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, AnnotationError
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
 from head_detection.data.formats.yolo_description import DESCRIPTION
+from head_detection.errors import AnnotationError
 
 LIST: Final = "train.txt"
 PICTURES: Final = "images"

@@ -12,8 +12,9 @@ from head_detection.apps.evaluation.report import (
     without_nan,
     write_report,
 )
-from head_detection.apps.evaluation.subject import EvaluationError, Subject
+from head_detection.apps.evaluation.subject import Subject
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.errors import EvaluationError
 from head_detection.evaluation.measurement import measure
 from head_detection.structures import Detections
 

@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from head_detection.apps.evaluation.report import Judged
-from head_detection.apps.evaluation.subject import EvaluationError, Subject
+from head_detection.apps.evaluation.subject import Subject
 from head_detection.apps.evaluation.worst import draw_worst, find_worst, safe_name
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.errors import EvaluationError
 from head_detection.evaluation.measurement import measure
-from head_detection.inference.picture_files import OUTPUT_MARKER
+from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.structures import Detections
 
 SIZE = (40, 60)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import AnnotationError, find_problems
+from head_detection.data.annotations import find_problems
 from head_detection.data.formats.brainwash import read_brainwash
+from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
 FOLDER = "brainwash_10_27_2014_images"

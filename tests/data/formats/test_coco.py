@@ -11,14 +11,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from head_detection.data.annotations import (
-    AnnotatedImage,
-    AnnotatedSet,
-    AnnotationError,
-    build_truth,
-    find_problems,
-)
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
 from head_detection.data.formats.coco import read_coco, write_coco
+from head_detection.errors import AnnotationError
 
 HEADS = [{"id": 7, "name": "Head"}]
 

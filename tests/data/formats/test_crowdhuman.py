@@ -8,8 +8,9 @@ from typing import Any
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import AnnotationError, find_problems
+from head_detection.data.annotations import find_problems
 from head_detection.data.formats.crowdhuman import read_crowdhuman
+from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
 ID = "273271,1a0d6000b9e1f5b7"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats.file_names import FolderIndex, inner_name
+from head_detection.errors import AnnotationError
 
 
 @pytest.mark.parametrize(

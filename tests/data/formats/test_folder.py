@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats.folder import read_folder
+from head_detection.errors import AnnotationError
 
 
 def test_every_picture_and_no_heads(tmp_path: Path, picture: Callable[..., Path]) -> None:

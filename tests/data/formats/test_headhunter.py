@@ -6,8 +6,8 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats.headhunter import read_headhunter
+from head_detection.errors import AnnotationError
 
 GOOD = """# part a/one.jpg
 1 2 11 22 1

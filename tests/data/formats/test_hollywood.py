@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import AnnotationError, find_problems
+from head_detection.data.annotations import find_problems
 from head_detection.data.formats.hollywood import read_hollywood
+from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
 OBJECT = """\t<object>

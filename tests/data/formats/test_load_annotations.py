@@ -6,7 +6,6 @@ from typing import get_args
 import pytest
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats import (
     FOLDER_FORMATS,
     READERS,
@@ -15,6 +14,7 @@ from head_detection.data.formats import (
     WRITERS,
     load_annotations,
 )
+from head_detection.errors import AnnotationError
 
 
 def write_each(folder: Path) -> dict[str, Path]:

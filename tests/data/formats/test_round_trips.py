@@ -11,12 +11,7 @@ import pytest
 from PIL import Image
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import (
-    AnnotatedImage,
-    AnnotatedSet,
-    AnnotationError,
-    build_truth,
-)
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.formats import (
     FOLDER_FORMATS,
     WRITERS,
@@ -24,6 +19,7 @@ from head_detection.data.formats import (
     picture_names,
     write_annotations,
 )
+from head_detection.errors import AnnotationError
 
 WIDTH, HEIGHT = 640, 480
 NO_IGNORED = {"yolo", "brainwash"}

@@ -7,8 +7,9 @@ import numpy.testing as npt
 import pytest
 from PIL import Image
 
-from head_detection.data.annotations import AnnotationError, find_problems
+from head_detection.data.annotations import find_problems
 from head_detection.data.formats.scut import read_scut
+from head_detection.errors import AnnotationError
 
 OBJECT = """<object><name>person</name><difficult>{difficult}</difficult>
 <bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"""

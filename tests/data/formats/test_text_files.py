@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.data.annotations import AnnotationError
 from head_detection.data.formats.text_files import parse_whole, read_json, read_lines
+from head_detection.errors import AnnotationError
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -6,14 +6,9 @@ from pathlib import Path
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import (
-    AnnotatedImage,
-    AnnotatedSet,
-    AnnotationError,
-    build_truth,
-    find_problems,
-)
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
 from head_detection.data.formats.voc import read_voc, write_voc
+from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20.5</ymax></bndbox>"

@@ -6,15 +6,10 @@ from pathlib import Path
 import numpy.testing as npt
 import pytest
 
-from head_detection.data.annotations import (
-    AnnotatedImage,
-    AnnotatedSet,
-    AnnotationError,
-    build_truth,
-    find_problems,
-)
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
 from head_detection.data.formats.yolo import read_yolo
 from head_detection.data.formats.yolo_writer import write_yolo
+from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
 HEAD = "0 0.5 0.5 0.25 0.2\n"  # of 40 x 30: (15, 12, 25, 18)

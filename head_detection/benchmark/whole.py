@@ -1,0 +1,234 @@
+"""The whole command, files in and files out, beside the bare network on the same pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from head_detection.benchmark.figure import Figure, paired_ratio
+from head_detection.benchmark.memory import MemoryWatch
+from head_detection.benchmark.stopwatch import time_in_turn
+from head_detection.errors import BenchmarkError
+from head_detection.images.finding import PictureFile
+from head_detection.images.reading import read_picture
+from head_detection.inference.batching import PictureResult
+from head_detection.inference.detector import HeadDetector
+from head_detection.pipeline.run import DEFAULT_FORMATS, Tally, hand_on
+from head_detection.results.record import Origin
+from head_detection.results.sinks import Sinks, parse_formats
+
+MAX_HELD_BYTES: Final = 1024**3
+"""Of decoded pictures that the bare network is given; more files are not timed."""
+MAX_RUNS: Final = 3
+"""A whole command is long and many pictures: it needs fewer runs than a picture does."""
+QUARTER: Final = 4
+
+
+@dataclass(frozen=True)
+class CommandMemory:
+    """Bytes of the process while a whole command runs; None where the system does not tell.
+
+    Attributes:
+        peak: the most resident.
+        is_from_start_of_command: whether the peak leaves out what was before the command.
+        after_quarter: resident once a quarter of the pictures is done.
+        at_end: resident once all are.
+        device_peak: the most that tensors held on a GPU.
+    """
+
+    peak: int | None
+    is_from_start_of_command: bool
+    after_quarter: int | None
+    at_end: int | None
+    device_peak: int | None
+
+    @property
+    def growth(self) -> int | None:
+        """Bytes that the last three quarters of the pictures added."""
+        if self.at_end is None or self.after_quarter is None:
+            return None
+        return self.at_end - self.after_quarter
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "peak_bytes": self.peak,
+            "peak_is_from_start_of_command": self.is_from_start_of_command,
+            "after_quarter_bytes": self.after_quarter,
+            "at_end_bytes": self.at_end,
+            "growth_bytes": self.growth,
+            "device_peak_bytes": self.device_peak,
+        }
+
+
+@dataclass(frozen=True)
+class CommandFigures:
+    """A whole ``test`` over files.
+
+    Attributes:
+        name: of the contestant.
+        num_pictures: that were timed.
+        num_watched: that the memory was watched over.
+        num_failed: of those, that could not be read.
+        rate: pictures a second of the command.
+        bare: of the network alone, on the same pictures in memory.
+        ratio: of the two, run by run.
+        memory: while it ran.
+    """
+
+    name: str
+    num_pictures: int
+    num_watched: int
+    num_failed: int
+    rate: Figure
+    bare: Figure
+    ratio: Figure
+    memory: CommandMemory
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "contestant": self.name,
+            "pictures": self.num_pictures,
+            "pictures_watched": self.num_watched,
+            "failed": self.num_failed,
+            "pictures_per_second": self.rate.as_dict(),
+            "bare_pictures_per_second": self.bare.as_dict(),
+            "ratio": self.ratio.as_dict(),
+            "memory": self.memory.as_dict(),
+        }
+
+
+def measure_command(
+    name: str,
+    detector: HeadDetector,
+    files: Sequence[PictureFile],
+    num_runs: int,
+    folder: Path,
+    advance: Callable[[], object] = lambda: None,
+) -> CommandFigures:
+    """Watch the memory of one command, then time it and the bare network in turn.
+
+    Best called before anything else is loaded: the memory is that of the process.
+
+    Args:
+        name: of the contestant.
+        detector: that runs.
+        files: pictures; those that cannot be read are left out after the first command.
+        num_runs: that are counted, ``MAX_RUNS`` at most.
+        folder: for what the commands write.
+        advance: called after each command and each pass of the bare network.
+
+    Raises:
+        BenchmarkError: no picture can be read.
+    """
+    memory, readable = watch_command(detector, files, folder / "watched")
+    if not readable:
+        raise BenchmarkError(f"expected pictures; none of {len(files)} files can be read")
+    advance()
+    held, pictures = hold(readable)
+    batches = batches_of(detector, pictures)
+    numbers = count()
+
+    def run_bare() -> None:
+        for batch in batches:
+            detector.engine.detect(batch)
+
+    works: dict[str, Callable[[], object]] = {
+        "command": lambda: run_command(detector, held, folder / str(next(numbers))),
+        "bare": run_bare,
+    }
+    seconds = time_in_turn(works, min(num_runs, MAX_RUNS), warm_up=False, advance=advance)
+    rates = {key: [len(held) / value for value in values] for key, values in seconds.items()}
+    return CommandFigures(
+        name=name,
+        num_pictures=len(held),
+        num_watched=len(files),
+        num_failed=len(files) - len(readable),
+        rate=Figure("pictures/s", tuple(rates["command"])),
+        bare=Figure("pictures/s", tuple(rates["bare"])),
+        ratio=paired_ratio("of the bare network", rates["command"], rates["bare"]),
+        memory=memory,
+    )
+
+
+def run_command(
+    detector: HeadDetector,
+    files: Sequence[PictureFile],
+    folder: Path,
+    after: Callable[[int, PictureResult], object] = lambda *_: None,
+) -> Tally:
+    """Do what ``test`` does once its weights are loaded.
+
+    Args:
+        detector: that runs.
+        files: pictures.
+        folder: where results go.
+        after: called after each picture with its number, from 1.
+    """
+    tally = Tally()
+    origin = Origin(detector.origin, detector.score_threshold)
+    with Sinks(parse_formats(DEFAULT_FORMATS), folder, origin) as sinks:
+        results = detector.stream(files, keep_pixels=sinks.needs_pixels)
+        for number, result in enumerate(results, start=1):
+            hand_on(result, number, sinks, tally)
+            after(number, result)
+    return tally
+
+
+def watch_command(
+    detector: HeadDetector, files: Sequence[PictureFile], folder: Path
+) -> tuple[CommandMemory, list[PictureFile]]:
+    """Return the memory of one command and the files that it could read."""
+    watch = MemoryWatch(torch.device(detector.engine.device))
+    quarter = -(-len(files) // QUARTER)
+    marks: dict[int, int | None] = {}
+    readable: list[PictureFile] = []
+
+    def note(number: int, result: PictureResult) -> None:
+        if result.error is None:
+            readable.append(files[number - 1])
+        if number in (quarter, len(files)):
+            marks[number] = watch.now()
+
+    run_command(detector, files, folder, note)
+    memory = CommandMemory(
+        peak=watch.peak(),
+        is_from_start_of_command=watch.is_from_here,
+        after_quarter=marks[quarter],
+        at_end=marks[len(files)],
+        device_peak=watch.device_peak(),
+    )
+    return memory, readable
+
+
+def hold(files: Sequence[PictureFile]) -> tuple[list[PictureFile], list[Tensor]]:
+    """Return the first files whose pixels fit into ``MAX_HELD_BYTES``, one at least, and these."""
+    pictures: list[Tensor] = []
+    room = MAX_HELD_BYTES
+    for file in files:
+        pixels = torch.from_numpy(read_picture(file.path)).permute(2, 0, 1)
+        room -= pixels.nbytes
+        if pictures and room < 0:
+            break
+        pictures.append(pixels)
+    return list(files[: len(pictures)]), pictures
+
+
+def batches_of(detector: HeadDetector, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Put pictures of like shape together, as many as suit the device."""
+    engine = detector.engine
+    groups: dict[tuple[tuple[int, int], ...], list[Tensor]] = {}
+    for picture in pictures:
+        sizes = engine.padded_sizes((picture.shape[1], picture.shape[2]))
+        groups.setdefault(sizes, []).append(picture)
+    step = engine.batch_size
+    return [
+        group[start : start + step]
+        for group in groups.values()
+        for start in range(0, len(group), step)
+    ]

@@ -1,0 +1,211 @@
+"""Random changes of a training picture: zoom-crop, flip, colour, blur.
+
+Everything is drawn from the numpy generator that is handed in, so a picture is a pure function of
+its seed in any thread or process. The loader's threads run beside the network: most torch operators
+there would start OpenMP threads of their own, which spin against the network's. torchvision's
+resize of uint8 pictures does not (and beats OpenCV's); for the colours one 3x4 matrix in OpenCV
+stands for torchvision's operators one after the other, and costs a hundredth.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.transforms.v2 import functional
+
+from head_detection.config import AugmentationConfig
+from head_detection.images.reading import Picture
+from head_detection.structures import FloatArray, GroundTruth
+
+NEAR_A_HEAD: Final = 0.8
+"""Share of the crops that are placed to hold a head; the others lie anywhere."""
+PADDING: Final = (124.0, 116.0, 104.0)
+"""The mean colour of ImageNet: close to zero once a network has normalised it."""
+GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
+"""Red, green and blue in grey, as torchvision has them."""
+BLUR_SIGMA: Final = (0.4, 1.5)
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of the picture, in original pixels; it may reach outside."""
+
+    left: int
+    top: int
+    side: int
+
+
+def augment(
+    picture: Picture, truth: GroundTruth, config: AugmentationConfig, generator: np.random.Generator
+) -> tuple[Picture, GroundTruth]:
+    """Change a picture and its boxes as the config says.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB; it is not written to.
+        truth: in its pixels.
+        config: what may change and how much.
+        generator: the only source of chance.
+    """
+    if config.crop_size is not None:
+        window = draw_window(picture.shape[:2], truth.head_boxes, config, generator)
+        picture = crop_picture(picture, window, config.crop_size)
+        truth = crop_truth(truth, window, config)
+    if generator.random() < config.flip_probability:
+        picture, truth = flip(picture, truth)
+    return change_colours(picture, config, generator), truth
+
+
+def draw_window(
+    image_size: tuple[int, ...],
+    head_boxes: FloatArray,
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+) -> Window:
+    """Draw the zoom, then the place: mostly so that a random head lies inside.
+
+    Along a side where the picture is larger than the window, the window stays inside; where it is
+    smaller, the whole picture is inside the window.
+    """
+    height, width = image_size[:2]
+    low, high = config.zoom
+    zoom = math.exp(generator.uniform(math.log(low), math.log(high)))
+    side = max(1, round((config.crop_size or 1) / zoom))
+    near = len(head_boxes) > 0 and generator.random() < NEAR_A_HEAD
+    share_x, share_y = generator.random(2)
+    if not near:
+        return Window(_place(share_x, width, side), _place(share_y, height, side), side)
+    x1, y1, x2, y2 = head_boxes[generator.integers(len(head_boxes))].tolist()
+    return Window(
+        _place_around((x1 + x2) / 2, share_x, width, side),
+        _place_around((y1 + y2) / 2, share_y, height, side),
+        side,
+    )
+
+
+def crop_picture(picture: Picture, window: Window, crop_size: int) -> Picture:
+    """Cut the window out, pad where it reaches outside, and resize it: never the whole picture."""
+    height, width = picture.shape[:2]
+    right, bottom = window.left + window.side, window.top + window.side
+    inside = picture[max(window.top, 0) : bottom, max(window.left, 0) : right]
+    borders = (
+        max(-window.top, 0),
+        max(bottom - height, 0),
+        max(-window.left, 0),
+        max(right - width, 0),
+    )
+    if any(borders):
+        padded = cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT, value=PADDING)
+        inside = np.asarray(padded, np.uint8)
+    if window.side == crop_size:
+        return np.ascontiguousarray(inside)
+    planes = torch.from_numpy(np.ascontiguousarray(inside)).permute(2, 0, 1)
+    resized = functional.resize(planes, [crop_size, crop_size], antialias=True)
+    return np.ascontiguousarray(resized.permute(1, 2, 0).numpy())
+
+
+def crop_truth(truth: GroundTruth, window: Window, config: AugmentationConfig) -> GroundTruth:
+    """Move the boxes into the crop's pixels and clip them.
+
+    What is too small or cut becomes ignored; boxes outside the window are left out.
+    """
+    crop_size = config.crop_size or window.side
+    scale = crop_size / window.side
+    origin = np.array([window.left, window.top] * 2, np.float32)
+    whole = (truth.boxes - origin) * np.float32(scale)
+    clipped = np.clip(whole, 0, crop_size).astype(np.float32)
+    area, visible = _area(whole), _area(clipped)
+    hidden = (visible < config.min_visible * area) | (np.sqrt(area) < config.min_head_size)
+    inside = visible > 0
+    return GroundTruth(clipped[inside], (truth.ignore | hidden)[inside])
+
+
+def flip(picture: Picture, truth: GroundTruth) -> tuple[Picture, GroundTruth]:
+    """Mirror left and right."""
+    x1, y1, x2, y2 = truth.boxes.T
+    width = np.float32(picture.shape[1])
+    boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
+    return np.asarray(cv2.flip(picture, 1), np.uint8), GroundTruth(boxes, truth.ignore)
+
+
+def change_colours(
+    picture: Picture, config: AugmentationConfig, generator: np.random.Generator
+) -> Picture:
+    """Draw and apply brightness, contrast, saturation and hue, sometimes grey, sometimes a blur."""
+    draws = generator.uniform(-1.0, 1.0, 4)
+    strengths = (config.brightness, config.contrast, config.saturation)
+    brightness, contrast, saturation = (
+        max(0.0, 1.0 + strength * draw) for strength, draw in zip(strengths, draws, strict=False)
+    )
+    if generator.random() < config.grayscale_probability:
+        saturation = 0.0
+    matrix = colour_matrix(
+        cv2.mean(picture)[:3], brightness, contrast, saturation, config.hue * float(draws[3])
+    )
+    if not np.array_equal(matrix, np.eye(3, 4)):
+        picture = np.asarray(cv2.transform(picture, matrix), np.uint8)
+    if generator.random() < config.blur_probability:
+        sigma = generator.uniform(*BLUR_SIGMA)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
+    return picture
+
+
+def colour_matrix(
+    mean_colour: npt.ArrayLike, brightness: float, contrast: float, saturation: float, hue: float
+) -> Matrix:
+    """Return the 3x4 matrix that changes brightness, contrast, saturation and hue, in this order.
+
+    The factors are torchvision's (1 changes nothing); only the last step clips. ``hue`` is the
+    share of a full turn: the colours turn about the grey axis of YIQ, which is linear, where
+    torchvision turns HSV.
+
+    Args:
+        mean_colour: of the picture, red, green, blue; contrast blends with its grey.
+        brightness: factor, at least 0.
+        contrast: factor, at least 0.
+        saturation: factor, at least 0; 0 is grey.
+        hue: in [-0.5, 0.5].
+
+    Example:
+        >>> colour_matrix((100, 100, 100), 2.0, 1.0, 1.0, 0.0)[0].tolist()
+        [2.0, 0.0, 0.0, 0.0]
+    """
+    grey = np.array(GREY_WEIGHTS)
+    matrix = np.eye(3) * brightness
+    mean_grey = float(grey @ (matrix @ np.asarray(mean_colour, np.float64)))
+    matrix, offset = matrix * contrast, (1.0 - contrast) * mean_grey
+    if saturation != 1.0:
+        matrix = (saturation * np.eye(3) + (1.0 - saturation) * np.tile(grey, (3, 1))) @ matrix
+        offset *= saturation + (1.0 - saturation) * grey.sum()
+    if hue != 0.0:
+        matrix = _hue_rotation(hue) @ matrix
+    return np.column_stack([matrix, np.full(3, offset)])
+
+
+def _hue_rotation(turn: float) -> Matrix:
+    """Rotate about the grey axis: grey stays grey, and brightness stays (NTSC's YIQ)."""
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+    rotation = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
+    return np.asarray(np.linalg.inv(to_yiq) @ rotation @ to_yiq)
+
+
+def _area(boxes: FloatArray) -> FloatArray:
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+
+def _place(share: float, length: int, side: int) -> int:
+    """Place a window of ``side`` on ``length`` pixels: inside, or around all of them."""
+    return round(share * (length - side))
+
+
+def _place_around(centre: float, share: float, length: int, side: int) -> int:
+    if side >= length:
+        return _place(share, length, side)
+    return min(max(round(centre - share * side), 0), length - side)

@@ -1,0 +1,71 @@
+"""Where a network runs and what it multiplies in."""
+
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import torch
+
+from head_detection.errors import DeviceError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
+CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")  # Linux alone has it
+_BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}
+"""x86, x86 with tiles, and ARM: the processor multiplies bfloat16 itself."""
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device; auto is CUDA's first where there is one, else the CPU.
+
+    Raises:
+        DeviceError: no such device here.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"device: expected auto, cpu, cuda, cuda:N or mps; got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device: {name} asked for, but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices here; use cpu or auto"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device: mps asked for, but this machine has none; use cpu or auto")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """Return fp32, bf16 or fp16.
+
+    Raises:
+        DeviceError: no such precision, or fp16 on CPU, which is slower than fp32 there.
+    """
+    if name not in PRECISIONS:
+        raise DeviceError(f"precision: expected {', '.join(PRECISIONS)}; got {name!r}")
+    if name == "fp16" and device.type == "cpu":
+        raise DeviceError("precision: fp16 needs a GPU; on cpu use auto, bf16 or fp32")
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        return "bf16" if cpu_multiplies_bf16() else "fp32"
+    return "fp16" if device.type == "cuda" else "fp32"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Tell whether the processor has bfloat16 products; elsewhere they are emulated, slowly."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.13 or so
+    if capabilities is not None:
+        return any(capabilities().get(flag, False) for flag in _BF16_FLAGS)
+    try:
+        described = CPU_DESCRIPTION.read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return not _BF16_FLAGS.isdisjoint(described.split())

@@ -1,0 +1,81 @@
+"""What a user can get wrong: one class with its kinds. Texts are one line, facts and remedy.
+
+A text says what was expected, what came and what to do; it names config keys, never the options of
+a command: the commands know those.
+"""
+
+
+class HeadDetectionError(ValueError):
+    """A mistake of the user, whose text is one line for them; all others are faults of the code."""
+
+
+class ConfigError(HeadDetectionError):
+    """A mistake in an experiment file or in an override."""
+
+
+class PictureError(HeadDetectionError):
+    """A picture that cannot be read."""
+
+
+class SourceError(HeadDetectionError):
+    """A source that gives no pictures."""
+
+
+class OutputError(HeadDetectionError):
+    """Results that cannot be written where they should."""
+
+
+class AnnotationError(HeadDetectionError):
+    """A labels file or folder that cannot be used."""
+
+
+class AmbiguousNameError(HeadDetectionError):
+    """A name that fits several pictures."""
+
+
+class DetectionFileError(HeadDetectionError):
+    """A file of detections that cannot be used."""
+
+
+class WeightsError(HeadDetectionError):
+    """A weights file that cannot be used."""
+
+
+class EngineError(HeadDetectionError):
+    """An engine that is not there or does not take the file."""
+
+
+class MissingPackageError(HeadDetectionError):
+    """A package of an extra is not installed."""
+
+
+class DeviceError(HeadDetectionError):
+    """A device or precision that this machine does not have."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A picture that the memory of the device does not hold."""
+
+
+class TrainingError(HeadDetectionError):
+    """A run that cannot go on."""
+
+
+class CheckpointError(HeadDetectionError):
+    """A checkpoint that cannot be read or does not fit."""
+
+
+class RunFolderError(HeadDetectionError):
+    """A run folder that cannot be used."""
+
+
+class EvaluationError(HeadDetectionError):
+    """A mistake in what is to be measured."""
+
+
+class ExportError(HeadDetectionError):
+    """A mistake in what is to be exported."""
+
+
+class BenchmarkError(HeadDetectionError):
+    """Something whose speed cannot be measured."""

@@ -1,0 +1,1 @@
+"""Pictures themselves: found on disk, read, drawn on."""

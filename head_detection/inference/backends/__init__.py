@@ -1,0 +1,1 @@
+"""What multiplies: the network as PyTorch and other libraries run it."""

@@ -1,0 +1,114 @@
+"""How far an exported network is from the one that it was made of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from head_detection.evaluation.matching import match_detections
+from head_detection.inference.backends.graph_shapes import DENSE, SCORE
+from head_detection.inference.backends.samples import inputs_of
+from head_detection.inference.engines import Runtime
+from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.structures import Detections, GroundTruth
+
+TOLERANCE: Final = 1e-3
+"""Of an output's largest value: float32 rounds differently, a wrong graph is far off."""
+MARGIN: Final = 0.1
+"""A head is not missing where the other network scores it a little under the threshold."""
+
+
+@dataclass
+class Parity:
+    """Largest differences from the network in PyTorch, float32, over some pictures.
+
+    Attributes:
+        outputs: of any output of either part given the same input, over that output's largest.
+        heads: that PyTorch finds.
+        missing: of them that the other does not find.
+        extra: that the other finds alone.
+        score: of a head that both find.
+        box: of its corners, in original pixels.
+    """
+
+    outputs: float = 0.0
+    heads: int = 0
+    missing: int = 0
+    extra: int = 0
+    score: float = 0.0
+    box: float = 0.0
+
+    def add(self, expected: Detections, found: Detections, score_threshold: float) -> None:
+        """Count the heads of a picture, both sides detected down to ``MARGIN`` less."""
+        heads = expected.above(score_threshold)
+        self.heads += len(heads)
+        self.extra += _alone(found.above(score_threshold), expected)
+        # Heads in place of detections: each takes the box that lies best.
+        places = match_detections(heads, _as_truth(found)).found
+        pairs = places[places >= 0]
+        self.missing += int((places < 0).sum())
+        if len(pairs):
+            boxes, scores = heads.boxes[places >= 0], heads.scores[places >= 0]
+            self.box = max(self.box, float(np.abs(boxes - found.boxes[pairs]).max()))
+            self.score = max(self.score, float(np.abs(scores - found.scores[pairs]).max()))
+
+
+@torch.inference_mode()
+def measure_parity(
+    model: FasterRCNN, runtime: Runtime, images: Iterable[Tensor], score_threshold: float
+) -> Parity:
+    """Run both networks on pictures.
+
+    Args:
+        model: float32, on CPU, in evaluation mode.
+        runtime: what it became.
+        images: ``(3, H, W)`` uint8 each.
+        score_threshold: heads scored lower do not count.
+    """
+    parity = Parity()
+    config = model.roi_heads.config
+    lower = max(0.0, score_threshold - MARGIN)
+    model.roi_heads.config = config.model_copy(update={"score_threshold": lower})
+    try:
+        for image in images:
+            parity.outputs = max(parity.outputs, _difference(model, runtime, image))
+            expected, found = _detect(model, None, image), _detect(model, runtime, image)
+            parity.add(expected, found, score_threshold)
+    finally:
+        model.roi_heads.config = config
+    return parity
+
+
+def _difference(model: FasterRCNN, runtime: Runtime, image: Tensor) -> float:
+    inputs = {name: torch.from_numpy(values) for name, values in inputs_of(model, image).items()}
+    pooled = inputs[SCORE].permute(0, 3, 1, 2)
+    sides = [
+        [
+            *(level for kind in network.dense(inputs[DENSE]) for level in kind),
+            *network.score(pooled),
+        ]
+        for network in (model, runtime)
+    ]
+    tiny = torch.finfo(torch.float32).tiny
+    differences = [
+        float((came - expected).abs().max() / expected.abs().max().clamp(min=tiny))
+        for expected, came in zip(*sides, strict=True)
+    ]
+    return float(np.max(differences))  # what is not a number stays so
+
+
+def _detect(model: FasterRCNN, runtime: Runtime | None, image: Tensor) -> Detections:
+    (found,) = model.detect([image], runtime)
+    size = (image.shape[1], image.shape[2])
+    return Detections.from_arrays(found["boxes"].numpy(), found["scores"].numpy(), size)
+
+
+def _alone(found: Detections, others: Detections) -> int:
+    return int((match_detections(found, _as_truth(others)).found < 0).sum())
+
+
+def _as_truth(detections: Detections) -> GroundTruth:
+    return GroundTruth(detections.boxes, np.zeros(len(detections), np.bool_))

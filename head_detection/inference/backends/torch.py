@@ -1,0 +1,86 @@
+"""The network as PyTorch runs it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
+
+from head_detection.devices import find_device, find_precision
+from head_detection.inference.backends.compilation import CompiledDense, Dense
+from head_detection.inference.backends.folding import fold_batch_norm
+from head_detection.inference.backends.fusion import can_fuse_in, fuse_for_cpu
+from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import DenseMaps
+
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchRuntime:
+    """The model's own parts, folded, laid out for the device, in its precision.
+
+    Args:
+        model: taken over: put on the device, folded, laid out for it.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
+            are float32 always.
+        compile_network: let ``torch.compile`` make the dense part, anew for each size of
+            picture (up to its limit of eight): for videos and cameras, which have one.
+
+    Raises:
+        DeviceError: no such device or precision here; from ``dense``, nothing to compile with.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model: FasterRCNN,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compile_network: bool = False,
+    ) -> None:
+        self.device = find_device(device)
+        self.precision = find_precision(precision, self.device)
+        self.batch_size = 1 if self.device.type == "cpu" else 8
+        fold_batch_norm(model.eval().backbone)
+        self._dtype = _DTYPES[self.precision]
+        self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
+        is_eager_cpu = self.device.type == "cpu" and not compile_network  # compilers fuse too
+        # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
+        has_one_type = self.precision == "fp32" or self._is_cast
+        if is_eager_cpu and has_one_type and can_fuse_in(self._dtype):
+            fuse_for_cpu(model)
+        self._model = model.to(self.device).to(memory_format=torch.channels_last)
+        if self._is_cast:  # once, where autocast would cast the weights for each picture
+            for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
+                part.to(self._dtype)
+        self._dense: Dense = CompiledDense(model.dense) if compile_network else model.dense
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
+        with self._autocast():
+            maps: DenseMaps = self._dense(self._cast(images))
+            return maps
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+        with self._autocast():
+            logits, deltas = self._model.score(self._cast(pooled))
+            return logits, deltas
+
+    def _cast(self, values: Tensor) -> Tensor:
+        return values.to(self._dtype) if self._is_cast else values
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._is_cast or self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._dtype)
+
+
+def _can_be_cast(model: FasterRCNN) -> bool:
+    """Tell whether no part needs float32: torchvision's deformable kernel for CPU, statistics."""
+    kinds = (DeformConv2d, nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+    return not any(isinstance(module, kinds) for module in model.modules())

@@ -1,1 +1,0 @@
-"""The parts of a network that multiply, as files of other libraries."""

@@ -1,1 +1,0 @@
-"""What multiplies: a detector's network as PyTorch and other libraries run it."""

@@ -1,0 +1,1 @@
+"""From a source to results: the one loop."""

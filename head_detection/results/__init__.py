@@ -1,0 +1,1 @@
+"""What a run found, as files: each format written and read."""

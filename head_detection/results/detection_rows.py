@@ -1,0 +1,206 @@
+"""Boxes and scores as a file of detections lists them, checked and sorted into pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
+from head_detection.data.picture_names import PictureNames
+from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
+from head_detection.images.reading import read_picture_size
+from head_detection.structures import Detections
+
+NUM_CORNERS: Final = 4
+LARGEST_COORDINATE: Final = 1e7
+"""No picture is as wide; what is larger is a broken number."""
+SHOWN_CHARACTERS: Final = 80
+FloatMatrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FoundElsewhere:
+    """What a file of detections holds for the pictures of a labelled set.
+
+    Attributes:
+        form: ``detections.json``, ``COCO results`` or ``MOTChallenge text``.
+        detections: one a picture of the set, in its order.
+        without: names of pictures of the set that the file has nothing of.
+        failed: names of pictures of the set that the file says could not be read.
+        model: what the file says of the detector.
+        score_threshold: heads scored lower were left out, as the file says.
+        notes: how the file was understood where it can be taken in two ways, a line each.
+    """
+
+    form: str
+    detections: tuple[Detections, ...]
+    without: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    model: dict[str, Any] = field(default_factory=dict)
+    score_threshold: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class DetectionRows:
+    """Collects one row a detection and checks all of them at the end, at once.
+
+    Args:
+        is_xywh: boxes are left, top, width, height; else corners.
+        origin: the coordinate of the picture's first pixel.
+    """
+
+    def __init__(self, *, is_xywh: bool = False, origin: float = 0.0) -> None:
+        self._is_xywh = is_xywh
+        self._origin = origin
+        self._pictures: list[int] = []
+        self._boxes: list[Any] = []
+        self._scores: list[Any] = []
+        self._places: list[str] = []
+
+    def add(self, picture: int, box: Any, score: Any, where: str) -> None:
+        """Take a row as the file has it.
+
+        Args:
+            picture: place of its picture in the set.
+            box: four numbers, to be checked.
+            score: a number, to be checked.
+            where: file and place, for errors.
+        """
+        self._pictures.append(picture)
+        self._boxes.append(box)
+        self._scores.append(score)
+        self._places.append(where)
+
+    def collect(self, image_sizes: Sequence[tuple[int, int]]) -> tuple[Detections, ...]:
+        """Return one ``Detections`` a picture.
+
+        Args:
+            image_sizes: ``(height, width)`` of each picture.
+
+        Raises:
+            DetectionFileError: a box that is not four finite numbers or has a negative side, or a
+                score that is no number from 0 to 1; the first of them.
+        """
+        boxes = self._corners()
+        scores = self._checked_scores()
+        pictures = np.array(self._pictures, np.int64)
+        order = np.argsort(pictures, kind="stable")
+        ends = np.searchsorted(pictures[order], np.arange(1, len(image_sizes)))
+        return tuple(
+            Detections.from_arrays(boxes[rows], scores[rows], size)
+            for rows, size in zip(np.split(order, ends), image_sizes, strict=True)
+        )
+
+    def _corners(self) -> FloatMatrix:
+        boxes = _as_numbers(self._boxes, (NUM_CORNERS,))
+        if boxes is None:
+            for box, where in zip(self._boxes, self._places, strict=True):
+                if _as_numbers([box], (NUM_CORNERS,)) is None:
+                    raise DetectionFileError(
+                        f"{where}: expected a box of four finite numbers; got {_shown(box)}"
+                    )
+            raise AssertionError("each box is sound, all together are not")
+        if self._is_xywh:
+            boxes[:, :2] -= self._origin
+            boxes[:, 2:] += boxes[:, :2]
+        for row in np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1)):
+            kind = "width and height of 0 or more" if self._is_xywh else "x1 <= x2 and y1 <= y2"
+            raise DetectionFileError(
+                f"{self._places[row]}: expected a box with {kind}; got {_shown(self._boxes[row])}"
+            )
+        return boxes
+
+    def _checked_scores(self) -> FloatMatrix:
+        scores = _as_numbers(self._scores, ())
+        if scores is None or ((scores < 0) | (scores > 1)).any():
+            for score, where in zip(self._scores, self._places, strict=True):
+                number = _as_numbers([score], ())
+                if number is None or not 0 <= number[0] <= 1:
+                    raise DetectionFileError(
+                        f"{where}: expected a score from 0 to 1; got {_shown(score)}"
+                    )
+        if scores is None:
+            raise AssertionError("each score is sound, all together are not")
+        return scores
+
+
+class KnownPictures:
+    """Finds the pictures of the labelled set, and remembers the names that it does not have.
+
+    Args:
+        path: the file of detections, for errors.
+        labelled: the set.
+    """
+
+    def __init__(self, path: Path, labelled: AnnotatedSet) -> None:
+        self._path = path
+        self._names = PictureNames([image.file_name for image in labelled.images])
+        self._known: dict[tuple[str, bool], int | None] = {}
+        self._unknown: dict[str, None] = {}
+
+    def find(self, name: str, where: str, *, is_stem: bool = False) -> int | None:
+        """Return the place of a picture in the set; None, and a note of it, where it has none.
+
+        Raises:
+            DetectionFileError: the name fits several pictures.
+        """
+        if (name, is_stem) not in self._known:
+            try:
+                found = self._names.find_stem(name) if is_stem else self._names.find(name)
+            except AmbiguousNameError as error:
+                raise DetectionFileError(f"{where}: {error}") from error
+            self._known[name, is_stem] = found
+        found = self._known[name, is_stem]
+        if found is None:
+            self._unknown[name] = None
+        return found
+
+    def refuse_unknown(self) -> None:
+        """Stop where there were pictures that the set does not have.
+
+        Raises:
+            DetectionFileError: their number, and the first of them.
+        """
+        if self._unknown:
+            raise DetectionFileError(
+                f"{self._path}: expected detections of the labelled pictures alone; "
+                f"{len(self._unknown)} of its pictures are not labelled, "
+                f"the first: {next(iter(self._unknown))}"
+            )
+
+
+def size_of(image: AnnotatedImage) -> tuple[int, int]:
+    """Return ``(height, width)`` as the labels say, else as the picture file does.
+
+    Raises:
+        DetectionFileError: neither says it.
+    """
+    if image.image_size is not None:
+        return image.image_size
+    try:
+        return read_picture_size(image.path)
+    except PictureError as error:
+        raise DetectionFileError(
+            f"{image.file_name}: expected its size in the labels or the picture; {error}"
+        ) from error
+
+
+def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:
+    """Return all values as one array, None where one is no finite number of a sensible size."""
+    if not values:
+        return np.zeros((0, *shape))
+    try:
+        array = np.array(values)
+    except ValueError:  # rows of different lengths
+        return None
+    if array.dtype.kind not in "iuf" or array.shape[1:] != shape:
+        return None
+    numbers = array.astype(np.float64)
+    return numbers if (np.abs(numbers) <= LARGEST_COORDINATE).all() else None
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:SHOWN_CHARACTERS]

@@ -1,0 +1,198 @@
+"""Crops and flips, with numbers that can be checked by hand."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.testing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from head_detection.config import AugmentationConfig
+from head_detection.data.annotations import build_truth
+from head_detection.data.augmentation import (
+    PADDING,
+    Window,
+    augment,
+    crop_picture,
+    crop_truth,
+    draw_window,
+    flip,
+)
+from head_detection.images.reading import Picture
+from head_detection.structures import GroundTruth
+
+Noise = Callable[..., Picture]
+Still = Callable[..., AugmentationConfig]
+
+
+def truth_of(*boxes: tuple[float, float, float, float]) -> GroundTruth:
+    return build_truth([(box, False) for box in boxes])
+
+
+def test_nothing_changes_when_all_is_off(still: Still, noise: Noise) -> None:
+    picture, truth = noise(20, 30), truth_of((1, 2, 3, 4))
+    changed, boxes = augment(picture, truth, still(), np.random.default_rng(0))
+    npt.assert_array_equal(changed, picture)
+    npt.assert_array_equal(boxes.boxes, truth.boxes)
+
+
+def test_same_generator_same_picture_and_the_original_stays(noise: Noise) -> None:
+    picture, truth = noise(60, 80), truth_of((10, 10, 30, 30), (40, 40, 44, 44))
+    before = picture.copy()
+    config = AugmentationConfig(crop_size=48, blur_probability=0.5, grayscale_probability=0.5)
+    seen = set()
+    for seed in range(10):
+        first, boxes = augment(picture, truth, config, np.random.default_rng(seed))
+        second, again = augment(picture, truth, config, np.random.default_rng(seed))
+        npt.assert_array_equal(first, second)
+        npt.assert_array_equal(boxes.boxes, again.boxes)
+        assert first.shape == (48, 48, 3)
+        seen.add(first.tobytes())
+    assert len(seen) == 10
+    npt.assert_array_equal(picture, before)
+
+
+def test_flip(noise: Noise) -> None:
+    picture = noise(4, 10)
+    truth = build_truth([((1, 0, 4, 2), False), ((0, 0, 10, 4), True)])
+    flipped, boxes = flip(picture, truth)
+    npt.assert_array_equal(flipped, picture[:, ::-1])
+    npt.assert_array_equal(boxes.boxes, [[6, 0, 9, 2], [0, 0, 10, 4]])
+    npt.assert_array_equal(boxes.ignore, [False, True])
+    npt.assert_array_equal(flip(flipped, boxes)[1].boxes, truth.boxes)
+
+
+def test_flip_happens_as_often_as_the_config_says(still: Still, noise: Noise) -> None:
+    picture, truth = noise(4, 4), truth_of((0, 0, 1, 1))
+    config = still(flip_probability=0.25)
+    flipped = [
+        augment(picture, truth, config, np.random.default_rng(seed))[1].boxes[0, 0] == 3
+        for seed in range(400)
+    ]
+    assert 70 <= sum(flipped) <= 130, "a quarter of 400, within 3.5 standard deviations"
+
+
+def test_crop_at_zoom_one_is_a_slice(noise: Noise) -> None:
+    picture = noise(20, 30)
+    npt.assert_array_equal(crop_picture(picture, Window(4, 3, 10), 10), picture[3:13, 4:14])
+
+
+def test_crop_pads_where_it_reaches_outside(noise: Noise) -> None:
+    picture = noise(6, 8)
+    crop = crop_picture(picture, Window(-2, -1, 12), 12)
+    npt.assert_array_equal(crop[1:7, 2:10], picture)
+    padding = np.ones((12, 12), bool)
+    padding[1:7, 2:10] = False
+    npt.assert_array_equal(crop[padding], np.tile(PADDING, (int(padding.sum()), 1)))
+
+
+def test_shrinking_takes_the_mean_and_does_not_alias() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::4] = 252
+    crop = crop_picture(stripes, Window(0, 0, 64), 16)
+    # a quarter of 252; without antialiasing the white columns fall between the samples
+    assert np.abs(crop[:, 1:-1].astype(int) - 63).max() <= 1
+
+
+def test_boxes_move_with_the_crop(still: Still) -> None:
+    # The window of 20 px from (10, 5) becomes 40 px: twice as large.
+    config = still(crop_size=40, min_head_size=0.0, min_visible=0.0)
+    truth = truth_of((12, 7, 16, 11), (0, 0, 20, 10), (25, 20, 99, 99), (0, 0, 10, 99))
+    moved = crop_truth(truth, Window(10, 5, 20), config)
+    npt.assert_array_equal(moved.boxes, [[4, 4, 12, 12], [0, 0, 20, 10], [30, 30, 40, 40]])
+    npt.assert_array_equal(moved.ignore, [False] * 3)
+
+
+def test_a_white_square_stays_in_its_box(still: Still) -> None:
+    picture = np.zeros((100, 120, 3), np.uint8)
+    picture[40:60, 50:80] = 255
+    config = still(crop_size=64, zoom=(0.5, 2.0), min_visible=0.0, flip_probability=0.5)
+    num_seen = 0
+    for seed in range(50):
+        crop, truth = augment(
+            picture, truth_of((50, 40, 80, 60)), config, np.random.default_rng(seed)
+        )
+        rows, columns = np.nonzero(crop.min(axis=2) > 230)
+        if len(rows) == 0:
+            continue
+        num_seen += 1
+        extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        npt.assert_allclose(truth.boxes[0], extent, atol=1.6)
+    assert num_seen > 40
+
+
+def test_cut_heads_become_ignored(still: Still) -> None:
+    config = still(crop_size=10, min_visible=0.4, min_head_size=0.0)
+    # 10 px wide each; 5, 4 and 3 of them lie in the window that starts at x = 0
+    truth = truth_of((-5, 0, 5, 5), (-6, 0, 4, 5), (-7, 0, 3, 5))
+    cropped = crop_truth(truth, Window(0, 0, 10), config)
+    npt.assert_array_equal(cropped.ignore, [False, False, True])
+    npt.assert_array_equal(cropped.boxes[:, 2], [5, 4, 3])
+
+
+def test_small_heads_stay_down_to_the_limit(still: Still) -> None:
+    config = still(crop_size=50, min_head_size=3.0)
+    # at half size: square roots of area 4, 3 and 2.9
+    truth = truth_of((0, 0, 8, 8), (20, 20, 32, 23), (50, 50, 55.8, 55.8))
+    cropped = crop_truth(truth, Window(0, 0, 100), config)
+    npt.assert_array_equal(cropped.ignore, [False, False, True])
+
+
+def test_ignored_regions_stay_ignored(still: Still) -> None:
+    truth = build_truth([((0, 0, 8, 8), True)])
+    cropped = crop_truth(truth, Window(0, 0, 10), still(crop_size=10))
+    npt.assert_array_equal(cropped.ignore, [True])
+
+
+def test_no_heads(noise: Noise) -> None:
+    config = AugmentationConfig(crop_size=16)
+    for seed in range(5):
+        crop, truth = augment(noise(40, 30), truth_of(), config, np.random.default_rng(seed))
+        assert crop.shape == (16, 16, 3)
+        assert truth.boxes.shape == (0, 4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    crop_size=st.integers(1, 300),
+    zoom=st.floats(0.1, 8.0),
+    seed=st.integers(0, 2**32),
+)
+def test_windows_stay_inside_or_hold_the_whole_picture(
+    height: int, width: int, crop_size: int, zoom: float, seed: int, still: Still
+) -> None:
+    head = truth_of((width / 2, height / 2, width / 2 + 1, height / 2 + 1))
+    config = still(crop_size=crop_size, zoom=(zoom, zoom))
+    window = draw_window((height, width), head.boxes, config, np.random.default_rng(seed))
+    assert window.side == max(1, round(crop_size / zoom))
+    for start, length in ((window.left, width), (window.top, height)):
+        if window.side <= length:
+            assert 0 <= start <= length - window.side
+        else:
+            assert length - window.side <= start <= 0
+
+
+def test_most_crops_hold_a_head_and_some_are_anywhere(still: Still) -> None:
+    head = truth_of((900, 900, 910, 910))
+    config = still(crop_size=100, zoom=(1.0, 1.0))
+    held = 0
+    for seed in range(400):
+        window = draw_window((1000, 1000), head.boxes, config, np.random.default_rng(seed))
+        held += window.left + 100 >= 905 >= window.left and window.top + 100 >= 905 >= window.top
+    # 0.8 near the head, and of the others (anywhere) about 1 in 90
+    assert 280 <= held <= 360
+
+
+def test_zoom_is_even_on_a_log_scale(still: Still) -> None:
+    config = still(crop_size=1000, zoom=(0.25, 4.0))
+    truth = truth_of()
+    sides = [
+        draw_window((9, 9), truth.boxes, config, np.random.default_rng(seed)).side
+        for seed in range(400)
+    ]
+    assert 165 <= sum(side > 1000 for side in sides) <= 235, "half are shrunk"
+    assert min(sides) >= 250
+    assert max(sides) <= 4000
+    assert 70 <= sum(side > 2000 for side in sides) <= 130, "a quarter below half size"

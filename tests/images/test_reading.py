@@ -1,0 +1,188 @@
+"""Every kind of picture file."""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from PIL import Image
+
+from head_detection.errors import PictureError
+from head_detection.images.reading import convert_picture, read_picture, read_picture_size
+
+Encode = Callable[..., bytes]
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+"""Two rows of three pixels, all different."""
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("PPM", {}),
+        ("TGA", {}),
+        ("WEBP", {"lossless": True}),
+        ("JPEG2000", {}),
+    ],
+)
+def test_lossless_formats_keep_every_pixel(
+    file_format: str, options: dict[str, object], encode: Encode
+) -> None:
+    picture = read_picture(encode(Image.fromarray(PIXELS), file_format, **options))
+    npt.assert_array_equal(picture, PIXELS)
+    assert picture.dtype == np.uint8
+    assert picture.flags.writeable
+
+
+def test_paths_bytes_and_open_files_give_the_same(tmp_path: Path, encode: Encode) -> None:
+    content = encode(Image.fromarray(PIXELS))
+    path = tmp_path / "ünïcode name.PNG"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        sources = [
+            path,
+            content,
+            bytearray(content),
+            memoryview(content),
+            io.BytesIO(content),
+            file,
+        ]
+        for source in sources:
+            npt.assert_array_equal(read_picture(source), PIXELS)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "left_top"),
+    [
+        # EXIF 2.32, tag 0x0112: which corner of the stored picture is the visual top left one
+        (1, (0, 0)),
+        (2, (0, -1)),
+        (3, (-1, -1)),
+        (4, (-1, 0)),
+        (5, (0, 0)),
+        (6, (-1, 0)),
+        (7, (-1, -1)),
+        (8, (0, -1)),
+    ],
+)
+def test_exif_rotation(
+    file_format: str, orientation: int, left_top: tuple[int, int], encode: Encode
+) -> None:
+    stored = np.zeros((16, 32, 3), np.uint8)
+    rows = slice(0, 8) if left_top[0] == 0 else slice(8, 16)
+    columns = slice(0, 16) if left_top[1] == 0 else slice(16, 32)
+    stored[rows, columns] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(Image.fromarray(stored), file_format, exif=exif)
+
+    picture = read_picture(content)
+
+    assert picture.shape == ((32, 16, 3) if orientation >= 5 else (16, 32, 3))
+    assert read_picture_size(content) == picture.shape[:2]
+    height, width = picture.shape[:2]
+    quarters = picture[height // 4 :: height // 2, width // 4 :: width // 2, 0]
+    npt.assert_array_equal(quarters > 127, [[True, False], [False, False]])
+
+
+def test_broken_exif_is_no_reason_to_refuse(encode: Encode) -> None:
+    content = encode(Image.fromarray(PIXELS), "PNG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert read_picture(content).shape == (2, 3, 3)
+    assert read_picture_size(content) == (2, 3)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(file_format: str, encode: Encode) -> None:
+    grey = np.array([[0, 100 * 257, 65535]], np.uint16)
+    picture = read_picture(encode(Image.fromarray(grey), file_format))
+    npt.assert_array_equal(picture, np.array([[[0] * 3, [100] * 3, [255] * 3]]))
+
+
+def test_sixteen_bit_pgm() -> None:
+    content = b"P5 3 1 65535\n" + np.array([0, 100 * 257, 65535], ">u2").tobytes()
+    npt.assert_array_equal(read_picture(content)[0, :, 0], [0, 100, 255])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.2, 1.0], [0, 51, 255]),
+        ([0.0, 51.0, 255.0], [0, 51, 255]),
+        ([0.0, 13107.0, 65535.0], [0, 51, 255]),
+        ([np.nan, -3.0, 1.0], [0, 0, 255]),
+    ],
+)
+def test_floating_pixels(values: list[float], expected: list[int], encode: Encode) -> None:
+    content = encode(Image.fromarray(np.array([values], np.float32)), "TIFF")
+    npt.assert_array_equal(read_picture(content)[0, :, 1], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_beyond_sixteen_bits_are_refused(dtype: type, encode: Encode) -> None:
+    content = encode(Image.fromarray(np.array([[0, 70000]], dtype)), "TIFF")
+    with pytest.raises(PictureError, match="above 65535"):
+        read_picture(content)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX", "I;16", "I", "F"])
+def test_black_is_black_in_every_mode(mode: str) -> None:
+    black = Image.new("RGB", (3, 2)).convert(mode) if ";" not in mode else Image.new(mode, (3, 2))
+    picture = convert_picture(black, "test")
+    assert picture.shape == (2, 3, 3)
+    assert picture.max() == 0
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_transparency_becomes_white(mode: str) -> None:
+    assert convert_picture(Image.new(mode, (3, 2)), "test").min() == 255
+
+
+def test_half_transparent_black_is_grey(encode: Encode) -> None:
+    content = encode(Image.new("RGBA", (1, 1), (0, 0, 0, 51)))
+    # white * (1 - 51/255) = 204
+    npt.assert_array_equal(read_picture(content), [[[204, 204, 204]]])
+
+
+@pytest.mark.parametrize(
+    ("image", "transparent"),
+    [
+        (Image.fromarray(PIXELS).quantize(6), None),
+        (Image.fromarray(PIXELS[:, :, 0]), int(PIXELS[0, 0, 0])),
+        (Image.fromarray(PIXELS), tuple(PIXELS[0, 0].tolist())),
+    ],
+)
+def test_transparent_colour_of_png(image: Image.Image, transparent: object, encode: Encode) -> None:
+    if transparent is None:
+        transparent = image.getpixel((0, 0))
+    picture = read_picture(encode(image, "PNG", transparency=transparent))
+    npt.assert_array_equal(picture[0, 0], [255, 255, 255])
+    assert picture[0, 1].max() < 255
+
+
+def test_cmyk_jpeg_is_not_inverted(encode: Encode) -> None:
+    red = Image.new("RGB", (16, 16), (255, 0, 0)).convert("CMYK")
+    picture = read_picture(encode(red, "JPEG", quality=95)).astype(int)
+    assert picture[8, 8, 0] > 240
+    assert picture[8, 8, 1:].max() < 15
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_gives_its_first_frame(file_format: str, encode: Encode) -> None:
+    first, second = (Image.new("RGB", (4, 4), colour) for colour in ("blue", "red"))
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    content = encode(first, file_format, save_all=True, append_images=[second], **options)
+    npt.assert_array_equal(read_picture(content)[0, 0], [0, 0, 255])
+
+
+def test_threads_read_the_same_as_one(encode: Encode) -> None:
+    contents = [encode(Image.fromarray(PIXELS + number)) for number in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(read_picture, contents * 5))
+    for number, picture in enumerate(pictures):
+        npt.assert_array_equal(picture, PIXELS + number % 20)

@@ -1,0 +1,90 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import DetectionFileError
+from head_detection.results.detection_files import read_detection_file
+from head_detection.structures import Detections
+
+Label = Callable[..., AnnotatedSet]
+Lefts = Callable[[tuple[Detections, ...]], list[list[float]]]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_mot_frames_and_pixels_count_from_one(tmp_path: Path, labelled: Label) -> None:
+    text = "﻿2,-1,11,21,5,6,0.25,-1,-1,-1\r\n\r\n1 7 1 1 2 2 1\n2,-1,1,1,2,2,0.5\n"
+    path = write(tmp_path / "mot.txt", text)
+    read = read_detection_file(path, labelled("s/1.jpg", "s/2.jpg", "s/3.jpg"))
+    first, second, _ = read.detections
+    assert (first.boxes.tolist(), first.scores.tolist()) == ([[0, 0, 2, 2]], [1.0])
+    assert second.boxes.tolist() == [[0, 0, 2, 2], [10, 20, 15, 26]]
+    assert second.scores.tolist() == [0.5, 0.25]
+    assert read.without == ("s/3.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        (("1.jpg", "2.jpg"), ()),
+        (("a.jpg", "2.jpg"), ()),
+        (("000005.jpg", "000006.jpg"), ("frame n is the n-th picture of its sequence: ",)),
+        (("s/0.jpg", "s/1.jpg"), ("frame n is the n-th picture of its sequence: ",)),
+    ],
+)
+def test_frames_that_the_names_number_otherwise_are_noted(
+    tmp_path: Path, names: tuple[str, ...], notes: tuple[str, ...], labelled: Label, lefts: Lefts
+) -> None:
+    path = write(tmp_path / "mot.txt", "2,-1,5,1,2,2,1")
+    read = read_detection_file(path, labelled(*names))
+    assert lefts(read.detections) == [[], [4]]
+    assert read.notes == tuple(f"{note}frame 1 is {names[0]}" for note in notes)
+
+
+SEQUENCES = ("HT21-01/img1/000001.jpg", "HT21-01/img1/000002.jpg", "HT21-02/img1/000001.jpg")
+
+
+def test_mot_a_file_a_sequence(tmp_path: Path, labelled: Label, lefts: Lefts) -> None:
+    write(tmp_path / "HT21-02.txt", "1,-1,5,1,2,2,1")
+    write(tmp_path / "HT21-01.txt", "2,-1,7,1,2,2,1")
+    assert lefts(read_detection_file(tmp_path, labelled(*SEQUENCES)).detections) == [[], [6], [4]]
+    read = read_detection_file(tmp_path / "HT21-02.txt", labelled(*SEQUENCES))
+    assert lefts(read.detections) == [[], [], [4]]
+    with pytest.raises(DetectionFileError, match=r"one of the 2 sequences .*; 0 are called mot"):
+        read_detection_file(write(tmp_path / "mot.txt", "1,-1,5,1,2,2,1"), labelled(*SEQUENCES))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,-1,1,1,2,2,1\n1,-1,1,1,2,2\n", "line 2: expected frame,id,left"),
+        ("0,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
+        ("1.5,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
+        ("nan,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
+        ("inf,-1,1,1,2,2,1", "line 1: expected frame,id,left"),
+        ("1,-1,1,1,two,2,1", "line 1: expected frame,id,left"),
+        ("1,-1,1,1,nan,2,1", "line 1: expected a box of four finite numbers"),
+        ("1,-1,1,1,2,2,-1", "line 1: expected a score from 0 to 1"),
+        ("1,-1,1,1,2,-2,1", "line 1: expected a box with width and height"),
+        ("5,-1,1,1,2,2,1\n4,-1,1,1,2,2,1", "frames up to 2, .*; 2 lie beyond, the first: 5"),
+    ],
+)
+def test_a_bad_line_of_mot_is_named(
+    tmp_path: Path, text: str, message: str, labelled: Label
+) -> None:
+    path = write(tmp_path / "mot.txt", text)
+    with pytest.raises(DetectionFileError, match=message):
+        read_detection_file(path, labelled("1.jpg", "2.jpg"))
+
+
+def test_mot_without_files_and_not_text(tmp_path: Path, labelled: Label) -> None:
+    with pytest.raises(DetectionFileError, match=r"one .txt a sequence"):
+        read_detection_file(tmp_path, labelled("a.jpg"))
+    (tmp_path / "mot.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DetectionFileError, match="not UTF-8"):
+        read_detection_file(tmp_path / "mot.txt", labelled("a.jpg"))
