@@ -78,7 +78,7 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
         ("trianing: {epochs: 3}", ["trianing", "did you mean training?"]),
         ("training: {epohcs: 3}", ["training.epohcs", "did you mean epochs?"]),
         ("data: {train: [{path: a, fromat: coco}]}", ["data.train.0.fromat", "format?"]),
-        ("model: {roi: {soft_nms: {sigmas: 1.0}}}", ["model.roi.soft_nms.sigmas", "sigma?"]),
+        ("model: {roi: {soft_nms: {sigmas: 1.0}}}", ["inference.suppression.soft_nms.sigmas", "sigma?"]),
         ("qqqqqq: 1", ["qqqqqq: unknown key", "name, model, data, training"]),
         ("training: {epochs: three}", ["training.epochs", "integer", "'three'"]),
         ("training: {epochs: '3'}", ["training.epochs", "integer", "'3'"]),
@@ -87,11 +87,11 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
         ("training: {epochs: 0}", ["training.epochs", "1", "got 0"]),
         ("training: {channels_last: 1}", ["training.channels_last", "boolean", "1"]),
         ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "fp8"]),
-        ("model: {roi: {nms_iou_threshold: 1.5}}", ["model.roi.nms_iou_threshold", "1.5"]),
-        ("model: {backbone: {name: resnet51}}", ["model.backbone.name", "resnet50", "resnet51"]),
-        ("model: {backbone: {strides: [4, 4]}}", ["model.backbone.strides", "repeats"]),
-        ("model: {backbone: {strides: [3]}}", ["model.backbone.strides", "4, 8, 16, 32, 64"]),
-        ("model: {resize: {mean: [0.5, 0.5]}}", ["model.resize.mean"]),
+        ("model: {roi: {nms_iou_threshold: 1.5}}", ["inference.suppression.nms_iou_threshold", "1.5"]),
+        ("model: {backbone: {name: resnet51}}", ["network.backbone.name", "resnet50", "resnet51"]),
+        ("model: {backbone: {strides: [4, 4]}}", ["network.backbone.strides", "repeats"]),
+        ("model: {backbone: {strides: [3]}}", ["network.backbone.strides", "4, 8, 16, 32, 64"]),
+        ("model: {resize: {mean: [0.5, 0.5]}}", ["network.mean"]),
         ("data: {augmentation: {zoom: [2.0, 1.0]}}", ["data.augmentation.zoom", "smaller"]),
         ("data: {train: {path: a}}", ["data.train"]),
         ("data: {train: [{format: coco}]}", ["data.train.0.path"]),
@@ -158,17 +158,17 @@ def test_overrides_apply_in_order_and_win_over_the_file(tmp_path: Path) -> None:
         "training: {epochs: 3, batch_size: 4}",
         "training.epochs=5",
         "training.epochs=6",
-        "model.roi.soft_nms.enabled=true",
-        "model.backbone.strides=[8, 16]",
-        "model.anchors.sizes=[[8, 14], [22, 34]]",
+        "inference.suppression.soft_nms.enabled=true",
+        "network.backbone.strides=[8, 16]",
+        "network.anchors.sizes=[[8, 14], [22, 34]]",
         "data.train=[{path: a.json, weight: 2.0}]",
         "training.optimizer={name: adamw}",
         "name=a=b",
     )
     assert (config.training.epochs, config.training.batch_size) == (6, 4)
-    assert config.model.roi.soft_nms.enabled is True
-    assert config.model.backbone.strides == (8, 16)
-    assert config.model.anchors.sizes == ((8, 14), (22, 34))
+    assert config.inference.suppression.soft_nms.enabled is True
+    assert config.network.backbone.strides == (8, 16)
+    assert config.network.anchors.sizes == ((8, 14), (22, 34))
     assert (config.data.train[0].path, config.data.train[0].weight) == ("a.json", 2.0)
     assert config.training.optimizer.name == "adamw"
     assert config.name == "a=b"
@@ -176,8 +176,8 @@ def test_overrides_apply_in_order_and_win_over_the_file(tmp_path: Path) -> None:
 
 def test_an_override_may_be_null() -> None:
     values = {"model": {"backbone": {"context_width": 64}}}
-    config = parse_config(values, ["model.backbone.context_width=null"])
-    assert config.model.backbone.context_width is None
+    config = parse_config(values, ["network.backbone.context_width=null"])
+    assert config.network.backbone.context_width is None
     assert values == {"model": {"backbone": {"context_width": 64}}}, "the input is not changed"
 
 
@@ -194,7 +194,7 @@ def test_an_override_may_be_null() -> None:
         ("training=3", ["training", "3"]),
         ("name=[", ["--set name=[", "YAML"]),
         ("name.first=x", ["--set name.first=x", "name"]),
-        ("model.backbone.strides=8", ["model.backbone.strides", "8"]),
+        ("network.backbone.strides=8", ["network.backbone.strides", "8"]),
     ],
 )
 def test_a_mistake_in_an_override_is_told(tmp_path: Path, override: str, parts: list[str]) -> None:

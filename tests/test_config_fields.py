@@ -100,6 +100,6 @@ def test_reads_are_told_by_their_owner() -> None:
 
 
 def test_reads_through_other_names_count_and_writes_do_not() -> None:
-    source = "def f():\n  roi = model.roi\n  for entry in data.train:\n    roi.x = entry.weight\n"
+    source = "def f():\n  roi = training.roi\n  for entry in data.train:\n    roi.x = entry.weight\n"
     assert ("train", "weight") in reads_in(source)
     assert ("roi", "x") not in reads_in(source)

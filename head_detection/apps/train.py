@@ -144,9 +144,9 @@ def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     torch.manual_seed(config.training.seed)
     model = config.model
     initial = config.training.initial_weights if has_weights else None
-    has_body = initial is not None and _body_of(initial) == model.backbone.name
+    has_body = initial is not None and _body_of(initial) == network.backbone.name
     if has_body or not has_weights:
-        backbone = model.backbone.model_copy(update={"pretrained": False})
+        backbone = network.backbone.model_copy(update={"pretrained": False})
         model = model.model_copy(update={"backbone": backbone})
     try:
         detector = build_detector(model)
@@ -160,7 +160,7 @@ def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
 
 
 def _body_of(path: str) -> str:
-    return read_description(path).model.backbone.name
+    return read_description(path).network.backbone.name
 
 
 def _set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

@@ -81,7 +81,7 @@ def options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         ``{key path of the config: value}``; keys that the tensors say nothing of are absent.
 
     Example:
-        >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["model.upscale"]
+        >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["network.upscale"]
         True
     """
     shapes = {key.removeprefix("module."): tuple(tensor.shape) for key, tensor in tensors.items()}

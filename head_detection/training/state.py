@@ -48,7 +48,7 @@ class TrainingState:
         training = config.training
         layout = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(ranks.device).to(memory_format=layout)
-        backbone = self.model.backbone
+        backbone = self.network.backbone
         try:
             backbone.freeze(
                 frozen_stages=training.frozen_stages, frozen_batch_norm=training.frozen_batch_norm

@@ -133,7 +133,7 @@ def test_bf16_is_close_to_fp32(model):
 def test_pictures_are_normalised_in_float32_whatever_the_network_is(model):
     picture = torch.full((3, 64, 96), 124, dtype=torch.uint8)
     torch_engine(model, precision="bf16")
-    assert next(model.backbone.parameters()).dtype == torch.bfloat16
+    assert next(network.backbone.parameters()).dtype == torch.bfloat16
     for transform in model.transforms:
         batch, _ = transform([picture])
         # bfloat16 has .484 for the mean of .485, and gives 0.0083.
@@ -287,7 +287,7 @@ def test_a_network_that_cannot_be_compiled_here_is_one_line(model, monkeypatch):
 def test_what_needs_no_training_may_be_set(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
-    override = "model.resize.enlargement=2.0"
+    override = "inference.resize.enlargement=2.0"
     detector = HeadDetector.from_weights(path, overrides=[override])
     assert detector.origin["set"] == [override]
     assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)

@@ -71,8 +71,8 @@ def test_epochs_and_places_may_change_and_are_named(run):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("model.upscale=true", "model.upscale was False, is True"),
-        ("model.anchors.ratios=[1.0]", "model.anchors.ratios was None, is [1.0]"),
+        ("network.upscale=true", "network.upscale was False, is True"),
+        ("network.anchors.ratios=[1.0]", "network.anchors.ratios was None, is [1.0]"),
         ("training.optimizer.name=adamw", "training.optimizer.name was sgd, is adamw"),
         ("training.batch_size=4", "training.batch_size was 2, is 4"),
         ("training.schedule.name=cosine", "training.schedule.name was step, is cosine"),

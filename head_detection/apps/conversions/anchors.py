@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the anchors as YAML, and return the exit code."""
-    resize = load_config(arguments.cfg, arguments.set).model.resize if arguments.cfg else None
+    resize = load_config(arguments.cfg, arguments.set).inference.resize if arguments.cfg else None
     boxes = _network_boxes(arguments, resize)
     count = arguments.levels * arguments.per_level
     fitted = kmeans_anchor_sizes if arguments.method == "kmeans" else median_anchor_sizes

@@ -58,7 +58,7 @@ def _levels(sizes: tuple[float, ...], num_levels: int) -> list[list[float]]:
 
 
 def _boxes(pictures: Sequence[SurveyedPicture], model: ModelConfig | None) -> Tensor:
-    transform = None if model is None else GeneralizedRCNNTransform(model.resize).eval()
+    transform = None if model is None else GeneralizedRCNNTransform(inference.resize).eval()
     scaled = [torch.zeros(0, 4)]
     for picture in pictures:
         boxes = torch.from_numpy(picture.image.truth.head_boxes)

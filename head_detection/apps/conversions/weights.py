@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.cfg, arguments.set)
     tensors = read_state_dict(arguments.input)
     _check_options(arguments.input, tensors, config)
-    backbone = config.model.backbone.model_copy(update={"pretrained": False})
+    backbone = config.network.backbone.model_copy(update={"pretrained": False})
     model_config = config.model.model_copy(update={"backbone": backbone})
     model = build_detector(model_config)
     fit(model, from_headhunter(tensors), str(arguments.input))
