@@ -95,8 +95,10 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "inference.suppression.detections_per_image=20",
             "network.anchors.sizes=[[8], [16], [32], [64]]",
         ],
-    ).model
+    )
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, build_detector(config), WeightsDescription(model=config))
+    model = build_detector(config.network, config.inference)
+    description = WeightsDescription(network=config.network, inference=config.inference)
+    save_weights(path, model.network, description)
     return path

@@ -142,14 +142,14 @@ def _build_data(
 def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     """Build the detector, without pretrained weights where others will replace them anyway."""
     torch.manual_seed(config.training.seed)
-    model = config.model
+    network = config.network
     initial = config.training.initial_weights if has_weights else None
     has_body = initial is not None and _body_of(initial) == network.backbone.name
     if has_body or not has_weights:
         backbone = network.backbone.model_copy(update={"pretrained": False})
-        model = model.model_copy(update={"backbone": backbone})
+        network = network.model_copy(update={"backbone": backbone})
     try:
-        detector = build_detector(model)
+        detector = build_detector(network, config.inference, config.training)
     except (ConfigError, WeightsError):
         raise
     except ValueError as error:

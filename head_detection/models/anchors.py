@@ -67,8 +67,8 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     preset = PRESETS[config.preset].sizes
     if len(preset) < per_level * num_levels:
         raise ConfigError(
-            f"network.anchors: expected {per_level * num_levels} sizes for layout {config.layout} on "
-            f"{num_levels} levels; preset {config.preset} has {len(preset)}: "
+            f"network.anchors: expected {per_level * num_levels} sizes for layout {config.layout} "
+            f"on {num_levels} levels; preset {config.preset} has {len(preset)}: "
             "give network.anchors.sizes"
         )
     return tuple(preset[per_level * level : per_level * (level + 1)] for level in range(num_levels))

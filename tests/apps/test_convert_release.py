@@ -81,7 +81,7 @@ def test_what_comes_after_the_network_may_be_set(run_weights, tmp_path):
     model, description = load_detector(output)
     assert description.inference.suppression.box_voting.enabled
     assert model.roi_heads.config.box_voting.enabled
-    assert training.rpn.selector.config.score_threshold == 0.5
+    assert model.rpn.selector.config.score_threshold == 0.5
 
 
 @pytest.mark.parametrize(

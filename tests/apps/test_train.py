@@ -143,7 +143,7 @@ def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch
         (["--cfg", "{cfg}", "--set", "data.train=[{path: no.json}]"], "no.json: no such file"),
         (["--cfg", "{cfg}", "--device", "tpu9"], "--device tpu9: expected a device"),
         (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
-        (["--cfg", "{cfg}", "--set", "network.backbone.strides=[4,64]"], "network.backbone.strides"),
+        (["--cfg", "{cfg}", "--set", "network.backbone.strides=[4,64]"], "backbone.strides"),
         (["--resume", "nowhere"], "--resume nowhere: expected the folder of a run"),
     ],
 )  # fmt: skip

@@ -116,7 +116,7 @@ def build() -> Callable[..., FasterRCNN]:
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
         with torch.no_grad():
-            network.backbone(torch.randn(4, 3, 128, 128))
+            model.backbone(torch.randn(4, 3, 128, 128))
         model.eval()
         return model
 

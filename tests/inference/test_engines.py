@@ -133,7 +133,7 @@ def test_bf16_is_close_to_fp32(model):
 def test_pictures_are_normalised_in_float32_whatever_the_network_is(model):
     picture = torch.full((3, 64, 96), 124, dtype=torch.uint8)
     torch_engine(model, precision="bf16")
-    assert next(network.backbone.parameters()).dtype == torch.bfloat16
+    assert next(model.backbone.parameters()).dtype == torch.bfloat16
     for transform in model.transforms:
         batch, _ = transform([picture])
         # bfloat16 has .484 for the mean of .485, and gives 0.0083.

@@ -137,7 +137,7 @@ def test_a_detector_looks_twice_where_it_is_wanted(monkeypatch, enabled, wanted,
     )
     model = build_detector(config).eval()
     seen = []
-    network.backbone.register_forward_hook(
+    model.backbone.register_forward_hook(
         lambda _module, inputs, _maps: seen.append(tuple(inputs[0].shape))
     )
     monkeypatch.setattr(CoarseLook, "wanted", lambda _look, _images, _candidates: wanted)

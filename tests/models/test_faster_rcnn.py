@@ -77,7 +77,7 @@ def test_every_context_with_and_without_upscaling(context: str, upscale: str) ->
     model = tiny(f"network.backbone.context={context}", f"network.upscale={upscale}")
     losses = model([torch.rand(3, 64, 64)], [target([[5, 5, 30, 30]])])
     sum(losses.values()).backward()
-    assert all(parameter.grad is not None for parameter in network.backbone.fpn.parameters())
+    assert all(parameter.grad is not None for parameter in model.backbone.fpn.parameters())
     assert model.eval()([torch.rand(3, 64, 64)])[0]["boxes"].shape[1] == 4
 
 
@@ -92,7 +92,9 @@ def test_results_are_float32_under_bfloat16() -> None:
 
 
 def test_boxes_stay_inside_the_picture() -> None:
-    found = tiny("inference.suppression.score_threshold=0.0").eval()([torch.rand(3, 50, 70)])[0]["boxes"]
+    found = tiny("inference.suppression.score_threshold=0.0").eval()([torch.rand(3, 50, 70)])[0][
+        "boxes"
+    ]
     assert len(found)
     assert bool((found >= 0).all())
     assert bool((found[:, 2] <= 70).all())

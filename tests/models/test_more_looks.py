@@ -111,7 +111,7 @@ def test_a_detector_looks_as_often_as_its_config_says():
     config = override_model(ModelConfig(), ["inference.views=[{enlargement: 1.5}]"])
     model = detector(*config.more_looks)
     sizes = []
-    network.backbone.register_forward_hook(
+    model.backbone.register_forward_hook(
         lambda _module, inputs, _maps: sizes.append(tuple(inputs[0].shape))
     )
     with torch.no_grad():

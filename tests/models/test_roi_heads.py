@@ -99,7 +99,9 @@ def test_limit_threshold_and_nms_of_the_config() -> None:
 
 
 def test_soft_nms_of_the_config_keeps_the_overlapping_box_with_a_lower_score() -> None:
-    heads = roi_heads("inference.suppression.soft_nms.enabled=true", "inference.suppression.soft_nms.sigma=0.5")
+    heads = roi_heads(
+        "inference.suppression.soft_nms.enabled=true", "inference.suppression.soft_nms.sigma=0.5"
+    )
     found = finish(heads, logits_of([0.9, 0.8]), torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]]))
     assert len(found["boxes"]) == 2
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.8 * math.exp(-2)]))

@@ -45,7 +45,9 @@ def test_upscaling_is_as_wide_as_the_model_and_doubles_the_anchors() -> None:
     sizes = "network.anchors.sizes=[[16], [32]]"
     counts = []
     for upscale in ("false", "true"):
-        network = HeadProposalNetwork(model_config(sizes, f"network.upscale={upscale}"), 24, 2).eval()
+        network = HeadProposalNetwork(
+            model_config(sizes, f"network.upscale={upscale}"), 24, 2
+        ).eval()
         seen: list[int] = []
         network.head.register_forward_hook(
             lambda _module, _inputs, maps, seen=seen: seen.append(sum(m.numel() for m in maps[0]))

@@ -91,8 +91,8 @@ def test_what_the_state_depends_on_may_not_change(run, override, line):
 
 def test_another_config_file_is_compared_too(run, tmp_path):
     other = tmp_path / "other.yaml"
-    other.write_text("model: {upscale: true}\ndata: {train: [{path: a.json}]}")
-    with pytest.raises(ConfigError, match=r"model\.upscale was False"):
+    other.write_text("network: {upscale: true}\ndata: {train: [{path: a.json}]}")
+    with pytest.raises(ConfigError, match=r"network\.upscale was False"):
         load_run(run, other, [])
 
 

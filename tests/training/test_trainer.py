@@ -152,7 +152,7 @@ def test_frozen_parts_do_not_move(build_trainer):
         NO_VALIDATION, "training.epochs=1", "training.frozen_stages=1",
         "training.frozen_batch_norm=true",
     ])  # fmt: skip
-    body = trainer.state.network.backbone.body
+    body = trainer.state.model.backbone.body
     before = {name: tensor.clone() for name, tensor in body.state_dict().items()}
     is_frozen = {name: not p.requires_grad for name, p in body.named_parameters()}
     assert 0 < sum(is_frozen.values()) < len(is_frozen)
@@ -174,7 +174,7 @@ def test_precisions_and_layouts_train(build_trainer, precision, channels_last):
     trainer = build_trainer(overrides)
     assert trainer.run() == 0
     assert trainer.state.progress.bad_steps == 0
-    weight = trainer.state.network.backbone.body.state_dict()
+    weight = trainer.state.model.backbone.body.state_dict()
     assert all(tensor.dtype != torch.bfloat16 for tensor in weight.values())
 
 

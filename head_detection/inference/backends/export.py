@@ -29,7 +29,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, model: FasterRCNN) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        fold_batch_norm(self.network.backbone)
+        fold_batch_norm(self.model.backbone)
         fix_same_padding(self.model, pad_before)
         first: nn.Linear = self.model.roi_heads.box_head.fc6
         side = model.config.roi.pool_size

@@ -32,7 +32,7 @@ def fix_same_padding(
         return {}
     named = {
         name: module
-        for name, module in network.backbone.named_modules(prefix="backbone")
+        for name, module in model.backbone.named_modules(prefix="backbone")
         if isinstance(module, Conv2dSame)
     }
     successors = {name: rewrite(module) for name, module in named.items()}

@@ -35,7 +35,7 @@ def inputs_of(model: FasterRCNN, image: Tensor) -> dict[str, npt.NDArray[np.floa
     """
     batch, _ = model.transform([image])
     maps = model.dense(batch.tensors)
-    proposals = training.rpn.propose(maps.objectness, maps.deltas, batch)
+    proposals = model.rpn.propose(maps.objectness, maps.deltas, batch)
     step = max(1, -(-len(proposals[0]) // MOST_BOXES))
     spread = [boxes[::step] for boxes in proposals]
     pooled: Tensor = model.roi_heads.pool(maps.features, spread, batch.image_sizes)

@@ -55,7 +55,7 @@ class TorchRuntime:
             fuse_for_cpu(model)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
-            for part in (network.backbone, training.rpn, model.roi_heads):  # not the colours' mean
+            for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
                 part.to(self._dtype)
         self._dense: Dense = CompiledDense(model.dense) if compile_network else model.dense
 

@@ -22,7 +22,7 @@ def folded(body, strides=(4, 8, 16, 32), **options):
             roi=RoiConfig(pool_size=3, box_head_width=16),
         )
     ).eval()
-    fold_batch_norm(network.backbone)
+    fold_batch_norm(model.backbone)
     return model
 
 
@@ -75,7 +75,7 @@ def test_an_activation_used_elsewhere_too_stays():
     twin = copy.deepcopy(model)
     fuse_for_cpu(model)
     # ResNet's blocks have one ReLU for two convolutions, and it also follows the sum.
-    blocks = [m for m in network.backbone.body.modules() if type(m).__name__ == "BasicBlock"]
+    blocks = [m for m in model.backbone.body.modules() if type(m).__name__ == "BasicBlock"]
     assert all(isinstance(block.relu, nn.ReLU) for block in blocks)
     picture = torch.rand(1, 3, 64, 64)
     for old, new in zip(maps(twin, picture), maps(model, picture), strict=True):

@@ -111,7 +111,7 @@ def test_heads_are_those_of_pytorch(build):
 
 def test_a_picture_without_proposals_has_no_heads(build):
     model = build()
-    training.rpn.selector.config = training.rpn.selector.config.model_copy(
+    model.rpn.selector.config = model.rpn.selector.config.model_copy(
         update={"score_threshold": 1.0}
     )
     picture = torch.zeros(3, 64, 64, dtype=torch.uint8)

@@ -76,8 +76,8 @@ def test_a_picture_gives_what_both_parts_take(build, pictures):
 
 def test_a_picture_without_proposals_gives_one_box_of_zeros(build, pictures):
     model = build()
-    config = training.rpn.selector.config.model_copy(update={"score_threshold": 1.0})
-    training.rpn.selector.config = config
+    config = model.rpn.selector.config.model_copy(update={"score_threshold": 1.0})
+    model.rpn.selector.config = config
     pooled = inputs_of(model, read_sample(pictures[0]))["pooled"]
     assert pooled.shape == (1, 3, 3, 16)
     assert not pooled.any()
