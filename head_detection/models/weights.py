@@ -77,8 +77,13 @@ def save_weights(path: str | Path, model: nn.Module, description: WeightsDescrip
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
+    write_weights(Path(path), tensors, description)
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], description: WeightsDescription) -> None:
+    """Write tensors, contiguous on CPU, and description as ``save_weights`` does a network's."""
     metadata = {METADATA_KEY: description.model_dump_json()}
-    write_bytes(Path(path), save(tensors, metadata=metadata))
+    write_bytes(path, save(tensors, metadata=metadata))
 
 
 def store_operating_point(
@@ -107,8 +112,7 @@ def store_operating_point(
     tensors, description = read_weights(path)
     description = description.with_score_threshold(score_threshold)
     description = description.model_copy(update={"metrics": {**description.metrics, **metrics}})
-    metadata = {METADATA_KEY: description.model_dump_json()}
-    write_bytes(path.resolve(), save(tensors, metadata=metadata))  # a link stays a link
+    write_weights(path.resolve(), tensors, description)  # a link stays a link
 
 
 def tensors_path(path: str | Path) -> Path:
