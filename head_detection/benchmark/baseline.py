@@ -1,4 +1,4 @@
-"""torchvision's stock detector, and the same network as this project builds it."""
+"""The baseline, torchvision's stock detector, and its network as this project builds it."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 import torchvision
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN as StockDetector
+from torchvision.models.detection import FasterRCNN as BaselineModel
 
 from head_detection.config import (
     AnchorConfig,
@@ -22,8 +22,8 @@ from head_detection.models.roi_heads import NUM_CLASSES
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.models.weights import fit
 
-STOCK_NAME: Final = "fasterrcnn_resnet50_fpn"
-STOCK_CONFIG: Final = ModelConfig(
+BASELINE_MODEL: Final = "fasterrcnn_resnet50_fpn"
+BASELINE_CONFIG: Final = ModelConfig(
     backbone=BackboneConfig(name="resnet50", strides=(4, 8, 16, 32, 64), fpn_width=256),
     anchors=AnchorConfig(preset="coco", layout="legacy"),
     resize=ResizeConfig(policy="fit", min_sizes=(800,), max_size=1333, antialias=False),
@@ -35,7 +35,7 @@ POOLED_STRIDES: Final = (4, 8, 16, 32)
 """torchvision pools no box from the level that is made by pooling."""
 
 
-class StockTransform(GeneralizedRCNNTransform):
+class BaselineTransform(GeneralizedRCNNTransform):
     """Samples as torchvision does where the scaled sides are no whole pixels."""
 
     def _resize(self, image: Tensor) -> Tensor:
@@ -50,15 +50,15 @@ class StockTransform(GeneralizedRCNNTransform):
         return resized
 
 
-def build_stock(min_size: int = 800, max_size: int = 1333) -> StockDetector:
+def build_baseline(min_size: int = 800, max_size: int = 1333) -> BaselineModel:
     """Return torchvision's model for one class, of random weights, in evaluation mode.
 
     Args:
         min_size: network pixels of a picture's short side.
         max_size: network pixels of its long side at most.
     """
-    detector: StockDetector = torchvision.models.get_model(
-        STOCK_NAME,
+    detector: BaselineModel = torchvision.models.get_model(
+        BASELINE_MODEL,
         weights=None,
         weights_backbone=None,
         num_classes=NUM_CLASSES,
@@ -69,22 +69,22 @@ def build_stock(min_size: int = 800, max_size: int = 1333) -> StockDetector:
     return detector
 
 
-def same_network(stock: StockDetector) -> FasterRCNN:
-    """Return this project's model with the network, weights and sizes of ``build_stock``'s.
+def build_same_network(baseline: BaselineModel) -> FasterRCNN:
+    """Return this project's model with the network, weights and sizes of ``build_baseline``'s.
 
     In float32 it gives the same boxes but for rounding.
 
     Args:
-        stock: its tensors are copied.
+        baseline: its tensors are copied.
     """
-    transform = stock.transform
-    resize = STOCK_CONFIG.resize.model_copy(
+    transform = baseline.transform
+    resize = BASELINE_CONFIG.resize.model_copy(
         update={"min_sizes": tuple(transform.min_size), "max_size": transform.max_size}
     )
-    model = build_detector(STOCK_CONFIG.model_copy(update={"resize": resize}))
-    model.transform = StockTransform(resize)
+    model = build_detector(BASELINE_CONFIG.model_copy(update={"resize": resize}))
+    model.transform = BaselineTransform(resize)
     pool = model.roi_heads.box_roi_pool
     pool.map_levels = StrideMapper(POOLED_STRIDES, pool.canonical_scale)
-    fit(model, stock.state_dict(), f"torchvision's {STOCK_NAME}")
+    fit(model, baseline.state_dict(), f"torchvision's {BASELINE_MODEL}")
     model.eval()
     return model

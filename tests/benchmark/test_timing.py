@@ -1,6 +1,8 @@
 from collections.abc import Callable
 
-from head_detection.benchmark.stopwatch import StageStopwatch, time_in_turn
+import pytest
+
+from head_detection.benchmark.timing import Measurement, paired_ratio, time_in_turn
 
 
 class FakeClock:
@@ -17,6 +19,24 @@ class FakeClock:
             self.now += seconds
 
         return work
+
+
+def test_a_measurement_keeps_its_samples() -> None:
+    assert Measurement("ms", (4.0, 1.0, 7.0, 2.0)).as_dict() == {
+        "unit": "ms",
+        "median": 3.0,
+        "min": 1.0,
+        "max": 7.0,
+        "samples": [4.0, 1.0, 7.0, 2.0],
+    }
+
+
+def test_ratios_are_taken_run_by_run() -> None:
+    # The machine took twice as long in the second run: the ratio does not see it.
+    ratio = paired_ratio("times as fast", [30.0, 60.0], [10.0, 20.0])
+    assert (ratio.minimum, ratio.maximum) == (3.0, 3.0)
+    with pytest.raises(ValueError, match="shorter"):
+        paired_ratio("times as fast", [30.0, 60.0], [10.0])
 
 
 def test_works_take_turns_and_the_first_run_does_not_count() -> None:
@@ -45,23 +65,3 @@ def test_without_a_warm_up_every_run_counts() -> None:
     )
     assert found == {"a": [2.0, 2.0, 2.0]}
     assert advanced == [2.0, 4.0, 6.0]
-
-
-def test_a_stage_lasts_until_the_device_is_done() -> None:
-    clock = FakeClock()
-    pending = [0.0]
-
-    def synchronise() -> None:
-        clock.now += pending.pop() if pending else 0.0
-
-    watch = StageStopwatch(synchronise, clock)
-    with watch("dense"):  # what was pending before belongs to no stage
-        clock.now += 1.0
-        pending.append(4.0)
-    with watch("nms"):
-        clock.now += 0.5
-    with watch("dense"):
-        clock.now += 2.0
-    assert watch.seconds == {"dense": 7.0, "nms": 0.5}
-    watch.reset()
-    assert watch.seconds == {}
