@@ -16,6 +16,9 @@ IGNORED_SHARE = 0.5
 PAIRS_AT_ONCE = 2**24
 """Pairs of a head and a box in one matrix: 64 MiB in float32, three of which live at a time. A
 batch of 16 pictures of 384 pixels with 40 heads each is one matrix; a crowd goes in parts."""
+CACHED_PAIRS = 2**20
+"""The same on a CPU: 4 MiB, which its caches hold. Calling an operator costs next to nothing there,
+and 8 such pictures with 25 heads each are labelled in less than half the time."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class BoxMatcher:
     """torchvision's ``Matcher``, and its loop over pictures, for a batch at once.
 
     The number of operators does not depend on the number of pictures, until the pairs of heads and
-    boxes pass ``PAIRS_AT_ONCE``; nothing waits for a device.
+    boxes pass ``PAIRS_AT_ONCE`` (``CACHED_PAIRS`` on a CPU); nothing waits for a device.
 
     Args:
         fg_iou_threshold: boxes of at least this IoU with a head are heads.
@@ -110,7 +113,8 @@ class _Candidates(NamedTuple):
 def _parts(boxes: Tensor, owner: Tensor, num_candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield heads or regions with their pictures, as many at a time as memory is meant for."""
     if len(boxes):
-        rows = max(1, PAIRS_AT_ONCE // max(num_candidates, 1))
+        pairs = CACHED_PAIRS if boxes.device.type == "cpu" else PAIRS_AT_ONCE
+        rows = max(1, pairs // max(num_candidates, 1))
         yield from zip(boxes.split(rows), owner.split(rows), strict=True)
 
 

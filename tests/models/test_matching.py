@@ -136,7 +136,7 @@ def test_a_crowd_in_parts_is_the_crowd_at_once(monkeypatch: pytest.MonkeyPatch) 
     at_once = RPN.label(boxes, targets)
     assert {-1, 0, 1} == set(at_once.flatten().tolist())
     for pairs in (99, 300):
-        monkeypatch.setattr(matching, "PAIRS_AT_ONCE", pairs)
+        monkeypatch.setattr(matching, "CACHED_PAIRS", pairs)
         assert torch.equal(RPN.label(boxes, targets), at_once)
         own = boxes.expand(3, -1, -1)
         assert torch.equal(RPN.label(own, targets), at_once)
