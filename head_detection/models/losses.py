@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Generator, Tensor
 
-from head_detection.config import RoiConfig, RpnConfig
+from head_detection.config import RoiTrainingConfig, RpnTrainingConfig
 from head_detection.models.box_regression import (
     ROI_WEIGHTS,
     RPN_WEIGHTS,
@@ -191,7 +191,7 @@ def hardest_mean_loss(logits: Tensor, labels: Tensor, mask: Tensor, num_hardest:
     return _only(losses, mask).sum() / mask.sum().clamp(min=1)
 
 
-def build_rpn_loss(config: RpnConfig) -> RpnLoss:
+def build_rpn_loss(config: RpnTrainingConfig) -> RpnLoss:
     """Return the losses of the first stage with the thresholds and numbers of the config."""
     return RpnLoss(
         BoxMatcher(
@@ -201,7 +201,7 @@ def build_rpn_loss(config: RpnConfig) -> RpnLoss:
     )
 
 
-def build_roi_loss(config: RoiConfig) -> RoiLoss:
+def build_roi_loss(config: RoiTrainingConfig) -> RoiLoss:
     """Return the losses of the second stage with the thresholds and numbers of the config."""
     return RoiLoss(
         BoxMatcher(
