@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from head_detection.benchmark.marks import DENSE, mark, observe_marks
-from head_detection.benchmark.timing import Clock, Measurement, paired_ratio, synchronise
+from head_detection.benchmark.timing import (
+    DENSE,
+    Clock,
+    Measurement,
+    observe_stages,
+    paired_ratio,
+    synchronise,
+)
 from head_detection.models.faster_rcnn import FasterRCNN
 
 SIDES: Final = {"cpu": 2048, "mps": 4096, "cuda": 8192}
@@ -123,7 +129,7 @@ def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, f
             yield
         counts[name] = counts.get(name, 0.0) + counter.get_total_flops() / len(images)
 
-    with observe_marks(count):
+    with observe_stages(count):
         for image in images:
-            model.detect([image], stage=mark)
+            model.detect([image])
     return {name: operations for name, operations in counts.items() if operations}

@@ -14,10 +14,9 @@ from matplotlib.ticker import PercentFormatter
 
 from head_detection.benchmark.arithmetic import Arithmetic
 from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
-from head_detection.benchmark.marks import DENSE
 from head_detection.benchmark.stages import ALL_STAGES, StageTable
 from head_detection.benchmark.throughput import CommandThroughput
-from head_detection.benchmark.timing import Measurement, paired_ratio
+from head_detection.benchmark.timing import DENSE, Measurement, paired_ratio
 from head_detection.files import write_bytes
 
 SCHEMA: Final = "head-detection/benchmark/2"

@@ -18,13 +18,19 @@ from head_detection.benchmark.arithmetic import (
     count_operations,
 )
 from head_detection.benchmark.detectors import BenchmarkedDetector
-from head_detection.benchmark.marks import MODEL_STAGES, StageStopwatch, mark, observe_marks
-from head_detection.benchmark.timing import Clock, Measurement, in_turn, synchronise
+from head_detection.benchmark.timing import (
+    MODEL_STAGES,
+    Clock,
+    Measurement,
+    StageStopwatch,
+    in_turn,
+    observe_stages,
+    synchronise,
+)
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
-from head_detection.models.network import untimed
+from head_detection.inference.engine import TwoStageEngine
 from head_detection.pipeline.run import DEFAULT_FORMATS
 from head_detection.results.record import Origin, Record
 from head_detection.results.sinks import Sinks, parse_formats
@@ -122,24 +128,20 @@ def time_stages(
     contents = [file.path.read_bytes() for file in files]
     watch = StageStopwatch(partial(synchronise, torch.device(engine.device)), clock)
     origin = Origin(detector.origin, detector.score_threshold)
-    engine.stage = mark
-    try:
-        with (
-            observe_marks(watch),
-            tempfile.TemporaryDirectory() as folder,
-            Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
-        ):
-            start = clock()
-            for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
-                with watch("decode"):
-                    pixels = read_picture(content)
-                (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
-                found = found.above(detector.score_threshold)
-                with watch("write"):
-                    sinks.write(Record(number, file.name, file.path, found, pixels))
-            whole = clock() - start
-    finally:
-        engine.stage = untimed
+    with (
+        observe_stages(watch),
+        tempfile.TemporaryDirectory() as folder,
+        Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
+    ):
+        start = clock()
+        for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
+            with watch("decode"):
+                pixels = read_picture(content)
+            (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
+            found = found.above(detector.score_threshold)
+            with watch("write"):
+                sinks.write(Record(number, file.name, file.path, found, pixels))
+        whole = clock() - start
     return whole, watch.seconds
 
 

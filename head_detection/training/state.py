@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from head_detection.config import ExperimentConfig
 from head_detection.errors import CheckpointError, ConfigError
@@ -63,9 +64,9 @@ class TrainingState:
         self.progress = Progress(steps_per_epoch=steps_per_epoch)
 
     @property
-    def judged_model(self) -> nn.Module:
+    def judged_model(self) -> FasterRCNN:
         """Return the model that is validated and kept: the mean where there is one."""
-        return self.model if self.average is None else self.average.model
+        return self.model if self.average is None else cast("FasterRCNN", self.average.model)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made.
@@ -117,9 +118,10 @@ class TrainingState:
             commit: of the code.
         """
         measured = {name: value for name, value in figures.items() if math.isfinite(value)}
+        inference = self.config.inference.model_copy(update={"score_threshold": score_threshold})
         description = WeightsDescription(
-            model=self.config.model,
-            score_threshold=score_threshold,
+            network=self.config.network,
+            inference=inference,
             training={
                 "config": self.config.model_dump(mode="json"),
                 "data": [entry.model_dump(mode="json") for entry in self.config.data.train],
@@ -127,6 +129,6 @@ class TrainingState:
                 "step": self.progress.step,
                 "commit": commit,
             },
-            figures={"validation": measured} if measured else {},
+            metrics={"validation": measured} if measured else {},
         )
-        save_weights(path, self.judged_model, description)
+        save_weights(path, self.judged_model.network, description)

@@ -42,7 +42,7 @@ def test_a_detector_of_ours(tiny_weights: Path) -> None:
     assert "tiny.safetensors, torch in fp32 on cpu" in detector.description
     assert detector.facts["model"]["weights"] == "tiny.safetensors"
     assert detector.load_plain is not None
-    assert detector.load_plain().config.roi.box_head_width == 16
+    assert detector.load_plain().network.roi_heads.box_head.fc6.out_features == 16
     twice = with_own_names([detector, detector])
     assert [one.name for one in twice] == ["tiny torch fp32", "tiny torch fp32 (2)"]
 

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from head_detection.inference.engines import TwoStageEngine
 from head_detection.inference.runtimes import torch as runtimes
 from torch._dynamo.exc import BackendCompilerFailed
 
@@ -22,7 +23,6 @@ from head_detection.errors import DeviceError, DeviceMemoryError, WeightsError
 from head_detection.inference.backends.fusion import FusedConvolution
 from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 
@@ -287,7 +287,7 @@ def test_a_network_that_cannot_be_compiled_here_is_one_line(model, monkeypatch):
 def test_what_needs_no_training_may_be_set(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
-    override = "model.resize.enlargement=2.0"
+    override = "inference.resize.enlargement=2.0"
     detector = HeadDetector.from_weights(path, overrides=[override])
     assert detector.origin["set"] == [override]
     assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from head_detection.models.more_looks import Look
 
 from head_detection.config import (
     AnchorConfig,
@@ -12,7 +13,6 @@ from head_detection.config import (
     override_model,
 )
 from head_detection.models.faster_rcnn import build_detector
-from head_detection.models.more_looks import Look
 
 RESIZE = ResizeConfig(min_sizes=(64,), max_size=128)
 
@@ -108,7 +108,7 @@ def test_a_mirrored_look_makes_a_picture_and_its_mirror_equal():
 
 
 def test_a_detector_looks_as_often_as_its_config_says():
-    config = override_model(ModelConfig(), ["model.more_looks=[{enlargement: 1.5}]"])
+    config = override_model(ModelConfig(), ["inference.views=[{enlargement: 1.5}]"])
     model = detector(*config.more_looks)
     sizes = []
     model.backbone.register_forward_hook(

@@ -1,0 +1,150 @@
+"""What ``evaluate`` measures: detections of labelled pictures, found now or read from a file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from head_detection.apps.arguments import engine_options
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import EvaluationError
+from head_detection.inference.building import describe_weights
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.results.detection_files import read_detection_file, read_image_ids
+from head_detection.structures import Detections
+
+LOWEST_SCORE: Final = 0.02
+"""The curves need low scores; under this there is next to nothing to find."""
+CHOSEN_HERE: Final = "best F1 of the very pictures measured here"
+GIVEN: Final = "--score-threshold"
+STORED: Final = "stored in the weights"
+OF_FILE: Final = "the detections file was cut there"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A detector by its detections.
+
+    Attributes:
+        path: of the weights, or of the file of detections.
+        title: one line on what it is.
+        model: for ``metrics.json``.
+        detections: one a picture of the labelled set.
+        score_threshold: the operating point; None is to be chosen on these pictures.
+        threshold_origin: where that is from.
+        lowest_score: heads scored lower are not among the detections; None is not known.
+        notes: what a reader of the metrics must know, a line each.
+    """
+
+    path: Path
+    title: str
+    model: dict[str, Any]
+    detections: Sequence[Detections]
+    score_threshold: float | None
+    threshold_origin: str
+    lowest_score: float | None
+    notes: list[str] = field(default_factory=list)
+
+
+def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
+    """Run the weights over the labelled pictures.
+
+    Raises:
+        EvaluationError: pictures are missing.
+        PictureError: one cannot be read; metrics of the others would be others.
+        WeightsError: weights that cannot be used.
+    """
+    missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
+    if missing:  # said before hours of work, not after them
+        what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
+        raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
+    given: float | None = arguments.score_threshold
+    lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
+    options = engine_options(arguments)
+    detector = HeadDetector.from_weights(arguments.weights, score_threshold=lowest, **options)
+    weights = detector.origin["weights"]
+    engine = f"{detector.origin['engine']} {detector.origin['precision']}"
+    threshold, origin = given, GIVEN
+    if arguments.choose_threshold:
+        origin = CHOSEN_HERE
+    elif given is None:
+        stored = describe_weights(arguments.weights or shipped_weights())
+        threshold, origin = stored.inference.score_threshold, STORED
+    return Predictions(
+        path=arguments.weights or Path(weights),
+        title=f"{weights} ({detector.origin['backbone']}, {engine})",
+        model=detector.origin,
+        detections=_detect(detector, labelled),
+        score_threshold=threshold,
+        threshold_origin=origin,
+        lowest_score=lowest,
+    )
+
+
+def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
+    paths = [image.path for image in labelled.images]
+    found, num_heads = [], 0
+    with tqdm(total=len(paths), desc="Finding heads", unit=" pictures", file=sys.stderr) as bar:
+        for result in detector.stream(paths):
+            if result.error is not None:
+                raise result.error
+            if result.detections is not None:
+                found.append(result.detections)
+                num_heads += len(result.detections)
+            bar.set_postfix_str(f"{num_heads} boxes", refresh=False)
+            bar.update()
+    return found
+
+
+def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
+    """Read the detections that somebody made of the labelled pictures.
+
+    Raises:
+        DetectionFileError: the file cannot be used, or is of other pictures.
+    """
+    path: Path = arguments.detections
+    labels = Path(arguments.data)
+    has_ids = arguments.format == "coco" and labels.is_file()
+    read = read_detection_file(path, labelled, read_image_ids(labels) if has_ids else ())
+    threshold, origin, cut = arguments.score_threshold, GIVEN, read.score_threshold
+    if threshold is None:
+        # A file cut as low as for the curves has no operating point: nobody would work there.
+        is_operating = cut is not None and cut > LOWEST_SCORE
+        threshold, origin = (cut, OF_FILE) if is_operating else (None, CHOSEN_HERE)
+    notes = list(read.notes)
+    if read.failed:
+        what = "pictures that the detector could not read, counted as without heads"
+        notes.append(counted(what, read.failed))
+    if read.without:
+        what = f"pictures without detections in {path.name}, counted as such"
+        notes.append(counted(what, read.without))
+    if cut is not None and cut > LOWEST_SCORE:
+        notes.append(
+            f"{path.name} holds no scores under {cut:g}: its AP, MR^-2 and JI are lower than its "
+            f"detector's; write it with --score-threshold {LOWEST_SCORE:g} for these"
+        )
+    return Predictions(
+        path=path,
+        title=f"{path} ({read.form})",
+        model={"detections": str(path), "form": read.form, **read.model},
+        detections=read.detections,
+        score_threshold=threshold,
+        threshold_origin=origin,
+        lowest_score=cut,
+        notes=notes,
+    )
+
+
+def counted(what: str, names: Sequence[str]) -> str:
+    """Return a line with the number of names and the first.
+
+    Example:
+        >>> counted("missing", ["a.jpg", "b.jpg"])
+        'missing: 2, the first: a.jpg'
+    """
+    return f"{what}: {len(names)}, the first: {names[0]}"
