@@ -1,9 +1,11 @@
 """Where a network runs and what it multiplies in."""
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from head_detection.errors import DeviceError
 
@@ -69,3 +71,28 @@ def cpu_multiplies_bf16() -> bool:
     except OSError:
         return False
     return not _BF16_FLAGS.isdisjoint(described.split())
+
+
+@lru_cache(maxsize=1024)
+def constant(
+    values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return numbers as a tensor on a device, copied there once and kept; nobody may change it.
+
+    A GPU is waited for at each copy from memory that is not pinned, and pinning takes time.
+
+    Args:
+        values: numbers, or tuples of them as deep as the tensor has dimensions.
+        device: where it lies.
+        dtype: of the tensor.
+
+    Example:
+        >>> constant(((1, 2), (3, 4)), torch.device("cpu")).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    # Kept longer than the mode it was made in: training may take what detecting made.
+    with torch.inference_mode(mode=False):
+        numbers = torch.tensor(values, dtype=dtype)
+        if device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(device, non_blocking=True)

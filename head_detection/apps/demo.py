@@ -8,25 +8,17 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from matplotlib import cbook
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
 from head_detection.apps.command import Command
-from head_detection.data.collage import Picture, Portrait, lay_out
+from head_detection.data.collage import Picture, lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
 from head_detection.files import write_bytes
 from head_detection.images.drawing import draw_heads
-from head_detection.images.reading import read_picture
 from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections, GroundTruth
 
-PORTRAIT: Final = "grace_hopper.jpg"
-"""Rear Admiral Grace Hopper, United States Navy: public domain, comes with matplotlib."""
-HEAD: Final = (152.0, 22.0, 378.0, 332.0)
-"""Hat to chin, ear to ear, xyxy in the portrait's pixels."""
-SHOULDERS: Final = (60, 0, 470, 450)
-"""The part of the portrait that is laid out as one person."""
 GRIDS: Final = ((200, 2, 3), (100, 4, 6), (50, 7, 10), (25, 10, 16), (12, 14, 24))
 """Head size in pixels, rows, columns."""
 
@@ -67,14 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def create_samples() -> list[Sample]:
     """Return the portrait itself, then grids of it with ever smaller and more heads."""
-    pixels = read_picture(Path(cbook.get_sample_data(PORTRAIT, asfileobj=False)))
-    head = np.array(HEAD, np.float32)
-    alone = Portrait(pixels, head)
-    truth = GroundTruth(head[None], np.zeros(1, np.bool_))
-    samples = [Sample("portrait", alone.head_size, pixels, truth)]
-    left, top, right, bottom = SHOULDERS
-    corner = np.array([left, top, left, top], np.float32)
-    person = Portrait(pixels[top:bottom, left:right], head - corner)
+    alone, person = sample_portrait(), sample_person()
+    truth = GroundTruth(alone.head_box[None], np.zeros(1, np.bool_))
+    samples = [Sample("portrait", alone.head_size, alone.pixels, truth)]
     for size, rows, columns in GRIDS:
         grid, heads = lay_out(person, size, rows=rows, columns=columns)
         samples.append(Sample(f"heads-of-{size}-pixels", size, grid, heads))

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights: Path = arguments.weights or shipped_weights()
     model, description = load_detector(weights)
     pictures = _choose_pictures(arguments.calibration)
-    graph = to_onnx(model)
+    graph = to_onnx(model.network, description.network)
     if arguments.to == "openvino":
         graph = from_onnx(graph)
     if arguments.int8:

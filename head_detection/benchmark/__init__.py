@@ -1,1 +1,1 @@
-"""What ``benchmark`` does: its contestants, clocks, measurements and report."""
+"""What ``benchmark`` measures: detectors and their baseline, stages, throughput and memory."""

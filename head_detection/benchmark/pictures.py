@@ -1,7 +1,8 @@
 """The pictures that a benchmark goes through."""
 
+import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -9,29 +10,30 @@ from typing import Final
 
 import numpy as np
 import torch
-from matplotlib import cbook
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from head_detection.data.collage import Picture, lay_out, sample_person, sample_portrait
 from head_detection.errors import BenchmarkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
 from head_detection.pipeline.sources import find_pictures
 
-SAMPLE: Final = "grace_hopper.jpg"
-"""Comes with matplotlib; public domain."""
+CROWD: Final = 150
+"""People in a crowd; in a picture of 600x800 their heads are 35 pixels large."""
 JPEG_QUALITY: Final = 90
 
 
 @contextmanager
 def pictures_to_measure(
-    source: str | None, size: tuple[int, int], limit: int
+    source: str | None, scene: str, size: tuple[int, int], limit: int
 ) -> Iterator[list[PictureFile]]:
-    """Give the files of a source, or a temporary folder of JPEGs of a sample picture.
+    """Give the files of a source, or a temporary folder of JPEGs made of a sample picture.
 
     Args:
-        source: as ``test --source``; None makes pictures.
+        source: as ``test`` takes it; None makes pictures.
+        scene: one of ``SCENES``, of pictures that are made.
         size: (height, width) of pictures that are made.
         limit: files at most.
 
@@ -42,27 +44,59 @@ def pictures_to_measure(
         yield list(islice(find_pictures([source]).pictures, limit))
         return
     with tempfile.TemporaryDirectory(prefix="head-detection-") as folder:
-        make_pictures(Path(folder), size, limit)
+        make_pictures(Path(folder), SCENES[scene](size), limit)
         yield list(find_pictures([folder]).pictures)
 
 
-def make_pictures(folder: Path, size: tuple[int, int], count: int) -> None:
-    """Write JPEGs of the sample picture, shifted and every other one mirrored, so that they differ.
+def crowd(size: tuple[int, int], num_people: int = CROWD) -> Picture:
+    """Return a picture of people in rows, those at the right and lower border cut off.
+
+    Args:
+        size: (height, width) in pixels.
+        num_people: that have room in it; where a head would be smaller than a pixel, fewer do.
+
+    Example:
+        >>> crowd((60, 80)).shape
+        (60, 80, 3)
+    """
+    person = sample_person()
+    height, width = size
+    tall, broad = person.pixels.shape[:2]
+    scale = math.sqrt(height * width / (num_people * tall * broad))
+    head_size = max(1.0, scale * person.head_size)
+    tile, _ = lay_out(person, head_size, rows=1, columns=1)
+    rows, columns = -(-height // tile.shape[0]), -(-width // tile.shape[1])
+    picture, _ = lay_out(person, head_size, rows=rows, columns=columns)
+    return picture[:height, :width]
+
+
+def portrait(size: tuple[int, int]) -> Picture:
+    """Return the sample, one head that fills half of it, at (height, width)."""
+    height, width = size
+    return np.asarray(Image.fromarray(sample_portrait().pixels).resize((width, height)))
+
+
+SCENES: Final[dict[str, Callable[[tuple[int, int]], Picture]]] = {
+    "crowd": crowd,
+    "portrait": portrait,
+}
+"""What is in pictures that are made."""
+
+
+def make_pictures(folder: Path, picture: Picture, count: int) -> None:
+    """Write JPEGs of a picture, shifted and every other one mirrored, so that they differ.
 
     Args:
         folder: exists.
-        size: (height, width) in pixels.
+        picture: ``(H, W, 3)`` RGB.
         count: how many.
     """
-    height, width = size
-    path = Path(cbook.get_sample_data(SAMPLE, asfileobj=False))
-    sample = Image.fromarray(read_picture(path)).resize((width, height))
-    pixels = np.asarray(sample)
+    width = picture.shape[1]
     for number in range(count):
-        shifted = np.roll(pixels, round(number * width / count), axis=1)
-        picture = shifted[:, ::-1] if number % 2 else shifted
+        shifted = np.roll(picture, round(number * width / count), axis=1)
+        pixels = shifted[:, ::-1] if number % 2 else shifted
         path = folder / f"{number:05d}.jpg"
-        Image.fromarray(np.ascontiguousarray(picture)).save(path, quality=JPEG_QUALITY)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=JPEG_QUALITY)
 
 
 def first_readable(files: Sequence[PictureFile], count: int) -> list[PictureFile]:

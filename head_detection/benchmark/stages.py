@@ -10,28 +10,35 @@ from typing import Any, Final
 
 import torch
 
-from head_detection.benchmark.contestants import Contestant
-from head_detection.benchmark.figure import Figure, paired_ratio
-from head_detection.benchmark.peak import (
+from head_detection.benchmark.arithmetic import (
     DTYPES,
+    Arithmetic,
     MatrixProduct,
+    arithmetic_of,
     count_operations,
+)
+from head_detection.benchmark.detectors import BenchmarkedDetector
+from head_detection.benchmark.timing import (
+    MODEL_STAGES,
+    Clock,
+    Measurement,
+    StageStopwatch,
+    in_turn,
+    observe_stages,
     synchronise,
 )
-from head_detection.benchmark.stopwatch import Clock, StageStopwatch, in_turn
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
-from head_detection.models.network import STAGES, untimed
+from head_detection.inference.engine import TwoStageEngine
 from head_detection.pipeline.run import DEFAULT_FORMATS
 from head_detection.results.record import Origin, Record
 from head_detection.results.sinks import Sinks, parse_formats
 
 REST: Final = "rest"
 """What lies between the stages."""
-ALL_STAGES: Final = ("decode", *STAGES, "write", REST)
-DENSE: Final = "dense"
+ALL_STAGES: Final = ("decode", *MODEL_STAGES, "write", REST)
+"""In the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -43,47 +50,22 @@ class StageTable:
         stages: milliseconds a picture of each of ``ALL_STAGES``.
     """
 
-    whole: Figure
-    stages: dict[str, Figure]
+    whole: Measurement
+    stages: dict[str, Measurement]
 
     @property
     def shares(self) -> dict[str, float]:
         """Each stage over the whole, all runs together; they sum to 1."""
         total = sum(self.whole.samples)
-        return {name: sum(figure.samples) / total for name, figure in self.stages.items()}
+        return {name: sum(stage.samples) / total for name, stage in self.stages.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         stages = {
-            name: {"share": self.shares[name], **figure.as_dict()}
-            for name, figure in self.stages.items()
+            name: {"share": self.shares[name], **measured.as_dict()}
+            for name, measured in self.stages.items()
         }
         return {"whole": self.whole.as_dict(), "stages": stages}
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """What the network multiplies over what a large matrix product does in the same run.
-
-    Attributes:
-        operations: of each stage that multiplies, a picture; a multiply-add is two.
-        peak: 10^9 operations a second of the matrix product.
-        dense: share of it in the dense part.
-        network: share of it in all these stages, which also pool and suppress.
-    """
-
-    operations: dict[str, float]
-    peak: Figure
-    dense: Figure
-    network: Figure
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        figures = {"peak": self.peak, "dense_share": self.dense, "network_share": self.network}
-        return {
-            "operations_per_picture": self.operations,
-            **{name: figure.as_dict() for name, figure in figures.items()},
-        }
 
 
 Turn = tuple[float, dict[str, float]]
@@ -91,15 +73,15 @@ Turn = tuple[float, dict[str, float]]
 
 
 def measure_stages(
-    contestants: Mapping[str, Contestant],
+    benchmarked: Mapping[str, BenchmarkedDetector],
     files: Sequence[PictureFile],
     num_runs: int,
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, StageTable], dict[str, Arithmetic]]:
-    """Measure contestants and matrix products in turn; one run to warm up comes first.
+    """Measure detectors and matrix products in turn; one run to warm up comes first.
 
     Args:
-        contestants: those whose stages can be told apart are measured.
+        benchmarked: those whose stages can be told apart are measured.
         files: readable pictures.
         num_runs: that are counted.
         advance: called after each, for a progress bar.
@@ -108,9 +90,9 @@ def measure_stages(
         Tables by name, and arithmetic by name where operations and peak are known.
     """
     detectors = {
-        name: contestant.detector
-        for name, contestant in contestants.items()
-        if contestant.detector and isinstance(contestant.detector.engine, TwoStageEngine)
+        name: one.head_detector
+        for name, one in benchmarked.items()
+        if one.head_detector and isinstance(one.head_detector.engine, TwoStageEngine)
     }
     products = {name: _product(detector) for name, detector in detectors.items()}
     turns: dict[str, list[Turn]] = {name: [] for name in detectors}
@@ -126,9 +108,9 @@ def measure_stages(
             advance()
     tables = {name: stage_table(own, len(files)) for name, own in turns.items()}
     arithmetic = {
-        name: arithmetic_of(operations, tables[name], peaks[name])
+        name: arithmetic_of(operations, tables[name].stages, peaks[name])
         for name, product in products.items()
-        if product is not None and (operations := _operations(contestants[name], files))
+        if product is not None and (operations := _operations(benchmarked[name], files))
     }
     return tables, arithmetic
 
@@ -146,23 +128,20 @@ def time_stages(
     contents = [file.path.read_bytes() for file in files]
     watch = StageStopwatch(partial(synchronise, torch.device(engine.device)), clock)
     origin = Origin(detector.origin, detector.score_threshold)
-    engine.stage = watch
-    try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
-        ):
-            start = clock()
-            for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
-                with watch("decode"):
-                    pixels = read_picture(content)
-                (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
-                found = found.above(detector.score_threshold)
-                with watch("write"):
-                    sinks.write(Record(number, file.name, file.path, found, pixels))
-            whole = clock() - start
-    finally:
-        engine.stage = untimed
+    with (
+        observe_stages(watch),
+        tempfile.TemporaryDirectory() as folder,
+        Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
+    ):
+        start = clock()
+        for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
+            with watch("decode"):
+                pixels = read_picture(content)
+            (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
+            found = found.above(detector.score_threshold)
+            with watch("write"):
+                sinks.write(Record(number, file.name, file.path, found, pixels))
+        whole = clock() - start
     return whole, watch.seconds
 
 
@@ -171,30 +150,10 @@ def stage_table(turns: Sequence[Turn], num_pictures: int) -> StageTable:
     scale = 1e3 / num_pictures
     rows = [{**stages, REST: whole - sum(stages.values())} for whole, stages in turns]
     stages = {
-        name: Figure("ms", tuple(scale * row.get(name, 0.0) for row in rows)) for name in ALL_STAGES
+        name: Measurement("ms", tuple(scale * row.get(name, 0.0) for row in rows))
+        for name in ALL_STAGES
     }
-    return StageTable(Figure("ms", tuple(scale * whole for whole, _ in turns)), stages)
-
-
-def arithmetic_of(
-    operations: Mapping[str, float], table: StageTable, peaks: Sequence[float]
-) -> Arithmetic:
-    """Return operations over time over peak, run by run.
-
-    Args:
-        operations: of each stage that multiplies, a picture; one of them is the dense part.
-        table: the time they took.
-        peaks: operations a second of the matrix product in each run.
-    """
-
-    def share(names: Sequence[str]) -> Figure:
-        needed = sum(operations[name] for name in names)
-        runs = zip(*(table.stages[name].samples for name in names), strict=True)
-        rates = [needed / (sum(milliseconds) / 1e3) for milliseconds in runs]
-        return paired_ratio("of the peak", rates, peaks)
-
-    peak = Figure("10^9 operations/s", tuple(peak / 1e9 for peak in peaks))
-    return Arithmetic(dict(operations), peak, share([DENSE]), share(list(operations)))
+    return StageTable(Measurement("ms", tuple(scale * whole for whole, _ in turns)), stages)
 
 
 def _product(detector: HeadDetector) -> MatrixProduct | None:
@@ -204,8 +163,8 @@ def _product(detector: HeadDetector) -> MatrixProduct | None:
     return MatrixProduct(engine.precision, torch.device(engine.device))
 
 
-def _operations(contestant: Contestant, files: Sequence[PictureFile]) -> dict[str, float]:
-    if contestant.load_plain is None:
+def _operations(one: BenchmarkedDetector, files: Sequence[PictureFile]) -> dict[str, float]:
+    if one.load_plain is None:
         return {}
     images = [torch.from_numpy(read_picture(file.path)).permute(2, 0, 1) for file in files]
-    return count_operations(contestant.load_plain(), images)
+    return count_operations(one.load_plain(), images)

@@ -2,16 +2,25 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib import cbook
 
+from head_detection.images.reading import read_picture
 from head_detection.structures import BoolArray, FloatArray, GroundTruth
 
 Picture = npt.NDArray[np.uint8]
 
+SAMPLE: Final = "grace_hopper.jpg"
+"""Rear Admiral Grace Hopper, United States Navy: public domain, comes with matplotlib."""
+SAMPLE_HEAD: Final = (152.0, 22.0, 378.0, 332.0)
+"""Hat to chin, ear to ear, xyxy in the sample's pixels."""
+SAMPLE_SHOULDERS: Final = (60, 0, 470, 450)
+"""The part of the sample that is laid out as one person."""
 DIMMED: Final = 0.6
 """Of the brightness."""
 DIMMED_EVERY: Final = 3
@@ -47,6 +56,26 @@ class Portrait:
         """Square root of the head's area in pixels."""
         left, top, right, bottom = (float(value) for value in self.head_box)
         return math.sqrt((right - left) * (bottom - top))
+
+
+def sample_portrait() -> Portrait:
+    """Return the whole sample picture, 512 x 606 pixels."""
+    pixels = read_picture(Path(cbook.get_sample_data(SAMPLE, asfileobj=False)))
+    return Portrait(pixels, np.array(SAMPLE_HEAD, np.float32))
+
+
+def sample_person() -> Portrait:
+    """Return head and shoulders of the sample, to lay out.
+
+    Example:
+        >>> person = sample_person()
+        >>> person.pixels.shape, person.head_box.tolist()
+        ((450, 410, 3), [92.0, 22.0, 318.0, 332.0])
+    """
+    whole = sample_portrait()
+    left, top, right, bottom = SAMPLE_SHOULDERS
+    corner = np.array([left, top, left, top], np.float32)
+    return Portrait(whole.pixels[top:bottom, left:right], whole.head_box - corner)
 
 
 def lay_out(

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from head_detection.config import ExperimentConfig
 from head_detection.errors import CheckpointError, ConfigError
@@ -63,9 +64,9 @@ class TrainingState:
         self.progress = Progress(steps_per_epoch=steps_per_epoch)
 
     @property
-    def judged_model(self) -> nn.Module:
+    def judged_model(self) -> FasterRCNN:
         """Return the model that is validated and kept: the mean where there is one."""
-        return self.model if self.average is None else self.average.model
+        return self.model if self.average is None else cast("FasterRCNN", self.average.model)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made.

@@ -4,20 +4,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from head_detection.apps.benchmark import main
+from head_detection.apps.benchmark import SCENES, main
 from head_detection.apps.command import run_command
 from head_detection.apps.main import main as head_detection
-from head_detection.benchmark import measurement, peak
-from head_detection.benchmark.pictures import make_pictures
+from head_detection.benchmark import arithmetic, pictures, run
+from head_detection.benchmark.baseline import build_baseline
+from head_detection.benchmark.pictures import crowd, make_pictures
 from head_detection.benchmark.stages import ALL_STAGES
-from head_detection.models.stock import build_stock
 
 SHORT = ["--size", "64x96", "--runs", "2", "--limit", "4", "--pictures", "2"]
 
 
 @pytest.fixture(autouse=True)
 def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(peak.SIDES, "cpu", 64)
+    monkeypatch.setitem(arithmetic.SIDES, "cpu", 64)
 
 
 def test_a_whole_run(
@@ -38,10 +38,11 @@ def test_a_whole_run(
     text = (folder / "report.txt").read_text(encoding="utf-8")
     assert text.startswith(f"head-detection benchmark --weights {tiny_weights}")
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert report["schema"] == "head-detection/benchmark/1"
+    assert report["schema"] == "head-detection/benchmark/2"
     assert report["command"] == [*command, "--against", "nothing"]
+    assert report["settings"]["source"] == "the sample picture as a crowd, 4 times, shifted"
     assert {"processor", "cores", "threads", "torch", "commit"} <= set(report["machine"])
-    first, second = report["contestants"]
+    first, second = report["detectors"]
     assert report["reference"] == first["name"] == "tiny torch fp32"
     assert second["name"] == "tiny torch fp32 (2)"
     assert first["precision"] == "fp32"
@@ -54,16 +55,17 @@ def test_a_whole_run(
     assert first["arithmetic"]["operations_per_picture"]["dense"] > 0
     whole = report["whole_command"]
     assert (whole["pictures"], whole["failed"]) == (4, 0)
+    assert whole["detector"] == "tiny torch fp32"
     assert whole["memory"]["peak_bytes"] > 0
 
 
-def test_against_the_stock_model_and_its_network(
+def test_against_the_baseline_and_its_network(
     tiny_weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(measurement, "build_stock", lambda: build_stock(64, 96))
+    monkeypatch.setattr(run, "build_baseline", lambda: build_baseline(64, 96))
     command = ["--weights", str(tiny_weights), "--size", "32x64", "--runs", "1", "--pictures", "1"]
     command += ["--limit", "1", "--same-network", "--measure", "speed", "--precision", "fp32"]
     assert main([*command, "--output", str(tmp_path)]) == 0
@@ -71,7 +73,7 @@ def test_against_the_stock_model_and_its_network(
     assert "times as fast as torchvision" in printed
     assert "stock fasterrcnn_resnet50_fpn, eager float32, random weights" in printed
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    names = [contestant["name"] for contestant in report["contestants"]]
+    names = [detector["name"] for detector in report["detectors"]]
     assert names == ["tiny torch fp32", "same network torch fp32", "torchvision"]
     assert report["whole_command"] is None
     assert not (tmp_path / "stages.png").exists()
@@ -80,7 +82,7 @@ def test_against_the_stock_model_and_its_network(
 def test_pictures_of_a_folder(tiny_weights: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    make_pictures(source, (40, 50), 3)
+    make_pictures(source, crowd((40, 50)), 3)
     (source / "00000.jpg").write_bytes(b"broken")
     threads = torch.get_num_threads()
     try:
@@ -106,6 +108,7 @@ def test_pictures_of_a_folder(tiny_weights: Path, tmp_path: Path) -> None:
         (["--engine", "torch,tensorrt"], "expected some of torch"),
         (["--measure", ""], "expected some of speed,stages,command"),
         (["--against", "yolo"], "invalid choice"),
+        (["--scene", "zoo"], "invalid choice"),
     ],
 )
 def test_a_wrong_option(
@@ -141,6 +144,10 @@ def test_a_mistake_is_one_line(
     assert error.startswith("error: ")
     assert expected in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_scenes_are_those_that_can_be_made() -> None:
+    assert set(SCENES) == set(pictures.SCENES)
 
 
 def test_the_command_is_offered(capsys: pytest.CaptureFixture[str]) -> None:

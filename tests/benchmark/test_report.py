@@ -3,20 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.benchmark.chart import draw_stages
-from head_detection.benchmark.contestants import STOCK, Contestant
-from head_detection.benchmark.figure import Figure
-from head_detection.benchmark.results import Results
-from head_detection.benchmark.stages import arithmetic_of, stage_table
-from head_detection.benchmark.table import report_lines
-from head_detection.benchmark.whole import CommandFigures, CommandMemory
+from head_detection.benchmark.arithmetic import arithmetic_of
+from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
+from head_detection.benchmark.report import Results, draw_stages, report_lines
+from head_detection.benchmark.stages import stage_table
+from head_detection.benchmark.throughput import CommandMemory, CommandThroughput
+from head_detection.benchmark.timing import Measurement
 
 MIB = 1024**2
 
 
 @pytest.fixture
 def results() -> Results:
-    names = ("fast", "large", STOCK)
+    names = ("fast", "large", BASELINE)
     table = stage_table([(4.0, {"dense": 2.0, "roi": 1.0})], num_pictures=1)
     return Results(
         command=["--runs", "2"],
@@ -25,31 +24,32 @@ def results() -> Results:
             "torch": "2", "commit": "abc",
         },
         settings={"source": "three", "pictures": 3, "runs": 2, "size": [60, 80]},
-        contestants={name: Contestant(name, f"what {name} is", print) for name in names},
+        detectors={name: BenchmarkedDetector(name, f"what {name} is", print) for name in names},
         milliseconds={
-            "fast": Figure("ms", (10.0, 20.0)),
-            "large": Figure("ms", (50.0, 50.0)),
-            STOCK: Figure("ms", (200.0, 300.0)),
+            "fast": Measurement("ms", (10.0, 20.0)),
+            "large": Measurement("ms", (50.0, 50.0)),
+            BASELINE: Measurement("ms", (200.0, 300.0)),
         },
         stages={"fast": table},
-        arithmetic={"fast": arithmetic_of({"dense": 8e9, "roi": 1e9}, table, [8e9])},
-        whole=CommandFigures(
+        arithmetic={"fast": arithmetic_of({"dense": 8e9, "roi": 1e9}, table.stages, [8e9])},
+        whole=CommandThroughput(
             "fast", 200, 201, 1,
-            Figure("pictures/s", (9.0,)), Figure("pictures/s", (10.0,)), Figure("", (0.9,)),
+            Measurement("pictures/s", (9.0,)), Measurement("pictures/s", (10.0,)),
+            Measurement("", (0.9,)),
             CommandMemory(900 * MIB, True, 500 * MIB, 530 * MIB, None),
         ),
     )  # fmt: skip
 
 
 def test_ratios_are_to_torchvision(results: Results) -> None:
-    assert results.reference == STOCK
+    assert results.reference == BASELINE
     assert results.times_as_fast["fast"].samples == (20.0, 15.0)
     assert results.times_as_fast["large"].samples == (4.0, 6.0)
-    assert STOCK not in results.times_as_fast
+    assert BASELINE not in results.times_as_fast
 
 
 def test_without_torchvision_they_are_to_the_first(results: Results) -> None:
-    del results.milliseconds[STOCK]
+    del results.milliseconds[BASELINE]
     assert results.reference == "fast"
     assert results.times_as_fast["large"].samples == (0.2, 0.4)
     del results.milliseconds["large"]
@@ -74,7 +74,7 @@ def test_parts_that_were_not_measured_are_not_reported(results: Results) -> None
     assert "Milliseconds" not in text
     assert "Whole command" not in text
     assert bare.as_dict()["whole_command"] is None
-    assert bare.as_dict()["contestants"][0]["stages"] is None
+    assert bare.as_dict()["detectors"][0]["stages"] is None
 
 
 def test_the_bars_are_a_png(results: Results, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is measured: this project's detectors, and torchvision's beside them."""
+"""The detectors that are benchmarked: this project's, and torchvision's as the baseline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,32 +7,33 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN as StockDetector
+from torchvision.models.detection import FasterRCNN as BaselineModel
 
+from head_detection.benchmark.baseline import BASELINE_INFERENCE, BASELINE_MODEL, build_same_network
 from head_detection.errors import BenchmarkError
 from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
+from head_detection.inference.engine import TwoStageEngine
 from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
-from head_detection.models.stock import STOCK_NAME, same_network
 
-STOCK: Final = "torchvision"
+BASELINE: Final = "torchvision"
 SAME: Final = "same network"
-DESCRIBES_ITSELF: Final = ".safetensors"
-"""Files of this kind hold a network of PyTorch's; exported ones hold that of another library."""
+"""Names in tables."""
+PYTORCH_SUFFIXES: Final = (".safetensors", ".yaml")
+"""Weights and presets give a network of PyTorch's; exported files one of another library's."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is to be built.
+class DetectorSpec:
+    """A detector to be built.
 
     Attributes:
         name: of the weights, in tables.
         weights: a file that describes itself.
-        engine: as ``--engine`` spells it; None is the file's own.
-        device: as ``--device``.
-        precision: as ``--precision``.
+        engine: torch, openvino or onnx; None is the file's own.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16 or fp16.
     """
 
     name: str
@@ -43,14 +44,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """Something that finds objects in a picture.
+class BenchmarkedDetector:
+    """One that takes its turn.
 
     Attributes:
         name: in tables; no two alike.
-        description: in words, for who reads the figures.
+        description: in words, for who reads the numbers.
         detect: takes a ``(3, H, W)`` uint8 picture, and returns once the result is in main memory.
-        detector: None for torchvision's.
+        head_detector: None for torchvision's.
         load_plain: gives the network as PyTorch runs it without an engine, whose operations can be
             counted; None where there is none.
     """
@@ -58,26 +59,26 @@ class Contestant:
     name: str
     description: str
     detect: Callable[[Tensor], object]
-    detector: HeadDetector | None = None
+    head_detector: HeadDetector | None = None
     load_plain: Callable[[], FasterRCNN] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the report says of it; plain values for JSON."""
-        engine = None if self.detector is None else self.detector.engine
+        engine = None if self.head_detector is None else self.head_detector.engine
         return {
             "name": self.name,
             "description": self.description,
-            "model": None if self.detector is None else self.detector.origin,
+            "model": None if self.head_detector is None else self.head_detector.origin,
             "engine": "torch" if engine is None else engine.name,
             "precision": "fp32" if engine is None else engine.precision,
             "device": None if engine is None else engine.device,
         }
 
 
-def list_entries(
+def list_specs(
     weights: Sequence[Path] | None, engines: Sequence[str | None], device: str, precision: str
-) -> list[Entry]:
+) -> list[DetectorSpec]:
     """Return what the arguments ask for, weights by weights; no weights: the shipped ones.
 
     Raises:
@@ -87,10 +88,10 @@ def list_entries(
     paths = list(weights) if weights else [shipped_weights()]
     for path in paths:
         if not path.exists():
-            raise BenchmarkError(f"--weights: expected a weights file; {path}: no such file")
+            raise BenchmarkError(f"expected a weights file; {path}: no such file")
     names = shortest_names(paths)
     return [
-        Entry(name, path, engine, device, precision)
+        DetectorSpec(name, path, engine, device, precision)
         for name, path in zip(names, paths, strict=True)
         for engine in engines
     ]
@@ -117,7 +118,7 @@ def _ends_any(stems: Sequence[tuple[str, ...]], tail: tuple[str, ...]) -> bool:
     return any(stem[-len(tail) :] == tail for stem in stems)
 
 
-def build_contestant(entry: Entry) -> Contestant:
+def prepare_detector(spec: DetectorSpec) -> BenchmarkedDetector:
     """Build a detector of this project.
 
     Raises:
@@ -125,18 +126,20 @@ def build_contestant(entry: Entry) -> Contestant:
         DeviceError: no such device or precision here.
     """
     detector = HeadDetector.from_weights(
-        entry.weights, entry.engine, device=entry.device, precision=entry.precision
+        spec.weights, spec.engine, device=spec.device, precision=spec.precision
     )
 
     def load_plain() -> FasterRCNN:
-        return load_detector(entry.weights)[0]
+        return load_detector(spec.weights)[0]
 
-    has_network = entry.weights.suffix == DESCRIBES_ITSELF
-    contestant = _contestant(detector, entry.name, f"{entry.name}{entry.weights.suffix}")
-    return replace(contestant, load_plain=load_plain if has_network else None)
+    has_network = spec.weights.suffix in PYTORCH_SUFFIXES
+    benchmarked = _benchmarked(detector, spec.name, f"{spec.name}{spec.weights.suffix}")
+    return replace(benchmarked, load_plain=load_plain if has_network else None)
 
 
-def build_same_network(stock: StockDetector, device: str, precision: str) -> Contestant:
+def prepare_same_network(
+    baseline: BaselineModel, device: str, precision: str
+) -> BenchmarkedDetector:
     """Build a detector with the network and weights of torchvision's.
 
     Raises:
@@ -144,49 +147,50 @@ def build_same_network(stock: StockDetector, device: str, precision: str) -> Con
     """
 
     def load_plain() -> FasterRCNN:
-        return same_network(stock)
+        return build_same_network(baseline)
 
     model = load_plain()
-    threshold = model.config.roi.score_threshold
-    runtime = TorchRuntime(model, device=device, precision=precision)
-    engine = TwoStageEngine(model, runtime, score_threshold=threshold)
-    origin = {"weights": f"copied from torchvision's {STOCK_NAME}, random"}
-    words = f"this engine on the network and weights of torchvision's {STOCK_NAME}"
-    contestant = _contestant(HeadDetector(engine, threshold, origin), SAME, words)
-    return replace(contestant, load_plain=load_plain)
+    threshold = BASELINE_INFERENCE.suppression.score_threshold
+    divisor = model.transform.size_divisor
+    backend = TorchRuntime(model.network, divisor, device=device, precision=precision)
+    engine = TwoStageEngine(model, backend, score_threshold=threshold)
+    origin = {"weights": f"copied from torchvision's {BASELINE_MODEL}, random"}
+    words = f"this engine on the network and weights of torchvision's {BASELINE_MODEL}"
+    benchmarked = _benchmarked(HeadDetector(engine, threshold, origin), SAME, words)
+    return replace(benchmarked, load_plain=load_plain)
 
 
-def build_stock_contestant(stock: StockDetector, device: torch.device) -> Contestant:
+def prepare_baseline(baseline: BaselineModel, device: torch.device) -> BenchmarkedDetector:
     """Take torchvision's model as it comes."""
-    model = stock.to(device)
+    model = baseline.to(device)
 
     @torch.inference_mode()
     def detect(image: Tensor) -> object:
         (found,) = model([image.to(device).float() / 255])
         return {key: value.cpu() for key, value in found.items()}
 
-    words = f"torchvision's stock {STOCK_NAME}, eager float32, random weights"
-    return Contestant(STOCK, words, detect)
+    words = f"torchvision's stock {BASELINE_MODEL}, eager float32, random weights"
+    return BenchmarkedDetector(BASELINE, words, detect)
 
 
-def with_own_names(contestants: Sequence[Contestant]) -> list[Contestant]:
+def with_own_names(detectors: Sequence[BenchmarkedDetector]) -> list[BenchmarkedDetector]:
     """Number those that are called alike.
 
     Example:
-        >>> one = Contestant("fast", "", print)
-        >>> [contestant.name for contestant in with_own_names([one, one])]
+        >>> one = BenchmarkedDetector("fast", "", print)
+        >>> [one.name for one in with_own_names([one, one])]
         ['fast', 'fast (2)']
     """
     seen: dict[str, int] = {}
     named = []
-    for contestant in contestants:
-        count = seen[contestant.name] = seen.get(contestant.name, 0) + 1
-        name = contestant.name if count == 1 else f"{contestant.name} ({count})"
-        named.append(replace(contestant, name=name))
+    for one in detectors:
+        count = seen[one.name] = seen.get(one.name, 0) + 1
+        name = one.name if count == 1 else f"{one.name} ({count})"
+        named.append(replace(one, name=name))
     return named
 
 
-def _contestant(detector: HeadDetector, name: str, words: str) -> Contestant:
+def _benchmarked(detector: HeadDetector, name: str, words: str) -> BenchmarkedDetector:
     engine = detector.engine
     made = f"{engine.name} {engine.precision}"
     description = f"{words}, {engine.name} in {engine.precision} on {engine.device}"
@@ -194,4 +198,4 @@ def _contestant(detector: HeadDetector, name: str, words: str) -> Contestant:
     def detect(image: Tensor) -> object:
         return engine.detect([image])
 
-    return Contestant(f"{name} {made}", description, detect, detector)
+    return BenchmarkedDetector(f"{name} {made}", description, detect, detector)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from head_detection.benchmark.machine import describe_machine
+from head_detection.benchmark.run import describe_machine
 
 
 def test_the_gpu_is_the_one_that_is_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:

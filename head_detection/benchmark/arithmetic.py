@@ -1,15 +1,23 @@
-"""What a machine can multiply, by a large matrix product, and what a network needs of it."""
+"""What a network multiplies, over what the machine can multiply."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from head_detection.benchmark.stopwatch import Clock
+from head_detection.benchmark.timing import (
+    DENSE,
+    Clock,
+    Measurement,
+    observe_stages,
+    paired_ratio,
+    synchronise,
+)
 from head_detection.models.faster_rcnn import FasterRCNN
 
 SIDES: Final = {"cpu": 2048, "mps": 4096, "cuda": 8192}
@@ -18,6 +26,58 @@ second."""
 NUM_PRODUCTS: Final = 3
 """The fastest of so many in a row is the machine at its best."""
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the network multiplies over what a large matrix product does in the same run.
+
+    Attributes:
+        operations: of each stage that multiplies, a picture; a multiply-add is two.
+        peak: 10^9 operations a second of the matrix product.
+        dense: share of it in the dense part.
+        network: share of it in all these stages, which also pool and suppress.
+    """
+
+    operations: dict[str, float]
+    peak: Measurement
+    dense: Measurement
+    network: Measurement
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        measured = {"peak": self.peak, "dense_share": self.dense, "network_share": self.network}
+        return {
+            "operations_per_picture": self.operations,
+            **{name: measurement.as_dict() for name, measurement in measured.items()},
+        }
+
+
+def arithmetic_of(
+    operations: Mapping[str, float], stages: Mapping[str, Measurement], peaks: Sequence[float]
+) -> Arithmetic:
+    """Return operations over time over peak, run by run.
+
+    Args:
+        operations: of each stage that multiplies, a picture; one of them is the dense part.
+        stages: milliseconds a picture that these took.
+        peaks: operations a second of the matrix product in each run.
+
+    Example:
+        8e9 operations in 2 s are half of a peak of 8e9 a second.
+
+        >>> arithmetic_of({"dense": 8e9}, {"dense": Measurement("ms", (2e3,))}, [8e9]).dense.samples
+        (0.5,)
+    """
+
+    def share(names: Sequence[str]) -> Measurement:
+        needed = sum(operations[name] for name in names)
+        runs = zip(*(stages[name].samples for name in names), strict=True)
+        rates = [needed / (sum(milliseconds) / 1e3) for milliseconds in runs]
+        return paired_ratio("of the peak", rates, peaks)
+
+    peak = Measurement("10^9 operations/s", tuple(peak / 1e9 for peak in peaks))
+    return Arithmetic(dict(operations), peak, share([DENSE]), share(list(operations)))
 
 
 class MatrixProduct:
@@ -51,14 +111,6 @@ class MatrixProduct:
         return 2.0 * self._side**3 / min(seconds)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 @torch.inference_mode()
 def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, float]:
     """Return the operations of convolutions and matrix products by stage, a picture on average.
@@ -77,6 +129,7 @@ def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, f
             yield
         counts[name] = counts.get(name, 0.0) + counter.get_total_flops() / len(images)
 
-    for image in images:
-        model.detect([image], stage=count)
+    with observe_stages(count):
+        for image in images:
+            model.detect([image])
     return {name: operations for name, operations in counts.items() if operations}

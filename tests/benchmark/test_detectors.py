@@ -3,23 +3,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from head_detection.benchmark.contestants import (
-    Entry,
-    build_contestant,
-    build_same_network,
-    build_stock_contestant,
-    list_entries,
+from head_detection.benchmark.baseline import build_baseline
+from head_detection.benchmark.detectors import (
+    DetectorSpec,
+    list_specs,
+    prepare_baseline,
+    prepare_detector,
+    prepare_same_network,
     shortest_names,
     with_own_names,
 )
 from head_detection.errors import BenchmarkError
-from head_detection.models.stock import build_stock
 
 
 def test_each_file_is_taken_with_each_engine(tiny_weights: Path) -> None:
-    entries = list_entries([tiny_weights, tiny_weights], ["torch"], "cpu", "fp32")
-    assert entries == [Entry("tiny", tiny_weights, "torch", "cpu", "fp32")] * 2
-    (shipped,) = list_entries(None, ["torch"], "cpu", "auto")
+    specs = list_specs([tiny_weights, tiny_weights], ["torch"], "cpu", "fp32")
+    assert specs == [DetectorSpec("tiny", tiny_weights, "torch", "cpu", "fp32")] * 2
+    (shipped,) = list_specs(None, ["torch"], "cpu", "auto")
     assert shipped.weights.name == "fast.safetensors"
 
 
@@ -33,24 +33,24 @@ def test_files_called_alike_are_told_apart_by_their_folders() -> None:
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="gone: no such file"):
-        list_entries([tmp_path / "gone"], ["torch"], "cpu", "fp32")
+        list_specs([tmp_path / "gone"], ["torch"], "cpu", "fp32")
 
 
 def test_a_detector_of_ours(tiny_weights: Path) -> None:
-    contestant = build_contestant(Entry("tiny", tiny_weights, "torch", "cpu", "fp32"))
-    assert contestant.name == "tiny torch fp32"
-    assert "tiny.safetensors, torch in fp32 on cpu" in contestant.description
-    assert contestant.facts["model"]["weights"] == "tiny.safetensors"
-    assert contestant.load_plain is not None
-    assert contestant.load_plain().config.roi.box_head_width == 16
-    twice = with_own_names([contestant, contestant])
+    detector = prepare_detector(DetectorSpec("tiny", tiny_weights, "torch", "cpu", "fp32"))
+    assert detector.name == "tiny torch fp32"
+    assert "tiny.safetensors, torch in fp32 on cpu" in detector.description
+    assert detector.facts["model"]["weights"] == "tiny.safetensors"
+    assert detector.load_plain is not None
+    assert detector.load_plain().network.roi_heads.box_head.fc6.out_features == 16
+    twice = with_own_names([detector, detector])
     assert [one.name for one in twice] == ["tiny torch fp32", "tiny torch fp32 (2)"]
 
 
-def test_the_stock_model_and_its_network_in_our_engine() -> None:
-    stock = build_stock(min_size=64, max_size=96)
-    same = build_same_network(stock, "cpu", "fp32")
-    theirs = build_stock_contestant(stock, torch.device("cpu"))
+def test_the_baseline_and_its_network_in_our_engine() -> None:
+    baseline = build_baseline(min_size=64, max_size=96)
+    same = prepare_same_network(baseline, "cpu", "fp32")
+    theirs = prepare_baseline(baseline, torch.device("cpu"))
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     (ours,) = same.detect(image)  # type: ignore[misc]
     found = theirs.detect(image)

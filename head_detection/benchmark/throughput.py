@@ -1,5 +1,6 @@
-"""The whole command, files in and files out, beside the bare network on the same pictures."""
+"""The whole command, files in and files out: its rate beside the bare network's, and its memory."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -9,9 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from head_detection.benchmark.figure import Figure, paired_ratio
-from head_detection.benchmark.memory import MemoryWatch
-from head_detection.benchmark.stopwatch import time_in_turn
+from head_detection.benchmark.timing import Measurement, paired_ratio, time_in_turn
 from head_detection.errors import BenchmarkError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
@@ -26,6 +25,10 @@ MAX_HELD_BYTES: Final = 1024**3
 MAX_RUNS: Final = 3
 """A whole command is long and many pictures: it needs fewer runs than a picture does."""
 QUARTER: Final = 4
+STATUS: Final = Path("/proc/self/status")  # Linux alone has these two
+REFERENCES: Final = Path("/proc/self/clear_refs")
+_FORGET_PEAK: Final = "5"
+_KIBIBYTE: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ class CommandMemory:
 
 
 @dataclass(frozen=True)
-class CommandFigures:
+class CommandThroughput:
     """A whole ``test`` over files.
 
     Attributes:
-        name: of the contestant.
+        name: of the detector.
         num_pictures: that were timed.
         num_watched: that the memory was watched over.
         num_failed: of those, that could not be read.
@@ -84,15 +87,15 @@ class CommandFigures:
     num_pictures: int
     num_watched: int
     num_failed: int
-    rate: Figure
-    bare: Figure
-    ratio: Figure
+    rate: Measurement
+    bare: Measurement
+    ratio: Measurement
     memory: CommandMemory
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
-            "contestant": self.name,
+            "detector": self.name,
             "pictures": self.num_pictures,
             "pictures_watched": self.num_watched,
             "failed": self.num_failed,
@@ -110,13 +113,13 @@ def measure_command(
     num_runs: int,
     folder: Path,
     advance: Callable[[], object] = lambda: None,
-) -> CommandFigures:
+) -> CommandThroughput:
     """Watch the memory of one command, then time it and the bare network in turn.
 
     Best called before anything else is loaded: the memory is that of the process.
 
     Args:
-        name: of the contestant.
+        name: of the detector.
         detector: that runs.
         files: pictures; those that cannot be read are left out after the first command.
         num_runs: that are counted, ``MAX_RUNS`` at most.
@@ -144,13 +147,13 @@ def measure_command(
     }
     seconds = time_in_turn(works, min(num_runs, MAX_RUNS), warm_up=False, advance=advance)
     rates = {key: [len(held) / value for value in values] for key, values in seconds.items()}
-    return CommandFigures(
+    return CommandThroughput(
         name=name,
         num_pictures=len(held),
         num_watched=len(files),
         num_failed=len(files) - len(readable),
-        rate=Figure("pictures/s", tuple(rates["command"])),
-        bare=Figure("pictures/s", tuple(rates["bare"])),
+        rate=Measurement("pictures/s", tuple(rates["command"])),
+        bare=Measurement("pictures/s", tuple(rates["bare"])),
         ratio=paired_ratio("of the bare network", rates["command"], rates["bare"]),
         memory=memory,
     )
@@ -232,3 +235,61 @@ def batches_of(detector: HeadDetector, pictures: Sequence[Tensor]) -> list[list[
         for group in groups.values()
         for start in range(0, len(group), step)
     ]
+
+
+class MemoryWatch:
+    """The memory of this process from here on.
+
+    Args:
+        device: a GPU's own memory is watched beside the process's.
+
+    Attributes:
+        is_from_here: whether ``peak`` is that from here on; elsewhere than on Linux it is that of
+            the process since it began.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.is_from_here = _forget_peak()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def peak(self) -> int | None:
+        """Return the most bytes resident; None where the system does not tell."""
+        return _status("VmHWM") or _peak_of_the_process()
+
+    def now(self) -> int | None:
+        """Return the bytes resident now; None where the system does not tell."""
+        return _status("VmRSS")
+
+    def device_peak(self) -> int | None:
+        """Return the most bytes that tensors held on the GPU; None without one."""
+        if self._device.type != "cuda":
+            return None
+        return int(torch.cuda.max_memory_allocated(self._device))
+
+
+def _forget_peak() -> bool:
+    try:
+        REFERENCES.write_text(_FORGET_PEAK, encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _status(key: str) -> int | None:
+    try:
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return int(found[0]) * _KIBIBYTE if found else None
+
+
+def _peak_of_the_process() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * _KIBIBYTE

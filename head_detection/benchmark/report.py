@@ -1,0 +1,264 @@
+"""The report of one run: ``report.json``, tables for people, and a chart of the stages."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from head_detection.benchmark.arithmetic import Arithmetic
+from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
+from head_detection.benchmark.stages import ALL_STAGES, StageTable
+from head_detection.benchmark.throughput import CommandThroughput
+from head_detection.benchmark.timing import DENSE, Measurement, paired_ratio
+from head_detection.files import write_bytes
+
+SCHEMA: Final = "head-detection/benchmark/2"
+JSON_NAME: Final = "report.json"
+CHART_NAME: Final = "stages.png"
+INCHES_WIDE, INCHES_A_BAR, INCHES_AROUND = 10.0, 0.6, 1.6
+DOTS_PER_INCH: Final = 120
+SMALLEST_WRITTEN_SHARE: Final = 0.05
+"""Narrower parts of a bar have no room for their number."""
+MEBIBYTE: Final = 1024**2
+GIGA: Final = 1e9
+CELL: Final = max(map(len, ALL_STAGES))
+
+
+@dataclass
+class Results:
+    """What was measured; what was not asked for is empty.
+
+    Attributes:
+        command: the words that were typed.
+        machine: what it ran on.
+        settings: pictures, sizes and runs.
+        detectors: by name, in the order of the tables.
+        milliseconds: a picture, by detector.
+        stages: by detector.
+        arithmetic: by detector.
+        whole: the whole command of the first detector.
+    """
+
+    command: Sequence[str]
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    detectors: dict[str, BenchmarkedDetector]
+    milliseconds: dict[str, Measurement] = field(default_factory=dict)
+    stages: dict[str, StageTable] = field(default_factory=dict)
+    arithmetic: dict[str, Arithmetic] = field(default_factory=dict)
+    whole: CommandThroughput | None = None
+
+    @property
+    def reference(self) -> str | None:
+        """What the others are compared with: torchvision's, else the first of several."""
+        if len(self.milliseconds) < 2:  # noqa: PLR2004 - nothing to compare with
+            return None
+        return BASELINE if BASELINE in self.milliseconds else next(iter(self.milliseconds))
+
+    @property
+    def times_as_fast(self) -> dict[str, Measurement]:
+        """The reference's time over each other detector's, run by run."""
+        if self.reference is None:
+            return {}
+        slow = self.milliseconds[self.reference].samples
+        return {
+            name: paired_ratio("times as fast", slow, measured.samples)
+            for name, measured in self.milliseconds.items()
+            if name != self.reference
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, every measurement with its samples."""
+        return {
+            "schema": SCHEMA,
+            "command": list(self.command),
+            "machine": self.machine,
+            "settings": self.settings,
+            "reference": self.reference,
+            "detectors": [self._of(detector) for detector in self.detectors.values()],
+            "whole_command": None if self.whole is None else self.whole.as_dict(),
+        }
+
+    def _of(self, detector: BenchmarkedDetector) -> dict[str, Any]:
+        parts: dict[str, Mapping[str, Measurement | StageTable | Arithmetic]] = {
+            "milliseconds": self.milliseconds,
+            "times_as_fast": self.times_as_fast,
+            "stages": self.stages,
+            "arithmetic": self.arithmetic,
+        }
+        found = {key: part.get(detector.name) for key, part in parts.items()}
+        return {
+            **detector.facts,
+            **{key: None if part is None else part.as_dict() for key, part in found.items()},
+        }
+
+
+def write_results(folder: Path, results: Results) -> Path:
+    """Write ``report.json`` and return its path."""
+    text = json.dumps(results.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(folder / JSON_NAME, f"{text}\n".encode())
+    return folder / JSON_NAME
+
+
+def report_lines(results: Results) -> list[str]:
+    """Return the whole report, a line each."""
+    parts = (_heading, _speed, _stages, _arithmetic, _command, _words)
+    return [line for part in parts for line in part(results)]
+
+
+def _heading(results: Results) -> Iterator[str]:
+    machine, settings = results.machine, results.settings
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    yield (
+        f"{machine['processor']} ({machine['instructions']}), {machine['cores']} cores, "
+        f"{machine['threads']} threads{gpu}; torch {machine['torch']}, commit {machine['commit']}"
+    )
+    yield f"pictures: {settings['source']}; {settings['runs']} counted runs, in turn"
+
+
+def _speed(results: Results) -> Iterator[str]:
+    if not results.milliseconds:
+        return
+    settings, width = results.settings, _width(results.milliseconds)
+    height, broad = settings["size"]
+    yield ""
+    yield f"Milliseconds a picture ({settings['pictures']} of {height}x{broad}, one at a time)"
+    yield _row("", ("median", "min", "max"), width)
+    for name, measured in results.milliseconds.items():
+        yield _row(name, _three(measured, ".1f"), width)
+    if results.times_as_fast:
+        yield f"Times as fast as {results.reference}, run by run"
+        for name, measured in results.times_as_fast.items():
+            yield _row(name, _three(measured, ".2f"), width)
+
+
+def _stages(results: Results) -> Iterator[str]:
+    if not results.stages:
+        return
+    width = _width(results.stages)
+    yield ""
+    yield (
+        f"Where a picture's time goes, one stage after the other ({results.settings['pictures']} "
+        "files as they are; share of the whole, median milliseconds)"
+    )
+    yield _row("", (*ALL_STAGES, "whole"), width)
+    for name, table in results.stages.items():
+        shares = [f"{table.shares[stage]:.1%}" for stage in ALL_STAGES]
+        times = [f"{table.stages[stage].median:.1f}" for stage in ALL_STAGES]
+        yield _row(name, (*shares, "100%"), width)
+        yield _row("", (*times, f"{table.whole.median:.1f}"), width)
+
+
+def _arithmetic(results: Results) -> Iterator[str]:
+    if not results.arithmetic:
+        return
+    width = _width(results.arithmetic)
+    yield ""
+    yield (
+        "Arithmetic: 10^9 operations a picture (a multiply-add is two); 10^9 a second of a large "
+        "matrix product; share of it"
+    )
+    yield _row("", ("dense", "others", "product", "in dense", "in all"), width)
+    for name, found in results.arithmetic.items():
+        others = sum(found.operations.values()) - found.operations[DENSE]
+        counts = [f"{count / GIGA:.1f}" for count in (found.operations[DENSE], others)]
+        shares = [f"{share.median:.1%}" for share in (found.dense, found.network)]
+        yield _row(name, (*counts, f"{found.peak.median:.0f}", *shares), width)
+
+
+def _command(results: Results) -> Iterator[str]:
+    whole = results.whole
+    if whole is None:
+        return
+    width = _width(["command / bare"])
+    yield ""
+    yield f"Whole command of {whole.name}, {whole.num_pictures} files in and results out"
+    if whole.num_failed:
+        yield f"{whole.num_failed} of {whole.num_watched} files cannot be read and are left out"
+    yield _row("", ("median", "min", "max"), width)
+    yield _row("pictures/s", _three(whole.rate, ".2f"), width)
+    yield _row("bare network", _three(whole.bare, ".2f"), width)
+    yield _row("command / bare", _three(whole.ratio, ".3f"), width)
+    yield _memory(whole)
+
+
+def _memory(whole: CommandThroughput) -> str:
+    memory = whole.memory
+    since = "while it ran" if memory.is_from_start_of_command else "since the process began"
+    on_device = (
+        "" if memory.device_peak is None else f", {_mebibytes(memory.device_peak)} on the GPU"
+    )
+    return (
+        f"memory over {whole.num_watched} pictures: {_mebibytes(memory.peak)} at most {since}"
+        f"{on_device}; {_mebibytes(memory.after_quarter)} after a quarter of them, "
+        f"{_mebibytes(memory.at_end)} at the end"
+    )
+
+
+def _words(results: Results) -> Iterator[str]:
+    yield ""
+    for name, detector in results.detectors.items():
+        yield f"{name} is {detector.description}."
+    for name, measured in results.times_as_fast.items():
+        yield (
+            f"{name} is {measured.median:.2f} times as fast as {results.reference} "
+            f"({measured.minimum:.2f} to {measured.maximum:.2f}) on the same pictures in the same "
+            "run."
+        )
+    if results.whole is not None:
+        yield (
+            f"The whole command runs at {results.whole.ratio.median:.3f} of the rate of "
+            f"{results.whole.name} on pictures in memory."
+        )
+
+
+def _three(measured: Measurement, form: str) -> tuple[str, ...]:
+    return tuple(format(v, form) for v in (measured.median, measured.minimum, measured.maximum))
+
+
+def _mebibytes(value: int | None) -> str:
+    return "unknown" if value is None else f"{value / MEBIBYTE:.0f} MiB"
+
+
+def _width(names: Iterable[str]) -> int:
+    return max(map(len, names))
+
+
+def _row(name: str, cells: tuple[str, ...], width: int) -> str:
+    return f"  {name:{width}}" + "".join(f" {cell:>{CELL}}" for cell in cells)
+
+
+def draw_stages(tables: Mapping[str, StageTable], folder: Path) -> Path:
+    """Write ``stages.png``, a bar for each detector, and return its path.
+
+    Args:
+        tables: by name, at least one.
+        folder: is made if need be.
+    """
+    height = INCHES_AROUND + INCHES_A_BAR * len(tables)
+    figure = Figure(figsize=(INCHES_WIDE, height), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    names = [f"{name}\n{table.whole.median:.1f} ms" for name, table in tables.items()]
+    colors, begins = mpl.color_sequences["tab10"], [0.0] * len(names)
+    for stage, color in zip(ALL_STAGES, colors, strict=False):
+        shares = [table.shares[stage] for table in tables.values()]
+        bars = axes.barh(names, shares, left=begins, color=color, label=stage)
+        labels = [f"{share:.0%}" if share >= SMALLEST_WRITTEN_SHARE else "" for share in shares]
+        axes.bar_label(bars, labels, label_type="center", color="white", fontsize="small")
+        begins = [begin + share for begin, share in zip(begins, shares, strict=True)]
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.set(xlim=(0, 1), title="Where a picture's time goes, from its file to the results")
+    figure.legend(loc="outside lower center", ncols=len(ALL_STAGES), fontsize="small")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(folder / CHART_NAME, content.getvalue())
+    return folder / CHART_NAME

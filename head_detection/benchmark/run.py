@@ -1,0 +1,195 @@
+"""One run of ``benchmark``: what is measured, in which order, on which machine."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Never
+
+import torch
+import torchvision
+from torch import Tensor
+from tqdm import tqdm
+
+from head_detection.benchmark.baseline import build_baseline
+from head_detection.benchmark.detectors import (
+    BenchmarkedDetector,
+    DetectorSpec,
+    prepare_baseline,
+    prepare_detector,
+    prepare_same_network,
+    with_own_names,
+)
+from head_detection.benchmark.pictures import first_readable, read_at_size
+from head_detection.benchmark.report import Results
+from head_detection.benchmark.stages import measure_stages
+from head_detection.benchmark.throughput import MAX_RUNS, CommandThroughput, measure_command
+from head_detection.benchmark.timing import Measurement, time_in_turn
+from head_detection.devices import CPU_DESCRIPTION, find_device
+from head_detection.images.finding import PictureFile
+from head_detection.pipeline.run import LINE_SECONDS
+from head_detection.training.run_folder import code_commit
+from head_detection.version import __version__
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured.
+
+    Attributes:
+        detectors: at least one; the first is the one whose whole command is measured.
+        with_baseline: torchvision's stock model takes part.
+        with_same_network: its network and weights in this project's engine take part.
+        files: the pictures.
+        source: what they are, in words.
+        size: (height, width) that detectors are compared at.
+        num_pictures: of the files, for all but the whole command.
+        num_runs: that are counted.
+        parts: some of ``speed``, ``stages`` and ``command``.
+        folder: for what commands write.
+    """
+
+    detectors: Sequence[DetectorSpec]
+    with_baseline: bool
+    with_same_network: bool
+    files: Sequence[PictureFile]
+    source: str
+    size: tuple[int, int]
+    num_pictures: int
+    num_runs: int
+    parts: Sequence[str]
+    folder: Path
+
+
+def measure(plan: Plan, command: Sequence[str]) -> Results:
+    """Measure what the plan says.
+
+    Args:
+        plan: what to measure.
+        command: what was typed, for the report.
+
+    Raises:
+        ValueError: a weights file, device or picture that cannot be used, one line.
+    """
+    files = first_readable(plan.files, plan.num_pictures)
+    first = prepare_detector(plan.detectors[0])
+    # The memory of a whole command is taken while nothing but its detector is loaded.
+    whole = _measure_command(plan, first) if "command" in plan.parts else None
+    detectors = {d.name: d for d in with_own_names([first, *_prepare_others(plan)])}
+    settings = {
+        "source": plan.source,
+        "files": len(plan.files),
+        "pictures": len(files),
+        "size": list(plan.size),
+        "runs": plan.num_runs,
+        "measured": list(plan.parts),
+    }
+    machine = describe_machine(_device_of(detectors.values()))
+    results = Results(command, machine, settings, detectors, whole=whole)
+    if "speed" in plan.parts:
+        results.milliseconds = _measure_speed(plan, detectors, read_at_size(files, plan.size))
+    if "stages" in plan.parts:
+        num_own = sum(one.head_detector is not None for one in detectors.values())
+        with _bar("stages, the first run to warm up", (plan.num_runs + 1) * num_own) as bar:
+            results.stages, results.arithmetic = measure_stages(
+                detectors, files, plan.num_runs, bar.update
+            )
+    return results
+
+
+def _prepare_others(plan: Plan) -> list[BenchmarkedDetector]:
+    prepared = [prepare_detector(spec) for spec in plan.detectors[1:]]
+    if plan.with_baseline or plan.with_same_network:
+        torch.manual_seed(0)  # the same random weights, and so as many boxes, in every run
+        baseline, spec = build_baseline(), plan.detectors[0]
+        if plan.with_same_network:
+            prepared.append(prepare_same_network(baseline, spec.device, spec.precision))
+        if plan.with_baseline:
+            prepared.append(prepare_baseline(baseline, find_device(spec.device)))
+    return prepared
+
+
+def _device_of(detectors: Iterable[BenchmarkedDetector]) -> torch.device:
+    """Return the GPU that some of them run on, else the CPU."""
+    names = [d.head_detector.engine.device for d in detectors if d.head_detector is not None]
+    return torch.device(next((name for name in names if name != "cpu"), "cpu"))
+
+
+def _measure_command(plan: Plan, detector: BenchmarkedDetector) -> CommandThroughput | None:
+    if detector.head_detector is None:
+        return None
+    num_passes = 1 + 2 * min(plan.num_runs, MAX_RUNS)
+    with _bar(f"whole command, {len(plan.files)} pictures", num_passes) as bar:
+        return measure_command(
+            detector.name,
+            detector.head_detector,
+            plan.files,
+            plan.num_runs,
+            plan.folder,
+            bar.update,
+        )
+
+
+def _measure_speed(
+    plan: Plan, detectors: dict[str, BenchmarkedDetector], images: Sequence[Tensor]
+) -> dict[str, Measurement]:
+    works: dict[str, Callable[[], object]] = {
+        name: partial(_go_through, detector, images) for name, detector in detectors.items()
+    }
+    with _bar("speed, the first run to warm up", (plan.num_runs + 1) * len(works)) as bar:
+        seconds = time_in_turn(works, plan.num_runs, advance=bar.update)
+    scale = 1e3 / len(images)
+    return {
+        name: Measurement("ms", tuple(scale * value for value in values))
+        for name, values in seconds.items()
+    }
+
+
+def _go_through(detector: BenchmarkedDetector, images: Sequence[Tensor]) -> None:
+    for image in images:
+        detector.detect(image)
+
+
+def _bar(description: str, total: int) -> "tqdm[Never]":
+    seconds = 0.1 if sys.stderr.isatty() else LINE_SECONDS
+    return tqdm(total=total, desc=description, leave=False, mininterval=seconds)
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return processor, cores, threads, GPU, versions and commit; plain values for JSON.
+
+    Args:
+        device: what is measured on; a GPU beside it has no part in the numbers.
+    """
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "processor": _processor(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": gpu,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "head_detection": __version__,
+        "commit": code_commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = CPU_DESCRIPTION.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
