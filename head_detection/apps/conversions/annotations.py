@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats import (
-    FOLDER_FORMATS,
-    SIZED_FORMATS,
+    FORMATS,
     WRITERS,
     load_annotations,
-    picture_names,
     write_annotations,
 )
 from head_detection.errors import AnnotationError, PictureError
@@ -26,7 +24,7 @@ from head_detection.images.reading import read_picture_size
 PURPOSE = "the labels of a data set, from one format into another"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
+FOLDER_FORMATS = sorted(name for name in WRITERS if FORMATS[name].writes_folder)
 DESCRIPTIONS = (".yaml", ".yml")
 NUM_THREADS = 4
 
@@ -35,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--from", dest="source", required=True, choices=FORMATS)
     parser.add_argument("--input", required=True, type=Path, help="annotations: a file or folder")
-    parser.add_argument("--to", dest="target", required=True, choices=list(WRITERS))
+    parser.add_argument("--to", dest="target", required=True, choices=WRITERS)
     parser.add_argument(
         "--output",
         required=True,
         type=Path,
-        help=f"a file; for {', '.join(sorted(FOLDER_FORMATS))} a new folder",
+        help=f"a file; for {', '.join(FOLDER_FORMATS)} a new folder",
     )
     parser.add_argument("--split", help="train, val, trainval or test, where the format has them")
     parser.add_argument("--images", type=Path, help="folder that the picture names start from")
@@ -76,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     missing_note = [f"pictures that are not there: {missing}"] if missing else []
     for note in [*annotated.notes, *missing_note]:
         print(f"read: {note}")
-    needed = arguments.target in SIZED_FORMATS
+    needed = FORMATS[arguments.target].needs_sizes
     annotated, num_wrong = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
     if num_wrong:
         print(f"read: sizes that the labels state wrong, taken from the pictures: {num_wrong}")
@@ -129,9 +127,9 @@ def _read_size(image: AnnotatedImage) -> tuple[int, int]:
 
 def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
     """Pair each picture with the place of its copy, before anything is written."""
-    output = arguments.output
-    root = output if arguments.target in FOLDER_FORMATS else output.parent
-    names = picture_names(annotated, arguments.target)
+    output, target = arguments.output, FORMATS[arguments.target]
+    root = output if target.writes_folder else output.parent
+    names = target.picture_names(annotated)
     copies = [(i.path, root / name) for i, name in zip(annotated.images, names, strict=True)]
     for path, copy in copies:
         if not path.is_file():

@@ -10,7 +10,7 @@ import numpy as np
 
 from head_detection.apps.evaluation.subject import CHOSEN_HERE, Subject
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.text_files import read_json
+from head_detection.data.formats.label_files import read_json
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.matching import IGNORED, Matching
 from head_detection.evaluation.measurement import ImageOutcome, Measurement

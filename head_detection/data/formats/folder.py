@@ -4,7 +4,7 @@ from pathlib import Path
 
 from head_detection.data.annotations import AnnotatedSet, build_truth
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex
+from head_detection.data.formats.names import FolderIndex
 from head_detection.errors import AnnotationError
 
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.splits import TRAINVAL, check_split
-from head_detection.data.formats.voc_folders import (
+from head_detection.data.formats.label_files import TRAINVAL, check_split
+from head_detection.data.formats.voc_labels import (
     VocFolders,
     add_all_objects,
     note_unlabelled,

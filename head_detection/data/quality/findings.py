@@ -11,6 +11,7 @@ import numpy.typing as npt
 from head_detection.data.annotations import TOLERANCE
 from head_detection.data.quality.fingerprint import is_blank
 from head_detection.data.quality.survey import SurveyedPicture
+from head_detection.images.finding import is_picture_name
 from head_detection.structures import FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -31,7 +32,6 @@ KINDS: Final = {
     "copies_within": "groups of near-duplicate pictures in one set",
 }
 """Every kind of finding and what it is called, the gravest first."""
-PICTURE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 _OVERLAPS_AT_ONCE: Final = 2_000_000
 
 
@@ -114,7 +114,7 @@ def find_unlabelled(
         for folder in folders
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if is_picture_name(path.name)
         and not path.name.startswith(".")
         and path.resolve() not in named
     ]
