@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from head_detection.data.integrity import check_picture
 from head_detection.errors import AnnotationError, PictureError
+from head_detection.images.reading import check_picture
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
