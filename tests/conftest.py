@@ -88,15 +88,17 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = parse_config(
         {},
         [
-            "model.backbone.name=mobilenet0.25",
-            "model.backbone.fpn_width=8",
-            "model.roi.box_head_width=16",
-            "model.roi.score_threshold=0.0",
-            "model.roi.detections_per_image=20",
-            "model.anchors.sizes=[[8], [16], [32], [64]]",
+            "network.backbone.name=mobilenet0.25",
+            "network.backbone.fpn_width=8",
+            "network.box_head.width=16",
+            "inference.suppression.score_threshold=0.0",
+            "inference.suppression.detections_per_image=20",
+            "network.anchors.sizes=[[8], [16], [32], [64]]",
         ],
-    ).model
+    )
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, build_detector(config), WeightsDescription(model=config))
+    model = build_detector(config.network, config.inference)
+    description = WeightsDescription(network=config.network, inference=config.inference)
+    save_weights(path, model.network, description)
     return path

@@ -122,7 +122,7 @@ def _compare(
     precision = "auto" if arguments.int8 else "fp32"
     runtime = RUNTIMES[arguments.to](graph, precision=precision, is_int8=arguments.int8)
     images = (read_sample(path) for path in _bar(pictures, "Comparing"))
-    return measure_parity(model, runtime, images, description.score_threshold)
+    return measure_parity(model, runtime, images, description.inference.score_threshold)
 
 
 def _describe(parity: Parity, num_pictures: int) -> str:

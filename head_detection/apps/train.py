@@ -142,14 +142,14 @@ def _build_data(
 def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     """Build the detector, without pretrained weights where others will replace them anyway."""
     torch.manual_seed(config.training.seed)
-    model = config.model
+    network = config.network
     initial = config.training.initial_weights if has_weights else None
-    has_body = initial is not None and _body_of(initial) == model.backbone.name
+    has_body = initial is not None and _body_of(initial) == network.backbone.name
     if has_body or not has_weights:
-        backbone = model.backbone.model_copy(update={"pretrained": False})
-        model = model.model_copy(update={"backbone": backbone})
+        backbone = network.backbone.model_copy(update={"pretrained": False})
+        network = network.model_copy(update={"backbone": backbone})
     try:
-        detector = build_detector(model)
+        detector = build_detector(network, config.inference, config.training)
     except (ConfigError, WeightsError):
         raise
     except ValueError as error:
@@ -160,7 +160,7 @@ def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
 
 
 def _body_of(path: str) -> str:
-    return read_description(path).model.backbone.name
+    return read_description(path).network.backbone.name
 
 
 def _set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

@@ -117,9 +117,10 @@ class TrainingState:
             commit: of the code.
         """
         measured = {name: value for name, value in figures.items() if math.isfinite(value)}
+        inference = self.config.inference.model_copy(update={"score_threshold": score_threshold})
         description = WeightsDescription(
-            model=self.config.model,
-            score_threshold=score_threshold,
+            network=self.config.network,
+            inference=inference,
             training={
                 "config": self.config.model_dump(mode="json"),
                 "data": [entry.model_dump(mode="json") for entry in self.config.data.train],
@@ -127,6 +128,6 @@ class TrainingState:
                 "step": self.progress.step,
                 "commit": commit,
             },
-            figures={"validation": measured} if measured else {},
+            metrics={"validation": measured} if measured else {},
         )
-        save_weights(path, self.judged_model, description)
+        save_weights(path, self.judged_model.network, description)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from head_detection.apps.evaluation.report import Judged, without_nan
 from head_detection.errors import EvaluationError
-from head_detection.models.weights import read_description, replace_description
+from head_detection.models.weights import read_description, store_operating_point
 
 
 def store_threshold(weights: Path, judged: Judged) -> str:
@@ -38,14 +38,8 @@ def store_threshold(weights: Path, judged: Judged) -> str:
         "score_threshold": measurement.score_threshold,
         **without_nan(measurement.figures),
     }
-    changed = description.model_copy(
-        update={
-            "score_threshold": measurement.score_threshold,
-            "figures": {**description.figures, "validation": figures},
-        }
-    )
-    replace_description(weights, changed)
+    store_operating_point(weights, measurement.score_threshold, {"validation": figures})
     return (
         f"stored in {weights}: score threshold {measurement.score_threshold:.4f} "
-        f"(before: {description.score_threshold:.4f}), and these figures as validation"
+        f"(before: {description.inference.score_threshold:.4f}), and these figures as validation"
     )

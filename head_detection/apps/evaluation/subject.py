@@ -76,7 +76,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
         origin = CHOSEN_HERE
     elif given is None:
         stored = describe_weights(arguments.weights or shipped_weights())
-        threshold, origin = stored.score_threshold, STORED
+        threshold, origin = stored.inference.score_threshold, STORED
     return Subject(
         name=_name_of(arguments.weights or Path(weights)),
         title=f"{weights} ({detector.origin['backbone']}, {engine})",
