@@ -12,7 +12,7 @@ from head_detection.apps.arguments import not_negative
 from head_detection.apps.conversions.labelled_input import add_input_arguments, load_input
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.coco import write_coco
-from head_detection.data.quality.copies import find_copies
+from head_detection.data.quality.near_duplicates import find_copies
 from head_detection.data.quality.survey import SurveyedPicture, survey_pictures
 from head_detection.data.splitting import Load, partition
 from head_detection.errors import AnnotationError, ConfigError

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from head_detection.data.annotations import TOLERANCE
-from head_detection.data.quality.fingerprint import is_blank
-from head_detection.data.quality.survey import SurveyedPicture
+from head_detection.data.quality.survey import SurveyedPicture, is_blank
 from head_detection.images.finding import is_picture_name
 from head_detection.structures import FloatArray
 
