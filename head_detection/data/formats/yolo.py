@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
+from head_detection.boxes import areas, clipped
 from head_detection.config.yaml_text import dump_yaml, parse_yaml
 from head_detection.data.annotations import (
     AnnotatedImage,
@@ -366,13 +367,11 @@ def _lines_of(image: AnnotatedImage, notes: Collector) -> list[str]:
     height, width = image.image_size
     notes.note("regions to ignore, which YOLO cannot hold, left out", len(image.truth.ignore_boxes))
     boxes = image.truth.head_boxes.astype(np.float64)
-    clipped = np.clip(boxes, 0, [width, height] * 2)
-    has_area = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    inside = clipped(boxes, image.image_size)
+    has_area = areas(inside) > 0
     notes.note("boxes without area in their picture, left out", int((~has_area).sum()))
-    notes.note(
-        "boxes clipped to their picture", int((clipped != boxes).any(axis=1)[has_area].sum())
-    )
-    x1, y1, x2, y2 = (clipped[has_area] / ([width, height] * 2)).T
+    notes.note("boxes clipped to their picture", int((inside != boxes).any(axis=1)[has_area].sum()))
+    x1, y1, x2, y2 = (inside[has_area] / ([width, height] * 2)).T
     shares = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
     return [
         "0 " + " ".join(f"{share:.{_DIGITS}f}" for share in row) + "\n" for row in shares.tolist()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from head_detection.boxes import areas
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.errors import PictureError
 from head_detection.images.reading import Picture, read_picture
@@ -132,10 +133,7 @@ class SetStatistics:
     @property
     def head_sizes(self) -> FloatArray:
         """Return ``(M,)`` square roots of area in original pixels."""
-        sizes: FloatArray = np.sqrt(
-            np.prod(self.head_boxes[:, 2:] - self.head_boxes[:, :2], axis=1)
-        )
-        return sizes
+        return np.sqrt(areas(self.head_boxes))
 
 
 def measure_set(annotated: AnnotatedSet) -> SetStatistics:
@@ -146,7 +144,7 @@ def measure_set(annotated: AnnotatedSet) -> SetStatistics:
         name=annotated.name,
         heads_per_image=np.array([len(boxes) for boxes in heads], np.int64),
         num_ignored=sum(int(image.truth.ignore.sum()) for image in annotated.images),
-        head_boxes=boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)],
+        head_boxes=boxes[areas(boxes) > 0],
     )
 
 
