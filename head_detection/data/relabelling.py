@@ -15,7 +15,7 @@ class RelabelRules:
     """When a detection changes the labels.
 
     Attributes:
-        considered_score: detections scored lower are not looked at.
+        considered_score: detections scored lower do not count.
         close_iou: a label and a detection that overlap so much are one head, well placed.
         loose_iou: they are one head, and neither is trusted more than the other.
         detected_share: of the detection's box in the new one of a close pair.

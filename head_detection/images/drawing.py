@@ -157,11 +157,11 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell], num_columns: int) -> 
             continue
         small, scale = _fit(pixels)
         height, width = small.shape[:2]
-        place = (
+        corner = (
             left + (CELL_SIZE[1] - width) // 2,
             top + _CAPTION_HEIGHT + (CELL_SIZE[0] - height) // 2,
         )
-        sheet.paste(Image.fromarray(draw_labels(small, cell, scale)), place)
+        sheet.paste(Image.fromarray(draw_labels(small, cell, scale)), corner)
     with replacing(path) as temporary:
         sheet.save(temporary, "JPEG", quality=_JPEG_QUALITY)
 
@@ -242,13 +242,13 @@ def draw_outcome(pixels: Picture, outcome: OutcomeBoxes, title: Sequence[str]) -
 
 def write_text(
     canvas: ImageDraw.ImageDraw,
-    place: tuple[float, float],
+    corner: tuple[float, float],
     text: str,
     size: float,
     ink: Color = WHITE,
 ) -> None:
-    """Write a line of text, its left top corner at a place; the size is that of the font."""
-    canvas.text(place, text, fill=ink, font=ImageFont.load_default(size))
+    """Write a line of text, its left top corner where stated; the size is that of the font."""
+    canvas.text(corner, text, fill=ink, font=ImageFont.load_default(size))
 
 
 def text_size(text: str, size: float) -> tuple[int, int]:

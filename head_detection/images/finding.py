@@ -166,7 +166,7 @@ class PictureFinder:
         ]
 
     def _is_picture(self, path: Path, *, named: bool) -> bool:
-        """Judge by the extension; a file that was named itself may go without one."""
+        """Go by the extension; a file that was named itself may go without one."""
         if is_picture_name(path.name) or (named and not path.suffix):
             return True
         is_video = path.suffix.lower() in VIDEO_EXTENSIONS

@@ -109,13 +109,13 @@ def _refuse_unreadable(pictures: Sequence[SurveyedPicture]) -> None:
 
 def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
     """Return near-duplicates together and every other picture alone, by their first names."""
-    place = {id(picture): number for number, picture in enumerate(pictures)}
+    position = {id(picture): number for number, picture in enumerate(pictures)}
     groups = [
         list(group.pictures) for group in find_copies(pictures, show_progress=sys.stderr.isatty())
     ]
     grouped = {id(picture) for group in groups for picture in group}
     groups += [[picture] for picture in pictures if id(picture) not in grouped]
-    return sorted(groups, key=lambda group: place[id(group[0])])
+    return sorted(groups, key=lambda group: position[id(group[0])])
 
 
 def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path, bool]:
@@ -126,7 +126,7 @@ def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path,
     folder = output / "images"
     own = (folder if folder.is_dir() else output).resolve()
     folders = [image.path.resolve().parent for image in images]
-    if all(place.is_relative_to(own) for place in folders):
+    if all(folder.is_relative_to(own) for folder in folders):
         return own, True
     try:
         return Path(os.path.commonpath(folders)), False

@@ -11,7 +11,7 @@ from head_detection.errors import AnnotationError
 def read_folder(path: Path, images: Path | None = None) -> AnnotatedSet:
     """Read the names of all pictures in a folder and the folders in it, in order; none has a head.
 
-    That the truth is not known is in the notes: figures on such a set mean nothing, and training
+    That the truth is not known is in the notes: metrics on such a set mean nothing, and training
     on it would teach that nobody is there.
 
     Args:

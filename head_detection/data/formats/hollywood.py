@@ -1,7 +1,7 @@
 """HollywoodHeads: ``Annotations/*.xml``, ``JPEGImages/*.jpeg``, ``Splits/{train,val,test}.txt``.
 
 The labels were written and are read by MATLAB, whose first pixel is 1. Heads that are hard to see
-are marked ``difficult`` and left out of the judgement: they are regions to ignore here.
+are marked ``difficult`` and do not count: they are regions to ignore here.
 
 Source: Vu, Osokin, Laptev, "Context-aware CNNs for person head detection", ICCV 2015; the layout is
 in the data set's README, github.com/aosokin/cnn_head_detection.

@@ -31,7 +31,7 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
     """Read part A, part B, or a folder that holds both.
 
     Corners are taken as they are: their difference is a head's width, as in the work that reports
-    figures on this set. Every object counts as a head; names other than SCUT-HEAD's own are noted.
+    results on this set. Every object counts as a head; names other than SCUT-HEAD's own are noted.
     Objects marked ``difficult`` are regions to ignore, boxes without area are left out.
 
     Args:

@@ -31,7 +31,7 @@ class VocObject:
     Attributes:
         name: its class as the file spells it, without blanks around.
         box: xyxy in original pixels.
-        is_difficult: VOC leaves such objects out of the judgement.
+        is_difficult: VOC does not count such objects.
     """
 
     name: str

@@ -149,7 +149,7 @@ def _read_description(path: Path, split: str | None, images: Path | None) -> Des
         images: replaces the set's folder ``images``.
 
     Raises:
-        AnnotationError: files missing or not of the format, or places outside the set.
+        AnnotationError: files missing or not of the format, or folders outside the set.
     """
     check_split(path, split)
     file = _find_file(path)
@@ -160,11 +160,11 @@ def _read_description(path: Path, split: str | None, images: Path | None) -> Des
     stated = values.get("path")
     if isinstance(stated, str) and (file.parent / stated).is_dir():
         root = file.parent / stated
-    places = _places(values, split, file)
+    sources = _sources(values, split, file)
     pictures: dict[str, Path] = {}
     folders = []
-    for place in places:
-        within, where = _within(root, place, str(file)), f"{file}: {place!r}"
+    for source in sources:
+        within, where = _within(root, source, str(file)), f"{file}: {source!r}"
         if within.lower().endswith(".txt"):
             pictures |= dict(_listed(root, within, images))
             continue
@@ -198,9 +198,9 @@ def _without_file(path: Path, split: str | None, images: Path | None) -> Descrip
         within = f"{within}/{split}".removeprefix("./")
     pictures = tuple(_in_folder(path, within, images, str(path)))
     names: dict[int, str] = {}
-    for place in (path, path / _LABELS):
-        if (place / "classes.txt").is_file():
-            lines = read_lines(place / "classes.txt", "a list of classes")
+    for folder in (path, path / _LABELS):
+        if (folder / "classes.txt").is_file():
+            lines = read_lines(folder / "classes.txt", "a list of classes")
             names = {number: line for number, (_, line) in enumerate(lines)}
     folders = (_label_folder(within),) if within.startswith(PICTURES) else ()
     return Description(path.resolve().name, path, names, pictures, folders)
@@ -219,23 +219,23 @@ def _read_values(file: Path) -> dict[str, Any]:
     return values
 
 
-def _places(values: dict[str, Any], split: str | None, file: Path) -> list[str]:
+def _sources(values: dict[str, Any], split: str | None, file: Path) -> list[str]:
     wanted = ["train", "val"] if split in (None, TRAINVAL) else [str(split)]
     found: list[str] = []
     for key in wanted:
         stated = values.get(key) or []
-        places = stated if isinstance(stated, list) else [stated]
-        if not all(isinstance(place, str) for place in places):
+        sources = stated if isinstance(stated, list) else [stated]
+        if not all(isinstance(source, str) for source in sources):
             raise AnnotationError(f"{file}: {key}: expected a folder, a list file or several")
-        found += [place for place in places if place not in found]
+        found += [source for source in sources if source not in found]
     if not found:
         raise AnnotationError(f"{file}: expected pictures under {' or '.join(wanted)}; got none")
     return found
 
 
-def _within(root: Path, place: str, where: str) -> str:
-    """Check a place of pictures; Roboflow's ``../train/images`` is ``train/images``."""
-    name = place.replace("\\", "/")
+def _within(root: Path, source: str, where: str) -> str:
+    """Check a source of pictures; Roboflow's ``../train/images`` is ``train/images``."""
+    name = source.replace("\\", "/")
     while name.startswith(_UP) and (root / name.removeprefix(_UP).lstrip("/")).exists():
         name = name.removeprefix(_UP)
     return "." if name in (".", "./") else inner_name(name, where)
@@ -257,14 +257,14 @@ def _listed(root: Path, within: str, images: Path | None) -> Iterator[tuple[str,
 def _in_folder(
     root: Path, within: str, images: Path | None, where: str
 ) -> Iterator[tuple[str, Path]]:
-    place = root / within
+    folder = root / within
     if images is not None:
         first, _, rest = within.partition("/")
-        place = images / rest if first == PICTURES else images
-    if not place.is_dir():
-        raise AnnotationError(f"{where}: expected the folder of the pictures {place}")
-    for name in FolderIndex(place).names():
-        yield name if within == "." else f"{within}/{name}", place / name
+        folder = images / rest if first == PICTURES else images
+    if not folder.is_dir():
+        raise AnnotationError(f"{where}: expected the folder of the pictures {folder}")
+    for name in FolderIndex(folder).names():
+        yield name if within == "." else f"{within}/{name}", folder / name
 
 
 def _label_folder(folder: str) -> str:
@@ -297,12 +297,12 @@ def _head_class(description: Description, path: Path) -> int | None:
 def _label_of(labels: FolderIndex, name: str) -> str | None:
     """Return the label of a picture: ``images`` nearest to its name gives way to ``labels``."""
     stem = PurePosixPath(name).with_suffix("")
-    places = [i for i, part in enumerate(stem.parts[:-1]) if part == PICTURES]
+    positions = [i for i, part in enumerate(stem.parts[:-1]) if part == PICTURES]
     beside = str(stem)
-    if not places:
+    if not positions:
         return labels.find_stem(f"{_LABELS}/{beside}") or labels.find_stem(beside)
     parts = list(stem.parts)
-    parts[places[-1]] = _LABELS
+    parts[positions[-1]] = _LABELS
     return labels.find_stem("/".join(parts)) or labels.find_stem(beside)
 
 

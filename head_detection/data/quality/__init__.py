@@ -1,1 +1,1 @@
-"""The quality of data sets: what is wrong with files and boxes, copies, figures, the report."""
+"""The quality of data sets: what is wrong with files and boxes, copies, statistics, the report."""

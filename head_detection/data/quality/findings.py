@@ -76,7 +76,7 @@ class Finding:
 def find_in_pictures(
     pictures: Iterable[SurveyedPicture], limits: BoxLimits | None = None
 ) -> Iterator[Finding]:
-    """Judge files and boxes, in the order of the pictures.
+    """Find what is wrong with files and boxes, in the order of the pictures.
 
     Boxes outside and without area are sought among ignored ones too; tiny, huge and duplicated ones
     among heads alone. Boxes outside are no fault of a set that draws heads whole.

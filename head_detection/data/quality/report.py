@@ -71,7 +71,7 @@ class QualityReport:
         return sorted(chosen, key=lambda finding: -finding.count)[:limit]
 
     def as_lines(self, num_shown: int) -> Iterator[str]:
-        """Yield a summary: figures, notes, what was found with the worst of each kind, suggestion.
+        """Yield a summary: statistics, notes, the worst of each kind of finding, the suggestion.
 
         Names are as the labels have them: whatever they hold, a terminal must not obey it.
 

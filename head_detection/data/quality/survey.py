@@ -1,17 +1,15 @@
 """What is known of some sets: every picture decoded once, and the counts and sizes of heads."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from head_detection.boxes import areas
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, in_threads
 from head_detection.errors import PictureError
 from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import FloatArray
@@ -23,7 +21,6 @@ THUMBNAIL_SIDE: Final = 64
 """Pixels: 4 kB a picture, and a person who moves in a classroom is still seen."""
 _BLANK_CONTRAST: Final = 4.0
 """Grey levels; with less, a picture is one colour and noise."""
-_NUM_THREADS: Final = 4
 _FULL_SCALE: Final = 255.0
 _QUANTILES: Final = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 
@@ -63,16 +60,7 @@ def survey_pictures(
         show_progress: draw a bar on standard error.
     """
     images = [(group, image) for group in sets for image in group.images]
-    pool = ThreadPoolExecutor(_NUM_THREADS)
-    try:
-        found = pool.map(lambda pair: _survey(*pair), images)
-        return list(
-            tqdm(
-                found, total=len(images), desc="reading", unit="picture", disable=not show_progress
-            )
-        )
-    finally:  # Ctrl-C does not wait for the pictures that are left
-        pool.shutdown(cancel_futures=True)
+    return in_threads(lambda pair: _survey(*pair), images, "reading", show_progress=show_progress)
 
 
 def pixel_statistics(pictures: Sequence[SurveyedPicture]) -> tuple[Channels, Channels] | None:
