@@ -76,9 +76,9 @@ def test_the_suggestion_goes_into_a_config(healthy: Path, tmp_path: Path) -> Non
 
 def test_anchors_in_network_pixels(healthy: Path, tmp_path: Path) -> None:
     config = tmp_path / "half.yaml"
-    config.write_text("model: {resize: {min_sizes: [90]}}")
+    config.write_text("inference: {resize: {min_size: 90}}")
     _, report = check("--input", healthy, "--cfg", config, tmp_path / "report")
-    sizes = yaml.safe_load(report["suggestion"])["model"]["anchors"]["sizes"]
+    sizes = yaml.safe_load(report["suggestion"])["network"]["anchors"]["sizes"]
     assert sizes == [[5.48], [10.95], [15.0], [20.98]]
 
 
