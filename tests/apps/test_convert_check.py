@@ -189,7 +189,7 @@ def test_names_are_escaped_and_nothing_is_loaded_from_elsewhere(
     assert code == 1
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
-    assert "&lt;img src=x onerror=&quot;a&quot;&gt;" in page
+    assert "&lt;img src=x onerror=&#34;a&#34;&gt;" in page
     assert "<b>" not in page
     for source in re.findall(r'(?:src|href)="([^"]*)"', page):
         assert (tmp_path / "report" / source).is_file()
