@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
 from head_detection.apps.command import Command
-from head_detection.data.collage import Picture, lay_out, sample_person, sample_portrait
+from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
 from head_detection.files import write_bytes
 from head_detection.images.drawing import draw_heads
+from head_detection.images.reading import Picture
 from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections, GroundTruth
 

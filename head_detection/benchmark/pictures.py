@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from head_detection.data.collage import Picture, lay_out, sample_person, sample_portrait
+from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
+from head_detection.images.reading import Picture
 from head_detection.errors import BenchmarkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture

@@ -1,16 +1,16 @@
 """Labelled pictures as every format gives them, and a list of what is wrong with them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from head_detection.data.integrity import check_picture
 from head_detection.errors import AnnotationError, PictureError
+from head_detection.images.reading import check_picture
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
@@ -20,6 +20,8 @@ _MAX_COORDINATE: Final = 1e7
 _NUM_CORNERS: Final = 4
 _NUM_THREADS: Final = 4
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 Box = tuple[float, float, float, float]
 Row = tuple[Box, bool]
 """A box and whether it is ignored."""
@@ -121,13 +123,28 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
     """
     images = [(group, image) for group in sets for image in group.images]
     empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
+    found = in_threads(
+        lambda pair: list(_problems_of(*pair)), images, "checking", show_progress=show_progress
+    )
+    return empty + [line for lines in found for line in lines]
+
+
+def in_threads(
+    work: Callable[[_Item], _Result], items: Sequence[_Item], title: str, *, show_progress: bool
+) -> list[_Result]:
+    """Do something with each picture in a few threads, and return the results in order.
+
+    Args:
+        work: called once an item; the first error ends all.
+        items: what to do it with.
+        title: of the bar.
+        show_progress: draw the bar on standard error.
+    """
     pool = ThreadPoolExecutor(_NUM_THREADS)
     try:
-        found = pool.map(lambda pair: list(_problems_of(*pair)), images)
-        bar = tqdm(
-            found, total=len(images), desc="checking", unit="picture", disable=not show_progress
-        )
-        return empty + [line for lines in bar for line in lines]
+        results = pool.map(work, items)
+        is_hidden = not show_progress
+        return list(tqdm(results, title, len(items), unit="picture", disable=is_hidden))
     finally:  # Ctrl-C does not wait for the pictures that are left
         pool.shutdown(cancel_futures=True)
 

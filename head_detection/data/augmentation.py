@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2 import functional
 
+from head_detection.boxes import areas, clipped
 from head_detection.config import AugmentationConfig
 from head_detection.images.reading import Picture
 from head_detection.structures import FloatArray, GroundTruth
@@ -118,11 +119,11 @@ def crop_truth(truth: GroundTruth, window: Window, config: AugmentationConfig) -
     scale = crop_size / window.side
     origin = np.array([window.left, window.top] * 2, np.float32)
     whole = (truth.boxes - origin) * np.float32(scale)
-    clipped = np.clip(whole, 0, crop_size).astype(np.float32)
-    area, visible = _area(whole), _area(clipped)
+    inside_boxes = clipped(whole, (crop_size, crop_size))
+    area, visible = areas(whole), areas(inside_boxes)
     hidden = (visible < config.min_visible * area) | (np.sqrt(area) < config.min_head_size)
     inside = visible > 0
-    return GroundTruth(clipped[inside], (truth.ignore | hidden)[inside])
+    return GroundTruth(inside_boxes[inside], (truth.ignore | hidden)[inside])
 
 
 def flip(picture: Picture, truth: GroundTruth) -> tuple[Picture, GroundTruth]:
@@ -193,11 +194,6 @@ def _hue_rotation(turn: float) -> Matrix:
     cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     rotation = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
     return np.asarray(np.linalg.inv(to_yiq) @ rotation @ to_yiq)
-
-
-def _area(boxes: FloatArray) -> FloatArray:
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def _place(share: float, length: int, side: int) -> int:

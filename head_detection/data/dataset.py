@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from head_detection.boxes import areas, clipped
 from head_detection.config import AugmentationConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.augmentation import augment
 from head_detection.images.reading import Picture, read_picture
-from head_detection.structures import FloatArray, GroundTruth
+from head_detection.structures import GroundTruth
 
 Arrays = tuple[Picture, GroundTruth, int]
 """``(3, H, W)`` uint8 RGB, its truth, its index."""
@@ -89,6 +90,6 @@ def to_sample(planes: Picture, truth: GroundTruth, index: int) -> Sample:
 
 def _clip(truth: GroundTruth, picture: Picture) -> GroundTruth:
     height, width = picture.shape[:2]
-    boxes: FloatArray = np.clip(truth.boxes, 0, np.array([width, height] * 2, np.float32))
-    keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    boxes = clipped(truth.boxes, (height, width))
+    keep = areas(boxes) > 0
     return GroundTruth(boxes[keep], truth.ignore[keep])

@@ -4,10 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import box_iou
 
+from head_detection.boxes import areas, clipped, pairwise_iou
 from head_detection.structures import Detections, FloatArray, GroundTruth
 
 
@@ -16,7 +15,7 @@ class RelabelRules:
     """When a detection changes the labels.
 
     Attributes:
-        considered_score: detections scored lower are not looked at.
+        considered_score: detections scored lower do not count.
         close_iou: a label and a detection that overlap so much are one head, well placed.
         loose_iou: they are one head, and neither is trusted more than the other.
         detected_share: of the detection's box in the new one of a close pair.
@@ -50,7 +49,7 @@ def relabel(
     """
     found = found.above(rules.considered_score)
     heads = truth.head_boxes.copy()
-    overlap = box_iou(torch.from_numpy(heads), torch.from_numpy(found.boxes)).numpy()
+    overlap = pairwise_iou(heads, found.boxes)
     counts: Counter[str] = Counter()
     for head, detection in zip(*linear_sum_assignment(-overlap), strict=True):
         iou = overlap[head, detection]
@@ -70,8 +69,7 @@ def relabel(
 
 def _labels(heads: FloatArray, ignored: list[FloatArray], found: Detections) -> GroundTruth:
     boxes = np.concatenate([heads, *ignored])
-    height, width = found.image_size
-    boxes = boxes.clip(0, np.array([width, height] * 2, np.float32))
+    boxes = clipped(boxes, found.image_size)
     ignore = np.arange(len(boxes)) >= len(heads)
-    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    has_area = areas(boxes) > 0
     return GroundTruth(boxes[has_area], ignore[has_area])

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import Final
 
 from PIL import Image
@@ -19,6 +20,9 @@ OUTPUT_MARKER: Final = ".head-detection-output"
 """A file of this name says that a folder's pictures are results: they are no input again."""
 _NOT_PICTURES: Final = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Pillow's stubs that cannot decode, and EPS, which starts Ghostscript on a stranger's file."""
+
+_READ_AS_JPEG: Final = frozenset({"MPO"})
+"""Several JPEGs in one file, as cameras with two lenses write them: the first is the picture."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class PictureFile:
     problem: str | None = None
 
 
+@cache
 def picture_extensions() -> frozenset[str]:
-    """Return the file name extensions that are read, lower case with the dot.
+    """Return the file name extensions of pictures, lower case with the dot: all that is read.
+
+    The one list: folders of pictures, readers of labels and the check for unlabelled pictures
+    all go by it.
 
     Example:
         >>> {".jpg", ".png", ".webp"} <= picture_extensions(), ".eps" in picture_extensions()
@@ -47,8 +55,18 @@ def picture_extensions() -> frozenset[str]:
     return frozenset(
         extension
         for extension, kind in readable.items()
-        if kind in Image.OPEN and kind not in _NOT_PICTURES
+        if (kind in Image.OPEN or kind in _READ_AS_JPEG) and kind not in _NOT_PICTURES
     )
+
+
+def is_picture_name(name: str) -> bool:
+    """Tell whether a name ends like a picture's, in any case.
+
+    Example:
+        >>> is_picture_name("a/1.JFIF"), is_picture_name("a/1.txt"), is_picture_name("1")
+        (True, False, False)
+    """
+    return PurePath(name).suffix.lower() in picture_extensions()
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -72,7 +90,6 @@ class PictureFinder:
 
     def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
-        self._extensions = picture_extensions()
         self._seen: set[str] = set()
 
     def single(self, path: Path) -> Iterator[PictureFile]:
@@ -149,11 +166,10 @@ class PictureFinder:
         ]
 
     def _is_picture(self, path: Path, *, named: bool) -> bool:
-        """Judge by the extension; a file that was named itself may go without one."""
-        extension = path.suffix.lower()
-        if extension in self._extensions or (named and not extension):
+        """Go by the extension; a file that was named itself may go without one."""
+        if is_picture_name(path.name) or (named and not path.suffix):
             return True
-        is_video = extension in VIDEO_EXTENSIONS
+        is_video = path.suffix.lower() in VIDEO_EXTENSIONS
         self.skipped["videos (not supported yet)" if is_video else "not pictures"] += 1
         return False
 

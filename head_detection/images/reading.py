@@ -1,9 +1,12 @@
 """Any picture file to one kind of array: RGB, 8 bits, the right way up."""
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,7 +20,7 @@ Picture = npt.NDArray[np.uint8]
 PictureSource = Path | bytes | bytearray | memoryview | BinaryIO
 
 MAX_PIXELS: Final = 178_956_970
-"""Larger pictures are refused unread: Pillow's own limit, 512 MiB as RGB."""
+"""Larger pictures are refused unread unless more is asked for: Pillow's own limit, 512 MiB."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
@@ -33,10 +36,11 @@ _TURNS: Final = {
 _FIRST_ORIENTATION_ON_ITS_SIDE: Final = 5
 _FULL_SCALES: Final = (1.0, 255.0, 65535.0)
 
-# Pillow warns of large pictures and odd metadata. The limit here answers the first, the second does
-# no harm, and catch_warnings() around each picture would not be safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
+_ENDS: Final = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b"\x3b"}
+"""First bytes of a JPEG, PNG and GIF, and the last bytes of a whole one."""
+_HEADER_BYTES: Final = 12
+_TAIL_BYTES: Final = 16
+_RIFF_FRAME_BYTES: Final = 8
 
 EnoughSize = Callable[[tuple[int, int]], tuple[int, int]]
 
@@ -99,7 +103,7 @@ def read_reduced(
     """
     name = _name_of(source)
     try:
-        with _open(source) as image:
+        with _open(source, max_pixels) as image:
             _check_size(image, name, max_pixels)
             size = _upright_size(image)
             if enough is not None and image.format == "JPEG":
@@ -110,7 +114,7 @@ def read_reduced(
     except PictureError:
         raise
     except Exception as error:  # decoders fail in every way there is
-        raise _explain(error, name) from error
+        raise _explain(error, name, max_pixels) from error
     own = (pixels.shape[0], pixels.shape[1])
     return ReducedPicture(pixels, size if own < size else own)
 
@@ -139,7 +143,7 @@ def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS)
     except PictureError:
         raise
     except Exception as error:  # decoders fail in every way there is
-        raise _explain(error, name) from error
+        raise _explain(error, name, max_pixels) from error
 
 
 def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -150,7 +154,7 @@ def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tu
     """
     name = _name_of(source)
     try:
-        with _open(source) as image:
+        with _open(source, max_pixels) as image:
             _check_size(image, name, max_pixels)
             if image.format == "TIFF":
                 # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
@@ -159,7 +163,47 @@ def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tu
     except PictureError:
         raise
     except Exception as error:
-        raise _explain(error, name) from error
+        raise _explain(error, name, max_pixels) from error
+
+
+def check_picture(path: Path) -> tuple[int, int]:
+    """Make sure that a picture can be read and return its ``(height, width)``.
+
+    The header is read, and the end of JPEG, PNG, GIF and WebP files is looked at. Only a file that
+    does not end as it should, or of another format, is decoded. Damage in the middle of a file that
+    ends well is not found.
+
+    Raises:
+        PictureError: missing, empty, truncated, too large, or no picture.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        ...     Image.new("L", (4, 2)).save(file, "PNG")
+        ...     file.flush()
+        ...     check_picture(Path(file.name))
+        (2, 4)
+    """
+    image_size = read_picture_size(path)
+    try:
+        with path.open("rb") as file:
+            ends_well = _ends_well(file)
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror}") from error
+    if not ends_well:
+        height, width = read_picture(path).shape[:2]
+        return height, width
+    return image_size
+
+
+@cache
+def _ignore_pillow_warnings() -> None:
+    """Silence what Pillow says of large pictures and odd metadata, from the first picture on.
+
+    The limit here answers the first, the second does no harm, and ``catch_warnings`` around each
+    picture would not be safe in threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -173,13 +217,16 @@ def _name_of(source: PictureSource) -> str:
     return name if isinstance(name, str) else "picture"
 
 
-def _open(source: PictureSource) -> Image.Image:
+def _open(source: PictureSource, max_pixels: int) -> Image.Image:
+    _ignore_pillow_warnings()
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        # It refuses twice of it. The limit of the process only rises: threads may ask for others.
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     if isinstance(source, Path):
-        if not source.exists():
-            raise PictureError(f"{source}: no such file")
-        if not source.is_file():
+        status = source.stat()  # once: it may go away meanwhile
+        if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"{source}: expected a picture file; this is none")
-        if source.stat().st_size == 0:
+        if status.st_size == 0:
             raise PictureError(f"{source}: the file is empty")
         return Image.open(source)
     content = source if isinstance(source, bytes | bytearray | memoryview) else source.read()
@@ -192,7 +239,8 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(
-            f"{name}: {width}x{height} pixels; at most {max_pixels:,} pixels are read"
+            f"{name}: {width}x{height} pixels; at most {max_pixels:,} pixels are read; "
+            "make it smaller, or allow more pixels"
         )
     if width == 0 or height == 0:
         raise PictureError(f"{name}: the picture has no pixels")
@@ -234,14 +282,27 @@ def _to_8_bits(values: npt.NDArray[np.generic], name: str) -> Picture:
     return np.rint(grey).astype(np.uint8)
 
 
-def _explain(error: Exception, name: str) -> PictureError:
+def _ends_well(file: BinaryIO) -> bool:
+    header = file.read(_HEADER_BYTES)
+    num_bytes = file.seek(0, os.SEEK_END)
+    if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
+        stated = int.from_bytes(header[4:8], "little") + _RIFF_FRAME_BYTES
+        return num_bytes >= stated
+    file.seek(max(0, num_bytes - _TAIL_BYTES), os.SEEK_SET)
+    tail = file.read().rstrip(b"\x00")
+    return any(header.startswith(start) and tail.endswith(end) for start, end in _ENDS.items())
+
+
+def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
     if isinstance(error, UnidentifiedImageError):
         return PictureError(f"{name}: not a picture in any known format")
     if isinstance(error, Image.DecompressionBombError):
-        return PictureError(f"{name}: too many pixels; at most {MAX_PIXELS:,} are read")
-    if isinstance(error, FileNotFoundError):  # it went away after a first look
+        return PictureError(f"{name}: too many pixels; at most {max_pixels:,} are read")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return PictureError(f"{name}: no such file")
     if isinstance(error, PermissionError):
         return PictureError(f"{name}: no permission to read the file")
+    if isinstance(error, OSError) and error.strerror:  # the system's, not a decoder's
+        return PictureError(f"{name}: {error.strerror}")
     reason = " ".join(str(error).split()) or type(error).__name__
     return PictureError(f"{name}: corrupt or truncated picture ({reason})")

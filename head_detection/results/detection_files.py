@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.text_files import read_json
+from head_detection.data.formats.label_files import read_json
 from head_detection.errors import DetectionFileError
 from head_detection.results.detection_rows import (
     DetectionRows,

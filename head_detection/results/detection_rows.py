@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
-from head_detection.data.picture_names import PictureNames
+from head_detection.data.formats.names import PictureNames
 from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
 from head_detection.images.reading import read_picture_size
 from head_detection.structures import Detections

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.text_files import read_text
+from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError
 from head_detection.results.detection_rows import DetectionRows, size_of
 from head_detection.structures import Detections

@@ -10,8 +10,9 @@ import numpy as np
 
 from head_detection.errors import OutputError
 from head_detection.files import write_bytes
-from head_detection.images.drawing import Picture, draw_heads, pixelate_heads
+from head_detection.images.drawing import draw_heads, pixelate_heads
 from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.images.reading import Picture
 from head_detection.results.record import Origin, Record
 from head_detection.structures import Detections
 

@@ -11,10 +11,9 @@ from head_detection.apps.convert import main
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.formats import (
-    FOLDER_FORMATS,
+    FORMATS,
     WRITERS,
     load_annotations,
-    picture_names,
     write_annotations,
 )
 
@@ -181,10 +180,10 @@ def test_any_format_to_any_other(source: str, target: str, tmp_path: Path) -> No
     annotated = AnnotatedSet("mine", (image,))
     places = []
     for name, folder in ((source, "first"), (target, "second")):
-        is_folder = name in FOLDER_FORMATS
+        is_folder = FORMATS[name].writes_folder
         places.append(tmp_path / folder if is_folder else tmp_path / folder / "labels.x")
     write_annotations(annotated, source, places[0])
-    (picture,) = picture_names(annotated, source)
+    (picture,) = FORMATS[source].picture_names(annotated)
     (tmp_path / "first" / picture).parent.mkdir(exist_ok=True)
     Image.new("RGB", (40, 30)).save(tmp_path / "first" / picture)
     arguments = ["--from", source, "--input", places[0], "--to", target, "--output", places[1]]

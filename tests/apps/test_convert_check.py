@@ -76,9 +76,9 @@ def test_the_suggestion_goes_into_a_config(healthy: Path, tmp_path: Path) -> Non
 
 def test_anchors_in_network_pixels(healthy: Path, tmp_path: Path) -> None:
     config = tmp_path / "half.yaml"
-    config.write_text("model: {resize: {min_sizes: [90]}}")
+    config.write_text("inference: {resize: {min_size: 90}}")
     _, report = check("--input", healthy, "--cfg", config, tmp_path / "report")
-    sizes = yaml.safe_load(report["suggestion"])["model"]["anchors"]["sizes"]
+    sizes = yaml.safe_load(report["suggestion"])["network"]["anchors"]["sizes"]
     assert sizes == [[5.48], [10.95], [15.0], [20.98]]
 
 
@@ -189,7 +189,7 @@ def test_names_are_escaped_and_nothing_is_loaded_from_elsewhere(
     assert code == 1
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
-    assert "&lt;img src=x onerror=&quot;a&quot;&gt;" in page
+    assert "&lt;img src=x onerror=&#34;a&#34;&gt;" in page
     assert "<b>" not in page
     for source in re.findall(r'(?:src|href)="([^"]*)"', page):
         assert (tmp_path / "report" / source).is_file()

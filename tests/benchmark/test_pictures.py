@@ -11,7 +11,7 @@ from head_detection.benchmark.pictures import (
     portrait,
     read_at_size,
 )
-from head_detection.data.collage import sample_person
+from head_detection.data.synthetic import sample_person
 from head_detection.errors import BenchmarkError
 from head_detection.images.reading import read_picture
 

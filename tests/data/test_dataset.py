@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from head_detection.config import AugmentationConfig
+from head_detection.config import AugmentationConfig, DatasetConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.dataset import HeadDataset
+from head_detection.data.formats import load_annotations
 from head_detection.errors import PictureError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -23,6 +24,10 @@ TRUTH = build_truth(
         ((5, 5, 5, 9), False),
     ]
 )
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""The sets that the shipped weights are trained on, where they are at hand."""
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not here")
 
 
 @pytest.fixture
@@ -84,3 +89,26 @@ def test_boxes_of_a_crop_lie_inside_it(sets: list[AnnotatedSet]) -> None:
 def test_a_missing_file_is_named(sets: list[AnnotatedSet]) -> None:
     with pytest.raises(PictureError, match=r"gone\.png: no such file"):
         HeadDataset(sets, None).load(2, 0)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "num_images", "num_heads"),
+    [
+        # from the page beside them
+        ("scut-head/train.json", 2593, 60_792),
+        ("scut-head/val.json", 300, 6_851),
+        ("street-auto/train.json", 762, 78_563),
+    ],
+)
+def test_counts_of_the_shared_sets(name: str, num_images: int, num_heads: int) -> None:
+    annotated = load_annotations(DatasetConfig(path=str(DATA / name)))
+    assert (len(annotated), annotated.num_heads) == (num_images, num_heads)
+
+
+@needs_data
+def test_crops_of_the_shared_set_hold_heads() -> None:
+    annotated = load_annotations(DatasetConfig(path=str(DATA / "scut-head" / "val.json")))
+    dataset = HeadDataset([annotated], AugmentationConfig(crop_size=256))
+    counts = [len(dataset.load(index, index).target["boxes"]) for index in range(0, 300, 15)]
+    assert sum(count > 0 for count in counts) >= 15, "about 9 in 10"

@@ -1,5 +1,6 @@
 """Everything that can be wrong with a picture file."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from head_detection.errors import PictureError
-from head_detection.images.reading import read_picture, read_picture_size
+from head_detection.images import reading
+from head_detection.images.reading import check_picture, read_picture, read_picture_size
 
 Encode = Callable[..., bytes]
 
@@ -71,6 +73,32 @@ def test_missing_empty_and_a_folder(tmp_path: Path) -> None:
         read_picture(b"")
 
 
+def test_what_the_system_refuses_is_not_called_corrupt(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    with pytest.raises(PictureError, match=r"loop\.png: Too many levels of symbolic links"):
+        read_picture(loop)
+
+
+def test_a_higher_limit_is_asked_for(encode: Encode) -> None:
+    """Three hundred megapixels are above Pillow's error, in a process that has read none yet."""
+    code = (
+        "import sys\n"
+        "from head_detection.images.reading import read_picture_size\n"
+        "print(read_picture_size(sys.stdin.buffer, max_pixels=600_000_000))"
+    )
+    for size, allowed in (((30_000, 20_000), True), ((30_000, 20_001), False)):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=png_header(*size),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode == 0) == allowed
+        assert done.stderr == b"" if allowed else b"at most 600,000,000 are read" in done.stderr
+
+
 def test_size_is_refused_before_anything_is_decoded(encode: Encode) -> None:
     for size in ((60_000, 60_000), (2**31 - 1, 2**31 - 1)):
         for read in (read_picture, read_picture_size):
@@ -114,3 +142,49 @@ def test_a_file_that_goes_away_while_it_is_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", open_too_late)
     with pytest.raises(PictureError, match=r"gone\.png: no such file$"):
         read_picture(path)
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
+FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]
+
+
+def write(path: Path, file_format: str, cut: int = 0, extra: bytes = b"") -> Path:
+    file = io.BytesIO()
+    NOISE.save(file, file_format)
+    content = file.getvalue()
+    path.write_bytes(content[: len(content) - cut] + extra)
+    return path
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_whole_files(tmp_path: Path, file_format: str) -> None:
+    assert check_picture(write(tmp_path / "a", file_format)) == (32, 48)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_truncated_files_are_not_whole(tmp_path: Path, file_format: str) -> None:
+    with pytest.raises(PictureError, match="corrupt or truncated"):
+        check_picture(write(tmp_path / "a", file_format, cut=500))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_what_follows_the_picture_does_not_matter(tmp_path: Path, file_format: str) -> None:
+    """Phones append films to their pictures."""
+    path = write(tmp_path / "a", file_format, extra=b"a film" * 100)
+    assert check_picture(path) == (32, 48)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_whole_files_are_not_decoded(
+    tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise AssertionError(f"{path} was decoded")
+
+    monkeypatch.setattr(reading, "read_picture", fail)
+    assert check_picture(write(tmp_path / "a", file_format)) == (32, 48)
+
+
+def test_a_missing_file_is_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="no such file"):
+        check_picture(tmp_path / "a.png")

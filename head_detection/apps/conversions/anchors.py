@@ -2,15 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from head_detection.apps.arguments import positive
-from head_detection.config import DatasetConfig, ResizeConfig, load_config
-from head_detection.data.formats import load_annotations
+from head_detection.config import DatasetConfig, ExperimentConfig, ResizeConfig, load_config
+from head_detection.data.formats import FORMATS, load_annotations
+from head_detection.data.quality.survey import Channels, SurveyedPicture
 from head_detection.errors import ConfigError
 from head_detection.images.reading import read_picture_size
 from head_detection.models.anchors import (
@@ -20,9 +21,9 @@ from head_detection.models.anchors import (
     median_ratio,
 )
 from head_detection.models.transform import scale_factor
+from head_detection.structures import FloatArray
 
 PURPOSE = "anchor sizes that fit a data set"
-FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,34 +43,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the anchors as YAML, and return the exit code."""
     resize = load_config(arguments.cfg, arguments.set).inference.resize if arguments.cfg else None
-    boxes = _network_boxes(arguments, resize)
-    count = arguments.levels * arguments.per_level
-    fitted = kmeans_anchor_sizes if arguments.method == "kmeans" else median_anchor_sizes
-    if len(boxes) < count:
-        raise ConfigError(f"--data: expected at least {count} heads, one a size; got {len(boxes)}")
-    sizes = levels_of_sizes(fitted(boxes, count), arguments.levels)
-    frame = "original pixels" if resize is None else f"network pixels of {arguments.cfg}"
-    print(f"# {arguments.method} of {len(boxes)} heads in {frame}")
-    print(f"sizes: {[list(level) for level in sizes]}")
-    print(f"ratios: [{median_ratio(boxes)}]")
-    return 0
-
-
-def _network_boxes(arguments: argparse.Namespace, resize: ResizeConfig | None) -> Tensor:
     labelled = load_annotations(
         DatasetConfig(path=arguments.data, format=arguments.format, images=arguments.images)
     )
     for note in labelled.notes:
         print(f"note: {note}", file=sys.stderr)
-    scaled, dropped = [torch.zeros(0, 4)], 0
-    for image in labelled.images:
-        boxes = torch.from_numpy(image.truth.head_boxes)
-        with_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        dropped += int((~with_area).sum())
-        factor = 1.0
-        if resize is not None:
-            factor = scale_factor(resize, *(image.image_size or read_picture_size(image.path)))
-        scaled.append(boxes[with_area] * factor)
+    sized = (
+        (i.truth.head_boxes, (i.image_size or read_picture_size(i.path)) if resize else (0, 0))
+        for i in labelled.images
+    )
+    boxes = _network_boxes(sized, resize)
+    dropped = labelled.num_heads - len(boxes)
     if dropped:
         print(f"{dropped} boxes without area are left out", file=sys.stderr)
+    count = arguments.levels * arguments.per_level
+    fitted = kmeans_anchor_sizes if arguments.method == "kmeans" else median_anchor_sizes
+    if len(boxes) < count:
+        raise ConfigError(f"--data: expected at least {count} heads, one a size; got {len(boxes)}")
+    frame = "original pixels" if resize is None else f"network pixels of {arguments.cfg}"
+    print(f"# {arguments.method} of {len(boxes)} heads in {frame}")
+    print(f"sizes: {_levels(fitted(boxes, count), arguments.levels)}")
+    print(f"ratios: [{median_ratio(boxes)}]")
+    return 0
+
+
+def suggest(
+    pictures: Sequence[SurveyedPicture],
+    pixels: tuple[Channels, Channels] | None,
+    experiment: ExperimentConfig | None,
+) -> tuple[str, tuple[float, ...]]:
+    """Return YAML with anchors and pixel statistics, and the sizes to mark in a plot.
+
+    Args:
+        pictures: the set; heads without area and pictures of unknown size are left out.
+        pixels: mean and standard deviation, if there are any.
+        experiment: whose resize and number of levels the anchors are for; None takes original
+            pixels and the default levels.
+
+    Returns:
+        The text, and the median sizes in original pixels; none for network pixels or few heads.
+    """
+    num_levels = len((experiment or ExperimentConfig()).network.backbone.strides)
+    resize = None if experiment is None else experiment.inference.resize
+    readable = (picture for picture in pictures if picture.error is None)
+    boxes = _network_boxes(((p.image.truth.head_boxes, p.image_size) for p in readable), resize)
+    lines = ["network:"]
+    medians: tuple[float, ...] = ()
+    if len(boxes) >= num_levels:
+        frame = "original pixels" if experiment is None else "network pixels of the experiment"
+        medians = median_anchor_sizes(boxes, num_levels)
+        clusters = kmeans_anchor_sizes(boxes, num_levels)
+        lines += [
+            f"  anchors:  # of {len(boxes)} heads in {frame}",
+            f"    sizes: {_levels(medians, num_levels)}  # medians of equal shares",
+            f"    # sizes: {_levels(clusters, num_levels)}  # or k-means",
+            f"    ratios: [{median_ratio(boxes)}]  # median height over width",
+        ]
+    if pixels is not None:
+        mean, deviation = (list(channels) for channels in pixels)
+        lines += [f"  mean: {mean}", f"  std: {deviation}"]
+    text = "\n".join(lines) if len(lines) > 1 else "# nothing to suggest: no heads and no pixels"
+    return text, medians if experiment is None else ()
+
+
+def _levels(sizes: tuple[float, ...], num_levels: int) -> list[list[float]]:
+    return [list(level) for level in levels_of_sizes(sizes, num_levels)]
+
+
+def _network_boxes(
+    pictures: Iterable[tuple[FloatArray, tuple[int, int]]], resize: ResizeConfig | None
+) -> Tensor:
+    """Return the heads with area, ``(N, 4)``, resized; each picture's boxes come with its size."""
+    scaled = [torch.zeros(0, 4)]
+    for head_boxes, image_size in pictures:
+        boxes = torch.from_numpy(head_boxes)
+        factor = 1.0 if resize is None else scale_factor(resize, *image_size)
+        scaled.append(boxes[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)] * factor)
     return torch.cat(scaled)

@@ -2,45 +2,35 @@
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, get_args
-
-from tqdm import tqdm
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, in_threads
 from head_detection.data.formats import (
-    FOLDER_FORMATS,
-    SIZED_FORMATS,
+    FORMATS,
     WRITERS,
     load_annotations,
-    picture_names,
     write_annotations,
 )
 from head_detection.errors import AnnotationError, PictureError
 from head_detection.images.reading import read_picture_size
 
 PURPOSE = "the labels of a data set, from one format into another"
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
+FOLDER_FORMATS = sorted(name for name in WRITERS if FORMATS[name].writes_folder)
 DESCRIPTIONS = (".yaml", ".yml")
-NUM_THREADS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--from", dest="source", required=True, choices=FORMATS)
     parser.add_argument("--input", required=True, type=Path, help="annotations: a file or folder")
-    parser.add_argument("--to", dest="target", required=True, choices=list(WRITERS))
+    parser.add_argument("--to", dest="target", required=True, choices=WRITERS)
     parser.add_argument(
         "--output",
         required=True,
         type=Path,
-        help=f"a file; for {', '.join(sorted(FOLDER_FORMATS))} a new folder",
+        help=f"a file; for {', '.join(FOLDER_FORMATS)} a new folder",
     )
     parser.add_argument("--split", help="train, val, trainval or test, where the format has them")
     parser.add_argument("--images", type=Path, help="folder that the picture names start from")
@@ -76,14 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
     missing_note = [f"pictures that are not there: {missing}"] if missing else []
     for note in [*annotated.notes, *missing_note]:
         print(f"read: {note}")
-    needed = arguments.target in SIZED_FORMATS
+    needed = FORMATS[arguments.target].needs_sizes
     annotated, num_wrong = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
     if num_wrong:
         print(f"read: sizes that the labels state wrong, taken from the pictures: {num_wrong}")
     copies = _plan_copies(annotated, arguments) if arguments.copy_pictures else []
     for note in write_annotations(annotated, arguments.target, output):
         print(f"written: {note}")
-    _each("copying", lambda pair: _copy(*pair), copies)
+    in_threads(lambda pair: _copy(*pair), copies, "copying", show_progress=bool(copies))
     num_ignored = sum(len(image.truth.ignore_boxes) for image in annotated.images)
     print(
         f"{output}: {len(annotated)} pictures, {annotated.num_heads} heads,"
@@ -95,12 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) -> None:
     """Keep the labels and pictures that are read from being written over."""
-    place = output.resolve()
+    target = output.resolve()
     read = {source.resolve(), *(image.path.resolve() for image in annotated.images)}
     # data.yaml describes what lies around it; other label files stand alone.
     is_description = source.suffix.lower() in DESCRIPTIONS
     root = (source.parent if is_description else source).resolve()
-    if place in read or (place.exists() and root in place.parents):
+    if target in read or (target.exists() and root in target.parents):
         raise AnnotationError(
             f"{output}: expected another place for --output; this belongs to the input {source}"
         )
@@ -109,7 +99,8 @@ def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) ->
 def _with_sizes(annotated: AnnotatedSet, *, needed: bool, check: bool) -> tuple[AnnotatedSet, int]:
     """Return the set with the sizes of its pictures, and how many were stated wrong."""
     wanted = [image for image in annotated.images if check or (needed and not image.image_size)]
-    sizes = dict(zip(map(id, wanted), _each("reading sizes", _read_size, wanted), strict=True))
+    read = in_threads(_read_size, wanted, "reading sizes", show_progress=bool(wanted))
+    sizes = dict(zip(map(id, wanted), read, strict=True))
     num_wrong = sum(image.image_size not in (None, sizes[id(image)]) for image in wanted)
     images = [
         replace(image, image_size=sizes.get(id(image), image.image_size))
@@ -129,9 +120,9 @@ def _read_size(image: AnnotatedImage) -> tuple[int, int]:
 
 def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
     """Pair each picture with the place of its copy, before anything is written."""
-    output = arguments.output
-    root = output if arguments.target in FOLDER_FORMATS else output.parent
-    names = picture_names(annotated, arguments.target)
+    output, target = arguments.output, FORMATS[arguments.target]
+    root = output if target.writes_folder else output.parent
+    names = target.picture_names(annotated)
     copies = [(i.path, root / name) for i, name in zip(annotated.images, names, strict=True)]
     for path, copy in copies:
         if not path.is_file():
@@ -146,14 +137,3 @@ def _copy(path: Path, copy: Path) -> None:
     temporary = copy.with_name(f".{copy.name}.part")
     shutil.copyfile(path, temporary)
     temporary.replace(copy)
-
-
-def _each(title: str, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Do something with each item in a few threads, under a progress bar."""
-    listed = list(items)
-    pool = ThreadPoolExecutor(NUM_THREADS)
-    try:
-        found = pool.map(work, listed)
-        return list(tqdm(found, total=len(listed), desc=title, unit="picture", disable=not listed))
-    finally:  # Ctrl-C does not wait for what is left
-        pool.shutdown(cancel_futures=True)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, which describes itself as the first input but for its figures.
+    """Write the file, which describes itself as the first input but for its metrics.
 
     Source:
         Wortsman et al., Model soups, ICML 2022: the uniform soup.

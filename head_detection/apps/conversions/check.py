@@ -1,4 +1,4 @@
-"""``convert check``: the health of one data set, or of several splits."""
+"""``convert check``: the quality of one data set, or of several splits."""
 
 import argparse
 import sys
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from head_detection.apps.arguments import not_negative, positive
-from head_detection.apps.conversions.health_files import write_report
-from head_detection.apps.conversions.health_suggestion import suggest
+from head_detection.apps.conversions.anchors import suggest
 from head_detection.apps.conversions.labelled_input import (
     add_input_arguments,
     labelled_paths,
@@ -16,7 +15,6 @@ from head_detection.apps.conversions.labelled_input import (
 )
 from head_detection.config import load_config
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.quality.copies import find_copies
 from head_detection.data.quality.findings import (
     KINDS,
     BoxLimits,
@@ -24,15 +22,15 @@ from head_detection.data.quality.findings import (
     find_in_pictures,
     find_unlabelled,
 )
-from head_detection.data.quality.report import HealthReport
-from head_detection.data.quality.statistics import join_statistics, measure_set, spread
-from head_detection.data.quality.survey import pixel_statistics, survey_pictures
+from head_detection.data.quality.near_duplicates import find_copies
+from head_detection.data.quality.report import QualityReport, write_report
+from head_detection.data.quality.survey import measure_set, pixel_statistics, survey_pictures
 from head_detection.errors import ConfigError
 
-PURPOSE = "the health of a data set: files, boxes, near-duplicates, figures"
+PURPOSE = "the quality of a data set: files, boxes, near-duplicates, statistics"
 NUM_SHOWN: Final = 3
 """Worst findings of a kind on the terminal."""
-UNHEALTHY: Final = 1
+NOT_CLEAN: Final = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found, and return the exit code: 0 for a healthy set, 1 otherwise."""
+    """Print what was found, and return the exit code: 1 if anything is not accepted."""
     _check(arguments)
     experiment = load_config(arguments.cfg, arguments.set) if arguments.cfg else None
     sets = load_input(arguments)
@@ -74,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     statistics = [measure_set(group) for group in sets]
     pixels = pixel_statistics(pictures)
     suggestion, marked_sizes = suggest(pictures, pixels, experiment)
-    report = HealthReport(
+    report = QualityReport(
         sets=sets,
         statistics=statistics,
         findings=[
@@ -90,9 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         suggestion=suggestion,
     )
     if arguments.report is not None:
-        write_report(report, pictures, arguments, marked_sizes)
+        write_report(
+            arguments.report, report, pictures,
+            num_samples=arguments.samples, seed=arguments.seed, marked_sizes=marked_sizes,
+        )  # fmt: skip
     _print_summary(report, arguments.report)
-    return 0 if report.is_healthy else UNHEALTHY
+    return 0 if report.is_clean else NOT_CLEAN
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -125,32 +126,12 @@ def _unlabelled(
     return list(found.values()), remarks
 
 
-def _print_summary(report: HealthReport, folder: Path | None) -> None:
-    together = join_statistics("all", report.statistics)
-    for measured in [*report.statistics, *([together] if len(report.statistics) > 1 else [])]:
-        sizes = spread(measured.head_sizes)
-        size = f", size {sizes['min']:g} to {sizes['max']:g} px" if sizes else ""
-        median = f", median {sizes['median']:g}" if sizes else ""
-        ignored = f", {measured.num_ignored} ignored" if measured.num_ignored else ""
-        print(
-            f"{_printable(measured.name)}: {len(measured.heads_per_image)} pictures, "
-            f"{int(measured.heads_per_image.sum())} heads{ignored}{size}{median}"
-        )
-    for group in report.sets:
-        for note in group.notes:
-            print(f"note: {_printable(group.name)}: {_printable(note)}")
-    for remark in report.remarks:
-        print(f"remark: {_printable(remark)}")
-    for kind, count in report.counts.items():
-        accepted = " (accepted)" if kind in report.accepted else ""
-        print(f"{count} {KINDS[kind]}{accepted}")
-        for finding in report.worst(kind, NUM_SHOWN):
-            where = ": ".join(part for part in (finding.set_name, finding.file_name) if part)
-            print(f"    {_printable(where)}: {_printable(finding.message)}")
-    print(report.suggestion)
+def _print_summary(report: QualityReport, folder: Path | None) -> None:
+    for line in report.as_lines(NUM_SHOWN):
+        print(_printable(line))
     if folder is not None:
         print(f"report: {_printable(str(folder / 'index.html'))}")
-    print("healthy" if report.is_healthy else "not healthy: see above")
+    print("healthy" if report.is_clean else "not healthy: see above")
 
 
 def _printable(text: str) -> str:

@@ -3,14 +3,13 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats import load_annotations
+from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.errors import AnnotationError
 
-FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 _KNOWN_SPLITS: Final = (None, "train", "val", "trainval", "test")
 
 

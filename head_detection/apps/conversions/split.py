@@ -12,7 +12,7 @@ from head_detection.apps.arguments import not_negative
 from head_detection.apps.conversions.labelled_input import add_input_arguments, load_input
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.coco import write_coco
-from head_detection.data.quality.copies import find_copies
+from head_detection.data.quality.near_duplicates import find_copies
 from head_detection.data.quality.survey import SurveyedPicture, survey_pictures
 from head_detection.data.splitting import Load, partition
 from head_detection.errors import AnnotationError, ConfigError
@@ -109,13 +109,13 @@ def _refuse_unreadable(pictures: Sequence[SurveyedPicture]) -> None:
 
 def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
     """Return near-duplicates together and every other picture alone, by their first names."""
-    place = {id(picture): number for number, picture in enumerate(pictures)}
+    position = {id(picture): number for number, picture in enumerate(pictures)}
     groups = [
         list(group.pictures) for group in find_copies(pictures, show_progress=sys.stderr.isatty())
     ]
     grouped = {id(picture) for group in groups for picture in group}
     groups += [[picture] for picture in pictures if id(picture) not in grouped]
-    return sorted(groups, key=lambda group: place[id(group[0])])
+    return sorted(groups, key=lambda group: position[id(group[0])])
 
 
 def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path, bool]:
@@ -126,7 +126,7 @@ def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path,
     folder = output / "images"
     own = (folder if folder.is_dir() else output).resolve()
     folders = [image.path.resolve().parent for image in images]
-    if all(place.is_relative_to(own) for place in folders):
+    if all(folder.is_relative_to(own) for folder in folders):
         return own, True
     try:
         return Path(os.path.commonpath(folders)), False

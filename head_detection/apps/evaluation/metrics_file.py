@@ -9,7 +9,7 @@ import numpy as np
 
 from head_detection.apps.evaluation.predictions import CHOSEN_HERE
 from head_detection.apps.evaluation.result import EvaluationResult, without_nan
-from head_detection.data.formats.text_files import read_json
+from head_detection.data.formats.label_files import read_json
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import ImageOutcome
 from head_detection.evaluation.matching import IGNORED, Matching

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from head_detection.apps.evaluation.outcome_drawing import OutcomeBoxes, draw_outcome
 from head_detection.apps.evaluation.result import EvaluationResult
 from head_detection.errors import EvaluationError, PictureError
 from head_detection.evaluation.matching import FALSE_POSITIVE, IGNORED, Matching
 from head_detection.files import write_bytes
+from head_detection.images.drawing import OutcomeBoxes, draw_outcome
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import Detections, GroundTruth

@@ -1,70 +1,47 @@
-"""Public label formats, one a file: readers, and writers where a format has a use as output."""
+"""Public label formats, one a file: each is read, and written where it has a use as output."""
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.formats import coco, crohd, crowdhuman, voc, yolo
 from head_detection.data.formats.brainwash import read_brainwash, write_brainwash
-from head_detection.data.formats.coco import read_coco, write_coco
-from head_detection.data.formats.crohd import read_crohd
-from head_detection.data.formats.crohd_writer import write_crohd
-from head_detection.data.formats.crowdhuman import read_crowdhuman, write_crowdhuman
 from head_detection.data.formats.folder import read_folder
 from head_detection.data.formats.headhunter import read_headhunter, write_headhunter
 from head_detection.data.formats.hollywood import read_hollywood
-from head_detection.data.formats.picture_places import picture_names
+from head_detection.data.formats.names import inner_name
 from head_detection.data.formats.scut import read_scut
-from head_detection.data.formats.voc import read_voc, write_voc
-from head_detection.data.formats.yolo import read_yolo
-from head_detection.data.formats.yolo_writer import write_yolo
 from head_detection.errors import AnnotationError
 
-__all__ = [
-    "FOLDER_FORMATS",
-    "READERS",
-    "SIZED_FORMATS",
-    "SPLIT_READERS",
-    "WRITERS",
-    "load_annotations",
-    "picture_names",
-    "write_annotations",
-]
+__all__ = ["FORMATS", "WRITERS", "LabelFormat", "load_annotations", "write_annotations"]
 
-Reader = Callable[[Path, Path | None], AnnotatedSet]
-SplitReader = Callable[[Path, str | None, Path | None], AnnotatedSet]
+Reader = Callable[[Path, str | None, Path | None], AnnotatedSet]
 Writer = Callable[[Path, AnnotatedSet], tuple[str, ...]]
 
-READERS: Final[dict[str, Reader]] = {
-    "coco": read_coco,
-    "headhunter": read_headhunter,
-    "folder": read_folder,
-}
-"""Formats without splits: ``reader(path, images)``."""
-SPLIT_READERS: Final[dict[str, SplitReader]] = {
-    "voc": read_voc,
-    "scut": read_scut,
-    "crowdhuman": read_crowdhuman,
-    "crohd": read_crohd,
-    "hollywood": read_hollywood,
-    "brainwash": read_brainwash,
-    "yolo": read_yolo,
-}
-"""Formats with splits: ``reader(path, split, images)``."""
-WRITERS: Final[dict[str, Writer]] = {
-    "coco": write_coco,
-    "voc": write_voc,
-    "yolo": write_yolo,
-    "crowdhuman": write_crowdhuman,
-    "headhunter": write_headhunter,
-    "crohd": write_crohd,
-    "brainwash": write_brainwash,
-}
-FOLDER_FORMATS: Final = frozenset({"voc", "yolo", "crohd"})
-"""Formats whose writers fill a new folder; the others write one file."""
-SIZED_FORMATS: Final = frozenset({"coco", "voc", "yolo"})
-"""Formats whose writers need the pictures' sizes."""
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """What can be done with a format.
+
+    Attributes:
+        read: from the labels' place, a split and the folder of the pictures (None: its own place).
+        has_splits: otherwise every split has a file of its own.
+        write: to a new place; None where it is only read. Returns what the format could not hold.
+        writes_folder: a new folder is filled; otherwise one file is written.
+        needs_sizes: the writer needs the pictures' sizes.
+        picture_names: the place of each picture, from the new folder or the new file's folder.
+    """
+
+    read: Reader
+    has_splits: bool = True
+    write: Writer | None = None
+    writes_folder: bool = False
+    needs_sizes: bool = False
+    picture_names: Callable[[AnnotatedSet], list[str]] = lambda annotated: _names_in("", annotated)
 
 
 def load_annotations(config: DatasetConfig) -> AnnotatedSet:
@@ -79,22 +56,21 @@ def load_annotations(config: DatasetConfig) -> AnnotatedSet:
         raise AnnotationError(f"{path}: no such file or folder")
     if images is not None and not images.is_dir():
         raise AnnotationError(f"{images}: expected the folder of the pictures of {path}")
-    if config.format in SPLIT_READERS:
-        return SPLIT_READERS[config.format](path, config.split, images)
-    if config.split is not None:
+    label_format = FORMATS[config.format]
+    if config.split is not None and not label_format.has_splits:
         raise AnnotationError(
             f"{path}: split: the format {config.format} has none; give the file of each split"
         )
-    return READERS[config.format](path, images)
+    return label_format.read(path, config.split, images)
 
 
-def write_annotations(annotated: AnnotatedSet, format: str, path: Path) -> tuple[str, ...]:  # noqa: A002 - as in DatasetConfig
+def write_annotations(annotated: AnnotatedSet, format_name: str, path: Path) -> tuple[str, ...]:
     """Write a set of labelled pictures; the pictures themselves are not copied.
 
     Args:
         annotated: the set.
-        format: one of ``WRITERS``.
-        path: the file, or for ``FOLDER_FORMATS`` a new folder. It is there whole or not at all.
+        format_name: one of ``WRITERS``.
+        path: the file, or a new folder. It is there whole or not at all.
 
     Returns:
         What the format could not hold or hold as it was, one line a kind with its count.
@@ -102,6 +78,73 @@ def write_annotations(annotated: AnnotatedSet, format: str, path: Path) -> tuple
     Raises:
         AnnotationError: no such writer, or a set that the format cannot hold.
     """
-    if format not in WRITERS:
-        raise AnnotationError(f"{path}: no writer for {format}; there are: {', '.join(WRITERS)}")
-    return WRITERS[format](path, annotated)
+    write = FORMATS[format_name].write if format_name in FORMATS else None
+    if write is None:
+        raise AnnotationError(
+            f"{path}: no writer for {format_name}; there are: {', '.join(WRITERS)}"
+        )
+    return write(path, annotated)
+
+
+def _names_in(folder: str, annotated: AnnotatedSet) -> list[str]:
+    """Return the place of each picture below a folder.
+
+    Raises:
+        AnnotationError: a name that leaves its folder.
+
+    Example:
+        >>> from head_detection.data.annotations import AnnotatedImage, build_truth
+        >>> image = AnnotatedImage(Path("x"), "a/1.jpg", build_truth([]))
+        >>> _names_in("JPEGImages", AnnotatedSet("mine", (image,)))
+        ['JPEGImages/a/1.jpg']
+    """
+    names = [inner_name(image.file_name, annotated.name) for image in annotated.images]
+    return [str(PurePosixPath(folder) / name) for name in names]
+
+
+def _unsplit(read: Callable[[Path, Path | None], AnnotatedSet]) -> Reader:
+    return lambda path, _, images: read(path, images)
+
+
+FORMATS: Final[dict[str, LabelFormat]] = {
+    "coco": LabelFormat(
+        _unsplit(coco.read_coco),
+        has_splits=False,
+        write=coco.write_coco,
+        needs_sizes=True,
+        picture_names=partial(_names_in, coco.PICTURES),
+    ),
+    "voc": LabelFormat(
+        voc.read_voc,
+        write=voc.write_voc,
+        writes_folder=True,
+        needs_sizes=True,
+        picture_names=partial(_names_in, voc.PICTURES),
+    ),
+    "yolo": LabelFormat(
+        yolo.read_yolo,
+        write=yolo.write_yolo,
+        writes_folder=True,
+        needs_sizes=True,
+        picture_names=partial(_names_in, yolo.PICTURES),
+    ),
+    "crowdhuman": LabelFormat(
+        crowdhuman.read_crowdhuman,
+        write=crowdhuman.write_crowdhuman,
+        picture_names=partial(_names_in, crowdhuman.PICTURES),
+    ),
+    "headhunter": LabelFormat(_unsplit(read_headhunter), has_splits=False, write=write_headhunter),
+    "crohd": LabelFormat(
+        crohd.read_crohd,
+        write=crohd.write_crohd,
+        writes_folder=True,
+        picture_names=crohd.frame_names,
+    ),
+    "brainwash": LabelFormat(read_brainwash, write=write_brainwash),
+    "scut": LabelFormat(read_scut),
+    "hollywood": LabelFormat(read_hollywood),
+    "folder": LabelFormat(_unsplit(read_folder), has_splits=False),
+}
+"""By the name that the experiment file has for it."""
+WRITERS: Final = tuple(name for name, kind in FORMATS.items() if kind.write is not None)
+"""The formats that are written."""

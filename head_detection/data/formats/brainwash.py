@@ -14,9 +14,8 @@ from typing import Final
 from head_detection import files
 from head_detection.data.annotations import AnnotatedSet, Box, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.splits import TRAINVAL, labels_of
-from head_detection.data.formats.text_files import read_lines, round_pixels
+from head_detection.data.formats.label_files import TRAINVAL, labels_of, read_lines, round_pixels
+from head_detection.data.formats.names import FolderIndex, inner_name
 from head_detection.errors import AnnotationError
 
 PATTERN: Final = "brainwash_{}.idl"

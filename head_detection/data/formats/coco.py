@@ -12,8 +12,8 @@ import numpy as np
 from head_detection import files
 from head_detection.data.annotations import AnnotatedSet, Row, parse_box
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.text_files import read_json, round_pixels
+from head_detection.data.formats.label_files import read_json, round_pixels
+from head_detection.data.formats.names import FolderIndex, inner_name
 from head_detection.errors import AnnotationError
 from head_detection.structures import GroundTruth
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from head_detection.boxes import areas
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, reaches_outside
 from head_detection.structures import GroundTruth
 
@@ -58,6 +59,6 @@ class Collector:
         )
 
     def _without_empty(self, truth: GroundTruth) -> GroundTruth:
-        keep = (truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1)
+        keep = areas(truth.boxes) > 0
         self.note("boxes without area, left out", int(np.count_nonzero(~keep)))
         return GroundTruth(truth.boxes[keep], truth.ignore[keep], truth.distractor[keep])

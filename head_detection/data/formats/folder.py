@@ -4,14 +4,14 @@ from pathlib import Path
 
 from head_detection.data.annotations import AnnotatedSet, build_truth
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex
+from head_detection.data.formats.names import FolderIndex
 from head_detection.errors import AnnotationError
 
 
 def read_folder(path: Path, images: Path | None = None) -> AnnotatedSet:
     """Read the names of all pictures in a folder and the folders in it, in order; none has a head.
 
-    That the truth is not known is in the notes: figures on such a set mean nothing, and training
+    That the truth is not known is in the notes: metrics on such a set mean nothing, and training
     on it would teach that nobody is there.
 
     Args:

@@ -14,8 +14,8 @@ from typing import Final
 from head_detection import files
 from head_detection.data.annotations import AnnotatedSet, Box, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex, inner_name
-from head_detection.data.formats.text_files import format_pixels, read_lines
+from head_detection.data.formats.label_files import format_pixels, read_lines
+from head_detection.data.formats.names import FolderIndex, inner_name
 from head_detection.errors import AnnotationError
 
 _NUM_FIELDS: Final = 5

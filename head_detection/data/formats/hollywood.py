@@ -1,7 +1,7 @@
 """HollywoodHeads: ``Annotations/*.xml``, ``JPEGImages/*.jpeg``, ``Splits/{train,val,test}.txt``.
 
 The labels were written and are read by MATLAB, whose first pixel is 1. Heads that are hard to see
-are marked ``difficult`` and left out of the judgement: they are regions to ignore here.
+are marked ``difficult`` and do not count: they are regions to ignore here.
 
 Source: Vu, Osokin, Laptev, "Context-aware CNNs for person head detection", ICCV 2015; the layout is
 in the data set's README, github.com/aosokin/cnn_head_detection.
@@ -12,8 +12,8 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.splits import TRAINVAL, check_split
-from head_detection.data.formats.voc_folders import (
+from head_detection.data.formats.label_files import TRAINVAL, check_split
+from head_detection.data.formats.voc_labels import (
     VocFolders,
     add_all_objects,
     note_unlabelled,

@@ -13,8 +13,8 @@ from typing import Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.splits import TRAINVAL, check_split
-from head_detection.data.formats.voc_folders import (
+from head_detection.data.formats.label_files import TRAINVAL, check_split
+from head_detection.data.formats.voc_labels import (
     VocFolders,
     add_all_objects,
     note_unlabelled,
@@ -31,7 +31,7 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
     """Read part A, part B, or a folder that holds both.
 
     Corners are taken as they are: their difference is a head's width, as in the work that reports
-    figures on this set. Every object counts as a head; names other than SCUT-HEAD's own are noted.
+    results on this set. Every object counts as a head; names other than SCUT-HEAD's own are noted.
     Objects marked ``difficult`` are regions to ignore, boxes without area are left out.
 
     Args:

@@ -13,20 +13,26 @@ from collections import Counter
 from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 from typing import Final
+from xml.etree import ElementTree as ET
 
-from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import FolderIndex
-from head_detection.data.formats.label_folders import check_labels_differ, new_folder, write_file
-from head_detection.data.formats.splits import TRAINVAL
-from head_detection.data.formats.voc_folders import (
+from head_detection.data.formats.label_files import (
+    TRAINVAL,
+    check_labels_differ,
+    format_pixels,
+    new_folder,
+    write_file,
+)
+from head_detection.data.formats.names import FolderIndex
+from head_detection.data.formats.voc_labels import (
+    CORNERS,
     VocFolders,
     add_picture,
     note_unlabelled,
     read_labels,
     split_names,
 )
-from head_detection.data.formats.voc_label import format_label
 from head_detection.errors import AnnotationError
 
 HEAD: Final = "head"
@@ -89,12 +95,40 @@ def write_voc(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     stems = check_labels_differ(annotated)
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
-            text = format_label(image, PurePosixPath(image.file_name).name)
+            text = _format_label(image, PurePosixPath(image.file_name).name)
             write_file(folder / "Annotations" / f"{stem}.xml", text)
         lines = "".join(f"{stem}\n" for stem in stems)
         write_file(folder / "ImageSets" / "Main" / "trainval.txt", lines)
         (folder / PICTURES).mkdir(exist_ok=True)
     return ()
+
+
+def _format_label(image: AnnotatedImage, picture_name: str) -> str:
+    """Write a label as ``read_voc`` reads it back.
+
+    Raises:
+        AnnotationError: the picture's size is not known.
+    """
+    if image.image_size is None:
+        raise AnnotationError(f"{image.file_name}: VOC needs the picture's size")
+    root = ET.Element("annotation")
+    ET.SubElement(root, "filename").text = picture_name
+    size = ET.SubElement(root, "size")
+    height, width = image.image_size
+    for key, value in (("width", width), ("height", height), ("depth", 3)):
+        ET.SubElement(size, key).text = str(value)
+    truth = image.truth
+    for (x1, y1, x2, y2), is_ignored in zip(
+        truth.boxes.tolist(), truth.ignore.tolist(), strict=True
+    ):
+        element = ET.SubElement(root, "object")
+        ET.SubElement(element, "name").text = "head"
+        ET.SubElement(element, "difficult").text = str(int(is_ignored))
+        bounds = ET.SubElement(element, "bndbox")
+        for corner, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
+            ET.SubElement(bounds, corner).text = format_pixels(value)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _find_folders(path: Path, images: Path | None) -> VocFolders:

@@ -1,1 +1,1 @@
-"""The health of data sets: what is wrong with the files and boxes, copies, figures, drawings."""
+"""The quality of data sets: what is wrong with files and boxes, copies, statistics, the report."""

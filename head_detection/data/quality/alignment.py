@@ -1,4 +1,9 @@
-"""How much of a thumbnail is left unexplained by another one that is shifted, scaled and toned."""
+"""How much of a thumbnail is left unexplained by another one that is shifted, scaled and toned.
+
+Many pairs go through NumPy at once. OpenCV's ``findTransformECC``, a pair at a time, finds the same
+copies among 300 pictures of SCUT-HEAD in 1.5 times the time for pairs that are none, which most
+are; and it needs one step more, for on 16 x 16 pixels it goes astray.
+"""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -6,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from head_detection.structures import BoolArray, FloatArray
 
 _NUM_BLURRED_ROUNDS: Final = 2
 """One of them where the motion is nearly known."""
@@ -81,7 +86,7 @@ def _step(targets: FloatArray, sources: FloatArray, motion: FloatArray) -> Float
     return np.asarray(factors[:, 2:] / np.maximum(factors[:, :1], _MIN_GAIN), np.float32)
 
 
-def _warp(sources: FloatArray, motion: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+def _warp(sources: FloatArray, motion: FloatArray) -> tuple[FloatArray, BoolArray]:
     side = sources.shape[1]
     across = np.linspace(-1, 1, side, dtype=np.float32)
     xs = np.arange(side, dtype=np.float32) + motion[:, 0:1] + motion[:, 1:2] * across
@@ -101,8 +106,8 @@ def _interpolate(pictures: FloatArray, places: FloatArray, axis: int) -> FloatAr
     return mixed
 
 
-def _weights(ranges: Sequence[Sequence[FloatArray]], inside: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return 1 where the darkest and brightest values that each picture has there can be judged."""
+def _weights(ranges: Sequence[Sequence[FloatArray]], inside: BoolArray) -> FloatArray:
+    """Return 1 where what each picture has around a pixel is neither black nor white."""
     shown = inside.copy()
     for darkest, brightest in ranges:
         shown &= (darkest > _DARKEST) & (brightest < _BRIGHTEST)
@@ -129,9 +134,9 @@ def _misfits(
     deviation = np.sqrt(np.maximum(spread, 1))  # one grey level: below is noise
     block_count = _sum_blocks(weights)
     full = (targets.shape[1] // _BLOCKS) ** 2
-    # What is left of a block at the edge after the shift is too little to judge it by.
-    is_judged = block_count >= full / 4
-    block_square = np.where(is_judged, _sum_blocks(left**2) / np.maximum(block_count, 1), 0)
+    # What is left of a block at the edge after the shift is too little to go by.
+    is_enough = block_count >= full / 4
+    block_square = np.where(is_enough, _sum_blocks(left**2) / np.maximum(block_count, 1), 0)
     overall = np.sqrt((left**2).sum(axis=(1, 2)) / count) / deviation
     local = np.sqrt(block_square.max(axis=(1, 2))) / deviation
     return overall.astype(np.float32), local.astype(np.float32)

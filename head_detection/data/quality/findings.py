@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from head_detection.boxes import areas, overlapping_pairs
 from head_detection.data.annotations import TOLERANCE
-from head_detection.data.quality.fingerprint import is_blank
-from head_detection.data.quality.survey import SurveyedPicture
+from head_detection.data.quality.survey import SurveyedPicture, is_blank
+from head_detection.images.finding import is_picture_name
 from head_detection.structures import FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -31,8 +32,6 @@ KINDS: Final = {
     "copies_within": "groups of near-duplicate pictures in one set",
 }
 """Every kind of finding and what it is called, the gravest first."""
-PICTURE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
-_OVERLAPS_AT_ONCE: Final = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Finding:
 def find_in_pictures(
     pictures: Iterable[SurveyedPicture], limits: BoxLimits | None = None
 ) -> Iterator[Finding]:
-    """Judge files and boxes, in the order of the pictures.
+    """Find what is wrong with files and boxes, in the order of the pictures.
 
     Boxes outside and without area are sought among ignored ones too; tiny, huge and duplicated ones
     among heads alone. Boxes outside are no fault of a set that draws heads whole.
@@ -114,7 +113,7 @@ def find_unlabelled(
         for folder in folders
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if is_picture_name(path.name)
         and not path.name.startswith(".")
         and path.resolve() not in named
     ]
@@ -142,27 +141,15 @@ def duplicated_boxes(boxes: FloatArray, iou_threshold: float) -> IntArray:
         >>> duplicated_boxes(np.array([[0, 0, 9, 9], [5, 5, 9, 9], [0, 0, 9, 9.0]]), 0.9).tolist()
         [2]
     """
-    is_repeated = np.zeros(len(boxes), np.bool_)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    num_rows = max(1, _OVERLAPS_AT_ONCE // max(1, len(boxes)))
-    for start in range(0, len(boxes), num_rows):
-        rows = boxes[start : start + num_rows, None]
-        low, high = np.maximum(rows[..., :2], boxes[:, :2]), np.minimum(rows[..., 2:], boxes[:, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=2)
-        joined = areas[start : start + num_rows, None] + areas - shared
-        earlier = np.tri(len(rows), len(boxes), start - 1, dtype=np.bool_)
-        is_repeated[start : start + num_rows] = ((shared >= iou_threshold * joined) & earlier).any(
-            axis=1
-        )
-    return np.flatnonzero(is_repeated)
+    later, earlier, _ = overlapping_pairs(boxes, boxes, iou_threshold)
+    return np.unique(later[earlier < later])
 
 
 def _faulty_boxes(picture: SurveyedPicture, limits: BoxLimits) -> dict[str, IntArray]:
     truth, (height, width) = picture.image.truth, picture.image_size
     boxes = truth.boxes.astype(np.float64)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    has_area = (sides > 0).all(axis=1)
-    areas = np.where(has_area, np.prod(sides, axis=1), 0)
+    sizes = areas(boxes)
+    has_area = sizes > 0
     edge = np.array([width, height], np.float64) + TOLERANCE
     is_outside = (boxes[:, :2] < -TOLERANCE).any(axis=1) | (boxes[:, 2:] > edge).any(axis=1)
     is_head = has_area & ~truth.ignore
@@ -171,8 +158,8 @@ def _faulty_boxes(picture: SurveyedPicture, limits: BoxLimits) -> dict[str, IntA
     return {
         "outside": np.flatnonzero(is_outside & has_area),
         "no_area": np.flatnonzero(~has_area),
-        "tiny": np.flatnonzero(is_head & (np.sqrt(areas) < limits.tiny)),
-        "huge": np.flatnonzero(is_head & (areas > limits.huge * height * width)),
+        "tiny": np.flatnonzero(is_head & (np.sqrt(sizes) < limits.tiny)),
+        "huge": np.flatnonzero(is_head & (sizes > limits.huge * height * width)),
         "duplicated": heads[duplicated_boxes(truth.boxes[heads], limits.duplicate_iou)],
     }
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from head_detection.data.quality.statistics import SetStatistics
+from head_detection.data.quality.survey import SetStatistics
 from head_detection.files import replacing
 
 _SIZE: Final = (8.0, 4.5)

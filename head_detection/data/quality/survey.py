@@ -1,28 +1,33 @@
-"""Every picture of some sets decoded once, and what is kept of each."""
+"""What is known of some sets: every picture decoded once, and the counts and sizes of heads."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
-from head_detection.data.quality.fingerprint import make_thumbnail
+from head_detection.boxes import areas
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, in_threads
 from head_detection.errors import PictureError
 from head_detection.images.reading import Picture, read_picture
+from head_detection.structures import FloatArray
 
-_NUM_THREADS: Final = 4
-_FULL_SCALE: Final = 255.0
+IntArray = npt.NDArray[np.int64]
 Channels = tuple[float, float, float]
+
+THUMBNAIL_SIDE: Final = 64
+"""Pixels: 4 kB a picture, and a person who moves in a classroom is still seen."""
+_BLANK_CONTRAST: Final = 4.0
+"""Grey levels; with less, a picture is one colour and noise."""
+_FULL_SCALE: Final = 255.0
+_QUANTILES: Final = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 
 
 @dataclass(frozen=True)
 class SurveyedPicture:
-    """A labelled picture after a look at its pixels, about 5 kB.
+    """A labelled picture once its pixels were seen, about 5 kB.
 
     Attributes:
         set_name: the set that it is of.
@@ -55,16 +60,7 @@ def survey_pictures(
         show_progress: draw a bar on standard error.
     """
     images = [(group, image) for group in sets for image in group.images]
-    pool = ThreadPoolExecutor(_NUM_THREADS)
-    try:
-        found = pool.map(lambda pair: _survey(*pair), images)
-        return list(
-            tqdm(
-                found, total=len(images), desc="reading", unit="picture", disable=not show_progress
-            )
-        )
-    finally:  # Ctrl-C does not wait for the pictures that are left
-        pool.shutdown(cancel_futures=True)
+    return in_threads(lambda pair: _survey(*pair), images, "reading", show_progress=show_progress)
 
 
 def pixel_statistics(pictures: Sequence[SurveyedPicture]) -> tuple[Channels, Channels] | None:
@@ -84,6 +80,84 @@ def pixel_statistics(pictures: Sequence[SurveyedPicture]) -> tuple[Channels, Cha
     mean = total / num_pixels
     deviation = np.sqrt(np.maximum(total_square / num_pixels - mean**2, 0))
     return _channels(mean), _channels(deviation)
+
+
+def make_thumbnail(picture: Picture) -> Picture:
+    """Return the ``(64, 64)`` uint8 grey thumbnail of an ``(H, W, 3)`` uint8 RGB picture.
+
+    The proportions are not kept, so that a copy with a trimmed edge still lines up.
+    """
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    small = cv2.resize(picture, side, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def is_blank(thumbnail: Picture) -> bool:
+    """Tell whether a picture is of one colour, as a camera without a signal gives it.
+
+    Example:
+        >>> is_blank(np.full((64, 64), 16, np.uint8))
+        True
+    """
+    return float(thumbnail.std()) < _BLANK_CONTRAST
+
+
+@dataclass(frozen=True)
+class SetStatistics:
+    """What a set holds.
+
+    Attributes:
+        name: of the set.
+        heads_per_image: ``(N,)`` heads of each picture, without ignored ones.
+        num_ignored: regions to ignore.
+        head_boxes: ``(M, 4)`` float32 xyxy of all heads with area, in original pixels.
+    """
+
+    name: str
+    heads_per_image: IntArray
+    num_ignored: int
+    head_boxes: FloatArray
+
+    @property
+    def head_sizes(self) -> FloatArray:
+        """Return ``(M,)`` square roots of area in original pixels."""
+        return np.sqrt(areas(self.head_boxes))
+
+
+def measure_set(annotated: AnnotatedSet) -> SetStatistics:
+    """Count and measure the heads of a set as its labels state them."""
+    heads = [image.truth.head_boxes for image in annotated.images]
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *heads])
+    return SetStatistics(
+        name=annotated.name,
+        heads_per_image=np.array([len(boxes) for boxes in heads], np.int64),
+        num_ignored=sum(int(image.truth.ignore.sum()) for image in annotated.images),
+        head_boxes=boxes[areas(boxes) > 0],
+    )
+
+
+def join_statistics(name: str, parts: Sequence[SetStatistics]) -> SetStatistics:
+    """Return the statistics of several sets together; at least one."""
+    return SetStatistics(
+        name=name,
+        heads_per_image=np.concatenate([part.heads_per_image for part in parts]),
+        num_ignored=sum(part.num_ignored for part in parts),
+        head_boxes=np.concatenate([part.head_boxes for part in parts]),
+    )
+
+
+def spread(values: npt.NDArray[np.generic]) -> dict[str, float]:
+    """Return quantiles and mean, empty for no values.
+
+    Example:
+        >>> spread(np.array([1, 2, 6]))["median"], spread(np.array([1, 2, 6]))["mean"]
+        (2.0, 3.0)
+    """
+    if not len(values):
+        return {}
+    numbers = values.astype(np.float64)
+    quantiles = {name: round(float(np.quantile(numbers, q)), 2) for name, q in _QUANTILES.items()}
+    return quantiles | {"mean": round(float(numbers.mean()), 2)}
 
 
 def _survey(group: AnnotatedSet, image: AnnotatedImage) -> SurveyedPicture:

@@ -6,12 +6,14 @@ from PIL import Image
 
 from head_detection.apps.evaluation.predictions import Predictions
 from head_detection.apps.evaluation.result import EvaluationResult
-from head_detection.apps.evaluation.worst import draw_worst, find_worst, safe_name
+from head_detection.apps.evaluation.worst import draw_worst, find_worst, outcome_boxes, safe_name
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import measure
+from head_detection.evaluation.matching import match_detections
+from head_detection.images.drawing import OutcomeBoxes
 from head_detection.images.finding import OUTPUT_MARKER
-from head_detection.structures import Detections
+from head_detection.structures import Detections, GroundTruth
 
 SIZE = (40, 60)
 MISSES = (0, 2, 1, 3)
@@ -80,3 +82,31 @@ def test_a_folder_of_other_files_is_left_alone(result: EvaluationResult, tmp_pat
 )
 def test_names_for_files(text: str, name: str) -> None:
     assert safe_name(text) == name
+
+
+HEADS = [[10, 10, 50, 50], [100, 10, 140, 50]]
+REGION = [200, 100, 300, 200]
+FALSE = [100, 120, 140, 160]
+OUTCOME_SIZE = (400, 800)
+
+
+def outcome(score_threshold: float = 0.5) -> OutcomeBoxes:
+    truth = GroundTruth(np.array([*HEADS, REGION], np.float32), np.array([False, False, True]))
+    boxes = [HEADS[0], FALSE, [210, 110, 250, 150], HEADS[1]]
+    found = Detections.from_arrays(boxes, [0.9, 0.8, 0.7, 0.3], OUTCOME_SIZE)
+    matching = match_detections(found, truth)
+    return outcome_boxes(found, truth, matching, score_threshold)
+
+
+def test_boxes_are_sorted_by_what_became_of_them() -> None:
+    sorted_boxes = outcome()
+    assert sorted_boxes.found.tolist() == [HEADS[0]]
+    assert sorted_boxes.missed.tolist() == [HEADS[1]]
+    assert sorted_boxes.false_alarms.tolist() == [FALSE]
+    assert sorted_boxes.false_scores.tolist() == [np.float32(0.8)]
+    assert sorted_boxes.not_counted.tolist() == [REGION, [210, 110, 250, 150]]
+
+
+def test_a_lower_threshold_finds_more() -> None:
+    assert outcome(0.3).found.tolist() == HEADS
+    assert len(outcome(0.3).missed) == 0

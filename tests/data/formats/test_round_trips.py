@@ -13,10 +13,9 @@ from PIL import Image
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.formats import (
-    FOLDER_FORMATS,
+    FORMATS,
     WRITERS,
     load_annotations,
-    picture_names,
     write_annotations,
 )
 from head_detection.errors import AnnotationError
@@ -41,7 +40,7 @@ def rows(draw: st.DrawFn) -> tuple[tuple[float, ...], bool]:
 def test_round_trip(name: str, truths: list[list[tuple[tuple[float, ...], bool]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "new"
-        if name not in FOLDER_FORMATS:
+        if not FORMATS[name].writes_folder:
             output = output / "labels.x"
         images = tuple(
             AnnotatedImage(Path("x"), f"{n:06d}.png", build_truth(truth), (HEIGHT, WIDTH))
@@ -52,13 +51,13 @@ def test_round_trip(name: str, truths: list[list[tuple[tuple[float, ...], bool]]
         assert bool(notes) == (
             name in NO_IGNORED | {"crohd"} and any(i.truth.ignore.any() for i in images)
         )
-        place = output if name in FOLDER_FORMATS else output.parent
-        for picture in picture_names(annotated, name):
+        place = output if FORMATS[name].writes_folder else output.parent
+        for picture in FORMATS[name].picture_names(annotated):
             (place / picture).parent.mkdir(parents=True, exist_ok=True)
             Image.new("1", (WIDTH, HEIGHT)).save(place / picture)
         again = load_annotations(DatasetConfig(path=str(output), format=name))
         assert [image.path for image in again.images] == [
-            place / picture for picture in picture_names(annotated, name)
+            place / picture for picture in FORMATS[name].picture_names(annotated)
         ]
         for image, expected in zip(again.images, images, strict=True):
             truth = expected.truth
@@ -89,7 +88,7 @@ def test_pictures_that_are_no_frames_are_numbered(tmp_path: Path) -> None:
     annotated = AnnotatedSet("any", (an_image("b.jpg"), an_image("a.jpg")))
     notes = write_annotations(annotated, "crohd", tmp_path / "new")
     assert notes == ("frames numbered in the order of the set: 2",)
-    assert picture_names(annotated, "crohd") == ["img1/000001.jpg", "img1/000002.jpg"]
+    assert FORMATS["crohd"].picture_names(annotated) == ["img1/000001.jpg", "img1/000002.jpg"]
     assert (tmp_path / "new" / "gt" / "gt.txt").read_text().startswith("1,1,1,2,4,5,1,1,1\n2,2,")
 
 

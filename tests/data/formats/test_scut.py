@@ -140,6 +140,7 @@ def test_unknown_split(tmp_path: Path) -> None:
             "expected a box of four",
         ),
         ('<!DOCTYPE a [<!ENTITY b "bb">]><annotation>&b;</annotation>', "declares entities"),
+        ('<!DOCTYPE a SYSTEM "file:///etc/hostname"><annotation/>', "declares entities"),
     ],
 )
 def test_bad_labels(tmp_path: Path, text: str, reason: str) -> None:

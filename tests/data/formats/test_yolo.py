@@ -7,8 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
-from head_detection.data.formats.yolo import read_yolo
-from head_detection.data.formats.yolo_writer import write_yolo
+from head_detection.data.formats.yolo import read_yolo, write_yolo
 from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]

@@ -106,10 +106,10 @@ def test_missing_unreadable_and_blank(tmp_path: Path) -> None:
 
 
 def test_pictures_that_no_label_names(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.JPG", "c.png", ".hidden.jpg", "notes.txt"):
+    for name in ("a.jpg", "b.JPG", "c.png", "d.gif", "e.jfif", ".hidden.jpg", "notes.txt"):
         (tmp_path / name).touch()
     found = find_unlabelled("set", [tmp_path / "a.jpg"], [tmp_path / "a.jpg", tmp_path / "c.png"])
-    assert [finding.file_name for finding in found] == [str(tmp_path / "b.JPG")]
+    assert [Path(finding.file_name).name for finding in found] == ["b.JPG", "d.gif", "e.jfif"]
     assert find_unlabelled("set", [tmp_path / "gone" / "a.jpg"], []) == []
 
 

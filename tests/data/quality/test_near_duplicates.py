@@ -7,12 +7,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from head_detection.data.quality.fingerprint import make_thumbnail
 from head_detection.data.quality.near_duplicates import (
     NearDuplicate,
     connected_groups,
+    difference_hash,
+    difference_hashes,
     find_near_duplicates,
 )
+from head_detection.data.quality.survey import make_thumbnail
 
 Picture = npt.NDArray[np.uint8]
 Draw = Callable[[int], Picture]
@@ -107,3 +109,26 @@ def test_groups_join_through_a_shared_picture() -> None:
     pairs = [NearDuplicate(a, b, False, 0.0) for a, b in ((4, 5), (0, 2), (2, 5), (6, 7))]
     assert connected_groups(9, pairs) == [[0, 2, 4, 5], [6, 7]]
     assert connected_groups(3, []) == []
+
+
+def test_a_gradient_worked_by_hand() -> None:
+    """9 x 8 pixels are taken as they are: the rows below give a byte each, from the left."""
+    rising = list(range(0, 90, 10))
+    rows = [
+        rising,  # each pixel darker than the next: 1111 1111
+        rising[::-1],  # none: 0000 0000
+        [5] * 9,  # equal is not darker: 0000 0000
+        [0, 1, 0, 1, 0, 1, 0, 1, 0],  # 1010 1010
+        [0, 0, 0, 0, 9, 9, 9, 9, 9],  # the fourth: 0001 0000
+        [1, 2, 3, 3, 3, 3, 3, 3, 3],  # 1100 0000
+        [9, 9, 9, 9, 9, 9, 9, 9, 255],  # 0000 0001
+        rising,
+    ]
+    assert difference_hash(np.array(rows, np.uint8)) == 0xFF00_00AA_10C0_01FF
+
+
+def test_hashes_of_many_are_those_of_each() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    expected = [difference_hash(picture) for picture in pictures]
+    assert difference_hashes(pictures).tolist() == expected
+    assert difference_hashes(pictures[:0]).shape == (0,)

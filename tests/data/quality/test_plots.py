@@ -1,41 +1,17 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.quality.plots import draw_head_sizes, draw_heads_per_picture
-from head_detection.data.quality.statistics import (
-    SetStatistics,
-    join_statistics,
-    measure_set,
-    spread,
-)
+from head_detection.data.quality.survey import SetStatistics, measure_set
 
 
 def measured(name: str, *counts: int) -> SetStatistics:
     rows = [[([0, 0, 4, 9], False)] * count + [([0, 0, 9, 9], True)] for count in counts]
     images = [AnnotatedImage(Path("a"), "a", build_truth(boxes)) for boxes in rows]
     return measure_set(AnnotatedSet(name, tuple(images)))
-
-
-def test_figures_by_hand() -> None:
-    both = join_statistics("both", [measured("a", 0, 2), measured("b", 4)])
-    assert both.heads_per_image.tolist() == [0, 2, 4]
-    assert both.num_ignored == 3
-    assert both.head_sizes.tolist() == [6.0] * 6
-    assert spread(both.heads_per_image) == {
-        "min": 0, "p05": 0.2, "median": 2, "p95": 3.8, "max": 4, "mean": 2
-    }  # fmt: skip
-    assert spread(np.zeros(0)) == {}
-
-
-def test_boxes_without_area_have_no_size() -> None:
-    image = AnnotatedImage(Path("a"), "a", build_truth([([5, 5, 5, 9], False)]))
-    statistics = measure_set(AnnotatedSet("a", (image,)))
-    assert statistics.heads_per_image.tolist() == [1]
-    assert statistics.head_sizes.tolist() == []
 
 
 @pytest.mark.parametrize("counts", [(), (0,), (1, 2, 30), (0, 60), (0, 1, 2000)])

@@ -1,24 +1,85 @@
-"""Pascal VOC's folders: which labels a list names, and where their pictures lie."""
+"""Pascal VOC's labels in their folders: what an XML file says, and which picture it belongs to."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+from xml.etree import ElementTree as ET
 
-from head_detection.data.annotations import Row, build_truth
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring as parse_safely
+
+from head_detection.data.annotations import Box, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.file_names import (
-    FolderIndex,
-    has_picture_suffix,
-    inner_name,
-)
-from head_detection.data.formats.splits import split_files
-from head_detection.data.formats.text_files import read_lines
-from head_detection.data.formats.voc_label import VocLabel, read_label
+from head_detection.data.formats.label_files import read_lines, read_text, split_files
+from head_detection.data.formats.names import FolderIndex, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.images.finding import is_picture_name
 
-LABEL_SUFFIXES: Final = frozenset({".xml"})
-NamedLabel = tuple[str, VocLabel]
+CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
+_LABEL_EXTENSIONS: Final = frozenset({".xml"})
+_OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<object[\s/>]", re.DOTALL)
+_NOT_DIFFICULT: Final = ("", "0", "Unspecified")
+"""labelImg and its kin leave the mark empty or say ``Unspecified``."""
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One object.
+
+    Attributes:
+        name: its class as the file spells it, without blanks around.
+        box: xyxy in original pixels.
+        is_difficult: VOC does not count such objects.
+    """
+
+    name: str
+    box: Box
+    is_difficult: bool
+
+
+@dataclass(frozen=True)
+class VocLabel:
+    """What an XML file says of its picture.
+
+    Attributes:
+        objects: in the file's order.
+        image_size: ``(height, width)``; None where it is left out or 0.
+        picture_name: what the file calls its picture; often wrong, for it is not kept up to date.
+        num_hollow: objects with nothing in them, which some tools write for an empty picture.
+    """
+
+    objects: tuple[VocObject, ...]
+    image_size: tuple[int, int] | None
+    picture_name: str
+    num_hollow: int
+
+
+def read_label(path: Path, first_pixel: int) -> VocLabel:
+    """Read one XML file.
+
+    Args:
+        path: the file.
+        first_pixel: what the set calls the first pixel. 1 is VOC's own counting, corners included:
+            a box that covers pixels 1 to 10 is 0 to 10 here. 0 takes the corners as they are.
+
+    Raises:
+        AnnotationError: not XML, XML that declares entities, or an object without a box.
+    """
+    text = read_text(path, "a VOC label")
+    root = _parse_xml(text, path)
+    elements, lines = list(root.iter("object")), _object_lines(text)
+    objects, num_hollow = [], 0
+    for number, element in enumerate(elements):
+        line = f"line {lines[number]}: " if len(lines) == len(elements) else ""
+        if len(element):
+            where = f"{path}: {line}object {number}"
+            objects.append(_parse_object(element, where, first_pixel))
+        else:
+            num_hollow += 1
+    name = (root.findtext("filename") or "").strip()
+    return VocLabel(tuple(objects), _size_of(root), name, num_hollow)
 
 
 @dataclass(frozen=True)
@@ -59,7 +120,7 @@ def split_names(
 
 def labelled_names(labels: Path) -> list[str]:
     """Return every label's name under the folder, without its extension, in order."""
-    names = FolderIndex(labels, LABEL_SUFFIXES).names()
+    names = FolderIndex(labels, _LABEL_EXTENSIONS).names()
     return [str(PurePosixPath(name).with_suffix("")) for name in names]
 
 
@@ -73,7 +134,7 @@ def listed_names(lists: Sequence[Path], collector: Collector) -> list[str]:
     for file in lists:
         for where, line in read_lines(file, "a list of pictures"):
             name = inner_name(line, where)
-            if has_picture_suffix(name):
+            if is_picture_name(name):
                 name = str(PurePosixPath(name).with_suffix(""))
             collector.note("names that a list repeats, read once", int(name in names))
             names[name] = None
@@ -82,13 +143,13 @@ def listed_names(lists: Sequence[Path], collector: Collector) -> list[str]:
 
 def read_labels(
     folders: VocFolders, names: Sequence[str], collector: Collector
-) -> Iterator[NamedLabel]:
+) -> Iterator[tuple[str, VocLabel]]:
     """Yield each name with its label; hollow objects are left out and counted.
 
     Raises:
         AnnotationError: a label that is missing or cannot be read.
     """
-    index = FolderIndex(folders.labels, LABEL_SUFFIXES)
+    index = FolderIndex(folders.labels, _LABEL_EXTENSIONS)
     for name in names:
         label = read_label(
             folders.labels / (index.find_stem(name) or f"{name}.xml"), folders.first_pixel
@@ -127,7 +188,7 @@ def add_picture(
     collector: Collector,
     folders: VocFolders,
     index: FolderIndex,
-    named: NamedLabel,
+    named: tuple[str, VocLabel],
     rows: Sequence[Row],
 ) -> str:
     """Add one picture and return its name; ``index`` is that of the folder of the pictures."""
@@ -155,3 +216,43 @@ def _picture_of(index: FolderIndex, name: str, label: VocLabel) -> str | None:
         stated = PurePosixPath(label.picture_name.replace("\\", "/")).name
         found = index.find_stem(str(PurePosixPath(name).with_name(stated).with_suffix("")))
     return found
+
+
+def _parse_object(element: ET.Element, where: str, first_pixel: int) -> VocObject:
+    corners = [element.findtext(f"bndbox/{corner}") for corner in CORNERS]
+    x1, y1, x2, y2 = parse_box(corners, where)
+    difficult = (element.findtext("difficult") or "").strip()
+    if difficult not in ("1", *_NOT_DIFFICULT):
+        raise AnnotationError(f"{where}: expected difficult as 0 or 1, got {difficult[:40]!r}")
+    name = " ".join((element.findtext("name") or "").split())
+    return VocObject(name, (x1 - first_pixel, y1 - first_pixel, x2, y2), difficult == "1")
+
+
+def _object_lines(text: str) -> list[int]:
+    """Return the line on which each object starts, which the parser does not tell."""
+    lines, line, position = [], 1, 0
+    for match in _OBJECT_OR_COMMENT.finditer(text):
+        line += text.count("\n", position, match.start())
+        position = match.start()
+        if match[0].startswith("<object"):
+            lines.append(line)
+    return lines
+
+
+def _size_of(root: ET.Element) -> tuple[int, int] | None:
+    height, width = ((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width"))
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        return None
+    return int(height), int(width)
+
+
+def _parse_xml(text: str, path: Path) -> ET.Element:
+    try:
+        root: ET.Element = parse_safely(text, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise AnnotationError(
+            f"{path}: expected plain labels, got XML that declares entities"
+        ) from error
+    except (ET.ParseError, ValueError) as error:
+        raise AnnotationError(f"{path}: not XML ({error})") from error
+    return root

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.data.formats.text_files import parse_whole, read_json, read_lines
+from head_detection.data.formats.label_files import parse_whole, read_json, read_lines
 from head_detection.errors import AnnotationError
 
 

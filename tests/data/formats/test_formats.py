@@ -1,19 +1,14 @@
-"""One entry for every format."""
+"""One entry for every format, and pictures without labels."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from head_detection.config import DatasetConfig
-from head_detection.data.formats import (
-    FOLDER_FORMATS,
-    READERS,
-    SIZED_FORMATS,
-    SPLIT_READERS,
-    WRITERS,
-    load_annotations,
-)
+from head_detection.data.formats import FORMATS, WRITERS, load_annotations
+from head_detection.data.formats.folder import read_folder
 from head_detection.errors import AnnotationError
 
 
@@ -57,8 +52,8 @@ ALL = [*WITHOUT_SPLITS, "scut", "voc", "hollywood", "brainwash", "crowdhuman", "
 
 def test_every_format_of_the_experiment_file_has_a_reader() -> None:
     formats = get_args(DatasetConfig.model_fields["format"].annotation)
-    assert set(formats) == {*READERS, *SPLIT_READERS}
-    assert set(formats) >= {*WRITERS} >= FOLDER_FORMATS | SIZED_FORMATS
+    assert set(formats) == set(FORMATS)
+    assert set(WRITERS) < set(FORMATS)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -89,3 +84,23 @@ def test_missing_places(tmp_path: Path, name: str) -> None:
     )
     with pytest.raises(AnnotationError, match="expected the folder of the pictures"):
         load_annotations(config)
+
+
+def test_a_folder_gives_every_picture_and_no_heads(
+    tmp_path: Path, picture: Callable[..., Path]
+) -> None:
+    for name in ("b/1.JPG", "a/1.jpg", "2.png"):
+        picture(name)
+    (tmp_path / "readme.txt").touch()
+    annotated = read_folder(tmp_path)
+    assert [image.file_name for image in annotated.images] == ["2.png", "a/1.jpg", "b/1.JPG"]
+    assert annotated.num_heads == 0
+    assert annotated.notes == ("pictures without labels, their heads unknown and none assumed: 3",)
+    assert len(read_folder(tmp_path, tmp_path / "a")) == 1
+
+
+def test_a_folder_that_is_none_and_none_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    for path in (tmp_path, tmp_path / "a.txt", tmp_path / "no"):
+        with pytest.raises(AnnotationError, match="expected a folder of pictures"):
+            read_folder(path)
