@@ -1,5 +1,6 @@
-"""How every command ends: its exit code, and one line for the user in place of a traceback."""
+"""What a command is made of, and how it ends: its exit code, one line in place of a traceback."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,14 +9,41 @@ from head_detection.apps.allocation import keep_freed_memory
 from head_detection.errors import HeadDetectionError
 
 Command = Callable[[Sequence[str] | None], int]
-"""A command's ``main``: takes the arguments (None: the process's own), returns the exit code."""
+"""Takes the arguments (None: the process's own), returns the exit code."""
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
+def command(
+    purpose: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int],
+) -> Command:
+    """Make a command of its two parts.
+
+    Args:
+        purpose: what its ``--help`` begins with.
+        add_arguments: declares the options.
+        run: does the work, and returns the exit code.
+
+    Example:
+        >>> def add_code(parser):
+        ...     parser.add_argument("code", type=int)
+        >>> command("End with a code", add_code, lambda arguments: arguments.code)(["3"])
+        3
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        parser = argparse.ArgumentParser(description=purpose)
+        add_arguments(parser)
+        return run(parser.parse_args(argv))
+
+    return main
+
+
+def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code of the process.
 
     A mistake of the user is a ``HeadDetectionError``, or an ``OSError`` that names what the system
@@ -25,7 +53,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     silence. Any other exception is a fault of the program and keeps its traceback.
 
     Args:
-        command: the ``main`` of a command.
+        main: of a command.
         argv: its arguments; None leaves it to read the process's own.
 
     Example:
@@ -34,7 +62,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     """
     keep_freed_memory()
     try:
-        code = command(argv)
+        code = main(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -17,7 +17,8 @@ from torchvision.transforms.v2 import functional
 from head_detection.errors import BenchmarkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
-from head_detection.pipeline.sources import find_pictures
+from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.sources import Source
 
 SAMPLE: Final = "grace_hopper.jpg"
 """Comes with matplotlib; public domain."""
@@ -39,11 +40,15 @@ def pictures_to_measure(
         SourceError: no pictures there.
     """
     if source is not None:
-        yield list(islice(find_pictures([source]).pictures, limit))
+        yield _files_of(open_source(source), limit)
         return
     with tempfile.TemporaryDirectory(prefix="head-detection-") as folder:
         make_pictures(Path(folder), size, limit)
-        yield list(find_pictures([folder]).pictures)
+        yield _files_of(open_source(folder), limit)
+
+
+def _files_of(source: Source, limit: int) -> list[PictureFile]:
+    return [item for item in islice(source, limit) if isinstance(item, PictureFile)]
 
 
 def make_pictures(folder: Path, size: tuple[int, int], count: int) -> None:

@@ -154,9 +154,19 @@ def _name(image: ImageLike, position: str) -> str:
         case str() | Path():
             return str(image)
         case Frame():
-            return f"{image.name}: frame {image.index}"
+            return frame_name(image)
         case _:
             return position
+
+
+def frame_name(frame: Frame) -> str:
+    """Return what errors call a frame; one without a time is a picture.
+
+    Example:
+        >>> frame_name(Frame("street.mp4", 50, 2.0)), frame_name(Frame("sample", 0))
+        ('street.mp4: frame 50', 'sample')
+    """
+    return frame.name if frame.seconds is None else f"{frame.name}: frame {frame.index}"
 
 
 def _read(

@@ -124,7 +124,7 @@ def test_frames_are_pictures(detector, scene):
     assert result.image is frame
     assert boxes(result.detections) == [HEAD]
     with pytest.raises(PictureError, match=r"clip\.mp4: frame 8"):
-        detector.detect([frame, Frame("clip.mp4", 8)])
+        detector.detect([frame, Frame("clip.mp4", 8, 0.32)])
     with pytest.raises(TypeError, match="expected a list of pictures"):
         detector.detect(frame)
 
