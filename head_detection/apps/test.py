@@ -1,9 +1,7 @@
 """``test``: heads in pictures, as boxes in files and as drawn pictures."""
 
 import argparse
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from head_detection.apps.arguments import (
     positive,
     probability,
 )
+from head_detection.apps.command import ending_in_order, ignore_signals
 from head_detection.errors import OutputError
 from head_detection.inference.detector import HeadDetector
 from head_detection.pipeline.opening import open_source
@@ -29,7 +28,6 @@ from head_detection.results.formats import DEFAULT_FORMATS, SINKS, Sinks, parse_
 from head_detection.results.record import Failure, Origin
 
 SOME_FAILED: Final = 1
-TERMINATED: Final = 143  # 128 + SIGTERM, as a shell reports it
 STANDARD_OUTPUT: Final = Path("-")
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
@@ -77,9 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
         score_threshold=arguments.score_threshold,
         **engine_options(arguments),
     )
-    folder = _output_folder(arguments, source)
+    folder = arguments.output or Path("runs", "test", source.info.name)
+    folder = None if folder == STANDARD_OUTPUT else folder
     tally = Tally()
-    with _ending_in_order(), _naming("--output"):
+    with ending_in_order(), _naming("--output"):
         sinks = Sinks(formats, folder, Origin(detector.origin, detector.score_threshold))
         try:
             with sinks:
@@ -90,14 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise
     _report(tally, source.skipped, folder, sinks)
     return SOME_FAILED if tally.failed else 0
-
-
-def _output_folder(arguments: argparse.Namespace, source: Source) -> Path | None:
-    """Return where results go; None is standard output."""
-    if arguments.output == STANDARD_OUTPUT:
-        return None
-    folder: Path = arguments.output or Path("runs", "test", source.info.name)
-    return folder
 
 
 @contextmanager
@@ -121,7 +112,7 @@ def _detect(
                 progress.set_postfix_str(f"{tally.heads} heads", refresh=False)
                 progress.update()
     finally:
-        _ignore_signals()  # the files are brought to their end, which is soon done
+        ignore_signals()  # the files are brought to their end, which is soon done
 
 
 def _say(line: str, folder: Path | None) -> None:
@@ -153,24 +144,3 @@ def _progress_bar(total: int | None) -> "tqdm[Never]":
         mininterval=0.1 if is_terminal else LINE_SECONDS,
         dynamic_ncols=is_terminal,
     )
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM unwind the work as Ctrl-C does; put the handlers back at the end."""
-    if threading.current_thread() is not threading.main_thread():  # others get no signals
-        yield
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _ignore_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)

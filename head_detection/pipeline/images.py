@@ -78,8 +78,10 @@ def open_standard_input() -> ItemSource:
     remember all of an endless input takes endless memory.
 
     Raises:
-        SourceError: the input ends without a picture.
+        SourceError: the input ends without a picture, or is closed.
     """
+    if sys.stdin is None:  # as Python has it where the caller closed it
+        raise SourceError("standard input: expected paths of pictures; it is closed")
     typed = _TypedPictures(sys.stdin.fileno())
     first = next(typed, None)
     if first is None:

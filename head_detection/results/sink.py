@@ -132,8 +132,7 @@ class FolderSink(Sink):
             OSError: an earlier file could not be written.
         """
         target = self._folder / self._name_for(record)
-        is_own_source = record.path is not None and target.resolve() == record.path.resolve()
-        if is_own_source and target.exists():
+        if record.path and target.exists() and target.resolve() == record.path.resolve():
             raise OutputError(f"{target}: would replace its own source; choose another folder")
         while len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft().result()

@@ -79,6 +79,7 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     """
     pictures = KnownPictures(folder, labelled)
     rows = DetectionRows()
+    sizes = [size_of(image) for image in labelled.images]
     taken: dict[int, Path] = {}
     num_unscored = 0
     for path in sorted(folder.rglob("*.txt")):
@@ -89,7 +90,7 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
         if (other := taken.setdefault(index, path)) != path:
             raise DetectionFileError(f"{path}: is of the same picture as {other}")
         lines = read_text(path, FORM, DetectionFileError).splitlines()
-        height, width = size_of(labelled.images[index])
+        height, width = sizes[index]
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 where = f"{path}: line {number}"
@@ -102,7 +103,7 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     note = f"{num_unscored} boxes have no confidence and count as sure: AP says nothing of them"
     return FoundElsewhere(
         form=FORM,
-        detections=rows.collect([size_of(image) for image in labelled.images]),
+        detections=rows.collect(sizes),
         without=tuple(without),
         notes=(note,) if num_unscored else (),
     )

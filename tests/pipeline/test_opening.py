@@ -166,6 +166,12 @@ def test_where_the_system_cannot_tell_each_line_is_waited_for(make, typing, monk
     assert not source.is_ready()
 
 
+def test_a_closed_standard_input_is_one_line(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SourceError, match=r"standard input: expected paths .*; it is closed"):
+        open_source("-")
+
+
 def test_files_are_always_at_hand(make):
     make("p/a.jpg")
     source = open_source("p")
