@@ -1,23 +1,14 @@
 """Files that are either the old one or the whole new one, whatever interrupts the writing."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-
-def _read_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-_FILE_MODE: Final = 0o666 & ~_read_umask()  # once: to read it is to set it, unsafe among threads
-_SHOWN_NAME: Final = (
-    20  # characters of the name in a temporary one; with all, a long one is too long
-)
+_SHOWN_NAME: Final = 20
+"""Characters of the name in a temporary one; with all, a long one is too long."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -34,16 +25,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary one may stay behind; nothing ever reads it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name[:_SHOWN_NAME]}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{secrets.token_hex(8)}.part")
+    temporary.open("xb").close()  # as readable as any new file: the system applies the umask
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes the file private; a result is as readable as any other file.
-        temporary.chmod(_FILE_MODE)
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:

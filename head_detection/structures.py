@@ -1,6 +1,6 @@
-"""What the layers hand each other: heads found in a picture, and heads that are truly there."""
+"""What the layers hand each other: a frame, heads found in it, and heads that are truly there."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,29 @@ from head_detection.boxes import to_xywh
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 BOX_SHAPE = (4,)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture that is decoded already: of a video or a camera, or made.
+
+    Attributes:
+        name: of what it is from: the video's file, the camera, or the picture itself.
+        index: its place there, from 0; frames that were dropped or could not be decoded count.
+        seconds: its presentation time; None where it has none, as a picture.
+        pixels: ``(H, W, 3)`` uint8 RGB; None where they could not be decoded, or are not kept.
+
+    Example:
+        >>> Frame("street.mp4", 50, 2.0)
+        Frame(name='street.mp4', index=50, seconds=2.0)
+    """
+
+    name: str
+    index: int
+    seconds: float | None = None
+    pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -20,6 +42,8 @@ class Detections:
         boxes: ``(N, 4)`` float32 xyxy in original pixels.
         scores: ``(N,)`` float32 in [0, 1], falling.
         image_size: ``(height, width)`` of the picture in original pixels.
+        ids: ``(N,)`` int64, one a head that is followed from frame to frame, -1 for one that is
+            not; None where none is.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -33,13 +57,14 @@ class Detections:
     boxes: FloatArray
     scores: FloatArray
     image_size: tuple[int, int]
+    ids: IntArray | None = None
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)
-        if self.scores.shape != self.boxes.shape[:1]:
-            raise ValueError(
-                f"scores: expected shape {self.boxes.shape[:1]}, got {self.scores.shape}"
-            )
+        one_each = self.boxes.shape[:1]
+        for name, values in (("scores", self.scores), ("ids", self.ids)):
+            if values is not None and values.shape != one_each:
+                raise ValueError(f"{name}: expected shape {one_each}, got {values.shape}")
 
     def __len__(self) -> int:
         """Return the number of heads."""
@@ -52,18 +77,30 @@ class Detections:
 
     @classmethod
     def from_arrays(
-        cls, boxes: npt.ArrayLike, scores: npt.ArrayLike, image_size: tuple[int, int]
+        cls,
+        boxes: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        image_size: tuple[int, int],
+        ids: npt.ArrayLike | None = None,
     ) -> "Detections":
-        """Sort by falling score (ties keep their order) and convert to float32."""
+        """Sort by falling score (ties keep their order) and convert to float32, ids to int64.
+
+        Example:
+            >>> boxes = [[0, 0, 1, 1], [5, 5, 9, 9]]
+            >>> Detections.from_arrays(boxes, [0.5, 0.75], (9, 9), ids=[7, 3]).ids.tolist()
+            [3, 7]
+        """
         boxes_array = np.asarray(boxes, np.float32).reshape(-1, 4)
         scores_array = np.asarray(scores, np.float32).reshape(-1)
         order = np.argsort(-scores_array, kind="stable")
-        return cls(boxes_array[order], scores_array[order], image_size)
+        sorted_ids = None if ids is None else np.asarray(ids, np.int64).reshape(-1)[order]
+        return cls(boxes_array[order], scores_array[order], image_size, sorted_ids)
 
     def above(self, score_threshold: float) -> "Detections":
         """Return the heads with ``score >= score_threshold``."""
         keep = self.scores >= score_threshold
-        return Detections(self.boxes[keep], self.scores[keep], self.image_size)
+        ids = None if self.ids is None else self.ids[keep]
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], ids=ids)
 
     def scaled_to(self, image_size: tuple[int, int]) -> "Detections":
         """Return the heads in a picture brought to ``(height, width)``.
@@ -79,7 +116,7 @@ class Detections:
             after / before for after, before in zip(image_size, self.image_size, strict=True)
         )
         factors = np.array((across, down, across, down), np.float32)
-        return Detections(self.boxes * factors, self.scores, image_size)
+        return replace(self, boxes=self.boxes * factors, image_size=image_size)
 
     @property
     def boxes_xywh(self) -> FloatArray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from head_detection.structures import Detections, GroundTruth
+from head_detection.structures import Detections, Frame, GroundTruth
 
 BOXES = np.array([[0, 0, 4, 4], [5, 5, 9, 9], [10, 0, 14, 4]], np.float32)
 
@@ -37,3 +37,34 @@ def test_detections_are_sorted_and_equal_scores_keep_their_order() -> None:
     assert found.boxes.tolist() == BOXES[[1, 0, 2]].tolist()
     assert found.above(0.5).scores.tolist() == [0.75, 0.5, 0.5]
     assert found.boxes_xywh.tolist()[0] == [5, 5, 4, 4]
+
+
+def test_ids_stay_with_their_heads() -> None:
+    found = Detections.from_arrays(BOXES, [0.5, 0.75, 0.25], (20, 20), ids=[7, -1, 2**40])
+    assert found.ids is not None
+    assert found.ids.tolist() == [-1, 7, 2**40]
+    assert found.ids.dtype == np.int64
+    kept = found.above(0.5).scaled_to((40, 40))
+    assert kept.ids is not None
+    assert kept.ids.tolist() == [-1, 7]
+    assert kept.boxes.tolist() == [[10, 10, 18, 18], [0, 0, 8, 8]]
+    empty = found.above(0.9).ids
+    assert empty is not None
+    assert empty.shape == (0,)
+
+
+def test_heads_that_are_not_followed_have_no_ids() -> None:
+    assert Detections.from_arrays(BOXES, [0.5] * 3, (20, 20)).above(0.1).ids is None
+    assert Detections.empty((20, 20)).scaled_to((10, 10)).ids is None
+
+
+@pytest.mark.parametrize(("scores", "ids"), [([0.5] * 2, [1] * 3), ([0.5] * 3, [1] * 2)])
+def test_scores_and_ids_are_one_a_head(scores: list[float], ids: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"expected shape \(3,\), got \(2,\)"):
+        Detections(BOXES, np.array(scores, np.float32), (20, 20), np.array(ids))
+
+
+def test_frames_are_told_apart_by_place_not_by_pixels() -> None:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    assert Frame("a.mp4", 1, 0.04, pixels) == Frame("a.mp4", 1, 0.04)
+    assert Frame("a.mp4", 1, 0.04) != Frame("a.mp4", 2, 0.08)

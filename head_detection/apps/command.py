@@ -1,21 +1,53 @@
-"""How every command ends: its exit code, and one line for the user in place of a traceback."""
+"""What a command is made of, and how it ends: its exit code, one line in place of a traceback."""
 
+import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from head_detection.apps.allocation import keep_freed_memory
 from head_detection.errors import HeadDetectionError
 
 Command = Callable[[Sequence[str] | None], int]
-"""A command's ``main``: takes the arguments (None: the process's own), returns the exit code."""
+"""Takes the arguments (None: the process's own), returns the exit code."""
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
 
 
-def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
+def command(
+    purpose: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int],
+) -> Command:
+    """Make a command of its two parts.
+
+    Args:
+        purpose: what its ``--help`` begins with.
+        add_arguments: declares the options.
+        run: does the work, and returns the exit code.
+
+    Example:
+        >>> def add_code(parser):
+        ...     parser.add_argument("code", type=int)
+        >>> command("End with a code", add_code, lambda arguments: arguments.code)(["3"])
+        3
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        parser = argparse.ArgumentParser(description=purpose)
+        add_arguments(parser)
+        return run(parser.parse_args(argv))
+
+    return main
+
+
+def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code of the process.
 
     A mistake of the user is a ``HeadDetectionError``, or an ``OSError`` that names what the system
@@ -25,7 +57,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     silence. Any other exception is a fault of the program and keeps its traceback.
 
     Args:
-        command: the ``main`` of a command.
+        main: of a command.
         argv: its arguments; None leaves it to read the process's own.
 
     Example:
@@ -34,7 +66,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     """
     keep_freed_memory()
     try:
-        code = command(argv)
+        code = main(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -48,6 +80,28 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return USER_ERROR
     return code
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Let SIGTERM unwind the work as Ctrl-C does; put the handlers back at the end."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Let no signal stop what is brought to its end; ``ending_in_order`` puts the handlers back."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def is_user_error(error: Exception) -> bool:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,14 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
-from head_detection.apps.command import Command
+from head_detection.apps.main import load_command
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
 from head_detection.files import write_bytes
 from head_detection.images.drawing import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.inference.detector import HeadDetector
-from head_detection.structures import Detections, GroundTruth
+from head_detection.pipeline.run import run_pipeline
+from head_detection.pipeline.sources import ItemSource
+from head_detection.results.record import Failure
+from head_detection.structures import Detections, Frame, GroundTruth
 
 GRIDS: Final = ((200, 2, 3), (100, 4, 6), (50, 7, 10), (25, 10, 16), (12, 14, 24))
 """Head size in pixels, rows, columns."""
@@ -33,29 +35,45 @@ class Sample(NamedTuple):
     truth: GroundTruth
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--source", metavar="PATH", help="your own pictures, as for test")
+    add_weights_option(parser)
+    parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs", "demo"))
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Find heads, print what was found, and return the exit code.
 
     Raises:
-        ValueError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, one line.
     """
-    arguments = _create_parser().parse_args(argv)
     if arguments.source is not None:
-        test: Command = import_module("head_detection.apps.test").main
-        return test(_arguments_of_test(arguments))
+        return _test(arguments)
     detector = HeadDetector.from_weights(arguments.weights)
     samples = create_samples()
-    pictures = [sample.pixels for sample in samples]
+    frames = [Frame(s.name, index, pixels=s.pixels) for index, s in enumerate(samples)]
+    outcomes = run_pipeline(ItemSource.of(frames), detector, batch_size=1)
     rows = []
     with tqdm(total=len(samples), desc="Finding heads", unit="picture") as progress:
-        for sample, result in zip(samples, detector.stream(pictures, batch_size=1), strict=True):
-            if result.error is not None or result.detections is None:
-                raise RuntimeError(f"{sample.name}: not detected") from result.error
-            _write(arguments.output / f"{sample.name}.png", sample.pixels, result.detections)
-            rows.append(_compare(sample, result.detections))
+        for sample, outcome in zip(samples, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            _write(arguments.output / f"{sample.name}.png", sample.pixels, outcome.detections)
+            rows.append(_compare(sample, outcome.detections))
             progress.update()
     _report(rows, arguments.output)
     return 0
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    """Run ``test`` on the user's own pictures."""
+    test = load_command("test")
+    options = ["--source", str(arguments.source), "--save", "json,csv,images"]
+    options += ["--output", str(arguments.output)]
+    if arguments.weights is not None:
+        options += ["--weights", str(arguments.weights)]
+    return test(options)
 
 
 def create_samples() -> list[Sample]:
@@ -90,19 +108,3 @@ def _report(rows: Sequence[tuple[str, ...]], output: Path) -> None:
 def _write(path: Path, pixels: Picture, detections: Detections) -> None:
     drawn = cv2.cvtColor(draw_heads(pixels, detections), cv2.COLOR_RGB2BGR)
     write_bytes(path, cv2.imencode(".png", drawn)[1].tobytes())
-
-
-def _arguments_of_test(arguments: argparse.Namespace) -> list[str]:
-    passed_on = ["--source", str(arguments.source), "--save", "json,csv,images"]
-    passed_on += ["--output", str(arguments.output)]
-    if arguments.weights is not None:
-        passed_on += ["--weights", str(arguments.weights)]
-    return passed_on
-
-
-def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", metavar="PATH", help="your own pictures, as for test")
-    add_weights_option(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs", "demo"))
-    return parser

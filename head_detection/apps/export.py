@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
 from head_detection.errors import ExportError, PictureError
+from head_detection.images.finding import PictureFile
 from head_detection.inference.backends.export import to_onnx
 from head_detection.inference.backends.graph_shapes import ExportRecord
 from head_detection.inference.backends.int8 import quantize
@@ -27,7 +28,7 @@ from head_detection.inference.extras import import_extra
 from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription
-from head_detection.pipeline.sources import find_pictures
+from head_detection.pipeline.opening import open_source
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 PACKAGES: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
@@ -95,7 +96,8 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
     """Return pictures of the folder drawn with a fixed seed, or the sample."""
     if folder is None:
         return [Path(cbook.get_sample_data(SAMPLE, asfileobj=False))]
-    paths = [picture.path for picture in find_pictures([str(folder)]).pictures]
+    items = open_source(str(folder))
+    paths = [item.path for item in items if isinstance(item, PictureFile)]
     random.Random(0).shuffle(paths)  # noqa: S311 - no secret
     chosen = list(islice(filter(_is_readable, paths), CALIBRATION_PICTURES))
     if not chosen:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-from head_detection.apps.command import Command, run_command
+from head_detection.apps.command import Command, command, run_command
 from head_detection.version import __version__
 
 COMMANDS = {
@@ -33,10 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.argv[0] = f"head-detection {arguments.command}"  # what its --help calls itself
 
     def import_and_run(rest: Sequence[str] | None) -> int:
-        command: Command = import_module(f"head_detection.apps.{arguments.command}").main
-        return command(rest)
+        return load_command(arguments.command)(rest)
 
     return run_command(import_and_run, arguments.arguments)  # Ctrl-C may come while it imports
+
+
+def load_command(name: str) -> Command:
+    """Import a command: ``add_arguments`` and ``run``, or a ``main`` of its own."""
+    app = import_module(f"head_detection.apps.{name}")
+    if hasattr(app, "main"):
+        main: Command = app.main
+        return main
+    return command(COMMANDS[name], app.add_arguments, app.run)
 
 
 def available_commands() -> dict[str, str]:

@@ -15,11 +15,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
-from head_detection.images.reading import Picture
 from head_detection.errors import BenchmarkError, PictureError
 from head_detection.images.finding import PictureFile
-from head_detection.images.reading import read_picture
-from head_detection.pipeline.sources import find_pictures
+from head_detection.images.reading import Picture, read_picture
+from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.sources import Source
 
 CROWD: Final = 150
 """People in a crowd; in a picture of 600x800 their heads are 35 pixels large."""
@@ -42,11 +42,15 @@ def pictures_to_measure(
         SourceError: no pictures there.
     """
     if source is not None:
-        yield list(islice(find_pictures([source]).pictures, limit))
+        yield _files_of(open_source(source), limit)
         return
     with tempfile.TemporaryDirectory(prefix="head-detection-") as folder:
         make_pictures(Path(folder), SCENES[scene](size), limit)
-        yield list(find_pictures([folder]).pictures)
+        yield _files_of(open_source(folder), limit)
+
+
+def _files_of(source: Source, limit: int) -> list[PictureFile]:
+    return [item for item in islice(source, limit) if isinstance(item, PictureFile)]
 
 
 def crowd(size: tuple[int, int], num_people: int = CROWD) -> Picture:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,11 +29,13 @@ from head_detection.benchmark.timing import (
 )
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
+from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engine import TwoStageEngine
-from head_detection.pipeline.run import DEFAULT_FORMATS
-from head_detection.results.record import Origin, Record
-from head_detection.results.sinks import Sinks, parse_formats
+from head_detection.pipeline.run import run_pipeline
+from head_detection.pipeline.sources import Item, ItemSource
+from head_detection.results.formats import DEFAULT_FORMATS, Sinks
+from head_detection.results.record import Origin
 
 REST: Final = "rest"
 """What lies between the stages."""
@@ -127,22 +129,44 @@ def time_stages(
         raise TypeError(f"engine: expected a TwoStageEngine; got {type(engine).__name__}")
     contents = [file.path.read_bytes() for file in files]
     watch = StageStopwatch(partial(synchronise, torch.device(engine.device)), clock)
+    one_by_one = _OneByOne(detector, contents, watch)
     origin = Origin(detector.origin, detector.score_threshold)
     with (
         observe_stages(watch),
         tempfile.TemporaryDirectory() as folder,
-        Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
+        Sinks(DEFAULT_FORMATS, Path(folder), origin) as sinks,
     ):
         start = clock()
-        for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
-            with watch("decode"):
-                pixels = read_picture(content)
-            (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
-            found = found.above(detector.score_threshold)
-            with watch("write"):
-                sinks.write(Record(number, file.name, file.path, found, pixels))
+        for _ in run_pipeline(ItemSource.of(files), one_by_one, sinks):
+            pass
         whole = clock() - start
     return whole, watch.seconds
+
+
+class _OneByOne:
+    """Goes from picture to picture in one thread, so that each stage has its own time.
+
+    Args:
+        detector: that finds the heads.
+        contents: of the pictures' files, in order.
+        watch: is told of the stages.
+    """
+
+    def __init__(
+        self, detector: HeadDetector, contents: Sequence[bytes], watch: StageStopwatch
+    ) -> None:
+        self._detector, self._contents, self._watch = detector, contents, watch
+
+    def stream(
+        self, images: Iterable[Item], *_options: object, **_more: object
+    ) -> Generator[PictureResult]:
+        for image, content in zip(images, self._contents, strict=True):
+            with self._watch("decode"):
+                pixels = read_picture(content)
+            (found,) = self._detector.engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
+            found = found.above(self._detector.score_threshold)
+            with self._watch("write"):  # what the loop does with it until it asks for the next
+                yield PictureResult(image, found, None, pixels)
 
 
 def stage_table(turns: Sequence[Turn], num_pictures: int) -> StageTable:

@@ -14,11 +14,11 @@ from head_detection.benchmark.timing import Measurement, paired_ratio, time_in_t
 from head_detection.errors import BenchmarkError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
-from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
-from head_detection.pipeline.run import DEFAULT_FORMATS, Tally, hand_on
-from head_detection.results.record import Origin
-from head_detection.results.sinks import Sinks, parse_formats
+from head_detection.pipeline.run import Tally, run_pipeline
+from head_detection.pipeline.sources import ItemSource
+from head_detection.results.formats import DEFAULT_FORMATS, Sinks
+from head_detection.results.record import Origin, Outcome, Record
 
 MAX_HELD_BYTES: Final = 1024**3
 """Of decoded pictures that the bare network is given; more files are not timed."""
@@ -163,7 +163,7 @@ def run_command(
     detector: HeadDetector,
     files: Sequence[PictureFile],
     folder: Path,
-    after: Callable[[int, PictureResult], object] = lambda *_: None,
+    after: Callable[[int, Outcome], object] = lambda *_: None,
 ) -> Tally:
     """Do what ``test`` does once its weights are loaded.
 
@@ -175,11 +175,11 @@ def run_command(
     """
     tally = Tally()
     origin = Origin(detector.origin, detector.score_threshold)
-    with Sinks(parse_formats(DEFAULT_FORMATS), folder, origin) as sinks:
-        results = detector.stream(files, keep_pixels=sinks.needs_pixels)
-        for number, result in enumerate(results, start=1):
-            hand_on(result, number, sinks, tally)
-            after(number, result)
+    with Sinks(DEFAULT_FORMATS, folder, origin) as sinks:
+        outcomes = run_pipeline(ItemSource.of(files), detector, sinks)
+        for number, outcome in enumerate(outcomes, start=1):
+            tally.add(outcome)
+            after(number, outcome)
     return tally
 
 
@@ -192,8 +192,8 @@ def watch_command(
     marks: dict[int, int | None] = {}
     readable: list[PictureFile] = []
 
-    def note(number: int, result: PictureResult) -> None:
-        if result.error is None:
+    def note(number: int, outcome: Outcome) -> None:
+        if isinstance(outcome, Record):
             readable.append(files[number - 1])
         if number in (quarter, len(files)):
             marks[number] = watch.now()

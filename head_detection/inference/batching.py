@@ -1,7 +1,7 @@
 """Pictures of like shape together through the network, results in the order they came."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,14 +76,20 @@ class LikeShapeBatches:
         self._window: deque[_Waiting] = deque()
         self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
 
-    def run(self, pictures: Iterator[LoadedPicture]) -> Iterator[PictureResult]:
-        """Yield a result a picture, in order."""
+    def run(self, pictures: Iterable[LoadedPicture | None]) -> Iterator[PictureResult]:
+        """Yield a result a picture, in order; at None, all that wait, for the next may be long."""
         for picture in pictures:
+            if picture is None:
+                yield from self._rest()
+                continue
             self._add(_Waiting(picture))
             while self._is_full():
                 self._run_oldest()
                 yield from self._finished()
             yield from self._finished()
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[PictureResult]:
         while self._window:
             self._run_oldest()
             yield from self._finished()

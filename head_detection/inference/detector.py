@@ -1,6 +1,6 @@
 """The detector as a user holds it: pictures in any form in, heads out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,13 +12,22 @@ from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
-from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
+from head_detection.inference.loading import (
+    PICTURE_DIMENSIONS,
+    ImageLike,
+    IsReady,
+    load_pictures,
+)
 from head_detection.inference.shipped_weights import shipped_weights, weights_path
-from head_detection.structures import Detections
+from head_detection.structures import Detections, Frame
 
 
 class HeadDetector:
     """Finds heads in pictures.
+
+    Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
+    runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
+    of one thread may be open side by side.
 
     Args:
         engine: runs the network.
@@ -92,15 +101,20 @@ class HeadDetector:
         )
 
     def detect(
-        self, images: Iterable[ImageLike], batch_size: int | None = None
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int | None = None,
+        score_threshold: float | None = None,
     ) -> list[Detections]:
         """Find the heads of each picture.
 
         Args:
-            images: paths, bytes of picture files, Pillow images, ``(H, W, 3)`` uint8 RGB arrays,
-                ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
+            images: paths, bytes of picture files, frames, Pillow images, ``(H, W, 3)`` uint8 RGB
+                arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
             batch_size: at most so many pictures at once, None: what suits the device. Only those of
                 like shape go together, so it does not change the heads.
+            score_threshold: of these pictures; None is the detector's own, the lowest that it has
+                heads for.
 
         Returns:
             One for each picture, in order; none for none.
@@ -109,9 +123,10 @@ class HeadDetector:
             PictureError: a picture that cannot be read, or that the memory of the device does not
                 hold, by its path or its place in the list.
             TypeError: a single picture in place of a list, or no picture at all.
+            ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
         """
         found = []
-        for result in self.stream(images, batch_size):
+        for result in self.stream(images, batch_size, score_threshold=score_threshold):
             if result.error is not None:
                 raise result.error
             if result.detections is not None:
@@ -124,7 +139,9 @@ class HeadDetector:
         batch_size: int | None = None,
         *,
         keep_pixels: bool = False,
-    ) -> Iterator[PictureResult]:
+        score_threshold: float | None = None,
+        is_ready: IsReady | None = None,
+    ) -> Generator[PictureResult]:
         """Find heads picture by picture, in order, in memory that does not grow with their number.
 
         Pictures are read ahead in threads. One that cannot be read, or that the memory of the
@@ -134,27 +151,43 @@ class HeadDetector:
             images: as ``detect``; may be without end.
             batch_size: as ``detect``.
             keep_pixels: hand the decoded pictures on, for drawing.
+            score_threshold: as ``detect``.
+            is_ready: tells whether the next image, or the end, is at hand. Where it is not, all
+                before it is answered before it is waited for; a camera's never is, so that none of
+                its frames waits for another. None is always: files.
 
         Raises:
-            ValueError: a batch size under 1.
+            ValueError: as ``detect``.
             TypeError: as ``detect``.
         """
-        if isinstance(images, str | bytes | Path | PictureFile | Image.Image) or (
-            isinstance(images, np.ndarray | Tensor) and images.ndim == PICTURE_DIMENSIONS
-        ):
+        if _is_single(images):
             raise TypeError("images: expected a list of pictures, got one; write detect([picture])")
         batch_size = self.engine.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        if not self.score_threshold <= threshold <= 1.0:
+            raise ValueError(
+                f"score_threshold: expected {self.score_threshold:g}, which the detector was built "
+                f"with, to 1; got {threshold}"
+            )
         batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
-        return self._above_threshold(batches.run(load_pictures(images, enough)))
+        return _above(threshold, batches.run(load_pictures(images, enough, is_ready)))
 
-    def _above_threshold(self, results: Iterator[PictureResult]) -> Iterator[PictureResult]:
-        for result in results:
-            if result.detections is None:
-                yield result
-            else:
-                kept = result.detections.above(self.score_threshold)
-                yield PictureResult(result.image, kept, None, result.pixels)
+
+def _is_single(images: object) -> bool:
+    """Tell one picture from a list of them."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim == PICTURE_DIMENSIONS
+    return isinstance(images, str | bytes | Path | PictureFile | Frame | Image.Image)
+
+
+def _above(threshold: float, results: Iterator[PictureResult]) -> Generator[PictureResult]:
+    for result in results:
+        if result.detections is None:
+            yield result
+        else:
+            kept = result.detections.above(threshold)
+            yield PictureResult(result.image, kept, None, result.pixels)

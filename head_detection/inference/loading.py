@@ -19,10 +19,11 @@ from torch import Tensor
 from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import EnoughSize, ReducedPicture, convert_picture, read_reduced
+from head_detection.structures import Frame
 
-ImageLike = str | Path | bytes | PictureFile | Image.Image | npt.NDArray[Any] | Tensor
-"""What a picture may come as: a file, the bytes of one, Pillow's image, ``(H, W, 3)`` uint8 RGB, or
-a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
+ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
+"""What a picture may come as: a file, the bytes of one, a frame, an image of Pillow,
+``(H, W, 3)`` uint8 RGB, or a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
 
 PICTURE_DIMENSIONS: Final = 3
 """Height, width and colours, in one order or the other."""
@@ -31,6 +32,8 @@ MAX_THREADS: Final = 16
 """A GPU takes pictures faster than a few cores decode them."""
 READ_AHEAD_BYTES: Final = 256 * 1024**2
 """Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
+IsReady = Callable[[], bool]
+"""Tells whether the next picture, or the end, is at hand, so that taking it does not wait."""
 _PILLOW_LOCK: Final = threading.Lock()  # a lazily opened image must not be decoded by two threads
 
 T = TypeVar("T")
@@ -62,13 +65,19 @@ class LoadedPicture:
 
 
 def load_pictures(
-    images: Iterable[ImageLike], enough: EnoughSize | None = None
-) -> Iterator[LoadedPicture]:
+    images: Iterable[ImageLike],
+    enough: EnoughSize | None = None,
+    is_ready: IsReady | None = None,
+) -> Iterator[LoadedPicture | None]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
 
     Args:
         images: as ``ImageLike`` says.
         enough: as ``read_reduced``; None is every picture in full.
+        is_ready: as ``read_ahead``.
+
+    Yields:
+        As ``read_ahead``; never None without ``is_ready``.
 
     Raises:
         TypeError: something that is no kind of picture.
@@ -78,36 +87,47 @@ def load_pictures(
         numbered,
         lambda item: _load(item[1], f"images[{item[0]}]", enough),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
+        is_ready=is_ready,
     )
 
 
 def read_ahead(
-    items: Iterable[T], load: Callable[[T], R], is_full: Callable[[list[R]], bool]
-) -> Iterator[R]:
+    items: Iterable[T],
+    load: Callable[[T], R],
+    is_full: Callable[[list[R]], bool],
+    is_ready: IsReady | None = None,
+) -> Iterator[R | None]:
     """Yield ``load(item)`` in the order of the items, a few loads ahead in threads.
+
+    Nothing that is loaded waits for an item that may be long in coming.
 
     Args:
         items: read one by one, only as far as needed.
         load: called in threads; what it raises is raised here.
         is_full: tells from the loaded results that wait whether to load no more of them.
+        is_ready: tells whether the next item, or the end, is at hand; None is always.
+
+    Yields:
+        What was loaded; None before an item that is not at hand is waited for: who gathers a batch
+        goes on with what there is.
     """
     num_threads = min(MAX_THREADS, os.cpu_count() or 1)
     waiting: deque[Future[R]] = deque()
-    rest = iter(items)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
+
+    def may_take() -> bool:
+        done = [f.result() for f in waiting if f.done() and f.exception() is None]
+        has_room = len(waiting) < 2 * num_threads and not (done and is_full(done))
+        return has_room and (is_ready is None or is_ready())
+
     try:
-        while True:
-            while len(waiting) < 2 * num_threads:
-                done = [f.result() for f in waiting if f.done() and f.exception() is None]
-                if done and is_full(done):
-                    break
-                try:
-                    item = next(rest)
-                except StopIteration:
-                    break
-                waiting.append(pool.submit(load, item))
-            if not waiting:
-                return
+        for item in items:
+            waiting.append(pool.submit(load, item))
+            while waiting and not may_take():
+                yield waiting.popleft().result()
+            if not waiting and is_ready is not None and not is_ready():
+                yield None
+        while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -133,8 +153,20 @@ def _name(image: ImageLike, position: str) -> str:
             return str(image.path)
         case str() | Path():
             return str(image)
+        case Frame():
+            return frame_name(image)
         case _:
             return position
+
+
+def frame_name(frame: Frame) -> str:
+    """Return what errors call a frame; one without a time is a picture.
+
+    Example:
+        >>> frame_name(Frame("street.mp4", 50, 2.0)), frame_name(Frame("sample", 0))
+        ('street.mp4: frame 50', 'sample')
+    """
+    return frame.name if frame.seconds is None else f"{frame.name}: frame {frame.index}"
 
 
 def _read(
@@ -158,13 +190,18 @@ def _to_tensor(image: ImageLike, position: str) -> Tensor:
         case Image.Image():
             with _PILLOW_LOCK:
                 return _channels_first(convert_picture(image, position))
+        case Frame():
+            if image.pixels is None:
+                raise PictureError(f"{_name(image, position)}: it could not be decoded")
+            return _from_array(image.pixels, _name(image, position))
         case np.ndarray():
             return _from_array(image, position)
         case Tensor():
             return _from_tensor(image, position)
         case _:
             raise TypeError(
-                f"{position}: expected a path, bytes, a Pillow image, an array or a tensor; "
+                f"{position}: expected a path, bytes, a frame, a Pillow image, an array or a "
+                "tensor; "
                 f"got {type(image).__name__}"
             )
 

@@ -1,20 +1,75 @@
-"""From pictures to results, one by one."""
+"""The loop: from a source through the detector to the sinks."""
 
-import sys
 import time
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from tqdm import tqdm
-
+from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
-from head_detection.results.record import Record
-from head_detection.results.sinks import Sinks
+from head_detection.inference.loading import IsReady, frame_name
+from head_detection.pipeline.sources import Item, Source, SourceInfo
+from head_detection.results.formats import Sinks
+from head_detection.results.record import Failure, Outcome, Record
+from head_detection.structures import Frame
 
-DEFAULT_FORMATS: Final = "json,images"
 LINE_SECONDS: Final = 10.0
-"""Between two states of the bar where standard error is a file."""
+"""Between two lines of progress where standard error is a file."""
+
+
+class Detector(Protocol):
+    """Finds heads in a stream; ``HeadDetector`` is one."""
+
+    def stream(
+        self,
+        images: Iterable[Item],
+        batch_size: int | None = None,
+        *,
+        keep_pixels: bool = False,
+        is_ready: IsReady | None = None,
+    ) -> Generator[PictureResult]:
+        """Yield a result an item, in order."""
+        ...
+
+
+def run_pipeline(
+    source: Source,
+    detector: Detector,
+    sinks: Sinks | None = None,
+    batch_size: int | None = None,
+    *,
+    keep_pixels: bool = False,
+) -> Generator[Outcome]:
+    """Take every item of a source through the detector to the sinks, and yield what came of it.
+
+    Memory does not grow with the number of items. What is yielded was handed to the sinks before;
+    they are not closed.
+
+    Args:
+        source: read as far as the detector takes its items.
+        detector: finds the heads.
+        sinks: take records and failures; None writes nothing.
+        batch_size: items at once at most; None is what suits the detector.
+        keep_pixels: records hold their picture, also where no sink needs it.
+
+    Yields:
+        A record or a failure an item, in order.
+    """
+    keep_pixels = keep_pixels or (sinks is not None and sinks.needs_pixels)
+    results = detector.stream(
+        source,
+        batch_size,
+        keep_pixels=keep_pixels,
+        is_ready=_never if source.info.is_live else source.is_ready,
+    )
+    with closing(results):
+        for index, result in enumerate(results):
+            outcome = _outcome_of(result, index, source.info)
+            if sinks is not None:
+                sinks.take(outcome)
+            yield outcome
 
 
 @dataclass
@@ -26,25 +81,31 @@ class Tally:
     failed: int = 0
     start: float = field(default_factory=time.monotonic)
 
+    def add(self, outcome: Outcome) -> None:
+        """Count what came of an item."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+        else:
+            self.pictures += 1
+            self.heads += len(outcome.detections)
 
-def hand_on(result: PictureResult, number: int, sinks: Sinks, tally: Tally) -> None:
-    """Give what came of a picture to the sinks, and count it; a failure is said at once.
 
-    Args:
-        result: of a ``PictureFile``.
-        number: its place in the source, from 1.
-        sinks: take it.
-        tally: is added to.
-    """
-    file = result.image
-    if not isinstance(file, PictureFile):
-        raise TypeError(f"image: expected a PictureFile; got {type(file).__name__}")
+def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:
+    item = result.image
+    if not isinstance(item, PictureFile | Frame):
+        raise TypeError(f"image: expected a PictureFile or a Frame; got {type(item).__name__}")
+    if isinstance(item, Frame):
+        index, seconds, path, prefix = item.index, item.seconds, None, f"{frame_name(item)}: "
+    else:
+        seconds, path, prefix = None, item.path, f"{item.path}: "
     if result.detections is None:
-        reason = str(result.error).removeprefix(f"{file.path}: ")
-        tqdm.write(f"failed: {file.name}: {reason}", file=sys.stderr)
-        sinks.fail(file.name, reason)
-        tally.failed += 1
-        return
-    sinks.write(Record(number, file.name, file.path, result.detections, result.pixels))
-    tally.pictures += 1
-    tally.heads += len(result.detections)
+        error = result.error or PictureError(f"{prefix}nothing came of it")
+        reason = str(error).removeprefix(prefix)
+        return Failure(index, item.name, reason, error, seconds)
+    source = None if seconds is None else info.name
+    return Record(index, item.name, result.detections, path, seconds, source, pixels=result.pixels)
+
+
+def _never() -> bool:
+    """Of a live source nothing is read ahead: a frame that waits for another is old."""
+    return False

@@ -1,5 +1,7 @@
-"""What a sink is told of one picture, and the numbers as the files hold them."""
+"""One picture's or frame's answer: what a sink is told, and RECORD, its plain values in files."""
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -7,11 +9,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import DetectionFileError, PictureError
+from head_detection.results.reading import DetectionRows, FoundElsewhere, KnownPictures, size_of
 from head_detection.structures import Detections
 
+SCHEMA: Final = "head-detection/detections/2"
+"""Of files that hold RECORDs."""
 BOX_DECIMALS: Final = 4
 SCORE_DECIMALS: Final = 6
 """Enough to tell two runs apart, far finer than a head's place is known."""
+SECONDS_DECIMALS: Final = 6
+NOT_TRACKED: Final = -1
+"""The id of a head that is not followed."""
+JSON_ERRORS: Final = "backslashreplace"
+"""What of a file name is not Unicode becomes \\udcxx, an escape of JSON: no byte of it is lost."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +41,26 @@ class Origin:
 
 @dataclass(frozen=True)
 class Record:
-    """A picture that went through the network.
+    """A picture or a frame that went through the network.
 
     Attributes:
-        number: its place in the source, from 1; pictures that failed count.
-        name: its path relative to the source, with ``/``.
-        path: the file.
+        index: its place in the source, from 0; pictures that failed count.
+        file: its path relative to the source, with ``/``; of a frame, its video or camera.
         detections: heads in original pixels.
+        path: the file of a picture, where it is one.
+        seconds: presentation time of a frame; None is a picture.
+        source: which of several videos or cameras a frame is from.
+        zones: heads in each zone, where there are zones.
         pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
     """
 
-    number: int
-    name: str
-    path: Path
+    index: int
+    file: str
     detections: Detections
+    path: Path | None = None
+    seconds: float | None = None
+    source: str | None = None
+    zones: Mapping[str, int] | None = None
     pixels: npt.NDArray[np.uint8] | None = None
 
     @property
@@ -60,6 +78,74 @@ class Record:
         """One a box, rounded."""
         return [round(float(score), SCORE_DECIMALS) for score in self.detections.scores]
 
+    @property
+    def ids(self) -> list[int] | None:
+        """One a box, -1 for a head that is not followed; None where none is."""
+        return None if self.detections.ids is None else self.detections.ids.tolist()
+
+    @property
+    def frame(self) -> int | None:
+        """The frame's place in its video, from 0; None for a picture."""
+        return None if self.seconds is None else self.index
+
+    @property
+    def rounded_seconds(self) -> float | None:
+        """The presentation time to a millionth."""
+        return None if self.seconds is None else round(self.seconds, SECONDS_DECIMALS)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return RECORD: what is the same in every file that holds one; no key without a value."""
+        height, width = self.detections.image_size
+        optional = {
+            "frame": self.frame,
+            "seconds": self.rounded_seconds,
+            "source": self.source,
+            "ids": self.ids,
+            "zones": None if self.zones is None else dict(self.zones),
+        }
+        return {
+            "file": self.file,
+            "width": width,
+            "height": height,
+            "count": len(self.detections),
+            "boxes": self.boxes,
+            "scores": self.scores,
+            **{key: value for key, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture or a frame that could not be read, or that the device does not hold.
+
+    Attributes:
+        index: as ``Record``.
+        file: as ``Record``.
+        reason: one line, without the file's name.
+        error: the mistake itself.
+        seconds: as ``Record``.
+    """
+
+    index: int
+    file: str
+    reason: str
+    error: PictureError
+    seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        return self.file if self.seconds is None else f"{self.file}: frame {self.index}"
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return plain values, for files that tell of failures."""
+        frame = {} if self.seconds is None else {"frame": self.index}
+        return {"file": self.file, **frame, "error": self.reason}
+
+
+Outcome = Record | Failure
+"""What came of one picture or frame."""
+
 
 def rounded(values: npt.NDArray[np.float32], decimals: int) -> list[list[float]]:
     """Return the rows as plain numbers.
@@ -69,3 +155,85 @@ def rounded(values: npt.NDArray[np.float32], decimals: int) -> list[list[float]]
         [[0.1, 2.0001]]
     """
     return [[round(float(value), decimals) for value in row] for row in values]
+
+
+def dump_json(value: Any) -> str:
+    """Return one line of JSON, letters as they are."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def read_records(
+    path: Path,
+    labelled: AnnotatedSet,
+    records: Iterable[tuple[str, Any]],
+    failures: Iterable[tuple[str, Any]],
+) -> FoundElsewhere:
+    """Give each picture of a set what RECORDs say of it.
+
+    Args:
+        path: the file, for errors.
+        labelled: the pictures to be judged on.
+        records: RECORDs as the file has them, each with its place in the file.
+        failures: plain values of failures, likewise.
+
+    Raises:
+        DetectionFileError: values that are none, a picture that is named twice, or one that the set
+            does not have. One line.
+    """
+    pictures = KnownPictures(path, labelled)
+    rows = DetectionRows()
+    sizes: dict[int, tuple[int, int]] = {}
+    for where, entry in records:
+        name, boxes, scores = _parts_of(entry, where)
+        index = pictures.find(name, where)
+        if index is None:
+            continue
+        if index in sizes:
+            raise DetectionFileError(f"{where}: names the picture {name} again")
+        sizes[index] = _size_in(entry, where)
+        for place, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+            rows.add(index, box, score, f"{where}: boxes[{place}]")
+    pictures.refuse_unknown()
+    failed = _read_failures(KnownPictures(path, labelled), failures, sizes)
+    without = [index for index in range(len(labelled)) if index not in {*sizes, *failed}]
+    return FoundElsewhere(
+        form=path.name,
+        detections=rows.collect(
+            [sizes.get(index) or size_of(image) for index, image in enumerate(labelled.images)]
+        ),
+        without=tuple(labelled.images[index].file_name for index in without),
+        failed=tuple(labelled.images[index].file_name for index in failed),
+    )
+
+
+def _parts_of(entry: Any, where: str) -> tuple[str, list[Any], list[Any]]:
+    values = entry if isinstance(entry, dict) else {}
+    name, boxes, scores = (values.get(key) for key in ("file", "boxes", "scores"))
+    if not isinstance(name, str) or not isinstance(boxes, list) or not isinstance(scores, list):
+        raise DetectionFileError(f"{where}: expected file, boxes and scores")
+    if len(boxes) != len(scores):
+        raise DetectionFileError(
+            f"{where}: expected a score a box; got {len(scores)} scores for {len(boxes)} boxes"
+        )
+    return name, boxes, scores
+
+
+def _size_in(entry: dict[str, Any], where: str) -> tuple[int, int]:
+    height, width = entry.get("height"), entry.get("width")
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return height, width
+    raise DetectionFileError(f"{where}: expected height and width; got {height!r} and {width!r}")
+
+
+def _read_failures(
+    pictures: KnownPictures, failures: Iterable[tuple[str, Any]], sizes: Mapping[int, object]
+) -> dict[int, None]:
+    """Return the places of the pictures that failed; one that is not labelled is not missed."""
+    failed: dict[int, None] = {}
+    for where, entry in failures:
+        index = pictures.find(str(entry.get("file")), where)
+        if index is not None and index in sizes:
+            raise DetectionFileError(f"{where}: {entry['file']} is among the images too")
+        if index is not None:
+            failed[index] = None
+    return failed

@@ -25,7 +25,7 @@ def files(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     entry = {"width": 100, "height": 90, "count": 1, "boxes": [[0, 0, 10, 20]], "scores": [0.9]}
     found = {
-        "schema": "head-detection/detections/1",
+        "schema": "head-detection/detections/2",
         "model": {},
         "score_threshold": 0.02,
         "images": [{"file": "1.jpg", **entry}],

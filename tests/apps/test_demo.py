@@ -1,3 +1,5 @@
+import argparse
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import cv2
@@ -6,20 +8,22 @@ import pytest
 
 from head_detection.apps import demo
 from head_detection.apps import test as test_command
+from head_detection.apps.main import main
 from head_detection.inference.batching import PictureResult
-from head_detection.structures import Detections
+from head_detection.structures import Detections, Frame
 
 
 class PerfectDetector:
     """Finds every head of the samples but one, and a wrong one in the corner of each."""
 
-    def stream(self, pictures: list[np.ndarray], batch_size: int) -> list[PictureResult]:
-        results = []
-        for sample, pixels in zip(demo.create_samples(), pictures, strict=True):
+    def stream(
+        self, frames: Iterable[Frame], batch_size: int, **options: object
+    ) -> Generator[PictureResult]:
+        for sample, frame in zip(demo.create_samples(), frames, strict=True):
+            assert frame.pixels is not None
             boxes = np.concatenate([sample.truth.boxes[1:], [[0, 0, 1, 1]]])
-            found = Detections.from_arrays(boxes, np.full(len(boxes), 0.5), pixels.shape[:2])
-            results.append(PictureResult(None, found, None, None))
-        return results
+            found = Detections.from_arrays(boxes, np.full(len(boxes), 0.5), frame.pixels.shape[:2])
+            yield PictureResult(frame, found, None, None)
 
 
 def test_samples_have_the_heads_they_say() -> None:
@@ -39,7 +43,7 @@ def test_the_table_counts_right_and_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo.HeadDetector, "from_weights", lambda weights: PerfectDetector())
-    assert demo.main(["--output", str(tmp_path)]) == 0
+    assert main(["demo", "--output", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["portrait", "265", "1", "1", "0", "1"]
     assert lines[2].split() == ["heads-of-200-pixels", "200", "6", "6", "5", "1"]
@@ -53,13 +57,9 @@ def test_the_table_counts_right_and_wrong(
 def test_own_pictures_go_to_the_test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[list[str]] = []
-    monkeypatch.setattr(test_command, "main", lambda argv: seen.append(argv) or 1)
-    assert demo.main(["--source", "a b", "--output", "o", "--weights", "w"]) == 1
-    options = dict(zip(seen[0][::2], seen[0][1::2], strict=True))
-    assert options == {
-        "--source": "a b",
-        "--output": "o",
-        "--weights": "w",
-        "--save": "json,csv,images",
-    }
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(test_command, "run", lambda arguments: seen.append(arguments) or 1)
+    assert main(["demo", "--source", "a b", "--output", "o", "--weights", "w"]) == 1
+    (options,) = seen
+    assert (options.source, options.output, options.weights) == (["a b"], Path("o"), Path("w"))
+    assert options.save == "json,csv,images"

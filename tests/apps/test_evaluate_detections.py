@@ -25,7 +25,7 @@ def write_detections(path: Path, labelled: AnnotatedSet, **changes: Any) -> Path
         }
         for image in labelled.images
     ]
-    content = {"schema": "head-detection/detections/1", "model": {}, "score_threshold": 0.02}
+    content = {"schema": "head-detection/detections/2", "model": {}, "score_threshold": 0.02}
     path.write_text(json.dumps(content | {"images": images, "failed": []} | changes))
     return path
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from head_detection.apps import test
-from head_detection.apps.main import main
+from head_detection.apps.main import load_command, main
 from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections
 
@@ -132,6 +131,33 @@ def test_the_options_reach_the_detector(photos, one_head):
     assert content["images"][0]["count"] == 0
 
 
+def test_lines_on_standard_output_have_it_for_themselves(photos, one_head, capsys):
+    assert main(["test", "--source", "photos", "--save", "lines", "--output", "-"]) == 1
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["file"] for line in lines] == [
+        *("1.png", "cut.png", "empty.jpg", "sub/1.png", "text.webp")
+    ]
+    assert lines[0]["boxes"] == [[2, 3, 12, 13]]
+    assert lines[2] == {"file": "empty.jpg", "error": "the file is empty"}
+    assert "failed: empty.jpg: the file is empty" in err
+    assert "pictures: 2, heads: 2, failed: 3" in err
+    assert "passed over: 1 not pictures" in err
+    assert not Path("runs").exists()
+
+
+def test_hidden_heads_go_beside_drawn_ones(photos, one_head):
+    main(["test", "--source", "photos/sub", "--output", "out", "--save", "images,blur"])
+    assert sorted(path.name for path in Path("out").iterdir()) == ["blur", "images"]
+    assert Path("out/blur/1.png").read_bytes() != Path("out/images/1.png").read_bytes()
+
+
+def test_a_mistake_about_the_results_names_its_option(photos, one_head, capsys):
+    picture(Path("mine/images/a.png"))
+    assert main(["test", "--source", "photos", "--output", "mine"]) == 2
+    assert "error: --output: mine/images: expected a new folder" in capsys.readouterr().err
+
+
 def test_frames_keep_their_numbers_where_a_picture_failed(photos, one_head):
     main(["test", "--source", "photos", "--save", "mot"])
     lines = Path("runs/test/photos/mot.txt").read_text().splitlines()
@@ -153,7 +179,7 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
     monkeypatch.setattr(one_head, "detect", cut_short)
     handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
     with pytest.raises(type(error) if isinstance(error, SystemExit) else error):
-        test.main(["--source", "photos"])
+        load_command("test")(["--source", "photos"])
     assert len(results(Path("runs/test/photos"))["images"]) == 5
     assert handlers == [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
 
@@ -164,6 +190,7 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
         (["--source", "gone"], "error: 'gone': expected a picture, a folder"),
         (["--source", "nothing"], "expected pictures such as .jpg or .png, found none"),
         (["--source", "photos", "--save", "xml"], "--save: expected some of json,csv"),
+        (["--source", "photos", "--output", "-"], "--output: standard output: expected lines"),
         (["--source", "photos", "--weights", "gone"], "error: gone: expected a weights file"),
         (["--source", "photos", "--weights", "photos/1.png"], ".safetensors file"),
         (["--source", "photos", "--device", "gpu"], "device: expected auto, cpu"),
@@ -222,6 +249,61 @@ def test_the_script_finds_heads_and_reports_bad_pictures(repository, photos, tin
     assert content["images"][0]["count"] > 0
     assert content["model"]["weights"] == "tiny.safetensors"
     assert len(content["failed"]) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems ask sockets only")
+def test_a_path_that_is_typed_is_answered_before_the_next_one(repository, photos, tiny_weights):
+    arguments = ["--weights", tiny_weights, "--save", "lines", "--output", "-"]
+    process = script(repository, "--source", "-", *arguments, stdin=subprocess.PIPE)
+    answers = []
+    for path in ("photos/1.png", "photos/notes.txt\nphotos/empty.jpg", "photos/1.png"):
+        process.stdin.write(f"{path}\n")
+        process.stdin.flush()  # and nothing more until the answer is there
+        answers.append(json.loads(process.stdout.readline()))
+    assert [answer["file"] for answer in answers] == [
+        *("photos/1.png", "photos/empty.jpg", "photos/1.png")
+    ]
+    assert (answers[0]["width"], answers[0]["height"]) == (48, 32)
+    assert answers[1]["error"] == "the file is empty"
+    assert answers[2] == answers[0]
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, err
+    assert out == ""
+    assert "pictures: 2" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_lines_are_whole_after_a_kill(repository, photos, tiny_weights):
+    arguments = ["--source", "-", "--weights", tiny_weights, "--save", "lines", "--output", "out"]
+    process = script(repository, *arguments, stdin=subprocess.PIPE)
+    process.stdin.write("photos/1.png\nphotos/sub/1.png\n")
+    process.stdin.flush()
+    path = Path("out/detections.ndjson")
+    deadline = time.monotonic() + SECONDS
+    while not path.exists() or path.read_bytes().count(b"\n") < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["photos/1.png", "photos/sub/1.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed pipes as POSIX has them")
+def test_a_reader_that_went_away_ends_the_work_in_silence(repository, photos, tiny_weights):
+    arguments = ["--weights", tiny_weights, "--save", "lines", "--output", "-"]
+    process = script(repository, "--source", "-", *arguments, stdin=subprocess.PIPE)
+    process.stdin.write("photos/1.png\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["file"] == "photos/1.png"
+    process.stdout.close()
+    process.stdin.write("photos/sub/1.png\n")
+    process.stdin.flush()
+    assert process.wait(timeout=SECONDS) == 141
+    assert "Traceback" not in process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

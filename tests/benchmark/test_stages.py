@@ -7,13 +7,13 @@ from head_detection.benchmark.detectors import DetectorSpec, prepare_detector
 from head_detection.benchmark.pictures import crowd, make_pictures
 from head_detection.benchmark.stages import ALL_STAGES, measure_stages, stage_table, time_stages
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline.sources import find_pictures
+from head_detection.pipeline.opening import open_source
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[PictureFile]:
     make_pictures(tmp_path, crowd((48, 64)), 2)
-    return list(find_pictures([str(tmp_path)]).pictures)
+    return [item for item in open_source(str(tmp_path)) if isinstance(item, PictureFile)]
 
 
 def test_the_table_is_a_picture_in_milliseconds() -> None:

@@ -16,7 +16,7 @@ from head_detection.benchmark.throughput import (
 from head_detection.errors import BenchmarkError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.detector import HeadDetector
-from head_detection.pipeline.sources import find_pictures
+from head_detection.pipeline.opening import open_source
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def detector(tiny_weights: Path) -> HeadDetector:
 def pictures(folder: Path, count: int) -> list[PictureFile]:
     folder.mkdir()
     make_pictures(folder, crowd((48, 64)), count)
-    return list(find_pictures([str(folder)]).pictures)
+    return [item for item in open_source(str(folder)) if isinstance(item, PictureFile)]
 
 
 def test_a_command_is_timed_beside_the_bare_network(detector: HeadDetector, tmp_path: Path) -> None:

@@ -94,5 +94,19 @@ def test_what_the_device_held_of_a_failed_picture_is_let_go(engine, monkeypatch)
     assert all(result.error for result in results)
 
 
+def test_no_picture_waits_for_one_that_may_be_long_in_coming(engine):
+    def pictures():
+        yield picture(1)
+        yield picture(2, (64, 32))
+        yield None
+        assert [result.image for result in seen] == ["1", "2"]
+        yield picture(3)
+
+    seen = []
+    for result in LikeShapeBatches(engine, 8, keep_pixels=False).run(pictures()):
+        seen.append(result)  # noqa: PERF402 - looked at while it grows
+    assert engine.batches == [[(32, 32)], [(64, 32)], [(32, 32)]]
+
+
 def test_nothing_gives_nothing(engine):
     assert list(run(engine, [], 4)) == []

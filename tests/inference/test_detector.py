@@ -8,6 +8,7 @@ from PIL import Image
 
 from head_detection.errors import PictureError
 from head_detection.inference.detector import HeadDetector
+from head_detection.structures import Frame
 
 HEAD = (10, 6, 18, 16)
 
@@ -106,6 +107,41 @@ def test_a_batch_of_pictures_in_one_array_is_a_list_of_them(detector, scene):
 def test_heads_under_the_threshold_are_left_out(engine, scene):
     assert len(HeadDetector(engine, 0.75, {}).detect([scene])[0]) == 1
     assert len(HeadDetector(engine, 0.76, {}).detect([scene])[0]) == 0
+
+
+def test_a_threshold_may_be_given_with_the_pictures(detector, scene):
+    assert len(detector.detect([scene], score_threshold=0.75)[0]) == 1
+    assert len(detector.detect([scene], score_threshold=0.76)[0]) == 0
+    assert len(detector.detect([scene])[0]) == 1
+    for wrong in (0.4, 1.1, float("nan")):  # the detector was built with 0.5
+        with pytest.raises(ValueError, match=r"expected 0\.5, which the detector .* to 1; got"):
+            detector.detect([scene], score_threshold=wrong)
+
+
+def test_frames_are_pictures(detector, scene):
+    frame = Frame("clip.mp4", 7, 0.28, np.asarray(scene))
+    (result,) = detector.stream([frame])
+    assert result.image is frame
+    assert boxes(result.detections) == [HEAD]
+    with pytest.raises(PictureError, match=r"clip\.mp4: frame 8"):
+        detector.detect([frame, Frame("clip.mp4", 8, 0.32)])
+    with pytest.raises(TypeError, match="expected a list of pictures"):
+        detector.detect(frame)
+
+
+def test_a_camera_is_answered_frame_by_frame(detector, engine, scene):
+    engine.batch_size = 8
+    answered, shown = 0, []
+
+    def camera():
+        for index in range(5):
+            shown.append(answered)  # before this frame is there
+            yield Frame("camera", index, index / 25, np.asarray(scene))
+
+    for result in detector.stream(camera(), is_ready=lambda: False):
+        answered += 1
+        assert boxes(result.detections) == [HEAD]
+    assert shown == [0, 1, 2, 3, 4]
 
 
 def test_a_bad_picture_is_raised_with_its_name(detector, scene, write, tmp_path):

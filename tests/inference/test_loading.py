@@ -7,6 +7,7 @@ from PIL import Image
 
 from head_detection.errors import PictureError
 from head_detection.inference.loading import load_pictures, read_ahead
+from head_detection.structures import Frame
 
 
 def load(image):
@@ -96,6 +97,60 @@ def test_reading_ahead_is_bounded_in_number_and_in_size():
         next(full)
     assert len(taken) <= 10 + 4  # each thread may have been given one before the first was done
     full.close()
+
+
+def test_nothing_that_is_loaded_waits_for_what_is_not_at_hand():
+    at_hand, taken = iter([True, True, False, False, False, True]), []
+
+    def items():
+        for item in "abcde":
+            taken.append(item)
+            yield item
+
+    ahead = read_ahead(items(), str, lambda done: False, is_ready=lambda: next(at_hand))
+    # After a and b the next is at hand; after c it is not, so a to c are given before it is asked.
+    assert [(next(ahead), len(taken)) for _ in range(2)] == [("a", 3), ("b", 3)]
+
+
+def test_of_a_camera_one_frame_is_in_hand_at_a_time():
+    taken = []
+
+    def frames():
+        for number in range(3):
+            taken.append(number)
+            yield number
+
+    ahead = read_ahead(frames(), str, lambda done: False, is_ready=lambda: False)
+    seen = [(loaded, len(taken)) for loaded in ahead]
+    assert seen == [("0", 1), (None, 1), ("1", 2), (None, 2), ("2", 3), (None, 3)]
+
+
+def test_a_source_that_ended_is_not_asked_again():
+    asked = []
+
+    class Terminal:
+        """After its end, a terminal gives lines again."""
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            asked.append(1)
+            if len(asked) == 2:
+                raise StopIteration
+            return len(asked)
+
+    ready = read_ahead(Terminal(), str, lambda done: False, is_ready=lambda: True)
+    assert [loaded for loaded in ready if loaded] == ["1"]
+    assert len(asked) == 2
+
+
+def test_a_frame_is_its_pixels(scene):
+    pixels = np.asarray(scene)
+    expected = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    torch.testing.assert_close(load(Frame("a.mp4", 3, 0.12, pixels)), expected)
+    with pytest.raises(PictureError, match=r"a\.mp4: frame 3: it could not be decoded"):
+        load(Frame("a.mp4", 3, 0.12))
 
 
 def test_reading_ahead_of_nothing_is_empty():

@@ -10,7 +10,7 @@ from head_detection.config import DatasetConfig
 from head_detection.data.formats import load_annotations, write_annotations
 from head_detection.data.relabelling import RelabelRules, relabel
 from head_detection.errors import AnnotationError
-from head_detection.results.detection_files import read_detection_file
+from head_detection.results.formats import read_detection_file
 
 PURPOSE = "labels made by a detector, placed anew by a better one: self-training"
 

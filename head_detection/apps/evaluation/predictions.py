@@ -12,10 +12,15 @@ from tqdm import tqdm
 from head_detection.apps.arguments import engine_options
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
+from head_detection.images.finding import PictureFile
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.results.detection_files import read_detection_file, read_image_ids
+from head_detection.pipeline.run import run_pipeline
+from head_detection.pipeline.sources import ItemSource
+from head_detection.results.coco import read_image_ids
+from head_detection.results.formats import read_detection_file
+from head_detection.results.record import Failure
 from head_detection.structures import Detections
 
 LOWEST_SCORE: Final = 0.02
@@ -87,15 +92,14 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
 
 
 def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
-    paths = [image.path for image in labelled.images]
+    files = [PictureFile(image.path, image.file_name) for image in labelled.images]
     found, num_heads = [], 0
-    with tqdm(total=len(paths), desc="Finding heads", unit=" pictures", file=sys.stderr) as bar:
-        for result in detector.stream(paths):
-            if result.error is not None:
-                raise result.error
-            if result.detections is not None:
-                found.append(result.detections)
-                num_heads += len(result.detections)
+    with tqdm(total=len(files), desc="Finding heads", unit=" pictures", file=sys.stderr) as bar:
+        for outcome in run_pipeline(ItemSource.of(files), detector):
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            found.append(outcome.detections)
+            num_heads += len(outcome.detections)
             bar.set_postfix_str(f"{num_heads} boxes", refresh=False)
             bar.update()
     return found

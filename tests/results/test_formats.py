@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from head_detection.errors import OutputError
+from head_detection.errors import DetectionFileError, OutputError
+from head_detection.results.formats import SINKS, Sinks, parse_formats, read_detection_file
 from head_detection.results.record import Origin
-from head_detection.results.sinks import SINKS, Sinks, parse_formats
 
 ORIGIN = Origin({}, 0.4)
 
@@ -17,10 +17,9 @@ def test_formats_are_a_list_with_commas():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("xml", "expected some of json,csv,coco,mot,yolo,images,blur; got 'xml'"),
+        ("xml", "^expected some of json,csv,lines,coco,mot,yolo,images,blur; got 'xml'"),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
-        ("images,blur", "choose one of them"),
     ],
 )
 def test_unknown_formats_are_one_line(text, line):
@@ -29,12 +28,13 @@ def test_unknown_formats_are_one_line(text, line):
 
 
 @pytest.mark.parametrize("name", SINKS)
-def test_each_sink_takes_heads_no_heads_and_failures(tmp_path, record, name):
+def test_each_sink_takes_heads_no_heads_frames_and_failures(
+    tmp_path, record, frames, failure, name
+):
     with Sinks([name], tmp_path, ORIGIN) as sinks:
         assert sinks.needs_pixels == (name in ("images", "blur"))
-        sinks.write(record(name="a.png"))
-        sinks.write(record([], "b.png", 2))
-        sinks.fail("c.png", "empty")
+        for outcome in (record(), record([], "b.png", 1), failure(), *frames):
+            sinks.take(outcome)
     (output,) = sinks.outputs
     assert (tmp_path / output).exists()
 
@@ -42,18 +42,20 @@ def test_each_sink_takes_heads_no_heads_and_failures(tmp_path, record, name):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_all_files_are_whole_after_the_work_is_cut_short(tmp_path, record, error):
     def work():
-        with Sinks(["json", "coco", "csv", "yolo"], tmp_path, ORIGIN) as sinks:
-            sinks.write(record())
+        with Sinks(["json", "coco", "csv", "yolo", "lines"], tmp_path, ORIGIN) as sinks:
+            sinks.take(record())
             raise error
 
     with pytest.raises(error):
         work()
     assert len(json.loads((tmp_path / "detections.json").read_text())["images"]) == 1
     assert len(json.loads((tmp_path / "coco.json").read_text())) == 1
+    assert len((tmp_path / "detections.ndjson").read_text().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "coco.json",
         "detections.csv",
         "detections.json",
+        "detections.ndjson",
         "labels",
     ]
 
@@ -62,12 +64,12 @@ def test_one_sink_that_fails_does_not_keep_the_others_from_ending(tmp_path, reco
     def full_disk(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("head_detection.results.picture_sinks.write_bytes", full_disk)
+    monkeypatch.setattr("head_detection.results.sink.write_bytes", full_disk)
     with (
         pytest.raises(OSError, match="No space"),
         Sinks(["json", "yolo"], tmp_path, ORIGIN) as sinks,
     ):
-        sinks.write(record())
+        sinks.take(record())
     assert len(json.loads((tmp_path / "detections.json").read_text())["images"]) == 1
 
 
@@ -77,3 +79,23 @@ def test_a_sink_that_cannot_begin_leaves_no_temporary_files(tmp_path):
     with pytest.raises(OutputError):
         Sinks(["json", "images"], tmp_path, ORIGIN)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("names", [["json"], ["lines", "json"], []])
+def test_standard_output_takes_lines_alone(names):
+    with pytest.raises(OutputError, match=r"^standard output: expected lines alone; got"):
+        Sinks(names, None, ORIGIN)
+
+
+def test_nothing_to_write_is_nothing(tmp_path, record):
+    with Sinks([], tmp_path / "new", ORIGIN) as sinks:
+        sinks.take(record())
+        assert (sinks.needs_pixels, sinks.outputs) == (False, [])
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_no_results_at_all(tmp_path, labelled):
+    for name, content in (("a.bin", b"\xff\xfe\x00"), ("b.json", b""), ("c.md", b"# text")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DetectionFileError, match=r"expected detections\.json, \.csv or"):
+            read_detection_file(tmp_path / name, labelled("a.png"))

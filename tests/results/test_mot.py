@@ -5,7 +5,9 @@ import pytest
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
-from head_detection.results.detection_files import read_detection_file
+from head_detection.results.formats import read_detection_file
+from head_detection.results.mot import MotSink
+from head_detection.results.record import Record
 from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
@@ -88,3 +90,20 @@ def test_mot_without_files_and_not_text(tmp_path: Path, labelled: Label) -> None
     (tmp_path / "mot.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DetectionFileError, match="not UTF-8"):
         read_detection_file(tmp_path / "mot.txt", labelled("a.jpg"))
+
+
+def test_what_is_written_counts_frames_and_pixels_from_one(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    frames: list[Record],
+    put: Callable[..., None],
+    labelled: Label,
+) -> None:
+    put(MotSink, tmp_path, [record([(10, 5, 30, 45)], index=2)])
+    assert (tmp_path / "mot.txt").read_text() == "3,-1,11.0,6.0,20.0,40.0,0.5,-1,-1,-1\n"
+    put(MotSink, tmp_path, frames)
+    assert (tmp_path / "mot.txt").read_text() == (
+        "1,7,11.0,6.0,20.0,40.0,0.5,-1,-1,-1\n1,-1,1.0,1.0,2.0,2.0,0.5,-1,-1,-1\n"
+    )
+    read = read_detection_file(tmp_path / "mot.txt", labelled("1.jpg"))
+    assert read.detections[0].boxes.tolist() == [[10, 5, 30, 45], [0, 0, 2, 2]]

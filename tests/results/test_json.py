@@ -1,20 +1,21 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
-from head_detection.results.detection_files import read_detection_file, read_image_ids
+from head_detection.results.formats import read_detection_file
+from head_detection.results.json import FAILURES_IN_MEMORY, JsonSink
+from head_detection.results.record import Failure, Record
 from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
-Lefts = Callable[[tuple[Detections, ...]], list[list[float]]]
-SCHEMA = "head-detection/detections/1"
+Put = Callable[..., None]
+SCHEMA = "head-detection/detections/2"
 
 
 def write(path: Path, content: Any) -> Path:
@@ -93,13 +94,11 @@ def test_pictures_that_are_not_labelled_are_counted(tmp_path: Path, labelled: La
         (own(score_threshold=None), "score_threshold from 0 to 1; got None"),
         (own(images=[3]), "list of objects under 'images'"),
         ({"images": [], "annotations": []}, "got COCO labels"),
-        ({"schema": "head-detection/detections/9"}, "got JSON of schema"),
+        (own(schema="head-detection/detections/1"), "got .*detections/1': run `test` again"),
+        (own(schema="head-detection/detections/9"), "expected schema .*/2'.*; got .*/9'"),
+        ({"schema": "head-detection/metrics/2"}, "got JSON of schema 'head-detection/metrics/2'"),
         ("{", "not JSON"),
         ("3", "got JSON of schema None"),
-        ([{"image_id": 1}], r"\[0\]: expected image_id, bbox and score"),
-        ([{"bbox": [0, 0, 1, 1], "score": 0.5}], "number or text as image_id; got None"),
-        ([{"image_id": "a", "bbox": [0, 0, -1, 1], "score": 0.5}], "width and height of 0 or"),
-        ([{"image_id": "b", "bbox": [0, 0, 1, 1], "score": 0.5}], "1 of its pictures .*: b"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_its_place(
@@ -117,73 +116,91 @@ def test_no_such_file(tmp_path: Path, labelled: Label) -> None:
         read_detection_file(tmp_path / "none.json", labelled("a.jpg"))
 
 
-def coco_row(key: Any, left: float, score: float = 0.5) -> dict[str, Any]:
-    return {"image_id": key, "category_id": 1, "bbox": [left, 1, 2, 3], "score": score}
+BOXES = [(10, 5, 30, 45), (0.123456, 1, 2, 3.00006)]
 
 
-def test_coco_results_by_the_ids_of_the_labels(
-    tmp_path: Path, labelled: Label, lefts: Lefts
+def written(folder: Path) -> Any:
+    return json.loads((folder / "detections.json").read_text(encoding="utf-8"))
+
+
+def test_a_file_holds_all_that_the_schema_names(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    put: Put,
 ) -> None:
-    content = [coco_row(40, 7), coco_row(12, 5), coco_row(40, 8, 0.9)]
-    path = write(tmp_path / "results.json", content)
-    # Picture 12 of the labels is not the picture 12.jpg.
-    read = read_detection_file(path, labelled("12.jpg", "b.jpg", "40.jpg"), [40, 12, 3])
-    assert lefts(read.detections) == [[8, 7], [5], []]
-    assert read.detections[1].boxes.tolist() == [[5, 1, 7, 4]]
-    assert read.without == ("40.jpg",)
-    assert read.score_threshold is None
+    records = [record(BOXES, "a/ä.png"), record([], "b.png", 1)]
+    put(JsonSink, tmp_path, [*records, failure("c.png", 'bad "one"')])
+    assert written(tmp_path) == {
+        "schema": "head-detection/detections/2",
+        "model": {"weights": "a.safetensors"},
+        "score_threshold": 0.4,
+        "images": [
+            {
+                "file": "a/ä.png",
+                "width": 100,
+                "height": 50,
+                "count": 2,
+                "boxes": [[10, 5, 30, 45], [0.1235, 1, 2, 3.0001]],
+                "scores": [0.5, 0.5],
+            },
+            {"file": "b.png", "width": 100, "height": 50, "count": 0, "boxes": [], "scores": []},
+        ],
+        "failed": [{"file": "c.png", "error": 'bad "one"'}],
+    }
 
 
-@pytest.mark.parametrize("ids", [[], [1, 2]])
-def test_coco_results_by_file_names_without_extension(
-    tmp_path: Path, ids: list[int], labelled: Label, lefts: Lefts
+def test_frames_have_their_place_and_time(tmp_path: Path, frames: list[Record], put: Put) -> None:
+    put(JsonSink, tmp_path, frames)
+    first, third = written(tmp_path)["images"]
+    assert (first["frame"], first["seconds"], first["source"]) == (0, 0.0, "a")
+    assert first["ids"] == [7, -1]
+    assert (third["frame"], third["seconds"], third["ids"]) == (2, 0.666667, [])
+
+
+@pytest.mark.parametrize("num_failures", [0, 1, 3])
+def test_without_pictures_it_is_json(
+    tmp_path: Path, num_failures: int, failure: Callable[..., Failure], put: Put
 ) -> None:
-    path = write(tmp_path / "results.json", [coco_row("b", 7), coco_row(12, 5)])
-    read = read_detection_file(path, labelled("x/000012.jpg", "x/b.jpg"), ids)
-    assert lefts(read.detections) == [[5], [7]]
+    put(JsonSink, tmp_path, [failure()] * num_failures)
+    assert written(tmp_path)["images"] == []
+    assert written(tmp_path)["failed"] == [{"file": "c.png", "error": "the file is empty"}] * (
+        num_failures
+    )
 
 
-def test_coco_results_of_ours_name_their_pictures(
-    tmp_path: Path, labelled: Label, lefts: Lefts
+def test_more_failures_than_memory_takes(
+    tmp_path: Path, failure: Callable[..., Failure], put: Put
 ) -> None:
-    content = [coco_row(1, 5) | {"file_name": "b.jpg"}, coco_row(2, 7) | {"file_name": "a.jpg"}]
-    path = write(tmp_path / "coco.json", content)
-    read = read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
-    assert lefts(read.detections) == [[7], [5]]
+    name = os.fsdecode(b"\xff\xc3\xa4")
+    failures = [failure(f"{number}{name}.png", "ä" * 500) for number in range(300)]
+    assert sum(len(failure.reason) for failure in failures) > 2 * FAILURES_IN_MEMORY
+    put(JsonSink, tmp_path, failures)
+    assert written(tmp_path)["failed"] == [failure.as_plain() for failure in failures]
+    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
 
 
-def test_an_id_that_the_labels_do_not_have_is_counted(tmp_path: Path, labelled: Label) -> None:
-    path = write(tmp_path / "results.json", [coco_row(1, 5), coco_row(9, 5), coco_row(9, 5)])
-    with pytest.raises(DetectionFileError, match=r"1 of its pictures are not labelled.*: 9"):
-        read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
-
-
-def test_no_detections_at_all(tmp_path: Path, labelled: Label) -> None:
-    read = read_detection_file(write(tmp_path / "r.json", []), labelled("a.jpg"))
-    assert read.without == ("a.jpg",)
-    assert read.detections[0].boxes.shape == (0, 4)
-
-
-def test_ids_of_labels(tmp_path: Path) -> None:
-    path = write(tmp_path / "labels.json", {"images": [{"id": 3}, {"id": "x"}]})
-    assert read_image_ids(path) == [3, "x"]
-    with pytest.raises(DetectionFileError, match="expected COCO labels"):
-        read_image_ids(write(path, {"images": [{}]}))
-
-
-def test_the_size_comes_from_the_picture_where_the_labels_have_none(
-    tmp_path: Path, labelled: Label
+def test_names_that_are_not_unicode_are_kept(
+    tmp_path: Path, record: Callable[..., Record], put: Put
 ) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    image = AnnotatedImage(tmp_path / "a.png", "a.png", build_truth([]))
-    path = write(tmp_path / "r.json", [coco_row("a", 1)])
-    read = read_detection_file(path, AnnotatedSet("set", (image,)))
-    assert read.detections[0].image_size == (20, 30)
-    with pytest.raises(DetectionFileError, match="its size in the labels or the picture"):
-        read_detection_file(path, labelled("a.png", size=None))
+    put(JsonSink, tmp_path, [record(file=os.fsdecode(b"\xff.png"))])
+    assert os.fsencode(written(tmp_path)["images"][0]["file"]) == b"\xff.png"
 
 
-def test_values_are_float32(tmp_path: Path, labelled: Label) -> None:
-    path = write(tmp_path / "r.json", [coco_row("a", 1)])
-    (found,) = read_detection_file(path, labelled("a.png")).detections
-    assert found.boxes.dtype == found.scores.dtype == np.float32
+def test_what_was_written_is_read(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    put: Put,
+    labelled: Label,
+) -> None:
+    records = [record(BOXES, "b.png", 0), record([], "a.png", 2)]
+    put(JsonSink, tmp_path, [records[0], failure("c.png", index=1), records[1]])
+    read = read_detection_file(tmp_path / "detections.json", labelled("a.png", "b.png", "c.png"))
+    assert (read.form, read.score_threshold) == ("detections.json", 0.4)
+    assert (read.failed, read.without) == (("c.png",), ())
+    assert [found.image_size for found in read.detections] == [(50, 100), (50, 100), (100, 200)]
+    assert rows(read.detections[1]) == [
+        ([10, 5, 30, 45], 0.5),
+        (pytest.approx(BOXES[1], abs=1e-4), 0.5),
+    ]

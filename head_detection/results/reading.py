@@ -26,7 +26,7 @@ class FoundElsewhere:
     """What a file of detections holds for the pictures of a labelled set.
 
     Attributes:
-        form: ``detections.json``, ``COCO results`` or ``MOTChallenge text``.
+        form: of the file, as ``detections.json`` or ``COCO results``.
         detections: one a picture of the set, in its order.
         without: names of pictures of the set that the file has nothing of.
         failed: names of pictures of the set that the file says could not be read.
@@ -144,12 +144,18 @@ class KnownPictures:
     def find(self, name: str, where: str, *, is_stem: bool = False) -> int | None:
         """Return the place of a picture in the set; None, and a note of it, where it has none.
 
+        Args:
+            name: as the file has it.
+            where: file and place, for errors.
+            is_stem: the name comes without its extension, if no picture has it with one.
+
         Raises:
             DetectionFileError: the name fits several pictures.
         """
         if (name, is_stem) not in self._known:
             try:
-                found = self._names.find_stem(name) if is_stem else self._names.find(name)
+                found = self._names.find_stem(name) if is_stem else None
+                found = self._names.find(name) if found is None else found
             except AmbiguousNameError as error:
                 raise DetectionFileError(f"{where}: {error}") from error
             self._known[name, is_stem] = found
@@ -186,6 +192,28 @@ def size_of(image: AnnotatedImage) -> tuple[int, int]:
         raise DetectionFileError(
             f"{image.file_name}: expected its size in the labels or the picture; {error}"
         ) from error
+
+
+def found_in_rows(
+    form: str, found: tuple[Detections, ...], labelled: AnnotatedSet, notes: tuple[str, ...] = ()
+) -> FoundElsewhere:
+    """Return what a format holds that names a picture only where it has a head."""
+    pairs = zip(labelled.images, found, strict=True)
+    without = tuple(image.file_name for image, detections in pairs if not len(detections))
+    return FoundElsewhere(form, found, without, notes=notes)
+
+
+def as_number(text: str | None) -> float | str | None:
+    """Return a field of text as a number, or as it is where it is none, to be shown in an error.
+
+    Example:
+        >>> as_number("2.5"), as_number("two")
+        (2.5, 'two')
+    """
+    try:
+        return float(text or "")
+    except ValueError:
+        return text
 
 
 def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:

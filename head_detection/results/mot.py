@@ -1,4 +1,8 @@
-"""MOTChallenge text: a detection a line, frames by number."""
+"""``mot.txt``: MOTChallenge text, a detection a line, frames by number.
+
+Source:
+    Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,18 +12,41 @@ from typing import Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError
-from head_detection.results.detection_rows import DetectionRows, size_of
-from head_detection.structures import Detections
+from head_detection.results.csv import csv_lines
+from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
+from head_detection.results.record import NOT_TRACKED, Record
+from head_detection.results.sink import FileSink
 
+FORM: Final = "MOTChallenge text"
 NUM_FIELDS: Final = 7
 """``frame,id,left,top,width,height,score``; what follows says nothing of a box."""
 ORIGIN: Final = 1.0
 """The benchmark counts pixels from 1."""
 SHOWN_CHARACTERS: Final = 80
+NO_PLACE_IN_SPACE: Final = -1
 
 
-def read_mot_detections(path: Path, labelled: AnnotatedSet) -> tuple[Detections, ...]:
-    """Read ``frame,id,left,top,width,height,score,...``: frame n is the n-th picture.
+class MotSink(FileSink):
+    """``mot.txt``: ``frame,id,left,top,width,height,score,-1,-1,-1``.
+
+    Frames and pixels count from 1, as the benchmark counts; pictures that failed are frames too.
+    The id is -1 for a head that is not followed.
+    """
+
+    file_name = "mot.txt"
+
+    def _lines(self, record: Record) -> str:
+        rest = [NO_PLACE_IN_SPACE] * 3
+        ids = record.ids or [NOT_TRACKED] * len(record.detections)
+        heads = zip(ids, record.boxes_xywh, record.scores, strict=True)
+        return csv_lines(
+            (record.index + 1, key, round(x + 1, 4), round(y + 1, 4), w, h, score, *rest)
+            for key, (x, y, w, h), score in heads
+        )
+
+
+def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
+    """Give each picture of a set its own of MOTChallenge text: frame n is the n-th picture.
 
     Where the set has several sequences (folders of pictures), a file is called after one of them,
     as the benchmark's are: ``HT21-01.txt`` for ``HT21-01/img1/000001.jpg``.
@@ -28,15 +55,9 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> tuple[Detections,
         path: one file, or a folder with one ``.txt`` a sequence.
         labelled: the pictures to be judged on.
 
-    Returns:
-        One a picture of the set; empty where the file says nothing of it.
-
     Raises:
         DetectionFileError: a line that is none, a frame that the sequence does not have, or a file
             of no sequence. One line.
-
-    Source:
-        Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
     """
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     if not files:
@@ -49,10 +70,11 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> tuple[Detections,
         if (other := taken.setdefault(frames[0], file)) != file:
             raise DetectionFileError(f"{file}: is of the same sequence as {other}")
         _read_frames(file, frames, rows)
-    return rows.collect([size_of(image) for image in labelled.images])
+    found = rows.collect([size_of(image) for image in labelled.images])
+    return found_in_rows(FORM, found, labelled, _frame_notes(labelled))
 
 
-def frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
+def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
     """Return a note where the names of the pictures are numbers, but others than their frames'."""
     for frames in _sequences_of(labelled).values():
         stems = [PurePosixPath(labelled.images[index].file_name).stem for index in frames]
@@ -86,7 +108,7 @@ def _frames_of(
 
 def _read_frames(file: Path, frames: Sequence[int], rows: DetectionRows) -> None:
     unknown: dict[int, None] = {}
-    lines = read_text(file, "MOTChallenge text", DetectionFileError).splitlines()
+    lines = read_text(file, FORM, DetectionFileError).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -1,4 +1,3 @@
-import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -6,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from head_detection.errors import SourceError
-from head_detection.pipeline.sources import describe_skipped, find_pictures
+from head_detection.images.finding import PictureFile
+from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.sources import describe_skipped
 
 
 @pytest.fixture
@@ -23,11 +24,28 @@ def make(tmp_path, monkeypatch):
 
 
 def names(*sources):
-    return [file.name for file in find_pictures(sources).pictures]
+    return [file.name for file in open_source(*sources)]
 
 
-def type_in(monkeypatch, text):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+@pytest.fixture
+def typing(monkeypatch):
+    """A function that types lines on standard input, and ends it when it is given None."""
+    reading, writing = os.pipe()
+    is_open = True
+
+    def type_in(text):
+        nonlocal is_open
+        if text is None:
+            os.close(writing)
+            is_open = False
+        else:
+            os.write(writing, text)
+
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield type_in
+    if is_open:
+        os.close(writing)
 
 
 def test_a_folder_is_searched_in_natural_order_whatever_the_letter_case(make):
@@ -42,13 +60,13 @@ def test_names_of_the_same_file_name_keep_their_folders(make):
 
 def test_what_is_passed_over_is_counted_by_reason(make):
     make("p/a.jpg", "p/.b.jpg", "p/.git/c.jpg", "p/notes.txt", "p/x.eps", "p/clip.MP4")
-    skipped = find_pictures(["p"]).skipped
+    skipped = open_source("p").skipped
     assert skipped == {"hidden": 2, "not pictures": 2, "videos (not supported yet)": 1}
 
 
 def test_nothing_passed_over_has_no_line(make):
     make("p/a.jpg")
-    assert describe_skipped(find_pictures(["p"]).skipped) == ""
+    assert describe_skipped(open_source("p").skipped) == ""
     assert describe_skipped(Counter()) == ""
 
 
@@ -64,7 +82,7 @@ def test_a_glob_starts_its_names_at_its_first_wildcard(make):
     assert names("p/2025/*") == ["1.jpg", "2.png"]
     assert names("p/*5") == ["2025/1.jpg", "2025/2.png"]
     assert names("p/**/*.jpg") == ["2024/1.jpg", "2025/1.jpg"]
-    assert find_pictures(["p/**"]).skipped == {"not pictures": 1}
+    assert open_source("p/**").skipped == {"not pictures": 1}
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_a_file(make):
@@ -76,7 +94,7 @@ def test_a_list_starts_from_its_folder_then_from_the_working_one(make, tmp_path)
     make("lists/near.jpg", "far.jpg", "more/c.jpg")
     absolute = tmp_path / "more/c.jpg"
     Path("lists/all.txt").write_text(f"\ufeffnear.jpg\r\n\n  far.jpg \n{absolute}\ngone.jpg\n")
-    found = list(find_pictures(["lists/all.txt"]).pictures)
+    found = list(open_source("lists/all.txt"))
     assert [file.name for file in found] == ["near.jpg", "../far.jpg", "../more/c.jpg", "gone.jpg"]
     assert [file.path.exists() for file in found] == [True, True, True, False]
 
@@ -84,8 +102,8 @@ def test_a_list_starts_from_its_folder_then_from_the_working_one(make, tmp_path)
 def test_a_list_may_hold_folders_and_hostile_lines(make):
     make("p/a.jpg", "p/b.jpg")
     Path("all.txt").write_bytes(b"p\np/a.jpg\n\xff\xfe.jpg\nzero\0byte.jpg\n")
-    found = find_pictures(["all.txt"])
-    assert [os.fsencode(file.name) for file in found.pictures] == [
+    found = open_source("all.txt")
+    assert [os.fsencode(file.name) for file in found] == [
         b"p/a.jpg",
         b"p/b.jpg",
         b"\xff\xfe.jpg",
@@ -94,13 +112,72 @@ def test_a_list_may_hold_folders_and_hostile_lines(make):
     assert found.skipped == {"reached twice": 1}
 
 
-def test_standard_input_is_read_as_it_comes(make, monkeypatch):
+def test_standard_input_is_read_as_it_comes(make, typing):
+    make("a.jpg", "p/b.jpg", "p/c.jpg")
+    typing(b"a.jpg\n\np\nnotes.txt\r\ngone.jpg")
+    typing(None)
+    source = open_source("-")
+    assert (source.info.name, source.info.count, source.info.is_live) == ("stdin", None, False)
+    assert [file.name for file in source] == ["a.jpg", "p/b.jpg", "p/c.jpg", "gone.jpg"]
+    assert source.skipped == {"not pictures": 1}
+
+
+def test_each_line_of_standard_input_is_answered_and_none_is_remembered(make, typing):
+    make("a.jpg")
+    typing(b"a.jpg\n" * 3)
+    typing(None)
+    assert names("-") == ["a.jpg"] * 3
+
+
+def test_a_picture_is_at_hand_once_its_line_is_whole(make, typing):
+    make("a.jpg", "b.jpg", "p/c.jpg")
+    typing(b"a.jpg\n")
+    source = open_source("-")
+    items = iter(source)
+    assert next(items).name == "a.jpg"
+    assert not source.is_ready()
+    typing(b"b.j")
+    assert not source.is_ready()
+    typing(b"pg\n\nnotes.txt\n")
+    assert source.is_ready()
+    assert next(items).name == "b.jpg"
+    assert not source.is_ready()  # two lines were there, of no picture
+    typing(b"p\n")
+    assert source.is_ready()
+    assert next(items).name == "p/c.jpg"
+    typing(None)
+    assert source.is_ready()
+    assert next(items, None) is None
+    assert next(items, None) is None
+
+
+def test_where_the_system_cannot_tell_each_line_is_waited_for(make, typing, monkeypatch):
+    def not_a_socket(*lists):
+        raise OSError("not a socket")
+
+    monkeypatch.setattr("select.select", not_a_socket)
     make("a.jpg", "b.jpg")
-    type_in(monkeypatch, b"b.jpg\na.jpg\nb.jpg\nnotes.txt\n")
-    source = find_pictures(["-"])
-    assert source.num_pictures is None
-    assert [file.name for file in source.pictures] == ["b.jpg", "a.jpg"]
-    assert source.skipped == {"reached twice": 1, "not pictures": 1}
+    typing(b"a.jpg\nb.jpg\n")
+    source = open_source("-")
+    items = iter(source)
+    assert next(items).name == "a.jpg"
+    assert source.is_ready()  # both came in one go
+    assert next(items).name == "b.jpg"
+    assert not source.is_ready()
+
+
+def test_a_closed_standard_input_is_one_line(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SourceError, match=r"standard input: expected paths .*; it is closed"):
+        open_source("-")
+
+
+def test_files_are_always_at_hand(make):
+    make("p/a.jpg")
+    source = open_source("p")
+    assert source.is_ready()
+    assert (source.info.count, source.info.is_live, source.info.fps) == (1, False, None)
+    assert list(source) == [PictureFile(Path("p/a.jpg"), "a.jpg")]
 
 
 def test_several_sources_as_a_shell_makes_them_of_a_glob(make):
@@ -112,8 +189,8 @@ def test_a_file_reached_twice_through_links_counts_once(make):
     make("p/a.jpg", "p/sub/b.jpg")
     Path("p/link.jpg").symlink_to(Path("a.jpg"))
     Path("p/sub/loop").symlink_to(Path("p").resolve(), target_is_directory=True)
-    source = find_pictures(["p"])
-    assert [file.name for file in source.pictures] == ["a.jpg", "sub/b.jpg"]
+    source = open_source("p")
+    assert [file.name for file in source] == ["a.jpg", "sub/b.jpg"]
     assert source.skipped == {"reached twice": 1, "folders reached twice": 1}
 
 
@@ -126,7 +203,7 @@ def test_a_linked_folder_is_searched(make):
 def test_results_inside_the_source_are_not_read_again(make):
     make("a.jpg", "runs/images/a.jpg", "runs/images/.head-detection-output")
     assert names(".") == ["a.jpg"]
-    assert find_pictures(["."]).skipped == {"folders of results": 1}
+    assert open_source(".").skipped == {"folders of results": 1}
     assert names("**/*.jpg") == ["a.jpg"]
     assert names("runs/images") == ["a.jpg"]
 
@@ -135,7 +212,7 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
     make("p/a.jpg", "p/locked/b.jpg")
     locked = os.path.realpath("p/locked")
     monkeypatch.setattr("os.access", lambda path, mode: path != locked)
-    found = list(find_pictures(["p"]).pictures)
+    found = list(open_source("p"))
     assert [(file.name, file.problem is None) for file in found] == [
         ("a.jpg", True),
         ("locked", False),
@@ -157,18 +234,21 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
         ("-", "standard input: .* found none"),
     ],
 )
-def test_a_source_without_pictures_is_one_line(make, monkeypatch, source, line):
+def test_a_source_without_pictures_is_one_line(make, typing, source, line):
     make("texts/a.txt", "clip.mp4", "blank.txt")
     Path("empty").mkdir()
-    type_in(monkeypatch, b"\n")
+    typing(b"\n")
+    typing(None)
     with pytest.raises(SourceError, match=line) as error:
-        find_pictures([source])
+        open_source(source)
     assert "\n" not in str(error.value)
 
 
 def test_the_name_of_a_source_is_short(make):
     make("photos/a.jpg", "some/list.txt")
     Path("some/list.txt").write_text("../photos/a.jpg")
-    found = [find_pictures([s]).name for s in ("photos/", "photos/a.jpg", "ph*/*", "some/list.txt")]
+    found = [
+        open_source(s).info.name for s in ("photos/", "photos/a.jpg", "ph*/*", "some/list.txt")
+    ]
     assert found[:2] + found[3:] == ["photos", "a", "list"]
     assert found[2] == Path.cwd().name

@@ -1,14 +1,16 @@
-import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from head_detection.errors import OutputError
-from head_detection.results.picture_sinks import MAX_WAITING, DrawnSink, LabelSink, PixelatedSink
+from head_detection.results.coco import CocoSink
+from head_detection.results.csv import CsvSink
+from head_detection.results.images import DrawnSink
+from head_detection.results.json import JsonSink
+from head_detection.results.mot import MotSink
 from head_detection.results.record import Origin
-from head_detection.structures import Detections
+from head_detection.results.sink import MAX_WAITING
+from head_detection.results.yolo import LabelSink
 
 ORIGIN = Origin({}, 0.4)
 
@@ -26,16 +28,7 @@ def write_all(sink_class, folder, records):
 
 
 def named(record, *names):
-    return [record(name=name, path=Path(name)) for name in names]
-
-
-def test_yolo_labels_are_centres_and_sizes_over_the_pictures(tmp_path, record):
-    records = [record([(10, 5, 30, 45), (90, 0, 110, 50)], "sub/a.png"), record([], "b.jpg")]
-    assert write_all(LabelSink, tmp_path, records) == ["b.txt", "sub/a.txt"]
-    assert (tmp_path / "labels/sub/a.txt").read_text() == (
-        "0 0.200000 0.500000 0.200000 0.800000\n0 1.000000 0.500000 0.200000 1.000000\n"
-    )
-    assert (tmp_path / "labels/b.txt").read_text() == ""
+    return [record(file=name, path=Path(name)) for name in names]
 
 
 def test_pictures_of_like_names_do_not_replace_each_other(tmp_path, record):
@@ -55,39 +48,10 @@ def test_names_never_leave_the_folder(tmp_path, record):
     assert write_all(DrawnSink, tmp_path, records) == ["a.jpg", "a.jpg.jpg", "etc/b.jpg"]
 
 
-def test_jpeg_and_png_stay_what_they_are(tmp_path, record):
-    records = named(record, "a.JPG", "b.jpeg", "c.png", "d.webp", "e")
-    assert write_all(DrawnSink, tmp_path, records) == ["a.JPG", "b.jpeg", "c.png", "d.jpg", "e.jpg"]
-    for name, kind in [("a.JPG", "JPEG"), ("c.png", "PNG"), ("d.jpg", "JPEG")]:
-        with Image.open(tmp_path / "images" / name) as image:
-            assert (image.format, image.size) == (kind, (300, 150))
-
-
-def test_a_picture_too_long_for_jpeg_becomes_png(tmp_path, record):
-    long = dataclasses.replace(
-        record(name="long.jpg"),
-        detections=Detections.empty((1, 70_000)),
-        pixels=np.zeros((1, 70_000, 3), np.uint8),
-    )
-    assert write_all(PixelatedSink, tmp_path, [long]) == ["long.png"]
-
-
-def test_pixelated_heads_lose_their_detail_and_the_rest_keeps_its_own(tmp_path, record):
-    noise = np.random.default_rng(0).integers(0, 256, (50, 100, 3), np.uint8)
-    noisy = dataclasses.replace(record([(20, 10, 40, 40)]), pixels=noise)
-    write_all(PixelatedSink, tmp_path, [noisy])
-    with Image.open(tmp_path / "images/a.png") as image:
-        written = np.asarray(image)
-    assert len(np.unique(written[10:40, 20:40].reshape(-1, 3), axis=0)) <= 6 * 8
-    outside = np.ones((50, 100), bool)
-    outside[7:43, 18:42] = False  # a tenth more on each side
-    np.testing.assert_array_equal(written[outside], noise[outside])
-
-
 def test_a_folder_with_other_files_is_not_touched(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/mine.jpg").write_bytes(b"")
-    with pytest.raises(OutputError, match=r"it holds other files.*another --output"):
+    with pytest.raises(OutputError, match=r"it holds other files.*choose another folder"):
         DrawnSink(tmp_path, ORIGIN)
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["mine.jpg"]
 
@@ -113,15 +77,59 @@ def test_what_cannot_be_written_is_raised(tmp_path, record, monkeypatch):
     def full_disk(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("head_detection.results.picture_sinks.write_bytes", full_disk)
+    monkeypatch.setattr("head_detection.results.sink.write_bytes", full_disk)
     sink = LabelSink(tmp_path, ORIGIN)
     sink.write(record())
     with pytest.raises(OSError, match="No space"):
         sink.close()
     sink = LabelSink(tmp_path, ORIGIN)
     for number in range(MAX_WAITING):
-        sink.write(record(name=f"{number}.png"))
+        sink.write(record(file=f"{number}.png"))
     with pytest.raises(OSError, match="No space"):  # not only at the end of a long job
-        sink.write(record(name="next.png"))
+        sink.write(record(file="next.png"))
     with pytest.raises(OSError, match="No space"):
         sink.close()
+
+
+def test_a_picture_that_is_named_again_keeps_both_results(tmp_path, record):
+    records = [record(file="a.png", index=index) for index in (0, 4, 9, 12)]
+    assert write_all(DrawnSink, tmp_path, records) == [
+        "a.png",
+        "a.png.png",
+        "a.png~10.png",
+        "a.png~13.png",
+    ]
+
+
+def test_names_that_look_like_such_a_result_are_pictures_too(tmp_path, record):
+    names = ["a.jpg", "a.png", "a.png~3.gif", "a.bmp", "a.png"]
+    records = [record(file=name, index=index) for index, name in enumerate(names)]
+    records.insert(3, record(file="a.png", index=2))
+    assert len(write_all(LabelSink, tmp_path, records)) == len(records)
+
+
+@pytest.mark.parametrize("sink_class", [JsonSink, CsvSink, CocoSink, MotSink])
+def test_a_file_appears_whole_or_not_at_all(tmp_path, record, sink_class):
+    target = tmp_path / sink_class.file_name
+    target.write_text("earlier")
+    sink = sink_class(tmp_path, ORIGIN)
+    sink.write(record())
+    assert target.read_text() == "earlier"
+    sink.close()
+    assert target.read_text() != "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == [sink_class.file_name]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path, record, monkeypatch):
+    (tmp_path / "detections.json").write_text("earlier")
+    sink = JsonSink(tmp_path, ORIGIN)
+    sink.write(record())
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        sink.close()
+    assert (tmp_path / "detections.json").read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]

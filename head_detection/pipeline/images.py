@@ -1,0 +1,208 @@
+"""Pictures as a source: files, folders, globs, lists, and paths on standard input."""
+
+import glob
+import os
+import select
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from head_detection.errors import SourceError
+from head_detection.images.finding import PictureFile, PictureFinder
+from head_detection.pipeline.sources import ItemSource, SourceInfo, describe_skipped
+
+LIST_EXTENSIONS: Final = frozenset({".txt", ".lst", ".list"})
+READ_BYTES: Final = 64 * 1024
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+def open_file(path: Path) -> ItemSource:
+    """Open a picture, or a text list of paths by its extension.
+
+    Listed paths start from the list's folder, else from the working one.
+
+    Raises:
+        SourceError: a list without pictures.
+    """
+    finder = PictureFinder()
+    if path.suffix.lower() not in LIST_EXTENSIONS:
+        return _collect(finder, path.stem, finder.single(path), str(path))
+    lines = path.read_bytes().removeprefix(_BYTE_ORDER_MARK).splitlines()
+    return _collect(finder, path.stem, finder.listed(lines, [path.parent, Path()]), str(path))
+
+
+def open_folder(path: Path) -> ItemSource:
+    """Open the pictures of a folder and of all folders in it.
+
+    Order is natural (``2.jpg`` before ``10.jpg``). A file reached twice, also through a link,
+    counts once. Hidden files, files that Pillow has no decoder for, and folders of results are
+    passed over and counted.
+
+    Raises:
+        SourceError: there are none.
+    """
+    finder = PictureFinder()
+    return _collect(finder, path.resolve().name or "root", finder.below(path, path), str(path))
+
+
+def open_glob(pattern: Path) -> ItemSource:
+    """Open what a glob matches, with the folders that it matches as ``open_folder``.
+
+    Raises:
+        SourceError: nothing.
+    """
+    finder = PictureFinder()
+    root = _fixed_part(pattern)
+    found = finder.matching(pattern, root)
+    return _collect(finder, root.resolve().name or "root", found, str(pattern))
+
+
+def open_paths(paths: Sequence[str]) -> ItemSource:
+    """Open several files and folders, as a shell makes them of a glob.
+
+    Raises:
+        SourceError: no pictures among them.
+    """
+    finder = PictureFinder()
+    found = finder.listed(map(os.fsencode, paths), [Path()])
+    return _collect(finder, "pictures", found, " ".join(paths))
+
+
+def open_standard_input() -> ItemSource:
+    """Open the pictures whose paths are typed: waits for the first, gives each as it comes.
+
+    Each line is answered, also one that names a picture again: the file may have changed, and to
+    remember all of an endless input takes endless memory.
+
+    Raises:
+        SourceError: the input ends without a picture, or is closed.
+    """
+    if sys.stdin is None:  # as Python has it where the caller closed it
+        raise SourceError("standard input: expected paths of pictures; it is closed")
+    typed = _TypedPictures(sys.stdin.fileno())
+    first = next(typed, None)
+    if first is None:
+        raise _no_pictures("standard input", typed.skipped)
+    info = SourceInfo("stdin")
+    return ItemSource(info, chain([first], typed), typed.skipped, typed.is_ready)
+
+
+def _collect(
+    finder: PictureFinder, name: str, found: Iterator[PictureFile], source: str
+) -> ItemSource:
+    pictures = list(found)
+    if not pictures:
+        raise _no_pictures(source, finder.skipped)
+    return ItemSource(SourceInfo(name, count=len(pictures)), pictures, finder.skipped)
+
+
+def _no_pictures(source: str, skipped: Counter[str]) -> SourceError:
+    passed_over = describe_skipped(skipped)
+    detail = f"; passed over: {passed_over}" if passed_over else ""
+    return SourceError(f"{source}: expected pictures such as .jpg or .png, found none{detail}")
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folder that a glob starts from: its parts before the first wildcard.
+
+    Example:
+        >>> _fixed_part(Path("photos/2024/*/a.jpg")).as_posix()
+        'photos/2024'
+    """
+    fixed = Path()
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed /= part
+    return fixed
+
+
+class _TypedPictures:
+    """Pictures by the lines of a file descriptor; paths start from the working folder.
+
+    Attributes:
+        skipped: how many were passed over, by reason.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._lines = _Lines(descriptor)
+        self._of_line: Iterator[PictureFile] = iter(())
+        self._next: PictureFile | None = None
+
+    def __iter__(self) -> Iterator[PictureFile]:
+        return self
+
+    def __next__(self) -> PictureFile:
+        while not self._look():
+            self._of_line = self._find(next(self._lines))
+        picture, self._next = self._next, None
+        if picture is None:
+            raise AssertionError("looked for and found, yet not there")
+        return picture
+
+    def is_ready(self) -> bool:
+        """Tell whether a picture, or the end, is at hand: lines of no picture do not count."""
+        while not self._look():
+            if not self._lines.is_ready():
+                return False
+            line = next(self._lines, None)
+            if line is None:
+                return True
+            self._of_line = self._find(line)
+        return True
+
+    def _look(self) -> bool:
+        if self._next is None:
+            self._next = next(self._of_line, None)
+        return self._next is not None
+
+    def _find(self, line: bytes) -> Iterator[PictureFile]:
+        finder = PictureFinder()  # a new one: what it has seen is of this line alone
+        yield from finder.listed([line], [Path()])
+        self.skipped.update(finder.skipped)
+
+
+class _Lines:
+    """Lines of a file descriptor, and whether the next is there already."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = b""
+        self._is_at_end = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._has_line():
+            self._read()
+        if not self._buffer:
+            raise StopIteration
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def is_ready(self) -> bool:
+        """Tell whether a whole line, or the end, is at hand."""
+        while not self._has_line():
+            if not self._can_read():
+                return False
+            self._read()
+        return True
+
+    def _has_line(self) -> bool:
+        return self._is_at_end or b"\n" in self._buffer
+
+    def _read(self) -> None:
+        more = os.read(self._descriptor, READ_BYTES)
+        self._buffer += more
+        self._is_at_end = not more
+
+    def _can_read(self) -> bool:
+        try:
+            return bool(select.select([self._descriptor], [], [], 0)[0])
+        except (OSError, ValueError):  # Windows asks sockets only: there each line is waited for
+            return False

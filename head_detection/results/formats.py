@@ -1,0 +1,160 @@
+"""The formats by name: which are written, and which one a file is of."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.formats.label_files import read_text
+from head_detection.errors import DetectionFileError, OutputError
+from head_detection.results.blur import BlurSink
+from head_detection.results.coco import CocoSink, read_coco_results
+from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.images import DrawnSink
+from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
+from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
+from head_detection.results.mot import MotSink, read_mot_detections
+from head_detection.results.reading import FoundElsewhere
+from head_detection.results.record import Origin, Outcome, Record
+from head_detection.results.sink import Sink
+from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
+
+SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
+    "json": JsonSink,
+    "csv": CsvSink,
+    "lines": LineSink,
+    "coco": CocoSink,
+    "mot": MotSink,
+    "yolo": LabelSink,
+    "images": DrawnSink,
+    "blur": BlurSink,
+}
+"""By the names that users know them by."""
+DEFAULT_FORMATS: Final = ("json", "images")
+ON_STANDARD_OUTPUT: Final = ("lines",)
+_WANTED: Final = (
+    "detections.json, .csv or .ndjson of this project, COCO results, MOTChallenge text (.txt) or a "
+    "folder of YOLO labels"
+)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the names of formats in a list with commas, each once.
+
+    Raises:
+        OutputError: an unknown name, or none.
+
+    Example:
+        >>> parse_formats("json, csv,json")
+        ('json', 'csv')
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in SINKS]
+    if unknown or not names:
+        raise OutputError(f"expected some of {','.join(SINKS)}; got {text!r}")
+    return names
+
+
+class Sinks:
+    """Several sinks as one; a context that finishes them all, also after an error or Ctrl-C.
+
+    Args:
+        names: as ``parse_formats`` returns them; none writes nothing.
+        folder: where they write, made if need be; None is standard output, for lines alone.
+        origin: what makes the results.
+
+    Raises:
+        OutputError: a folder that cannot be used, or formats that standard output does not take.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path | None, origin: Origin) -> None:
+        self._stack = ExitStack()
+        self._sinks: list[Sink] = []
+        with self._stack:
+            if folder is None:
+                self._open_standard_output(names, origin)
+            else:
+                for name in names:
+                    self._open(SINKS[name](folder, origin))
+            self._stack = self._stack.pop_all()
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether records must hold their picture."""
+        return any(sink.needs_pixels for sink in self._sinks)
+
+    @property
+    def outputs(self) -> list[str]:
+        """What is written, for a summary."""
+        return [sink.output for sink in self._sinks]
+
+    def take(self, outcome: Outcome) -> None:
+        """Hand what came of a picture or a frame to all."""
+        for sink in self._sinks:
+            if isinstance(outcome, Record):
+                sink.write(outcome)
+            else:
+                sink.fail(outcome)
+
+    def _open_standard_output(self, names: Sequence[str], origin: Origin) -> None:
+        if tuple(names) != ON_STANDARD_OUTPUT:
+            wanted, got = ",".join(ON_STANDARD_OUTPUT), ",".join(names)
+            raise OutputError(f"standard output: expected {wanted} alone; got {got}")
+        self._open(LineSink(None, origin))
+
+    def _open(self, sink: Sink) -> None:
+        self._stack.callback(sink.close)
+        self._sinks.append(sink)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+
+def read_detection_file(
+    path: Path, labelled: AnnotatedSet, image_ids: Sequence[int | str] = ()
+) -> FoundElsewhere:
+    """Read detections of any known format, and give each picture of a set its own.
+
+    The content tells the format. Pictures go by name, see ``PictureNames``; nothing is dropped.
+
+    Args:
+        path: the file, or a folder of MOTChallenge text or YOLO labels.
+        labelled: the pictures to be judged on.
+        image_ids: of COCO labels, one a picture of the set; for COCO results.
+
+    Raises:
+        DetectionFileError: no such file, another format, boxes and scores that are none, or
+            pictures that the set does not have. One line, with the place in the file.
+    """
+    if path.is_dir() and looks_like_labels(path):
+        return read_yolo_labels(path, labelled)
+    if path.is_dir() or path.suffix.lower() == ".txt":
+        return read_mot_detections(path, labelled)
+    if path.is_file() and looks_like_csv(path):
+        return read_csv_detections(path, labelled)
+    text = read_text(path, _WANTED, DetectionFileError)
+    if looks_like_lines(path, text):
+        return read_line_detections(path, labelled)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
+    if isinstance(content, list):
+        return read_coco_results(path, content, labelled, image_ids)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if str(schema).startswith(SCHEMA_FAMILY):
+        return read_json_detections(path, content, labelled)
+    has_labels = isinstance(content, dict) and "annotations" in content
+    got = "COCO labels" if has_labels else f"JSON of schema {schema!r}"
+    raise DetectionFileError(f"{path}: expected {_WANTED}; got {got}")

@@ -1,0 +1,191 @@
+"""The loop, with a detector that needs no network."""
+
+import json
+import tracemalloc
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from head_detection.errors import PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.inference.batching import PictureResult
+from head_detection.inference.loading import IsReady
+from head_detection.pipeline.run import Tally, run_pipeline
+from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
+from head_detection.results.formats import Sinks
+from head_detection.results.record import Failure, Origin, Record
+from head_detection.structures import Detections, Frame
+
+ORIGIN = Origin({}, 0.5)
+FOUND = Detections.from_arrays([[1, 2, 3, 4]], [0.75], (32, 48))
+PIXELS = np.zeros((32, 48, 3), np.uint8)
+
+
+class OneHead:
+    """Finds a head in every item but those called bad; notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.options: list[tuple[int | None, bool]] = []
+        self.is_ready: IsReady | None = None
+        self.is_closed = False
+
+    def stream(
+        self,
+        images: Iterable[Item],
+        batch_size: int | None = None,
+        *,
+        keep_pixels: bool = False,
+        is_ready: IsReady | None = None,
+    ) -> Generator[PictureResult]:
+        self.options.append((batch_size, keep_pixels))
+        self.is_ready = is_ready
+        try:
+            for item in images:
+                where = item.path if isinstance(item, PictureFile) else f"{item.name}: frame 7"
+                pixels = PIXELS if keep_pixels else None
+                if "bad" in item.name:
+                    error = PictureError(f"{where}: the file is empty")
+                    yield PictureResult(item, None, error, None)
+                else:
+                    yield PictureResult(item, FOUND, None, pixels)
+        finally:
+            self.is_closed = True
+
+
+def bytes_held() -> int:
+    """Return what lines of the package hold; Python's own tables grow in leaps at any time."""
+    snapshot = tracemalloc.take_snapshot()
+    own = snapshot.filter_traces([tracemalloc.Filter(True, "*/head_detection/*")])
+    return sum(trace.size for trace in own.traces)
+
+
+@pytest.fixture
+def detector() -> OneHead:
+    return OneHead()
+
+
+def files(*names: str) -> ItemSource:
+    return ItemSource.of([PictureFile(Path("in", name), name) for name in names], "in")
+
+
+def test_pictures_go_to_the_sinks_and_failures_too(detector: OneHead, tmp_path: Path) -> None:
+    tally = Tally()
+    with Sinks(["json", "mot"], tmp_path, ORIGIN) as sinks:
+        for outcome in run_pipeline(files("a.jpg", "bad.jpg", "b.jpg"), detector, sinks):
+            tally.add(outcome)
+    assert (tally.pictures, tally.heads, tally.failed) == (2, 2, 1)
+    content = json.loads((tmp_path / "detections.json").read_text())
+    assert [image["file"] for image in content["images"]] == ["a.jpg", "b.jpg"]
+    assert content["failed"] == [{"file": "bad.jpg", "error": "the file is empty"}]
+    lines = (tmp_path / "mot.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1", "3"]  # what failed counts
+    assert detector.options == [(None, False)]
+
+
+def test_what_is_yielded_was_written_before(detector: OneHead, tmp_path: Path) -> None:
+    path = tmp_path / "detections.ndjson"
+    with Sinks(["lines"], tmp_path, ORIGIN) as sinks:
+        for number, _ in enumerate(run_pipeline(files("a", "b"), detector, sinks), start=1):
+            assert path.read_text().count("\n") == number
+
+
+def test_records_tell_pictures_from_frames(detector: OneHead) -> None:
+    items = [
+        PictureFile(Path("in/a.jpg"), "a.jpg"),
+        Frame("made", 0, pixels=PIXELS),
+        Frame("street.mp4", 40, 1.6, PIXELS),
+        Frame("bad.mp4", 7, 0.28),
+    ]
+    picture, made, frame, bad = run_pipeline(ItemSource.of(items, "street"), detector)
+    assert isinstance(picture, Record)
+    assert (picture.index, picture.path, picture.frame) == (0, Path("in/a.jpg"), None)
+    assert isinstance(made, Record)
+    assert (made.file, made.path, made.frame, made.source) == ("made", None, None, None)
+    assert isinstance(frame, Record)
+    assert (frame.file, frame.frame, frame.seconds) == ("street.mp4", 40, 1.6)
+    assert (frame.source, frame.pixels) == ("street", None)
+    assert isinstance(bad, Failure)
+    assert (bad.name, bad.reason) == ("bad.mp4: frame 7", "the file is empty")
+
+
+@pytest.mark.parametrize(
+    ("names", "keep", "kept"),
+    [(["json"], True, True), (["blur"], False, True), (["json"], False, False)],
+)
+def test_pixels_are_kept_where_somebody_needs_them(
+    detector: OneHead, tmp_path: Path, names: list[str], keep: bool, kept: bool
+) -> None:
+    with Sinks(names, tmp_path, ORIGIN) as sinks:
+        (record,) = run_pipeline(files("a.png"), detector, sinks, 3, keep_pixels=keep)
+    assert detector.options == [(3, kept)]
+    assert isinstance(record, Record)
+    assert (record.pixels is not None) == kept
+
+
+def test_of_a_live_source_nothing_is_at_hand(detector: OneHead) -> None:
+    def at_hand() -> bool:
+        return True
+
+    for is_live in (True, False):
+        source = ItemSource(SourceInfo("x", is_live=is_live), [], ready=at_hand)
+        assert list(run_pipeline(source, detector)) == []
+        assert detector.is_ready is not None
+        assert detector.is_ready() is not is_live
+
+
+def test_who_stops_early_stops_the_detector(detector: OneHead) -> None:
+    outcomes = run_pipeline(files("a", "b", "c"), detector)
+    next(outcomes)
+    outcomes.close()
+    assert detector.is_closed
+
+
+def test_a_run_without_end_needs_no_more_memory(detector: OneHead, tmp_path: Path) -> None:
+    def endless() -> Iterator[Frame | PictureFile]:
+        for number in range(6_000):
+            if number % 3 == 0:
+                yield Frame("camera", number, number / 25)
+            else:
+                bad = "bad" if number % 3 == 1 else ""
+                yield PictureFile(Path(f"{bad}{number}.jpg"), f"{bad}{number}.jpg")
+
+    source = ItemSource(SourceInfo("camera", is_live=True), endless())
+    names = ["json", "csv", "lines", "coco", "mot"]
+    held = []
+    with Sinks(names, tmp_path, ORIGIN) as sinks:
+        tracemalloc.start()
+        for number, _ in enumerate(run_pipeline(source, detector, sinks), start=1):
+            if number in (2_000, 6_000):
+                held.append(bytes_held())
+        tracemalloc.stop()
+    first, last = held
+    # A list of the 1,333 failures that came in between would alone hold 200,000 bytes and more.
+    assert last - first < 80_000
+    assert len(json.loads((tmp_path / "detections.json").read_text())["failed"]) == 2_000
+
+
+def test_names_of_drawn_pictures_are_not_held_in_memory(detector: OneHead, tmp_path: Path) -> None:
+    items = [PictureFile(Path(f"{n}.jpg"), f"{n}" * 20 + ".jpg") for n in range(3_000)]
+    held = []
+    with Sinks(["yolo"], tmp_path, ORIGIN) as sinks:
+        tracemalloc.start()
+        for number, _ in enumerate(run_pipeline(ItemSource.of(items), detector, sinks), start=1):
+            if number in (1_000, 3_000):
+                held.append(bytes_held())
+        tracemalloc.stop()
+    # A set of 2,000 names of 84 characters would hold 270,000 bytes.
+    assert held[1] - held[0] < 80_000
+    assert len(list((tmp_path / "labels").glob("*.txt"))) == 3_000
+
+
+def test_a_picture_file_of_the_disk_goes_all_the_way(tmp_path: Path, detector: OneHead) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    source = ItemSource.of([PictureFile(tmp_path / "a.png", "a.png")])
+    with Sinks(["images", "blur", "yolo"], tmp_path / "out", ORIGIN) as sinks:
+        list(run_pipeline(source, detector, sinks))
+    out = tmp_path / "out"
+    made = sorted(path.relative_to(out).as_posix() for path in out.glob("*/a.*"))
+    assert made == ["blur/a.png", "images/a.png", "labels/a.txt"]

@@ -1,0 +1,86 @@
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import DetectionFileError
+from head_detection.results.csv import CsvSink
+from head_detection.results.formats import read_detection_file
+from head_detection.results.record import Record
+
+HEADER = "file,frame,seconds,id,x1,y1,x2,y2,score\n"
+Label = Callable[..., AnnotatedSet]
+Put = Callable[..., None]
+Make = Callable[..., Record]
+
+
+def test_a_line_a_head_and_names_in_quotes(tmp_path: Path, record: Make, put: Put) -> None:
+    boxes = [(10, 5, 30, 45), (0.123456, 1, 2, 3.00006)]
+    put(CsvSink, tmp_path, [record(boxes, 'a,"b"\n.png'), record([], "b.png")])
+    with (tmp_path / "detections.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["file", "frame", "seconds", "id", "x1", "y1", "x2", "y2", "score"],
+            ['a,"b"\n.png', "", "", "", "10.0", "5.0", "30.0", "45.0", "0.5"],
+            ['a,"b"\n.png', "", "", "", "0.1235", "1.0", "2.0", "3.0001", "0.5"],
+        ]
+
+
+def test_frames_and_ids_have_their_columns(tmp_path: Path, frames: list[Record], put: Put) -> None:
+    put(CsvSink, tmp_path, frames)
+    assert (tmp_path / "detections.csv").read_text() == HEADER + (
+        "a.mp4,0,0.0,7,10.0,5.0,30.0,45.0,0.5\na.mp4,0,0.0,-1,0.0,0.0,2.0,2.0,0.5\n"
+    )
+
+
+def test_what_was_written_is_read(tmp_path: Path, record: Make, put: Put, labelled: Label) -> None:
+    names = ['a,"b".png', os.fsdecode(b"\xff.png"), "c.png"]
+    put(CsvSink, tmp_path, [record(file=names[0]), record([(1, 2, 3, 4)], names[1])])
+    assert b"\n\xff.png,,,,1.0" in (tmp_path / "detections.csv").read_bytes()
+    read = read_detection_file(tmp_path / "detections.csv", labelled(*names))
+    assert read.form == "detections.csv"
+    assert [found.boxes.tolist() for found in read.detections] == [
+        [[10, 5, 30, 45]],
+        [[1, 2, 3, 4]],
+        [],
+    ]
+    assert read.detections[0].scores.tolist() == [0.5]
+    assert read.without == ("c.png",)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_table_that_a_spreadsheet_saved(tmp_path: Path, labelled: Label, ends: str) -> None:
+    text = ("\ufeff" + HEADER + "a.png,,,,1,2,3,4,1\n").replace("\n", ends)
+    (tmp_path / "table").write_bytes(text.encode())
+    (found,) = read_detection_file(tmp_path / "table", labelled("a.png")).detections
+    assert found.boxes.tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.png,,,,1,2,3,four,0.5", r"line 2: expected a box of four finite numbers; got .*'four'"),
+        ("a.png,,,,1,2,3", r"line 2: expected a box of four finite numbers; got .*None"),
+        ("a.png,,,,1,2,3,4", "line 2: expected a score from 0 to 1; got None"),
+        ("a.png,,,,1,2,3,4,nan", "line 2: expected a score from 0 to 1; got nan"),
+        ("a.png,,,,5,2,3,4,0.5", "line 2: expected a box with x1 <= x2"),
+        ("x.png,,,,1,2,3,4,0.5", "1 of its pictures are not labelled, the first: x.png"),
+        (f"{'a' * 200_000},,,,1,2,3,4,0.5", "after line 1: field larger than"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str, labelled: Label) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"{HEADER}{line}\n")
+    with pytest.raises(DetectionFileError, match=message):
+        read_detection_file(path, labelled("a.png"))
+
+
+def test_the_columns_of_an_earlier_version_are_another_format(
+    tmp_path: Path, labelled: Label
+) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("file,x1,y1,x2,y2,score\na.png,1,2,3,4,0.5\n")
+    with pytest.raises(DetectionFileError, match=r"d\.csv: expected detections\.json"):
+        read_detection_file(path, labelled("a.png"))

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from head_detection.results.blur import BlurSink
+from head_detection.results.images import DrawnSink
+from head_detection.results.record import Origin
+from head_detection.structures import Detections
+
+ORIGIN = Origin({}, 0.4)
+
+
+def write_all(sink_class, folder, records):
+    sink = sink_class(folder, ORIGIN)
+    for record in records:
+        sink.write(record)
+    sink.close()
+    return sorted(
+        path.relative_to(folder / sink.folder_name).as_posix()
+        for path in (folder / sink.folder_name).rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
+
+
+def test_jpeg_and_png_stay_what_they_are(tmp_path, record):
+    records = [record(file=n) for n in ("a.JPG", "b.jpeg", "c.png", "d.webp", "e")]
+    assert write_all(DrawnSink, tmp_path, records) == ["a.JPG", "b.jpeg", "c.png", "d.jpg", "e.jpg"]
+    for name, kind in [("a.JPG", "JPEG"), ("c.png", "PNG"), ("d.jpg", "JPEG")]:
+        with Image.open(tmp_path / "images" / name) as image:
+            assert (image.format, image.size) == (kind, (300, 150))
+
+
+def test_a_picture_too_long_for_jpeg_becomes_png(tmp_path, record):
+    long = dataclasses.replace(
+        record(file="long.jpg"),
+        detections=Detections.empty((1, 70_000)),
+        pixels=np.zeros((1, 70_000, 3), np.uint8),
+    )
+    assert write_all(BlurSink, tmp_path, [long]) == ["long.png"]
+
+
+def test_pixelated_heads_lose_their_detail_and_the_rest_keeps_its_own(tmp_path, record):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 100, 3), np.uint8)
+    noisy = dataclasses.replace(record([(20, 10, 40, 40)]), pixels=noise)
+    write_all(BlurSink, tmp_path, [noisy])
+    with Image.open(tmp_path / "blur/a.png") as image:
+        written = np.asarray(image)
+    assert len(np.unique(written[10:40, 20:40].reshape(-1, 3), axis=0)) <= 6 * 8
+    outside = np.ones((50, 100), bool)
+    outside[7:43, 18:42] = False  # a tenth more on each side
+    np.testing.assert_array_equal(written[outside], noise[outside])
+
+
+def test_frames_are_jpeg_in_a_folder_of_their_video(tmp_path, frames):
+    assert write_all(DrawnSink, tmp_path, frames) == ["a.mp4/000000.jpg", "a.mp4/000002.jpg"]
+
+
+def test_drawn_and_hidden_heads_go_side_by_side(tmp_path, record):
+    assert write_all(DrawnSink, tmp_path, [record()]) == ["a.png"]
+    assert write_all(BlurSink, tmp_path, [record()]) == ["a.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blur", "images"]
+
+
+def test_metadata_stays_behind(tmp_path, record):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    Image.new("RGB", (100, 50)).save(tmp_path / "a.jpg", exif=exif)
+    write_all(BlurSink, tmp_path, [record(file="a.jpg", path=tmp_path / "a.jpg")])
+    with Image.open(tmp_path / "blur/a.jpg") as image:
+        assert not image.getexif()
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}

@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import DetectionFileError
+from head_detection.results.formats import read_detection_file
+from head_detection.results.record import Record
+from head_detection.results.yolo import LabelSink
+
+Label = Callable[..., AnnotatedSet]
+Put = Callable[..., None]
+Make = Callable[..., Record]
+
+
+def write(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        path = folder / f"{name.replace('__', '/')}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_labels_are_centres_and_sizes_over_the_pictures(
+    tmp_path: Path, record: Make, frames: list[Record], put: Put
+) -> None:
+    boxes = [(10, 5, 30, 45), (90, 0, 110, 50)]
+    put(LabelSink, tmp_path, [record(boxes, "sub/a.png"), record([], "b.jpg"), frames[1]])
+    assert (tmp_path / "labels/sub/a.txt").read_text() == (
+        "0 0.200000 0.500000 0.200000 0.800000\n0 1.000000 0.500000 0.200000 1.000000\n"
+    )
+    assert (tmp_path / "labels/b.txt").read_text() == ""
+    assert (tmp_path / "labels/a.mp4/000002.txt").read_text() == ""
+
+
+def test_confidences_are_scores_and_pictures_go_by_their_folders(
+    tmp_path: Path, labelled: Label
+) -> None:
+    # Of a picture of 200 x 100, centred at (100, 25), 20 wide and 10 high.
+    folder = write(tmp_path, b__1="0 0.5 0.25 0.1 0.1 0.75\n\n0 0.5 0.25 0.1 0.1 1\n", b__2="")
+    read = read_detection_file(folder, labelled("a/1.jpg", "b/1.jpg", "b/2.jpg"))
+    assert [found.boxes.tolist() for found in read.detections] == [[], [[90, 20, 110, 30]] * 2, []]
+    assert read.detections[1].scores.tolist() == [1.0, 0.75]
+    assert (read.form, read.without, read.notes) == ("YOLO labels", ("a/1.jpg",), ())
+
+
+def test_what_was_written_is_read_as_sure_and_that_is_noted(
+    tmp_path: Path, record: Make, put: Put, labelled: Label
+) -> None:
+    names = ["a.png", "b.png", "a.b.png"]
+    put(LabelSink, tmp_path, [record(file=name) for name in names])
+    read = read_detection_file(tmp_path / "labels", labelled(*names, size=(50, 100)))
+    for found in read.detections:
+        assert found.boxes.tolist() == [pytest.approx([10, 5, 30, 45], abs=1e-4)]
+        assert found.scores.tolist() == [1.0]
+    assert read.notes == ("3 boxes have no confidence and count as sure: AP says nothing of them",)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"a": "0 0.5 0.5 0.1 0.1 0.5 7\n0 1 1 1 1"}, r"a\.txt: line 1: expected frame,id,left"),
+        ({"a": "0 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1"}, r"a\.txt: line 2: expected class, x, y"),
+        ({"a": "0 0.5 0.5 0.1 x"}, r"a\.txt: line 1: expected class, x, y"),
+        ({"a": "0 0.5 0.5 0.1 nan"}, r"line 1: expected a box of four finite numbers"),
+        ({"a": "0 0.5 0.5 0.1 -0.1"}, r"line 1: expected a box with x1 <= x2"),
+        ({"a": "0 0.5 0.5 0.1 0.1 2"}, r"line 1: expected a score from 0 to 1; got 2"),
+        ({"c": "0 0.5 0.5 0.1 0.1"}, "1 of its pictures are not labelled, the first: c"),
+        ({"a": "0 0.5 0.5 0.1 0.1", "x__a": ""}, r"x/a\.txt: is of the same picture as .*a\.txt"),
+    ],
+)
+def test_bad_labels_are_named(
+    tmp_path: Path, texts: dict[str, str], message: str, labelled: Label
+) -> None:
+    with pytest.raises(DetectionFileError, match=message):
+        read_detection_file(write(tmp_path, **texts), labelled("a.jpg", "b.jpg"))
