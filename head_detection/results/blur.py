@@ -1,6 +1,7 @@
 """``blur/``: each picture with its heads made unrecognisable."""
 
-from head_detection.images.drawing import Picture, pixelate_heads
+from head_detection.images.drawing import pixelate_heads
+from head_detection.images.reading import Picture
 from head_detection.results.images import DrawnSink
 from head_detection.structures import Detections
 

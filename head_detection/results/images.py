@@ -4,7 +4,8 @@ from typing import Final
 
 import cv2
 
-from head_detection.images.drawing import Picture, draw_heads
+from head_detection.images.drawing import draw_heads
+from head_detection.images.reading import Picture
 from head_detection.results.record import Record
 from head_detection.results.sink import FolderSink
 from head_detection.structures import Detections
