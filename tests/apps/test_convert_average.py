@@ -3,8 +3,9 @@ import torch
 
 from head_detection.apps.convert import main
 from head_detection.errors import WeightsError
-from head_detection.models.faster_rcnn import build_detector, load_detector
-from head_detection.models.weights import save_weights
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.models.network import build_network
+from head_detection.models.weights import read_description, save_weights
 
 
 @pytest.fixture
@@ -17,8 +18,9 @@ def run(tmp_path, tiny_weights):
             tensor.fill_(value)
         path = tmp_path / name / "best.safetensors"
         path.parent.mkdir()
-        known = {"figures": {"val": {"num_heads": 7}}, "score_threshold": 0.4}
-        save_weights(path, model, description.model_copy(update=known))
+        known = {"metrics": {"val": {"num_heads": 7}}}
+        description = description.with_score_threshold(0.4).model_copy(update=known)
+        save_weights(path, model.network, description)
         return path
 
     return make
@@ -43,8 +45,8 @@ def test_each_value_is_the_mean_and_one_given_twice_counts_twice(run, tmp_path, 
         "b/best.safetensors",
         "a/best.safetensors",
     ]
-    assert description.figures == {}  # they were another network's
-    assert description.score_threshold == 0.4
+    assert description.metrics == {}  # they were another network's
+    assert description.inference.score_threshold == 0.4
     assert "mean of 3 files" in capsys.readouterr().out
 
 
@@ -54,12 +56,13 @@ def test_one_file_has_no_mean(run, tmp_path):
 
 
 def test_another_network_is_refused(run, tmp_path, tiny_weights):
-    config = load_detector(tiny_weights)[1].model
-    roi = config.roi.model_copy(update={"box_head_width": config.roi.box_head_width * 2})
+    description = read_description(tiny_weights)
+    box_head = description.network.box_head
+    box_head = box_head.model_copy(update={"width": box_head.width * 2})
     other = tmp_path / "other.safetensors"
-    wider = config.model_copy(update={"roi": roi})
-    description = load_detector(tiny_weights)[1].model_copy(update={"model": wider})
-    save_weights(other, build_detector(wider), description)
+    wider = description.network.model_copy(update={"box_head": box_head})
+    description = description.model_copy(update={"network": wider})
+    save_weights(other, build_network(wider), description)
     output = tmp_path / "mean.safetensors"
     with pytest.raises(WeightsError, match=r"other\.safetensors"):
         average(output, run("a", 1.0), other)

@@ -15,7 +15,7 @@ def run_weights(tmp_path, tiny_weights):
     model, description = load_detector(tiny_weights)
     training = {"config": {"data": {"train": [{"path": "/home/me/data/heads/train.json"}]}}}
     path = tmp_path / "best.safetensors"
-    save_weights(path, model, description.model_copy(update={"training": training}))
+    save_weights(path, model.network, description.model_copy(update={"training": training}))
     return path
 
 
@@ -42,8 +42,8 @@ def test_licence_figures_and_threshold_are_inside_and_folders_are_not(run_weight
     release(run_weights, output, "--figures", f"street={metrics}", "--score-threshold", "0.4")
     description = read_description(output)
     assert description.licence == "research only"
-    assert description.score_threshold == 0.4
-    assert description.figures["street"] == {"num_images": 3, "num_heads": 7, "figures": figures}
+    assert description.inference.score_threshold == 0.4
+    assert description.metrics["street"] == {"num_images": 3, "num_heads": 7, "figures": figures}
     (entry,) = description.training["config"]["data"]["train"]
     assert entry == {"path": "heads/train.json"}
 
@@ -59,7 +59,7 @@ def test_figures_that_are_none_are_refused(run_weights, tmp_path, figures):
 def test_values_too_large_for_half_precision_are_refused(run_weights, tmp_path):
     model, description = load_detector(run_weights)
     next(model.parameters()).data.fill_(1e6)
-    save_weights(run_weights, model, description)
+    save_weights(run_weights, model.network, description)
     with pytest.raises(WeightsError, match="half precision"):
         release(run_weights, tmp_path / "fast.safetensors")
 
@@ -80,16 +80,16 @@ def test_what_comes_after_the_network_may_be_set(run_weights, tmp_path):
     )
     model, description = load_detector(output)
     assert description.inference.suppression.box_voting.enabled
-    assert model.roi_heads.config.box_voting.enabled
-    assert model.rpn.selector.config.score_threshold == 0.5
+    assert model.decoder.suppression.voting_iou_threshold == 0.65
+    assert model.decoder.limits.score_threshold == 0.5
 
 
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("training.epochs=3", r"expected model\.KEY=VALUE"),
-        ("training.roi.no_such=3", "no_such"),
-        ("network.backbone.fpn_width=128", "fit"),
+        ("training.epochs=3", r"expected inference\.KEY=VALUE"),
+        ("inference.no_such=3", "no_such"),
+        ("network.backbone.fpn_width=128", r"expected inference\.KEY=VALUE"),
     ],
 )
 def test_what_the_tensors_do_not_fit_is_refused(run_weights, tmp_path, override, line):

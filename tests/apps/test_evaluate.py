@@ -59,7 +59,7 @@ def test_weights_are_measured_by_every_protocol(
     assert set(report["figures"]) == {
         *("coco", "crowdhuman", "mot", "scut", "headhunter", "counting")
     }
-    assert report["score_threshold"] == read_description(tiny_weights).score_threshold
+    assert report["score_threshold"] == read_description(tiny_weights).inference.score_threshold
     assert report["score_threshold_chosen_here"] is False
     printed = capsys.readouterr().out
     assert "3 pictures" in printed
@@ -106,8 +106,8 @@ def test_the_chosen_threshold_is_stored_and_the_tensors_stay(
     before = own_weights.read_bytes()
     main(["--weights", str(own_weights), "--data", str(data), "--choose-threshold"])
     description = read_description(own_weights)
-    assert description.score_threshold == float(np.float32(0.6))
-    validation = description.figures["validation"]
+    assert description.inference.score_threshold == float(np.float32(0.6))
+    validation = description.metrics["validation"]
     assert validation["scut"]["f1"] == 1.0
     assert validation["num_images"] == 3
     assert validation["coco"]["recall_from_96"] is None
