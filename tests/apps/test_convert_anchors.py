@@ -34,7 +34,10 @@ def test_medians_go_straight_into_a_config(
     assert main(["anchors", "--data", str(data), "--levels", "2"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed == {"sizes": [[6.0], [120.0]], "ratios": [1.0]}
-    assert parse_config({"network": {"anchors": printed}}).network.anchors.sizes == ((6.0,), (120.0,))
+    assert parse_config({"network": {"anchors": printed}}).network.anchors.sizes == (
+        (6.0,),
+        (120.0,),
+    )
 
 
 def test_sizes_are_those_after_the_resize_of_the_config(
