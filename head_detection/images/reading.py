@@ -4,7 +4,8 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ _TURNS: Final = {
 }
 """EXIF orientation to what puts the picture upright; 5 to 8 swap its sides."""
 _FIRST_ORIENTATION_ON_ITS_SIDE: Final = 5
+_UPRIGHT: Final = 1
 _FULL_SCALES: Final = (1.0, 255.0, 65535.0)
 
 _ENDS: Final = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b"\x3b"}
@@ -101,20 +103,14 @@ def read_reduced(
     Raises:
         PictureError: as ``read_picture``.
     """
-    name = _name_of(source)
-    try:
-        with _open(source, max_pixels) as image:
-            _check_size(image, name, max_pixels)
-            size = _upright_size(image)
-            if enough is not None and image.format == "JPEG":
-                height, width = enough(size)
-                swaps = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
-                image.draft(None, (height, width) if swaps else (width, height))
-            pixels = convert_picture(image, name, max_pixels)
-    except PictureError:
-        raise
-    except Exception as error:  # decoders fail in every way there is
-        raise _explain(error, name, max_pixels) from error
+    name = name_of(source)
+    with explaining(name, max_pixels), open_picture(source, max_pixels) as image:
+        size = upright_size(image)
+        if enough is not None and image.format == "JPEG":
+            height, width = enough(size)
+            swaps = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
+            image.draft(None, (height, width) if swaps else (width, height))
+        pixels = convert_picture(image, name, max_pixels)
     own = (pixels.shape[0], pixels.shape[1])
     return ReducedPicture(pixels, size if own < size else own)
 
@@ -133,17 +129,13 @@ def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS)
     Raises:
         PictureError: corrupt, truncated or too large.
     """
-    try:
+    with explaining(name, max_pixels):
         _check_size(image, name, max_pixels)
         image.load()
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         rgb = image if _is_plain_rgb(image) else _convert(image, name)
         upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
         return np.array(upright)
-    except PictureError:
-        raise
-    except Exception as error:  # decoders fail in every way there is
-        raise _explain(error, name, max_pixels) from error
 
 
 def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -152,17 +144,37 @@ def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tu
     Raises:
         PictureError: as ``read_picture``, as far as a header shows it.
     """
-    name = _name_of(source)
+    name = name_of(source)
+    with explaining(name, max_pixels), open_picture(source, max_pixels) as image:
+        if image.format == "TIFF" and orientation_of(image) != _UPRIGHT:
+            # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
+            image.load()
+        return upright_size(image)
+
+
+def open_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a picture without decoding it; use it within ``explaining``.
+
+    Raises:
+        PictureError: missing, empty or too large.
+    """
+    image = _open(source, max_pixels)
     try:
-        with _open(source, max_pixels) as image:
-            _check_size(image, name, max_pixels)
-            if image.format == "TIFF":
-                # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
-                image.load()
-            return _upright_size(image)
+        _check_size(image, name_of(source), max_pixels)
+    except PictureError:
+        image.close()
+        raise
+    return image
+
+
+@contextmanager
+def explaining(name: str, max_pixels: int) -> Iterator[None]:
+    """Turn whatever a decoder raises into a ``PictureError`` of one line."""
+    try:
+        yield
     except PictureError:
         raise
-    except Exception as error:
+    except Exception as error:  # decoders fail in every way there is
         raise _explain(error, name, max_pixels) from error
 
 
@@ -206,13 +218,15 @@ def _ignore_pillow_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return ``(height, width)`` the right way up, from the header."""
     width, height = image.size
-    on_its_side = _orientation(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
+    on_its_side = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
     return (width, height) if on_its_side else (height, width)
 
 
-def _name_of(source: PictureSource) -> str:
+def name_of(source: PictureSource) -> str:
+    """Return what errors call a picture."""
     name = str(source) if isinstance(source, Path) else getattr(source, "name", None)
     return name if isinstance(name, str) else "picture"
 
@@ -231,7 +245,7 @@ def _open(source: PictureSource, max_pixels: int) -> Image.Image:
         return Image.open(source)
     content = source if isinstance(source, bytes | bytearray | memoryview) else source.read()
     if len(content) == 0:
-        raise PictureError(f"{_name_of(source)}: the file is empty")
+        raise PictureError(f"{name_of(source)}: the file is empty")
     return Image.open(io.BytesIO(content))
 
 
@@ -246,13 +260,14 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         raise PictureError(f"{name}: the picture has no pixels")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Return EXIF's number of how the picture is stored, 1 to 8; 1 is upright."""
     try:
         # Pillow's PNG reader decodes the whole picture in its own getexif().
-        value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG, _UPRIGHT)
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the picture unreadable
-        return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
+        return _UPRIGHT
+    return value if isinstance(value, int) and value in _TURNS else _UPRIGHT
 
 
 def _is_plain_rgb(image: Image.Image) -> bool:
