@@ -32,6 +32,7 @@ from head_detection.models.pretrained import load_initial
 from head_detection.models.weights import read_description
 from head_detection.training.checkpoint import Checkpoint
 from head_detection.training.distributed import Ranks, joined_ranks, local_world_size
+from head_detection.training.inputs import TrainingData
 from head_detection.training.run_folder import (
     CHECKPOINT,
     PROBLEMS,
@@ -40,7 +41,7 @@ from head_detection.training.run_folder import (
     code_commit,
     load_run,
 )
-from head_detection.training.trainer import Trainer, TrainingData
+from head_detection.training.trainer import Trainer
 
 SHOWN_PROBLEMS = 20
 ON_ALL_RANKS = (ConfigError, CheckpointError, TrainingError)
@@ -200,7 +201,7 @@ def _conclude(trainer: Trainer, number: int) -> None:
     if number:
         print(f"stopped after step {progress.step}; go on with --resume {folder}")
         return
-    best = "not validated" if progress.best_figure is None else f"AP50 {progress.best_figure:.3f}"
+    best = "not validated" if progress.best_ap50 is None else f"AP50 {progress.best_ap50:.3f}"
     print(
         f"done: {progress.step} steps, {progress.bad_steps} skipped; best weights ({best}):"
         f" {folder / 'best.safetensors'}; training state: {folder / CHECKPOINT}"

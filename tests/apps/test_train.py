@@ -141,7 +141,7 @@ def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch
         (["--cfg", "{cfg}", "--set", "training.epoch=1"], "did you mean epochs?"),
         (["--cfg", "{cfg}", "--set", "data.train=[]"], "expected at least one data set"),
         (["--cfg", "{cfg}", "--set", "data.train=[{path: no.json}]"], "no.json: no such file"),
-        (["--cfg", "{cfg}", "--device", "tpu9"], "--device tpu9: expected a device"),
+        (["--cfg", "{cfg}", "--device", "tpu9"], "device: expected auto, cpu, cuda"),
         (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
         (["--cfg", "{cfg}", "--set", "model.backbone.strides=[4,64]"], "model.backbone.strides"),
         (["--resume", "nowhere"], "--resume nowhere: expected the folder of a run"),

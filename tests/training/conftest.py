@@ -10,8 +10,9 @@ from head_detection.data.loader import TrainingBatches
 from head_detection.data.synthetic import synthetic_set
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.training.distributed import Ranks
+from head_detection.training.inputs import TrainingData
 from head_detection.training.run_log import RunLog
-from head_detection.training.trainer import Trainer, TrainingData
+from head_detection.training.trainer import Trainer
 
 NUM_IMAGES = 10
 """With two a step, five steps an epoch."""
@@ -67,8 +68,8 @@ def build_trainer(values, alone, tmp_path, monkeypatch):
         sets = [load_annotations(entry) for entry in config.data.train]
         dataset = HeadDataset(sets, config.data.augmentation)
         batches = TrainingBatches(dataset, [1.0], config.training.batch_size, config.training.seed)
-        judged = [load_annotations(entry) for entry in config.data.validation]
-        data = TrainingData(batches, HeadDataset(judged, None) if judged else None)
+        validation = [load_annotations(entry) for entry in config.data.validation]
+        data = TrainingData(batches, HeadDataset(validation, None) if validation else None)
         model = build_detector(config.model)
         return Trainer(config, model, data, folder, alone, checkpoint, commit="abc")
 
