@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from head_detection.apps.allocation import keep_freed_memory
 from head_detection.errors import HeadDetectionError
 
 Command = Callable[[Sequence[str] | None], int]
@@ -13,6 +12,10 @@ Command = Callable[[Sequence[str] | None], int]
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class UsageError(HeadDetectionError):
+    """Options that do not go together, or whose values cannot be used; the text names them."""
 
 
 def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
@@ -32,7 +35,6 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
         3
     """
-    keep_freed_memory()
     try:
         code = command(argv)
         sys.stdout.flush()

@@ -6,8 +6,8 @@ import pytest
 from matplotlib import cbook
 from PIL import Image
 
-from head_detection.apps import export
 from head_detection.apps.main import main
+from head_detection.inference.backends import export
 from head_detection.inference.backends.graph_shapes import ExportRecord
 from head_detection.inference.backends.onnx_files import read_onnx
 from head_detection.inference.backends.openvino_files import read_openvino

@@ -12,8 +12,7 @@ import torchvision
 import yaml
 from PIL import Image
 
-from head_detection.apps.command import run_command
-from head_detection.apps.train import main
+from head_detection.apps.main import main
 from head_detection.config import load_config
 from head_detection.data.synthetic import synthetic_set
 from head_detection.models.faster_rcnn import load_detector
@@ -45,7 +44,7 @@ def experiment(labels, tmp_path):
 
 
 def train(*arguments):
-    return run_command(main, [str(argument) for argument in arguments])
+    return main(["train", *(str(argument) for argument in arguments)])
 
 
 def the_error(capsys):
@@ -74,7 +73,9 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     # The same again is refused; more epochs are not.
     before = (folder / "last.safetensors").read_bytes()
     assert train("--cfg", experiment) == 2
-    assert "holds files; go on with --resume" in the_error(capsys)
+    assert "holds files; go on with its run, or choose another folder: --resume" in the_error(
+        capsys
+    )
     assert (folder / "last.safetensors").read_bytes() == before
     assert train("--resume", folder, "--set", "training.epochs=2") == 0
     output = capsys.readouterr().out
@@ -144,7 +145,7 @@ def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch
         (["--cfg", "{cfg}", "--device", "tpu9"], "device: expected auto, cpu, cuda"),
         (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
         (["--cfg", "{cfg}", "--set", "model.backbone.strides=[4,64]"], "model.backbone.strides"),
-        (["--resume", "nowhere"], "--resume nowhere: expected the folder of a run"),
+        (["--resume", "nowhere"], "nowhere: expected the folder of a run"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatch, capsys):
@@ -155,11 +156,12 @@ def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatc
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--resume", "a", "--output", "b"]])
-def test_arguments_that_do_not_go_together(arguments, capsys):
+def test_arguments_that_do_not_go_together(capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+        train("--resume", "a", "--output", "b")
+    assert "--output: not allowed with argument --resume" in the_error(capsys)
+    assert train() == 2
+    assert the_error(capsys) == "error: expected --cfg FILE, or --resume RUN"
 
 
 def test_bad_annotations_are_listed_all_at_once(experiment, labels, tmp_path, capsys):
