@@ -6,7 +6,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check smoke package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make demo SOURCE=folder   find heads in your own pictures"
 	@echo "make test                 all checks and tests"
 	@echo "make check                format, lint, types, layers"
+	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
+	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
 
 # SOURCE reaches the shell through the environment, so that a path may hold any character.
@@ -29,6 +31,12 @@ check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m mypy
 	@$(VENV)/bin/python $(VENV)/bin/lint-imports --no-logo
+
+smoke: $(VENV)/core.done
+	@$(VENV)/bin/python tests/smoke.py
+
+package: $(VENV)/core.done
+	@bash tests/package.sh $(PYTHON)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from head_detection.boxes import to_xywh
+
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 BOX_SHAPE = (4,)
@@ -82,9 +84,7 @@ class Detections:
     @property
     def boxes_xywh(self) -> FloatArray:
         """Return ``(N, 4)`` float32: left, top, width, height in original pixels."""
-        boxes = self.boxes.copy()
-        boxes[:, 2:] -= boxes[:, :2]
-        return boxes
+        return to_xywh(self.boxes)
 
 
 @dataclass(frozen=True)

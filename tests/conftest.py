@@ -2,14 +2,23 @@
 
 import io
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import update_wrapper
+from importlib import import_module
+from inspect import isclass, isfunction
 from pathlib import Path
+from pkgutil import iter_modules
+from types import FunctionType, ModuleType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from beartype import beartype
+from jaxtyping import Shaped, jaxtyped
 from PIL import Image
 
 from head_detection.config import parse_config
@@ -18,6 +27,75 @@ from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
+SHAPED = ("head_detection.boxes", "head_detection.evaluation")
+"""Modules and packages whose ``Annotated[..., "n 4"]`` shapes are checked at every call of a test.
+
+The shapes are jaxtyping's, in annotations that need neither it nor beartype outside the tests.
+"""
+
+
+def shape_hint(hint: Any) -> Any:
+    """Return jaxtyping's form of an annotated array, alone or in a tuple; Any for all else."""
+    if get_origin(hint) is Annotated and isinstance(hint.__metadata__[0], str):
+        array = get_origin(hint.__origin__) or hint.__origin__
+        return Shaped[array, hint.__metadata__[0]]
+    if get_origin(hint) is tuple and Ellipsis not in get_args(hint):
+        return tuple[tuple(map(shape_hint, get_args(hint)))]
+    return Any
+
+
+def with_shapes_checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the shapes of what goes in and comes out compared at each call."""
+    hints = get_type_hints(function, include_extras=True)
+    hints = {name: shape_hint(hint) for name, hint in hints.items()}
+    if all(hint is Any for hint in hints.values()):
+        return function
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__annotations__ = hints
+    checked = jaxtyped(copy, typechecker=beartype)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return checked(*args, **kwargs)
+
+    # With the module's own globals, or doctest would take it for one of another module.
+    outer = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)
+    return update_wrapper(outer, function)
+
+
+def modules_of(names: Iterable[str]) -> Iterator[ModuleType]:
+    """Import and yield modules, of a package all modules in it."""
+    for name in names:
+        module = import_module(name)
+        yield module
+        for entry in iter_modules(getattr(module, "__path__", ())):
+            yield import_module(f"{name}.{entry.name}")
+
+
+def check_shapes(names: Iterable[str]) -> None:
+    """Check shapes in modules and packages: of functions and methods, a dataclass' own too."""
+    checked = {}
+    for module in modules_of(names):
+        own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+        checked.update({value: with_shapes_checked(value) for value in own if isfunction(value)})
+        for value in filter(isclass, own):
+            for name, method in list(vars(value).items()):
+                if isfunction(method):
+                    setattr(value, name, with_shapes_checked(method))
+    # Other modules hold the functions that they imported by name.
+    for name in [name for name in sys.modules if name.startswith("head_detection")]:
+        for key, value in list(vars(sys.modules[name]).items()):
+            if isfunction(value) and value in checked:
+                setattr(sys.modules[name], key, checked[value])
+
+
+check_shapes(SHAPED)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,15 +166,17 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = parse_config(
         {},
         [
-            "model.backbone.name=mobilenet0.25",
-            "model.backbone.fpn_width=8",
-            "model.roi.box_head_width=16",
-            "model.roi.score_threshold=0.0",
-            "model.roi.detections_per_image=20",
-            "model.anchors.sizes=[[8], [16], [32], [64]]",
+            "network.backbone.name=mobilenet0.25",
+            "network.backbone.fpn_width=8",
+            "network.box_head.width=16",
+            "inference.suppression.score_threshold=0.0",
+            "inference.suppression.detections_per_image=20",
+            "network.anchors.sizes=[[8], [16], [32], [64]]",
         ],
-    ).model
+    )
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, build_detector(config), WeightsDescription(model=config))
+    model = build_detector(config.network, config.inference)
+    description = WeightsDescription(network=config.network, inference=config.inference)
+    save_weights(path, model.network, description)
     return path

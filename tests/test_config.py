@@ -10,8 +10,8 @@ from head_detection.config import (
     ExperimentConfig,
     dump_config,
     load_config,
+    override_inference,
     parse_config,
-    parse_model_config,
 )
 from head_detection.errors import ConfigError
 
@@ -41,7 +41,7 @@ def test_only_what_is_named_differs(tmp_path: Path) -> None:
     config = load(tmp_path, "training: {epochs: 7}\n")
     assert config.training.epochs == 7
     assert config.training.batch_size == ExperimentConfig().training.batch_size
-    assert config.model == ExperimentConfig().model
+    assert config.network == ExperimentConfig().network
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -63,8 +63,8 @@ def test_a_dumped_config_loads_as_itself(tmp_path: Path, path: Path) -> None:
 def test_a_dump_names_every_field() -> None:
     dumped: dict[str, Any] = yaml.safe_load(dump_config(ExperimentConfig()))
     assert dumped["training"]["schedule"]["milestones"] == [10, 20, 25]
-    assert dumped["model"]["backbone"]["context_width"] is None
-    assert set(dumped) == {"name", "model", "data", "training"}
+    assert dumped["network"]["backbone"]["context_width"] is None
+    assert set(dumped) == {"name", "network", "inference", "data", "training"}
 
 
 def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
@@ -78,8 +78,11 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
         ("trianing: {epochs: 3}", ["trianing", "did you mean training?"]),
         ("training: {epohcs: 3}", ["training.epohcs", "did you mean epochs?"]),
         ("data: {train: [{path: a, fromat: coco}]}", ["data.train.0.fromat", "format?"]),
-        ("model: {roi: {soft_nms: {sigmas: 1.0}}}", ["model.roi.soft_nms.sigmas", "sigma?"]),
-        ("qqqqqq: 1", ["qqqqqq: unknown key", "name, model, data, training"]),
+        (
+            "inference: {suppression: {soft_nms: {sigmas: 1.0}}}",
+            ["inference.suppression.soft_nms.sigmas", "sigma?"],
+        ),
+        ("qqqqqq: 1", ["qqqqqq: unknown key", "name, network, inference, data, training"]),
         ("training: {epochs: three}", ["training.epochs", "integer", "'three'"]),
         ("training: {epochs: '3'}", ["training.epochs", "integer", "'3'"]),
         ("training: {epochs: true}", ["training.epochs", "integer", "True"]),
@@ -87,15 +90,21 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
         ("training: {epochs: 0}", ["training.epochs", "1", "got 0"]),
         ("training: {channels_last: 1}", ["training.channels_last", "boolean", "1"]),
         ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "fp8"]),
-        ("model: {roi: {nms_iou_threshold: 1.5}}", ["model.roi.nms_iou_threshold", "1.5"]),
-        ("model: {backbone: {name: resnet51}}", ["model.backbone.name", "resnet50", "resnet51"]),
-        ("model: {backbone: {strides: [4, 4]}}", ["model.backbone.strides", "repeats"]),
-        ("model: {backbone: {strides: [3]}}", ["model.backbone.strides", "4, 8, 16, 32, 64"]),
-        ("model: {resize: {mean: [0.5, 0.5]}}", ["model.resize.mean"]),
+        (
+            "inference: {suppression: {nms_iou_threshold: 1.5}}",
+            ["inference.suppression.nms_iou_threshold", "1.5"],
+        ),
+        (
+            "network: {backbone: {name: resnet51}}",
+            ["network.backbone.name", "resnet50", "resnet51"],
+        ),
+        ("network: {backbone: {strides: [4, 4]}}", ["network.backbone.strides", "repeats"]),
+        ("network: {backbone: {strides: [3]}}", ["network.backbone.strides", "4, 8, 16, 32, 64"]),
+        ("network: {mean: [0.5, 0.5]}", ["network.mean"]),
         ("data: {augmentation: {zoom: [2.0, 1.0]}}", ["data.augmentation.zoom", "smaller"]),
         ("data: {train: {path: a}}", ["data.train"]),
         ("data: {train: [{format: coco}]}", ["data.train.0.path"]),
-        ("model:", ["model", "None"]),
+        ("network:", ["network", "None"]),
         ("name: 5", ["name", "string", "5"]),
         ("name: 2020-01-01", ["config.yaml"]),
     ],
@@ -158,27 +167,27 @@ def test_overrides_apply_in_order_and_win_over_the_file(tmp_path: Path) -> None:
         "training: {epochs: 3, batch_size: 4}",
         "training.epochs=5",
         "training.epochs=6",
-        "model.roi.soft_nms.enabled=true",
-        "model.backbone.strides=[8, 16]",
-        "model.anchors.sizes=[[8, 14], [22, 34]]",
+        "inference.suppression.soft_nms.enabled=true",
+        "network.backbone.strides=[8, 16]",
+        "network.anchors.sizes=[[8, 14], [22, 34]]",
         "data.train=[{path: a.json, weight: 2.0}]",
         "training.optimizer={name: adamw}",
         "name=a=b",
     )
     assert (config.training.epochs, config.training.batch_size) == (6, 4)
-    assert config.model.roi.soft_nms.enabled is True
-    assert config.model.backbone.strides == (8, 16)
-    assert config.model.anchors.sizes == ((8, 14), (22, 34))
+    assert config.inference.suppression.soft_nms.enabled is True
+    assert config.network.backbone.strides == (8, 16)
+    assert config.network.anchors.sizes == ((8, 14), (22, 34))
     assert (config.data.train[0].path, config.data.train[0].weight) == ("a.json", 2.0)
     assert config.training.optimizer.name == "adamw"
     assert config.name == "a=b"
 
 
 def test_an_override_may_be_null() -> None:
-    values = {"model": {"backbone": {"context_width": 64}}}
-    config = parse_config(values, ["model.backbone.context_width=null"])
-    assert config.model.backbone.context_width is None
-    assert values == {"model": {"backbone": {"context_width": 64}}}, "the input is not changed"
+    values = {"network": {"backbone": {"context_width": 64}}}
+    config = parse_config(values, ["network.backbone.context_width=null"])
+    assert config.network.backbone.context_width is None
+    assert values == {"network": {"backbone": {"context_width": 64}}}, "the input is not changed"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_an_override_may_be_null() -> None:
         ("training=3", ["training", "3"]),
         ("name=[", ["--set name=[", "YAML"]),
         ("name.first=x", ["--set name.first=x", "name"]),
-        ("model.backbone.strides=8", ["model.backbone.strides", "8"]),
+        ("network.backbone.strides=8", ["network.backbone.strides", "8"]),
     ],
 )
 def test_a_mistake_in_an_override_is_told(tmp_path: Path, override: str, parts: list[str]) -> None:
@@ -203,7 +212,12 @@ def test_a_mistake_in_an_override_is_told(tmp_path: Path, override: str, parts: 
         assert part in text
 
 
-def test_a_model_section_alone_is_checked_alike() -> None:
-    assert parse_model_config({"upscale": True}, "weights").upscale is True
-    with pytest.raises(ConfigError, match=r"weights: backbone\.widht: unknown key"):
-        parse_model_config({"backbone": {"widht": 3}}, "weights")
+def test_only_inference_changes_after_training() -> None:
+    config = ExperimentConfig().inference
+    changed = override_inference(config, ["inference.score_threshold=0.25"])
+    assert (config.score_threshold, changed.score_threshold) == (0.5, 0.25)
+    for override in ("network.upscale=true", "training.epochs=3", "resize.max_size=9", "inference"):
+        with pytest.raises(ConfigError, match=r"expected inference\.KEY=VALUE"):
+            override_inference(config, [override])
+    with pytest.raises(ConfigError, match=r"inference\.resize\.max_sise: unknown key"):
+        override_inference(config, ["inference.resize.max_sise=9"])

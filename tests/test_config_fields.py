@@ -93,13 +93,18 @@ def test_every_field_is_read(owner: str, key: str, field: str) -> None:
 
 
 def test_reads_are_told_by_their_owner() -> None:
-    source = "def f(config: RpnConfig, other: RoiConfig):\n    return config.a + other.b.c\n"
+    source = (
+        "def f(config: RpnTrainingConfig, other: RoiTrainingConfig):\n"
+        "    return config.a + other.b.c\n"
+    )
     reads = reads_in(source)
-    assert {("RpnConfig", "a"), ("RoiConfig", "b"), ("b", "c")} <= reads
-    assert ("RoiConfig", "a") not in reads
+    assert {("RpnTrainingConfig", "a"), ("RoiTrainingConfig", "b"), ("b", "c")} <= reads
+    assert ("RoiTrainingConfig", "a") not in reads
 
 
 def test_reads_through_other_names_count_and_writes_do_not() -> None:
-    source = "def f():\n  roi = model.roi\n  for entry in data.train:\n    roi.x = entry.weight\n"
+    source = (
+        "def f():\n  roi = training.roi\n  for entry in data.train:\n    roi.x = entry.weight\n"
+    )
     assert ("train", "weight") in reads_in(source)
     assert ("roi", "x") not in reads_in(source)

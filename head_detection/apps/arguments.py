@@ -33,9 +33,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="let torch.compile make the network, anew for each size of picture: for one camera",
     )  # fmt: skip
     parser.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="model.KEY=VALUE",
+        "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",
         help="another value of the weights' config, for what needs no training: "
-        "model.resize.enlargement=1.5, model.roi.nms_iou_threshold=0.4 ...",
+        "inference.resize.enlargement=1.5, inference.suppression.nms_iou_threshold=0.4 ...",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``evaluate``: weights, or detections made elsewhere, on labelled pictures to measured figures."""
+"""``evaluate``: weights, or detections made elsewhere, measured on labelled pictures."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,17 +12,21 @@ from head_detection.apps.arguments import (
     positive,
     probability,
 )
-from head_detection.apps.evaluation.comparison import compare_reports
-from head_detection.apps.evaluation.operating_point import store_threshold
-from head_detection.apps.evaluation.report import Judged, write_report
-from head_detection.apps.evaluation.subject import Subject, detect_all, label_notes, read_detections
+from head_detection.apps.evaluation.comparison import compare_saved
+from head_detection.apps.evaluation.metrics_file import write_metrics
+from head_detection.apps.evaluation.predictions import detect_all, read_detections
+from head_detection.apps.evaluation.result import (
+    EvaluationResult,
+    evaluate_predictions,
+    short_name,
+    store_threshold,
+)
 from head_detection.apps.evaluation.table import print_table
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
-from head_detection.evaluation.measurement import PROTOCOLS, measure
+from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
 from head_detection.inference.building import EXPORTED
 
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _create_parser().parse_args(argv)
     if arguments.compare:
         first, second = arguments.compare
-        return compare_reports(first, second, arguments)
+        return compare_saved(first, second, arguments)
     _check(arguments)
     labelled = load_annotations(
         DatasetConfig(
@@ -53,12 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not labelled.images:
         raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
     read = detect_all if arguments.detections is None else read_detections
-    judged = _judge(arguments, labelled, read(arguments, labelled))
-    print_table(judged, arguments.num_resamples)
-    folder = arguments.output or _default_folder(judged)
-    _write(folder, judged, arguments)
+    protocols = PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,)
+    predictions = read(arguments, labelled)
+    result = evaluate_predictions(arguments, labelled, predictions, protocols)
+    print_table(result, arguments.num_resamples)
+    folder = arguments.output or _default_folder(result)
+    _write(folder, result, arguments)
     if arguments.choose_threshold:
-        print(store_threshold(arguments.weights, judged))
+        print(store_threshold(arguments.weights, result))
     return 0
 
 
@@ -66,7 +72,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything takes time."""
     if arguments.data is None:
         raise EvaluationError(
-            "expected --data, the labels to judge by (or --compare A.json B.json)"
+            "expected --data, the labels to measure by (or --compare A.json B.json)"
         )
     if arguments.choose_threshold and arguments.weights is None:
         raise EvaluationError(
@@ -82,35 +88,15 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError(f"--detections: {arguments.detections}: no such file")
 
 
-def _judge(arguments: argparse.Namespace, labelled: AnnotatedSet, subject: Subject) -> Judged:
-    measurement = measure(
-        subject.detections,
-        [image.truth for image in labelled.images],
-        protocols=PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,),
-        score_threshold=subject.score_threshold,
-        num_resamples=arguments.num_resamples,
-        seed=arguments.seed,
-    )
-    data = {"path": arguments.data, "format": arguments.format, "split": arguments.split}
-    return Judged(
-        labelled=labelled,
-        data=data,
-        split=arguments.split or labelled.name.rpartition("/")[2],
-        subject=subject,
-        measurement=measurement,
-        notes=(*labelled.notes, *subject.notes, *label_notes(subject, labelled)),
-    )
-
-
-def _default_folder(judged: Judged) -> Path:
-    name = f"{safe_name(judged.subject.name)}-{safe_name(judged.split)}"
+def _default_folder(result: EvaluationResult) -> Path:
+    name = f"{safe_name(short_name(result.predictions.path))}-{safe_name(result.split)}"
     return Path("runs", "evaluate", name)
 
 
-def _write(folder: Path, judged: Judged, arguments: argparse.Namespace) -> None:
-    worst = draw_worst(folder, judged)
-    plots = draw_plots(judged.measurement, folder / PLOTS_FOLDER)
-    path = write_report(folder, judged, arguments.num_resamples, arguments.seed)
+def _write(folder: Path, result: EvaluationResult, arguments: argparse.Namespace) -> None:
+    worst = draw_worst(folder, result)
+    plots = draw_plots(result.measurement, folder / PLOTS_FOLDER)
+    path = write_metrics(folder, result, arguments.num_resamples, arguments.seed)
     print(f"\nwritten to {folder}/:")
     print(f"  {path.name}: all of this and each picture's part, for --compare")
     print(f"  {PLOTS_FOLDER}/: {', '.join(plot.name for plot in plots)}")
@@ -122,14 +108,14 @@ def _create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Measure a detector on labelled pictures, or compare two measurements."
     )
-    judged = parser.add_mutually_exclusive_group()
-    add_weights_option(judged)
-    judged.add_argument(
+    measured = parser.add_mutually_exclusive_group()
+    add_weights_option(measured)
+    measured.add_argument(
         "--detections", type=Path, metavar="FILE",
         help="in place of weights: detections.json of test, COCO results, MOTChallenge text "
         "(a .txt, or a folder with one a sequence)",
     )  # fmt: skip
-    judged.add_argument(
+    measured.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),
         help="two metrics.json of the same pictures: differences with 95 %% intervals",
     )  # fmt: skip

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     compared = pictures[:COMPARED_PICTURES]
     images = map(read_sample, _bar(compared, "Comparing"))
     runtime = _build_runtime(arguments, graph)
-    parity = measure_parity(model, runtime, images, description.score_threshold)
+    parity = measure_parity(model, runtime, images, description.inference.score_threshold)
     print(_describe(parity, len(compared)))
     if not arguments.int8 and not parity.outputs <= TOLERANCE:
         line = f"error: expected outputs within {TOLERANCE:g} of their largest value; nothing is "

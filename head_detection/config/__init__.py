@@ -1,64 +1,66 @@
 """The experiment file and what may stand in it; no torch here.
 
-Its sections are in ``model.py`` and ``training.py``; ``experiment.py`` reads and writes the whole.
+Each section has a file; ``experiment.py`` reads and writes the whole.
 """
 
+from head_detection.config.data import AugmentationConfig, DataConfig, DatasetConfig
 from head_detection.config.experiment import (
     ExperimentConfig,
     dump_config,
     load_config,
-    override_model,
+    override_inference,
     parse_config,
-    parse_model_config,
 )
-from head_detection.config.model import (
+from head_detection.config.inference import (
+    BoxVotingConfig,
+    InferenceConfig,
+    ProposalConfig,
+    ResizeConfig,
+    SoftNmsConfig,
+    SuppressionConfig,
+    ViewConfig,
+)
+from head_detection.config.network import (
     BODIES,
     AnchorConfig,
     BackboneConfig,
-    BoxVotingConfig,
-    CoarseLookConfig,
-    LookConfig,
-    ModelConfig,
-    ResizeConfig,
-    RoiConfig,
-    RpnConfig,
-    SoftNmsConfig,
+    BoxHeadConfig,
+    NetworkConfig,
 )
 from head_detection.config.training import (
-    AugmentationConfig,
-    DataConfig,
-    DatasetConfig,
     EmaConfig,
     OptimizerConfig,
+    RoiTrainingConfig,
+    RpnTrainingConfig,
     ScheduleConfig,
     TrainingConfig,
 )
-from head_detection.errors import ConfigError
 
 __all__ = [
     "BODIES",
     "AnchorConfig",
     "AugmentationConfig",
     "BackboneConfig",
+    "BoxHeadConfig",
     "BoxVotingConfig",
-    "CoarseLookConfig",
-    "ConfigError",
     "DataConfig",
     "DatasetConfig",
     "EmaConfig",
     "ExperimentConfig",
-    "LookConfig",
-    "ModelConfig",
+    "InferenceConfig",
+    "NetworkConfig",
     "OptimizerConfig",
+    "ProposalConfig",
     "ResizeConfig",
-    "RoiConfig",
-    "RpnConfig",
+    "RoiTrainingConfig",
+    "RpnTrainingConfig",
     "ScheduleConfig",
     "SoftNmsConfig",
+    "SuppressionConfig",
     "TrainingConfig",
+    "ViewConfig",
     "dump_config",
     "load_config",
-    "override_model",
+    "override_inference",
     "parse_config",
-    "parse_model_config",
 ]

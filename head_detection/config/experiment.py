@@ -14,9 +14,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from head_detection.config.model import ModelConfig
+from head_detection.config.data import DataConfig
+from head_detection.config.inference import InferenceConfig
+from head_detection.config.network import NetworkConfig
 from head_detection.config.section import Section
-from head_detection.config.training import DataConfig, TrainingConfig
+from head_detection.config.training import TrainingConfig
 from head_detection.config.yaml_text import dump_yaml, parse_yaml
 from head_detection.errors import ConfigError
 
@@ -27,7 +29,8 @@ class ExperimentConfig(Section):
     """One experiment."""
 
     name: str = "experiment"
-    model: ModelConfig = ModelConfig()
+    network: NetworkConfig = NetworkConfig()
+    inference: InferenceConfig = InferenceConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -76,30 +79,25 @@ def parse_config(
     return _validate(ExperimentConfig, merged, source)
 
 
-def parse_model_config(values: Mapping[str, Any], source: str) -> ModelConfig:
-    """Check a model section alone, as it is kept in a weights file.
+def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> InferenceConfig:
+    """Return the config with ``inference.key=value`` applied.
 
     Raises:
-        ConfigError: an unknown key, a wrong type or choice. One line.
-    """
-    return _validate(ModelConfig, values, source)
-
-
-def override_model(config: ModelConfig, overrides: Sequence[str]) -> ModelConfig:
-    """Return the config with ``model.key=value`` applied.
-
-    Raises:
-        ConfigError: not of that form, an unknown key, a wrong type or choice. One line.
+        ConfigError: not of that form, an unknown key, a wrong type or choice, or a key of another
+            section: those are decided by training. One line.
 
     Example:
-        >>> override_model(ModelConfig(), ["model.resize.max_size=900"]).resize.max_size
+        >>> override_inference(InferenceConfig(), ["inference.resize.max_size=900"]).resize.max_size
         900
     """
     for override in overrides:
-        if not override.startswith("model."):
-            raise ConfigError(f"--set: expected model.KEY=VALUE; got {override!r}")
-    values = {"model": config.model_dump(mode="json")}
-    return parse_config(values, overrides, "--set").model
+        if not override.startswith("inference."):
+            raise ConfigError(
+                f"{override}: expected inference.KEY=VALUE; only that part of a config can change "
+                "once the network is trained"
+            )
+    values = {"inference": config.model_dump(mode="json")}
+    return parse_config(values, overrides, "inference").inference
 
 
 def dump_config(config: BaseModel) -> str:

@@ -1,8 +1,8 @@
-"""The data's and the run's part of the experiment file."""
+"""The run of training: optimizer, schedule, what is sampled, what is saved."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from head_detection.config.section import (
     NonNegativeFloat,
@@ -12,69 +12,6 @@ from head_detection.config.section import (
     Probability,
     Section,
 )
-
-
-class DatasetConfig(Section):
-    """One set of labelled pictures."""
-
-    path: str
-    """A file or folder of the format; relative to the working folder."""
-    format: Literal[
-        "coco",
-        "voc",
-        "scut",
-        "crowdhuman",
-        "crohd",
-        "hollywood",
-        "brainwash",
-        "headhunter",
-        "yolo",
-        "folder",
-    ] = "coco"
-    images: str | None = None
-    """Folder that the file's picture names start from; null is the format's own place."""
-    split: str | None = None
-    """train, val, trainval or test; null is trainval, or all where the set has no lists.
-    ``voc`` takes any list's name and ``crohd`` any sub-folder's; ``coco``, ``headhunter`` and
-    ``folder`` have no splits."""
-    weight: PositiveFloat = 1.0
-    """How many times a picture of this set is drawn in an epoch, on average."""
-
-
-class AugmentationConfig(Section):
-    """Random changes of a training picture."""
-
-    crop_size: PositiveInt | None = None
-    """Side of a square zoom-crop in pixels; null trains on whole pictures."""
-    zoom: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
-    """Range of the zoom before the crop, drawn evenly on a log scale."""
-    min_head_size: NonNegativeFloat = 3.0
-    """Heads under this size (square root of area, pixels after the zoom) become ignored."""
-    min_visible: Probability = 0.4
-    """Heads cut by the crop to less than this share become ignored."""
-    flip_probability: Probability = 0.5
-    brightness: NonNegativeFloat = 0.3
-    contrast: NonNegativeFloat = 0.3
-    saturation: NonNegativeFloat = 0.3
-    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
-    grayscale_probability: Probability = 0.05
-    blur_probability: Probability = 0.05
-
-    @model_validator(mode="after")
-    def _check(self) -> "AugmentationConfig":
-        if self.zoom[0] > self.zoom[1]:
-            raise ValueError("zoom: expected the smaller value first")
-        return self
-
-
-class DataConfig(Section):
-    """What is trained on and what is judged on."""
-
-    train: tuple[DatasetConfig, ...] = ()
-    validation: tuple[DatasetConfig, ...] = ()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    workers: NonNegativeInt = 0
-    """Loader processes; 0 decodes in threads beside the network."""
 
 
 class OptimizerConfig(Section):
@@ -113,13 +50,45 @@ class EmaConfig(Section):
     """Reached from below as ``min(decay, (1 + step) / (10 + step))``."""
 
 
+class RpnTrainingConfig(Section):
+    """What the region proposal network learns from."""
+
+    pre_nms_top_n: PositiveInt = 2000
+    """Proposals kept by score on each level before NMS, for the second stage to learn from."""
+    post_nms_top_n: PositiveInt = 2000
+    fg_iou_threshold: Probability = 0.7
+    bg_iou_threshold: Probability = 0.3
+    samples_per_image: PositiveInt = 256
+    positive_fraction: Probability = 0.5
+
+
+class RoiTrainingConfig(Section):
+    """What the second stage learns from."""
+
+    fg_iou_threshold: Probability = 0.5
+    bg_iou_threshold: Probability = 0.5
+    samples_per_image: PositiveInt = 512
+    positive_fraction: Probability = 0.25
+    ohem: NonNegativeInt = 0
+    """RoIs a batch kept by falling classification loss; 0 keeps all."""
+    box_loss: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"
+    box_loss_beta: PositiveFloat = 1.0
+    box_loss_weight: PositiveFloat = 1.0
+
+
 class TrainingConfig(Section):
     """The run."""
+
+    min_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """Short sides in network pixels, one at random a picture; null is the one of
+    ``inference.resize``."""
+    rpn: RpnTrainingConfig = RpnTrainingConfig()
+    roi: RoiTrainingConfig = RoiTrainingConfig()
 
     initial_weights: str | None = None
     """Weights file of this project that the run starts from, as far as it fits; null is none.
 
-    Where its body is another, the body starts as ``model.backbone.pretrained`` says.
+    Where its body is another, the body starts as ``network.backbone.pretrained`` says.
     """
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 2

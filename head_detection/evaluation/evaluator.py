@@ -1,38 +1,141 @@
-"""The figures that training watches."""
+"""All measures, intervals and curves of a set of images, and the few that training watches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
-from head_detection.evaluation.average_precision import average_precision
-from head_detection.evaluation.counting import counting_error, head_counts
-from head_detection.evaluation.detection_accuracy import accuracy, accuracy_curve, best_f1
-from head_detection.evaluation.matching import match_detections
-from head_detection.evaluation.recall_by_size import SIZE_LIMITS, SIZE_NAMES, recall_by_size
+import numpy as np
+
+from head_detection.evaluation.average_precision import (
+    COCO_IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    average_precision,
+    match_as_coco,
+    ranked_average_precision,
+)
+from head_detection.evaluation.bootstrap import METRICS, Sample, resample
+from head_detection.evaluation.crowdhuman import (
+    jaccard_counts,
+    jaccard_index,
+    log_average_miss_rate,
+    match_as_crowdhuman,
+    miss_rate_curve,
+    trapezoid_average_precision,
+)
+from head_detection.evaluation.matching import (
+    Float64Array,
+    IntArray,
+    Matching,
+    Overlap,
+    match_detections,
+    match_overlap,
+)
+from head_detection.evaluation.motchallenge import (
+    FrameCounts,
+    frame_as_headhunter,
+    frame_as_motchallenge,
+    mean_accuracy,
+    pooled_accuracy,
+)
+from head_detection.evaluation.precision_recall import (
+    best_f1,
+    counting_error,
+    head_counts,
+    precision_recall,
+    precision_recall_curve,
+    recall_by_size,
+)
 from head_detection.structures import Detections, GroundTruth
 
-__all__ = ["SIZE_LIMITS", "SIZE_NAMES", "evaluate"]
+PROTOCOLS = ("coco", "crowdhuman", "mot", "scut", "headhunter")
+AP50 = 0
+"""Where ``COCO_IOU_THRESHOLDS`` has 0.5."""
+AP75 = 5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line to draw.
+
+    Attributes:
+        name: of the measure.
+        x: ``(K,)``.
+        y: ``(K,)``, empty where there is nothing to measure.
+        x_label: what ``x`` is.
+        y_label: what ``y`` is.
+    """
+
+    name: str
+    x: Annotated[Float64Array, "k"]
+    y: Annotated[Float64Array, "k"]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one image: greedy matching at IoU 0.5, counts at the operating threshold.
+
+    Attributes:
+        num_heads: heads to find.
+        num_predicted: detections that count.
+        num_missed: heads that no detection found.
+        num_false: detections that found none.
+        matching: of all detections, at any score.
+    """
+
+    num_heads: int
+    num_predicted: int
+    num_missed: int
+    num_false: int
+    matching: Matching
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What ``measure`` returns.
+
+    Attributes:
+        score_threshold: operating point of all metrics that need one.
+        metrics: protocol, and ``counting``, to name to value; NaN where there is nothing to
+            measure.
+        intervals: ``ap50``, ``f1``, ``mae``: 95 % by drawing images.
+        curves: ``precision_recall``, ``miss_rate_fppi``, ``f1_threshold``.
+        counts: ``(K, 2)`` true and predicted count of each image.
+        images: one outcome an image.
+        ignored: what did not count, why, and how often.
+    """
+
+    score_threshold: float
+    metrics: dict[str, dict[str, float]]
+    intervals: dict[str, tuple[float, float]]
+    curves: dict[str, Curve]
+    counts: Annotated[IntArray, "k 2"]
+    images: tuple[ImageOutcome, ...]
+    ignored: dict[str, int]
 
 
 def evaluate(detections: Sequence[Detections], truths: Sequence[GroundTruth]) -> dict[str, float]:
-    """Measure detections against truth, IoU 0.5 throughout.
+    """Return the metrics that training watches, IoU 0.5 throughout.
 
     Args:
-        detections: one a picture, with low scores too: the curves need them.
-        truths: of the same pictures, in the same order; a picture without heads counts like any.
+        detections: one an image, with low scores too: the curves need them.
+        truths: of the same images, in the same order; an image without heads counts like any.
 
     Returns:
         ``ap50`` (COCO); ``best_f1`` and its ``best_threshold``; at that threshold ``precision``,
         ``recall``, ``recall_under_8`` ... ``recall_from_96`` by head size, and ``count_mae``: the
-        mean over pictures of the difference between found and true, detections in ignore regions
-        left out. NaN where there is nothing to measure: no picture, or no head of a size.
+        mean over images of the difference between found and true, detections in ignore regions
+        left out. NaN where there is nothing to measure: no image, or no head of a size.
 
     Raises:
         ValueError: the two sequences differ in length.
     """
     ap50 = average_precision(detections, truths)
     matchings = [match_detections(d, t) for d, t in zip(detections, truths, strict=True)]
-    f1, threshold = best_f1(accuracy_curve(matchings))
+    f1, threshold = best_f1(precision_recall_curve(matchings))
     kept = [matching.above(threshold) for matching in matchings]
-    at_threshold = accuracy(kept)
+    at_threshold = precision_recall(kept)
     return {
         "ap50": ap50,
         "best_f1": f1,
@@ -41,4 +144,202 @@ def evaluate(detections: Sequence[Detections], truths: Sequence[GroundTruth]) ->
         "recall": at_threshold.recall,
         "count_mae": counting_error(head_counts(kept)).mae,
         **recall_by_size(kept, truths),
+    }
+
+
+def measure(
+    detections: Sequence[Detections],
+    truths: Sequence[GroundTruth],
+    *,
+    protocols: Collection[str] = PROTOCOLS,
+    score_threshold: float | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """Measure detections against truth by several protocols.
+
+    Args:
+        detections: one an image, with low scores too: the curves need them. Boxes and scores in
+            float64 are taken as they are.
+        truths: of the same images, in the same order; an image without heads counts like any.
+        protocols: some of ``PROTOCOLS``; counting is always measured.
+        score_threshold: operating point; None is the one of the best F1 on these very images,
+            to be reported as such.
+        num_resamples: draws of the bootstrap; 0 leaves the intervals NaN.
+        seed: of the draws.
+
+    Raises:
+        ValueError: lengths that differ, scores that rise, a protocol that is none.
+
+    Example:
+        >>> heads = GroundTruth(np.array([[0, 0, 9, 9], [20, 0, 29, 9]]), np.zeros(2, bool))
+        >>> found = Detections.from_arrays(heads.boxes[:1], [0.9], (50, 50))
+        >>> measure([found], [heads], num_resamples=0).metrics["counting"]
+        {'mae': 1.0, 'rmse': 1.0, 'bias': -1.0}
+    """
+    _check(detections, truths, protocols)
+    matched = _match_by_each_rule(detections, truths, protocols)
+    if score_threshold is None:
+        score_threshold = best_f1(precision_recall_curve(matched.greedy))[1]
+    kept = [matching.above(score_threshold) for matching in matched.greedy]
+    at_threshold = [found.above(score_threshold) for found in detections]
+    counts = head_counts(kept)
+    metrics = _ranked_metrics(matched, kept, truths, protocols)
+    ignored = _ignored(truths, matched.greedy)
+    for protocol, (values, num_left_out) in _frame_metrics(at_threshold, truths, protocols).items():
+        metrics[protocol] = values
+        ignored |= num_left_out
+    sample = Sample.of(matched.coco[AP50], matched.greedy, score_threshold)
+    intervals = resample(sample.metrics, len(sample), num_resamples=num_resamples, seed=seed)
+    return Measurement(
+        score_threshold=score_threshold,
+        metrics={name: metrics[name] for name in PROTOCOLS if name in metrics}
+        | {"counting": asdict(counting_error(counts))},
+        intervals=dict(zip(METRICS, intervals, strict=True)),
+        curves=_curves(matched),
+        counts=counts,
+        images=tuple(map(_outcome, kept, matched.greedy)),
+        ignored=ignored,
+    )
+
+
+def _check(
+    detections: Sequence[Detections], truths: Sequence[GroundTruth], protocols: Collection[str]
+) -> None:
+    if len(detections) != len(truths):
+        raise ValueError(f"expected as many detections as truths: {len(detections)}, {len(truths)}")
+    unknown = sorted(set(protocols) - set(PROTOCOLS))
+    if unknown:
+        raise ValueError(f"protocols: expected some of {', '.join(PROTOCOLS)}, got {unknown[0]!r}")
+
+
+@dataclass(frozen=True)
+class _Matchings:
+    """All images matched, one list a rule.
+
+    Attributes:
+        greedy: by ``match_detections``: SCUT-HEAD's rule, and the one of counts and outcomes.
+        coco: a list for each IoU threshold; without the ``coco`` protocol for 0.5 alone.
+        crowdhuman: by the toolkit's rule.
+        jaccard: counts for JI; none without the ``crowdhuman`` protocol.
+    """
+
+    greedy: list[Matching] = field(default_factory=list)
+    coco: list[list[Matching]] = field(default_factory=list)
+    crowdhuman: list[Matching] = field(default_factory=list)
+    jaccard: list[IntArray] = field(default_factory=list)
+
+
+def _match_by_each_rule(
+    detections: Sequence[Detections], truths: Sequence[GroundTruth], protocols: Collection[str]
+) -> _Matchings:
+    """Match every image by every rule; overlaps of one image at a time are in memory."""
+    iou_thresholds = COCO_IOU_THRESHOLDS if "coco" in protocols else COCO_IOU_THRESHOLDS[:1]
+    # What the model's own limit let through counts, all of it.
+    max_detections = max([MAX_DETECTIONS, *map(len, detections)])
+    matched = _Matchings(coco=[[] for _ in iou_thresholds])
+    for found, truth in zip(detections, truths, strict=True):
+        overlap = Overlap(found, truth)
+        matched.greedy.append(match_overlap(overlap))
+        columns = match_as_coco(overlap, iou_thresholds, max_detections)
+        for column, matching in zip(matched.coco, columns, strict=True):
+            column.append(matching)
+        matched.crowdhuman.append(match_as_crowdhuman(overlap))
+        if "crowdhuman" in protocols:
+            matched.jaccard.append(jaccard_counts(overlap))
+    return matched
+
+
+def _ranked_metrics(
+    matched: _Matchings,
+    kept: Sequence[Matching],
+    truths: Sequence[GroundTruth],
+    protocols: Collection[str],
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of the protocols that go by rank; ``kept`` is what the threshold keeps."""
+    metrics: dict[str, dict[str, float]] = {}
+    if "coco" in protocols:
+        values = [ranked_average_precision(column) for column in matched.coco]
+        metrics["coco"] = {
+            "ap": float(np.mean(values)),
+            "ap50": values[AP50],
+            "ap75": values[AP75],
+            # Of all detections, whatever their score.
+            "recall": precision_recall(matched.coco[AP50]).recall,
+            **recall_by_size(matched.coco[AP50], truths),
+        }
+    if "crowdhuman" in protocols:
+        curve = miss_rate_curve(matched.crowdhuman)
+        index, threshold = jaccard_index(matched.jaccard)
+        metrics["crowdhuman"] = {
+            "ap": trapezoid_average_precision(curve),
+            "log_average_miss_rate": log_average_miss_rate(curve),
+            "ji": index,
+            "ji_threshold": threshold,
+        }
+    if "scut" in protocols:
+        f1, threshold = best_f1(precision_recall_curve(matched.greedy))
+        metrics["scut"] = {
+            **asdict(precision_recall(kept)),
+            "best_f1": f1,
+            "best_threshold": threshold,
+            **recall_by_size(kept, truths),
+        }
+    return metrics
+
+
+def _frame_metrics(
+    detections: Sequence[Detections], truths: Sequence[GroundTruth], protocols: Collection[str]
+) -> dict[str, tuple[dict[str, float], dict[str, int]]]:
+    """Return MODA and MODP by protocol, every detection given counting, and what was left out."""
+
+    def frames(count: Callable[[Overlap], FrameCounts]) -> list[FrameCounts]:
+        return [count(Overlap(*pair)) for pair in zip(detections, truths, strict=True)]
+
+    metrics = {}
+    if "mot" in protocols:
+        counted = frames(frame_as_motchallenge)
+        num_removed = sum(frame.num_removed for frame in counted)
+        values = dict(zip(("moda", "modp"), pooled_accuracy(counted), strict=True))
+        metrics["mot"] = values, {"mot: detections on distractors, removed": num_removed}
+    if "headhunter" in protocols:
+        num_empty = sum(int(truth.ignore.all()) for truth in truths)
+        values = dict(
+            zip(("moda", "modp"), mean_accuracy(frames(frame_as_headhunter)), strict=True)
+        )
+        left_out = {"headhunter: pictures without heads, not in its means": num_empty}
+        metrics["headhunter"] = values, left_out
+    return metrics
+
+
+def _outcome(kept: Matching, matching: Matching) -> ImageOutcome:
+    return ImageOutcome(
+        num_heads=kept.num_heads,
+        num_predicted=kept.num_counted,
+        num_missed=kept.num_heads - kept.num_found,
+        num_false=kept.num_counted - kept.num_found,
+        matching=matching,
+    )
+
+
+def _curves(matched: _Matchings) -> dict[str, Curve]:
+    scores = precision_recall_curve(matched.greedy)
+    missed = miss_rate_curve(matched.crowdhuman)
+    nothing = np.zeros(0)
+    fppi, miss_rate = (missed.fppi, missed.miss_rate) if missed else (nothing, nothing)
+    curves = (
+        Curve("precision_recall", scores.recall, scores.precision, "recall", "precision"),
+        Curve("miss_rate_fppi", fppi, miss_rate, "false positives per image", "miss rate"),
+        Curve("f1_threshold", scores.thresholds, scores.f1, "score threshold", "F1"),
+    )
+    return {curve.name: curve for curve in curves}
+
+
+def _ignored(truths: Sequence[GroundTruth], matchings: Sequence[Matching]) -> dict[str, int]:
+    num_regions = sum(int((truth.ignore & ~truth.distractor).sum()) for truth in truths)
+    num_detections = sum(len(matching.scores) - matching.num_counted for matching in matchings)
+    return {
+        "ignore regions": num_regions,
+        "distractors": sum(int(truth.distractor.sum()) for truth in truths),
+        "detections in ignore regions": num_detections,
     }

@@ -1,31 +1,31 @@
-"""Which detection found which head."""
+"""Which detection found which head, by the rules that the measures share."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
-from head_detection.evaluation.overlap import IntArray, Overlap, Pairs, pairwise_iou
-from head_detection.structures import Detections, FloatArray, GroundTruth
+from head_detection.boxes import clipped, coverage, overlapping_pairs
+from head_detection.structures import BoolArray, Detections, FloatArray, GroundTruth
 
-__all__ = [
-    "FALSE_POSITIVE",
-    "IGNORED",
-    "IntArray",
-    "Matching",
-    "choose_in_turn",
-    "match_detections",
-    "match_overlap",
-    "pairwise_iou",
-]
+IntArray = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
 FALSE_POSITIVE = -1
 IGNORED = -2
 IGNORED_SHARE = 0.5
 """A detection with more of its own area than this inside one ignore region does not count."""
+MIN_IOU = 0.2
+"""The lowest that any protocol asks for (HeadHunter's)."""
+TIE_BREAK = 1e-9
+"""Added to each weight: of sets that weigh the same, the larger one."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What became of each detection of a picture.
+    """What became of each detection of an image.
 
     Attributes:
         found: ``(N,)`` index into ``GroundTruth.head_boxes``, ``FALSE_POSITIVE`` or ``IGNORED``.
@@ -33,8 +33,8 @@ class Matching:
         num_heads: heads that count.
     """
 
-    found: IntArray
-    scores: FloatArray
+    found: Annotated[IntArray, "n"]
+    scores: Annotated[FloatArray, "n"]
     num_heads: int
 
     @property
@@ -53,6 +53,101 @@ class Matching:
         return Matching(self.found[keep], self.scores[keep], self.num_heads)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Detections and boxes that overlap, sorted by detection, then by falling IoU, then by box.
+
+    Attributes:
+        detection: ``(K,)`` index of the detection.
+        box: ``(K,)`` index of the head (or distractor).
+        iou: ``(K,)``.
+    """
+
+    detection: Annotated[IntArray, "k"]
+    box: Annotated[IntArray, "k"]
+    iou: Annotated[Float64Array, "k"]
+
+    @classmethod
+    def between(cls, boxes: FloatArray, others: FloatArray, min_iou: float) -> "Pairs":
+        """Return the pairs with ``IoU >= min_iou``.
+
+        Example:
+            >>> heads = np.array([[0, 0, 2, 1.0], [0, 0, 2, 2]])
+            >>> Pairs.between(np.array([[0, 0, 2, 2.0]]), heads, 0.2).box  # the closer one first
+            array([1, 0])
+        """
+        pairs = cls(*overlapping_pairs(boxes, others, min_iou))
+        return pairs.take(np.lexsort((-pairs.iou, pairs.detection)))
+
+    def take(self, keep: BoolArray | npt.NDArray[np.integer]) -> "Pairs":
+        """Return the pairs that a mask or an index names."""
+        return Pairs(self.detection[keep], self.box[keep], self.iou[keep])
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One image; what several protocols need of it is computed once, when first asked for.
+
+    Attributes:
+        detections: falling scores.
+        truth: heads, ignore regions and distractors of the same image.
+        min_iou: pairs below it are left out.
+
+    Raises:
+        ValueError: scores that rise: every protocol goes by rank.
+    """
+
+    detections: Detections
+    truth: GroundTruth
+    min_iou: float = MIN_IOU
+
+    def __post_init__(self) -> None:
+        scores = self.detections.scores
+        if (scores[1:] > scores[:-1]).any():
+            raise ValueError("detections: expected falling scores (Detections.from_arrays sorts)")
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Return the pairs of a detection and a head."""
+        return Pairs.between(self.detections.boxes, self.truth.head_boxes, self.min_iou)
+
+    @cached_property
+    def ignored_share(self) -> Float64Array:
+        """Return ``(N,)``: the most of each detection's area that one ignore region covers."""
+        return coverage(self.detections.boxes, self.truth.ignore_boxes)
+
+    @cached_property
+    def region_share(self) -> Float64Array:
+        """Return ``(N,)``: the same of the ignore regions that are no distractors."""
+        if not self.truth.distractor.any():
+            return self.ignored_share
+        regions = self.truth.boxes[self.truth.ignore & ~self.truth.distractor]
+        return coverage(self.detections.boxes, regions)
+
+    @cached_property
+    def head_ignored_share(self) -> Float64Array:
+        """Return ``(M,)``: the most of each head's area that one ignore region covers."""
+        return coverage(self.truth.head_boxes, self.truth.ignore_boxes)
+
+    @cached_property
+    def clipped(self) -> "Overlap":
+        """Return the same with detections and truth cut at the image's edges.
+
+        An image of unknown size, ``(0, 0)``, cuts nothing.
+        """
+        size = self.detections.image_size
+        if not all(size):
+            return self
+        found, truth = clipped(self.detections.boxes, size), clipped(self.truth.boxes, size)
+        if (found == self.detections.boxes).all() and (truth == self.truth.boxes).all():
+            return self
+        return Overlap(
+            Detections(found, self.detections.scores, size),
+            GroundTruth(truth, self.truth.ignore, self.truth.distractor),
+            self.min_iou,
+        )
+
+
 def match_detections(
     detections: Detections, truth: GroundTruth, iou_threshold: float = 0.5
 ) -> Matching:
@@ -63,8 +158,8 @@ def match_detections(
     better ones, the matching at a score threshold is the beginning of this one.
 
     Args:
-        detections: of one picture, falling scores.
-        truth: heads and ignore regions of the picture.
+        detections: of one image, falling scores.
+        truth: heads and ignore regions of the image.
         iou_threshold: a pair matches from this IoU on.
 
     Raises:
@@ -89,7 +184,7 @@ def match_overlap(
     """Return what ``match_detections`` does, from overlaps that are known.
 
     Args:
-        overlap: of the picture; its ``min_iou`` is not above the threshold.
+        overlap: of the image; its ``min_iou`` is not above the threshold.
         iou_threshold: a pair matches from this IoU on.
         beyond: only above it instead, as the CrowdHuman toolkit has it.
     """
@@ -101,7 +196,7 @@ def match_overlap(
     return Matching(found, overlap.detections.scores, num_heads)
 
 
-def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> IntArray:
+def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> Annotated[IntArray, "n"]:
     """Let each detection, in their order, take the first of its pairs whose head is free.
 
     All propose at once and each head keeps the first detection that came, until nobody is turned
@@ -137,3 +232,56 @@ def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> IntArra
             found[proposing] = wanted
             return found
         detection, head = detection[keep], head[keep]
+
+
+def heaviest_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
+    """Choose the pairs with the largest sum of IoU; a detection or box may stay alone.
+
+    Args:
+        pairs: those that may be chosen; no detection and no box is chosen twice.
+
+    Returns:
+        ``(K,)`` chosen or not.
+
+    Example:
+        >>> pairs = Pairs(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.8, 0.7]))
+        >>> heaviest_pairs(pairs)  # .8 + .7 instead of .9
+        array([False,  True,  True])
+    """
+    return _assign(pairs, TIE_BREAK)
+
+
+def most_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
+    """Choose as many pairs as there can be, among those sets the one of the largest sum of IoU.
+
+    This is the Hungarian method on 1 - IoU where all other pairs are impossible.
+
+    Args:
+        pairs: those that may be chosen; no detection and no box is chosen twice.
+
+    Returns:
+        ``(K,)`` chosen or not.
+
+    Example:
+        >>> middle = Pairs(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.5, 1.0, 0.5]))
+        >>> most_pairs(middle)
+        array([ True, False,  True])
+    """
+    return _assign(pairs, 1.0 + len(pairs.iou))
+
+
+def _assign(pairs: Pairs, bonus: float) -> BoolArray:
+    num_of_detection, num_of_box = np.bincount(pairs.detection), np.bincount(pairs.box)
+    # Most are alone with each other and need no choice.
+    chosen: BoolArray = (num_of_detection[pairs.detection] == 1) & (num_of_box[pairs.box] == 1)
+    open_pairs = np.flatnonzero(~chosen)
+    if len(open_pairs):
+        rows, row = np.unique(pairs.detection[open_pairs], return_inverse=True)
+        columns, column = np.unique(pairs.box[open_pairs], return_inverse=True)
+        weights = np.zeros((len(rows), len(columns)))
+        weights[row, column] = pairs.iou[open_pairs] + bonus
+        numbers = np.full(weights.shape, -1)
+        numbers[row, column] = open_pairs
+        taken = numbers[linear_sum_assignment(weights, maximize=True)]
+        chosen[taken[taken >= 0]] = True
+    return chosen

@@ -1,12 +1,12 @@
-"""The detections of all pictures by falling score, and how far down the list what is found."""
+"""The detections of all images by falling score, and how far down the list what is found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from head_detection.evaluation.matching import IGNORED, Matching
-from head_detection.evaluation.overlap import FloatSeries, IntArray
+from head_detection.evaluation.matching import IGNORED, Float64Array, IntArray, Matching
 from head_detection.structures import BoolArray
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
@@ -15,19 +15,19 @@ RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 
 @dataclass(frozen=True)
 class Ranking:
-    """The detections that count, best first; equal scores in the order of pictures.
+    """The detections that count, best first; equal scores in the order of images.
 
     Attributes:
         hits: ``(N,)`` whether each found a head.
         scores: ``(N,)`` falling.
-        pictures: ``(N,)`` index of the picture of each.
-        num_heads: ``(P,)`` heads to find in each picture.
+        images: ``(N,)`` index of the image of each.
+        num_heads: ``(P,)`` heads to find in each image.
     """
 
-    hits: BoolArray
-    scores: FloatSeries
-    pictures: IntArray
-    num_heads: IntArray
+    hits: Annotated[BoolArray, "n"]
+    scores: Annotated[Float64Array, "n"]
+    images: Annotated[IntArray, "n"]
+    num_heads: Annotated[IntArray, "p"]
 
     @property
     def true_positives(self) -> IntArray:
@@ -41,29 +41,29 @@ class Ranking:
 
 
 def rank(matchings: Sequence[Matching]) -> Ranking:
-    """Put the pictures' detections into one order; the ignored ones are left out.
+    """Put the images' detections into one order; the ignored ones are left out.
 
     Example:
         >>> matchings = [Matching(np.array([0, -1]), np.array([0.9, 0.5]), 2)]
         >>> matchings += [Matching(np.array([-2, 0]), np.array([0.8, 0.7]), 1)]
         >>> ranking = rank(matchings)
-        >>> ranking.hits, ranking.pictures
+        >>> ranking.hits, ranking.images
         (array([ True,  True, False]), array([0, 1, 0]))
     """
     scores = np.concatenate([np.zeros(0), *(matching.scores for matching in matchings)])
     found = np.concatenate([np.zeros(0), *(matching.found for matching in matchings)])
     lengths = [len(matching.scores) for matching in matchings]
-    pictures = np.repeat(np.arange(len(matchings)), lengths)
+    images = np.repeat(np.arange(len(matchings)), lengths)
     counted = np.flatnonzero(found != IGNORED)
     # Stable, as pycocotools has it: equal scores keep their order.
     order = counted[np.argsort(-scores[counted], kind="stable")]
     num_heads = np.array([matching.num_heads for matching in matchings], np.int64)
-    return Ranking(found[order] >= 0, scores[order], pictures[order], num_heads)
+    return Ranking(found[order] >= 0, scores[order], images[order], num_heads)
 
 
 def interpolated_precision(
-    true_positives: IntArray, positives: IntArray, num_heads: int
-) -> FloatSeries:
+    true_positives: Annotated[IntArray, "k"], positives: Annotated[IntArray, "k"], num_heads: int
+) -> Annotated[Float64Array, "101"]:
     """Return precision at the 101 recalls of COCO, each the best at that recall or beyond.
 
     Args:

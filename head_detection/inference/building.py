@@ -87,7 +87,7 @@ def build_engine(
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
-        "backbone": description.model.backbone.name,
+        "backbone": description.network.backbone.name,
         "engine": built.name,
         "precision": built.precision,
         "set": list(overrides),

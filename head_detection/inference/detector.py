@@ -67,7 +67,7 @@ class HeadDetector:
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
             overrides: ``model.key=value``, other values of the file's config for what needs no
-                training: ``model.resize.enlargement=1.5``, say.
+                training: ``inference.resize.enlargement=1.5``, say.
             compile_network: let ``torch.compile`` make the network, half a minute for each size of
                 picture: for videos and cameras, which have one.
 

@@ -114,7 +114,7 @@ class TwoStageEngine:
                 if len(batch) == 1:
                     raise DeviceMemoryError(
                         f"{self.device} has too little memory for a picture of {width}x{height}; "
-                        "use cpu or a smaller model.resize"
+                        "use cpu or a smaller inference.resize"
                     ) from error
                 self._room[size] = len(batch) // 2
         return found

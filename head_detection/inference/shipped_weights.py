@@ -6,7 +6,7 @@ from typing import Final
 from head_detection.errors import WeightsError
 
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
-SUFFIX: Final = ".safetensors"
+SUFFIXES: Final = (".safetensors", ".yaml")
 _PACKAGE: Final = Path(__file__).parents[1]
 
 
@@ -26,7 +26,7 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
 
 
 def weights_path(name: str | Path) -> Path:
-    """Return the path that a user means: ``fast`` and ``accurate`` are shipped files.
+    """Return the path that a user means: ``fast`` is a shipped file, ``accurate`` a preset.
 
     Anything else is a path as it stands, and so is a file of such a name in the working folder.
 
@@ -36,7 +36,8 @@ def weights_path(name: str | Path) -> Path:
     """
     path = Path(name)
     is_bare = not path.suffix and path.name == str(name) and not path.exists()
-    return (_find(f"{name}{SUFFIX}") if is_bare else None) or path
+    shipped = (_find(f"{name}{suffix}") for suffix in SUFFIXES) if is_bare else ()
+    return next((found for found in shipped if found is not None), path)
 
 
 def _folders() -> tuple[Path, Path]:

@@ -59,7 +59,7 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
         sizes = config.sizes
         if len(sizes) != num_levels or len({len(level) for level in sizes}) != 1:
             raise ConfigError(
-                f"model.anchors.sizes: expected {num_levels} levels with equally many sizes; "
+                f"network.anchors.sizes: expected {num_levels} levels with equally many sizes; "
                 f"got {[list(level) for level in sizes]}"
             )
         return sizes
@@ -67,9 +67,9 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     preset = PRESETS[config.preset].sizes
     if len(preset) < per_level * num_levels:
         raise ConfigError(
-            f"model.anchors: expected {per_level * num_levels} sizes for layout {config.layout} on "
-            f"{num_levels} levels; preset {config.preset} has {len(preset)}: "
-            "give model.anchors.sizes"
+            f"network.anchors: expected {per_level * num_levels} sizes for layout {config.layout} "
+            f"on {num_levels} levels; preset {config.preset} has {len(preset)}: "
+            "give network.anchors.sizes"
         )
     return tuple(preset[per_level * level : per_level * (level + 1)] for level in range(num_levels))
 
@@ -167,7 +167,7 @@ def _sorted_sizes(boxes: Tensor, minimum: int) -> Tensor:
 
 
 def levels_of_sizes(sizes: Sequence[float], num_levels: int) -> tuple[tuple[float, ...], ...]:
-    """Deal rising sizes out to levels in equal runs: the ``model.anchors.sizes`` of a config.
+    """Deal rising sizes out to levels in equal runs: the ``network.anchors.sizes`` of a config.
 
     Raises:
         ValueError: the number of sizes is no multiple of the number of levels.

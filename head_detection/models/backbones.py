@@ -37,8 +37,9 @@ class BackBoneWithFPN(nn.Module):
         missing = [stride for stride in from_body if stride not in body.strides]
         if missing or not from_body or (self._pool and from_body[-1] != POOLED_STRIDE // 2):
             raise ConfigError(
-                f"model.backbone.strides: {config.name} gives {', '.join(map(str, body.strides))} "
-                f"(and 64 after 32); got {', '.join(map(str, config.strides))}"
+                f"network.backbone.strides: {config.name} gives "
+                f"{', '.join(map(str, body.strides))} (and 64 after 32); "
+                f"got {', '.join(map(str, config.strides))}"
             )
         self._picked = [body.strides.index(stride) for stride in from_body]
         self.fpn = build_fpn(config, [body.channels[index] for index in self._picked])

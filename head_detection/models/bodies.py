@@ -88,7 +88,7 @@ class TimmBody(nn.Module):
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
-                "model.backbone.name: expected a timm network that gives features; "
+                "network.backbone.name: expected a timm network that gives features; "
                 f"{name}: {reason}"
             ) from error
         self.strides = tuple(_feature_info(self.network).reduction())
@@ -112,7 +112,7 @@ def build_body(config: BackboneConfig) -> SteppedBody | TimmBody:
     except OSError as error:  # the libraries' errors of downloading
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"model.backbone.pretrained: {config.name} cannot be downloaded here ({reason}); "
+            f"network.backbone.pretrained: {config.name} cannot be downloaded here ({reason}); "
             "give the path of its weights, or false"
         ) from error
     if isinstance(config.pretrained, str):
@@ -136,7 +136,7 @@ def _create_body(config: BackboneConfig) -> SteppedBody | TimmBody:
 def _mobilenet_v1(config: BackboneConfig) -> tuple[MobileNetV1, list[str]]:
     if config.pretrained is True:
         raise ConfigError(
-            "model.backbone.pretrained: mobilenet0.25 has no library to download from; "
+            "network.backbone.pretrained: mobilenet0.25 has no library to download from; "
             "give the path of its weights"
         )
     network = MobileNetV1(config.mobilenet_stem, config.negative_slope)

@@ -32,7 +32,7 @@ class SSH(nn.Module):
         super().__init__()
         if width % 4:
             raise ConfigError(
-                f"model.backbone.context_width: SSH needs a multiple of 4; got {width}"
+                f"network.backbone.context_width: SSH needs a multiple of 4; got {width}"
             )
         five, seven = (3, 3) if kernels == "stacked" else (5, 7)
         quarter = width // 4

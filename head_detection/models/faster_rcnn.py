@@ -191,7 +191,7 @@ def load_detector(
         changed = override_model(description.model, overrides)
         description = description.model_copy(update={"model": changed})
     # The file holds the body too: nothing is to be fetched for it.
-    backbone = description.model.backbone.model_copy(update={"pretrained": False})
+    backbone = description.network.backbone.model_copy(update={"pretrained": False})
     config = description.model.model_copy(update={"backbone": backbone})
     try:
         model = build_detector(config)

@@ -81,13 +81,13 @@ def options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         ``{key path of the config: value}``; keys that the tensors say nothing of are absent.
 
     Example:
-        >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["model.upscale"]
+        >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["network.upscale"]
         True
     """
     shapes = {key.removeprefix("module."): tuple(tensor.shape) for key, tensor in tensors.items()}
     upscale = any(key.startswith("roi_heads.upscale_feat.") for key in shapes)
     options = {"upscale": upscale} | _body_options(shapes) | _context_options(shapes)
-    return {f"model.{key}": value for key, value in options.items()}
+    return {f"network.{key}": value for key, value in options.items()}
 
 
 def _body_options(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -3,47 +3,73 @@
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from head_detection.config import ModelConfig
-from head_detection.errors import WeightsError
+from head_detection.config import InferenceConfig, NetworkConfig, override_inference
+from head_detection.config.yaml_text import dump_yaml, parse_yaml
+from head_detection.errors import ConfigError, WeightsError
 from head_detection.files import write_bytes
 
 METADATA_KEY = "head_detection"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+PRESET_SUFFIX = ".yaml"
 SHOWN_KEYS = 5
 LARGEST_FILE = 4 * 1024**3
 """Bytes: ten times the largest body here; a larger file is a mistake or an attack."""
+LARGEST_PRESET = 1024**2
 
 
 class WeightsDescription(BaseModel):
     """What a weights file says of itself.
 
     Attributes:
-        model: the full model section of the config.
-        score_threshold: the operating point, chosen on validation.
+        network: what decides its tensors.
+        inference: what is done around them, with the operating point, chosen on validation.
         class_names: without background.
         training: config, data and commit of the run.
-        figures: measured, by name.
+        metrics: measured, by name.
         licence: of the weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: int = FORMAT_VERSION
-    model: ModelConfig
-    score_threshold: float = 0.5
+    network: NetworkConfig
+    inference: InferenceConfig = InferenceConfig()
     class_names: tuple[str, ...] = ("head",)
     training: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     licence: str = "unknown"
+
+    def with_score_threshold(self, score_threshold: float) -> "WeightsDescription":
+        """Return the same with another operating point."""
+        inference = self.inference.model_copy(update={"score_threshold": score_threshold})
+        return self.model_copy(update={"inference": inference})
+
+
+class Preset(BaseModel):
+    """Another way to use a weights file: its tensors, with other inference.
+
+    Attributes:
+        weights: name of the ``.safetensors`` file in the folder of the preset.
+        inference: what differs from the file's own.
+        metrics: measured this way, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str
+    inference: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
 
 
 def save_weights(path: str | Path, model: nn.Module, description: WeightsDescription) -> None:
@@ -51,23 +77,71 @@ def save_weights(path: str | Path, model: nn.Module, description: WeightsDescrip
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
+    write_weights(Path(path), tensors, description)
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], description: WeightsDescription) -> None:
+    """Write tensors, contiguous on CPU, and description as ``save_weights`` does a network's."""
     metadata = {METADATA_KEY: description.model_dump_json()}
-    write_bytes(Path(path), save(tensors, metadata=metadata))
+    write_bytes(path, save(tensors, metadata=metadata))
 
 
-def replace_description(path: str | Path, description: WeightsDescription) -> None:
-    """Give a weights file another description, atomically; its tensors stay as they are.
+def store_operating_point(
+    path: str | Path, score_threshold: float, metrics: Mapping[str, Any]
+) -> None:
+    """Give a weights file or a preset its operating point, and metrics, atomically.
+
+    Args:
+        path: as ``read_description``; its tensors stay as they are.
+        score_threshold: the operating point.
+        metrics: by name, beside those that the file has.
 
     Raises:
         WeightsError: as ``read_weights``.
     """
-    tensors, _ = read_weights(path)
-    metadata = {METADATA_KEY: description.model_dump_json()}
-    write_bytes(Path(path).resolve(), save(tensors, metadata=metadata))  # a link stays a link
+    path = Path(path)
+    if path.suffix == PRESET_SUFFIX:
+        preset = _read_preset(path)
+        stored = {
+            "weights": preset.weights,
+            "inference": {**preset.inference, "score_threshold": score_threshold},
+            "metrics": {**preset.metrics, **metrics},
+        }
+        write_bytes(path.resolve(), dump_yaml(stored).encode())
+        return
+    tensors, description = read_weights(path)
+    description = description.with_score_threshold(score_threshold)
+    description = description.model_copy(update={"metrics": {**description.metrics, **metrics}})
+    write_weights(path.resolve(), tensors, description)  # a link stays a link
+
+
+def tensors_path(path: str | Path) -> Path:
+    """Return the ``.safetensors`` file of a preset; any other path as it is.
+
+    Raises:
+        WeightsError: as ``read_description``.
+    """
+    path = Path(path)
+    return path.parent / _read_preset(path).weights if path.suffix == PRESET_SUFFIX else path
 
 
 def read_description(path: str | Path) -> WeightsDescription:
     """Read the description alone; the tensors stay on disk.
+
+    Args:
+        path: a ``.safetensors`` file of this project, or a preset beside one.
+
+    Raises:
+        WeightsError: no such file, no safetensors, or not of this project.
+    """
+    path = Path(path)
+    if path.suffix == PRESET_SUFFIX:
+        return _describe_preset(path, _read_preset(path))
+    return parse_description(path, read_metadata(path))
+
+
+def read_metadata(path: str | Path) -> str:
+    """Return what a ``.safetensors`` file of this project says of itself, as text.
 
     Raises:
         WeightsError: no such file, no safetensors, or not of this project.
@@ -83,7 +157,35 @@ def read_description(path: str | Path) -> WeightsDescription:
             f"{path}: expected weights that describe themselves; this safetensors file has no "
             f"{METADATA_KEY} entry: convert it with scripts/convert.py weights"
         )
-    return parse_description(path, metadata[METADATA_KEY])
+    text: str = metadata[METADATA_KEY]
+    return text
+
+
+def _read_preset(path: Path) -> Preset:
+    check_file(path, LARGEST_PRESET)
+    try:
+        preset = Preset.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{path}: expected a preset with weights and inference: {reason}"
+        ) from error
+    if Path(preset.weights).name != preset.weights or preset.weights.endswith(PRESET_SUFFIX):
+        raise WeightsError(
+            f"{path}: expected the name of a .safetensors file beside it as weights; "
+            f"got {preset.weights!r}"
+        )
+    return preset
+
+
+def _describe_preset(path: Path, preset: Preset) -> WeightsDescription:
+    own = read_description(path.parent / preset.weights)
+    overrides = [f"inference.{key}={json.dumps(value)}" for key, value in preset.inference.items()]
+    try:
+        inference = override_inference(own.inference, overrides)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return own.model_copy(update={"inference": inference, "metrics": preset.metrics})
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescription]:
@@ -93,6 +195,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescriptio
         WeightsError: as ``read_description``, or a truncated file.
     """
     description = read_description(path)
+    path = tensors_path(path)
     try:
         return load_file(str(path)), description
     except (safetensors.SafetensorError, OSError) as error:
@@ -163,16 +266,14 @@ def _some(what: str, keys: list[str]) -> str:
     return f"{len(keys)} {what}: {', '.join(keys[:SHOWN_KEYS])}{more}"
 
 
-def check_file(path: str | Path) -> None:
+def check_file(path: str | Path, largest: int = LARGEST_FILE) -> None:
     """Raise WeightsError, one line, unless the path is a file of a size that may be read."""
     file = Path(path)
     if not file.is_file():
         what = "a folder" if file.is_dir() else "no such file"
         raise WeightsError(f"{path}: expected a weights file; got {what}")
-    if file.stat().st_size > LARGEST_FILE:
-        raise WeightsError(
-            f"{path}: expected at most {LARGEST_FILE} bytes; got {file.stat().st_size}"
-        )
+    if file.stat().st_size > largest:
+        raise WeightsError(f"{path}: expected at most {largest} bytes; got {file.stat().st_size}")
 
 
 def _not_safetensors(path: str | Path, error: Exception) -> str:
@@ -188,6 +289,11 @@ def parse_description(path: str | Path, text: str) -> WeightsDescription:
     """
     try:
         version = json.loads(text).get("format_version")
+        if version == 1:
+            raise WeightsError(
+                f"{path}: expected format version {FORMAT_VERSION}; got 1: convert the file with "
+                "scripts/convert.py weights"
+            )
         if version != FORMAT_VERSION:
             raise WeightsError(
                 f"{path}: expected format version {FORMAT_VERSION}; got {version}: "

@@ -91,14 +91,14 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
         WeightsError: weights that cannot be read or do not fit.
     """
     torch.manual_seed(config.training.seed)
-    model = config.model
+    network = config.network
     initial = config.training.initial_weights if loads_weights else None
-    has_body = initial is not None and _body_of(initial) == model.backbone.name
+    has_body = initial is not None and _body_of(initial) == network.backbone.name
     if has_body or not loads_weights:
-        backbone = model.backbone.model_copy(update={"pretrained": False})
-        model = model.model_copy(update={"backbone": backbone})
+        backbone = network.backbone.model_copy(update={"pretrained": False})
+        network = network.model_copy(update={"backbone": backbone})
     try:
-        detector = build_detector(model)
+        detector = build_detector(network, config.inference, config.training)
     except HeadDetectionError:
         raise
     except ValueError as error:
@@ -109,7 +109,7 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
 
 
 def _body_of(path: str) -> str:
-    return read_description(path).model.backbone.name
+    return read_description(path).network.backbone.name
 
 
 def set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from head_detection.evaluation.evaluator import SIZE_NAMES
+from head_detection.evaluation.precision_recall import SIZE_NAMES
 from head_detection.training.step import LOSS_NAMES
 
 TRAINING_COLUMNS = (

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +64,9 @@ class TrainingState:
         self.progress = Progress(steps_per_epoch=steps_per_epoch)
 
     @property
-    def kept_model(self) -> nn.Module:
+    def kept_model(self) -> FasterRCNN:
         """Return the model that is validated and written: the average where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast("FasterRCNN", self.average.module)
 
     def update_average(self) -> None:
         """Move the average towards the model after a step that is not counted yet."""
@@ -125,9 +126,10 @@ class TrainingState:
             commit: of the code.
         """
         measured = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        inference = self.config.inference.model_copy(update={"score_threshold": score_threshold})
         description = WeightsDescription(
-            model=self.config.model,
-            score_threshold=score_threshold,
+            network=self.config.network,
+            inference=inference,
             training={
                 "config": self.config.model_dump(mode="json"),
                 "data": [entry.model_dump(mode="json") for entry in self.config.data.train],
@@ -135,9 +137,9 @@ class TrainingState:
                 "step": self.progress.step,
                 "commit": commit,
             },
-            figures={"validation": measured} if measured else {},
+            metrics={"validation": measured} if measured else {},
         )
-        save_weights(path, self.kept_model, description)
+        save_weights(path, self.kept_model.network, description)
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel:

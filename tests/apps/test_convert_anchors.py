@@ -34,14 +34,14 @@ def test_medians_go_straight_into_a_config(
     assert main(["anchors", "--data", str(data), "--levels", "2"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed == {"sizes": [[6.0], [120.0]], "ratios": [1.0]}
-    assert parse_config({"model": {"anchors": printed}}).model.anchors.sizes == ((6.0,), (120.0,))
+    assert parse_config({"model": {"anchors": printed}}).network.anchors.sizes == ((6.0,), (120.0,))
 
 
 def test_sizes_are_those_after_the_resize_of_the_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, config = coco(tmp_path, [10, 40]), tmp_path / "half.yaml"
-    config.write_text("model: {resize: {min_sizes: [200], max_size: 4000}}")
+    config.write_text("inference: {resize: {min_size: 200, max_size: 4000}}")
     arguments = ["anchors", "--data", str(data), "--levels", "2", "--cfg", str(config)]
     assert main([*arguments, "--method", "kmeans"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["sizes"] == [[5.0], [20.0]]

@@ -67,11 +67,11 @@ def test_a_healthy_set(healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_suggestion_goes_into_a_config(healthy: Path, tmp_path: Path) -> None:
     _, report = check("--input", healthy, tmp_path / "report")
-    model = parse_config(yaml.safe_load(report["suggestion"])).model
-    assert model.anchors.sizes == ((10.95,), (21.91,), (30.0,), (41.95,))  # square roots of areas
-    assert model.anchors.ratios == (1.15,)  # between 1.1 and 1.2
-    assert list(model.resize.mean) == report["pixels"]["mean"]
-    assert list(model.resize.std) == report["pixels"]["std"]
+    network = parse_config(yaml.safe_load(report["suggestion"])).network
+    assert network.anchors.sizes == ((10.95,), (21.91,), (30.0,), (41.95,))  # roots of areas
+    assert network.anchors.ratios == (1.15,)  # between 1.1 and 1.2
+    assert list(network.mean) == report["pixels"]["mean"]
+    assert list(network.std) == report["pixels"]["std"]
 
 
 def test_anchors_in_network_pixels(healthy: Path, tmp_path: Path) -> None:

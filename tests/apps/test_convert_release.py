@@ -75,11 +75,11 @@ def test_what_comes_after_the_network_may_be_set(run_weights, tmp_path):
         run_weights,
         output,
         "--set",
-        "model.roi.box_voting.enabled=true",
-        "model.rpn.score_threshold=0.5",
+        "inference.suppression.box_voting.enabled=true",
+        "inference.proposals.score_threshold=0.5",
     )
     model, description = load_detector(output)
-    assert description.model.roi.box_voting.enabled
+    assert description.inference.suppression.box_voting.enabled
     assert model.roi_heads.config.box_voting.enabled
     assert model.rpn.selector.config.score_threshold == 0.5
 
@@ -88,8 +88,8 @@ def test_what_comes_after_the_network_may_be_set(run_weights, tmp_path):
     ("override", "line"),
     [
         ("training.epochs=3", r"expected model\.KEY=VALUE"),
-        ("model.roi.no_such=3", "no_such"),
-        ("model.backbone.fpn_width=128", "fit"),
+        ("training.roi.no_such=3", "no_such"),
+        ("network.backbone.fpn_width=128", "fit"),
     ],
 )
 def test_what_the_tensors_do_not_fit_is_refused(run_weights, tmp_path, override, line):

@@ -9,7 +9,7 @@ import pytest
 
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
-from head_detection.apps.evaluation import subject
+from head_detection.apps.evaluation import predictions
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import PictureError
 from head_detection.models.weights import read_description
@@ -41,7 +41,7 @@ def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
             for image in labelled.images
         ]
 
-    monkeypatch.setattr(subject, "_detect", answer)
+    monkeypatch.setattr(predictions, "_detect", answer)
 
 
 def test_weights_are_measured_by_every_protocol(
@@ -116,7 +116,7 @@ def test_the_chosen_threshold_is_stored_and_the_tensors_stay(
     assert after[length[1] :] == before[length[0] :]
     printed = capsys.readouterr().out
     assert "score threshold 0.6000 (before: 0.5000)" in printed
-    assert "best F1 of the very pictures judged here" in printed
+    assert "best F1 of the very pictures measured here" in printed
 
 
 def test_no_threshold_is_stored_where_none_finds_a_head(
@@ -127,7 +127,7 @@ def test_no_threshold_is_stored_where_none_finds_a_head(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     nothing = [Detections.empty(image.image_size) for image in labelled.images]
-    monkeypatch.setattr(subject, "_detect", lambda detector, labelled: nothing)
+    monkeypatch.setattr(predictions, "_detect", lambda detector, labelled: nothing)
     before = own_weights.read_bytes()
     arguments = ["--weights", str(own_weights), "--data", str(data), "--choose-threshold"]
     assert run_command(main, arguments) == 2

@@ -84,8 +84,8 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     assert load_checkpoint(folder / "last.safetensors").progress.step == 6
     assert load_config(folder / "config.yaml").training.epochs == 2
 
-    assert train("--resume", folder, "--set", "model.upscale=true") == 2
-    assert "model.upscale was False, is True" in the_error(capsys)
+    assert train("--resume", folder, "--set", "network.upscale=true") == 2
+    assert "network.upscale was False, is True" in the_error(capsys)
 
 
 def test_a_run_starts_from_weights_of_another(experiment, tmp_path, monkeypatch, capsys):
@@ -112,8 +112,8 @@ def test_a_run_starts_from_the_heads_of_another_and_its_own_pretrained_body(
     changes = [
         "training.initial_weights=first/best.safetensors",
         "training.optimizer.learning_rate=1e-12",
-        "model.backbone.name=resnet18",
-        "model.backbone.pretrained=body.pth",
+        "network.backbone.name=resnet18",
+        "network.backbone.pretrained=body.pth",
     ]
     assert train("--cfg", experiment, "--output", "second", "--set", *changes) == 0
     (first, _), (second, _) = (load_detector(f"{run}/best.safetensors") for run in RUNS)
@@ -144,7 +144,7 @@ def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch
         (["--cfg", "{cfg}", "--set", "data.train=[{path: no.json}]"], "no.json: no such file"),
         (["--cfg", "{cfg}", "--device", "tpu9"], "device: expected auto, cpu, cuda"),
         (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
-        (["--cfg", "{cfg}", "--set", "model.backbone.strides=[4,64]"], "model.backbone.strides"),
+        (["--cfg", "{cfg}", "--set", "network.backbone.strides=[4,64]"], "backbone.strides"),
         (["--resume", "nowhere"], "nowhere: expected the folder of a run"),
     ],
 )  # fmt: skip

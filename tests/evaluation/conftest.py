@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from head_detection.evaluation.measurement import Measurement
+from head_detection.evaluation.evaluator import Measurement
 from head_detection.structures import Detections, GroundTruth
 
 SIZE = (80, 100)
@@ -57,13 +57,13 @@ def scene() -> Callable[..., Scene]:
 
 @pytest.fixture(scope="session")
 def flat() -> Callable[[Measurement], dict[str, float]]:
-    """A function from a measurement to all its figures, each by protocol and name."""
+    """A function from a measurement to all its metrics, each by protocol and name."""
 
     def flatten(measurement: Measurement) -> dict[str, float]:
         return {
             f"{protocol} {name}": value
-            for protocol, figures in measurement.figures.items()
-            for name, value in figures.items()
+            for protocol, metrics in measurement.metrics.items()
+            for name, value in metrics.items()
         }
 
     return flatten

@@ -12,7 +12,7 @@ from head_detection.evaluation.average_precision import (
     average_precision,
     match_as_coco,
 )
-from head_detection.evaluation.overlap import Overlap
+from head_detection.evaluation.matching import Overlap
 from head_detection.structures import Detections, GroundTruth
 
 HEADS = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)

@@ -10,20 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from head_detection.evaluation.frame_accuracy import (
-    frame_as_headhunter,
-    frame_as_motchallenge,
-    mean_accuracy,
-    pooled_accuracy,
-)
-from head_detection.evaluation.jaccard_index import jaccard_counts, jaccard_index
-from head_detection.evaluation.miss_rate import (
+from head_detection.evaluation.crowdhuman import (
+    jaccard_counts,
+    jaccard_index,
     log_average_miss_rate,
     match_as_crowdhuman,
     miss_rate_curve,
     trapezoid_average_precision,
 )
-from head_detection.evaluation.overlap import Overlap
+from head_detection.evaluation.matching import Overlap
+from head_detection.evaluation.motchallenge import (
+    frame_as_headhunter,
+    frame_as_motchallenge,
+    mean_accuracy,
+    pooled_accuracy,
+)
 
 seeds = st.integers(0, 10**6)
 slow = settings(max_examples=60, deadline=None)
@@ -105,7 +106,7 @@ def crowdhuman_hits(found, truth):
     ]
 
 
-def crowdhuman_figures(detections, truths):
+def crowdhuman_values(detections, truths):
     """Return AP and MR^-2."""
     ranked = []
     for found, truth in zip(detections, truths, strict=True):
@@ -133,7 +134,7 @@ def test_crowdhuman_average_precision_and_miss_rate(scene, seed):
     if not any(len(truth.head_boxes) for truth in truths):
         assert curve is None
         return
-    ap, miss_rate = crowdhuman_figures(detections, truths)
+    ap, miss_rate = crowdhuman_values(detections, truths)
     assert trapezoid_average_precision(curve) == pytest.approx(ap, abs=1e-12)
     assert log_average_miss_rate(curve) == pytest.approx(miss_rate, rel=1e-6)
 

@@ -15,7 +15,7 @@ def test_order_by_hand():
         [matching_of([-1, 0], [0.8, 0.5], 1), matching_of([1, -2, 0], [0.9, 0.8, 0.8], 3)]
     )
     assert ranking.hits.tolist() == [True, False, True, True]  # ties by picture, ignored gone
-    assert ranking.pictures.tolist() == [1, 0, 1, 0]
+    assert ranking.images.tolist() == [1, 0, 1, 0]
     assert ranking.num_heads.tolist() == [1, 3]
     assert ranking.true_positives.tolist() == [1, 1, 2, 3]
     assert ranking.false_positives.tolist() == [0, 1, 1, 1]

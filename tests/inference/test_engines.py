@@ -287,7 +287,7 @@ def test_a_network_that_cannot_be_compiled_here_is_one_line(model, monkeypatch):
 def test_what_needs_no_training_may_be_set(model, tmp_path):
     path = tmp_path / "tiny.safetensors"
     save_weights(path, model, WeightsDescription(model=TINY, score_threshold=0.4))
-    override = "model.resize.enlargement=2.0"
+    override = "inference.resize.enlargement=2.0"
     detector = HeadDetector.from_weights(path, overrides=[override])
     assert detector.origin["set"] == [override]
     assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)

@@ -20,7 +20,7 @@ def test_shipped_files_have_names(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PACKAGE", tmp_path / "head_detection")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
-    shipped = tmp_path / "weights" / "accurate.safetensors"
+    shipped = tmp_path / "weights" / "accurate.yaml"
     shipped.write_bytes(b"")
     assert weights_path("accurate") == weights_path(Path("accurate")) == shipped
     for other in ("fast", "accurate.safetensors", "./accurate", "my/accurate"):

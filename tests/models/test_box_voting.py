@@ -44,9 +44,9 @@ def test_the_config_turns_voting_on():
     found = {}
     for enabled in ("false", "true"):
         overrides = [
-            f"model.roi.box_voting.enabled={enabled}",
-            "model.roi.box_voting.iou_threshold=0.8",
-            "model.roi.detections_per_image=2",
+            f"inference.suppression.box_voting.enabled={enabled}",
+            "inference.suppression.box_voting.iou_threshold=0.8",
+            "inference.suppression.detections_per_image=2",
         ]
         heads = HeadRoIHeads(parse_config({}, overrides).model, 4, [8]).eval()
         probabilities = torch.tensor([0.6, 0.2, 0.1, 0.5])

@@ -7,10 +7,10 @@ from head_detection.config import parse_config
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 
 TINY = [
-    "model.backbone.name=mobilenet0.25",
-    "model.backbone.fpn_width=16",
-    "model.roi.box_head_width=16",
-    "model.anchors.sizes=[[8], [16], [32], [64]]",
+    "network.backbone.name=mobilenet0.25",
+    "network.backbone.fpn_width=16",
+    "network.box_head.width=16",
+    "network.anchors.sizes=[[8], [16], [32], [64]]",
 ]
 
 
@@ -74,7 +74,7 @@ def test_a_wholly_ignored_picture_teaches_the_network_nothing() -> None:
 @pytest.mark.parametrize("upscale", ["true", "false"])
 @pytest.mark.parametrize("context", ["none", "ssh", "cpm", "deform_ssh"])
 def test_every_context_with_and_without_upscaling(context: str, upscale: str) -> None:
-    model = tiny(f"model.backbone.context={context}", f"model.upscale={upscale}")
+    model = tiny(f"network.backbone.context={context}", f"network.upscale={upscale}")
     losses = model([torch.rand(3, 64, 64)], [target([[5, 5, 30, 30]])])
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.backbone.fpn.parameters())
@@ -92,7 +92,9 @@ def test_results_are_float32_under_bfloat16() -> None:
 
 
 def test_boxes_stay_inside_the_picture() -> None:
-    found = tiny("model.roi.score_threshold=0.0").eval()([torch.rand(3, 50, 70)])[0]["boxes"]
+    found = tiny("inference.suppression.score_threshold=0.0").eval()([torch.rand(3, 50, 70)])[0][
+        "boxes"
+    ]
     assert len(found)
     assert bool((found >= 0).all())
     assert bool((found[:, 2] <= 70).all())
@@ -101,7 +103,7 @@ def test_boxes_stay_inside_the_picture() -> None:
 
 def test_the_limit_of_the_config_is_the_only_one() -> None:
     model = tiny(
-        "model.roi.score_threshold=0.0", "model.roi.nms_iou_threshold=1.0",
-        "model.rpn.nms_iou_threshold=1.0",
+        "inference.suppression.score_threshold=0.0", "inference.suppression.nms_iou_threshold=1.0",
+        "inference.proposals.nms_iou_threshold=1.0",
     ).eval()  # fmt: skip
     assert len(model([torch.rand(3, 160, 160)])[0]["boxes"]) > 300

@@ -23,14 +23,14 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT.parent / "shared" / "headhunter"
 CONFIG = ROOT / "configs" / "headhunter_r50_cpm.yaml"
 MOBILENET = [
-    "model.backbone.fpn=retinaface",
-    "model.backbone.fpn_width=64",
-    "model.backbone.name=mobilenet0.25",
-    "model.backbone.mobilenet_stem=2x2_stride1",
-    "model.backbone.strides=[4,8,16]",
-    "model.backbone.negative_slope=0.1",
-    "model.backbone.context=ssh",
-    "model.backbone.ssh_kernels=large",
+    "network.backbone.fpn=retinaface",
+    "network.backbone.fpn_width=64",
+    "network.backbone.name=mobilenet0.25",
+    "network.backbone.mobilenet_stem=2x2_stride1",
+    "network.backbone.strides=[4,8,16]",
+    "network.backbone.negative_slope=0.1",
+    "network.backbone.context=ssh",
+    "network.backbone.ssh_kernels=large",
 ]
 
 needs_golden = pytest.mark.skipif(
@@ -107,11 +107,11 @@ def test_names(theirs: str, ours: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model.upscale=true", "model.backbone.context=none"],
-        ["model.backbone.context=ssh", "model.backbone.ssh_kernels=stacked"],
-        ["model.backbone.context=deform_ssh", "model.backbone.ssh_kernels=large"],
-        ["model.backbone.strides=[8,16,32]", "model.backbone.fpn=retinaface"],
-        ["model.backbone.name=resnet152"],
+        ["network.upscale=true", "network.backbone.context=none"],
+        ["network.backbone.context=ssh", "network.backbone.ssh_kernels=stacked"],
+        ["network.backbone.context=deform_ssh", "network.backbone.ssh_kernels=large"],
+        ["network.backbone.strides=[8,16,32]", "network.backbone.fpn=retinaface"],
+        ["network.backbone.name=resnet152"],
         MOBILENET,
     ],
 )

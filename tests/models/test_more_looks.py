@@ -108,7 +108,7 @@ def test_a_mirrored_look_makes_a_picture_and_its_mirror_equal():
 
 
 def test_a_detector_looks_as_often_as_its_config_says():
-    config = override_model(ModelConfig(), ["model.more_looks=[{enlargement: 1.5}]"])
+    config = override_model(ModelConfig(), ["inference.views=[{enlargement: 1.5}]"])
     model = detector(*config.more_looks)
     sizes = []
     model.backbone.register_forward_hook(

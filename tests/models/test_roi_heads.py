@@ -9,7 +9,7 @@ from head_detection.models.roi_heads import HeadRoIHeads, hardest_mean_loss
 
 
 def roi_heads(*overrides: str) -> HeadRoIHeads:
-    config: ModelConfig = parse_config({}, ["model.roi.box_head_width=16", *overrides]).model
+    config: ModelConfig = parse_config({}, ["network.box_head.width=16", *overrides]).model
     return HeadRoIHeads(config, 4, [8])
 
 
@@ -33,7 +33,7 @@ def test_the_ohem_of_the_config_reaches_the_loss() -> None:
     proposals, targets = [torch.tensor([[0.0, 0, 9, 9]] * 3)], [torch.zeros(3, 4)]
     logits = logits_of([0.5, 0.75, 0.875])
     losses = {
-        keep: roi_heads(f"model.roi.ohem={keep}")
+        keep: roi_heads(f"training.roi.ohem={keep}")
         ._losses(logits, deltas, proposals, labels, targets)["loss_classifier"]
         .item()
         for keep in (0, 1)
@@ -44,7 +44,7 @@ def test_the_ohem_of_the_config_reaches_the_loss() -> None:
 
 @pytest.mark.parametrize("kind", ["smooth_l1", "giou", "ciou"])
 def test_box_losses_vanish_on_the_truth_and_grow_off_it(kind: str) -> None:
-    heads = roi_heads(f"model.roi.box_loss={kind}", "model.roi.box_loss_weight=2.0")
+    heads = roi_heads(f"training.roi.box_loss={kind}", "training.roi.box_loss_weight=2.0")
     proposals, labels = [torch.tensor([[10.0, 10, 30, 30]])], [torch.ones(1, dtype=torch.int64)]
     target = heads.box_coder.encode([torch.tensor([[12.0, 9, 33, 31]])], proposals)
     right = torch.cat((torch.zeros(1, 4), target[0]), dim=1)
@@ -80,7 +80,7 @@ def finish(heads: HeadRoIHeads, logits: Tensor, proposals: Tensor) -> dict[str, 
 
 
 def test_more_than_300_heads_are_kept() -> None:
-    heads = roi_heads("model.roi.detections_per_image=1000").eval()
+    heads = roi_heads("inference.suppression.detections_per_image=1000").eval()
     corners = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)) * 12
     proposals = torch.cat((corners, corners + 10), dim=1)
     found = finish(heads, logits_of([0.9] * 400), proposals)
@@ -94,12 +94,14 @@ def test_limit_threshold_and_nms_of_the_config() -> None:
     found = finish(roi_heads(), logits, proposals)
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.7]))
     torch.testing.assert_close(found["boxes"], proposals[[0, 2]])
-    one = roi_heads("model.roi.detections_per_image=1")
+    one = roi_heads("inference.suppression.detections_per_image=1")
     assert len(finish(one, logits, proposals)["boxes"]) == 1
 
 
 def test_soft_nms_of_the_config_keeps_the_overlapping_box_with_a_lower_score() -> None:
-    heads = roi_heads("model.roi.soft_nms.enabled=true", "model.roi.soft_nms.sigma=0.5")
+    heads = roi_heads(
+        "inference.suppression.soft_nms.enabled=true", "inference.suppression.soft_nms.sigma=0.5"
+    )
     found = finish(heads, logits_of([0.9, 0.8]), torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]]))
     assert len(found["boxes"]) == 2
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.8 * math.exp(-2)]))

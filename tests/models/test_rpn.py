@@ -28,7 +28,7 @@ def test_negatives_mostly_inside_an_ignored_region_are_left_out() -> None:
 
 
 def test_anchors_in_ignored_regions_are_never_sampled() -> None:
-    network = HeadProposalNetwork(model_config("model.anchors.sizes=[[16]]"), 8, 1).train()
+    network = HeadProposalNetwork(model_config("network.anchors.sizes=[[16]]"), 8, 1).train()
     anchors = torch.tensor([[0.0, 0, 16, 16], [100, 100, 116, 116], [40, 40, 56, 56]])
     target = {
         "boxes": torch.tensor([[40.0, 40, 56, 56]]),
@@ -42,10 +42,12 @@ def test_anchors_in_ignored_regions_are_never_sampled() -> None:
 
 
 def test_upscaling_is_as_wide_as_the_model_and_doubles_the_anchors() -> None:
-    sizes = "model.anchors.sizes=[[16], [32]]"
+    sizes = "network.anchors.sizes=[[16], [32]]"
     counts = []
     for upscale in ("false", "true"):
-        network = HeadProposalNetwork(model_config(sizes, f"model.upscale={upscale}"), 24, 2).eval()
+        network = HeadProposalNetwork(
+            model_config(sizes, f"network.upscale={upscale}"), 24, 2
+        ).eval()
         seen: list[int] = []
         network.head.register_forward_hook(
             lambda _module, _inputs, maps, seen=seen: seen.append(sum(m.numel() for m in maps[0]))

@@ -22,10 +22,10 @@ def small_config() -> ModelConfig:
     return parse_config(
         {},
         [
-            "model.backbone.name=mobilenet0.25",
-            "model.backbone.fpn_width=8",
-            "model.backbone.pretrained=gone.pth",
-            "model.roi.box_head_width=16",
+            "network.backbone.name=mobilenet0.25",
+            "network.backbone.fpn_width=8",
+            "network.backbone.pretrained=gone.pth",
+            "network.box_head.width=16",
         ],
     ).model
 

@@ -96,8 +96,8 @@ def test_epochs_and_paths_may_change_and_are_named(run):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("model.upscale=true", "model.upscale was False, is True"),
-        ("model.anchors.ratios=[1.0]", "model.anchors.ratios was None, is [1.0]"),
+        ("network.upscale=true", "network.upscale was False, is True"),
+        ("network.anchors.ratios=[1.0]", "network.anchors.ratios was None, is [1.0]"),
         ("training.optimizer.name=adamw", "training.optimizer.name was sgd, is adamw"),
         ("training.batch_size=4", "training.batch_size was 2, is 4"),
         ("training.schedule.name=cosine", "training.schedule.name was step, is cosine"),
@@ -116,8 +116,8 @@ def test_what_the_state_depends_on_may_not_change(run, override, line):
 
 def test_another_config_file_is_compared_too(run, tmp_path):
     other = tmp_path / "other.yaml"
-    other.write_text("model: {upscale: true}\ndata: {train: [{path: a.json}]}")
-    with pytest.raises(ConfigError, match=r"model\.upscale was False"):
+    other.write_text("network: {upscale: true}\ndata: {train: [{path: a.json}]}")
+    with pytest.raises(ConfigError, match=r"network\.upscale was False"):
         load_run(run, other, [])
 
 

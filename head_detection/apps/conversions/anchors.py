@@ -19,7 +19,7 @@ from head_detection.models.anchors import (
     median_anchor_sizes,
     median_ratio,
 )
-from head_detection.models.transform import GeneralizedRCNNTransform
+from head_detection.models.transform import scale_factor
 
 PURPOSE = "anchor sizes that fit a data set"
 FORMATS = get_args(DatasetConfig.model_fields["format"].annotation)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the anchors as YAML, and return the exit code."""
-    resize = load_config(arguments.cfg, arguments.set).model.resize if arguments.cfg else None
+    resize = load_config(arguments.cfg, arguments.set).inference.resize if arguments.cfg else None
     boxes = _network_boxes(arguments, resize)
     count = arguments.levels * arguments.per_level
     fitted = kmeans_anchor_sizes if arguments.method == "kmeans" else median_anchor_sizes
@@ -61,15 +61,14 @@ def _network_boxes(arguments: argparse.Namespace, resize: ResizeConfig | None) -
     )
     for note in labelled.notes:
         print(f"note: {note}", file=sys.stderr)
-    transform = None if resize is None else GeneralizedRCNNTransform(resize).eval()
     scaled, dropped = [torch.zeros(0, 4)], 0
     for image in labelled.images:
         boxes = torch.from_numpy(image.truth.head_boxes)
         with_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         dropped += int((~with_area).sum())
         factor = 1.0
-        if transform is not None:
-            factor = transform.scale_factor(*(image.image_size or read_picture_size(image.path)))
+        if resize is not None:
+            factor = scale_factor(resize, *(image.image_size or read_picture_size(image.path)))
         scaled.append(boxes[with_area] * factor)
     if dropped:
         print(f"{dropped} boxes without area are left out", file=sys.stderr)

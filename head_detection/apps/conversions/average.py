@@ -33,15 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
     if len(paths) < 2:  # noqa: PLR2004 - fewer have no mean
         raise WeightsError("--input: expected two files or more; got one")
     model, description = load_detector(paths[0])
-    sums = _values(model)
+    sums = _values(model.network)
     for path in paths[1:]:
         tensors, _ = read_weights(path)
-        fit(model, tensors, str(path))
-        sums = {name: sums[name] + values for name, values in _values(model).items()}
-    model.load_state_dict({name: total / len(paths) for name, total in sums.items()}, strict=False)
+        fit(model.network, tensors, str(path))
+        sums = {name: sums[name] + values for name, values in _values(model.network).items()}
+    means = {name: total / len(paths) for name, total in sums.items()}
+    model.network.load_state_dict(means, strict=False)
     training = description.training | {"average_of": ["/".join(p.parts[-2:]) for p in paths]}
-    averaged = description.model_copy(update={"training": training, "figures": {}})
-    save_weights(arguments.output, model, averaged)
+    averaged = description.model_copy(update={"training": training, "metrics": {}})
+    save_weights(arguments.output, model.network, averaged)
     print(f"{arguments.output}: mean of {len(paths)} files")
     print("its score threshold is the first one's: choose it anew with evaluate --choose-threshold")
     return 0

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found, and return the exit code: 0 for a healthy set, 1 otherwise."""
     _check(arguments)
-    model = load_config(arguments.cfg, arguments.set).model if arguments.cfg else None
+    experiment = load_config(arguments.cfg, arguments.set) if arguments.cfg else None
     sets = load_input(arguments)
     unlabelled, remarks = _unlabelled(arguments, sets)
     show_progress = sys.stderr.isatty()
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     copies = find_copies(pictures, show_progress=show_progress)
     statistics = [measure_set(group) for group in sets]
     pixels = pixel_statistics(pictures)
-    suggestion, marked_sizes = suggest(pictures, pixels, model)
+    suggestion, marked_sizes = suggest(pictures, pixels, experiment)
     report = HealthReport(
         sets=sets,
         statistics=statistics,

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score-threshold", type=probability, help="default of the detector (default: the input's)"
     )
     parser.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="model.KEY=VALUE",
+        "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",
         help="what the detector does after the network: limits, suppression, second look, resize",
     )  # fmt: skip
 
@@ -40,20 +40,21 @@ def run(arguments: argparse.Namespace) -> int:
     figures = dict(_read_figures(argument) for argument in arguments.figures)
     model, description = load_detector(arguments.input, arguments.set)
     threshold = arguments.score_threshold
-    without_paths = _shorten(description.model_dump(mode="json", exclude={"figures"}))
+    without_paths = _shorten(description.model_dump(mode="json", exclude={"metrics"}))
     released = type(description).model_validate_json(
         json.dumps(
             without_paths
             | {
                 "licence": arguments.licence,
-                "figures": description.figures | figures,
-                "score_threshold": description.score_threshold if threshold is None else threshold,
+                "metrics": description.metrics | figures,
             }
         )
     )
+    if threshold is not None:
+        released = released.with_score_threshold(threshold)
     if not all(tensor.isfinite().all() for tensor in model.half().state_dict().values()):
         raise WeightsError(f"{arguments.input}: expected values that half precision can hold")
-    save_weights(arguments.output, model, released)
+    save_weights(arguments.output, model.network, released)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
     return 0
 

@@ -12,7 +12,14 @@ from head_detection.config import ExperimentConfig, load_config
 from head_detection.errors import ConfigError, WeightsError
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.headhunter import from_headhunter, options_of
-from head_detection.models.weights import WeightsDescription, fit, read_state_dict, save_weights
+from head_detection.models.version1 import read_version1
+from head_detection.models.weights import (
+    WeightsDescription,
+    fit,
+    read_state_dict,
+    save_weights,
+    write_weights,
+)
 
 PURPOSE = "weights made by others"
 
@@ -20,14 +27,17 @@ PURPOSE = "weights made by others"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--from", dest="source", required=True, choices=["headhunter"], help="who made them"
-    )
-    parser.add_argument("--cfg", required=True, type=Path, help="experiment file of the network")
+        "--from", dest="source", required=True, choices=["headhunter", "version1"],
+        help="who made them: HeadHunter, or this project in its first format",
+    )  # fmt: skip
+    parser.add_argument("--cfg", type=Path, help="experiment file of HeadHunter's network")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
         help="replace a field of the experiment; may be given several times",
     )  # fmt: skip
-    parser.add_argument("--input", required=True, type=Path, help="their .pth file")
+    parser.add_argument(
+        "--input", required=True, type=Path, help="their .pth file, or the .safetensors file"
+    )
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     parser.add_argument(
         "--score-threshold",
@@ -41,22 +51,35 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit code."""
     if arguments.output.suffix != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    if arguments.source == "version1":
+        return _renew(arguments.input, arguments.output)
+    if arguments.cfg is None:
+        raise ConfigError("--cfg: expected the experiment file of HeadHunter's network; got none")
     config = load_config(arguments.cfg, arguments.set)
     tensors = read_state_dict(arguments.input)
     _check_options(arguments.input, tensors, config)
-    backbone = config.model.backbone.model_copy(update={"pretrained": False})
-    model_config = config.model.model_copy(update={"backbone": backbone})
-    model = build_detector(model_config)
-    fit(model, from_headhunter(tensors), str(arguments.input))
+    backbone = config.network.backbone.model_copy(update={"pretrained": False})
+    network = config.network.model_copy(update={"backbone": backbone})
+    model = build_detector(network, config.inference)
+    fit(model.network, from_headhunter(tensors), str(arguments.input))
     threshold = arguments.score_threshold
     description = WeightsDescription(
-        model=model_config,
-        score_threshold=model_config.roi.score_threshold if threshold is None else threshold,
+        network=network,
+        inference=config.inference,
         training={"imported_from": "HeadHunter", "file": arguments.input.name},
         licence=arguments.licence,
+    ).with_score_threshold(
+        config.inference.suppression.score_threshold if threshold is None else threshold
     )
-    save_weights(arguments.output, model.eval(), description)
+    save_weights(arguments.output, model.network.eval(), description)
     print(f"{len(tensors)} tensors of {arguments.input} are in {arguments.output}")
+    return 0
+
+
+def _renew(path: Path, output: Path) -> int:
+    tensors, description = read_version1(path)
+    write_weights(output, tensors, description)
+    print(f"{len(tensors)} tensors of {path} are in {output}, described as format version 2")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Parts of ``evaluate``: what is judged, the operating point, the table, the report."""
+"""Parts of ``evaluate``: predictions, result, table, metrics file, comparison, worst pictures."""

@@ -2,27 +2,32 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from head_detection.apps.evaluation.report import Report, read_report
+from head_detection.apps.evaluation.metrics_file import SavedMetrics, read_metrics
 from head_detection.apps.evaluation.worst import safe_name
 from head_detection.errors import EvaluationError
-from head_detection.evaluation.comparison import Difference, compare
-from head_detection.evaluation.comparison_plot import draw_comparison
+from head_detection.evaluation.bootstrap import Difference, compare
+from head_detection.evaluation.plots import draw_comparison
 
 PLOT_NAME: Final = "comparison.png"
 TITLES: Final = {"ap50": "AP50", "f1": "F1", "mae": "count MAE"}
-LOWER_IS_BETTER: Final = frozenset({"mae"})
+VERDICTS: Final = {
+    "first": "A is better",
+    "second": "B is better",
+    None: "these pictures cannot tell",
+}
 
 
-def compare_reports(first_path: Path, second_path: Path, arguments: argparse.Namespace) -> int:
+def compare_saved(first_path: Path, second_path: Path, arguments: argparse.Namespace) -> int:
     """Print how B differs from A, draw it, and return the exit code.
 
     Raises:
         EvaluationError: not two measurements of the same pictures.
     """
-    first, second = read_report(first_path), read_report(second_path)
+    first, second = read_metrics(first_path), read_metrics(second_path)
     second = _in_order_of(first, second)
     differences = compare(
         first.matchings,
@@ -32,10 +37,10 @@ def compare_reports(first_path: Path, second_path: Path, arguments: argparse.Nam
         seed=arguments.seed,
     )
     num_heads = sum(matching.num_heads for matching in first.matchings)
-    for letter, report in (("A", first), ("B", second)):
+    for letter, saved in (("A", first), ("B", second)):
         print(
-            f"{letter}: {report.path}: {report.title}, score >= {report.score_threshold:.4f} "
-            f"({report.threshold_origin})"
+            f"{letter}: {saved.path}: {saved.title}, score >= {saved.score_threshold:.4f} "
+            f"({saved.threshold_origin})"
         )
     print(f"{len(first.files)} pictures of {first.split}, {num_heads} heads, IoU .50")
     print(f"95 % intervals: {arguments.num_resamples} draws of pictures, the same for A and B\n")
@@ -61,31 +66,14 @@ def table_lines(differences: Sequence[Difference]) -> list[str]:
         interval = f"{item.low:+.4f} to {item.high:+.4f}"
         lines.append(
             f"{TITLES.get(item.name, item.name):10} {item.first:9.4f} {item.second:9.4f} "
-            f"{item.difference:+9.4f}   {interval:20} {verdict(item)}"
+            f"{item.difference:+9.4f}   {interval:20} {VERDICTS[item.better]}"
         )
     return lines
 
 
-def verdict(difference: Difference) -> str:
-    """Return which one is better, if the interval says so.
-
-    Example:
-        >>> verdict(Difference("mae", 3.0, 2.0, -1.0, -1.5, -0.5))
-        'B is better'
-        >>> verdict(Difference("f1", 0.6, 0.7, 0.1, -0.1, 0.3))
-        'these pictures cannot tell'
-    """
-    sign = -1 if difference.name in LOWER_IS_BETTER else 1
-    if sign * difference.low > 0 and sign * difference.high > 0:
-        return "B is better"
-    if sign * difference.low < 0 and sign * difference.high < 0:
-        return "A is better"
-    return "these pictures cannot tell"
-
-
-def _in_order_of(first: Report, second: Report) -> Report:
+def _in_order_of(first: SavedMetrics, second: SavedMetrics) -> SavedMetrics:
     """Return the second with its pictures in the order of the first."""
-    places = {name: index for index, name in enumerate(second.files)}
+    index_of = {name: index for index, name in enumerate(second.files)}
     if set(first.files) != set(second.files) or len(first.files) != len(second.files):
         others = sorted(set(first.files) ^ set(second.files))
         example = f", such as {others[0]}" if others else ""
@@ -93,24 +81,16 @@ def _in_order_of(first: Report, second: Report) -> Report:
             f"--compare: expected the same pictures; {first.path} has {len(first.files)}, "
             f"{second.path} {len(second.files)}, and {len(others)} are in one alone{example}"
         )
-    if len(places) != len(second.files):
+    if len(index_of) != len(second.files):
         raise EvaluationError(f"{second.path}: expected each picture once")
-    matchings = tuple(second.matchings[places[name]] for name in first.files)
+    matchings = tuple(second.matchings[index_of[name]] for name in first.files)
     for name, one, other in zip(first.files, first.matchings, matchings, strict=True):
         if one.num_heads != other.num_heads:
             raise EvaluationError(
                 f"--compare: expected the same labels; {name} has {one.num_heads} heads in "
                 f"{first.path} and {other.num_heads} in {second.path}"
             )
-    return Report(
-        second.path,
-        second.title,
-        second.split,
-        second.score_threshold,
-        second.threshold_origin,
-        first.files,
-        matchings,
-    )
+    return replace(second, files=first.files, matchings=matchings)
 
 
 def _short_name(path: Path) -> str:

@@ -1,11 +1,11 @@
-"""The figures on the terminal: every line says what it is a figure of."""
+"""The metrics on the terminal: every line says what it was measured on and how."""
 
 import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from head_detection.apps.evaluation.report import Judged
-from head_detection.evaluation.measurement import Measurement
+from head_detection.apps.evaluation.result import EvaluationResult
+from head_detection.evaluation.evaluator import Measurement
 
 ALL_SCORES: Final = "all scores"
 """The measure goes through all scores that there are, from the lowest on."""
@@ -16,12 +16,12 @@ NOTHING: Final = "-"
 
 
 class Meaning(NamedTuple):
-    """What a figure is called and how it is taken.
+    """What a metric is called and how it is taken.
 
     Attributes:
         label: for people.
         iou: from which overlap on a detection finds a head.
-        scores: ``ALL_SCORES``, ``OPERATING``, or the name of the figure that is the threshold.
+        scores: ``ALL_SCORES``, ``OPERATING``, or the name of the metric that is the threshold.
     """
 
     label: str
@@ -74,15 +74,15 @@ INTERVALS: Final = {("coco", "ap50"): "ap50", ("scut", "f1"): "f1", ("counting",
 HEADER: Final = ("protocol", "split", "IoU", "score", "measure", "value", "95 % interval")
 
 
-def print_table(judged: Judged, num_resamples: int) -> None:
-    """Print what was judged, its figures by protocol, and what did not count."""
-    labelled, measurement = judged.labelled, judged.measurement
+def print_table(result: EvaluationResult, num_resamples: int) -> None:
+    """Print what was measured, its metrics by protocol, and what did not count."""
+    labelled, measurement = result.labelled, result.measurement
     operating = f"{OPERATING_MARK} {measurement.score_threshold:.4f}, {OPERATING}"
-    print(f"{judged.subject.title} on {labelled.name}")
+    print(f"{result.predictions.title} on {labelled.name}")
     print(f"{len(labelled)} pictures, {labelled.num_heads} heads")
-    for note in judged.notes:
+    for note in result.notes:
         print(f"note: {note}")
-    rows = [HEADER, *table_rows(measurement, judged.split, judged.subject.lowest_score)]
+    rows = [HEADER, *table_rows(measurement, result.split, result.predictions.lowest_score)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print()
     for number, row in enumerate(rows):
@@ -91,7 +91,7 @@ def print_table(judged: Judged, num_resamples: int) -> None:
         cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
         cells[5] = row[5].rjust(widths[5])
         print("  ".join(cells).rstrip())
-    print(f"\n{operating}: {judged.subject.threshold_origin}")
+    print(f"\n{operating}: {result.predictions.threshold_origin}")
     print(f"95 % intervals: {num_resamples} draws of as many pictures")
     print("did not count:")
     for what, count in measurement.ignored.items():
@@ -108,16 +108,16 @@ def table_rows(
         split: what was measured on.
         lowest_score: heads scored lower were not among the detections; None is not known.
     """
-    for protocol, figures in measurement.figures.items():
+    for protocol, metrics in measurement.metrics.items():
         meanings = MEANINGS[protocol]
         for name, meaning in meanings.items():
-            value = figures[name]
+            value = metrics[name]
             if meaning.scores == OPERATING:
                 score = f">= {measurement.score_threshold:.4f}{OPERATING_MARK}"
             elif meaning.scores == ALL_SCORES:
                 score = ">= any" if lowest_score is None else f">= {lowest_score:g}"
             else:
-                score = f">= {figures[meaning.scores]:.4f}"
+                score = f">= {metrics[meaning.scores]:.4f}"
             interval = measurement.intervals.get(INTERVALS.get((protocol, name), ""))
             yield (
                 protocol,

@@ -9,12 +9,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from head_detection.apps.evaluation.report import Judged
+from head_detection.apps.evaluation.outcome_drawing import OutcomeBoxes, draw_outcome
+from head_detection.apps.evaluation.result import EvaluationResult
 from head_detection.errors import EvaluationError, PictureError
-from head_detection.evaluation.outcome_drawing import PictureOutcome, draw_outcome
+from head_detection.evaluation.matching import FALSE_POSITIVE, IGNORED, Matching
 from head_detection.files import write_bytes
 from head_detection.images.finding import OUTPUT_MARKER
-from head_detection.images.reading import read_picture
+from head_detection.images.reading import Picture, read_picture
+from head_detection.structures import Detections, GroundTruth
 
 FOLDER: Final = "worst"
 NUM_PICTURES: Final = 20
@@ -24,12 +26,14 @@ _OURS: Final = "[0-9][0-9]-*.jpg"
 _NOT_FOR_FILES: Final = re.compile(r"[^\w.-]+")
 
 
-def draw_worst(folder: Path, judged: Judged, num_pictures: int = NUM_PICTURES) -> list[str]:
+def draw_worst(
+    folder: Path, result: EvaluationResult, num_pictures: int = NUM_PICTURES
+) -> list[str]:
     """Draw the pictures with the most misses and false alarms, the worst first.
 
     Args:
         folder: of all results; they go into ``worst/`` in it.
-        judged: the measurement.
+        result: of the measurement.
         num_pictures: at most; a picture without mistakes is not drawn.
 
     Returns:
@@ -40,17 +44,17 @@ def draw_worst(folder: Path, judged: Judged, num_pictures: int = NUM_PICTURES) -
     """
     target = folder / FOLDER
     _empty(target)
-    worst = find_worst(judged, num_pictures)
+    worst = find_worst(result, num_pictures)
     unread: list[str] = []
     for rank, index in enumerate(tqdm(worst, desc="Drawing", disable=None), start=1):
-        image = judged.labelled.images[index]
+        image = result.labelled.images[index]
         try:
             pixels = read_picture(image.path)
         except PictureError as error:
             unread.append(str(error))
             continue
         name = safe_name(Path(image.file_name).stem)
-        write_bytes(target / f"{rank:02}-{name}.jpg", _draw(pixels, judged, index, rank))
+        write_bytes(target / f"{rank:02}-{name}.jpg", _draw(pixels, result, index, rank))
     if not worst:
         return [f"{FOLDER}/: nothing to draw, no picture has a mistake"]
     drawn = len(worst) - len(unread)
@@ -60,11 +64,45 @@ def draw_worst(folder: Path, judged: Judged, num_pictures: int = NUM_PICTURES) -
     return lines
 
 
-def find_worst(judged: Judged, num_pictures: int) -> list[int]:
-    """Return the places of the pictures with the most mistakes at the operating threshold."""
-    mistakes = np.array([o.num_missed + o.num_false for o in judged.measurement.images], np.int64)
+def find_worst(result: EvaluationResult, num_pictures: int) -> list[int]:
+    """Return the indices of the pictures with the most mistakes at the operating threshold."""
+    mistakes = np.array([o.num_missed + o.num_false for o in result.measurement.images], np.int64)
     order = np.argsort(-mistakes, kind="stable")[:num_pictures]
     return [int(index) for index in order if mistakes[index]]
+
+
+def outcome_boxes(
+    detections: Detections, truth: GroundTruth, matching: Matching, score_threshold: float
+) -> OutcomeBoxes:
+    """Sort the boxes of a picture by what the matching says of them from a score on.
+
+    Args:
+        detections: of the picture, with low scores too.
+        truth: of the picture.
+        matching: of these detections and this truth.
+        score_threshold: lower ones are left out.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
+        >>> truth = GroundTruth(boxes, np.zeros(2, bool))
+        >>> found = Detections.from_arrays(boxes[:1] , [0.9], (30, 30))
+        >>> matching = Matching(np.array([0]), found.scores, 2)
+        >>> outcome_boxes(found, truth, matching, 0.5).missed.tolist()
+        [[20.0, 0.0, 29.0, 9.0]]
+    """
+    kept = detections.scores >= score_threshold
+    heads = truth.head_boxes
+    is_missed = np.ones(len(heads), np.bool_)
+    is_missed[matching.found[kept & (matching.found >= 0)]] = False
+    is_false = kept & (matching.found == FALSE_POSITIVE)
+    inside = detections.boxes[kept & (matching.found == IGNORED)]
+    return OutcomeBoxes(
+        found=detections.boxes[kept & (matching.found >= 0)],
+        missed=heads[is_missed],
+        false_alarms=detections.boxes[is_false],
+        false_scores=detections.scores[is_false],
+        not_counted=np.concatenate([truth.ignore_boxes, inside]),
+    )
 
 
 def safe_name(text: str) -> str:
@@ -77,11 +115,11 @@ def safe_name(text: str) -> str:
     return _NOT_FOR_FILES.sub("-", text).strip("-.")[:60] or "picture"
 
 
-def _draw(pixels: np.ndarray, judged: Judged, index: int, rank: int) -> bytes:
-    image, outcome = judged.labelled.images[index], judged.measurement.images[index]
-    threshold = judged.measurement.score_threshold
-    boxes = PictureOutcome.at_threshold(
-        judged.subject.detections[index], image.truth, outcome.matching, threshold
+def _draw(pixels: Picture, result: EvaluationResult, index: int, rank: int) -> bytes:
+    image, outcome = result.labelled.images[index], result.measurement.images[index]
+    threshold = result.measurement.score_threshold
+    boxes = outcome_boxes(
+        result.predictions.detections[index], image.truth, outcome.matching, threshold
     )
     title = (
         f"{rank}. {image.file_name}",

@@ -6,9 +6,9 @@ import pytest
 
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluate import main
-from head_detection.apps.evaluation.comparison import table_lines, verdict
-from head_detection.apps.evaluation.report import SCHEMA
-from head_detection.evaluation.comparison import Difference
+from head_detection.apps.evaluation.comparison import table_lines
+from head_detection.apps.evaluation.metrics_file import SCHEMA
+from head_detection.evaluation.bootstrap import Difference
 
 
 def entry(name: str, found: list[int], heads: int = 2) -> dict[str, Any]:
@@ -80,17 +80,10 @@ def test_other_pictures_are_refused_in_one_line(
     ("name", "low", "high", "words"),
     [
         ("ap50", 0.1, 0.2, "B is better"),
-        ("ap50", -0.2, -0.1, "A is better"),
         ("mae", 0.1, 0.2, "A is better"),
-        ("mae", -0.2, -0.1, "B is better"),
         ("f1", -0.1, 0.2, "these pictures cannot tell"),
-        ("f1", 0.0, 0.0, "these pictures cannot tell"),
-        ("f1", float("nan"), float("nan"), "these pictures cannot tell"),
     ],
 )
-def test_the_verdict_is_that_of_the_interval(
-    name: str, low: float, high: float, words: str
-) -> None:
+def test_a_line_says_what_its_interval_does(name: str, low: float, high: float, words: str) -> None:
     difference = Difference(name, 0.0, 0.0, (low + high) / 2, low, high)
-    assert verdict(difference) == words
     assert table_lines([difference])[1].endswith(words)

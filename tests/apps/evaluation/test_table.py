@@ -1,7 +1,7 @@
 import numpy as np
 
 from head_detection.apps.evaluation.table import MEANINGS, table_rows
-from head_detection.evaluation.measurement import measure
+from head_detection.evaluation.evaluator import measure
 from head_detection.structures import Detections, GroundTruth
 
 BOX = np.array([[0, 0, 10, 10]], np.float32)
@@ -14,10 +14,10 @@ def rows(lowest_score: float | None = 0.02) -> dict[tuple[str, str], tuple[str, 
     return {(row[0], row[4]): row for row in table_rows(measurement, "val", lowest_score)}
 
 
-def test_every_figure_has_its_line_or_is_the_threshold_of_one() -> None:
-    figures = measure([Detections.empty((20, 20))], [TRUTH], num_resamples=0).figures
-    assert set(figures) == set(MEANINGS)
-    for protocol, values in figures.items():
+def test_every_metric_has_its_line_or_is_the_threshold_of_one() -> None:
+    metrics = measure([Detections.empty((20, 20))], [TRUTH], num_resamples=0).metrics
+    assert set(metrics) == set(MEANINGS)
+    for protocol, values in metrics.items():
         thresholds = {meaning.scores for meaning in MEANINGS[protocol].values()}
         assert set(values) == set(MEANINGS[protocol]) | (thresholds & set(values))
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from head_detection.apps.evaluation.report import Judged
-from head_detection.apps.evaluation.subject import Subject
+from head_detection.apps.evaluation.predictions import Predictions
+from head_detection.apps.evaluation.result import EvaluationResult
 from head_detection.apps.evaluation.worst import draw_worst, find_worst, safe_name
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.errors import EvaluationError
-from head_detection.evaluation.measurement import measure
+from head_detection.evaluation.evaluator import measure
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.structures import Detections
 
@@ -19,7 +19,7 @@ MISSES = (0, 2, 1, 3)
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Judged:
+def result(tmp_path: Path) -> EvaluationResult:
     images = []
     for number, misses in enumerate(MISSES):
         path = tmp_path / f"p {number}.png"
@@ -28,28 +28,30 @@ def judged(tmp_path: Path) -> Judged:
         images.append(AnnotatedImage(path, f"sub/p {number}.png", build_truth(rows), SIZE))
     nothing = [Detections.empty(SIZE)] * len(images)
     measurement = measure(nothing, [image.truth for image in images], num_resamples=0)
-    return Judged(
+    return EvaluationResult(
         labelled=AnnotatedSet("set/val", tuple(images)),
         data={},
         split="val",
-        subject=Subject("w", "w", {}, nothing, None, "", 0.02),
+        predictions=Predictions(Path("w"), "w", {}, nothing, None, "", 0.02),
         measurement=measurement,
         notes=(),
     )
 
 
-def test_the_worst_come_first_and_the_faultless_not_at_all(judged: Judged) -> None:
-    assert find_worst(judged, 20) == [3, 1, 2]
-    assert find_worst(judged, 2) == [3, 1]
+def test_the_worst_come_first_and_the_faultless_not_at_all(result: EvaluationResult) -> None:
+    assert find_worst(result, 20) == [3, 1, 2]
+    assert find_worst(result, 2) == [3, 1]
 
 
-def test_pictures_are_drawn_and_those_of_an_earlier_run_go(judged: Judged, tmp_path: Path) -> None:
+def test_pictures_are_drawn_and_those_of_an_earlier_run_go(
+    result: EvaluationResult, tmp_path: Path
+) -> None:
     worst = tmp_path / "out" / "worst"
-    assert draw_worst(tmp_path / "out", judged)[0].startswith("worst/: 3 drawn")
+    assert draw_worst(tmp_path / "out", result)[0].startswith("worst/: 3 drawn")
     names = ["01-p-3.jpg", "02-p-1.jpg", "03-p-2.jpg"]
     assert sorted(file.name for file in worst.glob("*.jpg")) == names
     (worst / "mine.jpg").write_bytes(b"")
-    draw_worst(tmp_path / "out", judged, 1)
+    draw_worst(tmp_path / "out", result, 1)
     assert sorted(file.name for file in worst.glob("*.jpg")) == ["01-p-3.jpg", "mine.jpg"]
     assert (worst / OUTPUT_MARKER).exists()  # these are no pictures to search
     with Image.open(worst / names[0]) as image:
@@ -57,19 +59,19 @@ def test_pictures_are_drawn_and_those_of_an_earlier_run_go(judged: Judged, tmp_p
         assert (np.asarray(image)[:40] > 100).any()  # a box of a miss
 
 
-def test_pictures_that_are_not_there_are_said(judged: Judged, tmp_path: Path) -> None:
-    judged.labelled.images[3].path.unlink()
-    drawn, unread = draw_worst(tmp_path / "out", judged)
+def test_pictures_that_are_not_there_are_said(result: EvaluationResult, tmp_path: Path) -> None:
+    result.labelled.images[3].path.unlink()
+    drawn, unread = draw_worst(tmp_path / "out", result)
     assert drawn.startswith("worst/: 2 drawn")
     assert unread.startswith("worst/: 1 cannot be drawn, the first: ")
     assert "p 3.png" in unread
 
 
-def test_a_folder_of_other_files_is_left_alone(judged: Judged, tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_left_alone(result: EvaluationResult, tmp_path: Path) -> None:
     (tmp_path / "out" / "worst").mkdir(parents=True)
     (tmp_path / "out" / "worst" / "01-mine.jpg").write_bytes(b"")
     with pytest.raises(EvaluationError, match="it holds other files"):
-        draw_worst(tmp_path / "out", judged)
+        draw_worst(tmp_path / "out", result)
     assert (tmp_path / "out" / "worst" / "01-mine.jpg").exists()
 
 

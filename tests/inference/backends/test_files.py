@@ -127,4 +127,4 @@ def test_what_an_export_fixed_is_not_overridden(files, name, change):
     override = f"model.{change}"
     with pytest.raises(ConfigError, match=f"changes the network in {name}: use the .safetensors"):
         HeadDetector.from_weights(files / name, overrides=[override])
-    HeadDetector.from_weights(files / name, overrides=["model.resize.enlargement=2.0"])
+    HeadDetector.from_weights(files / name, overrides=["inference.resize.enlargement=2.0"])

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
-from head_detection.evaluation.matching import match_detections
-from head_detection.evaluation.outcome_drawing import (
+from head_detection.apps.evaluation.outcome_drawing import (
     FALSE_ALARM,
     FOUND,
     MISSED,
-    NOT_JUDGED,
-    PictureOutcome,
+    NOT_COUNTED,
+    OutcomeBoxes,
     draw_outcome,
 )
+from head_detection.apps.evaluation.worst import outcome_boxes
+from head_detection.evaluation.matching import match_detections
 from head_detection.structures import Detections, GroundTruth
 
 HEADS = [[10, 10, 50, 50], [100, 10, 140, 50]]
@@ -18,12 +19,12 @@ FALSE = [100, 120, 140, 160]
 SIZE = (400, 800)
 
 
-def outcome(score_threshold: float = 0.5) -> PictureOutcome:
+def outcome(score_threshold: float = 0.5) -> OutcomeBoxes:
     truth = GroundTruth(np.array([*HEADS, REGION], np.float32), np.array([False, False, True]))
     boxes = [HEADS[0], FALSE, [210, 110, 250, 150], HEADS[1]]
     found = Detections.from_arrays(boxes, [0.9, 0.8, 0.7, 0.3], SIZE)
     matching = match_detections(found, truth)
-    return PictureOutcome.at_threshold(found, truth, matching, score_threshold)
+    return outcome_boxes(found, truth, matching, score_threshold)
 
 
 def test_boxes_are_sorted_by_what_became_of_them() -> None:
@@ -32,7 +33,7 @@ def test_boxes_are_sorted_by_what_became_of_them() -> None:
     assert sorted_boxes.missed.tolist() == [HEADS[1]]
     assert sorted_boxes.false_alarms.tolist() == [FALSE]
     assert sorted_boxes.false_scores.tolist() == [np.float32(0.8)]
-    assert sorted_boxes.not_judged.tolist() == [REGION, [210, 110, 250, 150]]
+    assert sorted_boxes.not_counted.tolist() == [REGION, [210, 110, 250, 150]]
 
 
 def test_a_lower_threshold_finds_more() -> None:
@@ -43,7 +44,7 @@ def test_a_lower_threshold_finds_more() -> None:
 def test_nothing_at_all() -> None:
     truth = GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
     nothing = Detections.empty(SIZE)
-    empty = PictureOutcome.at_threshold(nothing, truth, match_detections(nothing, truth), 0.5)
+    empty = outcome_boxes(nothing, truth, match_detections(nothing, truth), 0.5)
     drawn = draw_outcome(np.zeros((*SIZE, 3), np.uint8), empty, ["a.jpg"])
     assert drawn.shape[1] == 1600
     assert not (drawn[:800] != 0).any()  # the picture itself is left as it was
@@ -58,7 +59,7 @@ def test_each_kind_has_its_colour_on_the_enlarged_picture() -> None:
         patch = drawn[y - 6 : y + 6, x - 6 : x + 6].reshape(-1, 3)
         assert (patch == stroke.color).all(axis=1).any()
     edge = drawn[199:202, 400:600].reshape(-1, 3)
-    assert (edge == NOT_JUDGED.color).all(axis=1).any()
+    assert (edge == NOT_COUNTED.color).all(axis=1).any()
 
 
 def test_dashes_tell_misses_from_the_rest_without_colour() -> None:

@@ -1,4 +1,4 @@
-"""What ``evaluate`` judges: detections of the labelled pictures, found now or read from a file."""
+"""What ``evaluate`` measures: detections of labelled pictures, found now or read from a file."""
 
 import argparse
 import sys
@@ -20,30 +20,28 @@ from head_detection.structures import Detections
 
 LOWEST_SCORE: Final = 0.02
 """The curves need low scores; under this there is next to nothing to find."""
-SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
-"""What training and test call their files, whichever run it is."""
-CHOSEN_HERE: Final = "best F1 of the very pictures judged here"
+CHOSEN_HERE: Final = "best F1 of the very pictures measured here"
 GIVEN: Final = "--score-threshold"
 STORED: Final = "stored in the weights"
 OF_FILE: Final = "the detections file was cut there"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Predictions:
     """A detector by its detections.
 
     Attributes:
-        name: short, for folders.
+        path: of the weights, or of the file of detections.
         title: one line on what it is.
         model: for ``metrics.json``.
         detections: one a picture of the labelled set.
-        score_threshold: the operating point; None is to be chosen on the judged pictures.
+        score_threshold: the operating point; None is to be chosen on these pictures.
         threshold_origin: where that is from.
         lowest_score: heads scored lower are not among the detections; None is not known.
-        notes: what a reader of the figures must know, a line each.
+        notes: what a reader of the metrics must know, a line each.
     """
 
-    name: str
+    path: Path
     title: str
     model: dict[str, Any]
     detections: Sequence[Detections]
@@ -53,22 +51,22 @@ class Subject:
     notes: list[str] = field(default_factory=list)
 
 
-def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject:
+def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
     """Run the weights over the labelled pictures.
 
     Raises:
         EvaluationError: pictures are missing.
-        PictureError: one cannot be read; figures over the others would be other figures.
+        PictureError: one cannot be read; metrics of the others would be others.
         WeightsError: weights that cannot be used.
     """
-    _check_pictures_are_there(labelled)
+    missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
+    if missing:  # said before hours of work, not after them
+        what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
+        raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
     given: float | None = arguments.score_threshold
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
-    detector = HeadDetector.from_weights(
-        arguments.weights,
-        score_threshold=lowest,
-        **engine_options(arguments),
-    )
+    options = engine_options(arguments)
+    detector = HeadDetector.from_weights(arguments.weights, score_threshold=lowest, **options)
     weights = detector.origin["weights"]
     engine = f"{detector.origin['engine']} {detector.origin['precision']}"
     threshold, origin = given, GIVEN
@@ -76,9 +74,9 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
         origin = CHOSEN_HERE
     elif given is None:
         stored = describe_weights(arguments.weights or shipped_weights())
-        threshold, origin = stored.score_threshold, STORED
-    return Subject(
-        name=_name_of(arguments.weights or Path(weights)),
+        threshold, origin = stored.inference.score_threshold, STORED
+    return Predictions(
+        path=arguments.weights or Path(weights),
         title=f"{weights} ({detector.origin['backbone']}, {engine})",
         model=detector.origin,
         detections=_detect(detector, labelled),
@@ -86,14 +84,6 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject
         threshold_origin=origin,
         lowest_score=lowest,
     )
-
-
-def _check_pictures_are_there(labelled: AnnotatedSet) -> None:
-    """Say so before hours of work, not after them."""
-    missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
-    if missing:
-        what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
-        raise EvaluationError(f"{_counted(what, missing)}; --images says where they are")
 
 
 def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
@@ -111,7 +101,7 @@ def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
     return found
 
 
-def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Subject:
+def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
     """Read the detections that somebody made of the labelled pictures.
 
     Raises:
@@ -121,8 +111,7 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
     labels = Path(arguments.data)
     has_ids = arguments.format == "coco" and labels.is_file()
     read = read_detection_file(path, labelled, read_image_ids(labels) if has_ids else ())
-    threshold, origin = arguments.score_threshold, GIVEN
-    cut = read.score_threshold
+    threshold, origin, cut = arguments.score_threshold, GIVEN, read.score_threshold
     if threshold is None:
         # A file cut as low as for the curves has no operating point: nobody would work there.
         is_operating = cut is not None and cut > LOWEST_SCORE
@@ -130,17 +119,17 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
     notes = list(read.notes)
     if read.failed:
         what = "pictures that the detector could not read, counted as without heads"
-        notes.append(_counted(what, read.failed))
+        notes.append(counted(what, read.failed))
     if read.without:
         what = f"pictures without detections in {path.name}, counted as such"
-        notes.append(_counted(what, read.without))
+        notes.append(counted(what, read.without))
     if cut is not None and cut > LOWEST_SCORE:
         notes.append(
             f"{path.name} holds no scores under {cut:g}: its AP, MR^-2 and JI are lower than its "
             f"detector's; write it with --score-threshold {LOWEST_SCORE:g} for these"
         )
-    return Subject(
-        name=_name_of(path),
+    return Predictions(
+        path=path,
         title=f"{path} ({read.form})",
         model={"detections": str(path), "form": read.form, **read.model},
         detections=read.detections,
@@ -151,35 +140,11 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Su
     )
 
 
-def label_notes(subject: Subject, labelled: AnnotatedSet) -> list[str]:
-    """Return what may be wrong with the labels, a line each."""
-    notes = [] if labelled.num_heads else [f"{labelled.name} has no labelled heads to find"]
-    other = [
-        image.file_name
-        for image, found in zip(labelled.images, subject.detections, strict=True)
-        if image.image_size not in (None, found.image_size)
-    ]
-    if other:
-        notes.append(_counted("pictures of another size than their labels say", other))
-    return notes
-
-
-def _name_of(path: Path) -> str:
-    """Return the name of a file, with its folder's where many files are called that.
-
-    Example:
-        >>> _name_of(Path("runs/train/scut/best.safetensors")), _name_of(Path("a/fast.safetensors"))
-        ('scut-best', 'fast')
-    """
-    folder = path.resolve().parent.name
-    return f"{folder}-{path.stem}" if path.stem in SHARED_NAMES else path.stem
-
-
-def _counted(what: str, names: Sequence[str]) -> str:
+def counted(what: str, names: Sequence[str]) -> str:
     """Return a line with the number of names and the first.
 
     Example:
-        >>> _counted("missing", ["a.jpg", "b.jpg"])
+        >>> counted("missing", ["a.jpg", "b.jpg"])
         'missing: 2, the first: a.jpg'
     """
     return f"{what}: {len(names)}, the first: {names[0]}"

@@ -6,13 +6,11 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from head_detection.evaluation.matching import FALSE_POSITIVE, IGNORED, Matching
-from head_detection.structures import Detections, FloatArray, GroundTruth
+from head_detection.images.reading import Picture
+from head_detection.structures import FloatArray
 
-Picture = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 DRAWN_SIDE: Final = 1600
@@ -44,11 +42,11 @@ class Stroke(NamedTuple):
 FOUND: Final = Stroke((86, 180, 233), 2, 0)
 MISSED: Final = Stroke((255, 200, 0), 3, 7)
 FALSE_ALARM: Final = Stroke((230, 70, 160), 4, 0)
-NOT_JUDGED: Final = Stroke((200, 200, 200), 1, 3)
+NOT_COUNTED: Final = Stroke((200, 200, 200), 1, 3)
 
 
 @dataclass(frozen=True)
-class PictureOutcome:
+class OutcomeBoxes:
     """The boxes of one picture by what became of them, ``(N, 4)`` xyxy in original pixels.
 
     Attributes:
@@ -56,55 +54,17 @@ class PictureOutcome:
         missed: labelled heads that no detection found.
         false_alarms: detections without a head.
         false_scores: ``(N,)`` of the false alarms.
-        not_judged: ignore regions, and detections in them.
+        not_counted: ignore regions, and detections in them.
     """
 
     found: FloatArray
     missed: FloatArray
     false_alarms: FloatArray
     false_scores: FloatArray
-    not_judged: FloatArray
-
-    @classmethod
-    def at_threshold(
-        cls,
-        detections: Detections,
-        truth: GroundTruth,
-        matching: Matching,
-        score_threshold: float,
-    ) -> "PictureOutcome":
-        """Sort the boxes by what the matching says of them from a score on.
-
-        Args:
-            detections: of the picture, with low scores too.
-            truth: of the picture.
-            matching: of these detections and this truth.
-            score_threshold: lower ones are left out.
-
-        Example:
-            >>> boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
-            >>> truth = GroundTruth(boxes, np.zeros(2, bool))
-            >>> found = Detections.from_arrays(boxes[:1] , [0.9], (30, 30))
-            >>> matching = Matching(np.array([0]), found.scores, 2)
-            >>> PictureOutcome.at_threshold(found, truth, matching, 0.5).missed.tolist()
-            [[20.0, 0.0, 29.0, 9.0]]
-        """
-        kept = detections.scores >= score_threshold
-        heads = truth.head_boxes
-        is_missed = np.ones(len(heads), np.bool_)
-        is_missed[matching.found[kept & (matching.found >= 0)]] = False
-        is_false = kept & (matching.found == FALSE_POSITIVE)
-        inside = detections.boxes[kept & (matching.found == IGNORED)]
-        return cls(
-            found=detections.boxes[kept & (matching.found >= 0)],
-            missed=heads[is_missed],
-            false_alarms=detections.boxes[is_false],
-            false_scores=detections.scores[is_false],
-            not_judged=np.concatenate([truth.ignore_boxes, inside]),
-        )
+    not_counted: FloatArray
 
 
-def draw_outcome(pixels: Picture, outcome: PictureOutcome, title: Sequence[str]) -> Picture:
+def draw_outcome(pixels: Picture, outcome: OutcomeBoxes, title: Sequence[str]) -> Picture:
     """Return the picture with its boxes and, below it, a legend with their numbers.
 
     Args:
@@ -118,7 +78,7 @@ def draw_outcome(pixels: Picture, outcome: PictureOutcome, title: Sequence[str])
     scene = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     pen = _Pen(scene, max(1.0, max(size) / DRAWN_SIDE))
     for boxes, stroke in (
-        (outcome.not_judged, NOT_JUDGED),
+        (outcome.not_counted, NOT_COUNTED),
         (outcome.found, FOUND),
         (outcome.false_alarms, FALSE_ALARM),
         (outcome.missed, MISSED),
@@ -164,11 +124,11 @@ class _Pen:
         text = f"{score:.2f}".removeprefix("0")
         top = box[1] - size - FALSE_ALARM.width * self.scale
         left = min(max(0.0, box[0]), self._scene_width - self._canvas.textlength(text, font))
-        place = (left, top if top >= 0 else box[3] + 2)
-        ground = self._canvas.textbbox(place, text, font)
+        corner = (left, top if top >= 0 else box[3] + 2)
+        ground = self._canvas.textbbox(corner, text, font)
         rim = (ground[0] - 2, ground[1] - 2, ground[2] + 1, ground[3] + 1)
         self._canvas.rectangle(rim, fill=OUTLINE)
-        self._canvas.text(place, text, fill=SCORE_INK, font=font)
+        self._canvas.text(corner, text, fill=SCORE_INK, font=font)
 
 
 def _dashes(
@@ -188,7 +148,7 @@ def _dashes(
 
 
 def _draw_legend(
-    outcome: PictureOutcome, title: Sequence[str], width: int, scale: float
+    outcome: OutcomeBoxes, title: Sequence[str], width: int, scale: float
 ) -> Image.Image:
     font = ImageFont.load_default(round(TEXT_SIZE * scale))
     margin, sample, line = (round(x * scale) for x in (MARGIN, SAMPLE_WIDTH, LINE_HEIGHT))
@@ -198,19 +158,19 @@ def _draw_legend(
         (MISSED, f"missed: {len(outcome.missed)}"),
         (FALSE_ALARM, f"false alarm, with its score: {len(outcome.false_alarms)}"),
     ]
-    if len(outcome.not_judged):
-        items.append((NOT_JUDGED, f"not judged: {len(outcome.not_judged)}"))
-    places: list[tuple[int, int]] = []
+    if len(outcome.not_counted):
+        items.append((NOT_COUNTED, f"not counted: {len(outcome.not_counted)}"))
+    corners: list[tuple[int, int]] = []
     x, y = margin, margin // 2
     for number, (stroke, text) in enumerate(items):
         needed = round(font.getlength(text)) + (sample if stroke else 0)
         if number == len(title) or (x > margin and x + needed > width):
             x, y = margin, y + line
-        places.append((x, y))
+        corners.append((x, y))
         x += needed + round(GAP * scale)
     legend = Image.new("RGB", (width, y + line), PAPER)
     pen, canvas = _Pen(legend, scale), ImageDraw.Draw(legend)
-    for (stroke, text), (x, y) in zip(items, places, strict=True):
+    for (stroke, text), (x, y) in zip(items, corners, strict=True):
         if stroke:
             pen.draw_box([x + 2, y + 4 * scale, x + 30 * scale, y + TEXT_SIZE * scale], stroke)
         canvas.text((x + (sample if stroke else 0), y), text, fill=INK, font=font)

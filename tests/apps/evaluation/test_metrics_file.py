@@ -5,24 +5,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from head_detection.apps.evaluation.report import (
-    SCHEMA,
-    Judged,
-    read_report,
-    without_nan,
-    write_report,
-)
-from head_detection.apps.evaluation.subject import Subject
+from head_detection.apps.evaluation.metrics_file import SCHEMA, read_metrics, write_metrics
+from head_detection.apps.evaluation.predictions import Predictions
+from head_detection.apps.evaluation.result import EvaluationResult, without_nan
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.errors import EvaluationError
-from head_detection.evaluation.measurement import measure
+from head_detection.evaluation.evaluator import measure
 from head_detection.structures import Detections
 
 SIZE = (100, 100)
 
 
-def judge(*names: str) -> Judged:
-    """Judge detections of one head of two, one in an ignore region and one false alarm, in each."""
+def evaluated(*names: str) -> EvaluationResult:
+    """Measure one head of two, a detection in an ignore region and a false alarm, in each."""
     rows = [([0, 0, 10, 10], False), ([50, 0, 60, 10], False), ([20, 50, 90, 90], True)]
     truth = build_truth(rows)
     boxes = [[50, 0, 60, 10], [30, 55, 40, 65], [0, 80, 9, 89]]
@@ -31,21 +26,21 @@ def judge(*names: str) -> Judged:
     measurement = measure(
         [found] * len(names), [truth] * len(names), score_threshold=0.25, num_resamples=0
     )
-    return Judged(
+    return EvaluationResult(
         labelled=AnnotatedSet("set/val", images),
         data={"path": "val.json", "format": "coco", "split": None},
         split="val",
-        subject=Subject("w", "w.safetensors", {}, [found], 0.25, "given", 0.02),
+        predictions=Predictions(Path("w"), "w.safetensors", {}, [found], 0.25, "given", 0.02),
         measurement=measurement,
         notes=("a note",),
     )
 
 
 def test_what_is_written_reads_back_for_a_comparison(tmp_path: Path) -> None:
-    judged = judge("a.jpg", "b\udcff.jpg")
-    path = write_report(tmp_path / "new", judged, 0, 7)
+    result = evaluated("a.jpg", "b\udcff.jpg")
+    path = write_metrics(tmp_path / "new", result, 0, 7)
     assert path == tmp_path / "new" / "metrics.json"
-    report = read_report(path)
+    report = read_metrics(path)
     assert report.files == ("a.jpg", "b\udcff.jpg")
     assert report.score_threshold == 0.25
     assert (report.title, report.split, report.threshold_origin) == (
@@ -58,11 +53,11 @@ def test_what_is_written_reads_back_for_a_comparison(tmp_path: Path) -> None:
         assert matching.num_heads == 2
         # The very float32 values, else a threshold between them would cut elsewhere.
         assert matching.scores.dtype == np.float32
-        assert matching.scores.tolist() == judged.subject.detections[0].scores.tolist()
+        assert matching.scores.tolist() == result.predictions.detections[0].scores.tolist()
 
 
 def test_the_file_is_json_that_says_what_was_measured(tmp_path: Path) -> None:
-    text = write_report(tmp_path, judge("a.jpg"), 0, 7).read_text()
+    text = write_metrics(tmp_path, evaluated("a.jpg"), 0, 7).read_text()
     assert "NaN" not in text
     content = json.loads(text)
     assert content["intervals"]["ap50"] == [None, None]  # without draws
@@ -83,11 +78,11 @@ def test_the_file_is_json_that_says_what_was_measured(tmp_path: Path) -> None:
     }
 
 
-def test_a_report_of_no_detections(tmp_path: Path) -> None:
+def test_metrics_of_no_detections(tmp_path: Path) -> None:
     entry = {"file": "a.jpg", "heads": 0, "scores": [], "found": []}
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"schema": SCHEMA, "score_threshold": 0.5, "images": [entry]}))
-    assert read_report(path).matchings[0].scores.shape == (0,)
+    assert read_metrics(path).matchings[0].scores.shape == (0,)
 
 
 SOUND = {"file": "a.jpg", "heads": 2, "scores": [0.9, 0.8], "found": [1, -1]}
@@ -119,7 +114,7 @@ def test_files_of_others(tmp_path: Path, content: Any, message: str) -> None:
         content = {"schema": SCHEMA, "score_threshold": 0.5, "images": content}
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(EvaluationError, match=message) as error:
-        read_report(path)
+        read_metrics(path)
     assert "\n" not in str(error.value)
 
 

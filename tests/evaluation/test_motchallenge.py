@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from head_detection.evaluation.frame_accuracy import (
-    Frame,
+from head_detection.evaluation.matching import Overlap
+from head_detection.evaluation.motchallenge import (
+    FrameCounts,
     frame_as_headhunter,
     frame_as_motchallenge,
     mean_accuracy,
     pooled_accuracy,
 )
-from head_detection.evaluation.overlap import Overlap
 from head_detection.structures import Detections, GroundTruth
 
 SIZE = (100, 100)
@@ -30,7 +30,7 @@ def overlap_of(found, heads, regions=(), distractors=()):
 def test_by_hand():
     # One found with IoU .8, one missed, one false.
     frame = frame_as_motchallenge(overlap_of([[0, 0, 10, 8], FAR], [HEAD, NEXT]))
-    assert frame == Frame(2, num_missed=1, num_false=1, matched_iou=pytest.approx(0.8))
+    assert frame == FrameCounts(2, num_missed=1, num_false=1, matched_iou=pytest.approx(0.8))
     assert pooled_accuracy([frame]) == (0.0, pytest.approx(0.8))
 
 
@@ -80,24 +80,24 @@ def test_ignore_regions_take_what_is_left_over():
 
 def test_pooling_and_means_differ():
     # 9 of 10 in one frame, 0 of 1 in the other; .8 and nothing matched.
-    frames = [Frame(10, 1, 0, 7.2), Frame(1, 1, 1, 0.0)]
+    frames = [FrameCounts(10, 1, 0, 7.2), FrameCounts(1, 1, 1, 0.0)]
     assert pooled_accuracy(frames) == (pytest.approx(1 - 3 / 11), pytest.approx(0.8))
     assert mean_accuracy(frames) == (pytest.approx((0.9 - 1) / 2), pytest.approx(0.8))
 
 
 def test_a_frame_without_heads_adds_its_false_alarms_and_has_no_moda_of_its_own():
-    frames = [Frame(4, 0, 0, 4.0), Frame(0, 0, 2, 0.0)]
+    frames = [FrameCounts(4, 0, 0, 4.0), FrameCounts(0, 0, 2, 0.0)]
     assert pooled_accuracy(frames)[0] == 0.5
     assert mean_accuracy(frames)[0] == 1.0
 
 
-@pytest.mark.parametrize("frames", [[], [Frame(0, 0, 0, 0.0)], [Frame(0, 0, 3, 0.0)]])
+@pytest.mark.parametrize("frames", [[], [FrameCounts(0, 0, 0, 0.0)], [FrameCounts(0, 0, 3, 0.0)]])
 def test_nothing_to_find_is_nan(frames):
     assert all(math.isnan(value) for value in pooled_accuracy(frames))
     assert all(math.isnan(value) for value in mean_accuracy(frames))
 
 
 def test_no_detections_and_no_heads():
-    assert frame_as_motchallenge(overlap_of([], [HEAD])) == Frame(1, 1, 0, 0.0)
-    assert frame_as_motchallenge(overlap_of([], [])) == Frame(0, 0, 0, 0.0)
-    assert frame_as_headhunter(overlap_of([HEAD], [])) == Frame(0, 0, 1, 0.0)
+    assert frame_as_motchallenge(overlap_of([], [HEAD])) == FrameCounts(1, 1, 0, 0.0)
+    assert frame_as_motchallenge(overlap_of([], [])) == FrameCounts(0, 0, 0, 0.0)
+    assert frame_as_headhunter(overlap_of([HEAD], [])) == FrameCounts(0, 0, 1, 0.0)

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from head_detection.evaluation.assignment import heaviest_pairs, most_pairs
-from head_detection.evaluation.matching import IGNORED_SHARE, choose_in_turn
-from head_detection.evaluation.overlap import Overlap, overlapping_pairs
+from head_detection.evaluation.matching import (
+    IGNORED_SHARE,
+    Overlap,
+    Pairs,
+    choose_in_turn,
+    heaviest_pairs,
+    most_pairs,
+)
 from head_detection.structures import BoolArray
 
 IOU_THRESHOLD = 0.5
@@ -18,8 +23,8 @@ HEADHUNTER_IOU = 0.2
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What one picture comes to, every detection given counting.
+class FrameCounts:
+    """What one image comes to, every detection given counting.
 
     Attributes:
         num_heads: heads to find.
@@ -43,8 +48,8 @@ class Frame:
         return self.num_heads - self.num_missed
 
 
-def frame_as_motchallenge(overlap: Overlap) -> Frame:
-    """Judge one frame by MOTChallenge's rule for detection.
+def frame_as_motchallenge(overlap: Overlap) -> FrameCounts:
+    """Count one frame by MOTChallenge's rule for detection.
 
     Detections that match a distractor rather than a head (largest sum of IoU, from 0.4 on) are
     removed first. Then as many pairs of IoU 0.5 as there can be, with the least sum of 1 - IoU.
@@ -66,7 +71,7 @@ def frame_as_motchallenge(overlap: Overlap) -> Frame:
     is_left[pairs.detection] = False
     is_ignored = is_left & (overlap.region_share > IGNORED_SHARE)
     num_heads = len(overlap.truth.head_boxes)
-    return Frame(
+    return FrameCounts(
         num_heads,
         num_missed=num_heads - len(pairs.iou),
         num_false=int((is_left & ~is_ignored).sum()),
@@ -84,14 +89,14 @@ def _on_distractors(overlap: Overlap) -> BoolArray:
         # A head that overlaps more holds its detection, so heads take part.
         competing = ~truth.ignore | truth.distractor
         boxes, is_distractor = truth.boxes[competing], truth.distractor[competing]
-        pairs = overlapping_pairs(overlap.detections.boxes, boxes, DISTRACTOR_IOU)
+        pairs = Pairs.between(overlap.detections.boxes, boxes, DISTRACTOR_IOU)
         pairs = pairs.take(heaviest_pairs(pairs))
         removed[pairs.detection[is_distractor[pairs.box]]] = True
     return removed
 
 
-def frame_as_headhunter(overlap: Overlap) -> Frame:
-    """Judge one picture as HeadHunter did: greedy by score, IoU 0.2, ignore regions respected."""
+def frame_as_headhunter(overlap: Overlap) -> FrameCounts:
+    """Count one image as HeadHunter did: greedy by score, IoU 0.2, ignore regions respected."""
     pairs = overlap.pairs
     pairs = pairs.take(pairs.iou >= HEADHUNTER_IOU)
     num_heads = len(overlap.truth.head_boxes)
@@ -99,7 +104,7 @@ def frame_as_headhunter(overlap: Overlap) -> Frame:
     is_left = found < 0
     is_ignored = is_left & (overlap.ignored_share > IGNORED_SHARE)
     matched = found[pairs.detection] == pairs.box
-    return Frame(
+    return FrameCounts(
         num_heads,
         num_missed=int(num_heads - (~is_left).sum()),
         num_false=int((is_left & ~is_ignored).sum()),
@@ -108,7 +113,7 @@ def frame_as_headhunter(overlap: Overlap) -> Frame:
     )
 
 
-def pooled_accuracy(frames: Sequence[Frame]) -> tuple[float, float]:
+def pooled_accuracy(frames: Sequence[FrameCounts]) -> tuple[float, float]:
     """Return MODA and MODP with misses, false alarms and matches of all frames added up.
 
     Returns:
@@ -116,7 +121,7 @@ def pooled_accuracy(frames: Sequence[Frame]) -> tuple[float, float]:
         NaN without heads. MODP, the mean IoU of matched pairs; NaN without a match.
 
     Example:
-        >>> moda, modp = pooled_accuracy([Frame(4, 1, 1, 2.4), Frame(1, 1, 0, 0.0)])
+        >>> moda, modp = pooled_accuracy([FrameCounts(4, 1, 1, 2.4), FrameCounts(1, 1, 0, 0.0)])
         >>> round(moda, 3), round(modp, 3)  # 1 - 3/5, 2.4 / 3
         (0.4, 0.8)
     """
@@ -128,13 +133,13 @@ def pooled_accuracy(frames: Sequence[Frame]) -> tuple[float, float]:
     return moda, modp
 
 
-def mean_accuracy(frames: Sequence[Frame]) -> tuple[float, float]:
-    """Return MODA and MODP as HeadHunter did: of each picture, then the mean over pictures.
+def mean_accuracy(frames: Sequence[FrameCounts]) -> tuple[float, float]:
+    """Return MODA and MODP as HeadHunter did: of each image, then the mean over images.
 
-    A picture without heads has no MODA, one without a match no MODP: they leave that mean.
+    An image without heads has no MODA, one without a match no MODP: they leave that mean.
 
     Example:
-        >>> moda, modp = mean_accuracy([Frame(4, 1, 1, 2.4), Frame(1, 1, 0, 0.0)])
+        >>> moda, modp = mean_accuracy([FrameCounts(4, 1, 1, 2.4), FrameCounts(1, 1, 0, 0.0)])
         >>> round(moda, 3), round(modp, 3)  # (0.5 + 0) / 2, 2.4 / 3
         (0.25, 0.8)
     """

@@ -1,19 +1,18 @@
 """``metrics.json``: what ``evaluate`` measured, whole enough to be compared without pictures."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from head_detection.apps.evaluation.subject import CHOSEN_HERE, Subject
-from head_detection.data.annotations import AnnotatedSet
+from head_detection.apps.evaluation.predictions import CHOSEN_HERE
+from head_detection.apps.evaluation.result import EvaluationResult, without_nan
 from head_detection.data.formats.text_files import read_json
 from head_detection.errors import EvaluationError
+from head_detection.evaluation.evaluator import ImageOutcome
 from head_detection.evaluation.matching import IGNORED, Matching
-from head_detection.evaluation.measurement import ImageOutcome, Measurement
 from head_detection.files import write_bytes
 from head_detection.version import __version__
 
@@ -22,38 +21,12 @@ FILE_NAME: Final = "metrics.json"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Everything that one measurement is of and gave.
-
-    Attributes:
-        labelled: the pictures and their truth.
-        data: path, format and split as the user named them.
-        split: what tables call the split.
-        subject: what was judged.
-        measurement: what came out.
-        notes: what a reader of the figures must know, a line each.
-    """
-
-    labelled: AnnotatedSet
-    data: dict[str, str | None]
-    split: str
-    subject: Subject
-    measurement: Measurement
-    notes: tuple[str, ...]
-
-    @property
-    def num_ignored(self) -> int:
-        """Return the number of labelled regions to ignore."""
-        return sum(len(image.truth.ignore_boxes) for image in self.labelled.images)
-
-
-@dataclass(frozen=True)
-class Report:
+class SavedMetrics:
     """What a comparison needs of a ``metrics.json``.
 
     Attributes:
         path: of the file.
-        title: what was judged.
+        title: what was measured.
         split: what tables call the split.
         score_threshold: the operating point.
         threshold_origin: where that is from.
@@ -70,31 +43,31 @@ class Report:
     matchings: tuple[Matching, ...]
 
 
-def write_report(folder: Path, judged: Judged, num_resamples: int, seed: int) -> Path:
+def write_metrics(folder: Path, result: EvaluationResult, num_resamples: int, seed: int) -> Path:
     """Write ``metrics.json``, a line a picture, and return its path."""
-    measurement, subject = judged.measurement, judged.subject
+    measurement, predictions = result.measurement, result.predictions
     head = {
         "schema": SCHEMA,
         "version": __version__,
-        "title": subject.title,
-        "model": subject.model,
-        "data": {**judged.data, "name": judged.labelled.name, "split_shown": judged.split},
-        "num_images": len(judged.labelled),
-        "num_heads": judged.labelled.num_heads,
-        "num_ignore_regions": judged.num_ignored,
+        "title": predictions.title,
+        "model": predictions.model,
+        "data": {**result.data, "name": result.labelled.name, "split_shown": result.split},
+        "num_images": len(result.labelled),
+        "num_heads": result.labelled.num_heads,
+        "num_ignore_regions": result.num_ignored,
         "score_threshold": measurement.score_threshold,
-        "score_threshold_origin": subject.threshold_origin,
-        "score_threshold_chosen_here": subject.threshold_origin == CHOSEN_HERE,
-        "lowest_score": subject.lowest_score,
+        "score_threshold_origin": predictions.threshold_origin,
+        "score_threshold_chosen_here": predictions.threshold_origin == CHOSEN_HERE,
+        "lowest_score": predictions.lowest_score,
         "resamples": {"number": num_resamples, "seed": seed},
-        "figures": measurement.figures,
+        "figures": measurement.metrics,
         "intervals": measurement.intervals,
         "ignored": measurement.ignored,
-        "notes": judged.notes,
+        "notes": result.notes,
     }
     pictures = [
         _dump(_picture_entry(image.file_name, outcome))
-        for image, outcome in zip(judged.labelled.images, measurement.images, strict=True)
+        for image, outcome in zip(result.labelled.images, measurement.images, strict=True)
     ]
     text = _dump(head, indent=1)[:-2] + ',\n "images": [\n  ' + ",\n  ".join(pictures) + "\n ]\n}\n"
     path = folder / FILE_NAME
@@ -121,23 +94,7 @@ def _dump(value: Any, indent: int | None = None) -> str:
     return json.dumps(without_nan(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def without_nan(value: Any) -> Any:
-    """Replace numbers that JSON has no word for by None, wherever they stand.
-
-    Example:
-        >>> without_nan({"recall": [float("nan"), 0.5]})
-        {'recall': [None, 0.5]}
-    """
-    if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def read_report(path: Path) -> Report:
+def read_metrics(path: Path) -> SavedMetrics:
     """Read a ``metrics.json`` for a comparison.
 
     Raises:
@@ -151,7 +108,7 @@ def read_report(path: Path) -> Report:
     if not isinstance(entries, list) or not isinstance(threshold, int | float):
         raise EvaluationError(f"{path}: expected images and a score_threshold")
     data = content.get("data")
-    return Report(
+    return SavedMetrics(
         path=path,
         title=str(content.get("title")),
         split=str(data.get("split_shown")) if isinstance(data, dict) else "",

@@ -1,0 +1,147 @@
+"""One evaluation: what it is of, what came out, and its threshold stored in the weights."""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from head_detection.apps.evaluation.predictions import Predictions, counted
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import EvaluationError
+from head_detection.evaluation.evaluator import Measurement, measure
+from head_detection.models.weights import read_description, store_operating_point
+
+SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
+"""What training and test call their files, whichever run it is."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Everything that one measurement is of and gave.
+
+    Attributes:
+        labelled: the pictures and their truth.
+        data: path, format and split as the user named them.
+        split: what tables call the split.
+        predictions: what was measured.
+        measurement: what came out.
+        notes: what a reader of the metrics must know, a line each.
+    """
+
+    labelled: AnnotatedSet
+    data: dict[str, str | None]
+    split: str
+    predictions: Predictions
+    measurement: Measurement
+    notes: tuple[str, ...]
+
+    @property
+    def num_ignored(self) -> int:
+        """Return the number of labelled regions to ignore."""
+        return sum(len(image.truth.ignore_boxes) for image in self.labelled.images)
+
+
+def evaluate_predictions(
+    arguments: argparse.Namespace,
+    labelled: AnnotatedSet,
+    predictions: Predictions,
+    protocols: tuple[str, ...],
+) -> EvaluationResult:
+    """Measure predictions on the pictures that they are of."""
+    measurement = measure(
+        predictions.detections,
+        [image.truth for image in labelled.images],
+        protocols=protocols,
+        score_threshold=predictions.score_threshold,
+        num_resamples=arguments.num_resamples,
+        seed=arguments.seed,
+    )
+    return EvaluationResult(
+        labelled=labelled,
+        data={"path": arguments.data, "format": arguments.format, "split": arguments.split},
+        split=arguments.split or labelled.name.rpartition("/")[2],
+        predictions=predictions,
+        measurement=measurement,
+        notes=(*labelled.notes, *predictions.notes, *_label_notes(predictions, labelled)),
+    )
+
+
+def short_name(path: Path) -> str:
+    """Return the name of a file, with its folder's where many files are called that.
+
+    Example:
+        >>> short_name(Path("runs/train/scut/best.safetensors"))
+        'scut-best'
+        >>> short_name(Path("weights/fast.safetensors"))
+        'fast'
+    """
+    folder = path.resolve().parent.name
+    return f"{folder}-{path.stem}" if path.stem in SHARED_NAMES else path.stem
+
+
+def _label_notes(predictions: Predictions, labelled: AnnotatedSet) -> list[str]:
+    """Return what may be wrong with the labels, a line each."""
+    notes = [] if labelled.num_heads else [f"{labelled.name} has no labelled heads to find"]
+    other = [
+        image.file_name
+        for image, found in zip(labelled.images, predictions.detections, strict=True)
+        if image.image_size not in (None, found.image_size)
+    ]
+    if other:
+        notes.append(counted("pictures of another size than their labels say", other))
+    return notes
+
+
+def store_threshold(weights: Path, result: EvaluationResult) -> str:
+    """Store the threshold of best F1, and the metrics that it gave, in the weights file.
+
+    Only the file's description changes, its tensors do not.
+
+    Args:
+        weights: the file that was measured.
+        result: its measurement, whose operating point was chosen on these pictures.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        EvaluationError: no threshold finds a head, so that none is the best.
+    """
+    measurement = result.measurement
+    if not any(outcome.matching.num_found for outcome in measurement.images):
+        raise EvaluationError(
+            f"{weights}: expected a threshold to choose; none finds a single head of "
+            f"{result.labelled.name}: nothing is stored"
+        )
+    description = read_description(weights)
+    metrics = {
+        "data": result.labelled.name,
+        "split": result.split,
+        "num_images": len(result.labelled),
+        "num_heads": result.labelled.num_heads,
+        "precision": result.predictions.model.get("precision"),
+        "score_threshold": measurement.score_threshold,
+        **without_nan(measurement.metrics),
+    }
+    store_operating_point(weights, measurement.score_threshold, {"validation": metrics})
+    return (
+        f"stored in {weights}: score threshold {measurement.score_threshold:.4f} "
+        f"(before: {description.inference.score_threshold:.4f}), and these metrics as validation"
+    )
+
+
+def without_nan(value: Any) -> Any:
+    """Replace numbers that JSON has no word for by None, wherever they stand.
+
+    Example:
+        >>> without_nan({"recall": [float("nan"), 0.5]})
+        {'recall': [None, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

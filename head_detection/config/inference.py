@@ -1,0 +1,98 @@
+"""What is done with a picture around the network; nothing here decides a tensor."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from head_detection.config.section import PositiveFloat, PositiveInt, Probability, Section
+
+
+class ResizeConfig(Section):
+    """From a picture to the network's pixels."""
+
+    policy: Literal["never_upsample", "fit"] = "never_upsample"
+    min_size: PositiveInt = 800
+    """Short side in network pixels."""
+    max_size: PositiveInt = 1400
+    """Long side in network pixels at most."""
+    enlargement: PositiveFloat = 1.0
+    """Times the size that all the above gives; above 1 small heads are easier to find."""
+    antialias: bool = True
+    """Smooth before scaling down; HeadHunter does not."""
+
+
+class ProposalConfig(Section):
+    """Which boxes of the region proposal network go through the second stage."""
+
+    pre_nms_top_n: PositiveInt = 1000
+    """Kept by score on each level before NMS."""
+    post_nms_top_n: PositiveInt = 1000
+    nms_iou_threshold: Probability = 0.7
+    score_threshold: Probability = 0.0
+    """Less likely ones are dropped."""
+
+
+class SoftNmsConfig(Section):
+    """Gaussian soft-NMS in place of the hard one."""
+
+    enabled: bool = False
+    sigma: PositiveFloat = 0.25
+    score_threshold: Probability = 0.001
+
+
+class BoxVotingConfig(Section):
+    """Each box as the mean of those that suppression took it for."""
+
+    enabled: bool = False
+    iou_threshold: Probability = 0.65
+
+
+class SuppressionConfig(Section):
+    """One box a head, of all that was found of it."""
+
+    score_threshold: Probability = 0.05
+    """Candidates less likely are dropped before all else."""
+    nms_iou_threshold: Probability = 0.5
+    soft_nms: SoftNmsConfig = SoftNmsConfig()
+    box_voting: BoxVotingConfig = BoxVotingConfig()
+    detections_per_image: PositiveInt = 1000
+
+
+class ViewConfig(Section):
+    """One more view of a picture; its candidates are suppressed and vote with the first view's."""
+
+    scale: PositiveFloat = 1.0
+    """Times the size of the first view."""
+    mirrored: bool = False
+    smallest_head: PositiveFloat | None = None
+    """Smaller heads, root of area in pixels of the first view, are left to the other views, and so
+    is a picture in which the first found none of nearly this size; null leaves nothing."""
+    largest_head: PositiveFloat | None = None
+    """Larger heads likewise."""
+    min_score: Probability = 0.3
+    """A candidate of the first view is reason enough for this one from this score on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ViewConfig":
+        smallest, largest = self.smallest_head, self.largest_head
+        if smallest is not None and largest is not None and smallest > largest / 4:
+            raise ValueError(
+                "smallest_head: expected at most a quarter of largest_head, or no picture gets "
+                f"this view; got {smallest:g} and {largest:g}"
+            )
+        return self
+
+
+class InferenceConfig(Section):
+    """From pictures to heads: other values need no training."""
+
+    resize: ResizeConfig = ResizeConfig()
+    proposals: ProposalConfig = ProposalConfig()
+    suppression: SuppressionConfig = SuppressionConfig()
+    largest_head: PositiveFloat | None = None
+    """Larger heads, root of area in network pixels, are left by the first view to others; null
+    leaves none."""
+    views: tuple[ViewConfig, ...] = ()
+    """Beside the first view, the whole picture; each finds a little more, for a view's time."""
+    score_threshold: Probability = 0.5
+    """The operating point: heads less likely are left out of the answer."""

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds the wheel, installs it into an empty environment and finds heads with it: `make package`.
+# Nothing of the checkout is in reach: the command runs in another folder.
+set -euo pipefail
+python="$1"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+folder="$(mktemp -d)"
+trap 'rm -rf "$folder"' EXIT
+pip() { "$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+
+"$python" -m venv "$folder/venv"
+echo "Building the wheel and installing it into an empty environment ..."
+pip wheel --no-deps --wheel-dir "$folder/wheel" "$root"
+pip install "$folder"/wheel/head_detection-*.whl
+
+cd "$folder"
+portrait="$(venv/bin/python -c 'from matplotlib import cbook; print(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))')"
+venv/bin/head-detection test --source "$portrait" --output found --save json,images
+venv/bin/python - <<'PYTHON'
+import json
+from pathlib import Path
+
+import head_detection
+
+assert Path(head_detection.__file__).is_relative_to(Path("venv").resolve()), head_detection.__file__
+(image,) = json.loads(Path("found/detections.json").read_text())["images"]
+assert image["count"] == 1, f"expected the one head of the portrait; got {image['count']}"
+x1, y1, x2, y2 = image["boxes"][0]
+assert 100 < x1 < 200 and 0 <= y1 < 80 and 330 < x2 < 420 and 280 < y2 < 380, image["boxes"]
+PYTHON
+echo "package: the installed wheel finds the head of the portrait"
