@@ -1,10 +1,12 @@
 """Where a network runs, on how many cores, and what it multiplies in."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from head_detection.errors import DeviceError
 
@@ -83,3 +85,28 @@ def num_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max": no limit
         return cores
+
+
+@lru_cache(maxsize=1024)
+def constant(
+    values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return numbers as a tensor on a device, copied there once and kept; nobody may change it.
+
+    A GPU is waited for at each copy from memory that is not pinned, and pinning takes time.
+
+    Args:
+        values: numbers, or tuples of them as deep as the tensor has dimensions.
+        device: where it lies.
+        dtype: of the tensor.
+
+    Example:
+        >>> constant(((1, 2), (3, 4)), torch.device("cpu")).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    # Kept longer than the mode it was made in: training may take what detecting made.
+    with torch.inference_mode(mode=False):
+        numbers = torch.tensor(values, dtype=dtype)
+        if device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(device, non_blocking=True)

@@ -18,7 +18,7 @@ from head_detection.inference.extras import import_extra
 
 if TYPE_CHECKING:
     from head_detection.inference.backends.parity import Parity
-    from head_detection.inference.engines import Runtime
+    from head_detection.inference.engine import Backend
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 PACKAGES: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
@@ -69,15 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
     model, description = load_detector(weights)
     pictures = _choose_pictures(arguments.calibration)
     is_openvino = arguments.to == "openvino"
-    graph = export.to_onnx(model)
+    graph = export.to_onnx(model.network, description.network)
     if is_openvino:
         graph = openvino_files.from_onnx(graph)
     if arguments.int8:
         graph = int8.quantize(graph, model, pictures, partial(_bar, what="Calibrating"))
     compared = pictures[:COMPARED_PICTURES]
     images = map(read_sample, _bar(compared, "Comparing"))
-    runtime = _build_runtime(arguments, graph)
-    parity = measure_parity(model, runtime, images, description.inference.score_threshold)
+    backend = _build_backend(arguments, graph)
+    parity = measure_parity(model, backend, images, description.inference.score_threshold)
     print(_describe(parity, len(compared)))
     if not arguments.int8 and not parity.outputs <= TOLERANCE:
         line = f"error: expected outputs within {TOLERANCE:g} of their largest value; nothing is "
@@ -127,7 +127,7 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
     return chosen
 
 
-def _build_runtime(arguments: argparse.Namespace, graph: Any) -> "Runtime":
+def _build_backend(arguments: argparse.Namespace, graph: Any) -> "Backend":
     from head_detection.inference.backends.onnx import OnnxRuntime
     from head_detection.inference.backends.openvino import OpenVinoRuntime
 

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from head_detection.benchmark.stopwatch import Clock
 from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.stages import observed
 
 SIDES: Final = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 """Of the square matrices: large enough that a device is busy, small enough for a fraction of a
@@ -77,6 +78,7 @@ def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, f
             yield
         counts[name] = counts.get(name, 0.0) + counter.get_total_flops() / len(images)
 
-    for image in images:
-        model.detect([image], stage=count)
+    with observed(count):
+        for image in images:
+            model.detect([image])
     return {name: operations for name, operations in counts.items() if operations}

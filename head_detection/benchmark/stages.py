@@ -22,8 +22,8 @@ from head_detection.benchmark.stopwatch import Clock, StageStopwatch, in_turn
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import read_picture
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
-from head_detection.models.network import STAGES, untimed
+from head_detection.inference.engine import TwoStageEngine
+from head_detection.models.stages import STAGES, observed
 from head_detection.pipeline.run import DEFAULT_FORMATS
 from head_detection.results.record import Origin, Record
 from head_detection.results.sinks import Sinks, parse_formats
@@ -146,23 +146,20 @@ def time_stages(
     contents = [file.path.read_bytes() for file in files]
     watch = StageStopwatch(partial(synchronise, torch.device(engine.device)), clock)
     origin = Origin(detector.origin, detector.score_threshold)
-    engine.stage = watch
-    try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
-        ):
-            start = clock()
-            for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
-                with watch("decode"):
-                    pixels = read_picture(content)
-                (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
-                found = found.above(detector.score_threshold)
-                with watch("write"):
-                    sinks.write(Record(number, file.name, file.path, found, pixels))
-            whole = clock() - start
-    finally:
-        engine.stage = untimed
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sinks(parse_formats(DEFAULT_FORMATS), Path(folder), origin) as sinks,
+        observed(watch),
+    ):
+        start = clock()
+        for number, (file, content) in enumerate(zip(files, contents, strict=True), start=1):
+            with watch("decode"):
+                pixels = read_picture(content)
+            (found,) = engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
+            found = found.above(detector.score_threshold)
+            with watch("write"):
+                sinks.write(Record(number, file.name, file.path, found, pixels))
+        whole = clock() - start
     return whole, watch.seconds
 
 

@@ -52,7 +52,7 @@ def time_in_turn(
 
 
 class StageStopwatch:
-    """Seconds by the name of a stage; an engine's ``stage`` takes it.
+    """Seconds by the name of a stage; ``models.stages.observed`` takes it.
 
     Args:
         synchronise: waits for what the device was given.

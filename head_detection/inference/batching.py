@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, PictureError
-from head_detection.inference.engines import Engine
+from head_detection.inference.engine import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
 from head_detection.structures import Detections
 

@@ -5,20 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from torch import nn
-
-from head_detection.config import ModelConfig, override_model
-from head_detection.errors import ConfigError, EngineError
+from head_detection.config import override_inference
+from head_detection.errors import EngineError
 from head_detection.inference.backends.export import to_onnx
-from head_detection.inference.backends.graph_shapes import input_shapes, output_shapes
 from head_detection.inference.backends.onnx import OnnxRuntime
 from head_detection.inference.backends.onnx_files import read_onnx
 from head_detection.inference.backends.openvino import OpenVinoRuntime
 from head_detection.inference.backends.openvino_files import from_onnx, read_openvino
 from head_detection.inference.backends.torch import TorchRuntime
-from head_detection.inference.engines import Engine, Runtime, TwoStageEngine
+from head_detection.inference.engine import Backend, Engine, TwoStageEngine
 from head_detection.inference.extras import import_extra
-from head_detection.models.faster_rcnn import FasterRCNN, load_detector
+from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.weights import WeightsDescription, read_description
 
 ENGINES: Final = ("torch", "openvino", "onnx")
@@ -57,10 +54,10 @@ def build_engine(
         path: the file.
         engine: of ``ENGINES``; None is the file's own. Other than torch converts a
             ``.safetensors`` file in memory.
-        device: as the runtime takes it.
-        precision: as the runtime takes it.
+        device: as the backend takes it.
+        precision: as the backend takes it.
         score_threshold: None is the file's own.
-        overrides: ``model.key=value``, as ``load_detector`` takes them.
+        overrides: ``inference.key=value``, as ``load_detector`` takes them.
         compile_network: let ``torch.compile`` make the network.
 
     Raises:
@@ -76,14 +73,16 @@ def build_engine(
     if engine in _PACKAGES:
         import_extra(_PACKAGES[engine])
     if path.suffix in EXPORTED:
-        model, runtime, description = _open_exported(path, engine, device, precision, overrides)
+        model, backend, description = _open_exported(path, engine, device, precision, overrides)
     else:
         model, description = load_detector(path, overrides)
-        model, runtime = _run(
-            model, description.model, engine, device, precision, compile_network=compile_network
+        model, backend = _run(
+            model, description, engine, device, precision, compile_network=compile_network
         )
-    threshold = description.score_threshold if score_threshold is None else score_threshold
-    built = TwoStageEngine(model, runtime, score_threshold=threshold)
+    threshold = (
+        description.inference.score_threshold if score_threshold is None else score_threshold
+    )
+    built = TwoStageEngine(model, backend, score_threshold=threshold)
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -139,45 +138,40 @@ def _choose(path: Path, engine: str | None) -> str:
 
 def _run(
     model: FasterRCNN,
-    config: ModelConfig,
+    description: WeightsDescription,
     engine: str,
     device: str,
     precision: str,
     *,
     compile_network: bool,
-) -> tuple[FasterRCNN, Runtime]:
+) -> tuple[FasterRCNN, Backend]:
+    network, config = model.network, description.network
     if engine == "torch":
-        options = {"device": device, "precision": precision}
-        return model, TorchRuntime(model, **options, compile_network=compile_network)
-    runtime = _graph_runtime(to_onnx(model), engine, device, precision)
-    return frame_of(config), runtime
+        return model, TorchRuntime(
+            network,
+            config.size_divisor,
+            device=device,
+            precision=precision,
+            compile_network=compile_network,
+        )
+    return model, _graph_backend(to_onnx(network, config), engine, device, precision)
 
 
 def _open_exported(
     path: Path, engine: str, device: str, precision: str, overrides: Sequence[str]
-) -> tuple[FasterRCNN, Runtime, WeightsDescription]:
+) -> tuple[FasterRCNN, Backend, WeightsDescription]:
     read = read_onnx if path.suffix == ".onnx" else read_openvino
     graph, description, record = read(path)
     is_int8 = record.precision == "int8"
-    runtime = _graph_runtime(graph, engine, device, precision, is_int8=is_int8)
-    config = override_model(description.model, overrides)
-    if _fixed_by_export(config) != _fixed_by_export(description.model):
-        raise ConfigError(
-            f"--set: expected what may change after an export; {', '.join(overrides)} changes the "
-            f"network in {path.name}: use the .safetensors file"
-        )
-    return frame_of(config), runtime, description
+    backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
+    inference = override_inference(description.inference, overrides)
+    description = description.model_copy(update={"inference": inference})
+    return assemble(backend, description.network, inference), backend, description
 
 
-def _fixed_by_export(config: ModelConfig) -> tuple[object, ...]:
-    """Return what a graph was built for; its padding goes by the sides of a batch."""
-    network = config.backbone, config.upscale, config.roi.box_head_width
-    return *network, input_shapes(config), output_shapes(config), config.resize.size_divisor
-
-
-def _graph_runtime(
+def _graph_backend(
     graph: Any, engine: str, device: str, precision: str, *, is_int8: bool = False
-) -> Runtime:
+) -> Backend:
     if engine == "onnx":
         return OnnxRuntime(graph, device=device, precision=precision, is_int8=is_int8)
     is_onnx = hasattr(graph, "graph")
@@ -187,22 +181,3 @@ def _graph_runtime(
         precision=precision,
         is_int8=is_int8,
     )
-
-
-def frame_of(config: ModelConfig) -> FasterRCNN:
-    """Return a detector without its network: resize, anchors, proposals, pooling, NMS.
-
-    A runtime gives it the rest. The layers that it does not use are made as small as can be.
-    """
-    unused = config.roi.model_copy(update={"box_head_width": 1})
-    frame = FasterRCNN(_Pyramid(config), config.model_copy(update={"roi": unused}))  # type: ignore[arg-type]
-    frame.eval()
-    return frame
-
-
-class _Pyramid(nn.Module):
-    """Stands where a backbone would, and tells what one tells."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.strides, self.out_channels = config.backbone.strides, config.backbone.fpn_width

@@ -11,7 +11,7 @@ from torch import Tensor
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
-from head_detection.inference.engines import Engine
+from head_detection.inference.engine import Engine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
 from head_detection.inference.shipped_weights import shipped_weights, weights_path
 from head_detection.structures import Detections
@@ -66,14 +66,14 @@ class HeadDetector:
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
-            overrides: ``model.key=value``, other values of the file's config for what needs no
+            overrides: ``inference.key=value``, other values of the file's config for what needs no
                 training: ``inference.resize.enlargement=1.5``, say.
             compile_network: let ``torch.compile`` make the network, half a minute for each size of
                 picture: for videos and cameras, which have one.
 
         Raises:
             WeightsError: no such file, another format, or tensors that do not fit. One line.
-            ConfigError: an override of no field of the model's config.
+            ConfigError: an override of no field of the inference config.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.

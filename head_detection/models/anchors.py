@@ -1,14 +1,17 @@
 """The boxes that the region proposal network starts from."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import AnchorConfig
+from head_detection.devices import constant
 from head_detection.errors import ConfigError
 
 
@@ -29,17 +32,82 @@ PRESETS = {
 """HeadHunter's sets (Sundararaman et al., CVPR 2021, its ``data/anchors.py``) and torchvision's."""
 
 
-class FloatAnchorGenerator(AnchorGenerator):
-    """torchvision's generator, in float32 whatever the features are: bfloat16 misplaces anchors."""
+Grids = tuple[tuple[int, int], ...]
+"""``(height, width)`` of the map of each level, finest first."""
+Box = tuple[float, float, float, float]
 
-    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        """Return ``(A, 4)`` float32 xyxy in network pixels for each picture."""
-        # The generator reads shape, device and dtype of the maps, never their values.
-        stand_ins = [
-            level.new_empty((), dtype=torch.float32).expand(level.shape) for level in feature_maps
-        ]
-        anchors: list[Tensor] = super().forward(image_list, stand_ins)
-        return anchors
+
+@dataclass(frozen=True)
+class Anchors:
+    """The boxes that the region proposal network moves: the same ones at every place of a level.
+
+    They are torchvision's ``AnchorGenerator``'s, in float32 whatever the features are; given for
+    those places alone that are asked for, and without a copy to the device.
+
+    Args:
+        cells: those of each level around the origin, finest level first, equally many a level.
+    """
+
+    cells: tuple[tuple[Box, ...], ...]
+
+    @property
+    def per_place(self) -> int:
+        """How many anchors each place of a map has."""
+        return len(self.cells[0])
+
+    def at(self, places: Tensor, grids: Grids, padded_size: tuple[int, int]) -> Tensor:
+        """Return the ``(B, L, K, 4)`` anchors xyxy in network pixels at some places of each level.
+
+        Args:
+            places: ``(B, L, K)`` int64, as a map ``(B, H, W, A)`` of the level is read.
+            grids: of the L levels.
+            padded_size: ``(height, width)`` of the batch.
+        """
+        device = places.device
+        rows = tuple(
+            (width, *_steps((height, width), padded_size), level * self.per_place)
+            for level, (height, width) in enumerate(grids)
+        )
+        numbers = constant(rows, device, torch.int64)[:, :, None]
+        widths, down, right, first = numbers.unbind(1)
+        cells = places.div(self.per_place, rounding_mode="floor")
+        kinds = places - cells * self.per_place + first
+        lines = cells.div(widths, rounding_mode="floor")
+        corners = torch.stack(((cells - lines * widths) * right, lines * down), dim=3)
+        around_origin = constant(sum(self.cells, ()), device)
+        return around_origin[kinds] + corners.repeat(1, 1, 1, 2)
+
+    def all(self, grids: Grids, padded_size: tuple[int, int], device: torch.device) -> Tensor:
+        """Return ``(N, 4)``, all anchors of a picture: level by level, as maps ``(H, W, A)`` are.
+
+        Args:
+            grids: of the levels.
+            padded_size: ``(height, width)`` of the batch.
+            device: where they lie; nobody may change them.
+        """
+        return _all_anchors(self.cells, grids, padded_size, device)
+
+
+def _steps(grid: tuple[int, int], padded_size: tuple[int, int]) -> tuple[int, int]:
+    return padded_size[0] // grid[0], padded_size[1] // grid[1]
+
+
+@lru_cache(maxsize=8)
+def _all_anchors(
+    cells: tuple[tuple[Box, ...], ...],
+    grids: Grids,
+    padded_size: tuple[int, int],
+    device: torch.device,
+) -> Tensor:
+    """Keep those of the last few sizes: training cuts pictures to one."""
+    levels = []
+    for own, grid in zip(cells, grids, strict=True):
+        down, right = _steps(grid, padded_size)
+        lines, columns = np.indices(grid)
+        corners = np.stack((columns * right, lines * down) * 2, axis=2)[:, :, None]
+        levels.append((corners + np.array(own)).reshape(-1, 4))
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(np.concatenate(levels).astype(np.float32)).to(device)
 
 
 def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ...], ...]:
@@ -74,15 +142,20 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
     return tuple(preset[per_level * level : per_level * (level + 1)] for level in range(num_levels))
 
 
-def build_anchor_generator(config: AnchorConfig, num_levels: int) -> FloatAnchorGenerator:
-    """Return the generator for a pyramid of so many levels.
+def build_anchors(config: AnchorConfig, num_levels: int) -> Anchors:
+    """Return the anchors for a pyramid of so many levels.
 
     Raises:
         ConfigError: as ``anchor_sizes``.
+
+    Example:
+        >>> build_anchors(AnchorConfig(sizes=((8, 16),), ratios=(1.0,)), 1).cells
+        (((-4.0, -4.0, 4.0, 4.0), (-8.0, -8.0, 8.0, 8.0)),)
     """
     sizes = anchor_sizes(config, num_levels)
     ratios = config.ratios or PRESETS[config.preset].ratios
-    return FloatAnchorGenerator(sizes, (ratios,) * num_levels)
+    generator = AnchorGenerator(sizes, (ratios,) * num_levels)
+    return Anchors(tuple(tuple(map(tuple, own.tolist())) for own in generator.cell_anchors))
 
 
 def median_anchor_sizes(boxes: Tensor, num_levels: int) -> tuple[float, ...]:

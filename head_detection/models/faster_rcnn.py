@@ -1,201 +1,344 @@
-"""The detector: backbone, proposals, heads, and the transform around them."""
+"""The detector: a transform, a network, and what is done with the network's maps."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Generic, cast
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
+from typing_extensions import TypeVar
 
-from head_detection.config import ModelConfig, override_model
+from head_detection.config import (
+    InferenceConfig,
+    NetworkConfig,
+    TrainingConfig,
+    override_inference,
+)
 from head_detection.errors import WeightsError
-from head_detection.models.backbones import BackBoneWithFPN, create_backbone
-from head_detection.models.candidates import ALL_HEADS, gather
-from head_detection.models.coarse_look import CoarseLook
-from head_detection.models.more_looks import Look, Sizes
-from head_detection.models.network import DenseMaps, Network, Stage, untimed
-from head_detection.models.roi_heads import HeadRoIHeads
-from head_detection.models.rpn import HeadProposalNetwork
-from head_detection.models.transform import GeneralizedRCNNTransform, Target
+from head_detection.models.decoder import (
+    Decoder,
+    ProposalLimits,
+    SizeRange,
+    build_decoder,
+    grids_of,
+)
+from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
+from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
+from head_detection.models.nms import EMPTY
+from head_detection.models.roi_heads import RoILayers
+from head_detection.models.rpn import RegionProposalLayers
+from head_detection.models.stages import stage
+from head_detection.models.suppression import Candidates, Heads
+from head_detection.models.targets import Targets, collect_targets
+from head_detection.models.transform import (
+    GeneralizedRCNNTransform,
+    build_resize,
+    build_transform,
+)
+from head_detection.models.views import Seen, View, build_views, merge
 from head_detection.models.weights import WeightsDescription, fit, read_weights
 
+NetworkT = TypeVar("NetworkT", bound=DetectorNetwork, default=Network)
+Target = dict[str, Tensor]
+"""What torchvision's detectors take and give for a picture."""
 
-class FasterRCNN(GeneralizedRCNN):
+
+@dataclass(frozen=True)
+class Losses:
+    """What training lowers.
+
+    Args:
+        rpn: of the first stage.
+        roi: of the second stage.
+        proposals: what the second stage learns from.
+    """
+
+    rpn: RpnLoss
+    roi: RoiLoss
+    proposals: ProposalLimits
+
+
+class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     """torchvision's two-stage detector with this project's parts.
 
     ``model(images, targets)`` gives a dict of losses in training; ``model(images)`` a list of
     ``{"boxes", "labels", "scores"}`` otherwise, boxes ``(N, 4)`` xyxy in original pixels, by
     falling score. Images are ``(3, H, W)`` each, uint8 or floating in 0..1.
 
+    Args:
+        transform: from pictures to the network's pixels.
+        network: all that multiplies; a backend may stand in its place.
+        decoder: from the network's maps to heads.
+        views: of a picture, beside the first one.
+        largest_head: as ``views.merge``.
+        losses: for training alone.
+
     Source:
-        Ren et al., Faster R-CNN, NeurIPS 2015, as torchvision builds it.
+        Ren et al., Faster R-CNN, NeurIPS 2015, as torchvision builds it; three objects for what is
+        learnt, taught and done afterwards as Carion et al., DETR, ECCV 2020, have them.
     """
 
-    def __init__(self, backbone: BackBoneWithFPN, config: ModelConfig) -> None:
-        super().__init__(
-            backbone,
-            HeadProposalNetwork(config, backbone.out_channels, len(backbone.strides)),
-            HeadRoIHeads(config, backbone.out_channels, backbone.strides),
-            GeneralizedRCNNTransform(config.resize),
-        )
-        self.config = config
-        self.more_looks = nn.ModuleList(Look(look, config.resize) for look in config.more_looks)
-        self.coarse_look = CoarseLook(
-            config.coarse_look,
-            config.resize.size_divisor,
-            config.roi.nms_iou_threshold,
-            config.roi.detections_per_image,
-        )
+    def __init__(
+        self,
+        transform: GeneralizedRCNNTransform,
+        network: NetworkT,
+        decoder: Decoder,
+        views: tuple[View, ...] = (),
+        *,
+        largest_head: float = torch.inf,
+        losses: Losses | None = None,
+    ) -> None:
+        # Not torchvision's own: it would register the parts of the network a second time.
+        nn.Module.__init__(self)
+        self.transform, self.network, self.decoder = transform, network, decoder
+        self.views, self.largest_head, self.losses = views, largest_head, losses
 
     def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
     ) -> dict[str, Tensor] | list[Target]:
-        """Return the losses in training, the heads of each picture otherwise."""
-        if not self.training:
-            return self.detect(images)
-        losses: dict[str, Tensor] = super().forward(images, targets)
-        return losses
+        """Return the losses in training, the heads of each picture otherwise.
 
-    def dense(self, images: Tensor) -> DenseMaps:
-        """Return what the network says of every place of ``(B, 3, H, W)`` normalised pictures."""
-        levels = list(self.backbone(images).values())
-        objectness, deltas = self.rpn.head([self.rpn.upscale(level) for level in levels])
-        features = tuple(self.roi_heads.upscale(level).float() for level in levels)
-        return DenseMaps(features, tuple(objectness), tuple(deltas))
+        Raises:
+            ValueError: training without targets, or of a model that was built to detect.
+        """
+        if self.training:
+            return self.teach(images, _checked(targets))
+        heads = self.detect(images)
+        if heads.is_settled is not None and not heads.is_settled:
+            heads = self.detect(images, waits=True)
+        return _as_dicts(heads)
 
-    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
-        logits, deltas = self.roi_heads.score(pooled)
-        return logits, deltas
-
-    def detect(
-        self, images: list[Tensor], network: Network | None = None, stage: Stage = untimed
-    ) -> list[Target]:
-        """Find the heads of each picture.
+    def detect(self, images: Sequence[Tensor], *, waits: bool | None = None) -> Heads:
+        """Find the heads of each picture; on a GPU, without waiting for it.
 
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
-            network: runs the parts that multiply; None is this model itself.
-            stage: surrounds each of ``STAGES``.
+            waits: in place of the decoder's own: True settles what ``Heads.is_settled`` may deny.
 
         Returns:
-            ``boxes`` ``(N, 4)`` xyxy in original pixels, ``labels`` and ``scores`` a picture, by
-            falling score.
+            Boxes in original pixels.
         """
-        network = self if network is None else network
-        with stage("resize"):
-            batch, _ = self.transform(images)
-        candidates = self._look(batch, network, stage)
-        if self.more_looks:
-            with stage("more looks"):
-                candidates = self._look_again(images, candidates, batch.image_sizes, network)
-        with stage("nms"):
-            found: list[Target] = self.roi_heads.suppress(candidates)
-        if self.config.coarse_look.enabled:
-            with stage("coarse look"):
-                found = self._look_coarsely(batch, candidates, found, network)
-        originals = [(image.shape[-2], image.shape[-1]) for image in images]
-        detections: list[Target] = self.transform.postprocess(found, batch.image_sizes, originals)
-        return detections
+        decoder = self.decoder if waits is None else replace(self.decoder, waits=waits)
+        with stage("transform"):
+            batch, _ = self.transform(images, dtype=self.network.dtype)
+        first = self._look(decoder, batch)
+        with stage("views"):
+            candidates = self._look_again(decoder, images, batch, first)
+        with stage("suppress"):
+            heads = decoder.suppress(candidates)
+            factors = self.transform.factors(batch.image_sizes, images, heads.boxes.device)
+            return heads._replace(boxes=heads.boxes / factors.repeat(1, 2)[:, None])
+
+    def teach(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return the losses, float32 scalars, by torchvision's names.
+
+        Args:
+            images: ``(3, H, W)`` each, uint8 or floating in 0..1.
+            targets: per picture ``boxes`` and, where there are any, ``ignore_boxes``.
+
+        Raises:
+            ValueError: the model was built to detect, or a picture has no ``boxes``.
+        """
+        if self.losses is None:
+            raise ValueError("model: expected one built for training; this one has no losses")
+        batch, taught = self.transform(images, collect_targets(targets))
+        maps = self.network.dense(batch.tensors)
+        size = _padded_size(batch)
+        anchors = self.decoder.anchors.all(grids_of(maps), size, batch.tensors.device)
+        losses = self.losses.rpn(anchors, *_in_anchor_order(maps), cast("Targets", taught))
+        proposals = self.decoder.propose(
+            maps, size, batch.image_sizes, limits=self.losses.proposals
+        )
+        samples = self.losses.roi.sample(proposals.boxes, proposals.is_filled, taught)
+        pooled = self.decoder.pool(maps.features, samples.boxes, None)
+        return losses | self.losses.roi(*self.network.score(pooled), samples)
 
     @property
     def transforms(self) -> list[GeneralizedRCNNTransform]:
-        """How each look brings a picture to its pixels, the first look's first."""
-        looks = cast("Iterable[Look]", self.more_looks)
-        return [self.transform, *(look.transform for look in looks)]
-
-    def _look_again(
-        self, images: list[Tensor], first: list[Target], sizes: Sizes, network: Network
-    ) -> list[Target]:
-        """Return the first look's candidates and every further look's, in the first one's pixels.
-
-        ``sizes`` are those of the pictures in the first look.
-        """
-        gathered = [[(ALL_HEADS, found)] for found in first]
-        for look in cast("Iterable[Look]", self.more_looks):
-            wanted = look.wanted(first)
-            if not wanted:
-                continue
-            batch = look.prepare([images[at] for at in wanted])
-            found = self._look(batch, network, untimed, look.leave_others)
-            placed = look.place(found, batch.image_sizes, [sizes[at] for at in wanted])
-            for at, more in zip(wanted, placed, strict=True):
-                gathered[at].append((look.sizes, more))
-        return [gather(parts) for parts in gathered]
-
-    def _look_coarsely(
-        self, batch: ImageList, candidates: list[Target], found: list[Target], network: Network
-    ) -> list[Target]:
-        """Return the heads found, and the very large ones of the pictures that may hold such."""
-        wanted = self.coarse_look.wanted(batch, candidates)
-        if not wanted:
-            return found
-        small = self.coarse_look.shrink(batch, wanted)
-        coarse = self._look(small, network, untimed, self.coarse_look.leave_small)
-        large = self.roi_heads.suppress(coarse)
-        sizes = [batch.image_sizes[at] for at in wanted]
-        joined = self.coarse_look.join([found[at] for at in wanted], large, sizes)
-        both = dict(zip(wanted, joined, strict=True))
-        return [both.get(at, own) for at, own in enumerate(found)]
+        """How each view brings a picture to its pixels, the first view's first."""
+        return [self.transform, *(view.transform for view in self.views)]
 
     def _look(
-        self,
-        batch: ImageList,
-        network: Network,
-        stage: Stage,
-        choose: Callable[[list[Tensor]], list[Tensor]] = list,
-    ) -> list[Target]:
-        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed.
-
-        ``choose`` tells the proposals that are looked at from the others.
-        """
-        sizes = batch.image_sizes
+        self, decoder: Decoder, batch: ImageList, sizes: SizeRange | None = None
+    ) -> Candidates:
+        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed."""
         with stage("dense"):
-            maps = network.dense(batch.tensors)
+            maps = self.network.dense(batch.tensors)
         with stage("proposals"):
-            proposals = choose(self.rpn.propose(maps.objectness, maps.deltas, batch))
-        with stage("roi"):
-            pooled = self.roi_heads.pool(maps.features, proposals, sizes)
-            logits, deltas = network.score(pooled)
-            candidates: list[Target] = self.roi_heads.candidates(logits, deltas, proposals, sizes)
-            return candidates
+            proposals = decoder.propose(maps, _padded_size(batch), batch.image_sizes, sizes=sizes)
+        with stage("pool"):
+            pooled = decoder.pool(maps.features, proposals.boxes, proposals.rows)
+        with stage("score"):
+            logits, deltas = self.network.score(pooled)
+        return decoder.candidates(logits, deltas, proposals, batch.image_sizes)
+
+    def _look_again(
+        self, decoder: Decoder, images: Sequence[Tensor], batch: ImageList, first: Candidates
+    ) -> Candidates:
+        """Return the candidates of all views, in the first one's pixels."""
+        seen = [Seen(SizeRange(), first)]
+        for view in self.views:
+            if not view.fits(batch):
+                continue
+            is_made = view.is_wanted(first)
+            chosen = decoder.chosen(is_made)
+            if chosen is not None and not len(chosen):
+                continue
+            own_images, own_batch = _take(images, batch, chosen)
+            view_batch = view.batch(own_images, own_batch)
+            found = self._look(decoder, view_batch, view.proposal_sizes)
+            placed = view.place(found.boxes, view_batch.image_sizes, own_batch.image_sizes)
+            found = found._replace(boxes=placed)
+            seen.append(Seen(view.sizes, _put_back(found, chosen, len(images)), is_made))
+        return merge(seen, self.largest_head)
+
+    # torchvision's names of the parts, which the network holds.
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Return body and pyramid."""
+        return cast("Network", self.network).backbone
+
+    @property
+    def rpn(self) -> RegionProposalLayers:
+        """Return the layers of the first stage."""
+        return cast("Network", self.network).rpn
+
+    @property
+    def roi_heads(self) -> RoILayers:
+        """Return the layers of the second stage."""
+        return cast("Network", self.network).roi_heads
 
 
-def build_detector(config: ModelConfig) -> FasterRCNN:
-    """Build the network that the config describes, in training mode.
+def build_detector(
+    network: NetworkConfig, inference: InferenceConfig, training: TrainingConfig | None = None
+) -> FasterRCNN:
+    """Build what the configs describe, in training mode.
+
+    Args:
+        network: what decides tensors.
+        inference: what is done around them.
+        training: None builds a detector that cannot be trained.
 
     Raises:
         ValueError: parts that do not fit each other, or pretrained weights that do not fit.
     """
-    return FasterRCNN(create_backbone(config.backbone), config)
+    return assemble(build_network(network), network, inference, training)
+
+
+def assemble(
+    multiplies: NetworkT,
+    network: NetworkConfig,
+    inference: InferenceConfig,
+    training: TrainingConfig | None = None,
+) -> FasterRCNN[NetworkT]:
+    """Put the other parts that the configs describe around a network, or a backend of one.
+
+    Args:
+        multiplies: the network that ``network`` describes.
+        network: its config.
+        inference: as ``build_detector``.
+        training: as ``build_detector``.
+    """
+    min_sizes = () if training is None else training.min_sizes or ()
+    return FasterRCNN(
+        build_transform(network, build_resize(inference.resize), min_sizes),
+        multiplies,
+        build_decoder(network, inference),
+        build_views(network, inference),
+        largest_head=torch.inf if inference.largest_head is None else inference.largest_head,
+        losses=None if training is None else _build_losses(training, inference),
+    )
+
+
+def _build_losses(training: TrainingConfig, inference: InferenceConfig) -> Losses:
+    limits = ProposalLimits(
+        training.rpn.pre_nms_top_n,
+        training.rpn.post_nms_top_n,
+        inference.proposals.nms_iou_threshold,
+    )
+    return Losses(build_rpn_loss(training.rpn), build_roi_loss(training.roi), limits)
 
 
 def load_detector(
     path: str | Path, overrides: Sequence[str] = ()
 ) -> tuple[FasterRCNN, WeightsDescription]:
-    """Build the network that a weights file describes and fill it: on CPU, in evaluation mode.
+    """Build the detector that a weights file describes and fill it: on CPU, in evaluation mode.
 
     Args:
-        path: a ``.safetensors`` file of this project.
-        overrides: ``model.key=value``, for what may change after training: how pictures are
-            scaled, how many proposals and heads are kept, how they are suppressed. The
-            description returned has them.
+        path: a ``.safetensors`` file of this project, or a preset beside one.
+        overrides: ``inference.key=value``: how pictures are scaled and viewed, how many proposals
+            and heads are kept, how they are suppressed. The description returned has them.
 
     Raises:
         WeightsError: no such file, another format, or tensors that do not fit. One line.
-        ConfigError: an override of no field, or of one outside ``model``.
+        ConfigError: an override of no field, or of one outside ``inference``.
     """
     tensors, description = read_weights(path)
     if overrides:
-        changed = override_model(description.model, overrides)
-        description = description.model_copy(update={"model": changed})
+        changed = override_inference(description.inference, overrides)
+        description = description.model_copy(update={"inference": changed})
     # The file holds the body too: nothing is to be fetched for it.
     backbone = description.network.backbone.model_copy(update={"pretrained": False})
-    config = description.model.model_copy(update={"backbone": backbone})
+    config = description.network.model_copy(update={"backbone": backbone})
     try:
-        model = build_detector(config)
+        model = build_detector(config, description.inference)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
-    fit(model, tensors, str(path))
+    fit(model.network, tensors, str(path))
     return model.eval(), description
+
+
+def _checked(targets: Sequence[Target] | None) -> Sequence[Target]:
+    if targets is None:
+        raise ValueError("targets: expected in training; got None")
+    return targets
+
+
+def _padded_size(batch: ImageList) -> tuple[int, int]:
+    return batch.tensors.shape[2], batch.tensors.shape[3]
+
+
+def _in_anchor_order(maps: DenseMaps) -> tuple[Tensor, Tensor]:
+    """Return objectness ``(B, N)`` and deltas ``(B, N, 4)`` in the order of ``Anchors.all``."""
+    objectness = [level.permute(0, 2, 3, 1).flatten(1) for level in maps.objectness]
+    deltas = [level.permute(0, 2, 3, 1).flatten(1) for level in maps.deltas]
+    return torch.cat(objectness, dim=1), torch.cat(deltas, dim=1).unflatten(1, (-1, 4))
+
+
+def _take(
+    images: Sequence[Tensor], batch: ImageList, chosen: Sequence[int] | None
+) -> tuple[Sequence[Tensor], ImageList]:
+    """Return the chosen pictures of a batch; None is all."""
+    if chosen is None or len(chosen) == len(images):
+        return images, batch
+    places = torch.tensor(chosen, device=batch.tensors.device)
+    sizes = [batch.image_sizes[at] for at in chosen]
+    return [images[at] for at in chosen], ImageList(batch.tensors[places], sizes)
+
+
+def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Candidates:
+    """Return candidates of ``count`` pictures, none for those that are not among the chosen."""
+    if chosen is None or len(chosen) == count:
+        return found
+    places = torch.tensor(chosen, device=found.scores.device)
+    slots = found.scores.shape[1]
+    boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, places, found.boxes)
+    scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, places, found.scores)
+    return found._replace(boxes=boxes, scores=scores)
+
+
+def _as_dicts(heads: Heads) -> list[Target]:
+    """Return torchvision's dict a picture, on the device of the heads; a GPU is waited for."""
+    is_head = heads.scores.cpu().numpy() > EMPTY
+    counts: list[int] = is_head.sum(axis=1).tolist()
+    rows = torch.from_numpy(np.flatnonzero(is_head)).to(heads.scores.device)
+    boxes = heads.boxes.flatten(0, 1).index_select(0, rows)
+    scores = heads.scores.flatten().index_select(0, rows)
+    labels = torch.ones_like(rows)
+    parts = zip(boxes.split(counts), labels.split(counts), scores.split(counts), strict=True)
+    return [dict(zip(("boxes", "labels", "scores"), part, strict=True)) for part in parts]

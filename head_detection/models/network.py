@@ -1,15 +1,15 @@
-"""What an engine runs of a detector: the two parts that multiply, and the stages around them."""
+"""All that has tensors, and what another library must offer to stand in its place."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-Stage = Callable[[str], AbstractContextManager[object]]
-"""Gives what surrounds a stage of the work, by its name: a stopwatch, say."""
-STAGES = ("resize", "dense", "proposals", "roi", "more looks", "nms", "coarse look")
-"""From pixels to heads, in order."""
+from head_detection.config import NetworkConfig
+from head_detection.models.anchors import build_anchors
+from head_detection.models.backbones import BackBoneWithFPN, create_backbone
+from head_detection.models.roi_heads import RoILayers
+from head_detection.models.rpn import RegionProposalLayers
 
 
 class DenseMaps(NamedTuple):
@@ -26,8 +26,13 @@ class DenseMaps(NamedTuple):
     deltas: tuple[Tensor, ...]
 
 
-class Network(Protocol):
-    """The parts of a detector that multiply: a runtime may run them its own way."""
+class DetectorNetwork(Protocol):
+    """The two parts of a detector that multiply: ``Network``, or a backend in its place."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type that pictures are given in."""
+        ...
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
@@ -38,6 +43,48 @@ class Network(Protocol):
         ...
 
 
-def untimed(_name: str) -> AbstractContextManager[object]:
-    """Surround a stage with nothing."""
-    return nullcontext()
+class Network(nn.Module):
+    """Backbone and the layers of both stages; its state dict is a weights file's.
+
+    The names of the tensors are torchvision's: ``backbone``, ``rpn.head``, ``roi_heads.box_head``.
+
+    Args:
+        backbone: maps of every pyramid level.
+        rpn: where a head may be.
+        roi_heads: whether it is one.
+    """
+
+    dtype = torch.float32
+
+    def __init__(
+        self, backbone: BackBoneWithFPN, rpn: RegionProposalLayers, roi_heads: RoILayers
+    ) -> None:
+        super().__init__()
+        self.backbone, self.rpn, self.roi_heads = backbone, rpn, roi_heads
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """Return what the network says of every place of ``(B, 3, H, W)`` normalised pictures."""
+        levels = list(self.backbone(images).values())
+        objectness, deltas = self.rpn(levels)
+        return DenseMaps(self.roi_heads.features(levels), tuple(objectness), tuple(deltas))
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+        logits, deltas = self.roi_heads(pooled)
+        return logits, deltas
+
+
+def build_network(config: NetworkConfig) -> Network:
+    """Build what the config describes, in training mode.
+
+    Raises:
+        ValueError: parts that do not fit each other, or pretrained weights that do not fit.
+    """
+    backbone = create_backbone(config.backbone)
+    channels, box_head = backbone.out_channels, config.box_head
+    anchors = build_anchors(config.anchors, len(backbone.strides))
+    return Network(
+        backbone,
+        RegionProposalLayers(channels, anchors.per_place, upscale=config.upscale),
+        RoILayers(channels, box_head.pool_size, box_head.width, upscale=config.upscale),
+    )

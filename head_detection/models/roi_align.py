@@ -1,104 +1,124 @@
 """Pooled features of boxes, each from the pyramid level that fits its size."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign, box_area
-from torchvision.ops.poolers import LevelMapper
+from torchvision.ops import roi_align
+
+from head_detection.devices import constant
 
 CANONICAL_LEVEL = 4
 """log2 of stride 16, whence a box of the canonical scale is pooled."""
+ROUNDING = 1e-6
+"""torchvision's: a box just of the canonical scale is not taken for a smaller one."""
 
 
-class PyramidRoIAlign(MultiScaleRoIAlign):
-    """torchvision's multi-scale RoIAlign, several times as fast on CPU, with strides given.
+@dataclass(frozen=True)
+class PyramidRoIAlign:
+    """torchvision's multi-scale RoIAlign for a batch at once, several times as fast on CPU.
 
     torchvision reads the scales off the first picture that it sees and keeps them for good. The
     features have that picture's padding and its size has not, so that one thin picture, first of
-    all, spoils every later one.
-
-    Its kernel for CPU works in one thread, channel by channel. Here each cell of a box is a bag of
-    weighted rows of a table, a row being all channels of a pixel: ``embedding_bag`` sums them in
+    all, spoils every later one. It asks a GPU for the boxes of each level, and its kernel for CPU
+    works in one thread, channel by channel. Here each cell of a box is a bag of weighted rows of
+    one table, a row being all channels of a pixel of any level: ``embedding_bag`` sums them in
     vectors and threads. The result differs by rounding alone.
 
     Args:
-        strides: of the feature maps in network pixels, finest first; their names are those of
-            the maps unless ``names`` are given.
+        strides: of the feature maps in network pixels, finest first.
         pool_size: height and width of what is pooled.
         sampling_ratio: samples a cell and direction, at least 1.
         canonical_scale: boxes of this size are pooled from stride 16.
-        names: of the feature maps.
+        num_pooled: levels that are pooled from, the finest ones; None is all.
 
     Source:
         Lin et al., Feature Pyramid Networks, CVPR 2017, equation 1; He et al., Mask R-CNN, ICCV
         2017, section 3.
     """
 
-    def __init__(
-        self,
-        strides: Sequence[float],
-        pool_size: int,
-        sampling_ratio: int,
-        canonical_scale: int,
-        names: Sequence[str],
-    ) -> None:
-        super().__init__(list(names), pool_size, sampling_ratio, canonical_scale=canonical_scale)
-        self.scales = [1.0 / stride for stride in strides]
-        self.map_levels = StrideMapper(strides, canonical_scale)
+    strides: tuple[float, ...]
+    pool_size: int
+    sampling_ratio: int
+    canonical_scale: int
+    num_pooled: int | None = None
 
-    def forward(
-        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Tensor:
-        """Return ``(N, C, pool_size, pool_size)`` for the N boxes of all pictures together.
+    def __call__(self, features: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+        """Return ``(M, C, pool_size, pool_size)``.
 
         Args:
-            x: ``(B, C, H_i, W_i)`` by level, float32.
-            boxes: ``(N_b, 4)`` xyxy of each picture, in network pixels.
-            image_shapes: ``(height, width)`` of each picture in network pixels.
+            features: ``(B, C, H_i, W_i)`` float32 of each level, finest first.
+            boxes: ``(M, 4)`` xyxy in network pixels, of any picture.
+            image: ``(M,)`` int64 in 0..B-1: the picture of each box.
         """
-        if boxes[0].device.type != "cpu":
-            pooled: Tensor = super().forward(x, boxes, image_shapes)
-            return pooled
-        maps = [x[name].permute(0, 2, 3, 1) for name in self.featmap_names]
-        rows, weights = self._bags(maps, boxes)
+        levels = features[: self.num_pooled]
+        places = self.level_of(boxes)
+        if boxes.device.type not in ("cpu", "cuda"):
+            return self._pool_elsewhere(levels, boxes, image, places)
+        maps = [level.permute(0, 2, 3, 1) for level in levels]
+        rows, weights = self._bags(maps, boxes, image, places)
         table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
         cells = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
-        side = self.output_size[0]
+        side = self.pool_size
         return cells.view(-1, side, side, table.shape[1]).permute(0, 3, 1, 2)
 
-    def _bags(self, maps: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def level_of(self, boxes: Tensor) -> Tensor:
+        """Return ``(M,)`` int64: the coarsest level that is not coarser than a box asks for.
+
+        Strides may leave out powers of two. A box that is no number is of the finest level.
+
+        Example:
+            >>> boxes = torch.tensor([[0, 0, 20, 20], [0, 0, 112, 112], [0, 0, 500, 500.0]])
+            >>> PyramidRoIAlign((4, 8, 32), 7, 2, 224).level_of(boxes).tolist()
+            [0, 1, 2]
+        """
+        coarser = self.strides[1 : self.num_pooled]
+        if not coarser:
+            return torch.zeros_like(boxes[:, 0], dtype=torch.int64)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        sizes = (sides[:, 0] * sides[:, 1]).sqrt()
+        wanted = torch.floor(torch.log2(sizes / self.canonical_scale) + CANONICAL_LEVEL + ROUNDING)
+        exponents = tuple(float(round(math.log2(stride))) for stride in coarser)
+        return (wanted[:, None] >= constant(exponents, boxes.device)).sum(dim=1)
+
+    def _bags(
+        self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return rows of the table of all maps, and their weights, ``(cells, samples)`` each."""
-        levels, all_boxes = self.map_levels(boxes), torch.cat(boxes)
-        shapes = torch.tensor([level.shape[:3] for level in maps])
-        ends = shapes.prod(dim=1).cumsum(0)
-        scales = torch.tensor(self.scales)[levels]
-        _, heights, widths = shapes[levels].unbind(1)
-        owner = torch.repeat_interleave(torch.tensor([len(own) for own in boxes]))
-        first_row = (ends - shapes.prod(dim=1))[levels] + owner * heights * widths
-        left, top, right, bottom = (all_boxes * scales[:, None]).unbind(1)
+        rows, first_row = [], 0
+        for stride, own in zip(self.strides, maps, strict=False):
+            height, width = own.shape[1:3]
+            rows.append((height, width, first_row, 1 / stride))
+            first_row += len(own) * height * width
+        numbers = constant(tuple(rows), boxes.device, torch.float64)[level]
+        heights, widths, first_rows = numbers[:, :3].long().unbind(1)
+        left, top, right, bottom = (boxes * numbers[:, 3:].float()).unbind(1)
         columns, column_weights = self._samples(left, right, widths)
         lines, line_weights = self._samples(top, bottom, heights)
-        rows = (first_row[:, None, None] + lines * widths[:, None, None])[:, :, None, :, None]
-        rows = rows + columns[:, None, :, None, :]
+        first = first_rows + image * heights * widths
+        places = (first[:, None, None] + lines * widths[:, None, None])[:, :, None, :, None]
+        places = places + columns[:, None, :, None, :]
         weights = line_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
         samples = columns.shape[2] ** 2
-        return rows.view(-1, samples), weights.view(-1, samples)
+        return places.view(-1, samples), weights.view(-1, samples)
 
     def _samples(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pixels of one axis and their weights, ``(N, pool_size, 2 * sampling_ratio)`` each.
+        """Return pixels of one axis and their weights, ``(M, pool_size, 2 * sampling_ratio)`` each.
 
         Args:
-            low: ``(N,)`` where the boxes begin, in pixels of the map.
+            low: ``(M,)`` where the boxes begin, in pixels of the map.
             high: where they end.
             length: of the map along this axis.
         """
-        cells, ratio = self.output_size[0], self.sampling_ratio
-        steps = (torch.arange(cells * ratio) + 0.5) / (cells * ratio)
+        cells, ratio = self.pool_size, self.sampling_ratio
+        steps = tuple((step + 0.5) / (cells * ratio) for step in range(cells * ratio))
         side = (high - low).clamp(min=1)
         # A box that is not a number (a network gone astray) must not read beyond the map.
-        places = (low[:, None] + side[:, None] * steps).nan_to_num()
+        places = low[:, None] + side[:, None] * constant(steps, low.device)
+        places = places.nan_to_num()
         is_inside = (places >= -1) & (places <= length[:, None])
         last = (length - 1)[:, None]
         places = places.clamp(min=0).minimum(last)
@@ -108,26 +128,14 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
         weights = torch.stack((1 - fraction, fraction), dim=2) * (is_inside / ratio)[:, :, None]
         return pixels.view(-1, cells, 2 * ratio), weights.view(-1, cells, 2 * ratio)
 
-
-class StrideMapper(LevelMapper):
-    """The place of the level for each box; strides may leave out powers of two.
-
-    Example:
-        >>> boxes = [torch.tensor([[0, 0, 20, 20], [0, 0, 112, 112], [0, 0, 500, 500.0]])]
-        >>> StrideMapper([4, 8, 32], 224)(boxes).tolist()
-        [0, 1, 2]
-    """
-
-    def __init__(self, strides: Sequence[float], canonical_scale: int) -> None:
-        levels = torch.tensor(strides, dtype=torch.float32).log2().round()
-        super().__init__(int(levels[0]), int(levels[-1]), canonical_scale, CANONICAL_LEVEL)
-        self._coarser: list[float] = levels[1:].tolist()
-
-    def __call__(self, boxlists: list[Tensor]) -> Tensor:
-        """Return ``(N,)`` int64: the coarsest level that is not coarser than the box asks for."""
-        sizes = box_area(torch.cat(boxlists)).sqrt()
-        wanted = torch.floor(self.lvl0 + torch.log2(sizes / self.s0) + self.eps)
-        places = torch.zeros_like(wanted, dtype=torch.int64)
-        for level in self._coarser:  # plain numbers: a GPU waits for each copy of a tensor
-            places += wanted >= level
-        return places
+    def _pool_elsewhere(
+        self, levels: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
+    ) -> Tensor:
+        """Use torchvision's kernel, level by level: other devices have no ``embedding_bag``."""
+        side = self.pool_size
+        pooled = boxes.new_zeros((len(boxes), levels[0].shape[1], side, side))
+        rois = torch.cat((image[:, None].to(boxes), boxes), dim=1)
+        for place, (stride, level) in enumerate(zip(self.strides, levels, strict=False)):
+            own = (level_of == place).nonzero().squeeze(1)
+            pooled[own] = roi_align(level, rois[own], side, 1 / stride, self.sampling_ratio)
+        return pooled

@@ -1,8 +1,8 @@
 """torchvision's stock detector, and the same network as this project builds it."""
 
+from dataclasses import replace
 from typing import Final
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 import torchvision
 from torch import Tensor
@@ -11,42 +11,47 @@ from torchvision.models.detection import FasterRCNN as StockDetector
 from head_detection.config import (
     AnchorConfig,
     BackboneConfig,
-    ModelConfig,
+    InferenceConfig,
+    NetworkConfig,
+    ProposalConfig,
     ResizeConfig,
-    RoiConfig,
-    RpnConfig,
+    SuppressionConfig,
 )
-from head_detection.models.faster_rcnn import FasterRCNN, build_detector
-from head_detection.models.roi_align import StrideMapper
+from head_detection.models.decoder import build_decoder
+from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import build_network
 from head_detection.models.roi_heads import NUM_CLASSES
-from head_detection.models.transform import GeneralizedRCNNTransform
+from head_detection.models.transform import GeneralizedRCNNTransform, Resize
 from head_detection.models.weights import fit
 
 STOCK_NAME: Final = "fasterrcnn_resnet50_fpn"
-STOCK_CONFIG: Final = ModelConfig(
+STOCK_NETWORK: Final = NetworkConfig(
     backbone=BackboneConfig(name="resnet50", strides=(4, 8, 16, 32, 64), fpn_width=256),
     anchors=AnchorConfig(preset="coco", layout="legacy"),
-    resize=ResizeConfig(policy="fit", min_sizes=(800,), max_size=1333, antialias=False),
-    rpn=RpnConfig(pre_nms_top_n_test=1000, post_nms_top_n_test=1000, nms_iou_threshold=0.7),
-    roi=RoiConfig(score_threshold=0.05, nms_iou_threshold=0.5, detections_per_image=100),
+)
+STOCK_INFERENCE: Final = InferenceConfig(
+    resize=ResizeConfig(policy="fit", min_size=800, max_size=1333, antialias=False),
+    proposals=ProposalConfig(pre_nms_top_n=1000, post_nms_top_n=1000, nms_iou_threshold=0.7),
+    suppression=SuppressionConfig(
+        score_threshold=0.05, nms_iou_threshold=0.5, detections_per_image=100
+    ),
 )
 """torchvision's defaults of that model."""
-POOLED_STRIDES: Final = (4, 8, 16, 32)
-"""torchvision pools no box from the level that is made by pooling."""
+NUM_POOLED: Final = 4
+"""torchvision pools no box from the level that is made by pooling, stride 64."""
 
 
 class StockTransform(GeneralizedRCNNTransform):
     """Samples as torchvision does where the scaled sides are no whole pixels."""
 
-    def _resize(self, image: Tensor) -> Tensor:
-        floating = image.float() / 255 if image.dtype == torch.uint8 else image
+    def _resize(self, images: Tensor, factor: float) -> Tensor:
         resized: Tensor = F.interpolate(
-            floating[None],
-            scale_factor=self.scale_factor(image.shape[-2], image.shape[-1]),
+            images.float(),
+            scale_factor=factor,
             mode="bilinear",
             recompute_scale_factor=True,
             align_corners=False,
-        )[0]
+        )
         return resized
 
 
@@ -77,14 +82,13 @@ def same_network(stock: StockDetector) -> FasterRCNN:
     Args:
         stock: its tensors are copied.
     """
-    transform = stock.transform
-    resize = STOCK_CONFIG.resize.model_copy(
-        update={"min_sizes": tuple(transform.min_size), "max_size": transform.max_size}
-    )
-    model = build_detector(STOCK_CONFIG.model_copy(update={"resize": resize}))
-    model.transform = StockTransform(resize)
-    pool = model.roi_heads.box_roi_pool
-    pool.map_levels = StrideMapper(POOLED_STRIDES, pool.canonical_scale)
-    fit(model, stock.state_dict(), f"torchvision's {STOCK_NAME}")
+    resize = Resize("fit", stock.transform.min_size[-1], stock.transform.max_size, antialias=False)
+    config = STOCK_NETWORK
+    network = build_network(config)
+    fit(network, stock.state_dict(), f"torchvision's {STOCK_NAME}")
+    decoder = build_decoder(config, STOCK_INFERENCE)
+    roi_align = replace(decoder.roi_align, num_pooled=NUM_POOLED)
+    transform = StockTransform(resize, config.mean, config.std, config.size_divisor)
+    model = FasterRCNN(transform, network, replace(decoder, roi_align=roi_align))
     model.eval()
     return model

@@ -1,94 +1,149 @@
 """From pictures to the network's pixels, and the boxes back again."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from head_detection.config import ResizeConfig
+from head_detection.config import NetworkConfig, ResizeConfig
+from head_detection.devices import constant
+from head_detection.models.targets import Targets
 
-Target = dict[str, Tensor]
-BOX_KEYS = ("boxes", "ignore_boxes")
+LARGEST_BYTE = 255
+Colours = tuple[float, float, float]
+"""Red, green, blue."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How large a picture becomes.
+
+    Args:
+        policy: ``never_upsample`` only ever scales down, as HeadHunter does; ``fit`` scales to
+            ``min_size``, as torchvision does.
+        min_size: short side in network pixels.
+        max_size: long side in network pixels at most.
+        enlargement: times the size that all the above gives.
+        antialias: smooth before scaling down.
+    """
+
+    policy: Literal["never_upsample", "fit"]
+    min_size: int
+    max_size: int
+    enlargement: float = 1.0
+    antialias: bool = True
+
+    def factor(self, height: int, width: int, min_size: int | None = None) -> float:
+        """Return network pixels over original pixels for a picture of this size.
+
+        Args:
+            height: in original pixels.
+            width: in original pixels.
+            min_size: in place of the own one.
+        """
+        factor = (self.min_size if min_size is None else min_size) / min(height, width)
+        if self.policy == "never_upsample":
+            factor = min(factor, 1.0)
+        return min(factor, self.max_size / max(height, width)) * self.enlargement
 
 
 class GeneralizedRCNNTransform(nn.Module):
-    """Resize, normalise and batch pictures; carry targets along; bring detections back.
+    """Resize, normalise and batch pictures; carry targets along; bring boxes back.
 
     It differs from torchvision's class of this name in that ``never_upsample`` only ever scales
-    down, as HeadHunter does, and in that uint8 pictures are taken as they are.
+    down, in that pictures of bytes stay bytes until they become the network's type in one pass,
+    and in that neighbours of one size go together.
+
+    Args:
+        resize: how large a picture becomes.
+        mean: of the colours, in 0..1.
+        std: of the colours, in 0..1.
+        size_divisor: sides of a batch are padded to multiples of it.
+        min_sizes: short sides in training, one at random a picture; none is that of ``resize``.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: ResizeConfig) -> None:
+    def __init__(
+        self,
+        resize: Resize,
+        mean: Colours,
+        std: Colours,
+        size_divisor: int,
+        min_sizes: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self.resize, self.mean, self.std = resize, mean, std
+        self.size_divisor, self.min_sizes = size_divisor, min_sizes
 
     def forward(
-        self, images: list[Tensor], targets: list[Target] | None = None
-    ) -> tuple[ImageList, list[Target] | None]:
+        self,
+        images: Sequence[Tensor],
+        targets: Targets | None = None,
+        dtype: torch.dtype = torch.float32,
+        *,
+        mirrored: bool = False,
+    ) -> tuple[ImageList, Targets | None]:
         """Return one batch in network pixels.
 
         Args:
             images: ``(3, H, W)`` each, uint8 in 0..255 or floating in 0..1, RGB.
-            targets: per picture ``boxes`` and optionally ``ignore_boxes`` in original pixels, or
-                None. They are not changed in place.
+            targets: in original pixels, or None. They are not changed in place.
+            dtype: of the batch.
+            mirrored: left is right in the batch, and not in the targets.
 
         Returns:
             Pictures padded at the right and bottom to one size, with each one's own size, and the
             targets in network pixels.
 
         Raises:
-            ValueError: a picture of another shape.
+            ValueError: no picture, or one of another shape.
         """
-        resized = [self._resize(self._check(image)) for image in images]
+        if not images:
+            raise ValueError("images: expected at least one picture; got none")
+        keys = [self._key(_checked(image)) for image in images]
+        resized, start = [], 0
+        for (_, factor, _), group in groupby(keys):
+            count = len(list(group))
+            part = self._resize(_stack(images[start : start + count]), factor)
+            resized.append(part.flip(3) if mirrored else part)
+            start += count
+        sizes = [(part.shape[2], part.shape[3]) for part in resized for _ in range(len(part))]
+        batch = self._batch(resized, [image.is_floating_point() for image in images], dtype)
         if targets is not None:
-            targets = [
-                _scale_target(target, before.shape[-2:], after.shape[-2:])
-                for target, before, after in zip(targets, images, resized, strict=True)
-            ]
-        image_sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
-        return ImageList(self._batch(resized), image_sizes), targets
+            targets = targets.scaled(self.factors(sizes, images, batch.device))
+        return ImageList(batch, sizes), targets
 
-    def postprocess(
-        self,
-        result: list[Target],
-        image_sizes: list[tuple[int, int]],
-        original_image_sizes: list[tuple[int, int]],
-    ) -> list[Target]:
-        """Return the detections with ``boxes`` in original pixels; in training nothing changes."""
-        if self.training:
-            return result
-        return [
-            {**found, "boxes": scale_boxes(found["boxes"], before, after)}
-            for found, before, after in zip(result, image_sizes, original_image_sizes, strict=True)
-        ]
+    @staticmethod
+    def factors(
+        sizes: Sequence[tuple[int, int]], images: Sequence[Tensor], device: torch.device
+    ) -> Tensor:
+        """Return ``(B, 2)`` float32: network over original pixels, across and down.
 
-    def scale_factor(self, height: int, width: int) -> float:
-        """Return network pixels over original pixels for a picture of this size.
+        Sizes are whole pixels, so the two axes have their own factors.
 
-        In training one of ``min_sizes`` is drawn, otherwise the last one counts.
+        Args:
+            sizes: ``(height, width)`` of each picture in network pixels.
+            images: ``(3, H, W)`` each, in original pixels.
+            device: where the factors lie.
         """
-        config = self.config
-        sizes = config.min_sizes
-        chosen = int(torch.randint(len(sizes), ())) if self.training and len(sizes) > 1 else -1
-        factor = sizes[chosen] / min(height, width)
-        if config.policy == "never_upsample":
-            factor = min(factor, 1.0)
-        return min(factor, config.max_size / max(height, width)) * config.enlargement
+        pairs = zip(sizes, images, strict=True)
+        factors = tuple(
+            (width / image.shape[2], height / image.shape[1]) for (height, width), image in pairs
+        )
+        return constant(factors, device)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of a picture of this size in network pixels."""
-        return _scaled(height, width, self.scale_factor(height, width))
+        return scaled_size(height, width, self.resize.factor(height, width))
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of a picture of this size in network pixels with padding."""
-        divisor = self.config.size_divisor
-        down, across = (-(-side // divisor) * divisor for side in self.network_size(height, width))
-        return down, across
+        down, across = self.network_size(height, width)
+        return self._padded(down), self._padded(across)
 
     def enough_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) that a picture of this size may be read at and lose nothing.
@@ -96,77 +151,124 @@ class GeneralizedRCNNTransform(nn.Module):
         What is smaller than the policy asks for is not scaled up to it, but to ``enlargement``:
         where that is under 1, more pixels are needed than the network gets.
         """
-        spared = max(1.0, 1 / self.config.enlargement)
-        return _scaled(height, width, self.scale_factor(height, width) * spared)
+        spared = max(1.0, 1 / self.resize.enlargement)
+        return scaled_size(height, width, self.resize.factor(height, width) * spared)
 
-    def _check(self, image: Tensor) -> Tensor:
-        if image.dim() != len("CHW") or image.shape[0] != len("RGB") or 0 in image.shape:
-            raise ValueError(f"images: expected shape (3, H, W); got {tuple(image.shape)}")
-        return image
+    def _padded(self, side: int) -> int:
+        return -(-side // self.size_divisor) * self.size_divisor
 
-    def _resize(self, image: Tensor) -> Tensor:
+    def _key(self, image: Tensor) -> tuple[torch.Size, float, torch.dtype]:
+        """Return what pictures must have in common to be scaled together."""
+        chosen = None
+        if self.training and self.min_sizes:
+            chosen = self.min_sizes[int(torch.randint(len(self.min_sizes), ()))]
         height, width = image.shape[-2:]
-        factor = self.scale_factor(height, width)
+        return image.shape, self.resize.factor(height, width, chosen), image.dtype
+
+    def _resize(self, images: Tensor, factor: float) -> Tensor:
+        """Return ``(N, 3, H, W)`` pictures scaled; bytes stay bytes, or numbers up to 255."""
         if factor == 1.0:
-            return image
-        size = list(_scaled(height, width, factor))
-        is_smooth = self.config.antialias or min(size) == 1
-        if not is_smooth or image.device.type != "cpu":  # bytes are scaled on CPU alone
-            image = _as_float(image)
+            return images
+        height, width = images.shape[-2:]
+        size = scaled_size(height, width, factor)
+        is_smooth = self.resize.antialias or min(size) == 1
+        if not is_smooth or images.device.type != "cpu":  # bytes are scaled on CPU alone
+            images = images.float()
         resized: Tensor = F.interpolate(
-            image[None],
+            images,
             size=size if is_smooth else None,
             scale_factor=None if is_smooth else factor,
             mode="bilinear",
             align_corners=False,
-            antialias=self.config.antialias,
-        )[0]
+            antialias=self.resize.antialias,
+        )
         return resized
 
-    def _batch(self, images: list[Tensor]) -> Tensor:
-        """Return the normalised pictures on a ground of zeros, in channels_last memory."""
-        divisor = self.config.size_divisor
-        height, width = (
-            -(-max(image.shape[side] for image in images) // divisor) * divisor for side in (1, 2)
-        )
+    def _batch(
+        self, parts: Sequence[Tensor], are_floating: Sequence[bool], dtype: torch.dtype
+    ) -> Tensor:
+        """Return the normalised pictures on a ground of zeros, in channels_last memory.
+
+        Args:
+            parts: ``(N, 3, H, W)``, some pictures of one size.
+            are_floating: of each picture: its values end at 1, not at 255.
+            dtype: of the batch.
+        """
+        height, width = (self._padded(max(part.shape[side] for part in parts)) for side in (2, 3))
         batch = torch.empty(
-            (len(images), 3, height, width),
-            device=images[0].device,
+            (len(are_floating), 3, height, width),
+            dtype=dtype,
+            device=parts[0].device,
             memory_format=torch.channels_last,
         )
-        for image, place in zip(images, batch, strict=True):
-            _, bottom, right = image.shape
-            place[:, bottom:].zero_()
-            place[:, :, right:].zero_()
-            torch.div(_as_float(image) - self.mean, self.std, out=place[:, :bottom, :right])
+        start = 0
+        for part in parts:
+            count, _, bottom, right = part.shape
+            places = batch[start : start + count]
+            if bottom < height:
+                places[:, :, bottom:].zero_()
+            if right < width:
+                places[:, :, :, right:].zero_()
+            scale, shift = self._normalisation(part.device, is_floating=are_floating[start])
+            torch.addcmul(shift, part, scale, out=places[:, :, :bottom, :right])
+            start += count
         return batch
 
+    def _normalisation(self, device: torch.device, *, is_floating: bool) -> tuple[Tensor, Tensor]:
+        """Return what pixels are multiplied by and what is added, ``(3, 1, 1)`` each."""
+        white = 1 if is_floating else LARGEST_BYTE
+        scale = tuple(((1 / (white * std),),) for std in self.std)
+        shift = tuple(((-mean / std,),) for mean, std in zip(self.mean, self.std, strict=True))
+        return constant(scale, device), constant(shift, device)
 
-def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
-    # A line of pixels keeps at least one of them.
+
+def build_resize(config: ResizeConfig) -> Resize:
+    """Return what the config describes."""
+    return Resize(
+        config.policy, config.min_size, config.max_size, config.enlargement, config.antialias
+    )
+
+
+def build_transform(
+    network: NetworkConfig, resize: Resize, min_sizes: tuple[int, ...] = ()
+) -> GeneralizedRCNNTransform:
+    """Return the way to this network's pixels.
+
+    Args:
+        network: its colours and divisor.
+        resize: how large a picture becomes.
+        min_sizes: in training.
+    """
+    return GeneralizedRCNNTransform(
+        resize, network.mean, network.std, network.size_divisor, min_sizes
+    )
+
+
+def scale_factor(config: ResizeConfig, height: int, width: int) -> float:
+    """Return network pixels over original pixels for a picture of this size.
+
+    Example:
+        >>> scale_factor(ResizeConfig(min_size=300, max_size=400), 600, 800)
+        0.5
+    """
+    return build_resize(config).factor(height, width)
+
+
+def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:
+    """Return the whole pixels of a picture that is scaled: of a line, at least one.
+
+    Example:
+        >>> scaled_size(1, 70, 0.5)
+        (1, 35)
+    """
     return max(1, int(height * factor)), max(1, int(width * factor))
 
 
-def _as_float(image: Tensor) -> Tensor:
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+def _checked(image: Tensor) -> Tensor:
+    if image.dim() != len("CHW") or image.shape[0] != len("RGB") or 0 in image.shape:
+        raise ValueError(f"images: expected shape (3, H, W); got {tuple(image.shape)}")
+    return image
 
 
-def scale_boxes(boxes: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
-    """Return ``(N, 4)`` xyxy boxes of a picture of size ``before`` for its size ``after``.
-
-    Sizes are ``(height, width)``. Sizes are whole pixels, so the two axes have their own factors.
-
-    Example:
-        >>> scale_boxes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), (10, 10), (20, 30)).tolist()
-        [[3.0, 4.0, 9.0, 8.0]]
-    """
-    vertical, horizontal = after[0] / before[0], after[1] / before[1]
-    # Plain numbers, no tensor of four: a GPU would be waited for to copy it there.
-    scaled = torch.stack((boxes[:, 0::2] * horizontal, boxes[:, 1::2] * vertical), dim=2)
-    return scaled.flatten(1)
-
-
-def _scale_target(target: Target, before: torch.Size, after: torch.Size) -> Target:
-    sizes = (before[0], before[1]), (after[0], after[1])
-    scaled = {key: scale_boxes(target[key], *sizes) for key in BOX_KEYS if key in target}
-    return {**target, **scaled}
+def _stack(images: Sequence[Tensor]) -> Tensor:
+    return images[0][None] if len(images) == 1 else torch.stack(list(images))

@@ -28,15 +28,22 @@ def labels(tmp_path_factory):
 def experiment(labels, tmp_path):
     values = {
         "name": "tiny",
-        "model": {
+        "network": {
             "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
             "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "resize": {"min_sizes": [64], "max_size": 96},
-            "rpn": {"pre_nms_top_n_train": 20, "post_nms_top_n_train": 10},
-            "roi": {"box_head_width": 16, "pool_size": 2, "detections_per_image": 20},
+            "box_head": {"width": 16, "pool_size": 2},
+        },
+        "inference": {
+            "resize": {"min_size": 64, "max_size": 96},
+            "suppression": {"detections_per_image": 20},
         },
         "data": {"train": [{"path": str(labels)}], "validation": [{"path": str(labels)}]},
-        "training": {"epochs": 1, "threads": 1, "log_steps": 1},
+        "training": {
+            "epochs": 1,
+            "threads": 1,
+            "log_steps": 1,
+            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
+        },
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from head_detection.inference.engines import TwoStageEngine
 from head_detection.inference.runtimes import torch as runtimes
 from torch._dynamo.exc import BackendCompilerFailed
 
@@ -22,7 +23,6 @@ from head_detection.errors import DeviceError, DeviceMemoryError, WeightsError
 from head_detection.inference.backends.fusion import FusedConvolution
 from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engines import TwoStageEngine
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 

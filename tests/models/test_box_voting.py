@@ -1,8 +1,8 @@
 import torch
+from head_detection.models.box_voting import vote as vote_by_overlap
 from torchvision.ops import box_iou
 
 from head_detection.config import parse_config
-from head_detection.models.box_voting import vote as vote_by_overlap
 from head_detection.models.roi_heads import HeadRoIHeads
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 2], [50, 50, 60, 60]])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from head_detection.models.coarse_look import CoarseLook
 from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import (
@@ -10,7 +11,6 @@ from head_detection.config import (
     ResizeConfig,
     RoiConfig,
 )
-from head_detection.models.coarse_look import CoarseLook
 from head_detection.models.faster_rcnn import build_detector
 
 

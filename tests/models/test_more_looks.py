@@ -1,5 +1,6 @@
 import pytest
 import torch
+from head_detection.models.more_looks import Look
 
 from head_detection.config import (
     AnchorConfig,
@@ -12,7 +13,6 @@ from head_detection.config import (
     override_model,
 )
 from head_detection.models.faster_rcnn import build_detector
-from head_detection.models.more_looks import Look
 
 RESIZE = ResizeConfig(min_sizes=(64,), max_size=128)
 

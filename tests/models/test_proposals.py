@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
+from head_detection.models.proposals import ProposalSelector
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from head_detection.config import ModelConfig, RpnConfig
 from head_detection.models.faster_rcnn import build_detector
-from head_detection.models.proposals import ProposalSelector
 
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
 CELL = torch.tensor([[-2.0, -2, 2, 2]])

@@ -1,12 +1,11 @@
 import math
 
 import torch
+from head_detection.models.soft_nms import gaussian_soft_nms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
-
-from head_detection.models.soft_nms import gaussian_soft_nms
 
 
 def one_by_one(boxes: Tensor, scores: Tensor, sigma: float) -> list[tuple[int, float]]:

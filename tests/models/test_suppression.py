@@ -1,8 +1,8 @@
 import pytest
 import torch
+from head_detection.models.candidates import ALL_HEADS, HeadSizes, gather
 
 from head_detection.config import BoxVotingConfig, RoiConfig, SoftNmsConfig
-from head_detection.models.candidates import ALL_HEADS, HeadSizes, gather
 from head_detection.models.suppression import suppress
 
 CONFIG = RoiConfig(score_threshold=0.1)

@@ -26,10 +26,10 @@ def test_what_a_run_leaves(build_trainer, tmp_path, rows):
     model, description = load_detector(folder / "best.safetensors")
     assert description.training["commit"] == "abc"
     assert description.training["config"]["name"] == "tiny"
-    figures = description.figures["validation"]
-    assert description.score_threshold == figures["best_threshold"]
+    metrics = description.metrics["validation"]
+    assert description.inference.score_threshold == metrics["best_threshold"]
     best = max(float(row["ap50"]) for row in rows(folder) if row["ap50"])
-    assert figures["ap50"] == pytest.approx(best, rel=1e-5)
+    assert metrics["ap50"] == pytest.approx(best, rel=1e-5)
     if description.training["epoch"] == 2:
         expected = trainer.state.average.module.state_dict()
         torch.testing.assert_close(dict(model.state_dict()), dict(expected), rtol=0, atol=0)
@@ -39,10 +39,10 @@ def test_the_kept_weights_are_the_mean(build_trainer, tmp_path):
     trainer = build_trainer(["training.ema.enabled=true", "training.epochs=1"])
     trainer.run()
     kept = load_file(tmp_path / "run" / "best.safetensors")
-    average = trainer.state.average.module.state_dict()
+    average = trainer.state.average.module.network.state_dict()
     torch.testing.assert_close(kept, dict(average), rtol=0, atol=0)
     name = "roi_heads.box_predictor.cls_score.weight"
-    assert (kept[name] - trainer.state.model.state_dict()[name]).abs().max() > 0
+    assert (kept[name] - trainer.state.model.network.state_dict()[name]).abs().max() > 0
 
 
 def test_the_best_weights_stay_the_best(build_trainer, tmp_path, monkeypatch):
@@ -56,9 +56,9 @@ def test_the_best_weights_stay_the_best(build_trainer, tmp_path, monkeypatch):
     trainer.run()
     assert trainer.state.progress.best_ap50 == 0.7
     _, description = load_detector(tmp_path / "run" / "best.safetensors")
-    assert description.figures["validation"]["ap50"] == 0.7
+    assert description.metrics["validation"]["ap50"] == 0.7
     assert description.training["epoch"] == 2
-    assert description.score_threshold == 0.25
+    assert description.inference.score_threshold == 0.25
 
 
 def test_validation_each_so_many_epochs_and_at_the_end(build_trainer, tmp_path, monkeypatch, rows):
@@ -70,8 +70,8 @@ def test_validation_each_so_many_epochs_and_at_the_end(build_trainer, tmp_path, 
 def test_without_validation_the_last_weights_are_kept(build_trainer, tmp_path):
     build_trainer([NO_VALIDATION, "training.epochs=1"]).run()
     _, description = load_detector(tmp_path / "run" / "best.safetensors")
-    assert description.score_threshold == 0.5
-    assert description.figures == {}
+    assert description.inference.score_threshold == 0.5
+    assert description.metrics == {}
 
 
 def test_the_rates_of_the_log_are_the_schedule_by_hand(build_trainer, values, tmp_path, rows):
@@ -147,7 +147,7 @@ def test_pictures_without_heads_train_and_validate(build_trainer, values, labels
     assert all(float(row["loss_box_reg"]) == 0 for row in training)
     assert all(float(row["loss_classifier"]) > 0 for row in training)
     _, description = load_detector(tmp_path / "run" / "best.safetensors")
-    assert "ap50" not in description.figures["validation"]
+    assert "ap50" not in description.metrics["validation"]
 
 
 def test_frozen_parts_do_not_move(build_trainer):

@@ -3,19 +3,21 @@
 import copy
 import io
 import logging
+import math
 import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from head_detection.config import NetworkConfig
 from head_detection.errors import WeightsError
 from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.inference.backends.graph_shapes import DENSE, SCORE, input_shapes, output_shapes
 from head_detection.inference.backends.same_padding import fix_same_padding, pad_before
 from head_detection.inference.backends.tidying import drop_idle_casts, name_axes
 from head_detection.inference.extras import import_extra
-from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import Network
 
 OPSET = 19
 """The first with deformable convolution."""
@@ -24,41 +26,48 @@ PROBE_SIZE = (128, 192)
 
 
 class ExportedNetwork(nn.Module):
-    """Both parts of a network with channels last, batch norm folded; the model stays as it is."""
+    """Both parts of a network with channels last, batch norm folded; the network stays as it is."""
 
-    def __init__(self, model: FasterRCNN) -> None:
+    def __init__(self, network: Network, size_divisor: int) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).eval()
-        fold_batch_norm(self.model.backbone)
-        fix_same_padding(self.model, pad_before)
-        first: nn.Linear = self.model.roi_heads.box_head.fc6
-        side = model.config.roi.pool_size
-        weight = first.weight.detach().unflatten(1, (-1, side, side)).permute(0, 2, 3, 1).flatten(1)
+        self.network = copy.deepcopy(network).eval()
+        fold_batch_norm(self.network.backbone)
+        fix_same_padding(self.network, pad_before, size_divisor)
+        first: nn.Linear = self.network.roi_heads.box_head.fc6
+        channels = self.network.backbone.out_channels
+        side = math.isqrt(first.in_features // channels)
+        weight = (
+            first.weight.detach()
+            .unflatten(1, (channels, side, side))
+            .permute(0, 2, 3, 1)
+            .flatten(1)
+        )
         first.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
 
     def forward(self, images: Tensor, pooled: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of ``output_shapes``."""
-        maps = self.model.dense(images)
-        logits, deltas = self.model.score(pooled)
+        maps = self.network.dense(images)
+        logits, deltas = self.network.score(pooled)
         return (*(level.permute(0, 2, 3, 1) for kind in maps for level in kind), logits, deltas)
 
 
-def to_onnx(model: FasterRCNN) -> Any:
+def to_onnx(network: Network, config: NetworkConfig) -> Any:
     """Return an ``onnx.ModelProto`` with both parts of the network, float32.
 
     PyTorch's older exporter makes it: the newer one gives the same graph and takes minutes for it
     where this takes seconds, too long for a conversion at start.
 
     Args:
-        model: on CPU; it is not changed.
+        network: on CPU; it is not changed.
+        config: that describes it.
 
     Raises:
         MissingPackageError: no onnx.
         WeightsError: the body does something that ONNX cannot express. One line.
     """
     onnx = import_extra("onnx")
-    inputs, outputs = input_shapes(model.config), output_shapes(model.config)
-    network = ExportedNetwork(model)
+    inputs, outputs = input_shapes(config), output_shapes(config)
+    exported = ExportedNetwork(network, config.size_divisor)
     content: Any = io.BytesIO()  # taken, though not by the annotation
     examples = torch.zeros(2, 3, *PROBE_SIZE), torch.zeros(3, *inputs[SCORE][1:])  # type: ignore[arg-type]
     torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined] # documented, not listed
@@ -71,7 +80,7 @@ def to_onnx(model: FasterRCNN) -> Any:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the exporter's own age, and of what it traces
             torch.onnx.export(
-                network,
+                exported,
                 examples,
                 content,
                 dynamo=False,
@@ -86,8 +95,7 @@ def to_onnx(model: FasterRCNN) -> Any:
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{model.config.backbone.name}: this network cannot be exported, use engine torch: "
-            f"{reason}"
+            f"{config.backbone.name}: this network cannot be exported, use engine torch: {reason}"
         ) from error
     finally:
         exporter_log.setLevel(level)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from head_detection.inference.backends.same_padding import fix_same_padding, pad_in_kernel
-from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import Network
 
 PROBE_SIZE: Final = 128
 RELATIVE_TOLERANCE: Final = 1e-3
@@ -77,50 +77,51 @@ def can_fuse_in(dtype: torch.dtype) -> bool:
 
 
 @torch.no_grad()
-def fuse_for_cpu(model: FasterRCNN) -> int:
-    """Rewrite, in place, the dense part of a model whose batch norms are folded.
+def fuse_for_cpu(network: Network, size_divisor: int) -> int:
+    """Rewrite, in place, the dense part of a network whose batch norms are folded.
 
     Convolutions padded at the end alone get their padding without a copy of the map, and
     convolutions take in the activation that alone follows them. A picture of noise shows what
     follows what. Where the maps differ afterwards, or oneDNN is not there, all stays as it was.
 
     Args:
-        model: in evaluation mode, float32, on CPU.
+        network: in evaluation mode, float32, on CPU.
+        size_divisor: sides of a batch are multiples of it.
 
     Returns:
         How many convolutions were rewritten.
     """
     probe = torch.rand((1, 3, PROBE_SIZE, PROBE_SIZE), generator=torch.Generator().manual_seed(0))
     probe = probe.to(memory_format=torch.channels_last)
-    before = _maps(model, probe)
+    before = _maps(network, probe)
     originals: dict[str, nn.Module] = {}
     try:
-        originals |= fix_same_padding(model, pad_in_kernel)
-        _fuse_activations(model, probe, originals)
-        is_same = _are_close(before, _maps(model, probe))
+        originals |= fix_same_padding(network, pad_in_kernel, size_divisor)
+        _fuse_activations(network, probe, originals)
+        is_same = _are_close(before, _maps(network, probe))
     except (RuntimeError, AttributeError):  # another oneDNN, or a torch without it
         is_same = False
     if is_same:
         return len(originals)
     for name, module in originals.items():
-        model.set_submodule(name, module)
+        network.set_submodule(name, module)
     logging.getLogger(__name__).warning("convolutions were left as they are: fusing changed maps")
     return 0
 
 
-def _fuse_activations(model: FasterRCNN, probe: Tensor, originals: dict[str, nn.Module]) -> None:
-    names = {module: name for name, module in model.named_modules()}
-    for convolution, activation in _find_pairs(model, probe):
+def _fuse_activations(network: Network, probe: Tensor, originals: dict[str, nn.Module]) -> None:
+    names = {module: name for name, module in network.named_modules()}
+    for convolution, activation in _find_pairs(network, probe):
         try:
             fused = FusedConvolution(convolution, activation)
         except ValueError:
             continue
         for module, successor in ((convolution, fused), (activation, nn.Identity())):
             originals.setdefault(names[module], module)
-            model.set_submodule(names[module], successor)
+            network.set_submodule(names[module], successor)
 
 
-def _find_pairs(model: FasterRCNN, probe: Tensor) -> list[tuple[nn.Conv2d, nn.Module]]:
+def _find_pairs(network: Network, probe: Tensor) -> list[tuple[nn.Conv2d, nn.Module]]:
     """Return each convolution with the module that every time, and it alone, took its output."""
     made_by: dict[int, nn.Conv2d] = {}
     kept: list[Tensor] = []  # alive, so that no later tensor gets the same id
@@ -135,10 +136,10 @@ def _find_pairs(model: FasterRCNN, probe: Tensor) -> list[tuple[nn.Conv2d, nn.Mo
         elif id(inputs[0]) in made_by:
             pairs[made_by.pop(id(inputs[0])), module] += 1
 
-    parts = [module for module in model.modules() if not list(module.children())]
+    parts = [module for module in network.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in parts]
     try:
-        model.dense(probe)
+        network.dense(probe)
     finally:
         for hook in hooks:
             hook.remove()
@@ -149,8 +150,8 @@ def _find_pairs(model: FasterRCNN, probe: Tensor) -> list[tuple[nn.Conv2d, nn.Mo
     ]
 
 
-def _maps(model: FasterRCNN, probe: Tensor) -> list[Tensor]:
-    return [level for levels in model.dense(probe) for level in levels]
+def _maps(network: Network, probe: Tensor) -> list[Tensor]:
+    return [level for levels in network.dense(probe) for level in levels]
 
 
 def _are_close(before: list[Tensor], after: list[Tensor]) -> bool:

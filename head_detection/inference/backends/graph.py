@@ -39,6 +39,7 @@ class GraphRuntime:
     name = ""
     device = torch.device("cpu")
     batch_size = 1
+    dtype = torch.float32
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
         self._dense, self._score, self.precision = dense, score, precision

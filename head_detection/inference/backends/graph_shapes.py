@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from head_detection.config import ModelConfig
+from head_detection.config import NetworkConfig
 from head_detection.errors import WeightsError
-from head_detection.models.anchors import build_anchor_generator
+from head_detection.models.anchors import build_anchors
 from head_detection.models.roi_heads import NUM_CLASSES
 from head_detection.models.weights import METADATA_KEY, WeightsDescription, parse_description
 
@@ -64,18 +64,18 @@ def _parse_record(path: Path, text: str) -> ExportRecord:
         raise WeightsError(f"{path}: its record of the export is damaged: {reason}") from error
 
 
-def output_shapes(config: ModelConfig) -> dict[str, Shape]:
+def output_shapes(config: NetworkConfig) -> dict[str, Shape]:
     """Return name and shape of each output: features, objectness and deltas by level, then scores.
 
     Example:
-        >>> shapes = output_shapes(ModelConfig())
+        >>> shapes = output_shapes(NetworkConfig())
         >>> list(shapes)[:2], shapes["features_4"], shapes["logits"]
         (['features_4', 'features_8'], (None, None, None, 256), (None, 2))
     """
     strides = config.backbone.strides
-    counts = build_anchor_generator(config.anchors, len(strides)).num_anchors_per_location()
-    channels = {"features": config.backbone.fpn_width, "objectness": counts[0]}
-    channels["deltas"] = 4 * counts[0]
+    per_place = build_anchors(config.anchors, len(strides)).per_place
+    channels = {"features": config.backbone.fpn_width, "objectness": per_place}
+    channels["deltas"] = 4 * per_place
     maps: dict[str, Shape] = {
         f"{kind}_{stride}": (None, None, None, width)
         for kind, width in channels.items()
@@ -85,19 +85,19 @@ def output_shapes(config: ModelConfig) -> dict[str, Shape]:
     return maps | {logits: (None, NUM_CLASSES), deltas: (None, 4 * NUM_CLASSES)}
 
 
-def input_shapes(config: ModelConfig) -> dict[str, Shape]:
+def input_shapes(config: NetworkConfig) -> dict[str, Shape]:
     """Return name and shape of each input.
 
     Example:
-        >>> input_shapes(ModelConfig())
+        >>> input_shapes(NetworkConfig())
         {'images': (None, 3, None, None), 'pooled': (None, 7, 7, 256)}
     """
-    side, channels = config.roi.pool_size, config.backbone.fpn_width
+    side, channels = config.box_head.pool_size, config.backbone.fpn_width
     return {DENSE: (None, 3, None, None), SCORE: (None, side, side, channels)}
 
 
 def check_graph(
-    path: Path, config: ModelConfig, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
+    path: Path, config: NetworkConfig, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
 ) -> None:
     """Raise WeightsError, one line, where a graph is not that of its description."""
     _check_shapes(path, input_shapes(config), inputs)

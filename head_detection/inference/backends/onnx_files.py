@@ -57,7 +57,7 @@ def read_onnx(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
         {value.name: _shape(onnx, value) for value in values}
         for values in (graph.graph.input, graph.graph.output)
     )
-    check_graph(path, description.model, inputs, outputs)
+    check_graph(path, description.network, inputs, outputs)
     return graph, description, record
 
 

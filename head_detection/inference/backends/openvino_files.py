@@ -99,7 +99,7 @@ def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
         {name: _shape(port) for port in ports for name in port.names}
         for ports in (graph.inputs, graph.outputs)
     )
-    check_graph(path, description.model, inputs, outputs)
+    check_graph(path, description.network, inputs, outputs)
     return graph, description, record
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from head_detection.evaluation.matching import match_detections
 from head_detection.inference.backends.graph_shapes import DENSE, SCORE
 from head_detection.inference.backends.samples import inputs_of
-from head_detection.inference.engines import Runtime
+from head_detection.inference.engine import Backend
 from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import DetectorNetwork
 from head_detection.structures import Detections, GroundTruth
 
 TOLERANCE: Final = 1e-3
@@ -58,31 +59,29 @@ class Parity:
 
 @torch.inference_mode()
 def measure_parity(
-    model: FasterRCNN, runtime: Runtime, images: Iterable[Tensor], score_threshold: float
+    model: FasterRCNN, backend: Backend, images: Iterable[Tensor], score_threshold: float
 ) -> Parity:
     """Run both networks on pictures.
 
     Args:
         model: float32, on CPU, in evaluation mode.
-        runtime: what it became.
+        backend: what its network became.
         images: ``(3, H, W)`` uint8 each.
         score_threshold: heads scored lower do not count.
     """
     parity = Parity()
-    config = model.roi_heads.config
-    lower = max(0.0, score_threshold - MARGIN)
-    model.roi_heads.config = config.model_copy(update={"score_threshold": lower})
-    try:
-        for image in images:
-            parity.outputs = max(parity.outputs, _difference(model, runtime, image))
-            expected, found = _detect(model, None, image), _detect(model, runtime, image)
-            parity.add(expected, found, score_threshold)
-    finally:
-        model.roi_heads.config = config
+    decoder = model.decoder.with_score_threshold(max(0.0, score_threshold - MARGIN))
+    ours, theirs = (
+        FasterRCNN(model.transform, network, decoder, model.views, largest_head=model.largest_head)
+        for network in (model.network, backend)
+    )
+    for image in images:
+        parity.outputs = max(parity.outputs, _difference(model, backend, image))
+        parity.add(_detect(ours, image), _detect(theirs, image), score_threshold)
     return parity
 
 
-def _difference(model: FasterRCNN, runtime: Runtime, image: Tensor) -> float:
+def _difference(model: FasterRCNN, backend: DetectorNetwork, image: Tensor) -> float:
     inputs = {name: torch.from_numpy(values) for name, values in inputs_of(model, image).items()}
     pooled = inputs[SCORE].permute(0, 3, 1, 2)
     sides = [
@@ -90,7 +89,7 @@ def _difference(model: FasterRCNN, runtime: Runtime, image: Tensor) -> float:
             *(level for kind in network.dense(inputs[DENSE]) for level in kind),
             *network.score(pooled),
         ]
-        for network in (model, runtime)
+        for network in (model.network, backend)
     ]
     tiny = torch.finfo(torch.float32).tiny
     differences = [
@@ -100,8 +99,8 @@ def _difference(model: FasterRCNN, runtime: Runtime, image: Tensor) -> float:
     return float(np.max(differences))  # what is not a number stays so
 
 
-def _detect(model: FasterRCNN, runtime: Runtime | None, image: Tensor) -> Detections:
-    (found,) = model.detect([image], runtime)
+def _detect(model: FasterRCNN, image: Tensor) -> Detections:
+    (found,) = model.eval()([image])
     size = (image.shape[1], image.shape[2])
     return Detections.from_arrays(found["boxes"].numpy(), found["scores"].numpy(), size)
 

@@ -7,13 +7,13 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
-from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.network import Network
 
 _HALVING: Final = (2, 2)
 
 
 def fix_same_padding(
-    model: FasterRCNN, rewrite: Callable[[Conv2dSame], nn.Module | None]
+    network: Network, rewrite: Callable[[Conv2dSame], nn.Module | None], size_divisor: int
 ) -> dict[str, nn.Module]:
     """Replace, in place, the convolutions of the backbone that pad by the size of their input.
 
@@ -21,24 +21,24 @@ def fix_same_padding(
     batch may be none, all stays as it is.
 
     Args:
-        model: in evaluation mode.
+        network: in evaluation mode.
         rewrite: ``pad_before`` or ``pad_in_kernel``: what is soonest done differs by who runs it.
+        size_divisor: sides of a batch are multiples of it.
 
     Returns:
-        What was replaced, by its name in the model.
+        What was replaced, by its name in the network.
     """
-    config = model.config
-    if config.resize.size_divisor % max(config.backbone.strides) != 0:
+    if size_divisor % max(network.backbone.strides) != 0:
         return {}
     named = {
         name: module
-        for name, module in model.backbone.named_modules(prefix="backbone")
+        for name, module in network.backbone.named_modules(prefix="backbone")
         if isinstance(module, Conv2dSame)
     }
     successors = {name: rewrite(module) for name, module in named.items()}
     for name, successor in successors.items():
         if successor is not None:
-            model.set_submodule(name, successor)
+            network.set_submodule(name, successor)
     return {name: named[name] for name, successor in successors.items() if successor is not None}
 
 

@@ -34,11 +34,11 @@ def inputs_of(model: FasterRCNN, image: Tensor) -> dict[str, npt.NDArray[np.floa
         image: ``(3, H, W)``.
     """
     batch, _ = model.transform([image])
-    maps = model.dense(batch.tensors)
-    proposals = model.rpn.propose(maps.objectness, maps.deltas, batch)
-    step = max(1, -(-len(proposals[0]) // MOST_BOXES))
-    spread = [boxes[::step] for boxes in proposals]
-    pooled: Tensor = model.roi_heads.pool(maps.features, spread, batch.image_sizes)
+    maps = model.network.dense(batch.tensors)
+    height, width = batch.tensors.shape[2:]
+    boxes = model.decoder.propose(maps, (height, width), batch.image_sizes).boxes
+    step = max(1, -(-boxes.shape[1] // MOST_BOXES))
+    pooled = model.decoder.pool(maps.features, boxes[:, ::step], None)
     if not len(pooled):  # a box of zeros: no library calibrates with nothing
         pooled = pooled.new_zeros((1, *pooled.shape[1:]))
     return {

@@ -11,8 +11,7 @@ from head_detection.devices import find_device, find_precision
 from head_detection.inference.backends.compilation import CompiledDense, Dense
 from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.inference.backends.fusion import can_fuse_in, fuse_for_cpu
-from head_detection.models.faster_rcnn import FasterRCNN
-from head_detection.models.network import DenseMaps
+from head_detection.models.network import DenseMaps, Network
 
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -21,7 +20,8 @@ class TorchRuntime:
     """The model's own parts, folded, laid out for the device, in its precision.
 
     Args:
-        model: taken over: put on the device, folded, laid out for it.
+        network: taken over: put on the device, folded, laid out for it.
+        size_divisor: sides of a batch are multiples of it.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
             are float32 always.
@@ -36,7 +36,8 @@ class TorchRuntime:
 
     def __init__(
         self,
-        model: FasterRCNN,
+        network: Network,
+        size_divisor: int,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -45,42 +46,40 @@ class TorchRuntime:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else 8
-        fold_batch_norm(model.eval().backbone)
-        self._dtype = _DTYPES[self.precision]
-        self._is_cast = self._dtype != torch.float32 and _can_be_cast(model)
+        fold_batch_norm(network.eval().backbone)
+        self._multiplied = _DTYPES[self.precision]
+        self._is_cast = self._multiplied != torch.float32 and _can_be_cast(network)
+        # Under autocast the network casts what it is given.
+        self.dtype = self._multiplied if self._is_cast else torch.float32
         is_eager_cpu = self.device.type == "cpu" and not compile_network  # compilers fuse too
         # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
         has_one_type = self.precision == "fp32" or self._is_cast
-        if is_eager_cpu and has_one_type and can_fuse_in(self._dtype):
-            fuse_for_cpu(model)
-        self._model = model.to(self.device).to(memory_format=torch.channels_last)
+        if is_eager_cpu and has_one_type and can_fuse_in(self._multiplied):
+            fuse_for_cpu(network, size_divisor)
+        self._network = network.to(self.device).to(memory_format=torch.channels_last)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
-            for part in (model.backbone, model.rpn, model.roi_heads):  # not the colours' mean
-                part.to(self._dtype)
-        self._dense: Dense = CompiledDense(model.dense) if compile_network else model.dense
+            network.to(self.dtype)
+        self._dense: Dense = CompiledDense(network.dense) if compile_network else network.dense
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
         with self._autocast():
-            maps: DenseMaps = self._dense(self._cast(images))
+            maps: DenseMaps = self._dense(images.to(self.dtype))
             return maps
 
     def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
         with self._autocast():
-            logits, deltas = self._model.score(self._cast(pooled))
+            logits, deltas = self._network.score(pooled.to(self.dtype))
             return logits, deltas
 
-    def _cast(self, values: Tensor) -> Tensor:
-        return values.to(self._dtype) if self._is_cast else values
-
     def _autocast(self) -> AbstractContextManager[object]:
-        if self._is_cast or self._dtype == torch.float32:
+        if self._is_cast or self._multiplied == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self._dtype)
+        return torch.autocast(self.device.type, self._multiplied)
 
 
-def _can_be_cast(model: FasterRCNN) -> bool:
+def _can_be_cast(network: Network) -> bool:
     """Tell whether no part needs float32: torchvision's deformable kernel for CPU, statistics."""
     kinds = (DeformConv2d, nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm, nn.LayerNorm)
-    return not any(isinstance(module, kinds) for module in model.modules())
+    return not any(isinstance(module, kinds) for module in network.modules())

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from head_detection.inference.engines import TwoStageEngine
 from timm.layers.conv2d_same import Conv2dSame
 
 from head_detection.devices import cpu_multiplies_bf16
@@ -19,7 +20,6 @@ from head_detection.inference.backends.openvino import OpenVinoRuntime
 from head_detection.inference.backends.openvino_files import from_onnx
 from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.building import frame_of
-from head_detection.inference.engines import TwoStageEngine
 from head_detection.inference.shipped_weights import shipped_weights
 from head_detection.models.faster_rcnn import load_detector
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError
 from head_detection.models.faster_rcnn import FasterRCNN
-from head_detection.models.network import Network, Stage, untimed
+from head_detection.models.network import DetectorNetwork
+from head_detection.models.nms import EMPTY
+from head_detection.models.suppression import Heads
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
 
@@ -29,7 +32,7 @@ class Engine(Protocol):
     batch_size: int
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Return the (height, width) in network pixels that each look at a picture is padded to.
+        """Return the (height, width) in network pixels that each view of a picture is padded to.
 
         In a batch of pictures with equal padded sizes each gives what it gives alone.
         """
@@ -48,8 +51,8 @@ class Engine(Protocol):
         ...
 
 
-class Runtime(Network, Protocol):
-    """Runs the parts of a network that multiply.
+class Backend(DetectorNetwork, Protocol):
+    """A network as some library runs it, in the place of PyTorch's own.
 
     Attributes:
         name: as ``--engine`` spells it.
@@ -65,34 +68,35 @@ class Runtime(Network, Protocol):
 
 
 class TwoStageEngine:
-    """A detector whose network a runtime runs; all between its two parts is PyTorch's.
+    """A detector whose network a backend runs; all between its two parts is PyTorch's.
 
     Args:
-        model: in evaluation mode; its own network is used where the runtime is PyTorch's.
-        runtime: of this model.
+        model: in evaluation mode; its network becomes the backend.
+        backend: of this model's network.
         score_threshold: heads scored below are not looked at.
     """
 
     def __init__(
-        self, model: FasterRCNN, runtime: Runtime, *, score_threshold: float = 0.0
+        self, model: FasterRCNN, backend: Backend, *, score_threshold: float = 0.0
     ) -> None:
-        self.name, self.device = runtime.name, str(runtime.device)
-        self.precision, self.batch_size = runtime.precision, runtime.batch_size
+        self.name, self.device = backend.name, str(backend.device)
+        self.precision, self.batch_size = backend.precision, backend.batch_size
         # A lower threshold than the file's own must reach the network; a higher one saves time.
-        roi = model.roi_heads.config
-        model.roi_heads.config = roi.model_copy(update={"score_threshold": score_threshold})
-        self.stage: Stage = untimed
+        decoder = model.decoder.with_score_threshold(score_threshold)
+        self.model = FasterRCNN(
+            model.transform, backend, decoder, model.views, largest_head=model.largest_head
+        ).eval()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
-        self._model, self._runtime = model.eval().to(runtime.device), runtime
+        self._device = backend.device
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Return the (height, width) in network pixels that each look at a picture is padded to."""
-        return tuple(look.padded_size(*image_size) for look in self._model.transforms)
+        """Return the (height, width) in network pixels that each view of a picture is padded to."""
+        return tuple(way.padded_size(*image_size) for way in self.model.transforms)
 
     def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) that a picture may be read at and lose nothing."""
-        looks: list[GeneralizedRCNNTransform] = self._model.transforms
-        return max(look.enough_size(*image_size) for look in looks)
+        ways: list[GeneralizedRCNNTransform] = self.model.transforms
+        return max(way.enough_size(*image_size) for way in ways)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
@@ -122,17 +126,36 @@ class TwoStageEngine:
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         batch = [self._to_device(image) for image in images]
-        found = self._model.detect(batch, self._runtime, self.stage)
-        # One copy a batch: each one waits for the device.
-        counts = [len(result["scores"]) for result in found]
-        boxes = torch.cat([result["boxes"] for result in found]).float().cpu().split(counts)
-        scores = torch.cat([result["scores"] for result in found]).float().cpu().split(counts)
-        return [
-            Detections.from_arrays(b.numpy(), s.numpy(), (image.shape[1], image.shape[2]))
-            for b, s, image in zip(boxes, scores, images, strict=True)
-        ]
+        heads = _fetch(self.model.detect(batch))
+        if heads is None:
+            heads = _fetch(self.model.detect(batch, waits=True))
+        if heads is None:
+            raise RuntimeError("heads: expected them settled, since the device was waited for")
+        found = []
+        for boxes, scores, image in zip(*heads, images, strict=True):
+            count = int((scores > EMPTY).sum())
+            size = (image.shape[1], image.shape[2])
+            found.append(Detections.from_arrays(boxes[:count], scores[:count], size))
+        return found
 
     def _to_device(self, image: Tensor) -> Tensor:
-        if self._runtime.device.type == "cuda" and image.device.type == "cpu":
-            return image.pin_memory().to(self._runtime.device, non_blocking=True)
-        return image.to(self._runtime.device)
+        if self._device.type == "cuda" and image.device.type == "cpu":
+            return image.pin_memory().to(self._device, non_blocking=True)
+        return image.to(self._device)
+
+
+def _fetch(heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return boxes ``(B, K, 4)`` and scores ``(B, K)``; None where they are not settled.
+
+    One copy a batch: each one waits for the device.
+    """
+    table = torch.cat((heads.boxes, heads.scores[..., None]), dim=2).float()
+    if heads.is_settled is not None:
+        mark = heads.is_settled.to(table).expand(1, 1, 5)
+        table = torch.cat((table, mark.expand(len(table), 1, 5)), dim=1)
+    values = table.cpu().numpy()
+    if heads.is_settled is not None:
+        if not values[0, -1, 0]:
+            return None
+        values = values[:, :-1]
+    return values[..., :4], values[..., 4]

@@ -1,0 +1,246 @@
+"""What training lowers: the losses of both stages, for a whole batch at once.
+
+Sizes are fixed and masks say what counts, so that the number of operators does not depend on the
+number of pictures and no step waits for a GPU. What is masked out adds exactly nothing to a loss
+and to its gradient, whatever number the network gives there.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Generator, Tensor
+
+from head_detection.config import RoiTrainingConfig, RpnTrainingConfig
+from head_detection.models.box_regression import (
+    ROI_WEIGHTS,
+    RPN_WEIGHTS,
+    BoxLoss,
+    CodeWeights,
+    box_losses,
+    encode_boxes,
+)
+from head_detection.models.matching import NEITHER, BoxMatcher, best_heads
+from head_detection.models.sampling import BalancedSampler
+from head_detection.models.targets import Targets
+
+NUM_CLASSES = 2
+"""Background and head."""
+RPN_BETA = 1 / 9
+"""torchvision's beta of the smooth L1 loss of the first stage."""
+
+
+class Samples(NamedTuple):
+    """The boxes that the second stage is trained on: S slots a picture, in network pixels."""
+
+    boxes: Tensor
+    """``(B, S, 4)`` float32 xyxy; (0, 0, 1, 1) in slots that are not taken, good to pool from."""
+    mask: Tensor
+    """``(B, S)`` bool: the slot is taken; the taken ones come first, heads before background."""
+    labels: Tensor
+    """``(B, S)`` int64: 1 head, 0 background and where not taken."""
+    regression: Tensor
+    """``(B, S, 4)`` float32: the codes of the head that each box matches; 0 but for heads."""
+
+
+@dataclass(frozen=True)
+class RpnLoss:
+    """torchvision's losses of the region proposal network, without ignored regions.
+
+    Args:
+        matcher: of anchors with heads.
+        sampler: of anchors.
+    """
+
+    matcher: BoxMatcher
+    sampler: BalancedSampler
+
+    def __call__(
+        self,
+        anchors: Tensor,
+        objectness: Tensor,
+        deltas: Tensor,
+        targets: Targets,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Return ``loss_objectness`` and ``loss_rpn_box_reg``, float32 scalars.
+
+        Both are means over the sampled anchors of the batch; 0, with a gradient of 0, where
+        ignored regions leave none to sample.
+
+        Args:
+            anchors: ``(A, 4)`` xyxy float32 in network pixels, those of every picture.
+            objectness: ``(B, A)`` logits, in the order of the anchors.
+            deltas: ``(B, A, 4)``, in the order of the anchors.
+            targets: of B pictures, in network pixels.
+            generator: of the sampling; torch's own where None.
+        """
+        sampled = self.sampler.sample(self.matcher.label(anchors, targets), generator)
+        boxes, is_positive = anchors[sampled.indices], sampled.is_positive
+        codes = _regression_targets(boxes, is_positive, targets, RPN_WEIGHTS)
+        logits = _only(objectness.gather(1, sampled.indices), sampled.is_sampled)
+        chosen = deltas.gather(1, sampled.indices[..., None].expand(-1, -1, 4))
+        cross_entropies = F.binary_cross_entropy_with_logits(
+            logits, is_positive.float(), reduction="none"
+        )
+        box_loss = F.smooth_l1_loss(
+            _only(chosen, is_positive), codes, beta=RPN_BETA, reduction="sum"
+        )
+        count = sampled.is_sampled.sum().clamp(min=1)
+        return {
+            "loss_objectness": _only(cross_entropies, sampled.is_sampled).sum() / count,
+            "loss_rpn_box_reg": box_loss / count,
+        }
+
+
+@dataclass(frozen=True)
+class RoiLoss:
+    """The sampling and the losses of the second stage.
+
+    Args:
+        matcher: of proposals with heads.
+        sampler: of proposals.
+        num_hardest: RoIs of the batch that classification is taught, by falling loss; 0 means all.
+        box_loss: smooth L1 of the codes, or generalised or complete IoU of the boxes.
+        box_loss_beta: smooth L1 is a square below this and a line above.
+        box_loss_weight: factor of ``loss_box_reg``.
+    """
+
+    matcher: BoxMatcher
+    sampler: BalancedSampler
+    num_hardest: int = 0
+    box_loss: BoxLoss = "smooth_l1"
+    box_loss_beta: float = 1.0
+    box_loss_weight: float = 1.0
+
+    @torch.no_grad()
+    def sample(
+        self,
+        proposals: Tensor,
+        is_valid: Tensor,
+        targets: Targets,
+        generator: Generator | None = None,
+    ) -> Samples:
+        """Return what to pool and to score, without gradients; the heads join the proposals.
+
+        Args:
+            proposals: ``(B, P, 4)`` xyxy float32 in network pixels; any numbers where not valid.
+            is_valid: ``(B, P)`` bool: the proposal is one.
+            targets: of B pictures, in network pixels.
+            generator: of the sampling; torch's own where None.
+        """
+        heads, is_head = targets.padded_boxes()
+        boxes = torch.cat((proposals, heads), dim=1)
+        labels = self.matcher.label(boxes, targets)
+        labels = labels.masked_fill(~torch.cat((is_valid, is_head), dim=1), NEITHER)
+        indices, mask, is_positive = self.sampler.sample(labels, generator)
+        chosen = _boxes_or_unit(boxes.gather(1, indices[..., None].expand(-1, -1, 4)), mask)
+        codes = _regression_targets(chosen, is_positive, targets, ROI_WEIGHTS)
+        return Samples(chosen, mask, is_positive.long(), codes)
+
+    def __call__(self, logits: Tensor, deltas: Tensor, samples: Samples) -> dict[str, Tensor]:
+        """Return ``loss_classifier`` and ``loss_box_reg``, float32 scalars.
+
+        Means over the sampled RoIs of the batch, or the hardest of them; 0, with a gradient of 0,
+        where none was sampled.
+
+        Args:
+            logits: ``(N, 2)`` background and head, N = B * S, picture by picture as
+                ``samples.boxes.flatten(0, 1)``.
+            deltas: ``(N, 8)``, four a class.
+            samples: the boxes that were pooled.
+        """
+        mask, labels = samples.mask.flatten(), samples.labels.flatten()
+        boxes, codes = samples.boxes.flatten(0, 1), samples.regression.flatten(0, 1)
+        is_positive = labels > 0
+        moves = _only(deltas.unflatten(1, (NUM_CLASSES, 4))[:, 1], is_positive)
+        losses = box_losses(self.box_loss, moves, codes, boxes, ROI_WEIGHTS, self.box_loss_beta)
+        # An IoU loss of a box with itself is nearly 0, not 0: masked again.
+        box_loss = _only(losses, is_positive).sum() / mask.sum().clamp(min=1)
+        return {
+            "loss_classifier": hardest_mean_loss(logits, labels, mask, self.num_hardest),
+            "loss_box_reg": self.box_loss_weight * box_loss,
+        }
+
+
+def hardest_mean_loss(logits: Tensor, labels: Tensor, mask: Tensor, num_hardest: int) -> Tensor:
+    """Return the mean cross-entropy of the hardest RoIs of the batch, 0 where there are none.
+
+    Args:
+        logits: ``(N, 2)``.
+        labels: ``(N,)`` int64.
+        mask: ``(N,)`` bool: the RoI counts.
+        num_hardest: how many; 0 means all. HeadHunter meant 500 and kept ``min(N, N * 500)``, all.
+
+    Source:
+        Shrivastava et al., Training Region-based Object Detectors with Online Hard Example
+        Mining, CVPR 2016.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 0.0]])
+        >>> labels = torch.tensor([0, 0, 1])
+        >>> round(hardest_mean_loss(logits, labels, labels >= 0, 2).item(), 4)
+        0.6931
+    """
+    losses = F.cross_entropy(_only(logits, mask), labels, reduction="none")
+    if num_hardest and num_hardest < len(losses):
+        # What does not count is easier than anything that does.
+        losses, places = losses.masked_fill(~mask, -1.0).topk(num_hardest)
+        mask = mask[places]
+    return _only(losses, mask).sum() / mask.sum().clamp(min=1)
+
+
+def build_rpn_loss(config: RpnTrainingConfig) -> RpnLoss:
+    """Return the losses of the first stage with the thresholds and numbers of the config."""
+    return RpnLoss(
+        BoxMatcher(
+            config.fg_iou_threshold, config.bg_iou_threshold, allow_low_quality_matches=True
+        ),
+        BalancedSampler(config.samples_per_image, config.positive_fraction),
+    )
+
+
+def build_roi_loss(config: RoiTrainingConfig) -> RoiLoss:
+    """Return the losses of the second stage with the thresholds and numbers of the config."""
+    return RoiLoss(
+        BoxMatcher(
+            config.fg_iou_threshold, config.bg_iou_threshold, allow_low_quality_matches=False
+        ),
+        BalancedSampler(config.samples_per_image, config.positive_fraction),
+        num_hardest=config.ohem,
+        box_loss=config.box_loss,
+        box_loss_beta=config.box_loss_beta,
+        box_loss_weight=config.box_loss_weight,
+    )
+
+
+def _only(values: Tensor, mask: Tensor) -> Tensor:
+    """Return float32 values, 0 and without a gradient where the mask says no, were they NaN.
+
+    Args:
+        values: of the shape of the mask, or with one more dimension at the end.
+        mask: bool.
+    """
+    rest = ~mask if values.dim() == mask.dim() else ~mask[..., None]
+    return values.float().masked_fill(rest, 0.0)
+
+
+def _boxes_or_unit(boxes: Tensor, mask: Tensor) -> Tensor:
+    """Return the ``(B, S, 4)`` boxes, and (0, 0, 1, 1) where the ``(B, S)`` mask says no."""
+    unit = torch.arange(4, device=boxes.device) // 2
+    return torch.where(mask[..., None], boxes, unit.to(boxes.dtype))
+
+
+@torch.no_grad()
+def _regression_targets(
+    boxes: Tensor, is_positive: Tensor, targets: Targets, weights: CodeWeights
+) -> Tensor:
+    """Return ``(B, S, 4)`` codes from each positive box to the head it matches, 0 for others."""
+    if not len(targets.boxes):
+        return torch.zeros_like(boxes)
+    heads = targets.boxes[best_heads(boxes, targets).clamp(min=0)]
+    # A box without an area has no codes; what is not positive may be such a box.
+    return encode_boxes(
+        _boxes_or_unit(boxes, is_positive), _boxes_or_unit(heads, is_positive), weights
+    )

@@ -1,0 +1,243 @@
+"""Greedy suppression of whole batches: of boxes that overlap, the best one stays."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+EMPTY: Final = -1.0
+"""The score of a slot that holds no box; those of boxes are 0 to 1."""
+ROUNDS: Final = 12
+"""Boxes that hang on each other in chains of so many are settled without asking the device: the
+longest among 600 proposals of a classroom are of 6 to 8."""
+MATRIX_PAIRS: Final = 2**24
+"""Pairs of boxes whose overlap is computed at once: 64 MB in float32."""
+MOST_PAIRS: Final = 2**29
+"""Pairs of boxes in one table, 1 GB of a GPU; above, it is waited for."""
+ONE_CALL: Final = 1024
+"""Boxes of several groups for one call of torchvision's operator, whose time is their square."""
+MANY: Final = 4096
+"""Boxes from which on a list of those that are near each other is sooner made: 10 ms."""
+
+MOST_NEAR: Final = 6 * 10**6
+"""Pairs of boxes that are compared, in half a second."""
+NEAR_AT_ONCE: Final = 2**20
+"""Of them: 100 MB."""
+
+Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+
+
+def greedy_nms(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, *, waits: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Tell which boxes stay, each group on its own.
+
+    Args:
+        boxes: ``(G, K, 4)`` xyxy float32.
+        scores: ``(G, K)``, falling in each group; ``EMPTY`` where there is no box.
+        iou_threshold: a box goes where a better one that stays overlaps it by more.
+        waits: boxes may be copied to the processor, on a CPU no copy at all.
+
+    Returns:
+        ``(G, K)`` bool, and a bool scalar: whether that is what suppression one by one gives. None
+        where it is for certain.
+    """
+    if waits or scores.numel() * scores.shape[1] > MOST_PAIRS:
+        kept = _keep_one_by_one(boxes, scores, iou_threshold)
+        return torch.from_numpy(kept).to(boxes.device), None
+    return _keep_in_rounds(boxes, scores, iou_threshold)
+
+
+def _keep_in_rounds(
+    boxes: Tensor, scores: Tensor, iou_threshold: float
+) -> tuple[Tensor, Tensor | None]:
+    """Suppress all boxes by all better ones that are left, again and again: nothing waits.
+
+    The best box is right after the first round, what it decides after the second, and so on: once
+    a round changes nothing, the boxes are those of suppression one by one.
+
+    Source:
+        Zheng et al., Enhancing Geometric Factors in Model Learning and Inference for Object
+        Detection and Instance Segmentation, IEEE Transactions on Cybernetics 2022, Cluster-NMS.
+    """
+    groups, count = scores.shape
+    exists = scores > EMPTY
+    # A GPU multiplies halves, and counts up to 2048 in them exactly: only 0 matters.
+    dtype = torch.float16 if boxes.device.type == "cuda" else torch.float32
+    suppresses = torch.empty((groups, count, count), dtype=dtype, device=boxes.device)
+    for rows in row_parts(groups, count, count):
+        suppresses[:, rows] = (iou_matrix(boxes[:, rows], boxes) > iou_threshold).to(dtype)
+    suppresses = suppresses.triu_(1)
+    kept = exists
+    for _ in range(ROUNDS):
+        before = kept
+        suppressed = torch.bmm(before.to(dtype)[:, None], suppresses)[:, 0] > 0
+        kept = exists & ~suppressed
+    return kept, (kept == before).all()
+
+
+def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
+    """Return ``(G, K, N)``: ``torchvision.ops.box_iou`` in each of G groups.
+
+    Args:
+        first: ``(G, K, 4)`` xyxy.
+        second: ``(G, N, 4)`` xyxy in the same pixels.
+    """
+    left, top, right, bottom = first[:, :, None].unbind(3)
+    others = second[:, None].unbind(3)
+    width = torch.minimum(right, others[2]).sub_(torch.maximum(left, others[0])).clamp_(min=0)
+    height = torch.minimum(bottom, others[3]).sub_(torch.maximum(top, others[1])).clamp_(min=0)
+    shared = width.mul_(height)
+    areas = (right - left) * (bottom - top)
+    other_areas = (others[2] - others[0]) * (others[3] - others[1])
+    return shared.div_((areas + other_areas).sub_(shared))
+
+
+def row_parts(groups: int, rows: int, columns: int) -> Iterator[slice]:
+    """Yield rows of a ``(groups, rows, columns)`` table in parts of ``MATRIX_PAIRS`` at most."""
+    step = max(1, MATRIX_PAIRS // max(1, groups * columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def _keep_one_by_one(boxes: Tensor, scores: Tensor, iou_threshold: float) -> npt.NDArray[np.bool_]:
+    """Use torchvision's operator on as many whole groups at a time as it is quick for."""
+    groups, count = scores.shape
+    own_scores = scores.detach().cpu().numpy().reshape(-1)
+    filled = np.flatnonzero(own_scores > EMPTY)
+    own_boxes = boxes.detach().cpu().numpy().reshape(-1, 4)[filled].astype(np.float64)
+    own_scores = own_scores[filled].astype(np.float64)
+    kept = np.zeros(groups * count, np.bool_)
+    group_of = filled // max(count, 1)
+    sizes = np.bincount(group_of, minlength=groups)
+    for part in _whole_groups(sizes):
+        chosen = keep_groups(own_boxes[part], own_scores[part], group_of[part], iou_threshold)
+        kept[filled[part][chosen]] = True
+    return kept.reshape(groups, count)
+
+
+def _whole_groups(sizes: Places) -> Iterator[slice]:
+    """Yield parts of a row of groups: a single group, or several with ``ONE_CALL`` boxes."""
+    ends = np.cumsum(sizes)
+    start, first = 0, 0
+    for place, end in enumerate(ends):
+        is_last = place + 1 == len(ends)
+        if is_last or ends[place + 1] - first > ONE_CALL:
+            if end > start:
+                yield slice(start, int(end))
+            start = first = int(end)
+
+
+def keep_groups(boxes: Array, scores: Array, group_of: Places, iou_threshold: float) -> Places:
+    """Return the places of the boxes that stay, by falling score.
+
+    Args:
+        boxes: ``(N, 4)`` xyxy, finite. Groups are kept apart by moving them: float64 keeps their
+            digits, of which float32 would lose some.
+        scores: ``(N,)``.
+        group_of: ``(N,)`` whole numbers; only boxes of one group suppress each other.
+        iou_threshold: as ``greedy_nms``.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 10]])
+        >>> keep_groups(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), 0.5).tolist()
+        [0, 2]
+    """
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    extent = boxes.max() - boxes.min() + 1
+    moved = boxes + ((group_of - group_of[0]) * extent)[:, None]
+    if len(boxes) > MANY:
+        return _keep_many(moved, scores, iou_threshold)
+    return _one_call(moved, scores, iou_threshold)
+
+
+def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Places:
+    kept: Tensor = nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold)
+    places: Places = kept.numpy()
+    return places
+
+
+def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Places:
+    """Suppress in rounds, as ``_keep_in_rounds`` does, along a list of the pairs that overlap."""
+    order = np.argsort(-scores, kind="stable")
+    pairs = _near_pairs(boxes[order])
+    if pairs is None:  # so many on one spot that few stay, and the operator is done soon
+        return _one_call(boxes, scores, iou_threshold)
+    overlapping = [_overlapping(boxes[order], *part, iou_threshold) for part in pairs]
+    better, worse = (np.concatenate(side) for side in zip(*overlapping, strict=True))
+    kept = np.ones(len(boxes), np.bool_)
+    while True:
+        after = np.ones(len(boxes), np.bool_)
+        after[worse[kept[better]]] = False
+        if np.array_equal(after, kept):
+            places: Places = order[kept]
+            return places
+        kept = after
+
+
+def _near_pairs(boxes: Array) -> Iterator[tuple[Places, Places]] | None:
+    """Yield pairs of boxes, each once, that hold all which overlap; None where they are too many.
+
+    The boxes are dealt out to bands of lines, to each that they touch. In a band, those that begin
+    within the columns of a box follow it, where they are sorted by their first column.
+    """
+    left, top, right, bottom = boxes.T
+    band = 2 * max(float(np.median(bottom - top)), 1.0)
+    first, last = (np.floor(lines / band).astype(np.int64) for lines in (top, bottom))
+    counts = last - first + 1
+    box_of = np.repeat(np.arange(len(boxes)), counts)
+    band_of = np.repeat(first, counts) + _count_up(counts)
+    far = right.max() - left.min() + 1
+    begins = band_of * far + left[box_of]
+    order = np.argsort(begins, kind="stable")
+    ends = (band_of * far + right[box_of])[order]
+    followers = np.searchsorted(begins[order], ends) - np.arange(len(order)) - 1
+    followers = followers.clip(min=0)  # a box of no width is followed by none
+    if followers.sum() > MOST_NEAR:
+        return None
+    return _followed(box_of[order], followers, band_of[order], first)
+
+
+def _followed(
+    box_of: Places, followers: Places, band_of: Places, first_band: Places
+) -> Iterator[tuple[Places, Places]]:
+    """Yield each entry's box with those of the entries that follow it, in parts."""
+    cuts = np.searchsorted(
+        followers.cumsum(), np.arange(NEAR_AT_ONCE, followers.sum(), NEAR_AT_ONCE)
+    )
+    for own in np.split(np.arange(len(box_of)), cuts):
+        entry = np.repeat(own, followers[own])
+        other = entry + 1 + _count_up(followers[own])
+        one, two = box_of[entry], box_of[other]
+        # Two boxes meet in every band that both touch, and count in the first of them.
+        is_first = band_of[entry] == np.maximum(first_band[one], first_band[two])
+        yield np.minimum(one, two)[is_first], np.maximum(one, two)[is_first]
+
+
+def _count_up(counts: Places) -> Places:
+    """Return 0, 1, ... for each count.
+
+    Example:
+        >>> _count_up(np.array([2, 0, 3])).tolist()
+        [0, 1, 0, 1, 2]
+    """
+    starts: Places = np.repeat(counts.cumsum() - counts, counts)
+    return np.arange(len(starts)) - starts
+
+
+def _overlapping(
+    boxes: Array, first: Places, second: Places, iou_threshold: float
+) -> tuple[Places, Places]:
+    """Return the pairs of which the IoU is above the threshold."""
+    one, two = boxes[first], boxes[second]
+    sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])
+    shared = sides.clip(min=0).prod(axis=1)
+    areas = (one[:, 2:] - one[:, :2]).prod(axis=1) + (two[:, 2:] - two[:, :2]).prod(axis=1)
+    is_over = shared > iou_threshold * (areas - shared)
+    return first[is_over], second[is_over]
