@@ -1,11 +1,16 @@
-"""Options that commands share and kinds of values; a wrong one ends the command with one line."""
+"""Options that commands share and kinds of values; a wrong one ends the command with one line.
+
+Nothing here may import torch: options are parsed before it is.
+"""
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
-from head_detection.devices import PRECISIONS
-from head_detection.inference.building import ENGINES
 from head_detection.inference.shipped_weights import weights_path
+
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+ENGINES: Final = ("torch", "openvino", "onnx")
+"""Both as the package has them, in modules that import torch; a test compares."""
 
 
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:

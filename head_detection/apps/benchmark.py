@@ -2,15 +2,12 @@
 
 import argparse
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from head_detection.apps.arguments import positive
-from head_detection.devices import PRECISIONS
-from head_detection.inference.building import ENGINES
+from head_detection.apps.arguments import ENGINES, PRECISIONS, positive
 from head_detection.inference.shipped_weights import weights_path
 
 if TYPE_CHECKING:
@@ -131,15 +128,3 @@ def _some_of(text: str, known: Sequence[str]) -> list[str]:
     if not names or not set(names) <= set(known):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}; got {text!r}")
     return names
-
-
-def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run: goes, with ``_create_parser``, once the dispatcher gives ``words``."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    return run(_create_parser().parse_args(words, argparse.Namespace(words=words)))

@@ -1,6 +1,5 @@
 """What a command is made of, and how it ends: its exit code, one line in place of a traceback."""
 
-import argparse
 import os
 import signal
 import sys
@@ -8,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from head_detection.apps.allocation import keep_freed_memory
 from head_detection.errors import HeadDetectionError
 
 Command = Callable[[Sequence[str] | None], int]
@@ -20,31 +18,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM
 
 
-def command(
-    purpose: str,
-    add_arguments: Callable[[argparse.ArgumentParser], None],
-    run: Callable[[argparse.Namespace], int],
-) -> Command:
-    """Make a command of its two parts.
-
-    Args:
-        purpose: what its ``--help`` begins with.
-        add_arguments: declares the options.
-        run: does the work, and returns the exit code.
-
-    Example:
-        >>> def add_code(parser):
-        ...     parser.add_argument("code", type=int)
-        >>> command("End with a code", add_code, lambda arguments: arguments.code)(["3"])
-        3
-    """
-
-    def main(argv: Sequence[str] | None = None) -> int:
-        parser = argparse.ArgumentParser(description=purpose)
-        add_arguments(parser)
-        return run(parser.parse_args(argv))
-
-    return main
+class UsageError(HeadDetectionError):
+    """Options that do not go together, or whose values cannot be used; the text names them."""
 
 
 def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
@@ -64,7 +39,6 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
         3
     """
-    keep_freed_memory()
     try:
         code = main(argv)
         sys.stdout.flush()

@@ -1,54 +1,28 @@
 """``convert``: one form into another."""
 
 import argparse
-from collections.abc import Sequence
+from typing import Final, cast
 
-from head_detection.apps.conversions import (
-    anchors,
-    annotations,
-    average,
-    check,
-    relabel,
-    release,
-    split,
-    weights,
-)
+from head_detection.apps.parser import CommandParser, add_commands
 
-KINDS = {
-    "annotations": annotations,
-    "check": check,
-    "split": split,
-    "relabel": relabel,
-    "anchors": anchors,
-    "weights": weights,
-    "average": average,
-    "release": release,
+KINDS: Final = {
+    "annotations": "the labels of a data set, from one format into another",
+    "check": "the quality of a data set: files, boxes, near-duplicates, statistics",
+    "split": "parts of a data set, near-duplicate pictures on one side, as COCO JSON",
+    "relabel": "labels made by a detector, placed anew by a better one: self-training",
+    "anchors": "anchor sizes that fit a data set",
+    "weights": "weights made by others",
+    "average": "the mean of the weights of several runs that started from the same ones",
+    "release": "weights of a run to hand out: half the size, licence and metrics inside",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the kinds of conversion, each with its own options."""
-    kinds = parser.add_subparsers(dest="what", required=True)
-    for name, kind in KINDS.items():
-        kind.add_arguments(kinds.add_parser(name, help=kind.PURPOSE, description=kind.PURPOSE))
+    """Offer the kinds of conversion, each with its own options."""
+    parser.description = "Convert one form into another."
+    add_commands(cast("CommandParser", parser), KINDS, "head_detection.apps.conversions")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and return the exit code.
-
-    Raises:
-        ValueError: a mistake of the user, one line.
-    """
-    exit_code: int = KINDS[arguments.what].run(arguments)
-    return exit_code
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the arguments and ``run``."""
-    return run(_create_parser().parse_args(argv))
-
-
-def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Convert one form into another.")
-    add_arguments(parser)
-    return parser
+    """Never called: each kind has its own."""
+    raise NotImplementedError(arguments.command)

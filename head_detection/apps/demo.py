@@ -10,14 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
-from head_detection.apps.main import load_command
+from head_detection.apps.main import run as run_command_line
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
 from head_detection.files import write_bytes
 from head_detection.images.drawing import draw_heads
 from head_detection.images.reading import Picture
-from head_detection.inference.detector import HeadDetector
-from head_detection.pipeline.run import run_pipeline
 from head_detection.pipeline.sources import ItemSource
 from head_detection.results.record import Failure
 from head_detection.structures import Detections, Frame, GroundTruth
@@ -50,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.source is not None:
         return _test(arguments)
+
+    from head_detection.inference.detector import HeadDetector
+    from head_detection.pipeline.run import run_pipeline
+
     detector = HeadDetector.from_weights(arguments.weights)
     samples = create_samples()
     frames = [Frame(s.name, index, pixels=s.pixels) for index, s in enumerate(samples)]
@@ -68,12 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     """Run ``test`` on the user's own pictures."""
-    test = load_command("test")
     options = ["--source", str(arguments.source), "--save", "json,csv,images"]
     options += ["--output", str(arguments.output)]
     if arguments.weights is not None:
         options += ["--weights", str(arguments.weights)]
-    return test(options)
+    return run_command_line(["test", *options])
 
 
 def create_samples() -> list[Sample]:

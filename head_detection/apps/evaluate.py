@@ -1,7 +1,6 @@
 """``evaluate``: weights, or detections made elsewhere, measured on labelled pictures."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
@@ -28,86 +27,15 @@ from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.building import EXPORTED
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"
 PLOTS_FOLDER: Final = "plots"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and return the exit code.
-
-    Raises:
-        ValueError: a mistake of the user, one line.
-    """
-    arguments = _create_parser().parse_args(argv)
-    if arguments.compare:
-        first, second = arguments.compare
-        return compare_saved(first, second, arguments)
-    _check(arguments)
-    labelled = load_annotations(
-        DatasetConfig(
-            path=arguments.data,
-            format=arguments.format,
-            images=arguments.images,
-            split=arguments.split,
-        )
-    )
-    if not labelled.images:
-        raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
-    read = detect_all if arguments.detections is None else read_detections
-    protocols = PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,)
-    predictions = read(arguments, labelled)
-    result = evaluate_predictions(arguments, labelled, predictions, protocols)
-    print_table(result, arguments.num_resamples)
-    folder = arguments.output or _default_folder(result)
-    _write(folder, result, arguments)
-    if arguments.choose_threshold:
-        print(store_threshold(arguments.weights, result))
-    return 0
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse options that do not go together, before anything takes time."""
-    if arguments.data is None:
-        raise EvaluationError(
-            "expected --data, the labels to measure by (or --compare A.json B.json)"
-        )
-    if arguments.choose_threshold and arguments.weights is None:
-        raise EvaluationError(
-            "--choose-threshold: expected --weights, the file to store the threshold in; "
-            "the shipped weights are not changed unasked"
-        )
-    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
-        raise EvaluationError(
-            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
-            ": choose there, then export again"
-        )
-    if arguments.detections is not None and not arguments.detections.exists():
-        raise EvaluationError(f"--detections: {arguments.detections}: no such file")
-
-
-def _default_folder(result: EvaluationResult) -> Path:
-    name = f"{safe_name(short_name(result.predictions.path))}-{safe_name(result.split)}"
-    return Path("runs", "evaluate", name)
-
-
-def _write(folder: Path, result: EvaluationResult, arguments: argparse.Namespace) -> None:
-    worst = draw_worst(folder, result)
-    plots = draw_plots(result.measurement, folder / PLOTS_FOLDER)
-    path = write_metrics(folder, result, arguments.num_resamples, arguments.seed)
-    print(f"\nwritten to {folder}/:")
-    print(f"  {path.name}: all of this and each picture's part, for --compare")
-    print(f"  {PLOTS_FOLDER}/: {', '.join(plot.name for plot in plots)}")
-    for line in worst:
-        print(f"  {line}")
-
-
-def _create_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Measure a detector on labelled pictures, or compare two measurements."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = "Measure a detector on labelled pictures, or compare two measurements."
     measured = parser.add_mutually_exclusive_group()
     add_weights_option(measured)
     measured.add_argument(
@@ -141,4 +69,73 @@ def _create_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
     add_engine_options(parser)
-    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and return the exit code.
+
+    Raises:
+        HeadDetectionError: a mistake of the user, one line.
+    """
+    if arguments.compare:
+        first, second = arguments.compare
+        return compare_saved(first, second, arguments)
+    _check(arguments)
+    labelled = load_annotations(
+        DatasetConfig(
+            path=arguments.data,
+            format=arguments.format,
+            images=arguments.images,
+            split=arguments.split,
+        )
+    )
+    if not labelled.images:
+        raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
+    read = detect_all if arguments.detections is None else read_detections
+    protocols = PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,)
+    predictions = read(arguments, labelled)
+    result = evaluate_predictions(arguments, labelled, predictions, protocols)
+    print_table(result, arguments.num_resamples)
+    folder = arguments.output or _default_folder(result)
+    _write(folder, result, arguments)
+    if arguments.choose_threshold:
+        print(store_threshold(arguments.weights, result))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything takes time."""
+    from head_detection.inference.building import EXPORTED
+
+    if arguments.data is None:
+        raise EvaluationError(
+            "expected --data, the labels to measure by (or --compare A.json B.json)"
+        )
+    if arguments.choose_threshold and arguments.weights is None:
+        raise EvaluationError(
+            "--choose-threshold: expected --weights, the file to store the threshold in; "
+            "the shipped weights are not changed unasked"
+        )
+    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
+        raise EvaluationError(
+            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
+            ": choose there, then export again"
+        )
+    if arguments.detections is not None and not arguments.detections.exists():
+        raise EvaluationError(f"--detections: {arguments.detections}: no such file")
+
+
+def _default_folder(result: EvaluationResult) -> Path:
+    name = f"{safe_name(short_name(result.predictions.path))}-{safe_name(result.split)}"
+    return Path("runs", "evaluate", name)
+
+
+def _write(folder: Path, result: EvaluationResult, arguments: argparse.Namespace) -> None:
+    worst = draw_worst(folder, result)
+    plots = draw_plots(result.measurement, folder / PLOTS_FOLDER)
+    path = write_metrics(folder, result, arguments.num_resamples, arguments.seed)
+    print(f"\nwritten to {folder}/:")
+    print(f"  {path.name}: all of this and each picture's part, for --compare")
+    print(f"  {PLOTS_FOLDER}/: {', '.join(plot.name for plot in plots)}")
+    for line in worst:
+        print(f"  {line}")

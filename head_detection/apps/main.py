@@ -1,15 +1,17 @@
-"""``head-detection <command>``: finds the command's file, and imports it only when it is called."""
+"""``head-detection <command>``: readies the process, then runs the command."""
 
 import argparse
-import sys
+import ctypes
+import os
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.util import find_spec
+from typing import Final
 
-from head_detection.apps.command import Command, command, run_command
+from head_detection.apps.command import run_command
+from head_detection.apps.parser import CommandParser, add_commands
 from head_detection.version import __version__
 
-COMMANDS = {
+COMMANDS: Final = {
     "train": "train a detector from an experiment file",
     "test": "find heads in pictures, write boxes and drawn pictures",
     "evaluate": "measure a detector on labelled pictures",
@@ -20,6 +22,10 @@ COMMANDS = {
     "batch": "find heads in very many pictures on several machines",
     "demo": "find heads in pictures whose number of heads is known",
 }
+_TRIM_THRESHOLD: Final = -1
+_MMAP_MAX: Final = -4
+"""glibc's numbers for ``mallopt``, from its malloc.h."""
+_NEVER: Final = 2**31 - 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,23 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the command's name and its arguments; None takes the process's own.
     """
-    arguments = _create_parser().parse_args(argv)
-    if argv is None:
-        sys.argv[0] = f"head-detection {arguments.command}"  # what its --help calls itself
-
-    def import_and_run(rest: Sequence[str] | None) -> int:
-        return load_command(arguments.command)(rest)
-
-    return run_command(import_and_run, arguments.arguments)  # Ctrl-C may come while it imports
-
-
-def load_command(name: str) -> Command:
-    """Import a command: ``add_arguments`` and ``run``, or a ``main`` of its own."""
-    app = import_module(f"head_detection.apps.{name}")
-    if hasattr(app, "main"):
-        main: Command = app.main
-        return main
-    return command(COMMANDS[name], app.add_arguments, app.run)
+    # Threads that spin while they wait take the cores from those that decode pictures, and from
+    # others' processes. OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
+    return run_command(run, argv)  # Ctrl-C may come while it imports
 
 
 def available_commands() -> dict[str, str]:
@@ -56,17 +50,44 @@ def available_commands() -> dict[str, str]:
     }
 
 
-def _create_parser() -> argparse.ArgumentParser:
-    commands = available_commands()
-    width = max(map(len, commands), default=0)
-    parser = argparse.ArgumentParser(
-        prog="head-detection",
-        description="Find and count human heads in pictures.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands (each has its own --help):\n"
-        + "\n".join(f"  {name:{width}}  {purpose}" for name, purpose in commands.items()),
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; its ``run``, given the arguments, is the command.
+
+    Raises:
+        SystemExit: help was asked for, 0, or there is a mistake, 2.
+    """
+    parser = CommandParser(
+        prog="head-detection", description="Find and count human heads in pictures."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=commands, metavar="command", help="one of those below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the command")
-    return parser
+    add_commands(parser, available_commands(), "head_detection.apps")
+    return parser.parse_args(argv)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Parse a command line, run it, and return the exit code.
+
+    Raises:
+        HeadDetectionError: a mistake of the user, one line.
+        SystemExit: as ``parse``.
+    """
+    arguments = parse(argv)
+    exit_code: int = arguments.run(arguments)
+    return exit_code
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc use freed memory again instead of giving it back to the system.
+
+    The maps of a network are tens of megabytes, which glibc asks of the system anew for each
+    picture; the system hands them out as zeroed pages, thousands of faults that cost a tenth of a
+    small network's time. The process keeps what it needed at its peak.
+
+    Returns:
+        Whether the C library took it: others than glibc have no such setting.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return False
+    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Never
+from typing import TYPE_CHECKING, Final, Never
 
 from tqdm import tqdm
 
@@ -20,15 +20,19 @@ from head_detection.apps.arguments import (
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
 from head_detection.errors import OutputError
-from head_detection.inference.detector import HeadDetector
 from head_detection.pipeline.opening import open_source
-from head_detection.pipeline.run import LINE_SECONDS, Tally, run_pipeline
 from head_detection.pipeline.sources import Source, describe_skipped
 from head_detection.results.formats import DEFAULT_FORMATS, SINKS, Sinks, parse_formats
 from head_detection.results.record import Failure, Origin
 
+if TYPE_CHECKING:
+    from head_detection.inference.detector import HeadDetector
+    from head_detection.pipeline.run import Tally
+
 SOME_FAILED: Final = 1
 STANDARD_OUTPUT: Final = Path("-")
+LINE_SECONDS: Final = 10.0
+"""Between two lines of progress where standard error is a file."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
@@ -67,6 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
         KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
     """
+    from head_detection.inference.detector import HeadDetector
+    from head_detection.pipeline.run import Tally
+
     with _naming("--save"):
         formats = parse_formats(arguments.save)
     source = open_source(*arguments.source)
@@ -101,8 +108,10 @@ def _naming(option: str) -> Iterator[None]:
 
 
 def _detect(
-    source: Source, detector: HeadDetector, sinks: Sinks, batch_size: int | None, tally: Tally
+    source: Source, detector: "HeadDetector", sinks: Sinks, batch_size: int | None, tally: "Tally"
 ) -> None:
+    from head_detection.pipeline.run import run_pipeline
+
     try:
         with _progress_bar(source.info.count) as progress:
             for outcome in run_pipeline(source, detector, sinks, batch_size):
@@ -120,7 +129,7 @@ def _say(line: str, folder: Path | None) -> None:
     print(line, file=sys.stderr if folder is None else sys.stdout)
 
 
-def _report(tally: Tally, skipped: Counter[str], folder: Path | None, sinks: Sinks) -> None:
+def _report(tally: "Tally", skipped: Counter[str], folder: Path | None, sinks: Sinks) -> None:
     seconds = time.monotonic() - tally.start
     rate = tally.pictures / seconds if seconds else 0.0
     _say(

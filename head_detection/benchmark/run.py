@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Final, Never
 
 import torch
 import torchvision
@@ -30,9 +30,11 @@ from head_detection.benchmark.throughput import MAX_RUNS, CommandThroughput, mea
 from head_detection.benchmark.timing import Measurement, time_in_turn
 from head_detection.devices import CPU_DESCRIPTION, find_device
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline.run import LINE_SECONDS
 from head_detection.training.run_folder import code_commit
 from head_detection.version import __version__
+
+LINE_SECONDS: Final = 10.0
+"""Between two lines of progress where standard error is a file."""
 
 
 @dataclass(frozen=True)

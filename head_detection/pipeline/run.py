@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
@@ -14,9 +14,6 @@ from head_detection.pipeline.sources import Item, Source, SourceInfo
 from head_detection.results.formats import Sinks
 from head_detection.results.record import Failure, Outcome, Record
 from head_detection.structures import Frame
-
-LINE_SECONDS: Final = 10.0
-"""Between two lines of progress where standard error is a file."""
 
 
 class Detector(Protocol):

@@ -21,7 +21,7 @@ from head_detection.errors import CheckpointError
 from head_detection.files import replacing
 
 METADATA_KEY = "head_detection_training"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Progress(BaseModel):
@@ -37,8 +37,8 @@ class Progress(BaseModel):
     bad_steps: NonNegativeInt = 0
     """Steps skipped because something was not finite."""
     bad_steps_in_a_row: NonNegativeInt = 0
-    best_figure: float | None = None
-    """AP50 of the best weights so far; null before the first validation."""
+    best_ap50: float | None = None
+    """Of the best weights so far; null before the first validation."""
     loss_scale: float | None = None
     """Of fp16's gradient scaler."""
 
@@ -56,7 +56,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, parts: Mapping[str, Mapping[str, Tensor]], progress: Progress, config: BaseModel
 ) -> None:
-    """Write the state of a run; until it is whole on the disk the previous file stays in its place.
+    """Write the state of a run; until it is whole on the disk the previous file stays.
 
     Args:
         path: file of an existing folder.
@@ -99,7 +99,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if description["format_version"] != FORMAT_VERSION:
             version = description["format_version"]
             raise CheckpointError(
-                f"{path}: expected format version {FORMAT_VERSION}, got {version}"
+                f"{path}: expected format version {FORMAT_VERSION}, got {version}: the run is"
+                " of another version of this package; start a new one"
             )
         progress = Progress.model_validate_json(json.dumps(description["progress"]))
         return Checkpoint(path, tensors, progress, description["config"])

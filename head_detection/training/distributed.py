@@ -18,7 +18,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from head_detection.errors import DeviceError
+from head_detection.devices import find_device
 
 Value = TypeVar("Value")
 TIMEOUT = timedelta(hours=1)
@@ -124,14 +124,14 @@ def joined_ranks(device_name: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started; without torchrun, be the only one.
 
     Args:
-        device_name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or another torch device. Under torchrun
-            ``auto`` and ``cuda`` give each local rank a GPU of its own.
+        device_name: as ``find_device`` takes it. Under torchrun ``auto`` and ``cuda`` give each
+            local rank a GPU of its own.
 
     Raises:
         DeviceError: no such device.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = _choose_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), world_size)
+    device = _own_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), world_size)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world_size == 1:
@@ -145,21 +145,11 @@ def joined_ranks(device_name: str) -> Iterator[Ranks]:
         torch.distributed.destroy_process_group()
 
 
-def _choose_device(name: str, local_rank: int, world_size: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and world_size > 1:
-        name = f"cuda:{local_rank}"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(
-            f"--device {name}: expected a device of this machine; {reason}"
-        ) from error
+def _own_device(name: str, local_rank: int, world_size: int) -> torch.device:
+    device = find_device(name)
     if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
+        index = local_rank if world_size > 1 else torch.cuda.current_device()
+        return find_device(f"cuda:{index}")
     return device
 
 

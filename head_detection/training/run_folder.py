@@ -2,8 +2,9 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from head_detection.config import ExperimentConfig, dump_config, load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
@@ -27,8 +28,8 @@ CHANGEABLE = (
     "training.log_steps",
     "training.max_bad_steps",
 )
-"""What may differ in a run that goes on, beside the places of its data."""
-PLACES = ("path", "images")
+"""What may differ in a run that goes on, beside the paths of its data."""
+DATA_PATHS = ("path", "images")
 
 
 def check_unused(folder: Path) -> None:
@@ -42,7 +43,7 @@ def check_unused(folder: Path) -> None:
     if folder.is_dir() and any(entry.name != PROBLEMS for entry in folder.iterdir()):
         raise RunFolderError(
             f"{folder}: expected a new or empty run folder, this one holds files;"
-            f" go on with --resume {folder}, or choose another with --output"
+            " go on with its run, or choose another folder"
         )
 
 
@@ -53,9 +54,43 @@ def begin_run(folder: Path, config: ExperimentConfig) -> None:
     write_bytes(folder / CONFIG, dump_config(config).encode())
 
 
-def load_run(
-    folder: Path, config_path: Path | None, overrides: list[str]
-) -> tuple[ExperimentConfig, Checkpoint, list[str]]:
+def write_problems(folder: Path, problems: Iterable[str]) -> Path:
+    """Write what is wrong with the data into the folder, a line each; return the file."""
+    path = folder / PROBLEMS
+    write_bytes(path, "".join(f"{line}\n" for line in problems).encode())
+    return path
+
+
+class Run(NamedTuple):
+    """A run to begin or to go on with.
+
+    Attributes:
+        folder: of the run.
+        config: what it is trained with.
+        checkpoint: where it goes on from; None begins it.
+        changes: a line for each field that differs from the run so far.
+    """
+
+    folder: Path
+    config: ExperimentConfig
+    checkpoint: Checkpoint | None = None
+    changes: tuple[str, ...] = ()
+
+
+def new_run(config_path: Path, overrides: Sequence[str], folder: Path | None = None) -> Run:
+    """Read an experiment file, for a run in a folder; None is ``runs/train/<name>``.
+
+    Raises:
+        ConfigError: a mistake in the file or the overrides.
+        RunFolderError: the folder is in use.
+    """
+    config = load_config(config_path, overrides)
+    folder = folder or Path("runs", "train", config.name)
+    check_unused(folder)
+    return Run(folder, config)
+
+
+def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -> Run:
     """Read the state of a run and the config that it goes on with.
 
     Args:
@@ -63,15 +98,12 @@ def load_run(
         config_path: experiment file; None takes the run's own.
         overrides: applied to it.
 
-    Returns:
-        Config, state, and a line for each field that changes.
-
     Raises:
         CheckpointError: no whole checkpoint there.
         ConfigError: a field differs that the state depends on.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"--resume {folder}: expected the folder of a run; there is none")
+        raise CheckpointError(f"{folder}: expected the folder of a run; there is none")
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = load_config(config_path or folder / CONFIG, overrides)
     saved = parse_config(checkpoint.config, source=str(checkpoint.path))
@@ -79,10 +111,10 @@ def load_run(
     fixed = [line for key, line in changes if not _may_change(key)]
     if fixed:
         raise ConfigError(
-            f"--resume {folder}: the state was made with another config: {'; '.join(fixed)};"
+            f"{folder}: the state was made with another config: {'; '.join(fixed)};"
             " set these back, or start a new run"
         )
-    return config, checkpoint, [line for _, line in changes]
+    return Run(folder, config, checkpoint, tuple(line for _, line in changes))
 
 
 def code_commit() -> str | None:
@@ -90,27 +122,20 @@ def code_commit() -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    command = [
-        git,
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-    ]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(  # noqa: S603 - fixed words
-            command, capture_output=True, text=True, check=True, timeout=20
-        )
+            [git, "-C", str(Path(__file__).parent), *describe],
+            capture_output=True, text=True, check=True, timeout=20,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
 
 def _may_change(key: str) -> bool:
-    is_place = key.startswith("data.train.") and key.rpartition(".")[2] in PLACES
-    return is_place or any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
+    is_path = key.startswith("data.train.") and key.rpartition(".")[2] in DATA_PATHS
+    return is_path or any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ TRAINING_COLUMNS = (
     "pictures_per_second",
     "data_share",
 )
-FIGURE_COLUMNS = (
+METRIC_COLUMNS = (
     "ap50",
     "best_f1",
     "best_threshold",
@@ -30,7 +30,7 @@ FIGURE_COLUMNS = (
     "count_mae",
     *(f"recall_{name}" for name in SIZE_NAMES),
 )
-COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *FIGURE_COLUMNS)
+COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *METRIC_COLUMNS)
 
 
 class RunLog:
@@ -73,11 +73,11 @@ class RunLog:
             csv.DictWriter(file, COLUMNS).writerow(row)
         if self.events is not None:
             for name in numbers:
-                room = "validation" if name in FIGURE_COLUMNS else "training"
-                self.events.add_scalar(f"{room}/{name}", values[name], step)
+                group = "validation" if name in METRIC_COLUMNS else "training"
+                self.events.add_scalar(f"{group}/{name}", values[name], step)
 
     def draw(self) -> None:
-        """Write ``curves.png``: losses, learning rate and the figures of validation by step."""
+        """Write ``curves.png``: losses, learning rate and the metrics of validation by step."""
         figure = Figure(figsize=(12, 4))
         FigureCanvasAgg(figure)
         # A layout that measures every label takes many times longer than the drawing.

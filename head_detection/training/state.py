@@ -1,12 +1,13 @@
-"""All that a run changes: weights, their mean, the optimizer, and how far it is."""
+"""All that a run changes: weights, their moving average, the optimizer, and how far it is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from head_detection.config import ExperimentConfig
 from head_detection.errors import CheckpointError, ConfigError
@@ -22,7 +23,6 @@ from head_detection.training.checkpoint import (
     save_checkpoint,
 )
 from head_detection.training.distributed import Ranks
-from head_detection.training.ema import MovingAverage
 from head_detection.training.optimizer import build_optimizer
 from head_detection.training.step import build_scaler
 
@@ -59,14 +59,22 @@ class TrainingState:
             raise ConfigError(str(error)) from error
         ranks.copy_from_first(self.model)
         ema = training.ema
-        self.average = MovingAverage(self.model, ema.decay) if ema.enabled else None
+        self.average = build_average(self.model, ema.decay) if ema.enabled else None
         self.scaler = build_scaler(training, ranks.device)
         self.progress = Progress(steps_per_epoch=steps_per_epoch)
 
     @property
-    def judged_model(self) -> FasterRCNN:
-        """Return the model that is validated and kept: the mean where there is one."""
-        return self.model if self.average is None else cast("FasterRCNN", self.average.model)
+    def kept_model(self) -> FasterRCNN:
+        """Return the model that is validated and written: the average where there is one."""
+        return self.model if self.average is None else cast("FasterRCNN", self.average.module)
+
+    def update_average(self) -> None:
+        """Move the average towards the model after a step that is not counted yet."""
+        if self.average is not None:
+            # The run's own count, skipped steps too: a resumed run needs no other. It begins at 1,
+            # for at 0 AveragedModel would copy the model.
+            self.average.n_averaged.fill_(self.progress.step + 1)
+            self.average.update_parameters(self.model)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made.
@@ -83,7 +91,7 @@ class TrainingState:
         restore_model(self.model, checkpoint, "model")
         restore_optimizer(self.optimizer, self.model, checkpoint)
         if self.average is not None:
-            restore_model(self.average.model, checkpoint, "ema")
+            restore_model(self.average.module, checkpoint, "ema")
         if saved.loss_scale is not None and self.scaler.is_enabled():
             scaler_state = self.scaler.state_dict() | {"scale": saved.loss_scale}
             self.scaler.load_state_dict(scaler_state)
@@ -96,7 +104,7 @@ class TrainingState:
             "optimizer": optimizer_tensors(self.optimizer, self.model),
         }
         if self.average is not None:
-            parts["ema"] = self.average.model.state_dict()
+            parts["ema"] = self.average.module.state_dict()
         if self.scaler.is_enabled():
             self.progress.loss_scale = self.scaler.get_scale()
         remove_unfinished(path)
@@ -105,19 +113,19 @@ class TrainingState:
     def save_weights(
         self,
         path: Path,
-        figures: Mapping[str, float],
+        metrics: Mapping[str, float],
         score_threshold: float,
         commit: str | None,
     ) -> None:
-        """Write the judged model with its description, for detecting.
+        """Write the kept model with its description, for detecting.
 
         Args:
             path: a ``.safetensors`` file.
-            figures: of validation; NaN, where there was nothing to measure, is left out.
+            metrics: of validation; NaN, where there was nothing to measure, is left out.
             score_threshold: the operating point.
             commit: of the code.
         """
-        measured = {name: value for name, value in figures.items() if math.isfinite(value)}
+        measured = {name: value for name, value in metrics.items() if math.isfinite(value)}
         inference = self.config.inference.model_copy(update={"score_threshold": score_threshold})
         description = WeightsDescription(
             network=self.config.network,
@@ -131,4 +139,29 @@ class TrainingState:
             },
             metrics={"validation": measured} if measured else {},
         )
-        save_weights(path, self.judged_model.network, description)
+        save_weights(path, self.kept_model.network, description)
+
+
+def build_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of the model, in evaluation mode, that follows it as an exponential average.
+
+    Parameters and batch norm statistics are averaged, counters are copied. ``n_averaged`` n, from
+    1, is the step that the decay ``min(decay, n / (9 + n))`` is of.
+
+    Source:
+        The warm-up of the decay is that of TensorFlow's ``ExponentialMovingAverage``, which counts
+        steps from 0.
+    """
+
+    @torch.no_grad()
+    def follow(means: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        # 1 - min(decay, n / (9 + n)), as a tensor: to read the count would wait for the device.
+        weight = (9 / (9 + torch.as_tensor(count))).clamp(min=1 - decay).to(means[0].dtype)
+        for mean, value in zip(means, values, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    average = AveragedModel(model, multi_avg_fn=follow, use_buffers=True)
+    return average.eval().requires_grad_(requires_grad=False)

@@ -4,17 +4,17 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from head_detection.config import ExperimentConfig
 from head_detection.data.dataset import HeadDataset, Sample
-from head_detection.data.loader import TrainingBatches
 from head_detection.errors import PictureError, TrainingError
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.training.checkpoint import Checkpoint
 from head_detection.training.distributed import Ranks
-from head_detection.training.interruption import StopRequest
+from head_detection.training.inputs import TrainingData
 from head_detection.training.optimizer import learning_rate_factor, set_learning_rate
 from head_detection.training.progress import Pace, TrainingProgress
 from head_detection.training.run_folder import BEST, CHECKPOINT
@@ -27,17 +27,36 @@ UNVALIDATED_THRESHOLD = 0.5
 """Of weights that no validation has given an operating point."""
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run learns from and is judged on.
+class StopRequest:
+    """Remembers the first SIGINT or SIGTERM; a second one of its kind ends the process as ever.
 
-    Attributes:
-        batches: this rank's share of the training pictures.
-        validation: whole pictures; None leaves validation out.
+    Example:
+        >>> request = StopRequest()
+        >>> with request.listening():
+        ...     signal.raise_signal(signal.SIGTERM)
+        >>> request.number == signal.SIGTERM
+        True
     """
 
-    batches: TrainingBatches
-    validation: HeadDataset | None
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the two signals within the block."""
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self.number = number
+            signal.signal(number, previous[signal.Signals(number)])
+
+        for number in previous:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 class _Interrupted(Exception):  # noqa: N818 - a stop that was asked for is no error
@@ -164,8 +183,8 @@ class Trainer:
         set_learning_rate(self.state.optimizer, factor)
         wants_stop = self.request.number is not None
         outcome = self.step.run(samples, progress.step, wants_stop=wants_stop)
-        if not outcome.is_bad and self.state.average is not None:
-            self.state.average.update(self.state.model, progress.step)
+        if not outcome.is_bad:
+            self.state.update_average()
         progress.step += 1
         progress.bad_steps += outcome.is_bad
         progress.bad_steps_in_a_row = progress.bad_steps_in_a_row + 1 if outcome.is_bad else 0
@@ -182,7 +201,7 @@ class Trainer:
         if progress.bad_steps_in_a_row >= self.config.training.max_bad_steps:
             raise TrainingError(
                 f"step {progress.step}: training stopped, {progress.bad_steps_in_a_row} steps in a"
-                " row were not finite; lower training.optimizer.learning_rate, use fp32, or look at"
+                " row were not finite; lower training.optimizer.learning_rate, use fp32, or check"
                 f" the last pictures: {names}"
             )
 
@@ -223,22 +242,22 @@ class Trainer:
             return self.request.number is None
 
         precision = AUTOCAST_TYPES.get(self.config.training.precision)
-        figures = validate(self.state.judged_model, dataset, self.ranks, precision, advance)
-        if figures is None:
+        metrics = validate(self.state.kept_model, dataset, self.ranks, precision, advance)
+        if metrics is None:
             raise _Interrupted
         if self.log is not None:
-            self.log.add(self.state.progress.step, epoch, figures)
-        known = {name: value for name, value in figures.items() if math.isfinite(value)}
+            self.log.add(self.state.progress.step, epoch, metrics)
+        known = {name: value for name, value in metrics.items() if math.isfinite(value)}
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         self.show.say(f"epoch {epoch} validation: {text}")
-        figure, best = known.get("ap50", 0.0), self.state.progress.best_figure
-        if best is None or figure > best:
-            self.state.progress.best_figure = figure
-            self._save_best(figures, figures["best_threshold"])
+        ap50, best = known.get("ap50", 0.0), self.state.progress.best_ap50
+        if best is None or ap50 > best:
+            self.state.progress.best_ap50 = ap50
+            self._save_best(metrics, metrics["best_threshold"])
 
-    def _save_best(self, figures: dict[str, float], score_threshold: float) -> None:
+    def _save_best(self, metrics: dict[str, float], score_threshold: float) -> None:
         if self.ranks.is_first:
-            self.state.save_weights(self.folder / BEST, figures, score_threshold, self.commit)
+            self.state.save_weights(self.folder / BEST, metrics, score_threshold, self.commit)
 
     def _save(self) -> None:
         self.last_save = time.monotonic()

@@ -1,4 +1,4 @@
-"""The detector judged on whole pictures, shared between the ranks."""
+"""The detector measured on whole pictures, shared between the ranks."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ def validate(
             returns whether to go on.
 
     Returns:
-        The figures of ``evaluate``, the same on every rank; None where a rank did not go on.
+        The metrics of ``evaluate``, the same on every rank; None where a rank did not go on.
     """
     model.eval()
     results: list[tuple[int, Detections, GroundTruth]] = []

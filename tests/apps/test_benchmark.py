@@ -4,13 +4,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from head_detection.apps.benchmark import SCENES, main
+from head_detection.apps import main as dispatcher
+from head_detection.apps.benchmark import SCENES
 from head_detection.apps.command import run_command
 from head_detection.apps.main import main as head_detection
 from head_detection.benchmark import arithmetic, pictures, run
 from head_detection.benchmark.baseline import build_baseline
 from head_detection.benchmark.pictures import crowd, make_pictures
 from head_detection.benchmark.stages import ALL_STAGES
+
+
+def main(arguments: list[str]) -> int:
+    return dispatcher.run(["benchmark", *arguments])
+
 
 SHORT = ["--size", "64x96", "--runs", "2", "--limit", "4", "--pictures", "2"]
 

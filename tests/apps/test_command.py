@@ -1,6 +1,5 @@
 """Exit codes, and one line in place of a traceback."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.apps.command import command, run_command
+from head_detection.apps.command import run_command
 from head_detection.errors import ConfigError
 
 
@@ -18,18 +17,6 @@ def failing_with(error: BaseException) -> int:
         raise error
 
     return run_command(command)
-
-
-def test_a_command_is_its_arguments_and_its_work(capsys: pytest.CaptureFixture[str]) -> None:
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--code", type=int, default=5)
-
-    main = command("End with a code.", add_arguments, lambda arguments: int(arguments.code))
-    assert (main([]), main(["--code", "3"])) == (5, 3)
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    assert stopped.value.code == 0
-    assert "End with a code." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])

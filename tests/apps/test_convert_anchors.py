@@ -4,9 +4,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.config import parse_config
 from head_detection.errors import ConfigError
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
 
 
 def coco(folder: Path, sides: list[int]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from head_detection.apps.command import run_command
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
 from head_detection.data.formats import (
@@ -16,6 +16,11 @@ from head_detection.data.formats import (
     load_annotations,
     write_annotations,
 )
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
+
 
 LABEL = """<annotation><size><width>0</width><height>0</height></size>
 <object><name>person</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>11</xmax><ymax>22</ymax>

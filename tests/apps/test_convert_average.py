@@ -1,11 +1,15 @@
 import pytest
 import torch
 
-from head_detection.apps.convert import main
+from head_detection.apps import main as dispatcher
 from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.network import build_network
 from head_detection.models.weights import read_description, save_weights
+
+
+def main(arguments: list[str]) -> int:
+    return dispatcher.run(["convert", *arguments])
 
 
 @pytest.fixture

@@ -11,8 +11,13 @@ import yaml
 from PIL import Image
 
 from head_detection.apps.command import run_command
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.config import parse_config
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
+
 
 Draw = Callable[[int], npt.NDArray[np.uint8]]
 Box = tuple[float, float, float, float]

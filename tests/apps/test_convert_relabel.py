@@ -2,8 +2,12 @@ import json
 
 import pytest
 
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.errors import AnnotationError
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
 
 
 @pytest.fixture

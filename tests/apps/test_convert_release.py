@@ -3,10 +3,14 @@ import json
 import pytest
 import torch
 
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import read_description, save_weights
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
 
 
 @pytest.fixture

@@ -10,10 +10,15 @@ import pytest
 from PIL import Image
 
 from head_detection.apps.command import run_command
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
+
 
 Draw = Callable[[int], npt.NDArray[np.uint8]]
 

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 
 from head_detection.apps.command import run_command
-from head_detection.apps.evaluate import main
 from head_detection.apps.evaluation import predictions
+from head_detection.apps.main import run
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import PictureError
 from head_detection.models.weights import read_description
 from head_detection.structures import Detections
+
+
+def main(arguments: list[str]) -> int:
+    return run(["evaluate", *arguments])
+
 
 ReadMetrics = Callable[[Path], dict[str, Any]]
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")

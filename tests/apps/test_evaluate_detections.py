@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-from head_detection.apps.evaluate import main
+from head_detection.apps.main import run
 from head_detection.data.annotations import AnnotatedSet
+
+
+def main(arguments: list[str]) -> int:
+    return run(["evaluate", *arguments])
+
 
 ReadMetrics = Callable[[Path], dict[str, Any]]
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")

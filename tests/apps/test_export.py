@@ -6,8 +6,8 @@ import pytest
 from matplotlib import cbook
 from PIL import Image
 
-from head_detection.apps import export
 from head_detection.apps.main import main
+from head_detection.inference.backends import export
 from head_detection.inference.backends.graph_shapes import ExportRecord
 from head_detection.inference.backends.onnx_files import read_onnx
 from head_detection.inference.backends.openvino_files import read_openvino
@@ -119,8 +119,8 @@ def test_a_graph_that_gives_something_else_is_not_written(
 ):
     genuine = export.to_onnx
 
-    def with_other_weights(model):
-        graph = genuine(model)
+    def with_other_weights(network, config):
+        graph = genuine(network, config)
         bias = next(t for t in graph.graph.initializer if t.name.endswith("cls_score.bias"))
         bias.CopyFrom(onnx.numpy_helper.from_array(np.array([1, -1], np.float32), bias.name))
         return graph

@@ -1,15 +1,17 @@
 """``head-detection``: what it offers, and that asking for help costs nothing."""
 
 import os
+import platform
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from head_detection import __version__
 from head_detection.apps import main as dispatcher
-from head_detection.apps.main import available_commands, main
+from head_detection.apps.main import available_commands, keep_freed_memory, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,38 @@ def test_help_and_the_package_need_no_torch() -> None:
     )
     done = run("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def has_new_form(name: str) -> bool:
+    return hasattr(import_module(f"head_detection.apps.{name}"), "add_arguments")
+
+
+@pytest.mark.parametrize("name", [*filter(has_new_form, available_commands())])
+def test_a_misspelt_option_is_answered_before_torch_is_imported(name: str) -> None:
+    code = (
+        "import sys, head_detection.apps.main as main\n"
+        "try:\n"
+        f"    main.main([{name!r}, '--no-such-option'])\n"
+        "finally:\n"
+        "    print([name for name in ('torch', 'torchvision') if name in sys.modules])"
+    )
+    done = run("-c", code)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert done.stderr.startswith("error: there is no option --no-such-option")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks torch's OpenMP, as it is on Linux")
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_do_not_spin_while_they_wait_unless_asked_to(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "TRUE")  # OpenMP says what it has read, once it loads
+    done = run("-m", "head_detection", "train", "--cfg", "gone.yaml")
+    assert done.returncode == 2
+    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
 
 
 def test_a_command_without_its_file_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +126,28 @@ def test_a_script_runs_from_any_folder_of_a_plain_checkout(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: test.py")
+
+
+FAULTS = """
+import resource, torch
+from head_detection.apps.main import keep_freed_memory
+if {keep}: assert keep_freed_memory()
+def work():
+    for _ in range(10): torch.ones(16_000_000)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_is_taken_from_the_system_once() -> None:
+    faults = [int(run("-c", FAULTS.format(keep=keep)).stdout) for keep in (False, True)]
+    # 64 MB are 15,625 pages of 4 KiB, ten times; where pages are larger there are fewer.
+    assert faults[1] < faults[0] / 10
+
+
+def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher.ctypes, "CDLL", lambda _name: object())
+    assert keep_freed_memory() is False

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from head_detection.apps.main import load_command, main
+from head_detection.apps.main import main, run
 from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections
 
@@ -179,7 +179,7 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
     monkeypatch.setattr(one_head, "detect", cut_short)
     handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
     with pytest.raises(type(error) if isinstance(error, SystemExit) else error):
-        load_command("test")(["--source", "photos"])
+        run(["test", "--source", "photos"])
     assert len(results(Path("runs/test/photos"))["images"]) == 5
     assert handlers == [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
 

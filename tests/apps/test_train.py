@@ -12,8 +12,7 @@ import torchvision
 import yaml
 from PIL import Image
 
-from head_detection.apps.command import run_command
-from head_detection.apps.train import main
+from head_detection.apps.main import main
 from head_detection.config import load_config
 from head_detection.data.synthetic import synthetic_set
 from head_detection.models.faster_rcnn import load_detector
@@ -29,15 +28,22 @@ def labels(tmp_path_factory):
 def experiment(labels, tmp_path):
     values = {
         "name": "tiny",
-        "model": {
+        "network": {
             "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
             "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "resize": {"min_sizes": [64], "max_size": 96},
-            "rpn": {"pre_nms_top_n_train": 20, "post_nms_top_n_train": 10},
-            "roi": {"box_head_width": 16, "pool_size": 2, "detections_per_image": 20},
+            "box_head": {"width": 16, "pool_size": 2},
+        },
+        "inference": {
+            "resize": {"min_size": 64, "max_size": 96},
+            "suppression": {"detections_per_image": 20},
         },
         "data": {"train": [{"path": str(labels)}], "validation": [{"path": str(labels)}]},
-        "training": {"epochs": 1, "threads": 1, "log_steps": 1},
+        "training": {
+            "epochs": 1,
+            "threads": 1,
+            "log_steps": 1,
+            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
+        },
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -45,7 +51,7 @@ def experiment(labels, tmp_path):
 
 
 def train(*arguments):
-    return run_command(main, [str(argument) for argument in arguments])
+    return main(["train", *(str(argument) for argument in arguments)])
 
 
 def the_error(capsys):
@@ -74,7 +80,9 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     # The same again is refused; more epochs are not.
     before = (folder / "last.safetensors").read_bytes()
     assert train("--cfg", experiment) == 2
-    assert "holds files; go on with --resume" in the_error(capsys)
+    assert "holds files; go on with its run, or choose another folder: --resume" in the_error(
+        capsys
+    )
     assert (folder / "last.safetensors").read_bytes() == before
     assert train("--resume", folder, "--set", "training.epochs=2") == 0
     output = capsys.readouterr().out
@@ -141,10 +149,10 @@ def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch
         (["--cfg", "{cfg}", "--set", "training.epoch=1"], "did you mean epochs?"),
         (["--cfg", "{cfg}", "--set", "data.train=[]"], "expected at least one data set"),
         (["--cfg", "{cfg}", "--set", "data.train=[{path: no.json}]"], "no.json: no such file"),
-        (["--cfg", "{cfg}", "--device", "tpu9"], "--device tpu9: expected a device"),
+        (["--cfg", "{cfg}", "--device", "tpu9"], "device: expected auto, cpu, cuda"),
         (["--cfg", "{cfg}", "--set", "training.precision=fp16"], "fp16 needs a CUDA device"),
         (["--cfg", "{cfg}", "--set", "network.backbone.strides=[4,64]"], "backbone.strides"),
-        (["--resume", "nowhere"], "--resume nowhere: expected the folder of a run"),
+        (["--resume", "nowhere"], "nowhere: expected the folder of a run"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatch, capsys):
@@ -155,11 +163,12 @@ def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatc
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--resume", "a", "--output", "b"]])
-def test_arguments_that_do_not_go_together(arguments, capsys):
+def test_arguments_that_do_not_go_together(capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+        train("--resume", "a", "--output", "b")
+    assert "--output: not allowed with argument --resume" in the_error(capsys)
+    assert train() == 2
+    assert the_error(capsys) == "error: expected --cfg FILE, or --resume RUN"
 
 
 def test_bad_annotations_are_listed_all_at_once(experiment, labels, tmp_path, capsys):

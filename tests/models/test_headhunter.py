@@ -11,13 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from head_detection.apps.convert import main
+from head_detection.apps.main import run
 from head_detection.config import load_config
 from head_detection.errors import ConfigError
 from head_detection.inference.detector import HeadDetector
 from head_detection.models.context import DeformConvolution
 from head_detection.models.headhunter import from_headhunter, options_of, rename
 from head_detection.models.network import build_network
+
+
+def main(arguments: list[str]) -> int:
+    return run(["convert", *arguments])
+
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT.parent / "shared" / "headhunter"

@@ -10,8 +10,9 @@ from head_detection.data.loader import TrainingBatches
 from head_detection.data.synthetic import synthetic_set
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.training.distributed import Ranks
+from head_detection.training.inputs import TrainingData
 from head_detection.training.run_log import RunLog
-from head_detection.training.trainer import Trainer, TrainingData
+from head_detection.training.trainer import Trainer
 
 NUM_IMAGES = 10
 """With two a step, five steps an epoch."""
@@ -34,15 +35,18 @@ def values(labels):
     data = {"path": str(labels)}
     return {
         "name": "tiny",
-        "model": {
+        "network": {
             "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
             "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "resize": {"min_sizes": [64], "max_size": 96},
-            "rpn": {"pre_nms_top_n_train": 20, "post_nms_top_n_train": 10},
-            "roi": {"box_head_width": 16, "pool_size": 2, "detections_per_image": 20},
+            "box_head": {"width": 16, "pool_size": 2},
+        },
+        "inference": {
+            "resize": {"min_size": 64, "max_size": 96},
+            "suppression": {"detections_per_image": 20},
         },
         "data": {"train": [data], "validation": [data]},
         "training": {
+            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
             "epochs": 2,
             "batch_size": 2,
             "threads": 1,
@@ -67,9 +71,9 @@ def build_trainer(values, alone, tmp_path, monkeypatch):
         sets = [load_annotations(entry) for entry in config.data.train]
         dataset = HeadDataset(sets, config.data.augmentation)
         batches = TrainingBatches(dataset, [1.0], config.training.batch_size, config.training.seed)
-        judged = [load_annotations(entry) for entry in config.data.validation]
-        data = TrainingData(batches, HeadDataset(judged, None) if judged else None)
-        model = build_detector(config.model)
+        validation = [load_annotations(entry) for entry in config.data.validation]
+        data = TrainingData(batches, HeadDataset(validation, None) if validation else None)
+        model = build_detector(config.network, config.inference, config.training)
         return Trainer(config, model, data, folder, alone, checkpoint, commit="abc")
 
     return build

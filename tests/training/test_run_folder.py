@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +14,8 @@ from head_detection.training.run_folder import (
     check_unused,
     code_commit,
     load_run,
+    new_run,
+    write_problems,
 )
 
 
@@ -32,7 +36,7 @@ def test_the_full_config_is_written(run):
 
 
 def test_a_run_is_not_written_over(run):
-    with pytest.raises(RunFolderError, match=r"holds files; go on with --resume .*run, or choose"):
+    with pytest.raises(RunFolderError, match="holds files; go on with its run, or choose"):
         check_unused(run)
 
 
@@ -51,21 +55,42 @@ def test_a_file_is_no_folder(tmp_path):
         check_unused(tmp_path / "run")
 
 
+def test_a_new_run_has_a_folder_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text("name: one")
+    run = new_run(Path("a.yaml"), ["training.epochs=3"])
+    assert run.folder == Path("runs/train/one")
+    assert not run.folder.exists()
+    assert (run.config.training.epochs, run.checkpoint, run.changes) == (3, None, ())
+    assert new_run(Path("a.yaml"), [], Path("elsewhere")).folder == Path("elsewhere")
+    run.folder.mkdir(parents=True)
+    (run.folder / "log.csv").touch()
+    with pytest.raises(RunFolderError, match="holds files"):
+        new_run(Path("a.yaml"), [])
+
+
+def test_problems_are_lines_of_a_file(tmp_path):
+    path = write_problems(tmp_path / "run", ["one: broken", "two: gone"])
+    assert path == tmp_path / "run" / PROBLEMS
+    assert path.read_text() == "one: broken\ntwo: gone\n"
+
+
 def test_a_run_goes_on_with_its_own_config(run):
-    config, checkpoint, changes = load_run(run, None, [])
-    assert config == load_config(run / CONFIG)
-    assert checkpoint.progress.step == 3
-    assert changes == []
+    resumed = load_run(run, None, [])
+    assert resumed.folder == run
+    assert resumed.config == load_config(run / CONFIG)
+    assert resumed.checkpoint.progress.step == 3
+    assert resumed.changes == ()
 
 
-def test_epochs_and_places_may_change_and_are_named(run):
+def test_epochs_and_paths_may_change_and_are_named(run):
     overrides = ["training.epochs=40", "data.train=[{path: b.json}]"]
-    config, _, changes = load_run(run, None, overrides)
-    assert config.training.epochs == 40
-    assert changes == [
+    resumed = load_run(run, None, overrides)
+    assert resumed.config.training.epochs == 40
+    assert resumed.changes == (
         "data.train.0.path was a.json, is b.json",
         "training.epochs was 30, is 40",
-    ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def oracle(dataset):
     return Oracle({int(sample.image.sum()): sample.target["boxes"] for sample in samples})
 
 
-def test_every_picture_is_judged_once(dataset, oracle, alone):
+def test_every_picture_is_measured_once(dataset, oracle, alone):
     told = []
     oracle.train()
 
@@ -44,20 +44,20 @@ def test_every_picture_is_judged_once(dataset, oracle, alone):
         told.append(counts)
         return True
 
-    figures = validate(oracle, dataset, alone, None, advance)
-    assert figures["ap50"] == pytest.approx(1.0)
-    assert figures["count_mae"] == 0.0
+    metrics = validate(oracle, dataset, alone, None, advance)
+    assert metrics["ap50"] == pytest.approx(1.0)
+    assert metrics["count_mae"] == 0.0
     assert oracle.seen == [4, 4, 2]  # ten pictures of one shape
     assert told == [(4, 10), (8, 10), (10, 10)]
     assert not oracle.training
 
 
-def test_nothing_found_is_judged_too(dataset, oracle, alone):
+def test_nothing_found_is_measured_too(dataset, oracle, alone):
     oracle.answers = {key: boxes[:0] for key, boxes in oracle.answers.items()}
-    figures = validate(oracle, dataset, alone, None, lambda *_: True)
-    assert figures["ap50"] == 0.0
+    metrics = validate(oracle, dataset, alone, None, lambda *_: True)
+    assert metrics["ap50"] == 0.0
     num_heads = sum(len(image.truth.head_boxes) for image in dataset.images)
-    assert figures["count_mae"] == pytest.approx(num_heads / len(dataset))
+    assert metrics["count_mae"] == pytest.approx(num_heads / len(dataset))
 
 
 def test_it_stops_when_told_to(dataset, oracle, alone):

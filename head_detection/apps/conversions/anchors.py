@@ -23,8 +23,6 @@ from head_detection.models.anchors import (
 from head_detection.models.transform import scale_factor
 from head_detection.structures import FloatArray
 
-PURPOSE = "anchor sizes that fit a data set"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

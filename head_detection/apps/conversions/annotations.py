@@ -16,7 +16,6 @@ from head_detection.data.formats import (
 from head_detection.errors import AnnotationError, PictureError
 from head_detection.images.reading import read_picture_size
 
-PURPOSE = "the labels of a data set, from one format into another"
 FOLDER_FORMATS = sorted(name for name in WRITERS if FORMATS[name].writes_folder)
 DESCRIPTIONS = (".yaml", ".yml")
 

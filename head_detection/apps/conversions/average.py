@@ -9,8 +9,6 @@ from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import fit, read_weights, save_weights
 
-PURPOSE = "the mean of the weights of several runs that started from the same ones"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

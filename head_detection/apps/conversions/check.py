@@ -27,7 +27,6 @@ from head_detection.data.quality.report import QualityReport, write_report
 from head_detection.data.quality.survey import measure_set, pixel_statistics, survey_pictures
 from head_detection.errors import ConfigError
 
-PURPOSE = "the quality of a data set: files, boxes, near-duplicates, statistics"
 NUM_SHOWN: Final = 3
 """Worst findings of a kind on the terminal."""
 NOT_CLEAN: Final = 1

@@ -12,8 +12,6 @@ from head_detection.data.relabelling import RelabelRules, relabel
 from head_detection.errors import AnnotationError
 from head_detection.results.formats import read_detection_file
 
-PURPOSE = "labels made by a detector, placed anew by a better one: self-training"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

@@ -10,7 +10,6 @@ from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import save_weights
 
-PURPOSE = "weights of a run to hand out: half the size, licence and figures inside"
 KEPT_PARTS = 2
 """Of an absolute path, its end: where somebody's folders are is nobody else's concern."""
 

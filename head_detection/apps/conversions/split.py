@@ -17,7 +17,6 @@ from head_detection.data.quality.survey import SurveyedPicture, survey_pictures
 from head_detection.data.splitting import Load, partition
 from head_detection.errors import AnnotationError, ConfigError
 
-PURPOSE = "parts of a data set, near-duplicate pictures on one side, as COCO JSON"
 ROUNDING = 1e-6
 MIN_PARTS = 2
 

@@ -21,8 +21,6 @@ from head_detection.models.weights import (
     write_weights,
 )
 
-PURPOSE = "weights made by others"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""

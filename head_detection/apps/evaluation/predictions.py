@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tqdm import tqdm
 
@@ -13,15 +13,15 @@ from head_detection.apps.arguments import engine_options
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.images.finding import PictureFile
-from head_detection.inference.building import describe_weights
-from head_detection.inference.detector import HeadDetector
 from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.pipeline.run import run_pipeline
 from head_detection.pipeline.sources import ItemSource
 from head_detection.results.coco import read_image_ids
 from head_detection.results.formats import read_detection_file
 from head_detection.results.record import Failure
 from head_detection.structures import Detections
+
+if TYPE_CHECKING:
+    from head_detection.inference.detector import HeadDetector
 
 LOWEST_SCORE: Final = 0.02
 """The curves need low scores; under this there is next to nothing to find."""
@@ -71,6 +71,9 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     given: float | None = arguments.score_threshold
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     options = engine_options(arguments)
+    from head_detection.inference.building import describe_weights
+    from head_detection.inference.detector import HeadDetector
+
     detector = HeadDetector.from_weights(arguments.weights, score_threshold=lowest, **options)
     weights = detector.origin["weights"]
     engine = f"{detector.origin['engine']} {detector.origin['precision']}"
@@ -91,7 +94,9 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     )
 
 
-def _detect(detector: HeadDetector, labelled: AnnotatedSet) -> list[Detections]:
+def _detect(detector: "HeadDetector", labelled: AnnotatedSet) -> list[Detections]:
+    from head_detection.pipeline.run import run_pipeline
+
     files = [PictureFile(image.path, image.file_name) for image in labelled.images]
     found, num_heads = [], 0
     with tqdm(total=len(files), desc="Finding heads", unit=" pictures", file=sys.stderr) as bar:

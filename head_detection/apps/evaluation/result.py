@@ -10,7 +10,6 @@ from head_detection.apps.evaluation.predictions import Predictions, counted
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import Measurement, measure
-from head_detection.models.weights import read_description, store_operating_point
 
 SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
 """What training and test call their files, whichever run it is."""
@@ -108,6 +107,8 @@ def store_threshold(weights: Path, result: EvaluationResult) -> str:
     Raises:
         EvaluationError: no threshold finds a head, so that none is the best.
     """
+    from head_detection.models.weights import read_description, store_operating_point
+
     measurement = result.measurement
     if not any(outcome.matching.num_found for outcome in measurement.images):
         raise EvaluationError(

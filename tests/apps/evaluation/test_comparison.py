@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 
 from head_detection.apps.command import run_command
-from head_detection.apps.evaluate import main
 from head_detection.apps.evaluation.comparison import table_lines
 from head_detection.apps.evaluation.metrics_file import SCHEMA
+from head_detection.apps.main import run
 from head_detection.evaluation.bootstrap import Difference
+
+
+def main(arguments: list[str]) -> int:
+    return run(["evaluate", *arguments])
 
 
 def entry(name: str, found: list[int], heads: int = 2) -> dict[str, Any]:

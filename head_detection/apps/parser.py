@@ -1,0 +1,74 @@
+"""Commands and their options; one that is misspelt is answered at once, with what was meant.
+
+A command is a module with ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit
+code. Only the command that was asked for is imported, and it imports torch in ``run`` alone, so
+that a mistake in its options costs no seconds of loading.
+"""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Never
+
+NAME = re.compile(r"--?[A-Za-z]")
+"""How an option begins; ``-`` and ``-1`` are values."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line each.
+
+    Attributes:
+        module: the command, imported once its arguments are parsed; empty for a parser that has its
+            options already.
+    """
+
+    module = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as ever, once the command has declared its options."""
+        args = sys.argv[1:] if args is None else list(args)
+        if self.module:
+            command, self.module = import_module(self.module), ""
+            self.set_defaults(run=command.run, words=list(args))
+            command.add_arguments(self)
+        if self._subparsers is None:  # else the words are for one of those
+            self._check_names(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> Never:
+        """Say the mistake in one line, without the usage, and exit."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+    def _check_names(self, words: Sequence[str]) -> None:
+        options = list(self._option_string_actions)
+        for word in takewhile(lambda word: word != "--", words):
+            name = word.partition("=")[0]
+            is_name = NAME.match(name) and " " not in word
+            if is_name and not any(option.startswith(name) for option in options):
+                close = difflib.get_close_matches(name, options, n=1)
+                meant = f", did you mean {close[0]}?" if close else ""
+                self.error(f"there is no option {name}{meant}")
+
+
+def add_commands(parser: CommandParser, commands: Mapping[str, str], package: str) -> None:
+    """Offer commands, each imported when it is called for.
+
+    Args:
+        parser: has no positional argument of its own.
+        commands: name, which is the module's, and purpose, in reading order.
+        package: of the modules.
+    """
+    offered = parser.add_subparsers(
+        title="commands, each with a --help of its own", dest="command", required=True
+    )
+    script = Path(sys.argv[0]).name
+    for name, purpose in commands.items():
+        command = offered.add_parser(name, help=purpose, description=purpose)
+        command.module = f"{package}.{name}"
+        if script == f"{name}.py":
+            command.prog = script  # a script calls itself by its own name

@@ -1,0 +1,96 @@
+"""Options: what a mistake in one is answered with, and that the answer does not wait for torch."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from head_detection.apps.parser import CommandParser, add_commands
+
+PACKAGE = "made_up_commands"
+
+
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> CommandParser:
+    """Offers ``find``, which has two options, ``old``, which has the old form, and ``broken``."""
+    find, old = ModuleType(f"{PACKAGE}.find"), ModuleType(f"{PACKAGE}.old")
+
+    def add_arguments(parser: CommandParser) -> None:
+        parser.add_argument("--source", required=True)
+        parser.add_argument("--score-threshold", type=float)
+
+    find.add_arguments = add_arguments  # type: ignore[attr-defined]
+    find.run = lambda arguments: len(arguments.source)  # type: ignore[attr-defined]
+    old.main = len  # type: ignore[attr-defined]
+    for name, module in ((PACKAGE, ModuleType(PACKAGE)), ("find", find), ("old", old)):
+        monkeypatch.setitem(sys.modules, name if name == PACKAGE else f"{PACKAGE}.{name}", module)
+    monkeypatch.setattr(sys, "argv", ["made-up"])
+    parser = CommandParser(prog="made-up")
+    purposes = {"find": "find things", "old": "be old", "broken": "cannot be imported"}
+    add_commands(parser, purposes, PACKAGE)
+    return parser
+
+
+def the_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    return line
+
+
+def test_a_command_runs_with_its_arguments(parser: CommandParser) -> None:
+    arguments = parser.parse_args(["find", "--source", "four", "--score-threshold", "-1"])
+    assert arguments.score_threshold == -1.0
+    assert arguments.run(arguments) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--sorce", "x"], "error: there is no option --sorce, did you mean --source?"),
+        (["--sorce=x"], "error: there is no option --sorce, did you mean --source?"),
+        (["-source", "x"], "error: there is no option -source, did you mean --source?"),
+        (["--source", "x", "--scorethreshold", "1"], "did you mean --score-threshold?"),
+        (["--source", "x", "--zzz"], "error: there is no option --zzz; see made-up find --help"),
+        ([], "error: the following arguments are required: --source; see made-up find --help"),
+        (["--score-threshold", "x"], "error: argument --score-threshold: invalid float value: 'x'"),
+        (["--source", "x", "more"], "error: unrecognized arguments: more; see made-up --help"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    parser: CommandParser, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(["find", *words])
+    assert stopped.value.code == 2
+    assert line in the_error(capsys)
+
+
+@pytest.mark.parametrize("value", ["-", "-1", "--no option with a space"])
+def test_a_value_is_not_taken_for_an_option(parser: CommandParser, value: str) -> None:
+    assert parser.parse_args(["find", "--source", value]).source == value
+
+
+def test_an_option_may_be_cut_short(parser: CommandParser) -> None:
+    assert parser.parse_args(["find", "--so", "x"]).source == "x"
+
+
+def test_help_imports_no_command(parser: CommandParser, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(["--help"])
+    assert stopped.value.code == 0
+    assert "broken" in capsys.readouterr().out
+    with pytest.raises(ModuleNotFoundError):
+        parser.parse_args(["broken"])
+
+
+def test_a_script_calls_itself_by_its_own_name(
+    parser: CommandParser, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(Path("scripts", "find.py"))])
+    parser = CommandParser(prog="made-up")
+    add_commands(parser, {"find": "find things"}, PACKAGE)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["find", "--help"])
+    assert capsys.readouterr().out.startswith("usage: find.py [-h] --source")
