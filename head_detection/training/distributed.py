@@ -1,9 +1,9 @@
 """The processes that train one model together: who they are, and what they tell each other.
 
 The arithmetic is that of ``DistributedDataParallel``: every rank holds the whole model and the
-gradients are summed. It is written out because the ranks must agree to drop a step before anything
-is exchanged, because a rank may be without pictures, and because a parameter may be without a
-gradient; each of the three would leave the other ranks waiting there.
+gradients are summed. It is written out because the ranks must agree on dropping a step and on each
+one's share of it, because a rank may be without pictures, and because a parameter may be without a
+gradient; each of the last two would leave the other ranks waiting there.
 """
 
 import os
@@ -85,7 +85,7 @@ class Ranks:
             raise SystemExit(2)
         return message[1]  # type: ignore[no-any-return]  # as the first rank's function gave it
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter], share: float) -> None:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], share: Tensor) -> None:
         """Scale the gradients by this rank's share of the pictures and sum them over ranks."""
         if self.world_size == 1:
             return
@@ -109,7 +109,7 @@ class Ranks:
             for tensor in [*model.parameters(), *model.buffers()]:
                 torch.distributed.broadcast(tensor.data, src=0)
 
-    def _sum_as_one(self, tensors: list[Tensor], factor: float) -> None:
+    def _sum_as_one(self, tensors: list[Tensor], factor: Tensor | float) -> None:
         if not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(factor)

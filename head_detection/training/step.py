@@ -1,6 +1,7 @@
 """One step of training: pictures in, weights moved."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from head_detection.training.distributed import Ranks
 
 LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+TAUGHT = ("boxes", "ignore_boxes")
+"""Of a sample's target, what the model reads."""
 SMALLEST_LOSS_SCALE = 1.0
 """A gradient that overflows under a smaller scale is no accident of float16."""
 
@@ -95,20 +98,24 @@ class TrainingStep:
             saved.copy_(buffer)
         self.optimizer.zero_grad(set_to_none=True)
         sums = self._backward(samples)
-        flags = torch.tensor([len(samples), wants_stop], dtype=torch.float32)
-        totals = self.ranks.sum_in_place(torch.cat([sums, flags.to(sums.device)])).tolist()
-        num_images, must_stop = totals[-2], totals[-1] > 0
-        losses = {name: total / num_images for name, total in zip(LOSS_NAMES, totals, strict=False)}
-        if not torch.tensor(totals).isfinite().all():
-            self._undo()
-            return StepOutcome(losses, float("nan"), is_bad=True, must_stop=must_stop)
-        self.ranks.sum_gradients(self.parameters, len(samples) / num_images)
-        norm, is_bad = self._update()
+        facts = [sums.new_full((1,), float(value)) for value in (len(samples), wants_stop)]
+        totals = self.ranks.sum_in_place(torch.cat([sums, *facts]))
+        self.ranks.sum_gradients(self.parameters, len(samples) / totals[-2])
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        # The one time that the step waits for the device: all that it must know, in one copy.
+        *loss_sums, num_images, num_stops, length = torch.cat([totals, norm[None]]).tolist()
+        losses = {
+            name: total / num_images for name, total in zip(LOSS_NAMES, loss_sums, strict=True)
+        }
+        is_finite = all(math.isfinite(loss) for loss in losses.values())
+        is_bad = not is_finite or not self._update(norm, length)
         if is_bad:
             self._undo()
         else:
             self.ranks.average_buffers(self.model)
-        return StepOutcome(losses, norm, is_bad=is_bad, must_stop=must_stop)
+        length = length if is_finite else math.nan
+        return StepOutcome(losses, length, is_bad=is_bad, must_stop=num_stops > 0)
 
     def _backward(self, samples: Sequence[Sample]) -> Tensor:
         """Add up the gradients of the parts; return each loss summed over the pictures."""
@@ -125,37 +132,44 @@ class TrainingStep:
 
     def _losses(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         images = [self._to_device(sample.image) for sample in samples]
-        targets = [
-            {name: self._to_device(value) for name, value in sample.target.items()}
-            for sample in samples
-        ]
+        targets = self._targets(samples)
         precision = AUTOCAST_TYPES.get(self.config.precision)
         device_type = self.ranks.device.type
         with torch.autocast(device_type, precision) if precision else nullcontext():
             losses: dict[str, Tensor] = self.model(images, targets)
         return losses
 
+    def _targets(self, samples: Sequence[Sample]) -> list[dict[str, Tensor]]:
+        """Return what the model is taught, copied to the device in one go for all pictures."""
+        targets: list[dict[str, Tensor]] = [{} for _ in samples]
+        for name in TAUGHT:
+            boxes = [sample.target[name] for sample in samples if name in sample.target]
+            if len(boxes) == len(samples):
+                parts = self._to_device(torch.cat(boxes)).split([len(part) for part in boxes])
+                for target, part in zip(targets, parts, strict=True):
+                    target[name] = part
+        return targets
+
     def _to_device(self, tensor: Tensor) -> Tensor:
         if self.ranks.device.type == "cuda":
             return tensor.pin_memory().to(self.ranks.device, non_blocking=True)
         return tensor.to(self.ranks.device)
 
-    def _update(self) -> tuple[float, bool]:
-        """Clip and move the weights; return the norm before, and whether it was not finite."""
-        self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        is_finite = bool(norm.isfinite())
+    def _update(self, norm: Tensor, length: float) -> bool:
+        """Clip the gradients and move the weights, unless the norm, ``length``, is not finite."""
+        is_finite = math.isfinite(length)
         if is_finite and self.config.optimizer.clip_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.config.optimizer.clip_norm, norm)
         overflowed = self.scaler.is_enabled() and self.scaler.get_scale() >= SMALLEST_LOSS_SCALE
         if is_finite or overflowed:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        return float(norm), not (is_finite or overflowed)
+        return is_finite or overflowed
 
     def _undo(self) -> None:
         """Drop the gradients, and the batch norm statistics that the step has touched."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler.is_enabled():  # it has unscaled them, which it does once between updates
+            self.scaler.update(self.scaler.get_scale())
         for saved, buffer in zip(self.backup, self.model.buffers(), strict=True):
             buffer.copy_(saved)

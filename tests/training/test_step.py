@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from head_detection.config import parse_config
 from head_detection.data.dataset import Sample
@@ -131,3 +132,47 @@ def test_fp16_on_a_cpu_is_refused():
         ConfigError, match=r"training\.precision: fp16 needs a CUDA device, .* bf16"
     ):
         build_scaler(config, torch.device("cpu"))
+
+
+def test_a_loss_scale_that_cannot_shrink_further_skips_and_goes_on(alone):
+    """A step under the smallest scale is dropped, and the next one is none the worse for it."""
+    config = parse_config({"training": {"optimizer": {"momentum": 0.0}}}).training
+    model = OneWeight()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=0.5)
+    step = TrainingStep(model, sgd, scaler, config, alone)
+    hook = model.weight.register_hook(lambda gradient: gradient * float("inf"))
+    assert step.run(samples(1), 0).is_bad
+    hook.remove()
+    assert weight_of(step) == 1.0
+    assert not step.run(samples(1), 1).is_bad
+    assert weight_of(step) == pytest.approx(1 - 0.1)
+    assert scaler.get_scale() == 0.5
+
+
+class Operators(TorchDispatchMode):
+    """Notes the names of the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.called = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.called.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_of_16_pictures_calls_hardly_more_operators_than_one_of_2(build_trainer):
+    trainer = build_trainer(["training.optimizer.clip_norm=0"])
+    trainer.state.model.train()
+    batch = next(trainer.data.batches.batches(0, 0))
+    assert len(batch) == 2
+    counts = {}
+    for copies in (1, 8):
+        with Operators() as operators:
+            outcome = trainer.step.run(batch * copies, 0)
+        assert not outcome.is_bad
+        # A number that is read, or a size that depends on values, is waited for on a GPU.
+        assert not {"_local_scalar_dense", "nonzero", "masked_select"} & set(operators.called)
+        counts[copies] = len(operators.called)
+    assert counts[8] <= 1.5 * counts[1]
