@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from head_detection.config import (
     AnchorConfig,
     BackboneConfig,
-    ModelConfig,
+    BoxHeadConfig,
+    InferenceConfig,
+    NetworkConfig,
+    ProposalConfig,
     ResizeConfig,
-    RoiConfig,
-    RpnConfig,
+    SuppressionConfig,
 )
 from head_detection.inference.detector import HeadDetector
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
+from head_detection.models.weights import WeightsDescription
 from head_detection.structures import Detections
 
 DARK = 100
@@ -89,28 +92,43 @@ def write(tmp_path: Path, scene: Image.Image) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def build() -> Callable[..., FasterRCNN]:
-    """A function from options of the backbone to a small untrained detector."""
+def describe() -> Callable[..., WeightsDescription]:
+    """A function from options of the backbone to what describes a small detector."""
 
-    def make(*, upscale: bool = False, score_threshold: float = 0.0, **backbone: Any) -> FasterRCNN:
-        torch.manual_seed(0)
+    def make(
+        *, upscale: bool = False, score_threshold: float = 0.0, **backbone: Any
+    ) -> WeightsDescription:
         options: dict[str, Any] = {
             "name": "mobilenet0.25",
             "strides": (8, 16),
             "fpn_width": 16,
             **backbone,
         }
-        config = ModelConfig(
+        sizes = tuple((8.0 * 2**k,) for k in range(len(options["strides"])))
+        network = NetworkConfig(
             backbone=BackboneConfig(**options),
-            anchors=AnchorConfig(
-                sizes=tuple((8.0 * 2**k,) for k in range(len(options["strides"])))
-            ),
-            resize=ResizeConfig(min_sizes=(96,), max_size=160),
-            rpn=RpnConfig(pre_nms_top_n_test=50, post_nms_top_n_test=20),
-            roi=RoiConfig(pool_size=3, box_head_width=16, score_threshold=score_threshold),
+            anchors=AnchorConfig(sizes=sizes),
+            box_head=BoxHeadConfig(pool_size=3, width=16),
             upscale=upscale,
         )
-        model = build_detector(config)
+        inference = InferenceConfig(
+            resize=ResizeConfig(min_size=96, max_size=160),
+            proposals=ProposalConfig(pre_nms_top_n=50, post_nms_top_n=20),
+            suppression=SuppressionConfig(score_threshold=score_threshold),
+        )
+        return WeightsDescription(network=network, inference=inference)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def build(describe: Callable[..., WeightsDescription]) -> Callable[..., FasterRCNN]:
+    """A function from options of the backbone to a small untrained detector."""
+
+    def make(**options: Any) -> FasterRCNN:
+        torch.manual_seed(0)
+        description = describe(**options)
+        model = build_detector(description.network, description.inference)
         # Norms as after training: without them, what is in the picture fades from layer to layer.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -18,14 +18,17 @@ from head_detection.models.weights import WeightsDescription, save_weights
 
 
 @pytest.fixture(scope="session")
-def exported(build: Callable[..., FasterRCNN], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    build: Callable[..., FasterRCNN],
+    describe: Callable[..., WeightsDescription],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    model = build()
-    description = WeightsDescription(
-        model=model.config, score_threshold=0.3, licence='<MIT> & "others"', figures={"ap": 0.5}
-    )
-    save_weights(folder / "tiny.safetensors", model, description)
-    graph = to_onnx(model)
+    network = build().network
+    facts = {"licence": '<MIT> & "others"', "metrics": {"ap": 0.5}}
+    description = describe().with_score_threshold(0.3).model_copy(update=facts)
+    save_weights(folder / "tiny.safetensors", network, description)
+    graph = to_onnx(network, description.network)
     write_onnx(folder / "tiny.onnx", graph, description, ExportRecord(to="onnx"))
     record = ExportRecord(to="openvino")
     write_openvino(folder / "tiny.xml", from_onnx(graph), description, record)

@@ -9,7 +9,7 @@ from head_detection.inference.backends.graph_shapes import RECORD_KEY
 from head_detection.inference.backends.onnx_files import read_onnx
 from head_detection.inference.backends.openvino_files import from_onnx
 from head_detection.inference.extras import import_extra
-from head_detection.models.weights import METADATA_KEY, WeightsDescription
+from head_detection.models.weights import METADATA_KEY
 
 if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino")):
     pytest.skip("needs the export extra", allow_module_level=True)
@@ -75,8 +75,8 @@ def set_entry(path, key, value):
 @pytest.mark.parametrize(
     ("key", "text", "expected"),
     [
-        (METADATA_KEY, "{}", "expected format version 1; got None"),
-        (METADATA_KEY, '{"format_version": 1}', "its description is damaged"),
+        (METADATA_KEY, "{}", "expected format version 2; got None"),
+        (METADATA_KEY, '{"format_version": 2}', "its description is damaged"),
         (RECORD_KEY, '{"to": "tensorrt"}', "its record of the export is damaged"),
     ],
 )
@@ -85,12 +85,12 @@ def test_a_damaged_description_says_so(files, key, text, expected, message):
     assert expected in message(files / "tiny.onnx")
 
 
-def test_a_graph_that_does_not_fit_its_description_says_so(files, build, message):
+def test_a_graph_that_does_not_fit_its_description_says_so(files, describe, message):
     path = files / "tiny.onnx"
-    wider = WeightsDescription(model=build(fpn_width=24).config).model_dump_json()
+    wider = describe(fpn_width=24).model_dump_json()
     set_entry(path, METADATA_KEY, wider)
     assert "expected pooled of shape (any, 3, 3, 24); got (any, 3, 3, 16)" in message(path)
-    more = WeightsDescription(model=build(strides=(8, 16, 32)).config).model_dump_json()
+    more = describe(strides=(8, 16, 32)).model_dump_json()
     set_entry(path, METADATA_KEY, more)
     assert "does not fit its description: no features_32" in message(path)
 

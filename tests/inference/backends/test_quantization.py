@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -28,9 +29,9 @@ def pictures(tmp_path, draw_scene):
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
-def test_both_parts_are_integers_and_close(build, pictures, engine):
+def test_both_parts_are_integers_and_close(build, describe, pictures, engine):
     model, seen = build(), []
-    graph = to_onnx(model)
+    graph = to_onnx(model.network, describe().network)
     if engine == "openvino":
         graph = from_onnx(graph)
 
@@ -54,10 +55,10 @@ def test_both_parts_are_integers_and_close(build, pictures, engine):
     images, pooled = torch.from_numpy(inputs["images"]), torch.from_numpy(inputs["pooled"])
     with torch.inference_mode():
         pairs = [
-            *zip(runtime.dense(images).features, model.dense(images).features, strict=True),
+            *zip(runtime.dense(images).features, model.network.dense(images).features, strict=True),
             *zip(
                 runtime.score(pooled.permute(0, 3, 1, 2)),
-                model.score(pooled.permute(0, 3, 1, 2)),
+                model.network.score(pooled.permute(0, 3, 1, 2)),
                 strict=True,
             ),
         ]
@@ -76,15 +77,16 @@ def test_a_picture_gives_what_both_parts_take(build, pictures):
 
 def test_a_picture_without_proposals_gives_one_box_of_zeros(build, pictures):
     model = build()
-    config = model.rpn.selector.config.model_copy(update={"score_threshold": 1.0})
-    model.rpn.selector.config = config
+    limits = replace(model.decoder.limits, score_threshold=1.0)
+    model.decoder = replace(model.decoder, limits=limits)
     pooled = inputs_of(model, read_sample(pictures[0]))["pooled"]
     assert pooled.shape == (1, 3, 3, 16)
     assert not pooled.any()
 
 
-def test_a_broken_picture_says_so(build, tmp_path):
+def test_a_broken_picture_says_so(build, describe, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     model = build()
+    graph = from_onnx(to_onnx(model.network, describe().network))
     with pytest.raises(PictureError, match=r"broken\.png"):
-        quantize(from_onnx(to_onnx(model)), model, [tmp_path / "broken.png"])
+        quantize(graph, model, [tmp_path / "broken.png"])

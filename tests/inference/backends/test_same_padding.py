@@ -12,15 +12,15 @@ from head_detection.inference.backends.same_padding import (
 # Zeros in between change the order of additions.
 @pytest.mark.parametrize(("rewrite", "atol"), [(pad_before, 1e-5), (pad_in_kernel, 1e-4)])
 def test_same_padding_becomes_fixed(build, rewrite, atol):
-    model = build(name="tf_efficientnet_lite0", strides=(8, 16))
+    network = build(name="tf_efficientnet_lite0", strides=(8, 16)).network
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
-        expected = model.dense(images)
-        replaced = fix_same_padding(model, rewrite)
+        expected = network.dense(images)
+        replaced = fix_same_padding(network, rewrite, 32)
         assert len(replaced) == 5  # one a halving; the body goes to 32
         assert all(isinstance(module, Conv2dSame) for module in replaced.values())
-        assert not any(isinstance(module, Conv2dSame) for module in model.modules())
-        for came, wanted in zip(model.dense(images).features, expected.features, strict=True):
+        assert not any(isinstance(module, Conv2dSame) for module in network.modules())
+        for came, wanted in zip(network.dense(images).features, expected.features, strict=True):
             torch.testing.assert_close(came, wanted, rtol=1e-5, atol=atol)
 
 
