@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from head_detection.devices import PRECISIONS
-from head_detection.inference.building import ENGINES
-from head_detection.inference.shipped_weights import weights_path
+from head_detection.inference.weights_files import ENGINES, weights_path
 
 
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:

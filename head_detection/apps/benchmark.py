@@ -20,8 +20,7 @@ from head_detection.benchmark.results import Results, write_results
 from head_detection.benchmark.table import report_lines
 from head_detection.devices import PRECISIONS
 from head_detection.files import write_bytes
-from head_detection.inference.building import ENGINES
-from head_detection.inference.shipped_weights import weights_path
+from head_detection.inference.weights_files import ENGINES, weights_path
 
 TEXT_NAME: Final = "report.txt"
 

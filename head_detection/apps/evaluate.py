@@ -28,7 +28,7 @@ from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.building import EXPORTED
+from head_detection.inference.weights_files import EXPORTED
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"

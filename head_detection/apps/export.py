@@ -14,24 +14,20 @@ from tqdm import tqdm
 from head_detection.apps.arguments import add_weights_option
 from head_detection.errors import ExportError, PictureError
 from head_detection.inference.backends.export import to_onnx
-from head_detection.inference.backends.graph_shapes import ExportRecord
-from head_detection.inference.backends.int8 import quantize
-from head_detection.inference.backends.onnx import OnnxRuntime
-from head_detection.inference.backends.onnx_files import write_onnx
-from head_detection.inference.backends.openvino import OpenVinoRuntime
-from head_detection.inference.backends.openvino_files import from_onnx, write_openvino
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.graph import ExportRecord
+from head_detection.inference.backends.int8 import quantize, read_sample
+from head_detection.inference.backends.onnx import OnnxBackend, write_onnx
+from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx, write_openvino
 from head_detection.inference.backends.parity import TOLERANCE, Parity, measure_parity
-from head_detection.inference.backends.samples import read_sample
-from head_detection.inference.building import sha256_of
-from head_detection.inference.extras import import_extra
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.weights_files import sha256_of, shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription
 from head_detection.pipeline.sources import find_pictures
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 PACKAGES: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
-RUNTIMES: Final = {"onnx": OnnxRuntime, "openvino": OpenVinoRuntime}
+BACKENDS: Final = {"onnx": OnnxBackend, "openvino": OpenVinoBackend}
 WRITERS: Final = {"onnx": write_onnx, "openvino": write_openvino}
 SAMPLE: Final = "grace_hopper.jpg"
 """Comes with matplotlib; public domain."""
@@ -120,9 +116,9 @@ def _compare(
     description: WeightsDescription,
 ) -> Parity:
     precision = "auto" if arguments.int8 else "fp32"
-    runtime = RUNTIMES[arguments.to](graph, precision=precision, is_int8=arguments.int8)
+    backend = BACKENDS[arguments.to](graph, precision=precision, is_int8=arguments.int8)
     images = (read_sample(path) for path in _bar(pictures, "Comparing"))
-    return measure_parity(model, runtime, images, description.inference.score_threshold)
+    return measure_parity(model, backend, images, description.inference.score_threshold)
 
 
 def _describe(parity: Parity, num_pictures: int) -> str:

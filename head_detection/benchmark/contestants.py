@@ -10,10 +10,10 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN as StockDetector
 
 from head_detection.errors import BenchmarkError
-from head_detection.inference.backends.torch import TorchRuntime
+from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import TwoStageEngine
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.engine import TwoStageEngine, with_network
+from head_detection.inference.weights_files import shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.stock import STOCK_NAME, same_network
 
@@ -149,8 +149,8 @@ def build_same_network(stock: StockDetector, device: str, precision: str) -> Con
     model = load_plain()
     threshold = model.decoder.suppression.score_threshold
     divisor = model.transform.size_divisor
-    backend = TorchRuntime(model.network, divisor, device=device, precision=precision)
-    engine = TwoStageEngine(model, backend, score_threshold=threshold)
+    backend = TorchBackend(model.network, divisor, device=device, precision=precision)
+    engine = TwoStageEngine(with_network(model, backend))
     origin = {"weights": f"copied from torchvision's {STOCK_NAME}, random"}
     words = f"this engine on the network and weights of torchvision's {STOCK_NAME}"
     contestant = _contestant(HeadDetector(engine, threshold, origin), SAME, words)

@@ -13,7 +13,7 @@ from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
 from head_detection.inference.loading import PICTURE_DIMENSIONS, ImageLike, load_pictures
-from head_detection.inference.shipped_weights import shipped_weights, weights_path
+from head_detection.inference.weights_files import shipped_weights, weights_path
 from head_detection.structures import Detections
 
 

@@ -14,7 +14,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.weights_files import shipped_weights
 from head_detection.results.detection_files import read_detection_file, read_image_ids
 from head_detection.structures import Detections
 

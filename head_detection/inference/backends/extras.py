@@ -1,4 +1,7 @@
-"""Packages that only some engines need, imported when one of them is asked for."""
+"""Packages that only some backends need, imported when one of them is asked for.
+
+No torch here: what is missing is known before it loads.
+"""
 
 import sys
 from importlib import import_module
