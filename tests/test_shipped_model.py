@@ -90,7 +90,7 @@ def detectors():
 
 @pytest.fixture(scope="module")
 def thresholds():
-    return {name: read_description(weights_path(name)).score_threshold for name in NAMES}
+    return {name: read_description(weights_path(name)).inference.score_threshold for name in NAMES}
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def _build_model(config: ExperimentConfig, *, has_weights: bool) -> FasterRCNN:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if initial is not None:
-        load_initial(detector, initial, with_body=has_body)
+        load_initial(detector.network, initial, with_body=has_body)
     return detector
 
 

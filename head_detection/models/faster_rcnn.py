@@ -193,7 +193,8 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             found = self._look(decoder, view_batch, view.proposal_sizes)
             placed = view.place(found.boxes, view_batch.image_sizes, own_batch.image_sizes)
             found = found._replace(boxes=placed)
-            seen.append(Seen(view.sizes, _put_back(found, chosen, len(images)), is_made))
+            found = _put_back(found, chosen, len(images))
+            seen.append(Seen(view.sizes, found, is_made, view.slack))
         return merge(seen, self.largest_head)
 
     # torchvision's names of the parts, which the network holds.
@@ -334,7 +335,7 @@ def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Ca
 
 def _as_dicts(heads: Heads) -> list[Target]:
     """Return torchvision's dict a picture, on the device of the heads; a GPU is waited for."""
-    is_head = heads.scores.cpu().numpy() > EMPTY
+    is_head = heads.scores.detach().cpu().numpy() > EMPTY
     counts: list[int] = is_head.sum(axis=1).tolist()
     rows = torch.from_numpy(np.flatnonzero(is_head)).to(heads.scores.device)
     boxes = heads.boxes.flatten(0, 1).index_select(0, rows)

@@ -33,7 +33,8 @@ from head_detection.models.transform import (
 )
 
 MARGIN: Final = 1.25
-"""Around the size that parts them both views keep heads: each measures one a little otherwise."""
+"""Around the size that parts what the first view and one for larger heads answer for, both keep
+heads: each measures one a little otherwise."""
 REFINEMENT: Final = 1.5
 """The second stage hardly ever makes a proposal's sides longer or shorter by more."""
 NEARLY: Final = 2.0
@@ -60,6 +61,7 @@ class View:
             reason to make the view of its picture; None: it is made of each.
         transform: from a picture to pixels of the view, or to those of the first view that it is
             then reduced from.
+        slack: heads so many times too small are kept, and not answered for.
     """
 
     scale: float
@@ -67,6 +69,7 @@ class View:
     sizes: SizeRange
     min_score: float | None
     transform: GeneralizedRCNNTransform
+    slack: float = 1.0
 
     @property
     def step(self) -> int:
@@ -78,8 +81,11 @@ class View:
         """Sizes of the proposals that may become heads of this view, in its own pixels."""
         if self.sizes == EVERYTHING:
             return None
-        scale, slack = (1 / self.step if self.step > 1 else self.scale), MARGIN * REFINEMENT
-        return SizeRange(self.sizes.smallest * scale / slack, self.sizes.largest * scale * slack)
+        scale = 1 / self.step if self.step > 1 else self.scale
+        return SizeRange(
+            self.sizes.smallest * scale / (self.slack * REFINEMENT),
+            self.sizes.largest * scale * REFINEMENT,
+        )
 
     def is_wanted(self, first: Candidates) -> Tensor | None:
         """Tell of each of B pictures whether the view is made of it; None: it is made of all.
@@ -144,11 +150,13 @@ class Seen(NamedTuple):
         sizes: that it answers for.
         candidates: in pixels of the first view.
         is_made: ``(B,)`` bool: the view was made of the picture; None: of all.
+        slack: as ``View``.
     """
 
     sizes: SizeRange
     candidates: Candidates
     is_made: Tensor | None = None
+    slack: float = 1.0
 
 
 def merge(seen: Sequence[Seen], largest_head: float) -> Candidates:
@@ -167,31 +175,34 @@ def merge(seen: Sequence[Seen], largest_head: float) -> Candidates:
     starts = constant(tuple(accumulate(counts[:-1])), boxes.device, torch.int64)
     slots = torch.arange(sum(counts), device=boxes.device)
     view = (slots[:, None] >= starts).sum(dim=1).expand(len(boxes), -1)
-    sizes = _ranges(seen, largest_head, boxes)
-    smallest, largest = sizes.gather(1, view[..., None].expand(-1, -1, 2)).unbind(2)
+    sizes, limits = _ranges(seen, largest_head, boxes)
+    smallest, largest = limits.gather(1, view[..., None].expand(-1, -1, 2)).unbind(2)
     own = box_sizes(boxes)
-    is_own = (own >= smallest / MARGIN) & (own <= largest * MARGIN)
+    is_own = (own >= smallest) & (own <= largest)
     scores = torch.cat([part.scores for part in parts], dim=1).masked_fill(~is_own, EMPTY)
     settled = [part.is_settled for part in parts if part.is_settled is not None]
     is_settled = torch.stack(settled).all() if settled else None
     return Candidates(boxes, scores, view, sizes, is_settled)
 
 
-def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> Tensor:
-    """Return ``(B, V, 2)``: the smallest and the largest head that each view answers for."""
+def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(B, V, 2)`` twice: smallest and largest head answered for by each view, and kept."""
     everywhere = like.new_ones(len(like), dtype=torch.bool)
     is_made = torch.stack(
         [everywhere if own.is_made is None else own.is_made for own in seen], dim=1
     )
     ranges = constant(tuple((*own.sizes,) for own in seen), like.device)
     smallest, largest = ranges.expand(len(like), -1, -1).unbind(2)
+    smallest, kept = smallest.masked_fill(~is_made, torch.inf), largest
     begins_there = tuple(own.sizes.smallest >= largest_head for own in seen)
     is_endless = tuple(own.sizes.smallest < largest_head < own.sizes.largest for own in seen)
     if any(begins_there):
         is_left = (is_made & constant(begins_there, like.device, torch.bool)).any(dim=1)
         is_limited = is_left[:, None] & constant(is_endless, like.device, torch.bool)
         largest = largest.masked_fill(is_limited, largest_head)
-    return torch.stack((smallest.masked_fill(~is_made, torch.inf), largest), dim=2)
+        kept = kept.masked_fill(is_limited, largest_head * MARGIN)
+    slack = constant(tuple(own.slack for own in seen), like.device)
+    return torch.stack((smallest, largest), dim=2), torch.stack((smallest / slack, kept), dim=2)
 
 
 def build_views(network: NetworkConfig, inference: InferenceConfig) -> tuple[View, ...]:
@@ -209,4 +220,7 @@ def _build_view(config: ViewConfig, network: NetworkConfig, inference: Inference
     if config.scale > REDUCED:
         resize = replace(resize, enlargement=resize.enlargement * config.scale)
     min_score = None if sizes == EVERYTHING else config.min_score
-    return View(config.scale, config.mirrored, sizes, min_score, build_transform(network, resize))
+    parting = EVERYTHING.largest if inference.largest_head is None else inference.largest_head
+    transform = build_transform(network, resize)
+    slack = MARGIN if sizes.smallest >= parting else 1.0
+    return View(config.scale, config.mirrored, sizes, min_score, transform, slack)

@@ -77,7 +77,7 @@ def test_headhunters_mobilenet_halves_the_strides() -> None:
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(values: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^model\.backbone\.\w+: ") as error:
+    with pytest.raises(ConfigError, match=r"^network\.backbone\.\w+: ") as error:
         create_backbone(BackboneConfig.model_validate(values))
     assert "\n" not in str(error.value)
 

@@ -1,22 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from head_detection.config import parse_config
-from head_detection.models.faster_rcnn import FasterRCNN, build_detector
-
-TINY = [
-    "network.backbone.name=mobilenet0.25",
-    "network.backbone.fpn_width=16",
-    "network.box_head.width=16",
-    "network.anchors.sizes=[[8], [16], [32], [64]]",
-]
-
-
-def tiny(*overrides: str) -> FasterRCNN:
-    torch.manual_seed(0)
-    return build_detector(parse_config({}, [*TINY, *overrides]).model)
+from head_detection.models.network import DenseMaps
+from head_detection.models.nms import EMPTY
+from head_detection.models.stages import STAGES, observed
 
 
 def target(boxes: list[list[float]], ignore: list[list[float]] | None = None) -> dict[str, Tensor]:
@@ -27,7 +18,7 @@ def target(boxes: list[list[float]], ignore: list[list[float]] | None = None) ->
     }
 
 
-def test_it_is_a_torchvision_detector() -> None:
+def test_it_is_a_torchvision_detector(tiny) -> None:
     model = tiny()
     assert isinstance(model, GeneralizedRCNN)
     losses = model([torch.rand(3, 96, 96)], [target([[10, 10, 40, 40]])])
@@ -40,7 +31,7 @@ def test_it_is_a_torchvision_detector() -> None:
         assert bool((heads["scores"].diff() <= 0).all())
 
 
-def test_a_picture_without_heads_gives_negatives_only() -> None:
+def test_a_picture_without_heads_gives_negatives_only(tiny) -> None:
     losses = tiny()([torch.rand(3, 96, 96), torch.rand(3, 96, 96)], [target([]), target([])])
     assert losses["loss_box_reg"].item() == 0
     assert losses["loss_rpn_box_reg"].item() == 0
@@ -48,7 +39,7 @@ def test_a_picture_without_heads_gives_negatives_only() -> None:
     sum(losses.values()).backward()
 
 
-def test_a_batch_of_full_empty_and_ignored_pictures_trains() -> None:
+def test_a_batch_of_full_empty_and_ignored_pictures_trains(tiny) -> None:
     model = tiny()
     images = [torch.rand(3, 96, 96), torch.rand(3, 80, 64), torch.rand(3, 64, 64)]
     losses = model(
@@ -59,7 +50,7 @@ def test_a_batch_of_full_empty_and_ignored_pictures_trains() -> None:
     total.backward()
 
 
-def test_a_wholly_ignored_picture_teaches_the_network_nothing() -> None:
+def test_a_wholly_ignored_picture_teaches_the_network_nothing(tiny) -> None:
     model = tiny()
     everything = [[-500.0, -500, 500, 500]]
     losses = model([torch.rand(3, 64, 64)], [target([], ignore=everything)])
@@ -73,7 +64,7 @@ def test_a_wholly_ignored_picture_teaches_the_network_nothing() -> None:
 
 @pytest.mark.parametrize("upscale", ["true", "false"])
 @pytest.mark.parametrize("context", ["none", "ssh", "cpm", "deform_ssh"])
-def test_every_context_with_and_without_upscaling(context: str, upscale: str) -> None:
+def test_every_context_with_and_without_upscaling(tiny, context: str, upscale: str) -> None:
     model = tiny(f"network.backbone.context={context}", f"network.upscale={upscale}")
     losses = model([torch.rand(3, 64, 64)], [target([[5, 5, 30, 30]])])
     sum(losses.values()).backward()
@@ -81,7 +72,7 @@ def test_every_context_with_and_without_upscaling(context: str, upscale: str) ->
     assert model.eval()([torch.rand(3, 64, 64)])[0]["boxes"].shape[1] == 4
 
 
-def test_results_are_float32_under_bfloat16() -> None:
+def test_results_are_float32_under_bfloat16(tiny) -> None:
     model = tiny()
     image = torch.rand(3, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
@@ -91,7 +82,7 @@ def test_results_are_float32_under_bfloat16() -> None:
     assert found["boxes"].dtype == found["scores"].dtype == torch.float32
 
 
-def test_boxes_stay_inside_the_picture() -> None:
+def test_boxes_stay_inside_the_picture(tiny) -> None:
     found = tiny("inference.suppression.score_threshold=0.0").eval()([torch.rand(3, 50, 70)])[0][
         "boxes"
     ]
@@ -101,9 +92,156 @@ def test_boxes_stay_inside_the_picture() -> None:
     assert bool((found[:, 3] <= 50).all())
 
 
-def test_the_limit_of_the_config_is_the_only_one() -> None:
+def test_the_limit_of_the_config_is_the_only_one(tiny) -> None:
     model = tiny(
         "inference.suppression.score_threshold=0.0", "inference.suppression.nms_iou_threshold=1.0",
         "inference.proposals.nms_iou_threshold=1.0",
     ).eval()  # fmt: skip
     assert len(model([torch.rand(3, 160, 160)])[0]["boxes"]) > 300
+
+
+def test_torchvisions_names_of_the_parts_are_those_of_the_network(tiny) -> None:
+    model = tiny()
+    assert model.backbone is model.network.backbone
+    assert model.rpn is model.network.rpn
+    assert model.roi_heads is model.network.roi_heads
+    assert all(name.startswith("network.") for name in model.state_dict())
+
+
+def test_a_model_built_to_detect_cannot_be_trained(tiny) -> None:
+    model = tiny()
+    model.losses = None
+    with pytest.raises(ValueError, match="expected one built for training"):
+        model([torch.rand(3, 64, 64)], [target([])])
+    with pytest.raises(ValueError, match="targets: expected in training; got None"):
+        tiny()([torch.rand(3, 64, 64)])
+
+
+class HalfNetwork:
+    """Another library's network, in the type that it takes; what it was given is noted."""
+
+    dtype = torch.bfloat16
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.given = network, []
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        self.given.append(images.dtype)
+        return self.network.dense(images.float())
+
+    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        self.given.append(pooled.dtype)
+        return self.network.score(pooled)
+
+
+def test_a_backend_takes_the_place_of_the_network(tiny) -> None:
+    model = tiny("inference.suppression.score_threshold=0.0").eval()
+    backend = HalfNetwork(model.network)
+    other = type(model)(model.transform, backend, model.decoder).eval()
+    image = torch.rand(3, 64, 64)
+    with torch.no_grad():
+        (expected,), (found,) = model([image]), other([image])
+    assert backend.given == [torch.bfloat16, torch.float32]
+    torch.testing.assert_close(found["scores"][0], expected["scores"][0], rtol=0, atol=0.01)
+    assert not other.state_dict()
+
+
+VIEWED = [
+    "inference.resize={min_size: 64, max_size: 128}",
+    "inference.suppression={score_threshold: 0.0, box_voting: {enabled: true}}",
+    "inference.largest_head=60",
+    "inference.views=[{scale: 1.5, mirrored: true, largest_head: 400, min_score: 0.0}, "
+    "{scale: 0.5, smallest_head: 60, min_score: 0.0}]",
+]
+
+
+def pictures(count: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randint(0, 256, (3, 100, 180), dtype=torch.uint8, generator=generator)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("overrides", [VIEWED[:2], VIEWED])
+def test_both_ways_find_the_same(tiny, overrides: list[str]) -> None:
+    model = tiny(*overrides).eval()
+    with torch.no_grad():
+        exact, free = (model.detect(pictures(3), waits=waits) for waits in (True, False))
+    assert bool(free.is_settled)
+    width = exact.scores.shape[1]
+    assert width > 20
+    torch.testing.assert_close(free.scores[:, :width], exact.scores)
+    torch.testing.assert_close(free.boxes[:, :width], exact.boxes, rtol=1e-5, atol=1e-3)
+    assert not (free.scores[:, width:] > EMPTY).any()
+
+
+def test_what_is_not_settled_is_found_again(tiny, monkeypatch) -> None:
+    model = tiny(*VIEWED).eval()
+    with torch.no_grad():
+        expected = model(pictures(2))
+        monkeypatch.setattr("head_detection.models.nms.ROUNDS", 1)
+        model.decoder = replace(model.decoder, waits=False)
+        assert not model.detect(pictures(2)).is_settled
+        for own, other in zip(model(pictures(2)), expected, strict=True):
+            torch.testing.assert_close(own["scores"], other["scores"])
+
+
+@pytest.mark.parametrize("waits", [None, False])
+@pytest.mark.parametrize("overrides", [VIEWED[:2], VIEWED])
+def test_a_batch_calls_the_operators_of_one_picture(tiny, operators, overrides, waits) -> None:
+    model = tiny(*overrides).eval()
+    with torch.no_grad():
+        one, eight = (
+            operators(lambda count=count: model.detect(pictures(count), waits=waits))
+            for count in (1, 8)
+        )
+    assert eight.names.total() < 1.3 * one.names.total()
+    if waits is False:
+        assert eight.waits.total() == 0
+
+
+def test_a_batch_of_unlike_targets_is_taught_by_the_operators_of_two(tiny, operators) -> None:
+    model = tiny("inference.resize={min_size: 64, max_size: 128}")
+    truth = [target([[5, 5, 30, 30]] * (k % 4), [[0, 0, 9, 9]] * (k % 2)) for k in range(1, 17)]
+    two, sixteen = (
+        operators(lambda count=count: model(pictures(count), truth[:count])) for count in (2, 16)
+    )
+    assert sixteen.names.total() < 1.5 * two.names.total()
+
+
+def test_detecting_asks_a_gpu_for_nothing(tiny, on_fake_gpu) -> None:
+    model = tiny(*VIEWED).eval()
+
+    def detect(images: list[Tensor]) -> tuple[int, ...]:
+        with torch.no_grad():
+            return tuple(model.detect(images).boxes.shape)
+
+    # Of like and unlike pictures; as many slots as proposals of all views.
+    assert on_fake_gpu(model, [(100, 180)] * 3 + [(90, 180)], detect)[0] == 4
+
+
+def test_teaching_asks_a_gpu_for_nothing(tiny, on_fake_gpu) -> None:
+    model = tiny("inference.resize={min_size: 64, max_size: 128}")
+
+    def teach(images: list[Tensor]) -> set[str]:
+        boxes = torch.empty(2, 4, device="cuda")
+        return set(model(images, [{"boxes": boxes, "ignore_boxes": boxes}] * len(images)))
+
+    assert len(on_fake_gpu(model, [(100, 180)] * 3, teach)) == 4
+
+
+def test_every_stage_has_its_name(tiny) -> None:
+    seen = []
+
+    def note(name: str):
+        seen.append(name)
+        return torch.no_grad()
+
+    model = tiny(*VIEWED).eval()
+    with torch.no_grad(), observed(note):
+        model(pictures(1))
+    assert seen == [*STAGES]
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        model(pictures(1))
+    assert {*STAGES} <= {event.key for event in profile.key_averages()}

@@ -16,8 +16,8 @@ from head_detection.config import load_config
 from head_detection.errors import ConfigError
 from head_detection.inference.detector import HeadDetector
 from head_detection.models.context import DeformConvolution
-from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.headhunter import from_headhunter, options_of, rename
+from head_detection.models.network import build_network
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT.parent / "shared" / "headhunter"
@@ -67,7 +67,12 @@ def test_converted_weights_give_the_original_boxes(
     golden = np.load(GOLDEN / f"{name}.golden.npz")
     assert len(found) == 300
     np.testing.assert_allclose(found.scores, golden["scores"], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(found.boxes, golden["boxes"], rtol=0, atol=1e-3)
+    # Two of the 300 are scored alike but for the last digit, which decides their order.
+    nearest = np.abs(found.boxes[:, None] - golden["boxes"]).max(axis=2).argmin(axis=0)
+    assert sorted(nearest) == list(range(300))
+    assert np.abs(nearest - np.arange(300)).max() <= 1
+    np.testing.assert_allclose(found.boxes[nearest], golden["boxes"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found.scores[nearest], golden["scores"], rtol=0, atol=1e-5)
 
 
 @needs_golden
@@ -119,7 +124,7 @@ def test_options_are_read_off_the_tensors(overrides: list[str]) -> None:
     config = load_config(CONFIG, overrides)
     theirs = {
         to_headhunter(key): value
-        for key, value in build_detector(config.model).state_dict().items()
+        for key, value in build_network(config.network).state_dict().items()
     }
     options = options_of(theirs)
     values: Any
@@ -128,7 +133,7 @@ def test_options_are_read_off_the_tensors(overrides: list[str]) -> None:
         for key in key_path.split("."):
             values = values[key]
         assert values == expected, key_path
-    assert {rename(key) for key in theirs} == set(build_detector(config.model).state_dict())
+    assert {rename(key) for key in theirs} == set(build_network(config.network).state_dict())
 
 
 def to_headhunter(key: str) -> str:

@@ -371,15 +371,15 @@ def test_the_config_reaches_both_losses() -> None:
     config = parse_config(
         {},
         [
-            "model.rpn.fg_iou_threshold=.6",
-            "model.rpn.samples_per_image=9",
-            "model.roi.positive_fraction=.125",
-            "model.roi.ohem=7",
-            "model.roi.box_loss=giou",
-            "model.roi.box_loss_beta=2",
-            "model.roi.box_loss_weight=5",
+            "training.rpn.fg_iou_threshold=.6",
+            "training.rpn.samples_per_image=9",
+            "training.roi.positive_fraction=.125",
+            "training.roi.ohem=7",
+            "training.roi.box_loss=giou",
+            "training.roi.box_loss_beta=2",
+            "training.roi.box_loss_weight=5",
         ],
-    ).model
+    ).training
     assert build_rpn_loss(config.rpn) == RpnLoss(
         BoxMatcher(0.6, 0.3, True), BalancedSampler(9, 0.5)
     )

@@ -6,10 +6,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from head_detection.config import BackboneConfig, ModelConfig
+from head_detection.config import BackboneConfig, NetworkConfig
 from head_detection.errors import WeightsError
 from head_detection.models.backbones import create_backbone
-from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.network import build_network
 from head_detection.models.pretrained import load_initial
 from head_detection.models.weights import WeightsDescription, save_weights
 
@@ -100,17 +100,17 @@ def test_public_mobilenets_fit_whole(name: str, caplog: pytest.LogCaptureFixture
     assert "random start" not in caplog.text
 
 
-def small(**roi: object) -> ModelConfig:
+def small(width: int = 16) -> NetworkConfig:
     backbone = {"name": "mobilenet0.25", "fpn_width": 8}
-    return ModelConfig.model_validate({"backbone": backbone, "roi": {"box_head_width": 16, **roi}})
+    return NetworkConfig.model_validate({"backbone": backbone, "box_head": {"width": width}})
 
 
 def test_a_detector_starts_from_another_as_far_as_it_fits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, config = tmp_path / "first.safetensors", small()
-    first, second = build_detector(config), build_detector(small(box_head_width=24))
-    save_weights(path, first, WeightsDescription(model=config))
+    first, second = build_network(config), build_network(small(width=24))
+    save_weights(path, first, WeightsDescription(network=config))
     load_initial(second, str(path))
     before, after = first.state_dict(), second.state_dict()
     fitting = [key for key in before if before[key].shape == after[key].shape]
@@ -123,6 +123,6 @@ def test_a_detector_starts_from_another_as_far_as_it_fits(
 
 def test_a_detector_of_another_kind_is_no_start(tmp_path: Path) -> None:
     path, config = tmp_path / "first.safetensors", small()
-    save_weights(path, torch.nn.Linear(2, 2), WeightsDescription(model=config))
+    save_weights(path, torch.nn.Linear(2, 2), WeightsDescription(network=config))
     with pytest.raises(WeightsError, match="nothing in it fits the detector: expected keys like"):
-        load_initial(build_detector(config), str(path))
+        load_initial(build_network(config), str(path))

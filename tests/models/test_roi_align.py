@@ -4,9 +4,11 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from head_detection.config import BackboneConfig, ModelConfig
-from head_detection.models.faster_rcnn import build_detector
-from head_detection.models.roi_align import PyramidRoIAlign, StrideMapper
+from head_detection.config import InferenceConfig, parse_config
+from head_detection.models.decoder import build_decoder
+from head_detection.models.roi_align import PyramidRoIAlign
+
+FIRST = torch.zeros(1, dtype=torch.int64)
 
 
 def ramp(stride, size):
@@ -16,48 +18,44 @@ def ramp(stride, size):
 
 
 def test_a_box_is_pooled_where_it_lies_from_the_level_of_its_size():
-    pool = PyramidRoIAlign([4, 8], 1, 2, 224, names=["4", "8"])
-    features = {"4": ramp(4, 256), "8": ramp(8, 256) + 1000}
-    boxes = [torch.tensor([[16.0, 16, 48, 48], [0, 0, 240, 240]])]
-    pooled = pool(features, boxes, [(256, 256)]).flatten()
+    pool = PyramidRoIAlign((4, 8), 1, 2, 224)
+    boxes = torch.tensor([[16.0, 16, 48, 48], [0, 0, 240, 240]])
+    pooled = pool([ramp(4, 256), ramp(8, 256) + 1000], boxes, FIRST.expand(2)).flatten()
     torch.testing.assert_close(pooled, torch.tensor([32.0, 1120.0]))
 
 
-def test_the_first_picture_does_not_decide_for_the_others():
-    torch.manual_seed(0)
-    config = ModelConfig(backbone=BackboneConfig(name="mobilenet0.25", fpn_width=8))
-    model = build_detector(config).eval()
+def test_the_coarsest_levels_may_be_left_out():
+    pool = PyramidRoIAlign((4, 8), 1, 2, 224, num_pooled=1)
+    pooled = pool([ramp(4, 256), ramp(8, 256) + 1000], torch.tensor([[0.0, 0, 240, 240]]), FIRST)
+    torch.testing.assert_close(pooled.flatten(), torch.tensor([120.0]))
+
+
+def test_the_first_picture_does_not_decide_for_the_others(tiny):
+    model = tiny().eval()
     picture, thin = torch.rand(3, 96, 96), torch.rand(3, 1, 64)
     with torch.inference_mode():
-        (before,) = build_and_copy(config, model)([picture])
+        (before,) = model([picture])
         model([thin])
         (after,) = model([picture])
     assert len(before["boxes"])
     torch.testing.assert_close(after["boxes"], before["boxes"])
 
 
-def build_and_copy(config, model):
-    twin = build_detector(config).eval()
-    twin.load_state_dict(model.state_dict())
-    return twin
-
-
 def test_levels_are_those_of_the_feature_pyramid_paper():
     sizes = [1.0, 55, 57, 111, 113, 223, 225, 447, 449, 5000]
     boxes = torch.tensor([[0, 0, size, size] for size in sizes])
     expected = [min(max(math.floor(4 + math.log2(size / 224)), 2), 5) - 2 for size in sizes]
-    assert StrideMapper([4, 8, 16, 32], 224)([boxes]).tolist() == expected
+    assert PyramidRoIAlign((4, 8, 16, 32), 7, 2, 224).level_of(boxes).tolist() == expected
 
 
 def test_no_boxes_have_no_levels():
-    assert StrideMapper([4, 8], 224)([torch.zeros(0, 4)]).tolist() == []
+    assert PyramidRoIAlign((4, 8), 7, 2, 224).level_of(torch.zeros(0, 4)).tolist() == []
 
 
 def test_upscaled_features_have_half_the_strides():
-    config = ModelConfig(
-        backbone=BackboneConfig(name="mobilenet0.25", fpn_width=8, strides=(4, 16)), upscale=True
-    )
-    assert build_detector(config).roi_heads.box_roi_pool.scales == [0.5, 0.125]
+    config = parse_config({}, ["network.backbone.strides=[4,16]", "network.upscale=true",
+                               "network.anchors.sizes=[[8],[16]]"])  # fmt: skip
+    assert build_decoder(config.network, InferenceConfig()).roi_align.strides == (2, 8)
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3])
@@ -70,10 +68,17 @@ def test_bags_of_rows_are_torchvisions_pooling_and_gradient(ratio):
     # Over the edge by less and by more than a pixel of the map, thin, empty, all of the picture.
     odd = torch.tensor([[-3.0, -9, 20, 20], [150, 100, 190, 150], [9, 9, 9.1, 60], [5, 5, 5, 5]])
     boxes = [torch.cat([boxes[:35], odd]), boxes[35:]]
-    pool = PyramidRoIAlign([4, 16], 3, ratio, 224, names=["4", "16"])
-    pooled = pool(maps, boxes, [(120, 164)] * 2)
-    reference = MultiScaleRoIAlign.forward(pool, maps, boxes, [(120, 164)] * 2)
+    image = torch.tensor([0] * 39 + [1] * 25)
+    pool = PyramidRoIAlign((4, 16), 3, ratio, 224)
+    order = torch.randperm(64)  # the boxes need not come picture by picture
+    pooled = pool(list(maps.values()), torch.cat(boxes)[order], image[order])[order.argsort()]
+    stock = MultiScaleRoIAlign(["4", "16"], 3, ratio)
+    stock.scales, stock.map_levels = [1 / 4, 1 / 16], lambda own: pool.level_of(torch.cat(own))
+    reference = stock(maps, boxes, [(120, 164)] * 2)
     torch.testing.assert_close(pooled, reference, rtol=1e-4, atol=1e-5)
+    level_of = pool.level_of(torch.cat(boxes))
+    elsewhere = pool._pool_elsewhere(list(maps.values()), torch.cat(boxes), image, level_of)
+    torch.testing.assert_close(elsewhere, reference)
     weights = torch.rand_like(pooled)
     ours = torch.autograd.grad((pooled * weights).sum(), list(maps.values()))
     theirs = torch.autograd.grad((reference * weights).sum(), list(maps.values()))
@@ -81,11 +86,17 @@ def test_bags_of_rows_are_torchvisions_pooling_and_gradient(ratio):
 
 
 def test_a_box_that_is_no_number_reads_inside_the_map():
-    pool = PyramidRoIAlign([4], 2, 2, 224, names=["4"])
-    boxes = [torch.tensor([[math.nan] * 4, [math.inf] * 4, [-math.inf, 0, math.inf, 8]])]
-    assert pool({"4": torch.ones(1, 3, 4, 4)}, boxes, [(16, 16)]).shape == (3, 3, 2, 2)
+    pool = PyramidRoIAlign((4,), 2, 2, 224)
+    boxes = torch.tensor([[math.nan] * 4, [math.inf] * 4, [-math.inf, 0, math.inf, 8]])
+    assert pool([torch.ones(1, 3, 4, 4)], boxes, FIRST.expand(3)).shape == (3, 3, 2, 2)
 
 
 def test_no_boxes_pool_nothing():
-    pool = PyramidRoIAlign([4], 2, 2, 224, names=["4"])
-    assert pool({"4": torch.ones(1, 3, 4, 4)}, [torch.zeros(0, 4)], [(16, 16)]).shape[0] == 0
+    pool = PyramidRoIAlign((4,), 2, 2, 224)
+    assert pool([torch.ones(1, 3, 4, 4)], torch.zeros(0, 4), FIRST[:0]).shape[0] == 0
+
+
+def test_no_gpu_is_waited_for(count_waits):
+    pool = PyramidRoIAlign((4, 8), 2, 2, 224)
+    levels = [torch.ones(1, 3, 16, 16), torch.ones(1, 3, 8, 8)]
+    assert count_waits(lambda: pool(levels, torch.ones(5, 4), FIRST.expand(5))) == 0

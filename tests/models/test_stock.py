@@ -20,5 +20,5 @@ def test_our_network_gives_the_stock_models_boxes(image_size: tuple[int, int]) -
 
 def test_its_sizes_are_those_of_the_stock_model() -> None:
     model = same_network(build_stock(min_size=96, max_size=160))
-    assert model.transform.scale_factor(48, 64) == 2.0
-    assert model.transform.scale_factor(16, 64) == 2.5  # 160 / 64, where 96 / 16 is too much
+    assert model.transform.resize.factor(48, 64) == 2.0
+    assert model.transform.resize.factor(16, 64) == 2.5  # 160 / 64, where 96 / 16 is too much

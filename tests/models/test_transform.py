@@ -1,14 +1,13 @@
 import pytest
 import torch
 
-from head_detection.config import ResizeConfig
-from head_detection.models.transform import GeneralizedRCNNTransform, scale_boxes
-
-PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+from head_detection.models.targets import collect_targets
+from head_detection.models.transform import GeneralizedRCNNTransform, Resize
 
 
-def build(**values: object) -> GeneralizedRCNNTransform:
-    return GeneralizedRCNNTransform(ResizeConfig.model_validate({**PLAIN, **values})).eval()
+def build(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), min_sizes=(), **values: object):
+    resize = Resize(**{"policy": "never_upsample", "min_size": 800, "max_size": 1400, **values})
+    return GeneralizedRCNNTransform(resize, mean, std, 32, min_sizes).eval()
 
 
 @pytest.mark.parametrize(
@@ -21,16 +20,17 @@ def build(**values: object) -> GeneralizedRCNNTransform:
     ],
 )
 def test_scale_factor_by_hand(policy: str, size: tuple[int, int], expected: float) -> None:
-    transform = build(policy=policy, min_sizes=(300,), max_size=400)
-    assert transform.scale_factor(*size) == pytest.approx(expected)
+    transform = build(policy=policy, min_size=300, max_size=400)
+    assert transform.resize.factor(*size) == pytest.approx(expected)
 
 
-def test_several_short_sides_in_training_and_the_last_one_otherwise() -> None:
-    transform = build(min_sizes=(100, 200, 300), max_size=1000)
-    assert transform.scale_factor(600, 600) == 0.5
+def test_several_short_sides_in_training_and_one_otherwise() -> None:
+    transform = build(min_size=300, min_sizes=(100, 200, 400), max_size=1000)
+    image = torch.zeros(3, 600, 600)
+    assert transform([image])[0].image_sizes == [(300, 300)]
     transform.train()
-    drawn = {round(transform.scale_factor(600, 600) * 600) for _ in range(60)}
-    assert drawn == {100, 200, 300}
+    sizes = {size[0] for _ in range(20) for size in transform([image] * 3)[0].image_sizes}
+    assert sizes == {100, 200, 400}
 
 
 def test_pictures_are_normalised_and_padded_to_one_batch() -> None:
@@ -45,8 +45,8 @@ def test_pictures_are_normalised_and_padded_to_one_batch() -> None:
 
 def test_bytes_and_floats_are_the_same_picture() -> None:
     image = torch.randint(0, 256, (3, 50, 60), dtype=torch.uint8)
-    transform = build(min_sizes=(25,), max_size=100)
-    a_level = 1 / 255 / min(transform.config.std)  # bytes are scaled to bytes, in two passes
+    transform = build(min_size=25, max_size=100)
+    a_level = 1 / 255 / min(transform.std)  # bytes are scaled to bytes, in two passes
     torch.testing.assert_close(
         transform([image])[0].tensors,
         transform([image.float() / 255])[0].tensors,
@@ -55,30 +55,57 @@ def test_bytes_and_floats_are_the_same_picture() -> None:
     )
 
 
-def test_targets_go_along_and_detections_come_back() -> None:
-    transform = build(min_sizes=(30,), max_size=1000)
+def test_targets_go_along() -> None:
+    transform = build(min_size=30, max_size=1000)
     target = {
         "boxes": torch.tensor([[10.0, 20.0, 30.0, 40.0]]),
         "ignore_boxes": torch.tensor([[0.0, 0.0, 60.0, 60.0]]),
-        "labels": torch.ones(1, dtype=torch.int64),
     }
-    batch, targets = transform([torch.zeros(3, 60, 90)], [target])
-    assert batch.image_sizes == [(30, 45)]
-    assert targets is not None
-    torch.testing.assert_close(targets[0]["boxes"], torch.tensor([[5.0, 10.0, 15.0, 20.0]]))
-    torch.testing.assert_close(targets[0]["ignore_boxes"], torch.tensor([[0.0, 0.0, 30.0, 30.0]]))
-    torch.testing.assert_close(target["boxes"], torch.tensor([[10.0, 20.0, 30.0, 40.0]]))
-    found = transform.postprocess([{"boxes": targets[0]["boxes"]}], [(30, 45)], [(60, 90)])
-    torch.testing.assert_close(found[0]["boxes"], target["boxes"])
+    images = [torch.zeros(3, 20, 20), torch.zeros(3, 60, 90)]
+    taught = collect_targets([{"boxes": torch.zeros(0, 4)}, target])
+    batch, scaled = transform(images, taught)
+    assert batch.image_sizes == [(20, 20), (30, 45)]
+    assert scaled is not None
+    torch.testing.assert_close(scaled.boxes, torch.tensor([[5.0, 10.0, 15.0, 20.0]]))
+    torch.testing.assert_close(scaled.ignore_boxes, torch.tensor([[0.0, 0.0, 30.0, 30.0]]))
+    torch.testing.assert_close(taught.boxes, target["boxes"])
 
 
-def test_a_picture_without_heads_and_a_line_of_pixels() -> None:
-    transform = build(min_sizes=(30,), max_size=100)
-    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    batch, targets = transform([torch.zeros(3, 1, 5000)], [target])
+def test_a_line_of_pixels_keeps_one() -> None:
+    batch, targets = build(min_size=30, max_size=100)([torch.zeros(3, 1, 5000)])
     assert batch.image_sizes == [(1, 100)]
-    assert targets is not None
-    assert targets[0]["boxes"].shape == (0, 4)
+    assert targets is None
+    assert build().factors([(1, 100)], [torch.zeros(3, 1, 5000)], torch.device("cpu")).tolist() == [
+        [pytest.approx(0.02), 1.0]
+    ]
+
+
+def test_a_mirrored_batch_is_the_mirror_of_each_picture() -> None:
+    image = torch.zeros(3, 4, 40)
+    image[:, :, 0] = 1.0
+    batch, _ = build()([image, image[:, :, :20]], mirrored=True)
+    assert batch.tensors[0, 0, 0].nonzero().tolist() == [[39]]
+    assert batch.tensors[1, 0, 0].nonzero().tolist() == [[19]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pixels_are_normalised_in_float32_whatever_the_batch_is(dtype) -> None:
+    transform = build(mean=(0.485,) * 3, std=(0.229,) * 3)
+    batch, _ = transform([torch.full((3, 64, 96), 124, dtype=torch.uint8)], dtype=dtype)
+    # bfloat16 has .484 for the mean of .485, and would give 0.0083.
+    expected = torch.tensor((124 / 255 - 0.485) / 0.229).to(dtype)
+    assert batch.tensors.dtype == dtype
+    torch.testing.assert_close(batch.tensors[0, 0, 0, 0], expected)
+
+
+def test_neighbours_of_one_size_go_together_and_each_keeps_its_place(operators) -> None:
+    transform = build(min_size=30, max_size=1000)
+    images = [torch.full((3, 60, 60), value) for value in (0.1, 0.2, 0.3)]
+    images.insert(2, torch.full((3, 50, 60), 0.9))
+    batch, _ = transform(images)
+    assert batch.tensors[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.9, 0.3])
+    like = operators(lambda: transform([images[0]] * 8)).names
+    assert like["addcmul"] == like["_upsample_bilinear2d_aa"] == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 20), (4, 20, 20), (3, 0, 20), (20, 20)])
@@ -87,16 +114,12 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         build()([torch.zeros(shape)])
 
 
-def test_scaling_boxes_of_none() -> None:
-    assert scale_boxes(torch.zeros(0, 4), (10, 10), (20, 20)).shape == (0, 4)
+def test_no_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one picture"):
+        build()([])
 
 
 def test_enlargement_comes_on_top_of_the_policy_by_hand() -> None:
-    transform = build(min_sizes=(100,), max_size=1000, enlargement=1.5)
+    transform = build(min_size=100, max_size=1000, enlargement=1.5)
     assert transform.network_size(50, 80) == (75, 120)
     assert transform.network_size(200, 400) == (150, 300)
-
-
-def test_scaling_boxes_waits_for_no_gpu(count_waits) -> None:
-    boxes = torch.tensor([[1.0, 2, 3, 4]])
-    assert count_waits(lambda: scale_boxes(boxes, (10, 10), (20, 30))) == 0

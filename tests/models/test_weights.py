@@ -6,19 +6,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from head_detection.config import ModelConfig, parse_config
+from head_detection.config import NetworkConfig, parse_config
 from head_detection.errors import WeightsError
-from head_detection.models.faster_rcnn import build_detector, load_detector
+from head_detection.models.faster_rcnn import load_detector
+from head_detection.models.network import build_network
 from head_detection.models.weights import (
     WeightsDescription,
     read_description,
     read_state_dict,
-    replace_description,
     save_weights,
+    store_operating_point,
 )
 
 
-def small_config() -> ModelConfig:
+def small_config() -> NetworkConfig:
     return parse_config(
         {},
         [
@@ -27,42 +28,41 @@ def small_config() -> ModelConfig:
             "network.backbone.pretrained=gone.pth",
             "network.box_head.width=16",
         ],
-    ).model
+    ).network
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     config = small_config()
     backbone = config.backbone.model_copy(update={"pretrained": False})
-    model = build_detector(config.model_copy(update={"backbone": backbone}))
+    network = build_network(config.model_copy(update={"backbone": backbone}))
     path = tmp_path / "model.safetensors"
-    description = WeightsDescription(
-        model=config, score_threshold=0.37, figures={"ap50": 0.5}, licence="none"
-    )
-    save_weights(path, model, description)
+    description = WeightsDescription(network=config, metrics={"ap50": 0.5}, licence="none")
+    save_weights(path, network, description.with_score_threshold(0.37))
     return path
 
 
 def test_a_file_is_enough_to_build_the_same_network(weights: Path) -> None:
     model, description = load_detector(weights)
     again, _ = load_detector(weights)
-    assert description.score_threshold == 0.37
-    assert description.model == small_config()
+    assert description.inference.score_threshold == 0.37
+    assert description.network == small_config()
     assert not model.training
     image = torch.rand(3, 64, 64)
     torch.testing.assert_close(model([image]), again([image]), rtol=0, atol=0)
 
 
 def test_the_description_comes_without_the_tensors(weights: Path) -> None:
-    assert read_description(weights).figures == {"ap50": 0.5}
+    assert read_description(weights).metrics == {"ap50": 0.5}
     assert read_description(weights).class_names == ("head",)
 
 
-def test_another_description_leaves_the_tensors_as_they_are(weights: Path) -> None:
-    before = weights.read_bytes()
-    changed = read_description(weights).model_copy(update={"score_threshold": 0.61})
-    replace_description(weights, changed)
-    assert read_description(weights) == changed
+def test_another_operating_point_leaves_the_tensors_as_they_are(weights: Path) -> None:
+    before, described = weights.read_bytes(), read_description(weights)
+    store_operating_point(weights, 0.61, {"f1": 0.9})
+    metrics = {"ap50": 0.5, "f1": 0.9}
+    expected = described.with_score_threshold(0.61).model_copy(update={"metrics": metrics})
+    assert read_description(weights) == expected
     after = weights.read_bytes()
     starts = [8 + struct.unpack("<Q", content[:8])[0] for content in (before, after)]
     assert after[starts[1] :] == before[starts[0] :]
@@ -70,11 +70,10 @@ def test_another_description_leaves_the_tensors_as_they_are(weights: Path) -> No
 
 
 def test_the_description_of_a_damaged_file_is_not_replaced(weights: Path) -> None:
-    description = read_description(weights)
     damaged = weights.read_bytes()[:-1]
     weights.write_bytes(damaged)
     with pytest.raises(WeightsError, match="truncated"):
-        replace_description(weights, description)
+        store_operating_point(weights, 0.61, {})
     assert weights.read_bytes() == damaged
 
 
@@ -94,7 +93,7 @@ def test_absurd_header_length(weights: Path) -> None:
 
 def test_tensors_of_another_network_are_named(weights: Path, tmp_path: Path) -> None:
     model, description = load_detector(weights)
-    state = model.state_dict()
+    state = model.network.state_dict()
     del state["rpn.head.cls_logits.bias"]
     state["roi_heads.box_head.fc6.weight"] = torch.zeros(2, 2)
     state["extra"] = torch.zeros(1)
@@ -118,8 +117,8 @@ def test_tensors_of_another_network_are_named(weights: Path, tmp_path: Path) -> 
         (None, "describe themselves"),
         ({"head_detection": "{"}, "damaged"),
         ({"head_detection": "[]"}, "damaged"),
-        ({"head_detection": '{"format_version": 9}'}, "format version 1; got 9"),
-        ({"head_detection": '{"format_version": 1, "model": {"bakbone": {}}}'}, "damaged"),
+        ({"head_detection": '{"format_version": 9}'}, "format version 2; got 9"),
+        ({"head_detection": '{"format_version": 2, "network": {"bakbone": {}}}'}, "damaged"),
     ],
 )
 def test_files_of_others(metadata: dict[str, str] | None, message: str, tmp_path: Path) -> None:
@@ -170,6 +169,6 @@ def test_an_interrupted_save_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_weights(weights, model, description)
+        save_weights(weights, model.network, description)
     assert weights.read_bytes() == before
     assert list(weights.parent.iterdir()) == [weights]
