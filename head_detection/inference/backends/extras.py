@@ -14,7 +14,7 @@ def import_extra(name: str) -> ModuleType:
     """Import a package of the ``export`` extra.
 
     OpenVINO and nncf would report their use to a server of their makers; they are kept from it:
-    what looks at people's pictures calls nobody unasked.
+    what is given pictures of people calls nobody unasked.
 
     Raises:
         MissingPackageError: it is not installed.
