@@ -7,7 +7,7 @@ import pytest
 from head_detection.apps.demo import create_samples
 from head_detection.evaluation.average_precision import average_precision
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.shipped_weights import weights_path
+from head_detection.inference.weights_files import weights_path
 from head_detection.models.weights import read_description
 from head_detection.structures import GroundTruth
 

@@ -6,7 +6,7 @@ Nothing here may import torch: options are parsed before it is.
 import argparse
 from typing import Any, Final
 
-from head_detection.inference.shipped_weights import weights_path
+from head_detection.inference.weights_files import weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 ENGINES: Final = ("torch", "openvino", "onnx")

@@ -27,6 +27,7 @@ from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
+from head_detection.inference.weights_files import EXPORTED
 
 FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"
@@ -105,8 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything takes time."""
-    from head_detection.inference.building import EXPORTED
-
     if arguments.data is None:
         raise EvaluationError(
             "expected --data, the labels to measure by (or --compare A.json B.json)"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from head_detection.apps.arguments import add_weights_option
 from head_detection.apps.command import UsageError
 from head_detection.errors import PictureError
-from head_detection.inference.extras import import_extra
+from head_detection.inference.backends.extras import import_extra
 
 if TYPE_CHECKING:
     from head_detection.inference.backends.parity import Parity
@@ -57,12 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     _check(arguments)
 
-    from head_detection.inference.backends import export, int8, onnx_files, openvino_files
-    from head_detection.inference.backends.graph_shapes import ExportRecord
+    from head_detection.inference.backends import export, int8, onnx, openvino
+    from head_detection.inference.backends.graph import ExportRecord
     from head_detection.inference.backends.parity import TOLERANCE, measure_parity
-    from head_detection.inference.backends.samples import read_sample
-    from head_detection.inference.building import sha256_of
-    from head_detection.inference.shipped_weights import shipped_weights
+    from head_detection.inference.weights_files import sha256_of, shipped_weights
     from head_detection.models.faster_rcnn import load_detector
 
     weights: Path = arguments.weights or shipped_weights()
@@ -71,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     is_openvino = arguments.to == "openvino"
     graph = export.to_onnx(model.network, description.network)
     if is_openvino:
-        graph = openvino_files.from_onnx(graph)
+        graph = openvino.from_onnx(graph)
     if arguments.int8:
         graph = int8.quantize(graph, model, pictures, partial(_bar, what="Calibrating"))
     compared = pictures[:COMPARED_PICTURES]
-    images = map(read_sample, _bar(compared, "Comparing"))
+    images = map(int8.read_sample, _bar(compared, "Comparing"))
     backend = _build_backend(arguments, graph)
     parity = measure_parity(model, backend, images, description.inference.score_threshold)
     print(_describe(parity, len(compared)))
@@ -85,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         return DIFFERS
     precision = "int8" if arguments.int8 else "fp32"
     record = ExportRecord(to=arguments.to, precision=precision, from_sha256=sha256_of(weights))
-    write = openvino_files.write_openvino if is_openvino else onnx_files.write_onnx
+    write = openvino.write_openvino if is_openvino else onnx.write_onnx
     write(arguments.output, graph, description, record)
     files = [arguments.output, *([arguments.output.with_suffix(".bin")] if is_openvino else [])]
     print("written: " + ", ".join(f"{file} ({file.stat().st_size} bytes)" for file in files))
@@ -107,7 +105,7 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
     from matplotlib import cbook
 
     from head_detection.images.finding import PictureFile
-    from head_detection.inference.backends.samples import read_sample
+    from head_detection.inference.backends.int8 import read_sample
     from head_detection.pipeline.opening import open_source
 
     def is_readable(path: Path) -> bool:
@@ -130,10 +128,10 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
 
 
 def _build_backend(arguments: argparse.Namespace, graph: Any) -> "Backend":
-    from head_detection.inference.backends.onnx import OnnxRuntime
-    from head_detection.inference.backends.openvino import OpenVinoRuntime
+    from head_detection.inference.backends.onnx import OnnxBackend
+    from head_detection.inference.backends.openvino import OpenVinoBackend
 
-    build = OpenVinoRuntime if arguments.to == "openvino" else OnnxRuntime
+    build = OpenVinoBackend if arguments.to == "openvino" else OnnxBackend
     precision = "auto" if arguments.int8 else "fp32"
     return build(graph, precision=precision, is_int8=arguments.int8)
 

@@ -11,10 +11,10 @@ from torchvision.models.detection import FasterRCNN as BaselineModel
 
 from head_detection.benchmark.baseline import BASELINE_INFERENCE, BASELINE_MODEL, build_same_network
 from head_detection.errors import BenchmarkError
-from head_detection.inference.backends.torch import TorchRuntime
+from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import TwoStageEngine
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.engine import TwoStageEngine, with_network
+from head_detection.inference.weights_files import shipped_weights
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 
 BASELINE: Final = "torchvision"
@@ -152,8 +152,8 @@ def prepare_same_network(
     model = load_plain()
     threshold = BASELINE_INFERENCE.suppression.score_threshold
     divisor = model.transform.size_divisor
-    backend = TorchRuntime(model.network, divisor, device=device, precision=precision)
-    engine = TwoStageEngine(model, backend, score_threshold=threshold)
+    backend = TorchBackend(model.network, divisor, device=device, precision=precision)
+    engine = TwoStageEngine(with_network(model, backend))
     origin = {"weights": f"copied from torchvision's {BASELINE_MODEL}, random"}
     words = f"this engine on the network and weights of torchvision's {BASELINE_MODEL}"
     benchmarked = _benchmarked(HeadDetector(engine, threshold, origin), SAME, words)

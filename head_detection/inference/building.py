@@ -1,34 +1,35 @@
 """From a weights file to the engine that runs it."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from head_detection.config import override_inference
+from head_detection.config import InferenceConfig, override_inference
 from head_detection.errors import EngineError
 from head_detection.inference.backends.export import to_onnx
-from head_detection.inference.backends.onnx import OnnxRuntime
-from head_detection.inference.backends.onnx_files import read_onnx
-from head_detection.inference.backends.openvino import OpenVinoRuntime
-from head_detection.inference.backends.openvino_files import from_onnx, read_openvino
-from head_detection.inference.backends.torch import TorchRuntime
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.graph import ExportRecord
+from head_detection.inference.backends.onnx import OnnxBackend, read_onnx
+from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx, read_openvino
+from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.engine import Backend, Engine, TwoStageEngine
-from head_detection.inference.extras import import_extra
-from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
+from head_detection.inference.weights_files import choose_engine, sha256_of
+from head_detection.models.faster_rcnn import assemble, load_detector
+from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
 
-ENGINES: Final = ("torch", "openvino", "onnx")
-EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
-"""Engines by the end of a file's name, its own first; all other files are PyTorch's."""
 _PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
+_READERS: Final[dict[str, Callable[[Path], tuple[Any, WeightsDescription, ExportRecord]]]] = {
+    ".onnx": read_onnx,
+    ".xml": read_openvino,
+}
 
 
 class BuiltEngine(NamedTuple):
     """An engine and what is known of its weights.
 
     Attributes:
-        engine: ready to run.
+        engine: ready to run; gives heads down to the score threshold, and some below.
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
     """
@@ -48,7 +49,7 @@ def build_engine(
     overrides: Sequence[str] = (),
     compile_network: bool = False,
 ) -> BuiltEngine:
-    """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file.
+    """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file, or a preset.
 
     Args:
         path: the file.
@@ -57,36 +58,41 @@ def build_engine(
         device: as the backend takes it.
         precision: as the backend takes it.
         score_threshold: None is the file's own.
-        overrides: ``inference.key=value``, as ``load_detector`` takes them.
+        overrides: ``inference.key=value``.
         compile_network: let ``torch.compile`` make the network.
 
     Raises:
         EngineError: no such engine, it does not take the file, or cannot be compiled.
-        ConfigError: an override of no field of the model's config.
+        ConfigError: an override of no field of the inference config.
         MissingPackageError: the engine's package is not installed.
         WeightsError: no such file, another format, or one that does not fit.
         DeviceError: no such device or precision for this engine.
     """
-    engine = _choose(path, engine)
+    engine = choose_engine(path, engine)
     if compile_network and engine != "torch":
         raise EngineError(f"compile: expected engine torch; got {engine}")
     if engine in _PACKAGES:
         import_extra(_PACKAGES[engine])
-    if path.suffix in EXPORTED:
-        model, backend, description = _open_exported(path, engine, device, precision, overrides)
-    else:
-        model, description = load_detector(path, overrides)
-        model, backend = _run(
-            model, description, engine, device, precision, compile_network=compile_network
+    source, description, is_int8 = _read(path)
+    network, inference = description.network, override_inference(description.inference, overrides)
+    threshold = inference.score_threshold if score_threshold is None else score_threshold
+    backend: Backend
+    if engine == "torch":
+        backend = TorchBackend(
+            source,
+            network.size_divisor,
+            device=device,
+            precision=precision,
+            compile_network=compile_network,
         )
-    threshold = (
-        description.inference.score_threshold if score_threshold is None else score_threshold
-    )
-    built = TwoStageEngine(model, backend, score_threshold=threshold)
+    else:
+        graph = to_onnx(source, network) if isinstance(source, Network) else source
+        backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
+    built = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
-        "backbone": description.network.backbone.name,
+        "backbone": network.backbone.name,
         "engine": built.name,
         "precision": built.precision,
         "set": list(overrides),
@@ -101,81 +107,40 @@ def describe_weights(path: Path) -> WeightsDescription:
         WeightsError: as ``build_engine``.
         MissingPackageError: as ``build_engine``.
     """
-    if path.suffix == ".onnx":
-        return read_onnx(path)[1]
-    return read_openvino(path)[1] if path.suffix == ".xml" else read_description(path)
+    read = _READERS.get(path.suffix)
+    return read_description(path) if read is None else read(path)[1]
 
 
-def sha256_of(path: Path) -> str:
-    """Return the digest of the file, of an ``.xml`` with its ``.bin`` that of one after the other.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "empty")
-        ...     file.touch()
-        ...     sha256_of(file)[:8]
-        'e3b0c442'
-    """
-    digest = hashlib.sha256(path.read_bytes())
-    if path.suffix == ".xml":
-        digest.update(path.with_suffix(".bin").read_bytes())
-    return digest.hexdigest()
-
-
-def _choose(path: Path, engine: str | None) -> str:
-    takers = EXPORTED.get(path.suffix, ENGINES)
-    engine = takers[0] if engine is None else engine
-    if engine not in ENGINES:
-        raise EngineError(f"engine: expected {', '.join(ENGINES)}; got {engine!r}")
-    if engine not in takers:
-        raise EngineError(
-            f"engine: {path.name} runs with {' or '.join(takers)}; got {engine}: give it the "
-            ".safetensors file"
-        )
-    return engine
-
-
-def _run(
-    model: FasterRCNN,
-    description: WeightsDescription,
-    engine: str,
-    device: str,
-    precision: str,
-    *,
-    compile_network: bool,
-) -> tuple[FasterRCNN, Backend]:
-    network, config = model.network, description.network
-    if engine == "torch":
-        return model, TorchRuntime(
-            network,
-            config.size_divisor,
-            device=device,
-            precision=precision,
-            compile_network=compile_network,
-        )
-    return model, _graph_backend(to_onnx(network, config), engine, device, precision)
-
-
-def _open_exported(
-    path: Path, engine: str, device: str, precision: str, overrides: Sequence[str]
-) -> tuple[FasterRCNN, Backend, WeightsDescription]:
-    read = read_onnx if path.suffix == ".onnx" else read_openvino
+def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
+    """Return the network of a file, or the graph that was made of one, and whether it is int8."""
+    read = _READERS.get(path.suffix)
+    if read is None:
+        model, description = load_detector(path)
+        return model.network, description, False
     graph, description, record = read(path)
-    is_int8 = record.precision == "int8"
-    backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
-    inference = override_inference(description.inference, overrides)
-    description = description.model_copy(update={"inference": inference})
-    return assemble(backend, description.network, inference), backend, description
+    return graph, description, record.precision == "int8"
+
+
+def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:
+    """Return a config whose detector finds heads of this score too.
+
+    A lower threshold than the config's own reaches the detector's parts, a higher one does not:
+    what one view scores under it counts where views are averaged, and votes for a box.
+    """
+    suppression = inference.suppression
+    if score_threshold >= suppression.score_threshold:
+        return inference
+    suppression = suppression.model_copy(update={"score_threshold": score_threshold})
+    return inference.model_copy(update={"suppression": suppression})
 
 
 def _graph_backend(
-    graph: Any, engine: str, device: str, precision: str, *, is_int8: bool = False
+    graph: Any, engine: str, device: str, precision: str, *, is_int8: bool
 ) -> Backend:
     if engine == "onnx":
-        return OnnxRuntime(graph, device=device, precision=precision, is_int8=is_int8)
+        return OnnxBackend(graph, device=device, precision=precision, is_int8=is_int8)
     is_onnx = hasattr(graph, "graph")
-    return OpenVinoRuntime(
+    return OpenVinoBackend(
         from_onnx(graph) if is_onnx else graph,
         device=device,
         precision=precision,

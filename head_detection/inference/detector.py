@@ -18,7 +18,7 @@ from head_detection.inference.loading import (
     IsReady,
     load_pictures,
 )
-from head_detection.inference.shipped_weights import shipped_weights, weights_path
+from head_detection.inference.weights_files import shipped_weights, weights_path
 from head_detection.structures import Detections, Frame
 
 

@@ -1,19 +1,22 @@
-"""What runs a detector: pictures in, heads in original pixels out."""
+"""What runs a detector on a device: pictures in, heads in original pixels out."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError
+from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
 from head_detection.models.nms import EMPTY
 from head_detection.models.suppression import Heads
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
+
+NetworkT = TypeVar("NetworkT", bound=DetectorNetwork)
 
 
 class Engine(Protocol):
@@ -67,36 +70,46 @@ class Backend(DetectorNetwork, Protocol):
     batch_size: int
 
 
-class TwoStageEngine:
-    """A detector whose network a backend runs; all between its two parts is PyTorch's.
+def with_network(
+    model: FasterRCNN[Any], network: NetworkT, decoder: Decoder | None = None
+) -> FasterRCNN[NetworkT]:
+    """Return the detector, to detect alone, with another network in the place of its own.
 
     Args:
-        model: in evaluation mode; its network becomes the backend.
-        backend: of this model's network.
-        score_threshold: heads scored below are not looked at.
+        model: it stays as it is, and shares its other parts.
+        network: a backend of the model's network, say.
+        decoder: None is the model's.
+    """
+    decoder = model.decoder if decoder is None else decoder
+    parts = (model.transform, network, decoder, model.views)
+    detector = FasterRCNN(*parts, largest_head=model.largest_head)
+    detector.eval()
+    return detector
+
+
+class TwoStageEngine:
+    """A detector whose network is a backend; all between its two parts is PyTorch's.
+
+    Args:
+        model: with the backend in the place of its network.
     """
 
-    def __init__(
-        self, model: FasterRCNN, backend: Backend, *, score_threshold: float = 0.0
-    ) -> None:
+    def __init__(self, model: FasterRCNN[Backend]) -> None:
+        model.eval()
+        self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
-        # A lower threshold than the file's own must reach the network; a higher one saves time.
-        decoder = model.decoder.with_score_threshold(score_threshold)
-        self.model = FasterRCNN(
-            model.transform, backend, decoder, model.views, largest_head=model.largest_head
-        ).eval()
-        self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._device = backend.device
+        self._room: dict[tuple[tuple[int, int], ...], int] = {}
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to."""
-        return tuple(way.padded_size(*image_size) for way in self.model.transforms)
+        return tuple(transform.padded_size(*image_size) for transform in self.model.transforms)
 
     def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) that a picture may be read at and lose nothing."""
-        ways: list[GeneralizedRCNNTransform] = self.model.transforms
-        return max(way.enough_size(*image_size) for way in ways)
+        transforms: list[GeneralizedRCNNTransform] = self.model.transforms
+        return max(transform.enough_size(*image_size) for transform in transforms)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.

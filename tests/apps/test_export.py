@@ -8,15 +8,12 @@ from PIL import Image
 
 from head_detection.apps.main import main
 from head_detection.inference.backends import export
-from head_detection.inference.backends.graph_shapes import ExportRecord
-from head_detection.inference.backends.onnx_files import read_onnx
-from head_detection.inference.backends.openvino_files import read_openvino
-from head_detection.inference.backends.parity import Parity
-from head_detection.inference.building import describe_weights, sha256_of
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.onnx import read_onnx
+from head_detection.inference.backends.openvino import read_openvino
+from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.extras import import_extra
-from head_detection.inference.shipped_weights import shipped_weights
-from head_detection.structures import Detections
+from head_detection.inference.weights_files import sha256_of, shipped_weights
 
 if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino", "nncf")):
     pytest.skip("needs the export extra", allow_module_level=True)
@@ -131,22 +128,3 @@ def test_a_graph_that_gives_something_else_is_not_written(
     assert main(["export", *arguments]) == 1
     assert "expected outputs within 0.001 of their largest value" in capsys.readouterr().err
     assert not output.exists()
-
-
-def test_parity_by_hand():
-    boxes = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
-    expected = Detections.from_arrays(boxes, [0.9, 0.8, 0.45], (50, 100))
-    moved = [[0, 0, 10, 12], [40, 0, 50, 10], [70, 0, 80, 10]]
-    found = Detections.from_arrays(moved, [0.85, 0.55, 0.6], (50, 100))
-    parity = Parity()
-    parity.add(expected, found, score_threshold=0.5)
-    # The first is 2 pixels off, the second is missing, the last is new; the third is a head for one
-    # side, and not far under the threshold for the other.
-    assert (parity.heads, parity.missing, parity.extra) == (2, 1, 1)
-    assert parity.box == 2.0
-    assert parity.score == pytest.approx(0.05)
-
-
-def test_the_record_is_strict():
-    with pytest.raises(ValueError, match="extra"):
-        ExportRecord.model_validate({"to": "onnx", "more": 1})

@@ -1,8 +1,9 @@
 """A detector whose heads can be worked out by eye: what is dark in a picture."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,9 +21,15 @@ from head_detection.config import (
     ResizeConfig,
     SuppressionConfig,
 )
+from head_detection.errors import DeviceError, EngineError, WeightsError
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.graph import ExportRecord
+from head_detection.inference.backends.onnx import write_onnx
+from head_detection.inference.backends.openvino import from_onnx, write_openvino
 from head_detection.inference.detector import HeadDetector
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
-from head_detection.models.weights import WeightsDescription
+from head_detection.models.network import Network
+from head_detection.models.weights import WeightsDescription, save_weights
 from head_detection.structures import Detections
 
 DARK = 100
@@ -91,13 +98,24 @@ def write(tmp_path: Path, scene: Image.Image) -> Callable[..., Path]:
     return save
 
 
-@pytest.fixture(scope="session")
-def describe() -> Callable[..., WeightsDescription]:
-    """A function from options of the backbone to what describes a small detector."""
+class Tiny(NamedTuple):
+    """A small untrained detector and what it was built of."""
 
-    def make(
-        *, upscale: bool = False, score_threshold: float = 0.0, **backbone: Any
-    ) -> WeightsDescription:
+    model: FasterRCNN
+    config: NetworkConfig
+    inference: InferenceConfig
+
+    @property
+    def network(self) -> Network:
+        return self.model.network
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Tiny]:
+    """A function from options of the backbone to a small untrained detector."""
+
+    def make(*, upscale: bool = False, size_divisor: int = 32, **backbone: Any) -> Tiny:
+        torch.manual_seed(0)
         options: dict[str, Any] = {
             "name": "mobilenet0.25",
             "strides": (8, 16),
@@ -105,30 +123,20 @@ def describe() -> Callable[..., WeightsDescription]:
             **backbone,
         }
         sizes = tuple((8.0 * 2**k,) for k in range(len(options["strides"])))
-        network = NetworkConfig(
+        config = NetworkConfig(
             backbone=BackboneConfig(**options),
             anchors=AnchorConfig(sizes=sizes),
             box_head=BoxHeadConfig(pool_size=3, width=16),
             upscale=upscale,
+            size_divisor=size_divisor,
         )
         inference = InferenceConfig(
             resize=ResizeConfig(min_size=96, max_size=160),
             proposals=ProposalConfig(pre_nms_top_n=50, post_nms_top_n=20),
-            suppression=SuppressionConfig(score_threshold=score_threshold),
+            suppression=SuppressionConfig(score_threshold=0.0),
+            score_threshold=0.3,
         )
-        return WeightsDescription(network=network, inference=inference)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def build(describe: Callable[..., WeightsDescription]) -> Callable[..., FasterRCNN]:
-    """A function from options of the backbone to a small untrained detector."""
-
-    def make(**options: Any) -> FasterRCNN:
-        torch.manual_seed(0)
-        description = describe(**options)
-        model = build_detector(description.network, description.inference)
+        model = build_detector(config, inference)
         # Norms as after training: without them, what is in the picture fades from layer to layer.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -136,9 +144,47 @@ def build(describe: Callable[..., WeightsDescription]) -> Callable[..., FasterRC
         with torch.no_grad():
             model.backbone(torch.randn(4, 3, 128, 128))
         model.eval()
-        return model
+        return Tiny(model, config, inference)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exported(build: Callable[..., Tiny], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    tiny = build()
+    description = WeightsDescription(
+        network=tiny.config,
+        inference=tiny.inference,
+        licence='<MIT> & "others"',
+        metrics={"ap": 0.5},
+    )
+    save_weights(folder / "tiny.safetensors", tiny.network, description)
+    graph = to_onnx(tiny.network, tiny.config)
+    write_onnx(folder / "tiny.onnx", graph, description, ExportRecord(to="onnx"))
+    record = ExportRecord(to="openvino")
+    write_openvino(folder / "tiny.xml", from_onnx(graph), description, record)
+    return folder
+
+
+@pytest.fixture
+def files(exported: Path, tmp_path: Path) -> Path:
+    """A folder with the same detector as tiny.safetensors, tiny.onnx and tiny.xml."""
+    return Path(shutil.copytree(exported, tmp_path / "files"))
+
+
+@pytest.fixture(scope="session")
+def message() -> Callable[..., str]:
+    """A function from a file and options to the one line that refuses them."""
+
+    def refuse(path: Path, **options: Any) -> str:
+        with pytest.raises((WeightsError, EngineError, DeviceError)) as caught:
+            HeadDetector.from_weights(path, **options)
+        text = str(caught.value)
+        assert "\n" not in text
+        return text
+
+    return refuse
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from head_detection.apps.arguments import engine_options
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.images.finding import PictureFile
-from head_detection.inference.shipped_weights import shipped_weights
+from head_detection.inference.weights_files import shipped_weights
 from head_detection.pipeline.sources import ItemSource
 from head_detection.results.coco import read_image_ids
 from head_detection.results.formats import read_detection_file

@@ -1,28 +1,40 @@
-"""From a detector in PyTorch to an ONNX graph of the parts that multiply."""
+"""From a network in PyTorch to an ONNX graph of its two parts."""
 
 import copy
 import io
 import logging
 import math
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from head_detection.config import NetworkConfig
 from head_detection.errors import WeightsError
-from head_detection.inference.backends.folding import fold_batch_norm
-from head_detection.inference.backends.graph_shapes import DENSE, SCORE, input_shapes, output_shapes
-from head_detection.inference.backends.same_padding import fix_same_padding, pad_before
-from head_detection.inference.backends.tidying import drop_idle_casts, name_axes
-from head_detection.inference.extras import import_extra
+from head_detection.inference.backends.cpu_fusion import (
+    fix_same_padding,
+    fold_batch_norm,
+    pad_before,
+)
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.graph import (
+    DENSE,
+    SCORE,
+    input_shapes,
+    one_line,
+    output_shapes,
+)
 from head_detection.models.network import Network
 
-OPSET = 19
+OPSET: Final = 19
 """The first with deformable convolution."""
-PROBE_SIZE = (128, 192)
+DEFORMABLE: Final = "torchvision::deform_conv2d"
+PROBE_SIZE: Final = (128, 192)
 """Network pixels of the traced picture, multiples of 64; the graph takes any."""
+AXES: Final = ("batch", "height", "width")
 
 
 class ExportedNetwork(nn.Module):
@@ -70,15 +82,8 @@ def to_onnx(network: Network, config: NetworkConfig) -> Any:
     exported = ExportedNetwork(network, config.size_divisor)
     content: Any = io.BytesIO()  # taken, though not by the annotation
     examples = torch.zeros(2, 3, *PROBE_SIZE), torch.zeros(3, *inputs[SCORE][1:])  # type: ignore[arg-type]
-    torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined] # documented, not listed
-        "torchvision::deform_conv2d", _deform_conv2d, OPSET
-    )
-    exporter_log = logging.getLogger("torch.onnx")
-    level = exporter_log.level
-    exporter_log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the exporter's own age, and of what it traces
+        with _exporter(), torch.no_grad():
             torch.onnx.export(
                 exported,
                 examples,
@@ -93,16 +98,32 @@ def to_onnx(network: Network, config: NetworkConfig) -> Any:
                 },
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise WeightsError(
             f"{config.backbone.name}: this network cannot be exported, use engine torch: {reason}"
         ) from error
-    finally:
-        exporter_log.setLevel(level)
     graph = onnx.load_model_from_string(content.getvalue())
     drop_idle_casts(graph)
     name_axes(graph)
     return graph
+
+
+@contextmanager
+def _exporter() -> Iterator[None]:
+    """Teach the exporter deformable convolution and keep it quiet, for as long as this lasts."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined] # documented, not listed
+        DEFORMABLE, _deform_conv2d, OPSET
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own age, and of what it traces
+            yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic(DEFORMABLE, OPSET)  # type: ignore[attr-defined]
+        log.setLevel(level)
 
 
 def _deform_conv2d(
@@ -124,3 +145,57 @@ def _deform_conv2d(
         group_i=numbers[6],
         offset_group_i=numbers[7],
     )
+
+
+def drop_idle_casts(model: Any) -> int:
+    """Take out the casts of float32 to float32: nncf cannot do without those before an output.
+
+    Args:
+        model: an ``onnx.ModelProto``; changed in place.
+
+    Returns:
+        How many.
+    """
+    onnx = import_extra("onnx")
+    graph, float32 = model.graph, onnx.TensorProto.FLOAT
+    known = onnx.shape_inference.infer_shapes(model).graph
+    floats = {v.name for v in known.value_info if v.type.tensor_type.elem_type == float32}
+    outputs = {output.name for output in graph.output}
+    made_by = {name: node for node in graph.node for name in node.output}
+    idle = [
+        node
+        for node in graph.node
+        if node.op_type == "Cast"
+        and onnx.helper.get_node_attr_value(node, "to") == float32
+        and node.input[0] in floats
+        and node.input[0] in made_by
+        and not {node.input[0], node.output[0]} <= outputs
+    ]
+    for cast in idle:
+        before, after = cast.input[0], cast.output[0]
+        graph.node.remove(cast)
+        if after in outputs:
+            names, source = {before: after}, made_by[before]
+            source.output[:] = [names.get(name, name) for name in source.output]
+            made_by[after] = source
+        else:
+            names = {after: before}
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+    return len(idle)
+
+
+def name_axes(model: Any) -> None:
+    """Give each free axis of an output its own name: PyTorch calls different ones alike.
+
+    Args:
+        model: an ``onnx.ModelProto`` with the outputs of ``output_shapes``; changed in place.
+    """
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        _, _, stride = output.name.rpartition("_")
+        for axis, dimension in enumerate(output.type.tensor_type.shape.dim):
+            if dimension.HasField("dim_value"):
+                continue
+            name = AXES[axis] if stride.isdigit() else "proposals"
+            dimension.dim_param = f"{name}_{stride}" if axis else name

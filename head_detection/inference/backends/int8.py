@@ -7,28 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection.inference.backends.samples import inputs_of, read_sample
-from head_detection.inference.extras import import_extra
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from head_detection.images.reading import read_picture
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.graph import DENSE, SCORE
 from head_detection.models.faster_rcnn import FasterRCNN
 
 LAST_LAYERS: Final = (r".*/head/(cls_logits|bbox_pred).*", r".*/box_predictor/.*")
 """Small, and what they say is not weighed by any layer after them: they stay float."""
+MOST_BOXES: Final = 256
+"""Proposals of a picture that the second part gets, spread over all by objectness."""
 
 Shown = Callable[[Sequence[Path]], Iterator[Path]]
 """Goes through the pictures and shows how far it is."""
-
-
-class _Pictures:
-    """The calibration pictures; nncf goes through them more than once."""
-
-    def __init__(self, paths: Sequence[Path], shown: Shown) -> None:
-        self._paths, self._shown = paths, shown
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self._shown(self._paths))
 
 
 def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Shown = iter) -> Any:
@@ -45,12 +40,11 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
         PictureError: one cannot be read.
     """
     nncf = import_extra("nncf")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     data = nncf.Dataset(
         _Pictures(pictures, shown), lambda path: inputs_of(model, read_sample(path))
     )
     advanced = import_extra("nncf.quantization.advanced_parameters")
-    with contextlib.redirect_stdout(io.StringIO()):  # its own progress bars
+    with _quiet():
         return nncf.quantize(
             graph,
             data,
@@ -63,3 +57,60 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
                 overflow_fix=advanced.OverflowFix.ENABLE
             ),
         )
+
+
+class _Pictures:
+    """The calibration pictures; nncf goes through them more than once."""
+
+    def __init__(self, paths: Sequence[Path], shown: Shown) -> None:
+        self._paths, self._shown = paths, shown
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._shown(self._paths))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back nncf's own progress bars, and its notices below errors."""
+    log = logging.getLogger("nncf")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def read_sample(path: Path) -> Tensor:
+    """Return a picture as ``(3, H, W)`` uint8.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
+    return torch.from_numpy(read_picture(path)).permute(2, 0, 1)
+
+
+@torch.inference_mode()
+def inputs_of(model: FasterRCNN, image: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+    """Return what each part gets for a picture, by the name of its input, as the graphs take it.
+
+    Args:
+        model: float32, on CPU: finds the proposals.
+        image: ``(3, H, W)``.
+    """
+    batch, _ = model.transform([image])
+    maps = model.network.dense(batch.tensors)
+    height, width = batch.tensors.shape[2:]
+    boxes = model.decoder.propose(maps, (height, width), batch.image_sizes).boxes
+    step = max(1, -(-boxes.shape[1] // MOST_BOXES))
+    pooled = model.decoder.pool(maps.features, boxes[:, ::step], None)
+    if not len(pooled):  # a box of zeros: no library calibrates with nothing
+        pooled = pooled.new_zeros((1, *pooled.shape[1:]))
+    return {
+        DENSE: batch.tensors.numpy(),
+        SCORE: pooled.permute(0, 2, 3, 1).contiguous().numpy(),
+    }

@@ -1,26 +1,40 @@
-"""The network as OpenVINO runs it."""
+"""The network as OpenVINO runs it, and its pairs of ``.xml`` and ``.bin``."""
 
+import hashlib
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from head_detection.devices import cpu_multiplies_bf16
 from head_detection.errors import DeviceError, WeightsError
+from head_detection.files import write_bytes
+from head_detection.inference.backends.extras import import_extra
 from head_detection.inference.backends.graph import (
+    DENSE,
+    RECORD_KEY,
+    SCORE,
     Array,
-    GraphRuntime,
+    ExportRecord,
+    GraphBackend,
     Part,
+    Shape,
     check_device,
+    check_graph,
     check_precision,
+    one_line,
+    parse_texts,
+    part_outputs,
 )
-from head_detection.inference.backends.graph_shapes import DENSE, SCORE
-from head_detection.inference.backends.openvino_files import core, cut
+from head_detection.models.weights import METADATA_KEY, WeightsDescription, check_file
 
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 _TYPES: Final = {"fp32": "f32", "bf16": "bf16"}
 
 
-class OpenVinoRuntime(GraphRuntime):
+class OpenVinoBackend(GraphBackend):
     """An exported network in OpenVINO, on the CPU.
 
     Args:
@@ -45,7 +59,7 @@ class OpenVinoRuntime(GraphRuntime):
         check_precision(self.name, precision, PRECISIONS, is_int8=is_int8)
         if precision == "auto":
             precision = "bf16" if cpu_multiplies_bf16() else "fp32"
-        dense, score = (_compile(cut(graph, part), precision) for part in (DENSE, SCORE))
+        dense, score = (_compile(_cut(graph, part), precision) for part in (DENSE, SCORE))
         super().__init__(dense, score, "int8" if is_int8 else precision)
 
 
@@ -58,10 +72,9 @@ def _compile(graph: Any, precision: str) -> Part:
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
     }
     try:
-        compiled = core().compile_model(graph, "CPU", options)
+        compiled = _core().compile_model(graph, "CPU", options)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"OpenVINO cannot run this graph: {reason}") from error
+        raise WeightsError(f"OpenVINO cannot run this graph: {one_line(error)}") from error
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if used != _TYPES[precision]:
         raise DeviceError(
@@ -74,6 +87,104 @@ def _compile(graph: Any, precision: str) -> Part:
         # memory lives as long as the arrays. What it computes in between belongs to the graph.
         request = compiled.create_infer_request()
         request.infer([values], share_inputs=True)
-        return [request.get_output_tensor(place).data for place in range(len(compiled.outputs))]
+        return [request.get_output_tensor(number).data for number in range(len(compiled.outputs))]
 
     return run
+
+
+@cache
+def _core() -> Any:
+    """Return the one ``openvino.Core`` of this process.
+
+    Each core's CPU plugin gives the thread a stack for signals and, where it goes, gives back the
+    one that it found. Several that do not go in the order they came leave a stack that is no more:
+    the next Ctrl-C was a segmentation fault.
+
+    Raises:
+        MissingPackageError: no openvino.
+    """
+    return import_extra("openvino").Core()
+
+
+def _cut(graph: Any, part: str) -> Any:
+    """Return the graph of one part alone, named by its input."""
+    openvino = import_extra("openvino")
+    names = [next(iter(port.names)) for port in graph.outputs]
+    results = [graph.output(name).node for name in part_outputs(names, part)]
+    return openvino.Model(results, [graph.input(part).node], part)
+
+
+def from_onnx(graph: Any) -> Any:
+    """Return the ``openvino.Model`` of an ``onnx.ModelProto``.
+
+    Raises:
+        MissingPackageError: no openvino.
+        WeightsError: OpenVINO lacks an operation of it. One line.
+    """
+    try:
+        return _core().read_model(graph.SerializeToString(), b"")
+    except RuntimeError as error:
+        reason = one_line(error)
+        raise WeightsError(
+            f"this network cannot be converted to OpenVINO, use another engine: {reason}"
+        ) from error
+
+
+def write_openvino(
+    path: Path, graph: Any, description: WeightsDescription, record: ExportRecord
+) -> None:
+    """Write ``path`` and the ``.bin`` of the same name, each atomically, the ``.xml`` last.
+
+    The ``.xml`` knows the SHA-256 of its ``.bin``: half of an interrupted export is found out.
+    """
+    openvino = import_extra("openvino")
+    described = graph.clone()
+    described.set_rt_info(description.model_dump_json(), METADATA_KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder, "graph.xml")
+        openvino.serialize(described, xml)
+        content = xml.with_suffix(".bin").read_bytes()
+        record = record.model_copy(update={"bin_sha256": hashlib.sha256(content).hexdigest()})
+        described.set_rt_info(record.model_dump_json(), RECORD_KEY)
+        openvino.serialize(described, xml)
+        write_bytes(path.with_suffix(".bin"), content)
+        write_bytes(path, xml.read_bytes())
+
+
+def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
+    """Return the ``openvino.Model``, what it describes, and how it was made.
+
+    Raises:
+        WeightsError: no such file, no ``.bin`` or one of another ``.xml``, a truncated one, one of
+            other origin, or a graph that is not that of its description. One line.
+        MissingPackageError: no openvino.
+    """
+    values = path.with_suffix(".bin")
+    check_file(path)
+    if not values.is_file():
+        raise WeightsError(f"{path}: expected its values beside it in {values.name}; no such file")
+    check_file(values)
+    content = values.read_bytes()
+    try:
+        graph = _core().read_model(path.read_bytes(), content)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: expected a whole OpenVINO .xml with its .bin, got another or a truncated one"
+        ) from error
+    keys = [key for key in (METADATA_KEY, RECORD_KEY) if graph.has_rt_info(key)]
+    texts = {key: str(graph.get_rt_info(key).astype(str)) for key in keys}
+    description, record = parse_texts(path, texts)
+    if record.bin_sha256 != hashlib.sha256(content).hexdigest():
+        raise WeightsError(f"{path}: {values.name} is truncated or that of another export")
+    inputs, outputs = (
+        {name: _shape(port) for port in ports for name in port.names}
+        for ports in (graph.inputs, graph.outputs)
+    )
+    check_graph(path, description.network, inputs, outputs)
+    return graph, description, record
+
+
+def _shape(port: Any) -> Shape:
+    if port.element_type.get_type_name() != "f32":
+        return ()
+    return [int(str(length)) if length.is_static else None for length in port.partial_shape]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from head_detection.evaluation.matching import match_detections
-from head_detection.inference.backends.graph_shapes import DENSE, SCORE
-from head_detection.inference.backends.samples import inputs_of
-from head_detection.inference.engine import Backend
+from head_detection.inference.backends.graph import DENSE, SCORE
+from head_detection.inference.backends.int8 import inputs_of
+from head_detection.inference.engine import Backend, with_network
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
 from head_detection.structures import Detections, GroundTruth
@@ -47,12 +47,13 @@ class Parity:
         heads = expected.above(score_threshold)
         self.heads += len(heads)
         self.extra += _alone(found.above(score_threshold), expected)
-        # Heads in place of detections: each takes the box that lies best.
-        places = match_detections(heads, _as_truth(found)).found
-        pairs = places[places >= 0]
-        self.missing += int((places < 0).sum())
+        # In the role of detections, heads take the box that lies best.
+        matched = match_detections(heads, _as_truth(found)).found
+        is_found = matched >= 0
+        pairs = matched[is_found]
+        self.missing += int((~is_found).sum())
         if len(pairs):
-            boxes, scores = heads.boxes[places >= 0], heads.scores[places >= 0]
+            boxes, scores = heads.boxes[is_found], heads.scores[is_found]
             self.box = max(self.box, float(np.abs(boxes - found.boxes[pairs]).max()))
             self.score = max(self.score, float(np.abs(scores - found.scores[pairs]).max()))
 
@@ -70,14 +71,16 @@ def measure_parity(
         score_threshold: heads scored lower do not count.
     """
     parity = Parity()
-    decoder = model.decoder.with_score_threshold(max(0.0, score_threshold - MARGIN))
+    lowest = max(0.0, score_threshold - MARGIN)
+    decoder = model.decoder
+    decoder = decoder.with_score_threshold(min(lowest, decoder.suppression.score_threshold))
     ours, theirs = (
-        FasterRCNN(model.transform, network, decoder, model.views, largest_head=model.largest_head)
-        for network in (model.network, backend)
+        with_network(model, network, decoder=decoder) for network in (model.network, backend)
     )
     for image in images:
         parity.outputs = max(parity.outputs, _difference(model, backend, image))
-        parity.add(_detect(ours, image), _detect(theirs, image), score_threshold)
+        expected, found = (_detect(side, image).above(lowest) for side in (ours, theirs))
+        parity.add(expected, found, score_threshold)
     return parity
 
 
@@ -100,7 +103,7 @@ def _difference(model: FasterRCNN, backend: DetectorNetwork, image: Tensor) -> f
 
 
 def _detect(model: FasterRCNN, image: Tensor) -> Detections:
-    (found,) = model.eval()([image])
+    (found,) = model([image])
     size = (image.shape[1], image.shape[2])
     return Detections.from_arrays(found["boxes"].numpy(), found["scores"].numpy(), size)
 

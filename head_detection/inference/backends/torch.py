@@ -1,23 +1,33 @@
 """The network as PyTorch runs it."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
 
 from head_detection.devices import find_device, find_precision
-from head_detection.inference.backends.compilation import CompiledDense, Dense
-from head_detection.inference.backends.folding import fold_batch_norm
-from head_detection.inference.backends.fusion import can_fuse_in, fuse_for_cpu
+from head_detection.errors import DeviceError
+from head_detection.inference.backends.cpu_fusion import (
+    can_fuse_in,
+    fold_batch_norm,
+    fuse_for_cpu,
+)
 from head_detection.models.network import DenseMaps, Network
 
+Dense: TypeAlias = Callable[[Tensor], DenseMaps]
+
+BATCH_SIZE: Final = 8
+"""Pictures at once on a GPU; a CPU is no sooner done with several."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TorchRuntime:
-    """The model's own parts, folded, laid out for the device, in its precision.
+class TorchBackend:
+    """The model's own network, folded, laid out for the device, in its precision.
 
     Args:
         network: taken over: put on the device, folded, laid out for it.
@@ -45,7 +55,7 @@ class TorchRuntime:
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
-        self.batch_size = 1 if self.device.type == "cpu" else 8
+        self.batch_size = 1 if self.device.type == "cpu" else BATCH_SIZE
         fold_batch_norm(network.eval().backbone)
         self._multiplied = _DTYPES[self.precision]
         self._is_cast = self._multiplied != torch.float32 and _can_be_cast(network)
@@ -77,6 +87,46 @@ class TorchRuntime:
         if self._is_cast or self._multiplied == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self._multiplied)
+
+
+class CompiledDense:
+    """The dense part as ``torch.compile`` makes it, once for each size of picture.
+
+    A last batch is not full, and a view may be made of some pictures of a batch: each number of
+    pictures would be half a minute of compiling. A batch smaller than another was is filled up with
+    nothing.
+
+    Args:
+        dense: from ``(B, 3, H, W)`` to maps.
+    """
+
+    def __init__(self, dense: Dense) -> None:
+        self._dense = torch.compile(dense, dynamic=False)
+        self._batch_sizes: dict[torch.Size, int] = {}
+
+    def __call__(self, images: Tensor) -> DenseMaps:
+        """Return the maps of ``(B, 3, H, W)`` normalised pictures.
+
+        Raises:
+            DeviceError: nothing to compile with.
+        """
+        count, side = len(images), images.shape[1:]
+        most = self._batch_sizes[side] = max(count, self._batch_sizes.get(side, 0))
+        if count == most:
+            return self._run(images)
+        full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, most - count))
+        maps = self._run(full.contiguous(memory_format=torch.channels_last))
+        return DenseMaps(*(tuple(level[:count] for level in levels) for levels in maps))
+
+    def _run(self, images: Tensor) -> DenseMaps:
+        try:
+            return self._dense(images)
+        except BackendCompilerFailed as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise DeviceError(
+                f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "
+                "C++ compiler on cpu and Triton with CUDA; leave it out, or install them"
+            ) from error
 
 
 def _can_be_cast(network: Network) -> bool:

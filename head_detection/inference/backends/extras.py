@@ -1,4 +1,7 @@
-"""Packages that only some engines need, imported when one of them is asked for."""
+"""Packages that only some backends need, imported when one of them is asked for.
+
+No torch here: what is missing is known before it loads.
+"""
 
 import sys
 from importlib import import_module
@@ -11,7 +14,7 @@ def import_extra(name: str) -> ModuleType:
     """Import a package of the ``export`` extra.
 
     OpenVINO and nncf would report their use to a server of their makers; they are kept from it:
-    what looks at people's pictures calls nobody unasked.
+    what is given pictures of people calls nobody unasked.
 
     Raises:
         MissingPackageError: it is not installed.

@@ -1,0 +1,329 @@
+"""Convolutions and what follows them in fewer steps: the same function, sooner on a CPU."""
+
+import copy
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.ops import FrozenBatchNorm2d
+
+from head_detection.models.network import Network
+
+PROBE_SIZE: Final = 128
+"""Side of the picture that shows what feeds what: a pixel at least on the coarsest level, 64."""
+RELATIVE_TOLERANCE: Final = 1e-3
+"""Of a map's largest value: another order of additions rounds differently, a wrong pair is far off.
+"""
+_HALVING: Final = (2, 2)
+
+BatchNorm: TypeAlias = nn.BatchNorm2d | FrozenBatchNorm2d
+Maps: TypeAlias = list[Tensor]
+
+
+@torch.no_grad()
+def fold_batch_norm(model: nn.Module) -> int:
+    """Fold, in place, each batch norm that takes the output of one convolution and of no other.
+
+    A picture of noise is sent through to see which convolution feeds which norm: the order in
+    which modules are registered does not tell. Its features are compared before and after; where
+    they differ (a convolution whose output is used twice, say) all stays as it was.
+
+    Args:
+        model: takes ``(B, 3, H, W)`` and gives a dict of tensors; in evaluation mode,
+            float32, on CPU.
+
+    Returns:
+        How many norms were folded.
+    """
+
+    def run() -> Maps:
+        return list(model(probe).values())
+
+    probe = _noise()
+    before, followed = _find_pairs(model, run)
+    pairs = [(made, norm) for made, norm in followed if isinstance(norm, BatchNorm)]
+    names = {module: name for name, module in model.named_modules()}
+    originals = {names[module]: module for pair in pairs for module in pair}
+    for convolution, norm in pairs:
+        model.set_submodule(names[convolution], _fold(convolution, norm))
+        # timm's norms hold the activation that follows.
+        model.set_submodule(names[norm], getattr(norm, "act", nn.Identity()))
+    if _are_close(before, run()):
+        return len(pairs)
+    _put_back(model, originals)
+    logging.getLogger(__name__).warning("batch norm was left as it is: folding changed features")
+    return 0
+
+
+@torch.no_grad()
+def fuse_for_cpu(network: Network, size_divisor: int) -> int:
+    """Rewrite, in place, the dense part of a network whose batch norms are folded.
+
+    Convolutions padded at the end alone get their padding without a copy of the map, and
+    convolutions take in the activation that alone follows them. A picture of noise shows what
+    follows what. Where the maps differ afterwards, or oneDNN is not there, all stays as it was.
+
+    Args:
+        network: in evaluation mode, float32, on CPU.
+        size_divisor: sides of a batch are multiples of it.
+
+    Returns:
+        How many modules were replaced.
+    """
+
+    def run() -> Maps:
+        return [level for levels in network.dense(probe) for level in levels]
+
+    probe = _noise().to(memory_format=torch.channels_last)
+    before = run()
+    originals: dict[str, nn.Module] = {}
+    try:
+        originals |= fix_same_padding(network, pad_in_kernel, size_divisor)
+        _, pairs = _find_pairs(network, run)
+        _fuse_activations(network, pairs, originals)
+        is_same = _are_close(before, run())
+    except (RuntimeError, AttributeError):  # another oneDNN, or a torch without it
+        is_same = False
+    if is_same:
+        return len(originals)
+    _put_back(network, originals)
+    logging.getLogger(__name__).warning("convolutions were left as they are: fusing changed maps")
+    return 0
+
+
+@torch.no_grad()
+def can_fuse_in(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN, as torch was built, fuses convolutions of this type here."""
+    maps = torch.ones(1, 8, 8, 8, dtype=dtype)
+    try:
+        FusedConvolution(nn.Conv2d(8, 8, 3, dtype=dtype), nn.ReLU())(maps)
+    except (RuntimeError, AttributeError):  # a processor without the type, a torch without oneDNN
+        return False
+    return True
+
+
+def fix_same_padding(
+    network: Network, rewrite: Callable[[Conv2dSame], nn.Module | None], size_divisor: int
+) -> dict[str, nn.Module]:
+    """Replace, in place, the convolutions of the backbone that pad by the size of their input.
+
+    TensorFlow's "same" padding does. Fixed padding is the same where that size is a multiple of
+    their stride; where the sides of a batch may be none, all stays as it is.
+
+    Args:
+        network: in evaluation mode.
+        rewrite: ``pad_before`` or ``pad_in_kernel``: what is soonest done differs by who runs it.
+        size_divisor: sides of a batch are multiples of it.
+
+    Returns:
+        What was replaced, by its name in the network.
+    """
+    if size_divisor % max(network.backbone.strides) != 0:
+        return {}
+    named = {
+        name: module
+        for name, module in network.backbone.named_modules(prefix="backbone")
+        if isinstance(module, Conv2dSame)
+    }
+    successors = {name: rewrite(module) for name, module in named.items()}
+    for name, successor in successors.items():
+        if successor is not None:
+            network.set_submodule(name, successor)
+    return {name: named[name] for name, successor in successors.items() if successor is not None}
+
+
+def pad_before(convolution: Conv2dSame) -> nn.Sequential:
+    """Return padding and a plain convolution, which a library for graphs makes one step.
+
+    Zeros in the kernel would only be more products there.
+    """
+    down, right = (
+        max(dilation * (size - 1) + 1 - stride, 0)
+        for size, dilation, stride in zip(
+            convolution.kernel_size, convolution.dilation, convolution.stride, strict=True
+        )
+    )
+    plain = nn.Conv2d(
+        convolution.in_channels,
+        convolution.out_channels,
+        (convolution.kernel_size[0], convolution.kernel_size[1]),
+        (convolution.stride[0], convolution.stride[1]),
+        dilation=(convolution.dilation[0], convolution.dilation[1]),
+        groups=convolution.groups,
+        bias=convolution.bias is not None,
+    )
+    plain.weight, plain.bias = convolution.weight, convolution.bias
+    padding = nn.ZeroPad2d((right // 2, right - right // 2, down // 2, down - down // 2))
+    return nn.Sequential(padding, plain)
+
+
+@torch.no_grad()
+def pad_in_kernel(convolution: Conv2dSame) -> nn.Conv2d | None:
+    """Return a convolution with a row and a column of zeros at the start of its kernels.
+
+    On an even side "same" pads a pixel more at the end; so it pads both sides alike, which PyTorch
+    does without a copy of the map. None where that is not so: other strides, even kernels.
+    """
+    size = convolution.kernel_size[0]
+    if convolution.kernel_size != (size, size) or convolution.stride != _HALVING:
+        return None
+    if size % 2 == 0 or convolution.dilation != (1, 1):
+        return None
+    even = nn.Conv2d(
+        convolution.in_channels,
+        convolution.out_channels,
+        size + 1,
+        _HALVING,
+        (size - 1) // 2,
+        groups=convolution.groups,
+        bias=convolution.bias is not None,
+    )
+    even.weight.zero_()
+    even.weight[:, :, 1:, 1:] = convolution.weight
+    if even.bias is not None and convolution.bias is not None:
+        even.bias.copy_(convolution.bias)
+    return even.eval().to(memory_format=torch.channels_last)
+
+
+class FusedConvolution(nn.Module):
+    """A convolution with the activation behind it, by oneDNN's own fusion.
+
+    Args:
+        convolution: zero-padded, its padding a number a side.
+        activation: one that ``oneDNN`` fuses.
+
+    Raises:
+        ValueError: an activation that it does not fuse.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.kind, self.scalars, self.algorithm = _describe(activation)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the activated maps."""
+        own = self.convolution
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001 - inductor's own
+            maps,
+            own.weight,
+            own.bias,
+            own.padding,
+            own.stride,
+            own.dilation,
+            own.groups,
+            self.kind,
+            self.scalars,
+            self.algorithm,
+        )
+        return fused
+
+
+def _describe(activation: nn.Module) -> tuple[str, list[float], str]:
+    match activation:
+        case nn.ReLU6():
+            return "hardtanh", [0.0, 6.0], ""
+        case nn.ReLU():
+            return "relu", [], ""
+        case nn.LeakyReLU():
+            return "leaky_relu", [activation.negative_slope], ""
+        case nn.SiLU():
+            return "swish", [], ""
+        case nn.Hardswish():
+            return "hardswish", [], ""
+        case _:
+            raise ValueError(f"activation: expected one that is fused; got {type(activation)}")
+
+
+def _fold(convolution: nn.Conv2d, norm: BatchNorm) -> nn.Conv2d:
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("norm: expected running statistics; got none")
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    folded = copy.deepcopy(convolution)
+    folded.weight, folded.bias = weight, bias
+    return folded
+
+
+def _fuse_activations(
+    network: Network,
+    pairs: Iterable[tuple[nn.Conv2d, nn.Module]],
+    originals: dict[str, nn.Module],
+) -> None:
+    names = {module: name for name, module in network.named_modules()}
+    for convolution, activation in pairs:
+        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str):
+            continue
+        try:
+            fused = FusedConvolution(convolution, activation)
+        except ValueError:
+            continue
+        for module, successor in ((convolution, fused), (activation, nn.Identity())):
+            originals.setdefault(names[module], module)
+            network.set_submodule(names[module], successor)
+
+
+def _find_pairs(
+    model: nn.Module, run: Callable[[], Maps]
+) -> tuple[Maps, list[tuple[nn.Conv2d, nn.Module]]]:
+    """Return what a run gives, and each convolution with the module that follows it.
+
+    That is the one module which every time, and alone among modules, took its output.
+    """
+    made_by: dict[int, nn.Conv2d] = {}
+    kept: list[object] = []  # alive, so that no later tensor gets the same id
+    calls: Counter[nn.Module] = Counter()
+    takers: defaultdict[nn.Conv2d, list[nn.Module]] = defaultdict(list)
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        calls[module] += 1
+        kept.append((inputs, output))
+        for given in inputs:
+            if id(given) in made_by:
+                takers[made_by[id(given)]].append(module)
+        if isinstance(module, nn.Conv2d):
+            made_by[id(output)] = module
+        else:  # in place: who comes next takes the output of this module
+            made_by.pop(id(output), None)
+
+    # timm's norms are no leaves: they hold the activation that follows.
+    parts = [m for m in model.modules() if isinstance(m, BatchNorm) or not list(m.children())]
+    hooks = [module.register_forward_hook(note) for module in parts]
+    try:
+        maps = run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps, [
+        (convolution, taken[0])
+        for convolution, taken in takers.items()
+        if set(taken) == {taken[0]} and len(taken) == calls[convolution] == calls[taken[0]]
+    ]
+
+
+def _noise() -> Tensor:
+    return torch.rand((1, 3, PROBE_SIZE, PROBE_SIZE), generator=torch.Generator().manual_seed(0))
+
+
+def _put_back(model: nn.Module, originals: Mapping[str, nn.Module]) -> None:
+    for name, module in originals.items():
+        model.set_submodule(name, module)
+
+
+def _are_close(before: Maps, after: Maps) -> bool:
+    return all(
+        bool((new - old).abs().max() <= RELATIVE_TOLERANCE * old.abs().max())
+        for old, new in zip(before, after, strict=True)
+    )

@@ -1,0 +1,94 @@
+"""Which file a user means by a name, and which engines take it.
+
+No torch here: options are parsed, and mistakes in them answered, before it loads.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from head_detection.errors import EngineError, WeightsError
+
+ENGINES: Final = ("torch", "openvino", "onnx")
+EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
+"""Engines by the end of a file's name, its own first; all other files are PyTorch's."""
+DEFAULT_WEIGHTS: Final = "fast.safetensors"
+SUFFIXES: Final = (".safetensors", ".yaml")
+_PACKAGE: Final = Path(__file__).parents[1]
+
+
+def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
+    """Return the path of a shipped weights file.
+
+    Raises:
+        WeightsError: it is neither in the installed package nor in the checkout. One line.
+    """
+    found = _find(name)
+    if found is not None:
+        return found
+    raise WeightsError(
+        f"expected the shipped weights {name} in {' or '.join(map(str, _folders()))}; found none: "
+        "give the path of others, or train some with scripts/train.py"
+    )
+
+
+def weights_path(name: str | Path) -> Path:
+    """Return the path that a user means: ``fast`` is a shipped file, ``accurate`` a preset.
+
+    Anything else is a path as it stands, and so is a file of such a name in the working folder.
+
+    Example:
+        >>> weights_path("fast").name, weights_path("my/fast").name
+        ('fast.safetensors', 'fast')
+    """
+    path = Path(name)
+    is_bare = not path.suffix and path.name == str(name) and not path.exists()
+    shipped = (_find(f"{name}{suffix}") for suffix in SUFFIXES) if is_bare else ()
+    return next((found for found in shipped if found is not None), path)
+
+
+def choose_engine(path: Path, engine: str | None) -> str:
+    """Return the engine that is asked for; None is the file's own.
+
+    Raises:
+        EngineError: no such engine, or it does not take the file. One line.
+
+    Example:
+        >>> choose_engine(Path("a.onnx"), None), choose_engine(Path("a.onnx"), "openvino")
+        ('onnx', 'openvino')
+    """
+    takers = EXPORTED.get(path.suffix, ENGINES)
+    engine = takers[0] if engine is None else engine
+    if engine not in ENGINES:
+        raise EngineError(f"engine: expected {', '.join(ENGINES)}; got {engine!r}")
+    if engine not in takers:
+        raise EngineError(
+            f"engine: {path.name} runs with {' or '.join(takers)}; got {engine}: give it the "
+            ".safetensors file"
+        )
+    return engine
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of the file, of an ``.xml`` with its ``.bin`` that of one after the other.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "empty")
+        ...     file.touch()
+        ...     sha256_of(file)[:8]
+        'e3b0c442'
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    if path.suffix == ".xml":
+        digest.update(path.with_suffix(".bin").read_bytes())
+    return digest.hexdigest()
+
+
+def _folders() -> tuple[Path, Path]:
+    return _PACKAGE / "weights", _PACKAGE.parent / "weights"
+
+
+def _find(name: str) -> Path | None:
+    return next((folder / name for folder in _folders() if (folder / name).is_file()), None)

@@ -1,0 +1,331 @@
+import copy
+
+import pytest
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from head_detection.config import AnchorConfig, BackboneConfig, BoxHeadConfig, NetworkConfig
+from head_detection.inference.backends.cpu_fusion import (
+    FusedConvolution,
+    can_fuse_in,
+    fix_same_padding,
+    fold_batch_norm,
+    fuse_for_cpu,
+    pad_before,
+    pad_in_kernel,
+)
+from head_detection.models.backbones import create_backbone
+from head_detection.models.network import build_network
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+SIZE_DIVISOR = 32
+
+
+class Levels(nn.Module):
+    """Gives the dict that a backbone gives."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return {"4": self.network(images)}
+
+
+def with_statistics(model):
+    """Batch norms as after training: nothing is 0 or 1."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2.0)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.uniform_(-0.5, 0.5)
+    return model.eval()
+
+
+def folded(body, strides=(4, 8, 16, 32), **options):
+    torch.manual_seed(0)
+    network = build_network(
+        NetworkConfig(
+            backbone=BackboneConfig(name=body, fpn_width=8, strides=strides, **options),
+            anchors=AnchorConfig(sizes=((8.0,), (16.0,), (32.0,), (64.0,))[-len(strides) :]),
+            box_head=BoxHeadConfig(pool_size=3, width=16),
+        )
+    ).eval()
+    fold_batch_norm(network.backbone)
+    return network
+
+
+def maps(network, picture):
+    return [level for levels in network.dense(picture) for level in levels]
+
+
+def test_one_norm_by_hand():
+    convolution, norm = nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1, eps=0.125)
+    nn.init.constant_(convolution.weight, 1.0)
+    nn.init.constant_(convolution.bias, 2.0)
+    norm.running_mean.fill_(4.0)
+    norm.running_var.fill_(0.125)
+    nn.init.constant_(norm.weight, 3.0)
+    nn.init.constant_(norm.bias, 1.0)
+    model = Levels(nn.Sequential(convolution, norm)).eval()
+    assert fold_batch_norm(model) == 1
+    folded = model.network[0]
+    # (x + 2 - 4) / sqrt(0.125 + 0.125) * 3 + 1 = 6 x - 11
+    torch.testing.assert_close(folded.weight.flatten(), torch.full((3,), 6.0))
+    torch.testing.assert_close(folded.bias, torch.tensor([-11.0]))
+    assert isinstance(model.network[1], nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "at_least"),
+    [
+        ("resnet18", {"context": "cpm", "context_width": 16}, 20),
+        ("mobilenet0.25", {"strides": (8, 16, 32), "fpn": "retinaface", "context": "ssh"}, 27),
+        ("mobilenet_v3_large", {}, 30),
+        ("tf_efficientnet_lite0", {}, 40),
+        ("timm/darknet17", {"context": "deform_ssh"}, 17),
+        ("timm/hrnet_w18_small", {}, 80),
+    ],
+)
+def test_bodies_give_the_same_features_folded(name, options, at_least):
+    config = BackboneConfig(name=name, fpn_width=16, **options)
+    with torch.no_grad():
+        model = with_statistics(create_backbone(config))
+        picture = torch.rand(1, 3, 96, 64)
+        before = model(picture)
+        num_norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+        num_folded = fold_batch_norm(model)
+        after = model(picture)
+    assert at_least <= num_folded <= num_norms
+    for stride, features in before.items():
+        scale = float(features.abs().max())
+        torch.testing.assert_close(after[stride], features, rtol=0.0, atol=1e-4 * scale)
+
+
+def test_a_frozen_norm_is_folded_too():
+    with torch.no_grad():
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4), nn.ReLU())
+        model = with_statistics(Levels(network))
+        picture = torch.rand(1, 3, 8, 8)
+        before = model(picture)["4"]
+        assert fold_batch_norm(model) == 1
+        torch.testing.assert_close(model(picture)["4"], before)
+
+
+class Shared(nn.Module):
+    """One convolution feeds a norm and, unchanged, the sum after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        features = self.convolution(images)
+        return features + self.norm(features)
+
+
+class Backwards(nn.Module):
+    """Registered as convolution, norm; run as norm, convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        return self.convolution(self.norm(images))
+
+
+class Twice(nn.Module):
+    """One convolution with two norms, as heads that are shared by all levels have."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3)])
+
+    def forward(self, images):
+        first, second = (norm(self.convolution(images)) for norm in self.norms)
+        return first + second
+
+
+class TwoTakers(nn.Module):
+    """One output of a convolution that a norm takes first, and another convolution after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.second = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        features = self.convolution(images)
+        return self.norm(features) + self.second(features)
+
+
+@pytest.mark.parametrize("network", [Shared, Backwards, Twice, TwoTakers])
+def test_norms_that_cannot_be_folded_stay(network, caplog):
+    with torch.no_grad():
+        model = with_statistics(Levels(network()))
+        picture = torch.rand(1, 3, 8, 8)
+        before = model(picture)["4"]
+        assert fold_batch_norm(model) == 0
+        torch.testing.assert_close(model(picture)["4"], before, rtol=0.0, atol=0.0)
+    assert ("left as it is" in caplog.text) == (network is Shared)
+
+
+def test_what_one_norm_cannot_spoils_no_other(caplog):
+    """Of two norms the one that shares its input stays, and the other is folded."""
+    with torch.no_grad():
+        network = nn.Sequential(TwoTakers(), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        model = with_statistics(Levels(network))
+        assert fold_batch_norm(model) == 1
+    assert not caplog.text
+
+
+class SharedByLevels(nn.Module):
+    """One convolution and its norm, for two levels."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        return self.norm(self.convolution(images)) + self.norm(self.convolution(-images))
+
+
+def test_a_norm_that_always_follows_is_folded():
+    with torch.no_grad():
+        model = with_statistics(Levels(SharedByLevels()))
+        picture = torch.rand(1, 3, 8, 8)
+        before = model(picture)["4"]
+        assert fold_batch_norm(model) == 1
+        torch.testing.assert_close(model(picture)["4"], before)
+
+
+# Zeros in between change the order of additions.
+@pytest.mark.parametrize(("rewrite", "atol"), [(pad_before, 1e-5), (pad_in_kernel, 1e-4)])
+def test_same_padding_becomes_fixed(build, rewrite, atol):
+    network = build(name="tf_efficientnet_lite0", strides=(8, 16)).network
+    images = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected = network.dense(images)
+        replaced = fix_same_padding(network, rewrite, SIZE_DIVISOR)
+        assert len(replaced) == 5  # one a halving; the body goes to 32
+        assert all(isinstance(module, Conv2dSame) for module in replaced.values())
+        assert not any(isinstance(module, Conv2dSame) for module in network.modules())
+        for came, wanted in zip(network.dense(images).features, expected.features, strict=True):
+            torch.testing.assert_close(came, wanted, rtol=1e-5, atol=atol)
+
+
+@torch.no_grad()
+def test_three_pixels_at_a_stride_of_two_by_hand():
+    convolution = Conv2dSame(1, 1, 3, stride=2, bias=False)
+    convolution.weight.fill_(1.0)
+    picture = torch.ones(1, 1, 4, 4)
+    # A row and a column of zeros at the end: the last sums hold two of three, at the corner four.
+    expected = torch.tensor([[[[9.0, 6.0], [6.0, 4.0]]]])
+    for network in (convolution, pad_before(convolution), pad_in_kernel(convolution)):
+        torch.testing.assert_close(network(picture), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (3, {"stride": 1}),
+        (2, {"stride": 2}),
+        ((3, 5), {"stride": 2}),
+        (3, {"stride": 2, "dilation": 2}),
+    ],
+)
+def test_what_zeros_in_a_kernel_cannot_pad_is_left(size, options):
+    assert pad_in_kernel(Conv2dSame(1, 1, size, **options)) is None
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ("tf_efficientnet_lite0", {}),
+        ("mobilenet_v2", {}),
+        ("mobilenet_v3_large", {}),
+        ("mobilenet0.25", {"context": "ssh", "negative_slope": 0.1, "strides": (8, 16, 32)}),
+        ("resnet18", {"context": "cpm", "context_width": 8}),
+    ],
+)
+@torch.inference_mode()
+def test_fused_convolutions_give_the_same_maps(body, options):
+    network = folded(body, **options)
+    picture = torch.rand(2, 3, 96, 160).to(memory_format=torch.channels_last)
+    before = maps(network, picture)
+    fuse_for_cpu(network, SIZE_DIVISOR)
+    assert any(isinstance(module, FusedConvolution) for module in network.modules())
+    for old, new in zip(before, maps(network, picture), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+
+
+@needs_onednn
+def test_padding_at_the_end_needs_no_copy_by_hand():
+    network = folded("tf_efficientnet_lite0")
+    stem = next(m for m in network.modules() if isinstance(m, Conv2dSame))
+    fuse_for_cpu(network, SIZE_DIVISOR)
+    assert not any(isinstance(module, Conv2dSame) for module in network.modules())
+    even = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    assert (even.kernel_size, even.padding, stem.kernel_size) == ((4, 4), (1, 1), (3, 3))
+    kernel = even.weight.detach()
+    assert float(kernel[:, :, 0].abs().sum() + kernel[:, :, :, 0].abs().sum()) == 0
+
+
+@needs_onednn
+def test_sides_that_may_be_odd_keep_their_padding():
+    network = folded("tf_efficientnet_lite0")
+    fuse_for_cpu(network, size_divisor=1)
+    assert any(isinstance(module, Conv2dSame) for module in network.modules())
+
+
+@needs_onednn
+def test_an_activation_used_elsewhere_too_stays():
+    network = folded("resnet18")
+    twin = copy.deepcopy(network)
+    fuse_for_cpu(network, SIZE_DIVISOR)
+    # ResNet's blocks have one ReLU for two convolutions, and it also follows the sum.
+    blocks = [m for m in network.backbone.body.modules() if type(m).__name__ == "BasicBlock"]
+    assert all(isinstance(block.relu, nn.ReLU) for block in blocks)
+    picture = torch.rand(1, 3, 64, 64)
+    for old, new in zip(maps(twin, picture), maps(network, picture), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+
+
+@needs_onednn
+def test_maps_that_change_undo_it_all(monkeypatch, caplog):
+    network = folded("mobilenet_v2")
+    names = [type(module).__name__ for module in network.modules()]
+    spoiled = FusedConvolution.forward
+    monkeypatch.setattr(FusedConvolution, "forward", lambda self, x: spoiled(self, x) + 1)
+    assert fuse_for_cpu(network, SIZE_DIVISOR) == 0
+    assert [type(module).__name__ for module in network.modules()] == names
+    assert "left as they are" in caplog.text
+
+
+@needs_onednn
+def test_a_torch_without_the_operator_keeps_the_network(monkeypatch):
+    network = folded("mobilenet_v2")
+
+    def missing(self, maps):
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(FusedConvolution, "forward", missing)
+    assert fuse_for_cpu(network, SIZE_DIVISOR) == 0
+    assert not any(isinstance(module, FusedConvolution) for module in network.modules())
+
+
+def test_what_is_not_fused_is_named():
+    with pytest.raises(ValueError, match=r"expected one that is fused; got .*GELU"):
+        FusedConvolution(nn.Conv2d(3, 3, 1), nn.GELU())
+
+
+@needs_onednn
+def test_types_are_fused_where_the_processor_has_them():
+    assert can_fuse_in(torch.float32)
+    assert can_fuse_in(torch.bfloat16) == torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,0 +1,102 @@
+"""OpenVINO: pairs of files, signals, and what it multiplies in."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from head_detection.devices import cpu_multiplies_bf16
+from head_detection.errors import DeviceError
+from head_detection.inference.backends import openvino as module
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx
+
+if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino")):
+    pytest.skip("needs the export extra", allow_module_level=True)
+openvino = import_extra("openvino")
+
+
+def test_an_xml_without_its_bin_or_with_another(files, message):
+    values = files / "tiny.bin"
+    content = values.read_bytes()
+    values.write_bytes(content[:-4])
+    assert "truncated" in message(files / "tiny.xml")
+    values.write_bytes(content[:-4] + b"\0\0\1\1")
+    assert "tiny.bin is truncated or that of another export" in message(files / "tiny.xml")
+    values.unlink()
+    assert "expected its values beside it in tiny.bin; no such file" in message(files / "tiny.xml")
+
+
+SIGNALLED = """
+import signal
+import torch
+from head_detection.config import BackboneConfig, NetworkConfig
+from head_detection.inference.backends import openvino as module
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx
+from head_detection.models.network import build_network
+
+config = NetworkConfig(backbone=BackboneConfig(name="mobilenet0.25", fpn_width=16))
+network = build_network(config).eval()
+first, second = (OpenVinoBackend(from_onnx(to_onnx(network, config))) for _ in range(2))
+del first, second
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_heard_after_networks_are_gone():
+    """OpenVINO's stack for signals may outlive its memory: then this is a segmentation fault."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+@pytest.fixture
+def graph(build):
+    tiny = build()
+    return from_onnx(to_onnx(tiny.network, tiny.config))
+
+
+def test_auto_is_what_the_processor_multiplies(graph):
+    expected = "bf16" if cpu_multiplies_bf16() else "fp32"
+    assert OpenVinoBackend(graph).precision == expected
+
+
+def test_bf16_is_close(build, graph):
+    """From 2026 on OpenVINO emulates it where the processor has no products of it."""
+    try:
+        backend = OpenVinoBackend(graph, precision="bf16")
+    except DeviceError:
+        if cpu_multiplies_bf16():
+            raise
+        pytest.skip("neither this processor nor this OpenVINO has bf16")
+    images = torch.randn(1, 3, 64, 64)
+    assert backend.precision == "bf16"
+    came, expected = backend.dense(images).features[0], build().network.dense(images).features[0]
+    # PyTorch's own bf16 is as far off, a tenth: this network's norms, set by noise, lift what each
+    # layer rounds. Another network's maps would be off by more than their mean.
+    assert 0 < (came - expected).abs().mean() < 0.2 * expected.abs().mean()
+
+
+def test_bf16_that_openvino_would_not_take_is_one_line(graph, monkeypatch):
+    class Compiled:
+        def get_property(self, _name):
+            return openvino.Type.f32
+
+    class Core:
+        def compile_model(self, *_arguments):
+            return Compiled()
+
+    monkeypatch.setattr(module, "_core", Core)
+    with pytest.raises(DeviceError, match="cannot multiply bf16 on this processor and would take"):
+        OpenVinoBackend(graph, precision="bf16")
+
+
+def test_nothing_is_reported_to_the_makers_of_the_library():
+    import_extra("openvino")
+    assert sys.modules["openvino_telemetry"] is None

@@ -1,0 +1,259 @@
+"""From a file to a detector: each kind of file, each engine, and the score threshold."""
+
+import hashlib
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from head_detection.apps.demo import create_samples
+from head_detection.errors import ConfigError, MissingPackageError, WeightsError
+from head_detection.inference.backends import extras
+from head_detection.inference.building import describe_weights
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.weights_files import weights_path
+from head_detection.models.weights import WeightsDescription, save_weights
+
+needs_export = pytest.mark.skipif(
+    any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino")),
+    reason="needs the export extra",
+)
+EXACT = {"device": "cpu", "precision": "fp32"}
+LOWEST = 0.02
+"""The shipped config's own ``suppression.score_threshold``, and ``evaluate``'s."""
+
+
+@pytest.fixture
+def path(build, tmp_path):
+    """A tiny detector with the operating point .3, as a file."""
+    tiny = build()
+    description = WeightsDescription(network=tiny.config, inference=tiny.inference)
+    save_weights(tmp_path / "tiny.safetensors", tiny.network, description)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def picture(draw_scene):
+    return draw_scene(0)
+
+
+def test_a_detector_from_a_file_needs_the_file_alone(build, path, picture):
+    detector = HeadDetector.from_weights(path, **EXACT)
+    assert detector.score_threshold == 0.3
+    assert detector.origin == {
+        "weights": "tiny.safetensors",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "backbone": "mobilenet0.25",
+        "engine": "torch",
+        "precision": "fp32",
+        "set": [],
+    }
+    assert HeadDetector.from_weights(path, score_threshold=0.9).score_threshold == 0.9
+    (found,) = detector.detect([picture])
+    with torch.no_grad():
+        (expected,) = build().model([torch.from_numpy(picture).permute(2, 0, 1)])
+    is_head = expected["scores"] >= 0.3
+    assert 0 < len(found) == int(is_head.sum())
+    np.testing.assert_allclose(found.boxes, expected["boxes"][is_head].numpy(), atol=1e-3)
+    with pytest.raises(WeightsError, match="no such file"):
+        HeadDetector.from_weights(path.with_name("gone.safetensors"))
+
+
+def test_a_preset_is_its_file_viewed_otherwise(path, picture):
+    preset = path.with_name("careful.yaml")
+    preset.write_text("weights: tiny.safetensors\ninference: {score_threshold: 0.25}\n")
+    detector = HeadDetector.from_weights(preset, **EXACT)
+    assert detector.score_threshold == 0.25
+    assert detector.origin["weights"] == "careful.yaml"
+    (found,) = detector.detect([picture])
+    (expected,) = HeadDetector.from_weights(path, score_threshold=0.25, **EXACT).detect([picture])
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_what_needs_no_training_may_be_set(path):
+    override = "inference.resize.enlargement=2.0"
+    detector = HeadDetector.from_weights(path, overrides=[override])
+    assert detector.origin["set"] == [override]
+    assert detector.engine.padded_sizes((60, 90)) == ((128, 192),)
+    detector = HeadDetector.from_weights(path, overrides=["inference.score_threshold=0.7"])
+    assert detector.score_threshold == 0.7
+
+
+@pytest.mark.parametrize("override", ["training.epochs=3", "network.upscale=true", "upscale=true"])
+def test_what_training_fixed_is_not_set(path, override):
+    with pytest.raises(ConfigError, match=r"expected inference\.KEY=VALUE"):
+        HeadDetector.from_weights(path, overrides=[override])
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """The shipped samples' smallest heads: each view finds others, many with little certainty."""
+    return next(s.pixels for s in create_samples() if s.name == "heads-of-12-pixels")
+
+
+@pytest.mark.parametrize("name", ["fast", "accurate"])
+@pytest.mark.parametrize(
+    ("engine", "others"),
+    [
+        ("torch", (0.8,)),
+        *(pytest.param(name, (), marks=needs_export) for name in ("onnx", "openvino")),
+    ],
+)
+def test_a_threshold_is_for_the_answer_and_not_for_its_parts(crowd, name, engine, others):
+    """A box that one view scores under it counts as what it is in the mean of all views."""
+    low = HeadDetector.from_weights(name, engine, score_threshold=LOWEST, **EXACT)
+    (everything,) = low.detect([crowd])
+    own = describe_weights(weights_path(name)).inference.score_threshold
+    for asked, threshold in ((None, own), *zip(others, others, strict=True)):
+        high = HeadDetector.from_weights(name, engine, score_threshold=asked, **EXACT)
+        (found,) = high.detect([crowd])
+        expected = everything.above(threshold)
+        assert 0 < len(found) < len(everything)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+@pytest.mark.parametrize("name", ["fast", "accurate"])
+def test_the_crowd_tells_a_threshold_of_the_parts_from_one_of_the_answer(crowd, name):
+    """The picture shows what the test above is for: such a detector gives something else."""
+    threshold = describe_weights(weights_path(name)).inference.score_threshold
+    parts = [f"inference.suppression.score_threshold={threshold}"]
+    (cut,) = HeadDetector.from_weights(name, overrides=parts, **EXACT).detect([crowd])
+    (found,) = HeadDetector.from_weights(name, **EXACT).detect([crowd])
+    assert not np.array_equal(cut.boxes, found.boxes)
+    if name == "accurate":  # where views are averaged, heads are lost
+        assert len(cut) < 0.8 * len(found)
+
+
+@pytest.mark.parametrize(("asked", "threshold"), [(None, 0.3), (0.1, 0.1)])
+def test_a_threshold_under_that_of_the_parts_reaches_them(path, picture, asked, threshold):
+    strict = {**EXACT, "overrides": ["inference.suppression.score_threshold=0.9"]}
+    (found,) = HeadDetector.from_weights(path, score_threshold=asked, **strict).detect([picture])
+    plain = HeadDetector.from_weights(path, score_threshold=threshold, **EXACT)
+    (expected,) = plain.detect([picture])
+    assert len(found) > 0
+    assert found.scores.min() < 0.9
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(path, picture, monkeypatch):
+    asked = []
+
+    def compile_nothing(function, *, dynamic):
+        asked.append(dynamic)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    HeadDetector.from_weights(path, device="cpu", compile_network=True).detect([picture])
+    assert asked == [False]
+    with pytest.raises(ValueError, match="compile: expected engine torch; got onnx"):
+        HeadDetector.from_weights(path, "onnx", compile_network=True)
+
+
+@needs_export
+@pytest.mark.parametrize(
+    ("name", "engine", "runs_with"),
+    [
+        ("tiny.safetensors", "onnx", "onnx"),
+        ("tiny.safetensors", "openvino", "openvino"),
+        ("tiny.onnx", None, "onnx"),
+        ("tiny.onnx", "openvino", "openvino"),
+        ("tiny.xml", None, "openvino"),
+    ],
+)
+def test_every_file_and_engine_finds_the_same_heads(files, name, engine, runs_with):
+    moved = files / "alone"
+    moved.mkdir()
+    for file in files.glob(Path(name).stem + ".*"):
+        if file.suffix in (Path(name).suffix, {".xml": ".bin"}.get(Path(name).suffix)):
+            shutil.copy(file, moved)
+    picture = torch.randint(0, 256, (3, 75, 131), dtype=torch.uint8)
+    before = sorted(moved.iterdir())
+    detector = HeadDetector.from_weights(moved / name, engine, **EXACT)
+    assert sorted(moved.iterdir()) == before
+    assert detector.score_threshold == 0.3
+    assert detector.origin["engine"] == runs_with
+    assert detector.origin["precision"] == "fp32"
+    assert detector.origin["backbone"] == "mobilenet0.25"
+    (expected,) = HeadDetector.from_weights(files / "tiny.safetensors", **EXACT).detect([picture])
+    (found,) = detector.detect([picture])
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-2)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+@needs_export
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_shipped_heads_are_those_of_pytorch(crowd, engine):
+    exact = HeadDetector.from_weights(**EXACT)
+    other = HeadDetector.from_weights(engine=engine, **EXACT)
+    assert (other.engine.name, other.engine.device) == (engine, "cpu")
+    images = [crowd, crowd[:, ::-1].copy()]
+    for came, expected in zip(other.detect(images, 2), exact.detect(images, 2), strict=True):
+        assert len(came) == len(expected) > 10
+        np.testing.assert_allclose(came.boxes, expected.boxes, atol=1e-2)
+        np.testing.assert_allclose(came.scores, expected.scores, atol=1e-4)
+
+
+@needs_export
+def test_the_description_survives(files):
+    expected = describe_weights(files / "tiny.safetensors")
+    assert describe_weights(files / "tiny.onnx") == expected
+    assert describe_weights(files / "tiny.xml") == expected
+
+
+@needs_export
+def test_the_digest_of_a_pair_is_of_both_files(files):
+    both = (files / "tiny.xml").read_bytes() + (files / "tiny.bin").read_bytes()
+    detector = HeadDetector.from_weights(files / "tiny.xml")
+    assert detector.origin["sha256"] == hashlib.sha256(both).hexdigest()
+
+
+@needs_export
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.xml"])
+def test_what_the_engine_lacks_is_one_line(files, name, message):
+    assert "runs on cpu; got 'cuda'" in message(files / name, device="cuda")
+    assert "got 'fp16'" in message(files / name, precision="fp16")
+    assert "tiny.onnx runs with onnx or openvino; got torch" in message(
+        files / "tiny.onnx", engine="torch"
+    )
+
+
+@needs_export
+@pytest.mark.parametrize(
+    ("name", "engine", "package"),
+    [
+        ("tiny.safetensors", "onnx", "onnxruntime"),
+        ("tiny.safetensors", "openvino", "openvino"),
+        ("tiny.safetensors", "openvino", "onnx"),
+        ("tiny.onnx", None, "onnx"),
+        ("tiny.xml", None, "openvino"),
+    ],
+)
+def test_a_missing_package_says_what_to_install(files, monkeypatch, name, engine, package):
+    genuine = extras.import_module
+
+    def without(wanted):
+        if wanted == package:
+            raise ModuleNotFoundError(f"No module named {wanted!r}", name=wanted)
+        return genuine(wanted)
+
+    monkeypatch.setattr(extras, "import_module", without)
+    with pytest.raises(MissingPackageError) as caught:
+        HeadDetector.from_weights(files / name, engine)
+    assert f"expected the package {package} for this" in str(caught.value)
+    assert "pip install 'head-detection[export]'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@needs_export
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.xml"])
+def test_what_an_export_fixed_is_not_set(files, name):
+    with pytest.raises(ConfigError, match=r"expected inference\.KEY=VALUE"):
+        HeadDetector.from_weights(files / name, overrides=["network.size_divisor=16"])
+    override = "inference.resize.enlargement=2.0"
+    detector = HeadDetector.from_weights(files / name, overrides=[override])
+    assert detector.engine.padded_sizes((48, 64)) == ((96, 128),)
