@@ -6,11 +6,10 @@ Nothing here may import torch: options are parsed before it is.
 import argparse
 from typing import Any, Final
 
-from head_detection.inference.weights_files import weights_path
+from head_detection.inference.weights_files import ENGINES, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
-ENGINES: Final = ("torch", "openvino", "onnx")
-"""Both as the package has them, in modules that import torch; a test compares."""
+"""As ``devices`` has them, which imports torch; a test compares."""
 
 
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from head_detection.apps.arguments import ENGINES, PRECISIONS, positive
-from head_detection.inference.weights_files import weights_path
+from head_detection.apps.arguments import PRECISIONS, positive
+from head_detection.inference.weights_files import ENGINES, weights_path
 
 if TYPE_CHECKING:
     from head_detection.benchmark.report import Results

@@ -9,7 +9,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
@@ -36,15 +36,16 @@ class CommandParser(argparse.ArgumentParser):
             command, self.module = import_module(self.module), ""
             self.set_defaults(run=command.run, words=list(args))
             command.add_arguments(self)
-        if self._subparsers is None:  # else the words are for one of those
-            self._check_names(args)
+        # The words after a command's name are that command's.
+        own = args if self._subparsers is None else takewhile(NAME.match, args)
+        self._check_names(own)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> Never:
         """Say the mistake in one line, without the usage, and exit."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
-    def _check_names(self, words: Sequence[str]) -> None:
+    def _check_names(self, words: Iterable[str]) -> None:
         options = list(self._option_string_actions)
         for word in takewhile(lambda word: word != "--", words):
             name = word.partition("=")[0]

@@ -229,7 +229,8 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
     """
     strides, box_head = network.backbone.strides, network.box_head
     proposals, suppression = inference.proposals, inference.suppression
-    soft_nms, voting = suppression.soft_nms, suppression.box_voting
+    soft_nms = suppression.soft_nms
+    voting = suppression.box_voting
     return Decoder(
         build_anchors(network.anchors, len(strides)),
         ProposalLimits(

@@ -10,6 +10,7 @@ from head_detection.apps import demo
 from head_detection.apps import test as test_command
 from head_detection.apps.main import main
 from head_detection.inference.batching import PictureResult
+from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections, Frame
 
 
@@ -42,7 +43,7 @@ def test_samples_have_the_heads_they_say() -> None:
 def test_the_table_counts_right_and_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo.HeadDetector, "from_weights", lambda weights: PerfectDetector())
+    monkeypatch.setattr(HeadDetector, "from_weights", lambda weights: PerfectDetector())
     assert main(["demo", "--output", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["portrait", "265", "1", "1", "0", "1"]

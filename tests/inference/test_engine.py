@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,12 +185,27 @@ def test_what_stays_unsettled_is_a_fault():
         TwoStageEngine(model)._detect(pictures((8, 9), (10, 11)))
 
 
-def test_results_are_copied_once_a_batch(monkeypatch):
+def test_heads_that_are_not_settled_are_detected_again(model, monkeypatch):
+    engine = torch_engine(model)
+    images = pictures((64, 96), (64, 96))
+    expected = engine.detect(images)
+    monkeypatch.setattr("head_detection.models.nms.ROUNDS", 1)
+    engine.model.decoder = replace(engine.model.decoder, waits=False)
+    for found, truth in zip(engine.detect(images), expected, strict=True):
+        assert_same(found, truth)
+
+
+def test_one_copy_a_batch_brings_all_heads(model, monkeypatch):
+    engine = torch_engine(model)
+    engine.model.decoder = replace(engine.model.decoder, waits=False)
     copies = []
-    genuine = torch.Tensor.cpu
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: copies.append(self) or genuine(self))
-    TwoStageEngine(Told(heads(is_settled=True)))._detect(pictures((8, 9), (10, 11)))
-    assert [tuple(values.shape) for values in copies] == [(2, 3, 5)]
+    copy_to_cpu = torch.Tensor.cpu
+    monkeypatch.setattr(
+        torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or copy_to_cpu(tensor)
+    )
+    found = engine.detect(pictures(*[(64, 96)] * 5))
+    assert len(copies) == 1
+    assert all(len(heads) > 0 for heads in found)
 
 
 def test_a_batch_too_large_for_the_device_is_halved(model, monkeypatch):
@@ -248,7 +264,7 @@ def test_every_view_runs_on_a_gpu(precision, soft_nms):
     )
     views = (
         ViewConfig(scale=1.5, mirrored=True),
-        ViewConfig(scale=0.5, smallest_head=30.0, min_score=0.1),
+        ViewConfig(scale=0.5, smallest_head=30.0, min_score=0.0),
     )
     model = build(suppression=suppression, views=views, largest_head=30.0)
     images = pictures((64, 96), (50, 70), (1, 1))
