@@ -42,7 +42,7 @@ def test_a_detector_of_ours(tiny_weights: Path) -> None:
     assert "tiny.safetensors, torch in fp32 on cpu" in contestant.description
     assert contestant.facts["model"]["weights"] == "tiny.safetensors"
     assert contestant.load_plain is not None
-    assert contestant.load_plain().config.roi.box_head_width == 16
+    assert contestant.load_plain().roi_heads.box_head.fc6.out_features == 16
     twice = with_own_names([contestant, contestant])
     assert [one.name for one in twice] == ["tiny torch fp32", "tiny torch fp32 (2)"]
 

@@ -17,7 +17,7 @@ MIB = 1024**2
 @pytest.fixture
 def results() -> Results:
     names = ("fast", "large", STOCK)
-    table = stage_table([(4.0, {"dense": 2.0, "roi": 1.0})], num_pictures=1)
+    table = stage_table([(4.0, {"dense": 2.0, "score": 1.0})], num_pictures=1)
     return Results(
         command=["--runs", "2"],
         machine={
@@ -32,7 +32,7 @@ def results() -> Results:
             STOCK: Figure("ms", (200.0, 300.0)),
         },
         stages={"fast": table},
-        arithmetic={"fast": arithmetic_of({"dense": 8e9, "roi": 1e9}, table, [8e9])},
+        arithmetic={"fast": arithmetic_of({"dense": 8e9, "score": 1e9}, table, [8e9])},
         whole=CommandFigures(
             "fast", 200, 201, 1,
             Figure("pictures/s", (9.0,)), Figure("pictures/s", (10.0,)), Figure("", (0.9,)),

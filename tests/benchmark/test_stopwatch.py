@@ -58,10 +58,10 @@ def test_a_stage_lasts_until_the_device_is_done() -> None:
     with watch("dense"):  # what was pending before belongs to no stage
         clock.now += 1.0
         pending.append(4.0)
-    with watch("nms"):
+    with watch("suppress"):
         clock.now += 0.5
     with watch("dense"):
         clock.now += 2.0
-    assert watch.seconds == {"dense": 7.0, "nms": 0.5}
+    assert watch.seconds == {"dense": 7.0, "suppress": 0.5}
     watch.reset()
     assert watch.seconds == {}
