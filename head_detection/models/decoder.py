@@ -229,7 +229,7 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
     """
     strides, box_head = network.backbone.strides, network.box_head
     proposals, suppression = inference.proposals, inference.suppression
-    soft_nms, voting = suppression.soft_nms, suppression.box_voting
+    soft_nms, box_voting = suppression.soft_nms, suppression.box_voting
     return Decoder(
         build_anchors(network.anchors, len(strides)),
         ProposalLimits(
@@ -249,7 +249,7 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
             suppression.nms_iou_threshold,
             suppression.detections_per_image,
             SoftNms(soft_nms.sigma, soft_nms.score_threshold) if soft_nms.enabled else None,
-            voting.iou_threshold if voting.enabled else None,
+            box_voting.iou_threshold if box_voting.enabled else None,
         ),
     )
 

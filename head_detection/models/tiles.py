@@ -135,5 +135,5 @@ def _lie_whole(
     # The edge of the picture cuts nothing that another tile could have.
     first = np.where(edges[:, :2] > 0, edges[:, :2] + CUT, -np.inf)
     last = np.where(edges[:, 2:] < (width, height), edges[:, 2:] - CUT, np.inf)
-    whole: npt.NDArray[np.bool_] = (boxes[:, None, :2] >= first).all(axis=2)
-    return whole & (boxes[:, None, 2:] <= last).all(axis=2)
+    is_inside = (boxes[:, None, :2] >= first) & (boxes[:, None, 2:] <= last)
+    return np.asarray(is_inside.all(axis=2))

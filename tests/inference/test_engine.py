@@ -24,8 +24,9 @@ from head_detection.inference.backends import torch as backends
 from head_detection.inference.backends.fusion import FusedConvolution
 from head_detection.inference.backends.torch import TorchRuntime
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import TwoStageEngine
+from head_detection.inference.engine import TwoStageEngine, detect_tiles
 from head_detection.models.faster_rcnn import build_detector
+from head_detection.models.tiles import tile_views
 from head_detection.models.weights import WeightsDescription, save_weights
 
 NETWORK = NetworkConfig(
@@ -321,3 +322,33 @@ def test_one_copy_a_batch_brings_all_heads(model, monkeypatch):
     found = engine.detect(images)
     assert len(copies) == 1
     assert all(len(heads) > 0 for heads in found)
+
+
+def test_a_picture_is_detected_in_tile_by_tile(engine):
+    picture = torch.full((3, 100, 180), 255, dtype=torch.uint8)
+    picture[:, 20:40, 84:96] = 0  # both tiles have it: 0 to 100 and 80 to 180
+    read = []
+
+    def tiles():
+        for tile in tile_views(100, 180, 100, 0.2):
+            read.append((tile, len(engine.batches)))
+            yield tile, picture[:, tile.top : tile.bottom, tile.left : tile.right]
+
+    found = detect_tiles(engine, tiles(), (100, 180), iou_threshold=0.5, whole=picture[:, ::4, ::4])
+    assert found.image_size == (100, 180)
+    assert found.boxes.tolist() == [[84, 20, 96, 40]]
+    assert engine.batches == [[(100, 100)] * 2, [(25, 45)]]
+    assert [batches for _, batches in read] == [0, 0]
+
+
+def test_tiles_are_read_a_batch_at_a_time(engine):
+    read = []
+
+    def tiles():
+        for tile in tile_views(100, 500, 100, 0.0):
+            read.append(len(engine.batches))
+            yield tile, torch.full((3, 100, 100), 255, dtype=torch.uint8)
+
+    found = detect_tiles(engine, tiles(), (100, 500), iou_threshold=0.5)
+    assert len(found) == 0
+    assert read == [0, 0, 1, 1, 2]
