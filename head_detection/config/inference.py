@@ -66,9 +66,10 @@ class ViewConfig(Section):
     mirrored: bool = False
     smallest_head: PositiveFloat | None = None
     """Smaller heads, root of area in pixels of the first view, are left to the other views, and so
-    is a picture in which the first found none of nearly this size; null leaves nothing."""
+    is a picture in which the first found none of twice this size; null leaves nothing. From the
+    first view's own ``largest_head`` on, a candidate of half this size is reason enough: a part."""
     largest_head: PositiveFloat | None = None
-    """Larger heads likewise."""
+    """Larger heads likewise, and a picture in which the first found none of half this size."""
     min_score: Probability = 0.3
     """A candidate of the first view is reason enough for this one from this score on."""
 
