@@ -18,6 +18,7 @@ from head_detection.inference.loading import (
     IsReady,
     load_pictures,
 )
+from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import shipped_weights, weights_path
 from head_detection.structures import Detections, Frame
 
@@ -174,7 +175,11 @@ class HeadDetector:
         batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
-        return _above(threshold, batches.run(load_pictures(images, enough, is_ready)))
+        in_bands = None
+        if isinstance(self.engine, TiledEngine) and not keep_pixels:
+            in_bands = self.engine.reads_in_bands
+        loaded = load_pictures(images, enough, is_ready, in_bands)
+        return _above(threshold, batches.run(loaded))
 
 
 def _is_single(images: object) -> bool:

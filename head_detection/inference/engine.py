@@ -1,7 +1,6 @@
 """What runs a detector on a device: pictures in, heads in original pixels out."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,7 +13,6 @@ from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
 from head_detection.models.nms import EMPTY
 from head_detection.models.suppression import Heads
-from head_detection.models.tiles import Found, Tile, merge_tiles
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
 
@@ -157,43 +155,6 @@ class TwoStageEngine:
         if self._device.type == "cuda" and image.device.type == "cpu":
             return image.pin_memory().to(self._device, non_blocking=True)
         return image.to(self._device)
-
-
-def detect_tiles(
-    engine: Engine,
-    tiles: Iterable[tuple[Tile, Tensor]],
-    image_size: tuple[int, int],
-    *,
-    iou_threshold: float,
-    whole: Tensor | None = None,
-) -> Detections:
-    """Find the heads of a picture that is given tile by tile, and is never in memory as one.
-
-    Args:
-        engine: gets as many tiles at once as pictures suit it.
-        tiles: of ``tile_views``, each with its pixels, ``(3, H, W)`` uint8; read when needed.
-        image_size: (height, width) of the picture.
-        iou_threshold: of two heads that overlap by more, the surer stays.
-        whole: the picture made small, for heads larger than a tile; None leaves these out.
-
-    Raises:
-        DeviceMemoryError: the device's memory does not hold one tile.
-    """
-    found: list[tuple[Tile, Found]] = []
-    rest = iter(tiles)
-    while batch := list(islice(rest, engine.batch_size)):
-        detections = engine.detect([pixels for _, pixels in batch])
-        found += [
-            (tile, Found(own.boxes, own.scores))
-            for (tile, _), own in zip(batch, detections, strict=True)
-        ]
-    coarse = None
-    if whole is not None:
-        (seen,) = engine.detect([whole])
-        seen = seen.scaled_to(image_size)
-        coarse = Found(seen.boxes, seen.scores)
-    merged = merge_tiles(found, image_size, iou_threshold, coarse)
-    return Detections.from_arrays(merged.boxes, merged.scores, image_size)
 
 
 def _fetch(heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:

@@ -21,11 +21,10 @@ from head_detection.config import (
 from head_detection.errors import DeviceMemoryError
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import TwoStageEngine, detect_tiles, with_network
+from head_detection.inference.engine import TwoStageEngine, with_network
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.nms import EMPTY
 from head_detection.models.suppression import Heads
-from head_detection.models.tiles import tile_views
 
 NETWORK = NetworkConfig(
     backbone=BackboneConfig(name="mobilenet0.25", strides=(8, 16), fpn_width=16),
@@ -277,33 +276,3 @@ def test_every_view_runs_on_a_gpu(precision, soft_nms):
         assert (len(detections) > 0) == (len(truth) > 0)
         if len(truth):
             assert detections.scores[0] == pytest.approx(truth.scores[0], abs=0.05)
-
-
-def test_a_picture_is_detected_in_tile_by_tile(engine):
-    picture = torch.full((3, 100, 180), 255, dtype=torch.uint8)
-    picture[:, 20:40, 84:96] = 0  # both tiles have it: 0 to 100 and 80 to 180
-    read = []
-
-    def tiles():
-        for tile in tile_views(100, 180, 100, 0.2):
-            read.append((tile, len(engine.batches)))
-            yield tile, picture[:, tile.top : tile.bottom, tile.left : tile.right]
-
-    found = detect_tiles(engine, tiles(), (100, 180), iou_threshold=0.5, whole=picture[:, ::4, ::4])
-    assert found.image_size == (100, 180)
-    assert found.boxes.tolist() == [[84, 20, 96, 40]]
-    assert engine.batches == [[(100, 100)] * 2, [(25, 45)]]
-    assert [batches for _, batches in read] == [0, 0]
-
-
-def test_tiles_are_read_a_batch_at_a_time(engine):
-    read = []
-
-    def tiles():
-        for tile in tile_views(100, 500, 100, 0.0):
-            read.append(len(engine.batches))
-            yield tile, torch.full((3, 100, 100), 255, dtype=torch.uint8)
-
-    found = detect_tiles(engine, tiles(), (100, 500), iou_threshold=0.5)
-    assert len(found) == 0
-    assert read == [0, 0, 1, 1, 2]
