@@ -16,7 +16,7 @@ Dense = Callable[[Tensor], DenseMaps]
 class CompiledDense:
     """Runs a compiled network, and makes it anew for no batch that is smaller than another was.
 
-    A last batch is not full, and looks again are at some pictures of a batch: each number of
+    A last batch is not full, and further views are of some pictures of a batch: each number of
     pictures would be half a minute of compiling. Such batches are filled up with nothing.
 
     Args:
