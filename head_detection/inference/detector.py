@@ -69,8 +69,8 @@ class HeadDetector:
 
         Args:
             path: a ``.safetensors`` file of this project, the ``.onnx`` or ``.xml`` file that
-                ``scripts/export.py`` made of one, or the name of a shipped one, ``"accurate"``;
-                None is the shipped fast model.
+                an export made of one, a preset's ``.yaml``, or the name of a shipped one,
+                ``"accurate"``; None is the shipped fast model.
             engine: torch, openvino or onnx; None is the file's own. A ``.safetensors`` file is
                 converted in memory for the others.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
@@ -122,7 +122,7 @@ class HeadDetector:
 
         Raises:
             PictureError: a picture that cannot be read, or that the memory of the device does not
-                hold, by its path or its place in the list.
+                hold, by its path or its number in the list.
             TypeError: a single picture in place of a list, or no picture at all.
             ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
         """

@@ -52,7 +52,7 @@ class LoadedPicture:
 
     Attributes:
         image: what was given.
-        name: what errors call it: its path, or its place among the pictures.
+        name: what errors call it: its path, or its number among the pictures.
         tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
         error: names the picture.
         image_size: (height, width) of the whole picture, where it was decoded smaller or not yet.
