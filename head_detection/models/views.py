@@ -25,6 +25,7 @@ from head_detection.config import InferenceConfig, NetworkConfig, ViewConfig
 from head_detection.devices import constant
 from head_detection.models.decoder import ImageSizes, SizeRange, clip_boxes
 from head_detection.models.nms import EMPTY
+from head_detection.models.suppression import MARGIN as SURE_SHARE
 from head_detection.models.suppression import Candidates, box_sizes
 from head_detection.models.transform import (
     GeneralizedRCNNTransform,
@@ -204,8 +205,9 @@ def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> tuple[Te
     if any(begins_there):
         is_left = (is_made & constant(begins_there, like.device, torch.bool)).any(dim=1)
         is_limited = is_left[:, None] & constant(is_endless, like.device, torch.bool)
-        largest = largest.masked_fill(is_limited, largest_head)
         kept = kept.masked_fill(is_limited, largest_head * MARGIN)
+        # Surely among its own are heads up to a share of its largest: up to all that it keeps.
+        largest = largest.masked_fill(is_limited, largest_head * MARGIN / SURE_SHARE)
     slack = constant(tuple(own.slack for own in seen), like.device)
     return torch.stack((smallest, largest), dim=2), torch.stack((smallest / slack, kept), dim=2)
 
