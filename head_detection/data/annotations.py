@@ -90,7 +90,7 @@ def parse_box(values: Any, where: str) -> Box:
 
     Args:
         values: what the labels hold.
-        where: file and place, for the error.
+        where: file and line or entry, for the error.
 
     Raises:
         AnnotationError: not four, or not finite numbers.

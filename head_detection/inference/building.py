@@ -13,6 +13,7 @@ from head_detection.inference.backends.onnx import OnnxBackend, read_onnx
 from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx, read_openvino
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.engine import Backend, Engine, TwoStageEngine
+from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import choose_engine, sha256_of
 from head_detection.models.faster_rcnn import assemble, load_detector
 from head_detection.models.network import Network
@@ -88,7 +89,10 @@ def build_engine(
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
         backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
-    built = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
+    built: Engine = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
+    if inference.tile is not None:
+        overlap, iou_threshold = inference.tile_overlap, inference.suppression.nms_iou_threshold
+        built = TiledEngine(built, inference.tile, overlap, iou_threshold)
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),

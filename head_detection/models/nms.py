@@ -66,19 +66,18 @@ def _keep_in_rounds(
         Detection and Instance Segmentation, IEEE Transactions on Cybernetics 2022, Cluster-NMS.
     """
     groups, count = scores.shape
-    exists = scores > EMPTY
     # A GPU multiplies halves, and counts up to 2048 in them exactly: only 0 matters.
     dtype = torch.float16 if boxes.device.type == "cuda" else torch.float32
     suppresses = torch.empty((groups, count, count), dtype=dtype, device=boxes.device)
     for rows in row_parts(groups, count, count):
         suppresses[:, rows] = (iou_matrix(boxes[:, rows], boxes) > iou_threshold).to(dtype)
     suppresses = suppresses.triu_(1)
+    exists = (scores > EMPTY).to(dtype)[:, None]
     kept = exists
     for _ in range(ROUNDS):
         before = kept
-        suppressed = torch.bmm(before.to(dtype)[:, None], suppresses)[:, 0] > 0
-        kept = exists & ~suppressed
-    return kept, (kept == before).all()
+        kept = exists * (torch.bmm(before, suppresses) == 0)
+    return kept[:, 0] > 0, (kept == before).all()
 
 
 def iou_matrix(first: Tensor, second: Tensor) -> Tensor:

@@ -164,16 +164,16 @@ class _TypedPictures:
         return self
 
     def __next__(self) -> PictureFile:
-        while not self._look():
+        while not self._has_next():
             self._of_line = self._find(next(self._lines))
         picture, self._next = self._next, None
         if picture is None:
-            raise AssertionError("looked for and found, yet not there")
+            raise AssertionError("found, yet not there")
         return picture
 
     def is_ready(self) -> bool:
         """Tell whether a picture, or the end, is at hand: lines of no picture do not count."""
-        while not self._look():
+        while not self._has_next():
             if not self._lines.is_ready():
                 return False
             line = next(self._lines, None)
@@ -182,7 +182,7 @@ class _TypedPictures:
             self._of_line = self._find(line)
         return True
 
-    def _look(self) -> bool:
+    def _has_next(self) -> bool:
         if self._next is None:
             self._next = next(self._of_line, None)
         return self._next is not None

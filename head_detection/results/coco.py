@@ -81,7 +81,7 @@ def read_coco_results(
     Args:
         path: the file, for errors.
         content: what it holds.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
         image_ids: of COCO labels, one a picture of the set.
 
     Raises:

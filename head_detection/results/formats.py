@@ -145,12 +145,12 @@ def read_detection_file(
 
     Args:
         path: the file, or a folder of MOTChallenge text or YOLO labels.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
         image_ids: of COCO labels, one a picture of the set; for COCO results.
 
     Raises:
         DetectionFileError: no such file, another format, boxes and scores that are none, or
-            pictures that the set does not have. One line, with the place in the file.
+            pictures that the set does not have. One line, with where it is in the file.
     """
     if path.is_dir() and looks_like_labels(path):
         return read_yolo_labels(path, labelled)
