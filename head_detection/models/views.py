@@ -14,7 +14,7 @@ Source:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -93,7 +93,7 @@ class View:
             self.sizes.largest * scale * REFINEMENT,
         )
 
-    def is_wanted(self, first: Candidates) -> Tensor | None:
+    def is_wanted(self, first: Candidates) -> Annotated[Tensor, "b"] | None:
         """Tell of each of B pictures whether the view is made of it; None: it is made of all.
 
         Args:
@@ -109,7 +109,7 @@ class View:
         """Tell whether pictures of this size are large enough for the view."""
         return self.step == 1 or max(first.tensors.shape[2:]) >= SMALLEST_REDUCED * self.step
 
-    def batch(self, images: Sequence[Tensor], first: ImageList) -> ImageList:
+    def batch(self, images: Sequence[Annotated[Tensor, "3 _ _"]], first: ImageList) -> ImageList:
         """Return the view of pictures.
 
         Args:
@@ -128,7 +128,9 @@ class View:
         sizes = [(-(-h // self.step), -(-w // self.step)) for h, w in first.image_sizes]
         return ImageList(padded, sizes)
 
-    def place(self, boxes: Tensor, own_sizes: ImageSizes, first_sizes: ImageSizes) -> Tensor:
+    def place(
+        self, boxes: Annotated[Tensor, "b n 4"], own_sizes: ImageSizes, first_sizes: ImageSizes
+    ) -> Annotated[Tensor, "b n 4"]:
         """Return ``(B, N, 4)`` boxes of this view in pixels of the first one.
 
         Args:
@@ -161,7 +163,7 @@ class Seen(NamedTuple):
 
     sizes: SizeRange
     candidates: Candidates
-    is_made: Tensor | None = None
+    is_made: Annotated[Tensor, "b"] | None = None
     slack: float = 1.0
 
 
