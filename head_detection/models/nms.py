@@ -1,7 +1,7 @@
 """Greedy suppression of whole batches: of boxes that overlap, the best one stays."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,12 @@ Places = npt.NDArray[np.int64]
 
 
 def greedy_nms(
-    boxes: Tensor, scores: Tensor, iou_threshold: float, *, waits: bool
-) -> tuple[Tensor, Tensor | None]:
+    boxes: Annotated[Tensor, "g k 4"],
+    scores: Annotated[Tensor, "g k"],
+    iou_threshold: float,
+    *,
+    waits: bool,
+) -> tuple[Annotated[Tensor, "g k"], Annotated[Tensor, ""] | None]:
     """Tell which boxes stay, each group on its own.
 
     Args:
@@ -80,7 +84,9 @@ def _keep_in_rounds(
     return kept[:, 0] > 0, (kept == before).all()
 
 
-def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
+def iou_matrix(
+    first: Annotated[Tensor, "g k 4"], second: Annotated[Tensor, "g n 4"]
+) -> Annotated[Tensor, "g k n"]:
     """Return ``(G, K, N)``: ``torchvision.ops.box_iou`` in each of G groups.
 
     Args:
@@ -132,7 +138,12 @@ def _whole_groups(sizes: Places) -> Iterator[slice]:
             start = first = int(end)
 
 
-def keep_groups(boxes: Array, scores: Array, group_of: Places, iou_threshold: float) -> Places:
+def keep_groups(
+    boxes: Annotated[Array, "n 4"],
+    scores: Annotated[Array, "n"],
+    group_of: Annotated[Places, "n"],
+    iou_threshold: float,
+) -> Annotated[Places, "k"]:
     """Return the places of the boxes that stay, by falling score.
 
     Args:

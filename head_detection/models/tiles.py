@@ -5,7 +5,7 @@ one batch of tiles are all that memory holds.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,8 @@ class Found(NamedTuple):
         scores: ``(N,)`` float32.
     """
 
-    boxes: FloatArray
-    scores: FloatArray
+    boxes: Annotated[FloatArray, "n 4"]
+    scores: Annotated[FloatArray, "n"]
 
 
 def tile_views(height: int, width: int, tile: int, overlap: float) -> tuple[Tile, ...]:

@@ -14,7 +14,7 @@ Source:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -25,6 +25,7 @@ from head_detection.config import InferenceConfig, NetworkConfig, ViewConfig
 from head_detection.devices import constant
 from head_detection.models.decoder import ImageSizes, SizeRange, clip_boxes
 from head_detection.models.nms import EMPTY
+from head_detection.models.suppression import MARGIN as SURE_SHARE
 from head_detection.models.suppression import Candidates, box_sizes
 from head_detection.models.transform import (
     GeneralizedRCNNTransform,
@@ -92,7 +93,7 @@ class View:
             self.sizes.largest * scale * REFINEMENT,
         )
 
-    def is_wanted(self, first: Candidates) -> Tensor | None:
+    def is_wanted(self, first: Candidates) -> Annotated[Tensor, "b"] | None:
         """Tell of each of B pictures whether the view is made of it; None: it is made of all.
 
         Args:
@@ -108,7 +109,7 @@ class View:
         """Tell whether pictures of this size are large enough for the view."""
         return self.step == 1 or max(first.tensors.shape[2:]) >= SMALLEST_REDUCED * self.step
 
-    def batch(self, images: Sequence[Tensor], first: ImageList) -> ImageList:
+    def batch(self, images: Sequence[Annotated[Tensor, "3 _ _"]], first: ImageList) -> ImageList:
         """Return the view of pictures.
 
         Args:
@@ -127,7 +128,9 @@ class View:
         sizes = [(-(-h // self.step), -(-w // self.step)) for h, w in first.image_sizes]
         return ImageList(padded, sizes)
 
-    def place(self, boxes: Tensor, own_sizes: ImageSizes, first_sizes: ImageSizes) -> Tensor:
+    def place(
+        self, boxes: Annotated[Tensor, "b n 4"], own_sizes: ImageSizes, first_sizes: ImageSizes
+    ) -> Annotated[Tensor, "b n 4"]:
         """Return ``(B, N, 4)`` boxes of this view in pixels of the first one.
 
         Args:
@@ -160,7 +163,7 @@ class Seen(NamedTuple):
 
     sizes: SizeRange
     candidates: Candidates
-    is_made: Tensor | None = None
+    is_made: Annotated[Tensor, "b"] | None = None
     slack: float = 1.0
 
 
@@ -204,8 +207,9 @@ def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> tuple[Te
     if any(begins_there):
         is_left = (is_made & constant(begins_there, like.device, torch.bool)).any(dim=1)
         is_limited = is_left[:, None] & constant(is_endless, like.device, torch.bool)
-        largest = largest.masked_fill(is_limited, largest_head)
         kept = kept.masked_fill(is_limited, largest_head * MARGIN)
+        # Surely among its own are heads up to a share of its largest: up to all that it keeps.
+        largest = largest.masked_fill(is_limited, largest_head * MARGIN / SURE_SHARE)
     slack = constant(tuple(own.slack for own in seen), like.device)
     return torch.stack((smallest, largest), dim=2), torch.stack((smallest / slack, kept), dim=2)
 
