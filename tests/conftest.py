@@ -71,7 +71,8 @@ def with_shapes_checked(function: Callable[..., Any]) -> Callable[..., Any]:
     checked = jaxtyped(plain, typechecker=beartype)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return checked(*args, **kwargs)
+        # While torch traces a network for an export, sizes are tensors.
+        return (plain if torch.jit.is_tracing() else checked)(*args, **kwargs)
 
     # With the module's own globals, or doctest would take it for one of another module.
     outer = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)

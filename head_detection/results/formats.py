@@ -136,17 +136,15 @@ class Sinks:
         self._stack.__exit__(kind, error, traceback)
 
 
-def read_detection_file(
-    path: Path, labelled: AnnotatedSet, image_ids: Sequence[int | str] = ()
-) -> FoundElsewhere:
+def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     """Read detections of any known format, and give each picture of a set its own.
 
     The content tells the format. Pictures go by name, see ``PictureNames``; nothing is dropped.
 
     Args:
         path: the file, or a folder of MOTChallenge text or YOLO labels.
-        labelled: the pictures to measure on.
-        image_ids: of COCO labels, one a picture of the set; for COCO results.
+        labelled: the pictures to measure on; the ids and classes of its labels are those of
+            results in the same format.
 
     Raises:
         DetectionFileError: no such file, another format, boxes and scores that are none, or
@@ -166,7 +164,7 @@ def read_detection_file(
     except (ValueError, RecursionError) as error:
         raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
     if isinstance(content, list):
-        return read_coco_results(path, content, labelled, image_ids)
+        return read_coco_results(path, content, labelled)
     schema = content.get("schema") if isinstance(content, dict) else None
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)
