@@ -70,9 +70,10 @@ def with_shapes_checked(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     checked = jaxtyped(plain, typechecker=beartype)
 
+    is_tracing = torch.jit.is_tracing  # a network for an export: its sizes are tensors
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        # While torch traces a network for an export, sizes are tensors.
-        return (plain if torch.jit.is_tracing() else checked)(*args, **kwargs)
+        return (plain if is_tracing() else checked)(*args, **kwargs)
 
     # With the module's own globals, or doctest would take it for one of another module.
     outer = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)
