@@ -71,9 +71,12 @@ class Network(nn.Module):
         return DenseMaps(self.roi_heads.features(levels), tuple(objectness), tuple(deltas))
 
     def score(
-        self, pooled: Annotated[Tensor, "n c p p"]
+        self, pooled: Annotated[Tensor, "n _ _ _"]
     ) -> tuple[Annotated[Tensor, "n 2"], Annotated[Tensor, "n 8"]]:
-        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features.
+
+        An exported network, whose first layer is turned round for it, takes ``(N, P, P, C)``.
+        """
         logits, deltas = self.roi_heads(pooled)
         return logits, deltas
 
