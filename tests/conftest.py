@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from beartype import beartype
+from hypothesis import settings
 from jaxtyping import Shaped, jaxtyped
 from PIL import Image
 
@@ -26,6 +27,9 @@ from head_detection.config import parse_config
 from head_detection.images.reading import Picture
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
+
+settings.register_profile("package", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("package")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPED = ("head_detection.boxes", "head_detection.evaluation", "head_detection.models")
