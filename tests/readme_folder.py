@@ -20,9 +20,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402 - the checkout's own, and what it needs
 import yaml  # noqa: E402
 from PIL import Image  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from head_detection.apps.main import run  # noqa: E402
-from head_detection.config import DatasetConfig, load_config  # noqa: E402
+from head_detection.config import DatasetConfig, ExperimentConfig, load_config  # noqa: E402
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet  # noqa: E402
 from head_detection.data.formats import load_annotations, write_annotations  # noqa: E402
 from head_detection.data.synthetic import (  # noqa: E402
@@ -32,7 +33,11 @@ from head_detection.data.synthetic import (  # noqa: E402
     synthetic_set,
 )
 from head_detection.models.faster_rcnn import build_detector  # noqa: E402
-from head_detection.models.weights import WeightsDescription, save_weights  # noqa: E402
+from head_detection.models.weights import (  # noqa: E402
+    WeightsDescription,
+    read_weights,
+    save_weights,
+)
 
 CODE: Final = (
     "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.txt",
@@ -141,19 +146,45 @@ def make_public_sets() -> None:
 
 
 def make_weights() -> None:
-    """Make the best weights of two runs, and HeadHunter's checkpoint; none of them has learnt."""
+    """Make the best weights of two runs, an old file, and HeadHunter's; none of them has learnt."""
     tiny = load_config("configs/smoke.yaml")
     description = WeightsDescription(network=tiny.network, inference=tiny.inference)
     for seed, name in enumerate("ab"):
         torch.manual_seed(seed)
         network = build_detector(tiny.network, tiny.inference).network
         save_weights(Path("runs", "train", name, "best.safetensors"), network, description)
+    save_file(
+        read_weights("runs/train/a/best.safetensors")[0],
+        "old.safetensors",
+        metadata={"head_detection": json.dumps(version1_of(tiny))},
+    )
     theirs = load_config("configs/headhunter_r50_cpm.yaml")
     state = build_detector(theirs.network, theirs.inference).network.state_dict()
     for name in [name for name in state if name.startswith("backbone.contexts.")]:
         level, _, rest = name.removeprefix("backbone.contexts.").partition(".")
         state[f"backbone.ssh{int(level) + 1}.{rest}"] = state.pop(name)
     torch.save(dict(state), "theirs.pth")
+
+
+def version1_of(config: ExperimentConfig) -> dict[str, Any]:
+    """Return what the header of a weights file held in this project's first format."""
+    network, inference = (
+        part.model_dump(mode="json") for part in (config.network, config.inference)
+    )
+    colours = {key: network[key] for key in ("mean", "std", "size_divisor")}
+    resize = inference["resize"] | colours
+    rpn = inference["proposals"]
+    box_head = network["box_head"] | {"box_head_width": network["box_head"]["width"]}
+    model = {
+        **{key: network[key] for key in ("backbone", "anchors", "upscale")},
+        "resize": resize | {"min_sizes": [resize["min_size"]]},
+        "rpn": rpn | {f"{key}_test": rpn[key] for key in ("pre_nms_top_n", "post_nms_top_n")},
+        "roi": inference["suppression"] | box_head,
+        "more_looks": [],
+        "coarse_look": {"enabled": False},
+    }
+    described = {"class_names": ["head"], "training": {}, "figures": {}, "licence": "unknown"}
+    return {"format_version": 1, "model": model, "score_threshold": 0.5, **described}
 
 
 def make_measurements() -> None:

@@ -23,7 +23,8 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SHELL, PYTHON = "sh", "python"
+SHELL, PYTHON, PRESET = "sh", "python", "yaml"
+PRESET_FILE: Final = "weights/of-the-readme.yaml"
 AT_ONCE: Final = 2
 """Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
 MAX_SECONDS: Final = 300
@@ -91,7 +92,7 @@ LEFT: Final = {
 
 @dataclass(frozen=True)
 class Block:
-    """The lines of one code block, run one after another; Python is one line."""
+    """The lines of one code block, run one after another; Python and a preset are one line."""
 
     language: str
     lines: tuple[str, ...]
@@ -158,7 +159,10 @@ class Terminal:
         )  # fmt: skip
 
     def type(self, line: str, language: str = SHELL) -> Outcome:
-        """Type one line and wait for its end."""
+        """Type one line and wait for its end; a preset becomes a file, which is used."""
+        if language == PRESET:
+            (self._folder / PRESET_FILE).write_text(line)
+            return self.type(f"python scripts/test.py --source street.png --weights {PRESET_FILE}")
         typed = f"{line} {ADDED[line].typed}" if line in ADDED else line
         output, errors = (self._transcript.with_suffix(end) for end in (".out", ".err"))
         start = time.monotonic()
@@ -285,14 +289,14 @@ def test_a_line_of_the_readme_works(line: str, outcomes: dict[str, Outcome], fol
     assert outcome.exit_code == 0, f"{outcome.output}\n{outcome.errors}"
     for complaint in ("Traceback", "Warning", "WARNING"):
         assert complaint not in outcome.errors
-    left = re.findall(r"--(?:output|report) (\S+)", line)
+    left = re.findall(r"--(?:output|report) ([^-\s]\S*)", line)
     left += [path for words, paths in LEFT.items() if words in line for path in paths]
     for path in left:
         assert (folder / path).exists(), f"{path} is not there\n{outcome.output}"
 
 
 def test_the_readme_has_blocks_of_known_kinds_and_the_tables_speak_of_its_lines() -> None:
-    assert {block.language for block in BLOCKS} == {SHELL, PYTHON}
+    assert {block.language for block in BLOCKS} == {SHELL, PYTHON, PRESET}
     assert len(set(LINES)) == len(LINES)
     assert set(ADDED) <= set(LINES)
     for words in (*READY, *LEFT, *WAITS_FOR, *WAITS_FOR.values()):
@@ -306,6 +310,11 @@ def test_what_lines_print_is_what_the_folder_holds(outcomes: dict[str, Outcome])
     assert re.search(r"^portrait +\d+ +1 +1 +1 +0$", printed("make demo"), re.MULTILINE)
     # A portrait, and two rows of three people.
     assert re.findall(r"^(\d+) \[\[", printed("from_weights()"), re.MULTILINE) == ["1", "6"]
+    assert "pictures: 1, heads: 6" in printed("weights: fast.safetensors")
+    records = [json.loads(line) for line in printed("--save lines").splitlines()]
+    assert sorted(Path(record["file"]).name for record in records) == [
+        f"{number:04d}.jpg" for number in range(10)
+    ]
     # Four pictures to train on, two a step: five epochs as asked for, or the file's two.
     assert "done: 10 steps" in printed("training.epochs=5")
     assert "step 10 of 10" in printed("--resume")
