@@ -24,6 +24,7 @@ from head_detection.results.formats import read_detection_file
 
 SEED = 20_240_229
 NUM_PER_KIND = 148  # 17 kinds: 2,516 files
+LONGEST_LINE = 1200
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
 NAMES = ("a", "b/c")
 XML = (
@@ -54,34 +55,10 @@ ODD: tuple[Any, ...] = (
     *("9" * 4000, "head", "\u202e", "caf\u00e9", [], {}, [[]], [None], {"a": 1}, [1, 2, 3, 4]),
 )
 TOKENS = (
-    *(
-        b"",
-        b"nan",
-        b"-inf",
-        b"1e999",
-        b"-1",
-        b"0",
-        b"3.0",
-        b"999999999999999999999",
-        b"\0",
-        b"\xff",
-    ),
+    *(b"", b"nan", b"-inf", b"1e999", b"-1", b"0", b"3.0", b"9" * 25, b"9" * 4400, b"head", b"~"),
     *(b'"', b"'", b"{", b"}", b"[", b"]", b"<", b">", b"&x;", b",", b":", b";", b"#", b"%", b"\\"),
-    *(
-        b"\n",
-        b"\r",
-        b"\t",
-        b" ",
-        b"\xe2\x80\xa8",
-        b"../",
-        b"/",
-        b"~",
-        b"head",
-        b"- ",
-        b"*a",
-        b"!!x ",
-    ),
-    *(b"<!DOCTYPE a>", b"9" * 4400, b"\xed\xa0\x80", b"\xff\xfe", b"---\n", b"? [1] : 2\n"),
+    *(b"\n", b"\r", b"\t", b" ", b"\0", b"\xff", b"\xff\xfe", b"\xe2\x80\xa8", b"\xed\xa0\x80"),
+    *(b"../", b"/", b"- ", b"*a", b"!!x ", b"---\n", b"? [1] : 2\n", b"<!DOCTYPE a>"),
 )
 
 
@@ -161,9 +138,9 @@ KINDS = {
     ),
     "crowdhuman": Kind(
         {
-            "annotation_train.odgt": '{"ID": "a", "gtboxes": [{"tag": "person", "hbox": [1, 2, 9, 9],'
-            ' "extra": {"ignore": 0}, "head_attr": {"ignore": 1}}, {"tag": "mask", "fbox":'
-            ' [1, 2, 3, 4]}]}\n{"ID": "b", "gtboxes": []}\n'
+            "annotation_train.odgt": '{"ID": "a", "gtboxes": [{"tag": "person",'
+            ' "hbox": [1, 2, 9, 9], "extra": {"ignore": 0}, "head_attr": {"ignore": 1}},'
+            ' {"tag": "mask", "fbox": [1, 2, 3, 4]}]}\n{"ID": "b", "gtboxes": []}\n'
         },
         labels("crowdhuman"),
         ("Images/a.jpg",),
@@ -306,17 +283,18 @@ def check_read(value: object) -> None:
 
 def read_and_check(kind: Kind, folder: Path, chance: random.Random) -> None:
     check_read(kind.read(folder))  # sound as it is
-    num_refused = 0
+    refusals = []
     for name, content in attempts(kind, folder, chance):
         try:
             check_read(kind.read(folder))
         except HeadDetectionError as error:
-            num_refused += 1
-            assert "\n" not in str(error), content
-            assert len(str(error)) < 1200, content
+            refusals.append(str(error))
         except Exception as error:  # noqa: BLE001 - any other is what is looked for
             pytest.fail(f"{type(error).__name__}: {error} for {name}: {content[:300]!r}")
-    assert num_refused < NUM_PER_KIND * ROUNDS
+    assert len(refusals) < NUM_PER_KIND * ROUNDS
+    for text in refusals:
+        assert "\n" not in text
+        assert len(text) < LONGEST_LINE
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -330,4 +308,4 @@ def test_damaged_files_are_read_or_refused_in_one_line(
     for picture in kind.pictures:
         (tmp_path / picture).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / picture).write_bytes(jpeg)
-    read_and_check(kind, tmp_path, random.Random(f"{SEED} {name} {ROUNDS}"))
+    read_and_check(kind, tmp_path, random.Random(f"{SEED} {name} {ROUNDS}"))  # noqa: S311
