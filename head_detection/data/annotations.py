@@ -13,10 +13,10 @@ from head_detection.errors import AnnotationError, PictureError
 from head_detection.images.reading import (
     MAX_PIXELS,
     check_picture,
-    explaining,
     open_picture,
     upright_size,
 )
+from head_detection.images.reasons import explaining
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
@@ -123,7 +123,7 @@ def parse_box(values: Any, where: str) -> Box:
 
     Args:
         values: what the labels hold.
-        where: file and place, for the error.
+        where: file and line or entry, for the error.
 
     Raises:
         AnnotationError: not four, or not finite numbers.

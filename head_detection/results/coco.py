@@ -74,7 +74,7 @@ def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) ->
     Args:
         path: the file, for errors.
         content: what it holds.
-        labelled: the pictures to be judged on, with the ids of their labels.
+        labelled: the pictures to measure on, with the ids of their labels.
 
     Raises:
         DetectionFileError: values that are none, pictures that the set does not have, or categories

@@ -82,7 +82,7 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
     Args:
         path: one file, or a folder with one ``.txt`` a sequence.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: a line that is none, a frame that the sequence does not have, or a file

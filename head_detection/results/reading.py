@@ -60,21 +60,21 @@ class DetectionRows:
         self._pictures: list[int] = []
         self._boxes: list[Any] = []
         self._scores: list[Any] = []
-        self._places: list[str] = []
+        self._locations: list[str] = []
 
     def add(self, picture: int, box: Any, score: Any, where: str) -> None:
         """Take a row as the file has it.
 
         Args:
-            picture: place of its picture in the set.
+            picture: index of its picture in the set.
             box: four numbers, to be checked.
             score: a number, to be checked.
-            where: file and place, for errors.
+            where: file and line or entry, for errors.
         """
         self._pictures.append(picture)
         self._boxes.append(box)
         self._scores.append(score)
-        self._places.append(where)
+        self._locations.append(where)
 
     def collect(self, image_sizes: Sequence[tuple[int, int]]) -> tuple[Detections, ...]:
         """Return one ``Detections`` a picture.
@@ -99,7 +99,7 @@ class DetectionRows:
     def _corners(self) -> FloatMatrix:
         boxes = _as_numbers(self._boxes, (NUM_CORNERS,))
         if boxes is None:
-            for box, where in zip(self._boxes, self._places, strict=True):
+            for box, where in zip(self._boxes, self._locations, strict=True):
                 if _as_numbers([box], (NUM_CORNERS,)) is None:
                     raise DetectionFileError(
                         f"{where}: expected a box of four finite numbers; got {shown(box)}"
@@ -110,15 +110,16 @@ class DetectionRows:
             boxes[:, 2:] += boxes[:, :2]
         for row in np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1)):
             kind = "width and height of 0 or more" if self._is_xywh else "x1 <= x2 and y1 <= y2"
+            got = shown(self._boxes[row])
             raise DetectionFileError(
-                f"{self._places[row]}: expected a box with {kind}; got {shown(self._boxes[row])}"
+                f"{self._locations[row]}: expected a box with {kind}; got {got}"
             )
         return boxes
 
     def _checked_scores(self) -> FloatMatrix:
         scores = _as_numbers(self._scores, ())
         if scores is None or ((scores < 0) | (scores > 1)).any():
-            for score, where in zip(self._scores, self._places, strict=True):
+            for score, where in zip(self._scores, self._locations, strict=True):
                 number = _as_numbers([score], ())
                 if number is None or not 0 <= number[0] <= 1:
                     raise DetectionFileError(
@@ -144,11 +145,11 @@ class KnownPictures:
         self._unknown: dict[str, None] = {}
 
     def find(self, name: str, where: str, *, is_stem: bool = False) -> int | None:
-        """Return the place of a picture in the set; None, and a note of it, where it has none.
+        """Return the index of a picture in the set; None, and a note of it, where it has none.
 
         Args:
             name: as the file has it.
-            where: file and place, for errors.
+            where: file and line or entry, for errors.
             is_stem: the name comes without its extension, if no picture has it with one.
 
         Raises:

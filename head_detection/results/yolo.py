@@ -98,7 +98,7 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
     Args:
         folder: with a ``.txt`` a picture, all below it.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: a line that is none, a picture that the set does not have or that two

@@ -26,7 +26,7 @@ def inner_name(name: str, where: str, root: Path | None = None) -> str:
 
     Args:
         name: as the labels have it; Windows' ``\`` separates folders too.
-        where: file and place, for the error.
+        where: file and line or entry, for the error.
         root: absolute names inside this folder are taken relative to it; None takes none.
 
     Raises:
@@ -251,7 +251,7 @@ class PictureNames:
                 self._by_number[int(stem)].append(index)
 
     def find(self, name: str) -> int | None:
-        """Return the place of the picture in the list, None where there is no such.
+        """Return the index of the picture in the list, None where there is no such.
 
         Raises:
             AmbiguousNameError: several pictures fit, and none is of this very name.
