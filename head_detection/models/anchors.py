@@ -1,5 +1,6 @@
 """The boxes that the region proposal network starts from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
@@ -208,20 +210,13 @@ def kmeans_anchor_sizes(
         >>> kmeans_anchor_sizes(torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40.0]]), 2)
         (10.0, 40.0)
     """
-    logs = _sorted_sizes(boxes, num_levels).log()
-    centres = torch.tensor(median_anchor_sizes(boxes, num_levels)).log()
-    for _ in range(num_rounds):
-        nearest = (logs[:, None] - centres).abs().argmin(dim=1)
-        moved = torch.stack(
-            [
-                logs[nearest == k].mean() if bool((nearest == k).any()) else centres[k]
-                for k in range(num_levels)
-            ]
-        )
-        if torch.equal(moved, centres):
-            break
-        centres = moved
-    return tuple(round(float(size), 2) for size in centres.exp().sort().values)
+    logs = _sorted_sizes(boxes, num_levels).log().numpy()[:, None]
+    starts = np.log(median_anchor_sizes(boxes, num_levels))[:, None]
+    with warnings.catch_warnings():
+        # Heads of one size leave clusters without any; these stay where they were.
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        centres, _ = kmeans2(logs, starts, iter=num_rounds, minit="matrix")
+    return tuple(round(float(size), 2) for size in np.sort(np.exp(centres[:, 0])))
 
 
 def median_ratio(boxes: Annotated[Tensor, "n 4"]) -> float:
