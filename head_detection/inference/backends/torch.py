@@ -39,7 +39,8 @@ class TorchBackend:
             picture (up to its limit of eight): for videos and cameras, which have one.
 
     Raises:
-        DeviceError: no such device or precision here; from ``dense``, nothing to compile with.
+        DeviceError: no such device or precision here, or one that does not hold the weights; from
+            ``dense``, nothing to compile with.
     """
 
     name = "torch"
@@ -56,6 +57,8 @@ class TorchBackend:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else BATCH_SIZE
+        # A GPU's context and the processes of a compiler stay with the one that began them.
+        self.survives_fork = self.device.type == "cpu" and not compile_network
         fold_batch_norm(network.eval().backbone)
         self._multiplied = _DTYPES[self.precision]
         self._is_cast = self._multiplied != torch.float32 and _can_be_cast(network)
@@ -67,6 +70,7 @@ class TorchBackend:
         if is_eager_cpu and has_one_type and can_fuse_in(self._multiplied):
             fuse_for_cpu(network, size_divisor)
         self._network = network.to(self.device).to(memory_format=torch.channels_last)
+        _check_range(network, self.precision)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             network.to(self.dtype)
         self._dense: Dense = CompiledDense(network.dense) if compile_network else network.dense
@@ -127,6 +131,17 @@ class CompiledDense:
                 f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "
                 "C++ compiler on cpu and Triton with CUDA; leave it out, or install them"
             ) from error
+
+
+def _check_range(network: Network, precision: str) -> None:
+    """Raise DeviceError, one line, where folded weights are larger than the precision holds."""
+    parameters = [values.detach() for values in network.parameters() if values.numel()]
+    largest = max(float(values.abs().max()) for values in parameters)
+    if largest > torch.finfo(_DTYPES[precision]).max:
+        raise DeviceError(
+            f"precision: {precision} holds values up to {torch.finfo(_DTYPES[precision]).max:g}; "
+            f"these weights have {largest:g}: use bf16 or fp32"
+        )
 
 
 def _can_be_cast(network: Network) -> bool:
