@@ -45,6 +45,7 @@ class BuiltEngine(NamedTuple):
 
 
 @isolated
+@torch.random.fork_rng(devices=[])  # layers draw values, which the file's then replace
 def build_engine(
     path: Path,
     engine: str | None = None,
@@ -81,8 +82,7 @@ def build_engine(
         raise EngineError(f"compile: expected engine torch; got {engine}")
     if engine in _PACKAGES:
         import_extra(_PACKAGES[engine])
-    with torch.random.fork_rng(devices=[]):  # layers draw values, which the file's then replace
-        source, description, is_int8 = _read(path)
+    source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold = inference.score_threshold if score_threshold is None else score_threshold
     backend: Backend

@@ -100,7 +100,7 @@ def own_settings() -> Iterator[None]:
 
 def _products() -> tuple[Any, ...]:
     """Return the settings of products that a host may lower; cuDNN's are lowered by default."""
-    backends = torch.backends
+    backends: Any = torch.backends  # whose types leave out oneDNN's
     return backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv
 
 

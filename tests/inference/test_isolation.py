@@ -244,13 +244,19 @@ HOSTS: dict[str, Callable[[], Any]] = {
     "inference mode": torch.inference_mode,
     "no gradients": torch.no_grad,
     "gradients": torch.enable_grad,
-    "no oneDNN": lambda: torch.backends.mkldnn.flags(enabled=False),
+    "no oneDNN": lambda: torch.backends.mkldnn.flags(enabled=False, allow_tf32=None),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        *(("tiny.safetensors", host) for host in HOSTS),
+        ("tiny.onnx", "float64"),
+        ("tiny.onnx", "autocast"),
+    ],
+)
 @pytest.mark.parametrize("is_loaded_inside", [False, True], ids=["loaded before", "loaded inside"])
-@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny.onnx"])
 def test_the_hosts_settings_change_no_head_and_are_left_as_they_were(
     name: str, host: str, files: Path, *, is_loaded_inside: bool
 ) -> None:
