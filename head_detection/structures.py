@@ -19,7 +19,7 @@ class Frame:
 
     Attributes:
         name: of what it is from: the video's file, the camera, or the picture itself.
-        index: its place there, from 0; frames that were dropped or could not be decoded count.
+        index: its number there, from 0; frames that were dropped or could not be decoded count.
         seconds: its presentation time; None where it has none, as a picture.
         pixels: ``(H, W, 3)`` uint8 RGB; None where they could not be decoded, or are not kept.
 

@@ -3,14 +3,15 @@
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from functools import update_wrapper
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce, update_wrapper
 from importlib import import_module
-from inspect import isclass, isfunction
+from inspect import isclass, isfunction, signature
+from operator import or_
 from pathlib import Path
 from pkgutil import iter_modules
-from types import FunctionType, ModuleType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import FunctionType, ModuleType, NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from beartype import beartype
+from hypothesis import settings
 from jaxtyping import Shaped, jaxtyped
 from PIL import Image
 
@@ -26,8 +28,11 @@ from head_detection.images.reading import Picture
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 
+settings.register_profile("package", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("package")
+
 ROOT = Path(__file__).resolve().parents[1]
-SHAPED = ("head_detection.boxes", "head_detection.evaluation")
+SHAPED = ("head_detection.boxes", "head_detection.evaluation", "head_detection.models")
 """Modules and packages whose ``Annotated[..., "n 4"]`` shapes are checked at every call of a test.
 
 The shapes are jaxtyping's, in annotations that need neither it nor beartype outside the tests.
@@ -35,13 +40,17 @@ The shapes are jaxtyping's, in annotations that need neither it nor beartype out
 
 
 def shape_hint(hint: Any) -> Any:
-    """Return jaxtyping's form of an annotated array, alone or in a tuple; Any for all else."""
-    if get_origin(hint) is Annotated and isinstance(hint.__metadata__[0], str):
+    """Return jaxtyping's form of an annotated array, alone, perhaps None, or in a row; else Any."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated and isinstance(hint.__metadata__[0], str):
         array = get_origin(hint.__origin__) or hint.__origin__
         return Shaped[array, hint.__metadata__[0]]
-    if get_origin(hint) is tuple and Ellipsis not in get_args(hint):
-        return tuple[tuple(map(shape_hint, get_args(hint)))]
-    return Any
+    if origin not in (UnionType, Union, tuple, Sequence):
+        return Any
+    hints = tuple(entry if entry in (None, NoneType, ...) else shape_hint(entry) for entry in inner)
+    if not any(entry not in (None, NoneType, ..., Any) for entry in hints):
+        return Any
+    return reduce(or_, hints) if origin in (UnionType, Union) else origin[hints]
 
 
 def with_shapes_checked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,19 +59,25 @@ def with_shapes_checked(function: Callable[..., Any]) -> Callable[..., Any]:
     hints = {name: shape_hint(hint) for name, hint in hints.items()}
     if all(hint is Any for hint in hints.values()):
         return function
-    copy = FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
+    own = signature(function)
+    parameters = [
+        parameter.replace(annotation=hints.get(name, Any))
+        for name, parameter in own.parameters.items()
+    ]
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    update_wrapper(plain, function)
+    vars(plain)["__signature__"] = own.replace(
+        parameters=parameters, return_annotation=hints.get("return", Any)
     )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__annotations__ = hints
-    checked = jaxtyped(copy, typechecker=beartype)
+    checked = jaxtyped(plain, typechecker=beartype)
+
+    is_tracing = torch.jit.is_tracing  # a network for an export: its sizes are tensors
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return checked(*args, **kwargs)
+        return (plain if is_tracing() else checked)(*args, **kwargs)
 
     # With the module's own globals, or doctest would take it for one of another module.
     outer = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)
@@ -88,6 +103,9 @@ def check_shapes(names: Iterable[str]) -> None:
             for name, method in list(vars(value).items()):
                 if isfunction(method):
                     setattr(value, name, with_shapes_checked(method))
+                elif isinstance(method, staticmethod | classmethod):  # a named tuple's __new__ too
+                    checks = with_shapes_checked(method.__func__)
+                    setattr(value, name, type(method)(checks))
     # Other modules hold the functions that they imported by name.
     for name in [name for name in sys.modules if name.startswith("head_detection")]:
         for key, value in list(vars(sys.modules[name]).items()):

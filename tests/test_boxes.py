@@ -115,7 +115,7 @@ def test_no_boxes_overlap_nothing():
     for sides in ((EMPTY, BOXES), (BOXES, EMPTY), (EMPTY, EMPTY)):
         box, other, iou = overlapping_pairs(*sides, 0.2)
         assert len(box) == len(other) == len(iou) == 0
-        assert (box.dtype, iou.dtype) == (np.int64, np.float64)
+        assert (box.dtype, other.dtype, iou.dtype) == (np.int64, np.int64, np.float64)
 
 
 def test_overlapping_pairs_by_hand():
@@ -147,3 +147,16 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     for parts, expected in zip(overlapping_pairs(boxes, others, 0.2), whole, strict=True):
         assert_array_equal(parts, expected)
     assert_array_equal(coverage(boxes, others), shares)
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_columns", "expected"),
+    [(5, 40, [(0, 2), (2, 4), (4, 6)]), (2, 300, [(0, 1), (1, 2)]), (100, 1, [(0, 100)])],
+    ids=["a few rows", "a row longer than the limit", "all at once"],
+)
+def test_a_block_holds_as_many_rows_as_memory_is_meant_for(
+    num_rows, num_columns, expected, monkeypatch
+):
+    monkeypatch.setattr(boxes_module, "MAX_MATRIX", 100)
+    blocks = boxes_module._row_blocks(num_rows, num_columns)
+    assert [(rows.start, rows.stop) for rows in blocks] == expected

@@ -193,16 +193,16 @@ def test_an_override_may_be_null() -> None:
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("training.epochs", ["--set training.epochs", "key.path=value"]),
-        ("=5", ["--set =5", "key.path=value"]),
-        ("", ["--set", "key.path=value"]),
+        ("training.epochs", ["override 'training.epochs'", "key.path=value"]),
+        ("=5", ["override '=5'", "key.path=value"]),
+        ("", ["override ''", "key.path=value"]),
         ("training.epohcs=5", ["training.epohcs", "did you mean epochs?"]),
         ("a.b.c=5", ["a: unknown key"]),
         ("training.epochs=five", ["training.epochs", "integer", "five"]),
         ("training.epochs=", ["training.epochs", "integer"]),
         ("training=3", ["training", "3"]),
-        ("name=[", ["--set name=[", "YAML"]),
-        ("name.first=x", ["--set name.first=x", "name"]),
+        ("name=[", ["override 'name=['", "YAML"]),
+        ("name.first=x", ["override 'name.first=x'", "name"]),
         ("network.backbone.strides=8", ["network.backbone.strides", "8"]),
     ],
 )

@@ -36,6 +36,15 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="another value of the weights' config, for what needs no training: "
         "inference.resize.enlargement=1.5, inference.suppression.nms_iou_threshold=0.4 ...",
     )  # fmt: skip
+    parser.add_argument(
+        "--tile", type=positive, metavar="PIXELS",
+        help="view pictures that the network would shrink in tiles of this side, at full scale",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile-overlap", type=probability, metavar="X",
+        help="share of a tile that its neighbour has too: the largest head over --tile "
+        "(default: 0.2)",
+    )  # fmt: skip
 
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -45,8 +54,13 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "precision": arguments.precision,
         "compile_network": arguments.compile,
-        "overrides": arguments.set,
+        "overrides": [*arguments.set, *_tiling(arguments)],
     }
+
+
+def _tiling(arguments: argparse.Namespace) -> list[str]:
+    options = {"tile": arguments.tile, "tile_overlap": arguments.tile_overlap}
+    return [f"inference.{name}={value}" for name, value in options.items() if value is not None]
 
 
 def probability(text: str) -> float:

@@ -92,15 +92,15 @@ def _compare(sample: Sample, detections: Detections) -> tuple[str, ...]:
     found = match_detections(detections, sample.truth).found
     right = int((found >= 0).sum())
     there = len(sample.truth.boxes)
-    figures = (round(sample.head_size), there, len(detections), right, len(detections) - right)
-    return (sample.name, *map(str, figures))
+    counts = (round(sample.head_size), there, len(detections), right, len(detections) - right)
+    return (sample.name, *map(str, counts))
 
 
 def _report(rows: Sequence[tuple[str, ...]], output: Path) -> None:
     header = ("picture", "head size", "heads there", "heads found", "of them right", "wrong")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for name, *figures in (header, *rows):
-        cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=True)]
+    for name, *values in (header, *rows):
+        cells = [f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True)]
         print("  ".join((f"{name:{widths[0]}}", *cells)))
     print("\nHead size in pixels; right: overlaps a head by an IoU of 0.5 or more.")
     print(f"The pictures with the heads drawn in: {output.resolve()}")

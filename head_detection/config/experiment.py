@@ -1,7 +1,7 @@
 """The experiment file: read from YAML, overridden with ``key.path=value``, every field checked.
 
 One YAML holds one experiment and names only what differs from the defaults.
-The YAML key, the field and the ``--set`` path are spelt alike.
+The YAML key, the field and the path of an override are spelt alike.
 """
 
 import difflib
@@ -93,8 +93,8 @@ def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> Inf
     for override in overrides:
         if not override.startswith("inference."):
             raise ConfigError(
-                f"{override}: expected inference.KEY=VALUE; only that part of a config can change "
-                "once the network is trained"
+                f"override {override!r}: expected inference.KEY=VALUE; only that part of a config "
+                "can change once the network is trained"
             )
     values = {"inference": config.model_dump(mode="json")}
     return parse_config(values, overrides, "inference").inference
@@ -121,11 +121,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key_path, equals, text = override.partition("=")
     keys = key_path.split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: expected key.path=value")
+        raise ConfigError(f"override {override!r}: expected key.path=value")
     section: Any = values
     for key in keys[:-1]:
         section = _enter(section, key, override)
-    value = _read_yaml(text, f"--set {override}")
+    value = _read_yaml(text, f"override {override!r}")
     if isinstance(section, list):
         section[_index(section, keys[-1], override)] = value
     else:
@@ -138,14 +138,15 @@ def _enter(section: Any, key: str, override: str) -> Any:
     else:
         inner = section.setdefault(key, {})
     if not isinstance(inner, dict | list):
-        raise ConfigError(f"--set {override}: {key} holds a value, not a section")
+        raise ConfigError(f"override {override!r}: {key} holds a value, not a section")
     return inner
 
 
 def _index(section: Sequence[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(section):
         raise ConfigError(
-            f"--set {override}: expected the place in a list of {len(section)}, from 0; got {key!r}"
+            f"override {override!r}: expected an index from 0 into a list of {len(section)}; "
+            f"got {key!r}"
         )
     return int(key)
 

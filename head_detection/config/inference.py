@@ -1,8 +1,8 @@
 """What is done with a picture around the network; nothing here decides a tensor."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from head_detection.config.section import PositiveFloat, PositiveInt, Probability, Section
 
@@ -66,9 +66,10 @@ class ViewConfig(Section):
     mirrored: bool = False
     smallest_head: PositiveFloat | None = None
     """Smaller heads, root of area in pixels of the first view, are left to the other views, and so
-    is a picture in which the first found none of nearly this size; null leaves nothing."""
+    is a picture in which the first found none of twice this size; null leaves nothing. From the
+    first view's own ``largest_head`` on, a candidate of half this size is reason enough: a part."""
     largest_head: PositiveFloat | None = None
-    """Larger heads likewise."""
+    """Larger heads likewise, and a picture in which the first found none of half this size."""
     min_score: Probability = 0.3
     """A candidate of the first view is reason enough for this one from this score on."""
 
@@ -94,5 +95,10 @@ class InferenceConfig(Section):
     leaves none."""
     views: tuple[ViewConfig, ...] = ()
     """Beside the first view, the whole picture; each finds a little more, for a view's time."""
+    tile: PositiveInt | None = None
+    """Pictures that the network would shrink are viewed in tiles of so many pixels a side, at full
+    scale, and once as a whole; null views them as a whole alone."""
+    tile_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """The least share of a tile that its neighbour has too: heads so large lie whole in one."""
     score_threshold: Probability = 0.5
     """The operating point: heads less likely are left out of the answer."""

@@ -79,7 +79,7 @@ class AnchorConfig(Section):
 
 
 class BoxHeadConfig(Section):
-    """The second stage: what is pooled of a proposal, and the layers that judge it."""
+    """The second stage: what is pooled of a proposal, and the layers that score it."""
 
     pool_size: PositiveInt = 7
     sampling_ratio: PositiveInt = 2

@@ -10,7 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from head_detection.errors import AnnotationError, PictureError
-from head_detection.images.reading import check_picture
+from head_detection.images.reading import (
+    MAX_PIXELS,
+    check_picture,
+    open_picture,
+    upright_size,
+)
+from head_detection.images.reasons import explaining
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
@@ -25,6 +31,8 @@ _Result = TypeVar("_Result")
 Box = tuple[float, float, float, float]
 Row = tuple[Box, bool]
 """A box and whether it is ignored."""
+LabelId = int | str
+"""What a labels file calls a picture or a class by."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +45,31 @@ class AnnotatedImage:
         truth: heads and regions to ignore, in pixels of the picture as ``read_picture`` gives it,
             EXIF rotation applied.
         image_size: ``(height, width)`` as the labels state it, if they do.
+        label_id: what its labels number it by; results of other tools name it so.
     """
 
     path: Path
     file_name: str
     truth: GroundTruth
     image_size: tuple[int, int] | None = None
+    label_id: LabelId | None = None
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """A class that the labels name and number.
+
+    Attributes:
+        scheme: the format that numbers so: results in the same format mean the same numbers.
+        label_id: its number, or a text in its place.
+        name: as the labels spell it.
+        is_head: its boxes are heads; those of others were left out.
+    """
+
+    scheme: str
+    label_id: LabelId
+    name: str
+    is_head: bool
 
 
 @dataclass(frozen=True)
@@ -51,20 +78,26 @@ class AnnotatedSet:
 
     Attributes:
         name: for messages.
-        images: in the order of the labels.
+        images: in the order of a labels file, or of the folder: natural order, as ``test`` counts.
         notes: what the reader repaired or took for something else, one line a kind with its count.
         boxes_may_reach_outside: the set draws heads whole where they leave the picture, which is
             no mistake then; training and the measures that ask for it clip them.
+        classes: those that the labels number, heads and others; empty where they number none.
     """
 
     name: str
     images: tuple[AnnotatedImage, ...]
     notes: tuple[str, ...] = ()
     boxes_may_reach_outside: bool = False
+    classes: tuple[LabelClass, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of pictures."""
         return len(self.images)
+
+    def classes_of(self, scheme: str) -> tuple[LabelClass, ...]:
+        """Return the classes if they are numbered as a format numbers them, else none."""
+        return tuple(entry for entry in self.classes if entry.scheme == scheme)
 
     @property
     def num_heads(self) -> int:
@@ -90,7 +123,7 @@ def parse_box(values: Any, where: str) -> Box:
 
     Args:
         values: what the labels hold.
-        where: file and place, for the error.
+        where: file and line or entry, for the error.
 
     Raises:
         AnnotationError: not four, or not finite numbers.
@@ -169,7 +202,7 @@ def _problems_of(group: AnnotatedSet, image: AnnotatedImage) -> Iterator[str]:
         yield f"{group.name}: {error}"
         return
     if image.image_size not in (None, (height, width)):
-        yield f"{where}: {_describe_sizes(image.image_size, (height, width))}"
+        yield f"{where}: {describe_sizes(image, (height, width))}"
     for number, (x1, y1, x2, y2) in enumerate(image.truth.boxes.tolist()):
         box = f"box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
         if x2 <= x1 or y2 <= y1:
@@ -180,9 +213,29 @@ def _problems_of(group: AnnotatedSet, image: AnnotatedImage) -> Iterator[str]:
             yield f"{where}: {box} reaches outside the {width}x{height} picture"
 
 
-def _describe_sizes(stated: tuple[int, int] | None, actual: tuple[int, int]) -> str:
-    stated_height, stated_width = stated or (0, 0)
+def describe_sizes(image: AnnotatedImage, actual: tuple[int, int]) -> str:
+    """Return what the labels say and what the picture is, and why where that is known.
+
+    Args:
+        image: states another size than its picture has.
+        actual: the picture's ``(height, width)`` the right way up.
+    """
+    stated_height, stated_width = image.image_size or (0, 0)
     height, width = actual
-    is_turned = stated == (width, height)
-    note = "; its EXIF rotation turns it, the labels must follow" if is_turned else ""
+    note = ""
+    if image.image_size == (width, height):
+        note = "; its labels exchange width and height"
+        if is_turned(image.path):
+            note = "; its EXIF rotation turns it, the labels must follow"
     return f"the labels say {stated_width}x{stated_height}, the picture is {width}x{height}{note}"
+
+
+def is_turned(path: Path) -> bool:
+    """Tell whether a picture lies on its side in its file, and EXIF says how to turn it.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
+    with explaining(str(path), MAX_PIXELS), open_picture(path, MAX_PIXELS) as image:
+        height, width = upright_size(image)
+        return (height, width) != (image.height, image.width)

@@ -27,15 +27,16 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from head_detection.errors import PictureError
+from head_detection.images.depth import NUM_VALUES, DeepImage, Levels
 from head_detection.images.reading import (
     MAX_PIXELS,
     Picture,
     convert_picture,
-    explaining,
     open_picture,
     orientation_of,
     read_picture_size,
 )
+from head_detection.images.reasons import explaining
 
 _BLOCK_ROWS: Final = 256
 _BYTES_AT_ONCE: Final = 1 << 20
@@ -131,12 +132,12 @@ class Bands:
 def _blocks_of(path: Path, image: Image.Image, max_pixels: int) -> Generator[Picture]:
     """Choose how to read a picture that is open but not decoded."""
     if orientation_of(image) == 1 and not getattr(image, "is_animated", False):
-        if isinstance(image, PngImageFile) and not image.info.get("interlace"):
+        if isinstance(image, PngImageFile) and image.tile and not image.info.get("interlace"):
             rawmode = image.tile[0].args
             if rawmode in _PNG_TYPES:
                 return _png_blocks(path, image.size, str(rawmode))
         if isinstance(image, TiffImageFile) and _stands_alone(image.tag_v2):
-            return _tiff_blocks(path, image.tag_v2)
+            return _tiff_blocks(path, image.tag_v2, DeepImage.of(image))
         if image.format == "JPEG" and image.mode == "RGB" and image.info.get("adobe_transform", 1):
             return _jpeg_blocks(path, max_pixels)
     return _whole_blocks(path, max_pixels)
@@ -149,7 +150,8 @@ def _whole_blocks(path: Path, max_pixels: int) -> Generator[Picture]:
             return
         image.load()
         for top, bottom in _spans(image.height):
-            yield convert_picture(image.crop((0, top, image.width, bottom)), str(path))
+            strip = image.crop((0, top, image.width, bottom))
+            yield convert_picture(strip, str(path))
 
 
 def _jpeg_blocks(path: Path, max_pixels: int) -> Generator[Picture]:
@@ -197,7 +199,8 @@ def _png_blocks(path: Path, size: tuple[int, int], rawmode: str) -> Generator[Pi
             header = struct.pack(">IIBBBBB", width, bottom - top + bool(above), 8, kind, 0, 0, 0)
             rows = zlib.compress(above + content[: row_bytes * (bottom - top)], level=0)
             small = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + colors
-            image = Image.open(BytesIO(small + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")))
+            content = small + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+            image = Image.open(BytesIO(content), formats=["PNG"])
             pixels = convert_picture(image, str(path))
             yield pixels[bool(above) :]
             last = image.crop((0, image.height - 1, width, image.height))
@@ -263,7 +266,29 @@ def _stands_alone(tags: ImageFileDirectory_v2) -> bool:
     )
 
 
-def _tiff_blocks(path: Path, tags: ImageFileDirectory_v2) -> Generator[Picture]:
+def _tiff_blocks(
+    path: Path, tags: ImageFileDirectory_v2, deep: DeepImage | None
+) -> Generator[Picture]:
+    levels = None if deep is None else _measure(path, tags, deep)
+    for parts, num_rows in _tiff_parts(path, tags):
+        pixels = [convert_picture(part, str(path), levels=levels) for part in parts]
+        yield np.concatenate(pixels, axis=1)[:num_rows, : tags[_WIDTH]]
+
+
+def _measure(path: Path, tags: ImageFileDirectory_v2, deep: DeepImage) -> Levels:
+    """Return what becomes black and white in a picture of 16 bits, the same in all its parts."""
+    counts, values = np.zeros(NUM_VALUES, np.int64), np.zeros((0, 0), np.uint16)
+    for parts, num_rows in _tiff_parts(path, tags):
+        for number, part in enumerate(parts):
+            opened = DeepImage(part)
+            part.load()
+            values = opened.values()[:num_rows, : tags[_WIDTH] - number * part.width]
+            counts += opened.count(values)
+    return deep.choose_levels(values, str(path), counts)[0]
+
+
+def _tiff_parts(path: Path, tags: ImageFileDirectory_v2) -> Iterator[tuple[list[Image.Image], int]]:
+    """Yield the strip, or the tiles from left to right, and how many of their rows count."""
     width, height = tags[_WIDTH], tags[_LENGTH]
     is_tiled = _TILE_OFFSETS in tags
     part_width = tags[_TILE_WIDTH] if is_tiled else width
@@ -275,12 +300,12 @@ def _tiff_blocks(path: Path, tags: ImageFileDirectory_v2) -> Generator[Picture]:
         for number, top in enumerate(range(0, height, part_height)):
             num_rows = min(part_height, height - top)
             size = (part_width, part_height if is_tiled else num_rows)
-            parts = []
+            parts: list[Image.Image] = []
             for index in range(number * num_across, (number + 1) * num_across):
                 file.seek(offsets[index])
                 small = _small_tiff(tags, size, file.read(lengths[index]))
-                parts.append(convert_picture(Image.open(small), str(path))[:num_rows])
-            yield np.concatenate(parts, axis=1)[:, :width]
+                parts.append(Image.open(small, formats=["TIFF"]))
+            yield parts, num_rows
 
 
 def _small_tiff(tags: ImageFileDirectory_v2, size: tuple[int, int], content: bytes) -> BytesIO:

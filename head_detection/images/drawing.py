@@ -1,4 +1,4 @@
-"""Pictures with the heads marked, or made unrecognisable, for people to look at."""
+"""Pictures with the heads marked, for people to look at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import supervision as sv
 from PIL import Image, ImageDraw, ImageFont
 
-from head_detection.boxes import areas, clipped
+from head_detection.boxes import areas
 from head_detection.errors import PictureError
 from head_detection.files import replacing
 from head_detection.images.reading import Picture, read_picture
@@ -28,10 +28,6 @@ PIXELS_PER_LINE: Final = 300
 TEXT_SIZE: Final = 0.04
 """Of the short side, for the count."""
 SMALLEST_TEXT: Final = 16
-PIXELATED_MARGIN: Final = 0.1
-"""Of a head's size, added on each side: ears and hair tell who it is."""
-SQUARES_PER_HEAD: Final = 4
-"""Across the shorter side of a pixelated head: no face is known from so few."""
 CELL_SIZE: Final = (480, 640)
 """Height and width of a picture on a contact sheet."""
 BLACK: Final[Color] = (0, 0, 0)
@@ -95,23 +91,6 @@ def draw_heads(pixels: Picture, detections: Detections) -> Picture:
     color = sv.Color(*reversed(HEAD_COLOR))
     scene = sv.BoxAnnotator(color=color, thickness=thickness).annotate(scene, marked)
     _write_count(scene, len(boxes))
-    return scene
-
-
-def pixelate_heads(pixels: Picture, detections: Detections) -> Picture:
-    """Return the picture with each head turned into a few squares of one colour.
-
-    Args:
-        pixels: ``(H, W, 3)`` uint8 RGB; not changed.
-        detections: boxes in its pixels.
-    """
-    scene = pixels.copy()
-    boxes = _whole_pixels(detections.boxes, (pixels.shape[0], pixels.shape[1]))
-    shorter_sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
-    squares = np.ceil(shorter_sides / SQUARES_PER_HEAD).astype(int)
-    for square in np.unique(squares):
-        annotator = sv.PixelateAnnotator(pixel_size=int(square))
-        scene = annotator.annotate(scene, sv.Detections(xyxy=boxes[squares == square]))
     return scene
 
 
@@ -260,16 +239,6 @@ def text_size(text: str, size: float) -> tuple[int, int]:
     """
     font = ImageFont.load_default(size)
     return round(font.getlength(text)), round(size * 1.2)
-
-
-def _whole_pixels(boxes: FloatArray, size: tuple[int, int]) -> FloatArray:
-    """Return the boxes with a margin, rounded outwards, inside the picture; empty ones left out."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    margins = PIXELATED_MARGIN * np.concatenate([-sides, sides], axis=1)
-    grown = boxes + margins
-    grown = np.concatenate([np.floor(grown[:, :2]), np.ceil(grown[:, 2:])], axis=1)
-    inside = clipped(grown.astype(np.float32), size)
-    return inside[areas(inside) > 0]
 
 
 def _line_thickness(size: tuple[int, ...], boxes: FloatArray) -> int:

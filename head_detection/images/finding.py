@@ -1,8 +1,11 @@
 """Picture files on disk: in a stable order, each once, with a count of all that is passed over."""
 
+import errno
 import glob
 import os
 import re
+import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +21,20 @@ VIDEO_EXTENSIONS: Final = frozenset(
 )
 OUTPUT_MARKER: Final = ".head-detection-output"
 """A file of this name says that a folder's pictures are results: they are no input again."""
-_NOT_PICTURES: Final = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-"""Pillow's stubs that cannot decode, and EPS, which starts Ghostscript on a stranger's file."""
+FORMATS: Final = (
+    *("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000"),
+    *("TGA", "DIB", "ICO", "CUR", "ICNS", "PSD", "QOI", "DDS", "PCX", "DCX", "PCD", "SGI", "SUN"),
+    *("IM", "PIXAR", "MSP", "XBM", "XPM", "BLP", "FTEX", "FLI", "GBR"),
+)
+"""What is decoded, by Pillow's names and in this process: the common ones first.
 
+Not EPS, which starts Ghostscript on a stranger's file; not IPTC, which opens whatever it holds; not
+FITS and the stubs (BUFR, GRIB, HDF5, MPEG, WMF), which hand the file to whoever registered for it.
+"""
 _READ_AS_JPEG: Final = frozenset({"MPO"})
 """Several JPEGs in one file, as cameras with two lenses write them: the first is the picture."""
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
+"""The system's numbers for a path that leads nowhere, not to something it keeps from us."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +63,30 @@ def picture_extensions() -> frozenset[str]:
         >>> {".jpg", ".png", ".webp"} <= picture_extensions(), ".eps" in picture_extensions()
         (True, False)
     """
-    readable = Image.registered_extensions()  # loads all of Pillow's plug-ins
-    return frozenset(
-        extension
-        for extension, kind in readable.items()
-        if (kind in Image.OPEN or kind in _READ_AS_JPEG) and kind not in _NOT_PICTURES
-    )
+    kinds = {*readable_formats(), *_READ_AS_JPEG}
+    return frozenset(end for end, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return those of ``FORMATS`` that this Pillow has a decoder for, as its ``open`` takes them.
+
+    Example:
+        >>> readable_formats()[0], "EPS" in readable_formats()
+        ('JPEG', False)
+    """
+    Image.init()  # loads all of Pillow's plug-ins
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def is_picture_name(name: str) -> bool:
-    """Tell whether a name ends like a picture's, in any case.
+    """Tell whether a name ends like a picture's, in any case; a blank behind it does not count.
 
     Example:
         >>> is_picture_name("a/1.JFIF"), is_picture_name("a/1.txt"), is_picture_name("1")
         (True, False, False)
     """
-    return PurePath(name).suffix.lower() in picture_extensions()
+    return PurePath(name).suffix.lower().rstrip() in picture_extensions()
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -79,6 +99,35 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     parts = re.split(r"(\d+)", name)
     key = tuple((0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts)
     return (*key, (2, 0, name))
+
+
+def find_path(text: str, bases: Sequence[Path] = (Path(),)) -> Path:
+    """Return the path that a text means: what is there under this very name comes first.
+
+    Args:
+        text: as it was given; ``~`` is the home folder where nothing is called so.
+        bases: where a relative path starts: the first that has the file.
+
+    Returns:
+        The file; where there is none, the path from the first base. A name whose accents are
+        composed otherwise than those on the disk (Unicode's NFC and NFD) finds its file.
+    """
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for ~unknown
+    spellings = dict.fromkeys(t for name in (text, expanded) for t in spellings_of(name))
+    paths = (base / spelling for spelling in spellings for base in bases)
+    return next((path for path in paths if os.path.lexists(path)), bases[0] / expanded)
+
+
+def spellings_of(name: str) -> tuple[str, ...]:
+    """Return a name as it is, then with accents as one letter, then as letters of their own.
+
+    Example:
+        >>> [len(name) for name in spellings_of("caf\u00e9.jpg")], spellings_of("a.jpg")
+        ([8, 8, 9], ('a.jpg',))
+    """
+    if name.isascii():
+        return (name,)
+    return (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
 
 
 class PictureFinder:
@@ -101,13 +150,17 @@ class PictureFinder:
         waiting = [(folder, _real_path(folder))]
         while waiting:
             path, real = waiting.pop()
-            if not Path(real).is_dir():
-                if self._is_picture(path, named=False):
-                    yield from self._once(path, root, real)
-            elif not os.access(real, os.R_OK | os.X_OK):
-                yield PictureFile(path, _relative(path, root), "no permission for this folder")
-            elif self._is_to_open(real, is_root=path == folder):
-                waiting.extend(reversed(self._children(path, real)))
+            try:
+                is_folder = _is_folder(real)
+                if is_folder and self._is_to_open(real, is_root=path == folder):
+                    waiting.extend(reversed(self._children(path, real)))
+            except OSError as error:
+                kept = isinstance(error, PermissionError)
+                problem = "no permission to read it" if kept else error.strerror or str(error)
+                yield PictureFile(path, _relative(path, root), problem)
+                continue
+            if not is_folder and self._is_picture(path, named=False):
+                yield from self._once(path, root, real)
 
     def matching(self, pattern: Path, root: Path) -> Iterator[PictureFile]:
         """Give what a glob matches, and the pictures below the folders that it matches."""
@@ -119,30 +172,44 @@ class PictureFinder:
             inner = [p for p in (path, *path.parents) if p != root and p.is_relative_to(root)]
             if any(_is_output(_real_path(folder)) for folder in inner):
                 self.skipped["results of an earlier run"] += 1
-            elif not path.is_dir():
+            elif not os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
                 if self._is_picture(path, named=True):
                     yield from self._once(path, root, _real_path(path))
             elif not gives_files:
                 yield from self.below(path, root)
 
-    def listed(self, lines: Iterable[bytes], bases: Sequence[Path]) -> Iterator[PictureFile]:
+    def listed(self, lines: Iterable[str], bases: Sequence[Path]) -> Iterator[PictureFile]:
         """Give listed pictures, and those of listed folders.
 
         Args:
-            lines: a path each; empty ones do not count.
+            lines: a path each; empty ones do not count. Blanks around a path belong to it only
+                where there is such a file.
             bases: where relative paths start: the first that has the file. Names start from the
                 first of them.
         """
         for line in lines:
-            text = os.fsdecode(line.strip().replace(b"\0", b"?"))  # no file name holds a zero byte
-            if not text:
-                continue
-            paths = [base / Path(text).expanduser() for base in bases]
-            path = next((p for p in paths if os.path.lexists(p)), paths[0])
-            if path.is_dir():
-                yield from self.below(path, bases[0])
-            elif self._is_picture(path, named=True):
-                yield from self._once(path, bases[0], _real_path(path))
+            text = line.replace("\0", "?")  # no file name holds a zero byte
+            if text.strip():
+                as_it_is = find_path(text, bases)
+                is_there = os.path.lexists(as_it_is)
+                yield from self._at(as_it_is if is_there else find_path(text.strip(), bases), bases)
+
+    def named(self, paths: Iterable[str]) -> Iterator[PictureFile]:
+        """Give pictures and those of folders as the arguments of a command name them, to a blank.
+
+        Names start from the working folder.
+        """
+        for path in paths:
+            if path:
+                yield from self._at(find_path(path), [Path()])
+            else:
+                yield PictureFile(Path(), "", "expected a path; got an empty one")
+
+    def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
+            yield from self.below(path, bases[0])
+        elif self._is_picture(path, named=True):
+            yield from self._once(path, bases[0], _real_path(path))
 
     def _is_to_open(self, real: str, *, is_root: bool) -> bool:
         if real in self._seen:
@@ -155,6 +222,8 @@ class PictureFinder:
         return True
 
     def _children(self, folder: Path, real: str) -> list[tuple[Path, str]]:
+        if not os.access(real, os.R_OK | os.X_OK):
+            raise PermissionError(f"{folder}: it may not be looked into")
         with os.scandir(real) as scan:
             entries = sorted(scan, key=lambda entry: natural_key(entry.name))
         visible = [entry for entry in entries if not entry.name.startswith(".")]
@@ -181,8 +250,22 @@ class PictureFinder:
         yield PictureFile(path, _relative(path, root))
 
 
+def _is_folder(path: str) -> bool:
+    """Tell a folder from a file, or from a link that leads nowhere.
+
+    Raises:
+        OSError: the system does not tell, PermissionError above all.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - a text, one of very many
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return False
+        raise
+
+
 def _is_output(folder: str) -> bool:
-    return Path(folder, OUTPUT_MARKER).exists()
+    return os.path.exists(os.path.join(folder, OUTPUT_MARKER))  # noqa: PTH110, PTH118 - never raises
 
 
 def _real_path(path: str | Path) -> str:

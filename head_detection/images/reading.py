@@ -4,18 +4,21 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from head_detection.errors import PictureError
+from head_detection.images.depth import DeepImage, Levels
+from head_detection.images.finding import FORMATS, readable_formats
+from head_detection.images.png import allow_long_texts, is_turned_late
+from head_detection.images.reasons import REMEDY, describe_start, explaining
 
 Picture = npt.NDArray[np.uint8]
 PictureSource = Path | bytes | bytearray | memoryview | BinaryIO
@@ -36,7 +39,10 @@ _TURNS: Final = {
 """EXIF orientation to what puts the picture upright; 5 to 8 swap its sides."""
 _FIRST_ORIENTATION_ON_ITS_SIDE: Final = 5
 _UPRIGHT: Final = 1
-_FULL_SCALES: Final = (1.0, 255.0, 65535.0)
+_SIZE_IN_HEADER: Final = frozenset(
+    {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA"}
+)
+"""Formats whose size before decoding is that after it; an icon's, say, is that of another."""
 
 _ENDS: Final = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b"\x3b"}
 """First bytes of a JPEG, PNG and GIF, and the last bytes of a whole one."""
@@ -54,18 +60,21 @@ class ReducedPicture:
     Attributes:
         pixels: ``(height, width, 3)`` uint8 RGB, writable.
         image_size: (height, width) of the whole picture, the right way up.
+        note: which range of more than 8 bits became black to white, where the file can be taken in
+            two ways.
     """
 
     pixels: Picture
     image_size: tuple[int, int]
+    note: str | None = None
 
 
 def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a picture of any format that Pillow opens; safe to call from several threads.
+    """Read a picture of any of ``FORMATS``, told by its content; safe to call from several threads.
 
-    EXIF rotation is applied. Grey, palette, CMYK and 16-bit pictures are converted (16 bits are
-    scaled to 8, not clipped), what is transparent becomes white, and an animation gives its first
-    frame.
+    EXIF rotation is applied. Grey, palette and CMYK pictures are converted, more than 8 bits are
+    scaled to 8 (``depth`` says how), what is transparent becomes white, and an animation gives its
+    first frame.
 
     Args:
         source: a file, its bytes, or an open binary file.
@@ -105,49 +114,67 @@ def read_reduced(
     """
     name = name_of(source)
     with explaining(name, max_pixels), open_picture(source, max_pixels) as image:
+        if enough is None or image.format != "JPEG":
+            return decode_picture(image, name, max_pixels)
         size = upright_size(image)
-        if enough is not None and image.format == "JPEG":
-            height, width = enough(size)
-            swaps = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
-            image.draft(None, (height, width) if swaps else (width, height))
-        pixels = convert_picture(image, name, max_pixels)
-    own = (pixels.shape[0], pixels.shape[1])
-    return ReducedPicture(pixels, size if own < size else own)
+        height, width = enough(size)
+        swaps = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
+        image.draft(None, (height, width) if swaps else (width, height))
+        return replace(decode_picture(image, name, max_pixels), image_size=size)
 
 
-def convert_picture(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def convert_picture(
+    image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None
+) -> Picture:
+    """Return the pixels of ``decode_picture``, whose arguments and errors these are."""
+    return decode_picture(image, name, max_pixels, levels).pixels
+
+
+def decode_picture(
+    image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None
+) -> ReducedPicture:
     """Decode and convert one of Pillow's images, as ``read_picture`` does a file.
 
     Args:
         image: any mode, opened or made; it is not changed.
         name: what errors call it.
         max_pixels: larger pictures are refused.
+        levels: what becomes black and white of more than 8 bits; None goes by this image.
 
     Returns:
-        ``(height, width, 3)`` uint8 RGB, writable.
+        The pixels, and the size that they have.
 
     Raises:
-        PictureError: corrupt, truncated or too large.
+        PictureError: corrupt, truncated, too large, or of a format that is not decoded here.
     """
     with explaining(name, max_pixels):
+        _check_format(image, name)
         _check_size(image, name, max_pixels)
+        deep, note = DeepImage.of(image), None
         image.load()
         orientation = orientation_of(image)
-        rgb = image if _is_plain_rgb(image) else _convert(image, name)
+        if deep is not None:
+            values = deep.values()
+            if levels is None:
+                levels, note = deep.choose_levels(values, name)
+            image = deep.to_8_bits(values, levels)
+        rgb = image if _is_plain_rgb(image) else _convert(image)
         upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
-        return np.array(upright)
+        pixels = np.array(upright)
+        return ReducedPicture(pixels, (pixels.shape[0], pixels.shape[1]), note)
 
 
 def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return ``(height, width)`` as ``read_picture`` would give it, from the header (but for TIFF).
+    """Return ``(height, width)`` as ``read_picture`` would give it, mostly from the header alone.
 
     Raises:
         PictureError: as ``read_picture``, as far as a header shows it.
     """
     name = name_of(source)
     with explaining(name, max_pixels), open_picture(source, max_pixels) as image:
-        if image.format == "TIFF" and orientation_of(image) != _UPRIGHT:
-            # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
+        # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
+        is_plain_tiff = image.format == "TIFF" and orientation_of(image) == _UPRIGHT
+        if image.format not in _SIZE_IN_HEADER and not is_plain_tiff:
             image.load()
         return upright_size(image)
 
@@ -165,17 +192,6 @@ def open_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.I
         image.close()
         raise
     return image
-
-
-@contextmanager
-def explaining(name: str, max_pixels: int) -> Iterator[None]:
-    """Turn whatever a decoder raises into a ``PictureError`` of one line."""
-    try:
-        yield
-    except PictureError:
-        raise
-    except Exception as error:  # decoders fail in every way there is
-        raise _explain(error, name, max_pixels) from error
 
 
 def check_picture(path: Path) -> tuple[int, int]:
@@ -203,8 +219,7 @@ def check_picture(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise PictureError(f"{path}: {error.strerror}") from error
     if not ends_well:
-        height, width = read_picture(path).shape[:2]
-        return height, width
+        return read_reduced(path, None).image_size
     return image_size
 
 
@@ -219,7 +234,7 @@ def _ignore_pillow_warnings() -> None:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return ``(height, width)`` the right way up, from the header."""
+    """Return ``(height, width)`` the right way up; of a TIFF that is turned, once it is decoded."""
     width, height = image.size
     on_its_side = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
     return (width, height) if on_its_side else (height, width)
@@ -233,6 +248,7 @@ def name_of(source: PictureSource) -> str:
 
 def _open(source: PictureSource, max_pixels: int) -> Image.Image:
     _ignore_pillow_warnings()
+    allow_long_texts()
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         # It refuses twice of it. The limit of the process only rises: threads may ask for others.
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
@@ -242,59 +258,69 @@ def _open(source: PictureSource, max_pixels: int) -> Image.Image:
             raise PictureError(f"{source}: expected a picture file; this is none")
         if status.st_size == 0:
             raise PictureError(f"{source}: the file is empty")
-        return Image.open(source)
+        return _identify(source, str(source))
     content = source if isinstance(source, bytes | bytearray | memoryview) else source.read()
     if len(content) == 0:
         raise PictureError(f"{name_of(source)}: the file is empty")
-    return Image.open(io.BytesIO(content))
+    return _identify(io.BytesIO(content), name_of(source))
+
+
+def _identify(source: Path | BinaryIO, name: str) -> Image.Image:
+    """Open what is one of ``FORMATS`` by its content, whatever its name ends with."""
+    try:
+        return Image.open(source, formats=readable_formats())
+    except UnidentifiedImageError as error:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                start = file.read(_HEADER_BYTES)
+        else:
+            source.seek(0)
+            start = source.read(_HEADER_BYTES)
+        raise PictureError(f"{name}: {describe_start(start)}") from error
+
+
+def _check_format(image: Image.Image, name: str) -> None:
+    """Refuse to decode what a caller opened with a decoder that may start other programs."""
+    is_open = isinstance(image, ImageFile.StubImageFile) or bool(getattr(image, "tile", None))
+    if is_open and image.format is not None and image.format not in FORMATS:
+        raise PictureError(f"{name}: {image.format} is not read; make it a JPEG or PNG")
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(
-            f"{name}: {width}x{height} pixels; at most {max_pixels:,} pixels are read; "
-            "make it smaller, or allow more pixels"
+            f"{name}: {width}x{height} pixels; at most {max_pixels:,} pixels are read; {REMEDY}"
         )
     if width == 0 or height == 0:
         raise PictureError(f"{name}: the picture has no pixels")
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return EXIF's number of how the picture is stored, 1 to 8; 1 is upright."""
+    """Return EXIF's number of how the picture is stored, 1 to 8; 1 is upright.
+
+    A PNG that says it after its pixels is decoded to know it.
+    """
+    if is_turned_late(image):
+        image.load()
     try:
         # Pillow's PNG reader decodes the whole picture in its own getexif().
         value = Image.Image.getexif(image).get(_ORIENTATION_TAG, _UPRIGHT)
+        return int(value) if value in _TURNS else _UPRIGHT
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the picture unreadable
         return _UPRIGHT
-    return value if isinstance(value, int) and value in _TURNS else _UPRIGHT
 
 
 def _is_plain_rgb(image: Image.Image) -> bool:
     return image.mode == "RGB" and "transparency" not in image.info
 
 
-def _convert(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image), name)).convert("RGB")
+def _convert(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def _to_8_bits(values: npt.NDArray[np.generic], name: str) -> Picture:
-    """Scale grey integers of 16 bits, or floats in [0, 1], [0, 255] or [0, 65535], to 8 bits."""
-    if not np.issubdtype(values.dtype, np.floating):
-        scale = _FULL_SCALES[-1]
-    else:
-        values = np.nan_to_num(values.astype(np.float64))
-        scale = next((s for s in _FULL_SCALES if values.max(initial=0) <= s), 0.0)
-    if scale == 0.0 or values.max(initial=0) > scale:
-        raise PictureError(f"{name}: pixels above 65535; expected 8 or 16 bits a channel")
-    grey = np.clip(values.astype(np.float64) * (255.0 / scale), 0.0, 255.0)
-    return np.rint(grey).astype(np.uint8)
 
 
 def _ends_well(file: BinaryIO) -> bool:
@@ -306,18 +332,3 @@ def _ends_well(file: BinaryIO) -> bool:
     file.seek(max(0, num_bytes - _TAIL_BYTES), os.SEEK_SET)
     tail = file.read().rstrip(b"\x00")
     return any(header.startswith(start) and tail.endswith(end) for start, end in _ENDS.items())
-
-
-def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
-    if isinstance(error, UnidentifiedImageError):
-        return PictureError(f"{name}: not a picture in any known format")
-    if isinstance(error, Image.DecompressionBombError):
-        return PictureError(f"{name}: too many pixels; at most {max_pixels:,} are read")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return PictureError(f"{name}: no such file")
-    if isinstance(error, PermissionError):
-        return PictureError(f"{name}: no permission to read the file")
-    if isinstance(error, OSError) and error.strerror:  # the system's, not a decoder's
-        return PictureError(f"{name}: {error.strerror}")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return PictureError(f"{name}: corrupt or truncated picture ({reason})")

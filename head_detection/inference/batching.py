@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from head_detection.errors import DeviceMemoryError, PictureError
 from head_detection.inference.engine import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
+from head_detection.inference.tiling import TiledEngine
 from head_detection.structures import Detections
 
 WINDOW_BATCHES: Final = 4
@@ -48,11 +50,15 @@ class _Waiting:
     def is_done(self) -> bool:
         return self.picture.error is not None or self.detections is not None
 
-    def take(self, found: Detections | DeviceMemoryError, *, keep_pixels: bool) -> None:
+    def take(
+        self, found: Detections | DeviceMemoryError | PictureError, *, keep_pixels: bool
+    ) -> None:
         """Keep what the network said of the picture, and its pixels where they are asked for."""
         picture = self.picture
         if isinstance(found, DeviceMemoryError):
-            error = PictureError(f"{picture.name}: {found}")
+            found = PictureError(f"{picture.name}: {found}")
+        if isinstance(found, PictureError):
+            error = found
             self.picture = LoadedPicture(picture.image, picture.name, None, error)
             return
         self.detections = found.scaled_to(picture.image_size or found.image_size)
@@ -96,7 +102,9 @@ class LikeShapeBatches:
 
     def _add(self, waiting: _Waiting) -> None:
         self._window.append(waiting)
-        tensor = waiting.picture.tensor
+        tensor, file = waiting.picture.tensor, waiting.picture.file
+        if file is not None:
+            waiting.take(self._detect_file(file), keep_pixels=self._keep_pixels)
         if tensor is None:
             return
         key = self._engine.padded_sizes((tensor.shape[1], tensor.shape[2]))
@@ -130,6 +138,17 @@ class LikeShapeBatches:
                 # Not the one that was raised: its frames hold what the device has of the picture.
                 return [DeviceMemoryError(str(error))]
         return [result for tensor in tensors for result in self._detect([tensor])]
+
+    def _detect_file(self, path: Path) -> Detections | DeviceMemoryError | PictureError:
+        """Return what a tiled engine says of a file that is too large to be decoded whole."""
+        if not isinstance(self._engine, TiledEngine):
+            raise TypeError(f"engine: expected a TiledEngine; got {type(self._engine).__name__}")
+        try:
+            return self._engine.detect_file(path)
+        except DeviceMemoryError as error:
+            return DeviceMemoryError(str(error))
+        except PictureError as error:
+            return error
 
     def _finished(self) -> Iterator[PictureResult]:
         while self._window and self._window[0].is_done:

@@ -16,8 +16,9 @@ from head_detection.inference.backends.openvino import OpenVinoBackend, from_onn
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.engine import Backend, Engine, TwoStageEngine
 from head_detection.inference.isolation import check_cuda, isolated
+from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import choose_engine, sha256_of
-from head_detection.models.faster_rcnn import assemble, load_detector
+from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
 
@@ -99,7 +100,7 @@ def build_engine(
         backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
-    built = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
+    built = _build_engine(assemble(backend, network, _down_to(threshold, inference)), inference)
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -109,6 +110,14 @@ def build_engine(
         "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin)
+
+
+def _build_engine(model: FasterRCNN[Backend], inference: InferenceConfig) -> Engine:
+    engine = TwoStageEngine(model)
+    if inference.tile is None:
+        return engine
+    overlap, iou_threshold = inference.tile_overlap, inference.suppression.nms_iou_threshold
+    return TiledEngine(engine, inference.tile, overlap, iou_threshold)
 
 
 def describe_weights(path: Path) -> WeightsDescription:

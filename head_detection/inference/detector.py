@@ -18,6 +18,7 @@ from head_detection.inference.loading import (
     IsReady,
     load_pictures,
 )
+from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import shipped_weights, weights_path
 from head_detection.structures import Detections, Frame
 
@@ -68,8 +69,8 @@ class HeadDetector:
 
         Args:
             path: a ``.safetensors`` file of this project, the ``.onnx`` or ``.xml`` file that
-                ``scripts/export.py`` made of one, or the name of a shipped one, ``"accurate"``;
-                None is the shipped fast model.
+                an export made of one, a preset's ``.yaml``, or the name of a shipped one,
+                ``"accurate"``; None is the shipped fast model.
             engine: torch, openvino or onnx; None is the file's own. A ``.safetensors`` file is
                 converted in memory for the others.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
@@ -121,7 +122,7 @@ class HeadDetector:
 
         Raises:
             PictureError: a picture that cannot be read, or that the memory of the device does not
-                hold, by its path or its place in the list.
+                hold, by its path or its number in the list.
             TypeError: a single picture in place of a list, or no picture at all.
             ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
         """
@@ -174,7 +175,11 @@ class HeadDetector:
         batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
-        return _above(threshold, batches.run(load_pictures(images, enough, is_ready)))
+        in_bands = None
+        if isinstance(self.engine, TiledEngine) and not keep_pixels:
+            in_bands = self.engine.reads_in_bands
+        loaded = load_pictures(images, enough, is_ready, in_bands)
+        return _above(threshold, batches.run(loaded))
 
 
 def _is_single(images: object) -> bool:

@@ -25,7 +25,7 @@ class Engine(Protocol):
     """Runs a detector on batches.
 
     Attributes:
-        name: as ``--engine`` spells it.
+        name: one of ``ENGINES``.
         device: where it runs.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit the device.
@@ -60,7 +60,7 @@ class Backend(DetectorNetwork, Protocol):
     """A network as some library runs it, in the place of PyTorch's own.
 
     Attributes:
-        name: as ``--engine`` spells it.
+        name: one of ``ENGINES``.
         device: where pictures go and maps come from.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit it.

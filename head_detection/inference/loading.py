@@ -19,7 +19,13 @@ from torch import Tensor
 
 from head_detection.errors import ForkError, PictureError
 from head_detection.images.finding import PictureFile
-from head_detection.images.reading import EnoughSize, ReducedPicture, convert_picture, read_reduced
+from head_detection.images.reading import (
+    EnoughSize,
+    ReducedPicture,
+    convert_picture,
+    read_picture_size,
+    read_reduced,
+)
 from head_detection.inference.isolation import is_forked
 from head_detection.structures import Frame
 
@@ -47,10 +53,11 @@ class LoadedPicture:
 
     Attributes:
         image: what was given.
-        name: what errors call it: its path, or its place among the pictures.
+        name: what errors call it: its path, or its number among the pictures.
         tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
         error: names the picture.
-        image_size: (height, width) of the whole picture, where it was decoded smaller.
+        image_size: (height, width) of the whole picture, where it was decoded smaller or not yet.
+        file: a picture that is to be read in bands, neither decoded nor failed.
     """
 
     image: ImageLike
@@ -58,6 +65,7 @@ class LoadedPicture:
     tensor: Tensor | None
     error: PictureError | None = None
     image_size: tuple[int, int] | None = None
+    file: Path | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -69,6 +77,7 @@ def load_pictures(
     images: Iterable[ImageLike],
     enough: EnoughSize | None = None,
     is_ready: IsReady | None = None,
+    in_bands: Callable[[tuple[int, int]], bool] | None = None,
 ) -> Iterator[LoadedPicture | None]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
 
@@ -76,6 +85,7 @@ def load_pictures(
         images: as ``ImageLike`` says.
         enough: as ``read_reduced``; None is every picture in full.
         is_ready: as ``read_ahead``.
+        in_bands: tells of a file's (height, width) whether it is left unread, as ``file``.
 
     Yields:
         As ``read_ahead``; never None without ``is_ready``.
@@ -87,7 +97,7 @@ def load_pictures(
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]", enough),
+        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
         is_ready=is_ready,
     )
@@ -146,9 +156,19 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(image: ImageLike, position: str, enough: EnoughSize | None) -> LoadedPicture:
+def _load(
+    image: ImageLike,
+    position: str,
+    enough: EnoughSize | None,
+    in_bands: Callable[[tuple[int, int]], bool] | None,
+) -> LoadedPicture:
     name = _name(image, position)
     try:
+        path = _path_of(image)
+        if in_bands is not None and path is not None:
+            size = read_picture_size(path)
+            if in_bands(size):
+                return LoadedPicture(image, name, None, image_size=size, file=path)
         match image:
             case PictureFile() | str() | Path() | bytes():
                 picture = _read(image, position, enough)
@@ -158,6 +178,16 @@ def _load(image: ImageLike, position: str, enough: EnoughSize | None) -> LoadedP
                 return LoadedPicture(image, name, _to_tensor(image, position))
     except PictureError as error:
         return LoadedPicture(image, name, None, error)
+
+
+def _path_of(image: ImageLike) -> Path | None:
+    match image:
+        case PictureFile():
+            return None if image.problem is not None else image.path
+        case str() | Path():
+            return Path(image)
+        case _:
+            return None
 
 
 def _name(image: ImageLike, position: str) -> str:

@@ -28,7 +28,7 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
         return found
     raise WeightsError(
         f"expected the shipped weights {name} in {' or '.join(map(str, _folders()))}; found none: "
-        "give the path of others, or train some with scripts/train.py"
+        "give the path of others, or train some"
     )
 
 

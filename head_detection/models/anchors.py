@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +55,9 @@ class Anchors:
         """How many anchors each place of a map has."""
         return len(self.cells[0])
 
-    def at(self, places: Tensor, grids: Grids, padded_size: tuple[int, int]) -> Tensor:
+    def at(
+        self, places: Annotated[Tensor, "b l k"], grids: Grids, padded_size: tuple[int, int]
+    ) -> Annotated[Tensor, "b l k 4"]:
         """Return the ``(B, L, K, 4)`` anchors xyxy in network pixels at some places of each level.
 
         Args:
@@ -77,7 +79,9 @@ class Anchors:
         around_origin = constant(sum(self.cells, ()), device)
         return around_origin[kinds] + corners.repeat(1, 1, 1, 2)
 
-    def all(self, grids: Grids, padded_size: tuple[int, int], device: torch.device) -> Tensor:
+    def all(
+        self, grids: Grids, padded_size: tuple[int, int], device: torch.device
+    ) -> Annotated[Tensor, "n 4"]:
         """Return ``(N, 4)``, all anchors of a picture: level by level, as maps ``(H, W, A)`` are.
 
         Args:
@@ -158,7 +162,7 @@ def build_anchors(config: AnchorConfig, num_levels: int) -> Anchors:
     return Anchors(tuple(tuple(map(tuple, own.tolist())) for own in generator.cell_anchors))
 
 
-def median_anchor_sizes(boxes: Tensor, num_levels: int) -> tuple[float, ...]:
+def median_anchor_sizes(boxes: Annotated[Tensor, "n 4"], num_levels: int) -> tuple[float, ...]:
     """Return one anchor size a pyramid level: the medians of equal shares of the heads.
 
     Args:
@@ -184,7 +188,9 @@ def median_anchor_sizes(boxes: Tensor, num_levels: int) -> tuple[float, ...]:
     return tuple(round(float(share.quantile(0.5)), 2) for share in shares)
 
 
-def kmeans_anchor_sizes(boxes: Tensor, num_levels: int, num_rounds: int = 100) -> tuple[float, ...]:
+def kmeans_anchor_sizes(
+    boxes: Annotated[Tensor, "n 4"], num_levels: int, num_rounds: int = 100
+) -> tuple[float, ...]:
     """Return one anchor size a pyramid level: k-means of log size, small to large.
 
     Args:
@@ -218,7 +224,7 @@ def kmeans_anchor_sizes(boxes: Tensor, num_levels: int, num_rounds: int = 100) -
     return tuple(round(float(size), 2) for size in centres.exp().sort().values)
 
 
-def median_ratio(boxes: Tensor) -> float:
+def median_ratio(boxes: Annotated[Tensor, "n 4"]) -> float:
     """Return the median height over width of ``(N, 4)`` xyxy boxes, N >= 1.
 
     Example:

@@ -5,7 +5,7 @@ a GPU is waited for at both. These do neither, and take any number of leading di
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -23,7 +23,9 @@ SMALLEST_AREA = 1e-7
 """torchvision's ``eps``, so that boxes without area divide by something."""
 
 
-def encode_boxes(boxes: Tensor, heads: Tensor, weights: CodeWeights) -> Tensor:
+def encode_boxes(
+    boxes: Annotated[Tensor, "*n 4"], heads: Annotated[Tensor, "*n 4"], weights: CodeWeights
+) -> Annotated[Tensor, "*n 4"]:
     """Return ``(..., 4)``: how far each box is from its head, in its own sizes.
 
     Args:
@@ -46,7 +48,9 @@ def encode_boxes(boxes: Tensor, heads: Tensor, weights: CodeWeights) -> Tensor:
     return torch.cat((moves, weights[1] * torch.log(head_sizes / sizes)), dim=-1)
 
 
-def decode_boxes(codes: Tensor, boxes: Tensor, weights: CodeWeights) -> Tensor:
+def decode_boxes(
+    codes: Annotated[Tensor, "*n 4"], boxes: Annotated[Tensor, "*n 4"], weights: CodeWeights
+) -> Annotated[Tensor, "*n 4"]:
     """Return ``(..., 4)`` xyxy: the boxes moved as the codes say, not clipped to a picture.
 
     Args:
@@ -68,8 +72,13 @@ def decode_boxes(codes: Tensor, boxes: Tensor, weights: CodeWeights) -> Tensor:
 
 
 def box_losses(
-    kind: BoxLoss, deltas: Tensor, codes: Tensor, boxes: Tensor, weights: CodeWeights, beta: float
-) -> Tensor:
+    kind: BoxLoss,
+    deltas: Annotated[Tensor, "*n 4"],
+    codes: Annotated[Tensor, "*n 4"],
+    boxes: Annotated[Tensor, "*n 4"],
+    weights: CodeWeights,
+    beta: float,
+) -> Annotated[Tensor, "*n"]:
     """Return the ``(...)`` loss of each box.
 
     Args:
@@ -86,7 +95,9 @@ def box_losses(
     return giou_losses(predicted, truth) if kind == "giou" else ciou_losses(predicted, truth)
 
 
-def giou_losses(predicted: Tensor, truth: Tensor) -> Tensor:
+def giou_losses(
+    predicted: Annotated[Tensor, "*n 4"], truth: Annotated[Tensor, "*n 4"]
+) -> Annotated[Tensor, "*n"]:
     """Return ``(...)`` in 0..2: 1 - IoU + the share of the enclosing box that neither covers.
 
     Args:
@@ -106,7 +117,9 @@ def giou_losses(predicted: Tensor, truth: Tensor) -> Tensor:
     return 1 - (iou - (area - union) / (area + SMALLEST_AREA))
 
 
-def ciou_losses(predicted: Tensor, truth: Tensor) -> Tensor:
+def ciou_losses(
+    predicted: Annotated[Tensor, "*n 4"], truth: Annotated[Tensor, "*n 4"]
+) -> Annotated[Tensor, "*n"]:
     """Return ``(...)``: 1 - IoU + distance of the centres + difference of the aspects.
 
     Args:

@@ -8,7 +8,7 @@ for a GPU waits at each question of how many there are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -77,10 +77,10 @@ class Proposals(NamedTuple):
         is_settled: as ``Candidates``.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    rows: Tensor | None = None
-    is_settled: Tensor | None = None
+    boxes: Annotated[Tensor, "b p 4"]
+    scores: Annotated[Tensor, "b p"]
+    rows: Annotated[Tensor, "m"] | None = None
+    is_settled: Annotated[Tensor, ""] | None = None
 
     @property
     def is_filled(self) -> Tensor:
@@ -158,7 +158,12 @@ class Decoder:
             )
         return Proposals(boxes, scores, _filled_rows(scores) if waits else None, is_settled)
 
-    def pool(self, features: Sequence[Tensor], boxes: Tensor, rows: Tensor | None) -> Tensor:
+    def pool(
+        self,
+        features: Sequence[Annotated[Tensor, "b c _ _"]],
+        boxes: Annotated[Tensor, "b p 4"],
+        rows: Annotated[Tensor, "m"] | None,
+    ) -> Annotated[Tensor, "m c s s"]:
         """Return ``(M, C, S, S)`` float32, what the second stage looks at.
 
         Args:
@@ -176,7 +181,11 @@ class Decoder:
         return self.roi_align(features, flat, image)
 
     def candidates(
-        self, logits: Tensor, deltas: Tensor, proposals: Proposals, image_sizes: ImageSizes
+        self,
+        logits: Annotated[Tensor, "m 2"],
+        deltas: Annotated[Tensor, "m 8"],
+        proposals: Proposals,
+        image_sizes: ImageSizes,
     ) -> Candidates:
         """Return what may be a head, in network pixels.
 
@@ -202,7 +211,7 @@ class Decoder:
         boxes, scores = _empty_others(boxes, scores, is_likely)
         return Candidates(boxes, scores, is_settled=proposals.is_settled)
 
-    def chosen(self, is_wanted: Tensor | None) -> list[int] | None:
+    def chosen(self, is_wanted: Annotated[Tensor, "b"] | None) -> list[int] | None:
         """Return which pictures are viewed again; None: all, also where asking would wait.
 
         Args:
@@ -283,7 +292,9 @@ def _best_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor, Tensor
     return logits, codes, places
 
 
-def clip_boxes(boxes: Tensor, image_sizes: ImageSizes) -> Tensor:
+def clip_boxes(
+    boxes: Annotated[Tensor, "b *n 4"], image_sizes: ImageSizes
+) -> Annotated[Tensor, "b *n 4"]:
     """Return ``(B, ..., 4)`` boxes cut off where each picture ends."""
     corners = tuple((width, height, width, height) for height, width in image_sizes)
     limits = constant(corners, boxes.device).view(-1, *(1,) * (boxes.dim() - 2), 4)

@@ -125,9 +125,9 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         decoder = self.decoder if waits is None else replace(self.decoder, waits=waits)
         with stage("transform"):
             batch, _ = self.transform(images, dtype=self.network.dtype)
-        first = self._look(decoder, batch)
+        first = self._candidates(decoder, batch)
         with stage("views"):
-            candidates = self._look_again(decoder, images, batch, first)
+            candidates = self._with_views(decoder, images, batch, first)
         with stage("suppress"):
             heads = decoder.suppress(candidates)
             factors = self.transform.factors(batch.image_sizes, images, heads.boxes.device)
@@ -162,7 +162,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         """How each view brings a picture to its pixels, the first view's first."""
         return [self.transform, *(view.transform for view in self.views)]
 
-    def _look(
+    def _candidates(
         self, decoder: Decoder, batch: ImageList, sizes: SizeRange | None = None
     ) -> Candidates:
         """Return what may be a head in each picture, in the batch's pixels, not yet suppressed."""
@@ -176,7 +176,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             logits, deltas = self.network.score(pooled)
         return decoder.candidates(logits, deltas, proposals, batch.image_sizes)
 
-    def _look_again(
+    def _with_views(
         self, decoder: Decoder, images: Sequence[Tensor], batch: ImageList, first: Candidates
     ) -> Candidates:
         """Return the candidates of all views, in the first one's pixels."""
@@ -190,7 +190,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
                 continue
             own_images, own_batch = _take(images, batch, chosen)
             view_batch = view.batch(own_images, own_batch)
-            found = self._look(decoder, view_batch, view.proposal_sizes)
+            found = self._candidates(decoder, view_batch, view.proposal_sizes)
             placed = view.place(found.boxes, view_batch.image_sizes, own_batch.image_sizes)
             found = found._replace(boxes=placed)
             found = _put_back(found, chosen, len(images))

@@ -6,7 +6,7 @@ and to its gradient, whatever number the network gives there.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -34,13 +34,13 @@ RPN_BETA = 1 / 9
 class Samples(NamedTuple):
     """The boxes that the second stage is trained on: S slots a picture, in network pixels."""
 
-    boxes: Tensor
+    boxes: Annotated[Tensor, "b s 4"]
     """``(B, S, 4)`` float32 xyxy; (0, 0, 1, 1) in slots that are not taken, good to pool from."""
-    mask: Tensor
+    mask: Annotated[Tensor, "b s"]
     """``(B, S)`` bool: the slot is taken; the taken ones come first, heads before background."""
-    labels: Tensor
+    labels: Annotated[Tensor, "b s"]
     """``(B, S)`` int64: 1 head, 0 background and where not taken."""
-    regression: Tensor
+    regression: Annotated[Tensor, "b s 4"]
     """``(B, S, 4)`` float32: the codes of the head that each box matches; 0 but for heads."""
 
 
@@ -58,9 +58,9 @@ class RpnLoss:
 
     def __call__(
         self,
-        anchors: Tensor,
-        objectness: Tensor,
-        deltas: Tensor,
+        anchors: Annotated[Tensor, "a 4"],
+        objectness: Annotated[Tensor, "b a"],
+        deltas: Annotated[Tensor, "b a 4"],
         targets: Targets,
         generator: Generator | None = None,
     ) -> dict[str, Tensor]:
@@ -117,8 +117,8 @@ class RoiLoss:
     @torch.no_grad()
     def sample(
         self,
-        proposals: Tensor,
-        is_valid: Tensor,
+        proposals: Annotated[Tensor, "b p 4"],
+        is_valid: Annotated[Tensor, "b p"],
         targets: Targets,
         generator: Generator | None = None,
     ) -> Samples:
@@ -139,7 +139,9 @@ class RoiLoss:
         codes = _regression_targets(chosen, is_positive, targets, ROI_WEIGHTS)
         return Samples(chosen, mask, is_positive.long(), codes)
 
-    def __call__(self, logits: Tensor, deltas: Tensor, samples: Samples) -> dict[str, Tensor]:
+    def __call__(
+        self, logits: Annotated[Tensor, "n 2"], deltas: Annotated[Tensor, "n 8"], samples: Samples
+    ) -> dict[str, Tensor]:
         """Return ``loss_classifier`` and ``loss_box_reg``, float32 scalars.
 
         Means over the sampled RoIs of the batch, or the hardest of them; 0, with a gradient of 0,
@@ -164,7 +166,12 @@ class RoiLoss:
         }
 
 
-def hardest_mean_loss(logits: Tensor, labels: Tensor, mask: Tensor, num_hardest: int) -> Tensor:
+def hardest_mean_loss(
+    logits: Annotated[Tensor, "n 2"],
+    labels: Annotated[Tensor, "n"],
+    mask: Annotated[Tensor, "n"],
+    num_hardest: int,
+) -> Annotated[Tensor, ""]:
     """Return the mean cross-entropy of the hardest RoIs of the batch, 0 where there are none.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,7 +41,9 @@ class BoxMatcher:
     allow_low_quality_matches: bool
 
     @torch.no_grad()
-    def label(self, boxes: Tensor, targets: Targets) -> Tensor:
+    def label(
+        self, boxes: Annotated[Tensor, "*shared n 4"], targets: Targets
+    ) -> Annotated[Tensor, "b n"]:
         """Return ``(B, N)`` int64: ``HEAD``, ``BACKGROUND`` or ``NEITHER`` for every box.
 
         In a picture without heads all is background. Background in an ignored region is neither.
@@ -68,7 +70,9 @@ class BoxMatcher:
 
 
 @torch.no_grad()
-def best_heads(boxes: Tensor, targets: Targets) -> Tensor:
+def best_heads(
+    boxes: Annotated[Tensor, "*shared n 4"], targets: Targets
+) -> Annotated[Tensor, "b n"]:
     """Return ``(B, N)`` int64 into ``targets.boxes``: the head of the highest IoU with each box.
 
     The first of equal ones, as in torchvision; -1 in a picture without heads. One matrix of all

@@ -1,6 +1,6 @@
 """All that has tensors, and what another library must offer to stand in its place."""
 
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,9 @@ class DenseMaps(NamedTuple):
         deltas: ``(B, 4A, H_i, W_i)`` that move it.
     """
 
-    features: tuple[Tensor, ...]
-    objectness: tuple[Tensor, ...]
-    deltas: tuple[Tensor, ...]
+    features: tuple[Annotated[Tensor, "b c _ _"], ...]
+    objectness: tuple[Annotated[Tensor, "b a _ _"], ...]
+    deltas: tuple[Annotated[Tensor, "b 4*a _ _"], ...]
 
 
 class DetectorNetwork(Protocol):
@@ -34,11 +34,13 @@ class DetectorNetwork(Protocol):
         """Return the type that pictures are given in."""
         ...
 
-    def dense(self, images: Tensor) -> DenseMaps:
+    def dense(self, images: Annotated[Tensor, "b 3 h w"]) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
         ...
 
-    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def score(
+        self, pooled: Annotated[Tensor, "n c p p"]
+    ) -> tuple[Annotated[Tensor, "n 2"], Annotated[Tensor, "n 8"]]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
         ...
 
@@ -62,14 +64,19 @@ class Network(nn.Module):
         super().__init__()
         self.backbone, self.rpn, self.roi_heads = backbone, rpn, roi_heads
 
-    def dense(self, images: Tensor) -> DenseMaps:
+    def dense(self, images: Annotated[Tensor, "b 3 h w"]) -> DenseMaps:
         """Return what the network says of every place of ``(B, 3, H, W)`` normalised pictures."""
         levels = list(self.backbone(images).values())
         objectness, deltas = self.rpn(levels)
         return DenseMaps(self.roi_heads.features(levels), tuple(objectness), tuple(deltas))
 
-    def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
+    def score(
+        self, pooled: Annotated[Tensor, "n _ _ _"]
+    ) -> tuple[Annotated[Tensor, "n 2"], Annotated[Tensor, "n 8"]]:
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features.
+
+        An exported network, whose first layer is turned round for it, takes ``(N, P, P, C)``.
+        """
         logits, deltas = self.roi_heads(pooled)
         return logits, deltas
 

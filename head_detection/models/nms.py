@@ -1,7 +1,7 @@
 """Greedy suppression of whole batches: of boxes that overlap, the best one stays."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,12 @@ Places = npt.NDArray[np.int64]
 
 
 def greedy_nms(
-    boxes: Tensor, scores: Tensor, iou_threshold: float, *, waits: bool
-) -> tuple[Tensor, Tensor | None]:
+    boxes: Annotated[Tensor, "g k 4"],
+    scores: Annotated[Tensor, "g k"],
+    iou_threshold: float,
+    *,
+    waits: bool,
+) -> tuple[Annotated[Tensor, "g k"], Annotated[Tensor, ""] | None]:
     """Tell which boxes stay, each group on its own.
 
     Args:
@@ -66,22 +70,23 @@ def _keep_in_rounds(
         Detection and Instance Segmentation, IEEE Transactions on Cybernetics 2022, Cluster-NMS.
     """
     groups, count = scores.shape
-    exists = scores > EMPTY
     # A GPU multiplies halves, and counts up to 2048 in them exactly: only 0 matters.
     dtype = torch.float16 if boxes.device.type == "cuda" else torch.float32
     suppresses = torch.empty((groups, count, count), dtype=dtype, device=boxes.device)
     for rows in row_parts(groups, count, count):
         suppresses[:, rows] = (iou_matrix(boxes[:, rows], boxes) > iou_threshold).to(dtype)
     suppresses = suppresses.triu_(1)
+    exists = (scores > EMPTY).to(dtype)[:, None]
     kept = exists
     for _ in range(ROUNDS):
         before = kept
-        suppressed = torch.bmm(before.to(dtype)[:, None], suppresses)[:, 0] > 0
-        kept = exists & ~suppressed
-    return kept, (kept == before).all()
+        kept = exists * (torch.bmm(before, suppresses) == 0)
+    return kept[:, 0] > 0, (kept == before).all()
 
 
-def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
+def iou_matrix(
+    first: Annotated[Tensor, "g k 4"], second: Annotated[Tensor, "g n 4"]
+) -> Annotated[Tensor, "g k n"]:
     """Return ``(G, K, N)``: ``torchvision.ops.box_iou`` in each of G groups.
 
     Args:
@@ -133,7 +138,12 @@ def _whole_groups(sizes: Places) -> Iterator[slice]:
             start = first = int(end)
 
 
-def keep_groups(boxes: Array, scores: Array, group_of: Places, iou_threshold: float) -> Places:
+def keep_groups(
+    boxes: Annotated[Array, "n 4"],
+    scores: Annotated[Array, "n"],
+    group_of: Annotated[Places, "n"],
+    iou_threshold: float,
+) -> Annotated[Places, "k"]:
     """Return the places of the boxes that stay, by falling score.
 
     Args:

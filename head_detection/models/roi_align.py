@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -46,7 +47,12 @@ class PyramidRoIAlign:
     canonical_scale: int
     num_pooled: int | None = None
 
-    def __call__(self, features: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+    def __call__(
+        self,
+        features: Sequence[Annotated[Tensor, "b c _ _"]],
+        boxes: Annotated[Tensor, "m 4"],
+        image: Annotated[Tensor, "m"],
+    ) -> Annotated[Tensor, "m c s s"]:
         """Return ``(M, C, pool_size, pool_size)``.
 
         Args:
@@ -65,7 +71,7 @@ class PyramidRoIAlign:
         side = self.pool_size
         return cells.view(-1, side, side, table.shape[1]).permute(0, 3, 1, 2)
 
-    def level_of(self, boxes: Tensor) -> Tensor:
+    def level_of(self, boxes: Annotated[Tensor, "m 4"]) -> Annotated[Tensor, "m"]:
         """Return ``(M,)`` int64: the coarsest level that is not coarser than a box asks for.
 
         Strides may leave out powers of two. A box that is no number is of the finest level.

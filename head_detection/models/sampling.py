@@ -1,7 +1,7 @@
 """Which boxes of a batch the losses see."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,12 +15,12 @@ NOT_A_CANDIDATE = -1.0
 class Sampled(NamedTuple):
     """S slots a picture; the sampled boxes come first, heads before background."""
 
-    indices: Tensor
+    indices: Annotated[Tensor, "b s"]
     """``(B, S)`` int64 into the N boxes. Where a slot is not taken, any valid one, perhaps a
     second time."""
-    is_sampled: Tensor
+    is_sampled: Annotated[Tensor, "b s"]
     """``(B, S)``: whether the slot is taken; no box is sampled twice."""
-    is_positive: Tensor
+    is_positive: Annotated[Tensor, "b s"]
     """``(B, S)``: whether it is taken by a head."""
 
 
@@ -40,7 +40,9 @@ class BalancedSampler:
     positive_fraction: float
 
     @torch.no_grad()
-    def sample(self, labels: Tensor, generator: Generator | None = None) -> Sampled:
+    def sample(
+        self, labels: Annotated[Tensor, "b n"], generator: Generator | None = None
+    ) -> Sampled:
         """Return a uniform choice with S = min(samples_per_image, N) slots a picture.
 
         Nothing waits for a device: the highest of random keys are taken, never what a mask counts.

@@ -1,7 +1,7 @@
 """One box and one score for each head, of all that was found of it."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,11 +26,11 @@ class Candidates(NamedTuple):
             was for certain.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    view: Tensor | None = None
-    sizes: Tensor | None = None
-    is_settled: Tensor | None = None
+    boxes: Annotated[Tensor, "b n 4"]
+    scores: Annotated[Tensor, "b n"]
+    view: Annotated[Tensor, "b n"] | None = None
+    sizes: Annotated[Tensor, "b v 2"] | None = None
+    is_settled: Annotated[Tensor, ""] | None = None
 
 
 class Heads(NamedTuple):
@@ -42,9 +42,9 @@ class Heads(NamedTuple):
         is_settled: as ``Candidates``.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    is_settled: Tensor | None = None
+    boxes: Annotated[Tensor, "b k 4"]
+    scores: Annotated[Tensor, "b k"]
+    is_settled: Annotated[Tensor, ""] | None = None
 
 
 class SoftNms(NamedTuple):
@@ -139,8 +139,11 @@ class Suppression:
 
 
 def gaussian_soft_nms(
-    boxes: Tensor, scores: Tensor, soft_nms: SoftNms, limit: int
-) -> tuple[Tensor, Tensor]:
+    boxes: Annotated[Tensor, "b n 4"],
+    scores: Annotated[Tensor, "b n"],
+    soft_nms: SoftNms,
+    limit: int,
+) -> tuple[Annotated[Tensor, "b k"], Annotated[Tensor, "b k"]]:
     """Lower each score by its overlap with every better box of its picture.
 
     Args:
@@ -181,8 +184,12 @@ def gaussian_soft_nms(
 
 
 def vote(
-    overlaps: Tensor, candidates: Candidates, is_head: Tensor, kept: Tensor, iou_threshold: float
-) -> Tensor:
+    overlaps: Annotated[Tensor, "b k n"],
+    candidates: Candidates,
+    is_head: Annotated[Tensor, "b k"],
+    kept: Annotated[Tensor, "b k"],
+    iou_threshold: float,
+) -> Annotated[Tensor, "b k 4"]:
     """Return the mean, weighted by score, of the boxes that overlap each kept one.
 
     Args:
@@ -216,7 +223,12 @@ def vote(
     return placed.masked_fill(~is_head[..., None], 0.0)
 
 
-def first_overlap(overlaps: Tensor, is_head: Tensor, kept: Tensor, iou_threshold: float) -> Tensor:
+def first_overlap(
+    overlaps: Annotated[Tensor, "b k n"],
+    is_head: Annotated[Tensor, "b k"],
+    kept: Annotated[Tensor, "b k"],
+    iou_threshold: float,
+) -> Annotated[Tensor, "b n"]:
     """Return ``(B, N)`` int64: the first head that overlaps each candidate, -1 where none does.
 
     That is the one which suppression took it for. Arguments are those of ``vote``.
@@ -233,7 +245,12 @@ def first_overlap(overlaps: Tensor, is_head: Tensor, kept: Tensor, iou_threshold
     return numbers.argmax(dim=1).masked_fill(~is_same.any(dim=1), -1)
 
 
-def mean_scores(size: Tensor, kept: Tensor, head_of: Tensor, candidates: Candidates) -> Tensor:
+def mean_scores(
+    size: Annotated[Tensor, "b k"],
+    kept: Annotated[Tensor, "b k"],
+    head_of: Annotated[Tensor, "b n"],
+    candidates: Candidates,
+) -> Annotated[Tensor, "b k"]:
     """Return the mean score of each head over the views that answer for heads of its size.
 
     A view's score of a head is the best among those of its boxes that were suppressed for that
@@ -267,18 +284,20 @@ def mean_scores(size: Tensor, kept: Tensor, head_of: Tensor, candidates: Candida
     return (best.view(batch, num_heads, num_views) * answers).sum(dim=2) / answers.sum(dim=2)
 
 
-def box_sizes(boxes: Tensor) -> Tensor:
+def box_sizes(boxes: Annotated[Tensor, "*n 4"]) -> Annotated[Tensor, "*n"]:
     """Return ``(...)`` roots of area of ``(..., 4)`` xyxy boxes."""
     sides = boxes[..., 2:] - boxes[..., :2]
     return (sides[..., 0] * sides[..., 1]).sqrt()
 
 
-def gather_boxes(boxes: Tensor, places: Tensor) -> Tensor:
+def gather_boxes(
+    boxes: Annotated[Tensor, "b n 4"], places: Annotated[Tensor, "b k"]
+) -> Annotated[Tensor, "b k 4"]:
     """Return the ``(B, K, 4)`` boxes at ``(B, K)`` places of ``(B, N, 4)`` ones."""
     return boxes.gather(1, places[..., None].expand(-1, -1, 4))
 
 
-def filled_width(scores: Tensor) -> int:
+def filled_width(scores: Annotated[Tensor, "b n"]) -> int:
     """Return how many of the ``(B, N)`` slots hold something, in the fullest picture.
 
     Args:

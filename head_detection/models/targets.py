@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,10 +27,10 @@ class Targets:
         head_counts: B numbers whose sum is G: the heads of each picture.
     """
 
-    boxes: Tensor
-    owner: Tensor
-    ignore_boxes: Tensor
-    ignore_owner: Tensor
+    boxes: Annotated[Tensor, "g 4"]
+    owner: Annotated[Tensor, "g"]
+    ignore_boxes: Annotated[Tensor, "i 4"]
+    ignore_owner: Annotated[Tensor, "i"]
     head_counts: tuple[int, ...]
 
     @property
@@ -37,7 +38,7 @@ class Targets:
         """B, with the pictures that have no heads."""
         return len(self.head_counts)
 
-    def scaled(self, factors: Tensor) -> "Targets":
+    def scaled(self, factors: Annotated[Tensor, "b 2"]) -> "Targets":
         """Return the targets with each picture's boxes times its own factors.
 
         Args:
@@ -65,7 +66,7 @@ class Targets:
             ignore_owner=_move(self.ignore_owner, device),
         )
 
-    def padded_boxes(self) -> tuple[Tensor, Tensor]:
+    def padded_boxes(self) -> tuple[Annotated[Tensor, "b m 4"], Annotated[Tensor, "b m"]]:
         """Return the heads as ``(B, M, 4)`` and the mask ``(B, M)`` of those that are one.
 
         M is the number of heads of the most crowded picture; what pads is no box of any meaning.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -119,8 +119,10 @@ class GeneralizedRCNNTransform(nn.Module):
 
     @staticmethod
     def factors(
-        sizes: Sequence[tuple[int, int]], images: Sequence[Tensor], device: torch.device
-    ) -> Tensor:
+        sizes: Sequence[tuple[int, int]],
+        images: Sequence[Annotated[Tensor, "3 _ _"]],
+        device: torch.device,
+    ) -> Annotated[Tensor, "b 2"]:
         """Return ``(B, 2)`` float32: network over original pixels, across and down.
 
         Sizes are whole pixels, so the two axes have their own factors.

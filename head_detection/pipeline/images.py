@@ -1,7 +1,9 @@
 """Pictures as a source: files, folders, globs, lists, and paths on standard input."""
 
+import codecs
 import glob
 import os
+import re
 import select
 import sys
 from collections import Counter
@@ -16,7 +18,17 @@ from head_detection.pipeline.sources import ItemSource, SourceInfo, describe_ski
 
 LIST_EXTENSIONS: Final = frozenset({".txt", ".lst", ".list"})
 READ_BYTES: Final = 64 * 1024
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MARKS: Final = (
+    (codecs.BOM_UTF8, ""),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks and what they tell; PowerShell writes lists in UTF-16."""
+_MARK_BYTES: Final = 4
+"""So many decide."""
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 def open_file(path: Path) -> ItemSource:
@@ -30,7 +42,8 @@ def open_file(path: Path) -> ItemSource:
     finder = PictureFinder()
     if path.suffix.lower() not in LIST_EXTENSIONS:
         return _collect(finder, path.stem, finder.single(path), str(path))
-    lines = path.read_bytes().removeprefix(_BYTE_ORDER_MARK).splitlines()
+    decoder, start = _decoder_of(content := path.read_bytes())
+    lines = _LINE_END.split(decoder.decode(content[start:], final=True))
     return _collect(finder, path.stem, finder.listed(lines, [path.parent, Path()]), str(path))
 
 
@@ -61,14 +74,13 @@ def open_glob(pattern: Path) -> ItemSource:
 
 
 def open_paths(paths: Sequence[str]) -> ItemSource:
-    """Open several files and folders, as a shell makes them of a glob.
+    """Open several files and folders, as a shell makes them of a glob; each to the letter.
 
     Raises:
         SourceError: no pictures among them.
     """
     finder = PictureFinder()
-    found = finder.listed(map(os.fsencode, paths), [Path()])
-    return _collect(finder, "pictures", found, " ".join(paths))
+    return _collect(finder, "pictures", finder.named(paths), " ".join(paths))
 
 
 def open_standard_input() -> ItemSource:
@@ -88,6 +100,21 @@ def open_standard_input() -> ItemSource:
         raise _no_pictures("standard input", typed.skipped)
     info = SourceInfo("stdin")
     return ItemSource(info, chain([first], typed), typed.skipped, typed.is_ready)
+
+
+def _decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
+    """Return what decodes a list of paths, by its first bytes, and how many of them are a mark.
+
+    Without a mark it is text of the file system's encoding, unless a zero byte says UTF-16: no path
+    holds one.
+    """
+    mark, encoding = next((pair for pair in _MARKS if start.startswith(pair[0])), (b"", ""))
+    if not mark and b"\0" in start[:2]:
+        encoding = "utf-16-be" if start[0] == 0 else "utf-16-le"
+    if encoding:
+        return codecs.getincrementaldecoder(encoding)("replace"), len(mark)
+    system = codecs.getincrementaldecoder(sys.getfilesystemencoding())
+    return system(sys.getfilesystemencodeerrors()), len(mark)
 
 
 def _collect(
@@ -137,16 +164,16 @@ class _TypedPictures:
         return self
 
     def __next__(self) -> PictureFile:
-        while not self._look():
+        while not self._has_next():
             self._of_line = self._find(next(self._lines))
         picture, self._next = self._next, None
         if picture is None:
-            raise AssertionError("looked for and found, yet not there")
+            raise AssertionError("found, yet not there")
         return picture
 
     def is_ready(self) -> bool:
         """Tell whether a picture, or the end, is at hand: lines of no picture do not count."""
-        while not self._look():
+        while not self._has_next():
             if not self._lines.is_ready():
                 return False
             line = next(self._lines, None)
@@ -155,12 +182,12 @@ class _TypedPictures:
             self._of_line = self._find(line)
         return True
 
-    def _look(self) -> bool:
+    def _has_next(self) -> bool:
         if self._next is None:
             self._next = next(self._of_line, None)
         return self._next is not None
 
-    def _find(self, line: bytes) -> Iterator[PictureFile]:
+    def _find(self, line: str) -> Iterator[PictureFile]:
         finder = PictureFinder()  # a new one: what it has seen is of this line alone
         yield from finder.listed([line], [Path()])
         self.skipped.update(finder.skipped)
@@ -171,19 +198,21 @@ class _Lines:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._buffer = b""
+        self._undecoded = b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._text = ""
         self._is_at_end = False
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[str]:
         return self
 
-    def __next__(self) -> bytes:
+    def __next__(self) -> str:
         while not self._has_line():
             self._read()
-        if not self._buffer:
+        if not self._text:
             raise StopIteration
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        line, _, self._text = self._text.partition("\n")
+        return line.removesuffix("\r")
 
     def is_ready(self) -> bool:
         """Tell whether a whole line, or the end, is at hand."""
@@ -194,12 +223,20 @@ class _Lines:
         return True
 
     def _has_line(self) -> bool:
-        return self._is_at_end or b"\n" in self._buffer
+        return self._is_at_end or "\n" in self._text
 
     def _read(self) -> None:
         more = os.read(self._descriptor, READ_BYTES)
-        self._buffer += more
         self._is_at_end = not more
+        self._undecoded += more
+        if self._decoder is None:
+            is_enough = len(self._undecoded) >= _MARK_BYTES or b"\n" in self._undecoded
+            if not (is_enough or self._is_at_end):
+                return
+            self._decoder, start = _decoder_of(self._undecoded)
+            self._undecoded = self._undecoded[start:]
+        self._text += self._decoder.decode(self._undecoded, final=self._is_at_end)
+        self._undecoded = b""
 
     def _can_read(self) -> bool:
         try:

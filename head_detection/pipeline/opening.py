@@ -1,12 +1,13 @@
 """From what a user types to a source."""
 
 import glob
+import os
 import re
 from pathlib import Path
 from typing import Final
 
 from head_detection.errors import SourceError
-from head_detection.images.finding import VIDEO_EXTENSIONS
+from head_detection.images.finding import VIDEO_EXTENSIONS, find_path
 from head_detection.pipeline.images import (
     open_file,
     open_folder,
@@ -34,10 +35,10 @@ def open_source(source: str, *more: str) -> Source:
         return open_paths([source, *more])
     if source == STANDARD_INPUT:
         return open_standard_input()
-    path = Path(source).expanduser()
-    if source and path.is_dir():
+    path = find_path(source)
+    if source and os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
         return open_folder(path)
-    if source and path.exists():
+    if source and (os.path.lexists(path) or _is_kept_from_us(path)):
         if path.suffix.lower() in VIDEO_EXTENSIONS:
             raise SourceError(f"{path}: videos are not supported yet; give pictures")
         return open_file(path)
@@ -48,3 +49,14 @@ def open_source(source: str, *more: str) -> Source:
     raise SourceError(
         f"{source!r}: expected a picture, a folder, a glob, a text list or -; no such file"
     )
+
+
+def _is_kept_from_us(path: Path) -> bool:
+    """Tell whether a path leads through a folder that may not be entered: reading it says so."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,17 +1,21 @@
 """``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.label_files import read_json
+from head_detection.data.annotations import AnnotatedSet, LabelId
+from head_detection.data.formats.class_names import HEAD
+from head_detection.data.formats.coco import SCHEME
+from head_detection.data.formats.label_files import as_id
 from head_detection.errors import DetectionFileError
+from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.reading import (
     DetectionRows,
     FoundElsewhere,
     KnownPictures,
     found_in_rows,
+    shown,
     size_of,
 )
 from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
@@ -19,13 +23,15 @@ from head_detection.results.sink import FileSink
 
 FORM: Final = "COCO results"
 CATEGORY_ID: Final = 1
+OURS: Final = StatedClass(CATEGORY_ID, HEAD)
 
 
 class CocoSink(FileSink):
     """``coco.json``.
 
-    ``image_id`` is the picture's number in the source, from 1; ``file_name``, which COCO does not
-    ask for, says which picture that is.
+    ``image_id`` is the picture's number in the source, from 1. ``file_name`` and ``category_name``,
+    which COCO does not ask for, say which picture that is and that it is a head: the labels of
+    others may number both otherwise.
     """
 
     file_name = "coco.json"
@@ -45,6 +51,7 @@ class CocoSink(FileSink):
                 "image_id": record.index + 1,
                 "file_name": record.file,
                 "category_id": CATEGORY_ID,
+                "category_name": HEAD,
                 "bbox": box,
                 "score": score,
             }
@@ -56,73 +63,92 @@ class CocoSink(FileSink):
         yield "\n]\n"
 
 
-def read_image_ids(path: Path) -> list[int | str]:
-    """Return the image ids of a COCO labels file, in the order of its images.
-
-    Raises:
-        DetectionFileError: no such file, or not JSON of that kind.
-    """
-    wanted = "COCO labels with image ids"
-    content = read_json(path, wanted, DetectionFileError)
-    try:
-        return [image["id"] for image in content["images"]]
-    except (TypeError, KeyError) as error:
-        raise DetectionFileError(f"{path}: expected {wanted}") from error
-
-
-def read_coco_results(
-    path: Path, content: list[Any], labelled: AnnotatedSet, image_ids: Sequence[int | str] = ()
-) -> FoundElsewhere:
+def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:
     """Give each picture of a set its own of COCO results.
 
     A ``file_name`` comes first, then ``image_id`` as in the labels, then ``image_id`` as a file
-    name without extension.
+    name without extension. Of several categories those that the labels call heads count, as COCO's
+    own measure counts with their ids; others are left out and noted. A ``category_name`` comes
+    before ``category_id``.
 
     Args:
         path: the file, for errors.
         content: what it holds.
-        labelled: the pictures to be judged on.
-        image_ids: of COCO labels, one a picture of the set.
+        labelled: the pictures to measure on, with the ids of their labels.
 
     Raises:
-        DetectionFileError: values that are none, or pictures that the set does not have. One line.
+        DetectionFileError: values that are none, pictures that the set does not have, or categories
+            of which none is known to be the head. One line.
     """
     pictures = KnownPictures(path, labelled)
-    by_id = _choose_ids(path, content, labelled, image_ids)
+    by_id = _choose_ids(path, content, labelled)
+    known = labelled.classes_of(SCHEME)
+    is_ours = _is_ours(content) and all(entry.label_id != CATEGORY_ID for entry in known)
+    stated = [
+        OURS if is_ours else _class_of(entry, f"{path}: [{n}]") for n, entry in enumerate(content)
+    ]
+    classes = HeadClasses(path, "category", known, stated)
     rows = DetectionRows(is_xywh=True)
-    for number, entry in enumerate(content):
+    for number, (entry, category) in enumerate(zip(content, stated, strict=True)):
         where = f"{path}: [{number}]"
         if not isinstance(entry, dict) or not {"bbox", "score"} <= entry.keys():
             raise DetectionFileError(f"{where}: expected image_id, bbox and score")
-        name, key = entry.get("file_name"), entry.get("image_id")
+        name, key = entry.get("file_name"), as_id(entry.get("image_id"))
         index: int | None
         if isinstance(name, str):
             index = pictures.find(name, where)
-        elif not isinstance(key, int | str) or isinstance(key, bool):
-            raise DetectionFileError(f"{where}: expected a number or text as image_id; got {key!r}")
+        elif key is None:
+            raise DetectionFileError(
+                f"{where}: expected a number or text as image_id;"
+                f" got {shown(entry.get('image_id'))}"
+            )
         elif key in by_id:
             index = by_id[key]
         else:
             index = pictures.find(str(key), where, is_stem=True)
-        if index is not None:
+        if classes.is_head(category, where) and index is not None:
             rows.add(index, entry["bbox"], entry["score"], where)
     pictures.refuse_unknown()
     found = rows.collect([size_of(image) for image in labelled.images])
-    return found_in_rows(FORM, found, labelled)
+    return found_in_rows(FORM, found, labelled, classes.notes)
 
 
-def _choose_ids(
-    path: Path, content: list[Any], labelled: AnnotatedSet, image_ids: Sequence[int | str]
-) -> dict[int | str, int]:
+def _class_of(entry: Any, where: str) -> StatedClass:
+    """Return an entry's category: its name where it has one, else its number."""
+    values = entry if isinstance(entry, dict) else {}
+    name, stated = values.get("category_name"), values.get("category_id")
+    label_id = as_id(stated)
+    if stated is not None and label_id is None:
+        raise DetectionFileError(
+            f"{where}: expected a number or text as category_id; got {shown(stated)}"
+        )
+    return StatedClass(label_id, name if isinstance(name, str) else None)
+
+
+def _is_ours(content: list[Any]) -> bool:
+    """Tell results of ``test`` before it wrote names of categories: all are heads, numbered 1."""
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("file_name"), str)
+        and entry.get("category_id") == CATEGORY_ID
+        for entry in content
+    )
+
+
+def _choose_ids(path: Path, content: list[Any], labelled: AnnotatedSet) -> dict[LabelId, int]:
     """Return the labels' ids, or none where every id of the file can only be a file name.
 
     One file means one or the other: picture 12 of the labels is not the picture ``12.jpg``.
     """
-    by_id = {key: index for index, key in enumerate(image_ids)}
+    by_id = {
+        image.label_id: index
+        for index, image in enumerate(labelled.images)
+        if image.label_id is not None
+    }
     entries = [entry for entry in content if isinstance(entry, dict)]
-    keys = {str(e["image_id"]): e["image_id"] for e in entries if "image_id" in e}
-    if all(isinstance(key, int | str) and key in by_id for key in keys.values()):
+    keys = {key for e in entries if (key := as_id(e.get("image_id"))) is not None}
+    if keys <= by_id.keys():
         return by_id
     pictures = KnownPictures(path, labelled)
-    are_stems = all(pictures.find(key, str(path), is_stem=True) is not None for key in keys)
+    are_stems = all(pictures.find(str(key), str(path), is_stem=True) is not None for key in keys)
     return {} if are_stems else by_id

@@ -66,7 +66,7 @@ def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
     Args:
         path: the file.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: boxes and scores that are none, or pictures that the set does not have.

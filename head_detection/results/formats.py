@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -10,6 +11,7 @@ from typing import Final, Self
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError, OutputError
+from head_detection.images.hiding import Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.coco import CocoSink, read_coco_results
 from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
@@ -18,7 +20,7 @@ from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detec
 from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
 from head_detection.results.mot import MotSink, read_mot_detections
 from head_detection.results.reading import FoundElsewhere
-from head_detection.results.record import Origin, Outcome, Record
+from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
 from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
 
@@ -65,20 +67,29 @@ class Sinks:
         names: as ``parse_formats`` returns them; none writes nothing.
         folder: where they write, made if need be; None is standard output, for lines alone.
         origin: what makes the results.
+        hiding: how ``blur`` hides heads; None is its own way.
 
     Raises:
         OutputError: a folder that cannot be used, or formats that standard output does not take.
     """
 
-    def __init__(self, names: Sequence[str], folder: Path | None, origin: Origin) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path | None,
+        origin: Origin,
+        hiding: Hiding | None = None,
+    ) -> None:
         self._stack = ExitStack()
         self._sinks: list[Sink] = []
         with self._stack:
             if folder is None:
                 self._open_standard_output(names, origin)
             else:
+                kinds = dict(SINKS)
+                kinds["blur"] = partial(BlurSink, hiding=hiding)
                 for name in names:
-                    self._open(SINKS[name](folder, origin))
+                    self._open(kinds[name](folder, origin))
             self._stack = self._stack.pop_all()
 
     @property
@@ -98,6 +109,10 @@ class Sinks:
                 sink.write(outcome)
             else:
                 sink.fail(outcome)
+
+    def take_failures(self) -> list[Failure]:
+        """Return, once each, the pictures of which a file could not be written."""
+        return [failure for sink in self._sinks for failure in sink.take_failures()]
 
     def _open_standard_output(self, names: Sequence[str], origin: Origin) -> None:
         if tuple(names) != ON_STANDARD_OUTPUT:
@@ -121,21 +136,19 @@ class Sinks:
         self._stack.__exit__(kind, error, traceback)
 
 
-def read_detection_file(
-    path: Path, labelled: AnnotatedSet, image_ids: Sequence[int | str] = ()
-) -> FoundElsewhere:
+def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     """Read detections of any known format, and give each picture of a set its own.
 
     The content tells the format. Pictures go by name, see ``PictureNames``; nothing is dropped.
 
     Args:
         path: the file, or a folder of MOTChallenge text or YOLO labels.
-        labelled: the pictures to be judged on.
-        image_ids: of COCO labels, one a picture of the set; for COCO results.
+        labelled: the pictures to measure on; the ids and classes of its labels are those of
+            results in the same format.
 
     Raises:
         DetectionFileError: no such file, another format, boxes and scores that are none, or
-            pictures that the set does not have. One line, with the place in the file.
+            pictures that the set does not have. One line, with where it is in the file.
     """
     if path.is_dir() and looks_like_labels(path):
         return read_yolo_labels(path, labelled)
@@ -151,7 +164,7 @@ def read_detection_file(
     except (ValueError, RecursionError) as error:
         raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
     if isinstance(content, list):
-        return read_coco_results(path, content, labelled, image_ids)
+        return read_coco_results(path, content, labelled)
     schema = content.get("schema") if isinstance(content, dict) else None
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)

@@ -75,7 +75,7 @@ def read_json_detections(
     Args:
         path: the file, for errors.
         content: what it holds.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: as ``read_records``, or another version of the schema. One line.

@@ -86,7 +86,7 @@ def read_line_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
     Args:
         path: the file.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: as ``read_records``, or a line that is not JSON. One line.

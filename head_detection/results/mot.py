@@ -6,12 +6,15 @@ Source:
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.label_files import read_text
+from head_detection.data.annotations import AnnotatedSet, LabelClass
+from head_detection.data.formats.label_files import as_id, read_text
+from head_detection.data.formats.names import natural_order
 from head_detection.errors import DetectionFileError
+from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
 from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
 from head_detection.results.record import NOT_TRACKED, Record
@@ -20,10 +23,32 @@ from head_detection.results.sink import FileSink
 FORM: Final = "MOTChallenge text"
 NUM_FIELDS: Final = 7
 """``frame,id,left,top,width,height,score``; what follows says nothing of a box."""
+NUM_TRUTH_FIELDS: Final = 9
+"""Of the benchmark's truth, with a class and a visibility behind the score."""
+HEAD_CLASS: Final = 1
 ORIGIN: Final = 1.0
 """The benchmark counts pixels from 1."""
 SHOWN_CHARACTERS: Final = 80
 NO_PLACE_IN_SPACE: Final = -1
+
+
+@dataclass(frozen=True)
+class FrameLine:
+    """A line: a detection in a frame.
+
+    Attributes:
+        picture: which one.
+        box: left, top, width, height; pixels count from 1.
+        score: how sure it is.
+        class_number: what it is of; None where the line does not say.
+        where: file and line.
+    """
+
+    picture: int
+    box: list[float]
+    score: float
+    class_number: int | None
+    where: str
 
 
 class MotSink(FileSink):
@@ -48,12 +73,16 @@ class MotSink(FileSink):
 def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     """Give each picture of a set its own of MOTChallenge text: frame n is the n-th picture.
 
+    Pictures count in natural order (``frame2.jpg`` before ``frame10.jpg``) whatever the order of
+    the labels, as ``test`` counts the pictures of a folder. Where a line has nine fields, the
+    eighth is a class, as in the benchmark's truth: of several, class 1 is the head.
+
     Where the set has several sequences (folders of pictures), a file is called after one of them,
     as the benchmark's are: ``HT21-01.txt`` for ``HT21-01/img1/000001.jpg``.
 
     Args:
         path: one file, or a folder with one ``.txt`` a sequence.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: a line that is none, a frame that the sequence does not have, or a file
@@ -64,14 +93,29 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
         raise DetectionFileError(f"{path}: expected MOTChallenge text, one .txt a sequence")
     sequences = _sequences_of(labelled)
     rows = DetectionRows(is_xywh=True, origin=ORIGIN)
+    lines: list[FrameLine] = []
     taken: dict[int, Path] = {}
     for file in files:
         frames = _frames_of(file, sequences, is_only=len(files) == len(sequences) == 1)
         if (other := taken.setdefault(frames[0], file)) != file:
             raise DetectionFileError(f"{file}: is of the same sequence as {other}")
-        _read_frames(file, frames, rows)
+        lines += _read_frames(file, frames)
+    classes = _classes_of(path, lines)
+    for line in lines:
+        if classes.is_head(StatedClass(line.class_number), line.where):
+            rows.add(line.picture, line.box, line.score, line.where)
     found = rows.collect([size_of(image) for image in labelled.images])
-    return found_in_rows(FORM, found, labelled, _frame_notes(labelled))
+    return found_in_rows(FORM, found, labelled, (*_frame_notes(labelled), *classes.notes))
+
+
+def _classes_of(path: Path, lines: Sequence[FrameLine]) -> HeadClasses:
+    numbers = {line.class_number for line in lines} - {None}
+    known = [
+        LabelClass(FORM, number, str(number), number == HEAD_CLASS)
+        for number in numbers
+        if number is not None and HEAD_CLASS in numbers and len(numbers) > 1
+    ]
+    return HeadClasses(path, "class", known, [StatedClass(line.class_number) for line in lines])
 
 
 def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
@@ -86,9 +130,12 @@ def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
 
 
 def _sequences_of(labelled: AnnotatedSet) -> dict[PurePosixPath, list[int]]:
+    """Return the pictures of each folder, in natural order."""
+    names = [image.file_name.replace("\\", "/") for image in labelled.images]
+    order = sorted(range(len(names)), key=lambda index: natural_order(names[index]))
     sequences: dict[PurePosixPath, list[int]] = defaultdict(list)
-    for index, image in enumerate(labelled.images):
-        sequences[PurePosixPath(image.file_name.replace("\\", "/")).parent].append(index)
+    for index in order:
+        sequences[PurePosixPath(names[index]).parent].append(index)
     return sequences
 
 
@@ -106,34 +153,39 @@ def _frames_of(
     return fitting[0]
 
 
-def _read_frames(file: Path, frames: Sequence[int], rows: DetectionRows) -> None:
+def _read_frames(file: Path, frames: Sequence[int]) -> list[FrameLine]:
+    """Return the lines of a sequence; pictures by their place in the set."""
+    found: list[FrameLine] = []
     unknown: dict[int, None] = {}
     lines = read_text(file, FORM, DetectionFileError).splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
             continue
-        where = f"{file}: line {number}"
-        frame, values = _parse_line(line, where)
-        if frame <= len(frames):
-            rows.add(frames[frame - 1], values[1:5], values[5], where)
+        line = _parse_line(text, f"{file}: line {number}")
+        if line.picture <= len(frames):
+            found.append(replace(line, picture=frames[line.picture - 1]))
         else:
-            unknown[frame] = None
+            unknown[line.picture] = None
     if unknown:
         raise DetectionFileError(
             f"{file}: expected frames up to {len(frames)}, the labelled pictures of the sequence; "
             f"{len(unknown)} lie beyond, the first: {next(iter(unknown))}"
         )
+    return found
 
 
-def _parse_line(line: str, where: str) -> tuple[int, list[float]]:
-    fields = line.replace(",", " ").split()[:NUM_FIELDS]
+def _parse_line(text: str, where: str) -> FrameLine:
+    """Return a line; its picture is still the number of the frame."""
+    fields = text.replace(",", " ").split()
     try:
-        numbers = [float(value) for value in fields]
+        numbers = [float(value) for value in fields[:NUM_FIELDS]]
     except ValueError:
         numbers = []
-    if len(numbers) == NUM_FIELDS and numbers[0] >= 1 and numbers[0].is_integer():
-        return int(numbers[0]), numbers[1:]
-    raise DetectionFileError(
-        f"{where}: expected frame,id,left,top,width,height,score; "
-        f"got {line.strip()[:SHOWN_CHARACTERS]!r}"
-    )
+    if len(numbers) != NUM_FIELDS or not numbers[0].is_integer() or numbers[0] < 1:
+        raise DetectionFileError(
+            f"{where}: expected frame,id,left,top,width,height,score; "
+            f"got {text.strip()[:SHOWN_CHARACTERS]!r}"
+        )
+    stated = as_id(fields[NUM_FIELDS]) if len(fields) == NUM_TRUTH_FIELDS else None
+    class_number = stated if isinstance(stated, int) and stated >= 0 else None
+    return FrameLine(int(numbers[0]), numbers[2:6], numbers[6], class_number, where)

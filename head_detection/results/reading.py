@@ -18,6 +18,8 @@ NUM_CORNERS: Final = 4
 LARGEST_COORDINATE: Final = 1e7
 """No picture is as wide; what is larger is a broken number."""
 SHOWN_CHARACTERS: Final = 80
+LONGEST_SHOWN: Final = 400
+"""Characters of a name; longer ones are none."""
 FloatMatrix = npt.NDArray[np.float64]
 
 
@@ -58,21 +60,21 @@ class DetectionRows:
         self._pictures: list[int] = []
         self._boxes: list[Any] = []
         self._scores: list[Any] = []
-        self._places: list[str] = []
+        self._locations: list[str] = []
 
     def add(self, picture: int, box: Any, score: Any, where: str) -> None:
         """Take a row as the file has it.
 
         Args:
-            picture: place of its picture in the set.
+            picture: index of its picture in the set.
             box: four numbers, to be checked.
             score: a number, to be checked.
-            where: file and place, for errors.
+            where: file and line or entry, for errors.
         """
         self._pictures.append(picture)
         self._boxes.append(box)
         self._scores.append(score)
-        self._places.append(where)
+        self._locations.append(where)
 
     def collect(self, image_sizes: Sequence[tuple[int, int]]) -> tuple[Detections, ...]:
         """Return one ``Detections`` a picture.
@@ -97,10 +99,10 @@ class DetectionRows:
     def _corners(self) -> FloatMatrix:
         boxes = _as_numbers(self._boxes, (NUM_CORNERS,))
         if boxes is None:
-            for box, where in zip(self._boxes, self._places, strict=True):
+            for box, where in zip(self._boxes, self._locations, strict=True):
                 if _as_numbers([box], (NUM_CORNERS,)) is None:
                     raise DetectionFileError(
-                        f"{where}: expected a box of four finite numbers; got {_shown(box)}"
+                        f"{where}: expected a box of four finite numbers; got {shown(box)}"
                     )
             raise AssertionError("each box is sound, all together are not")
         if self._is_xywh:
@@ -108,19 +110,20 @@ class DetectionRows:
             boxes[:, 2:] += boxes[:, :2]
         for row in np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1)):
             kind = "width and height of 0 or more" if self._is_xywh else "x1 <= x2 and y1 <= y2"
+            got = shown(self._boxes[row])
             raise DetectionFileError(
-                f"{self._places[row]}: expected a box with {kind}; got {_shown(self._boxes[row])}"
+                f"{self._locations[row]}: expected a box with {kind}; got {got}"
             )
         return boxes
 
     def _checked_scores(self) -> FloatMatrix:
         scores = _as_numbers(self._scores, ())
         if scores is None or ((scores < 0) | (scores > 1)).any():
-            for score, where in zip(self._scores, self._places, strict=True):
+            for score, where in zip(self._scores, self._locations, strict=True):
                 number = _as_numbers([score], ())
                 if number is None or not 0 <= number[0] <= 1:
                     raise DetectionFileError(
-                        f"{where}: expected a score from 0 to 1; got {_shown(score)}"
+                        f"{where}: expected a score from 0 to 1; got {shown(score)}"
                     )
         if scores is None:
             raise AssertionError("each score is sound, all together are not")
@@ -142,11 +145,11 @@ class KnownPictures:
         self._unknown: dict[str, None] = {}
 
     def find(self, name: str, where: str, *, is_stem: bool = False) -> int | None:
-        """Return the place of a picture in the set; None, and a note of it, where it has none.
+        """Return the index of a picture in the set; None, and a note of it, where it has none.
 
         Args:
             name: as the file has it.
-            where: file and place, for errors.
+            where: file and line or entry, for errors.
             is_stem: the name comes without its extension, if no picture has it with one.
 
         Raises:
@@ -157,7 +160,7 @@ class KnownPictures:
                 found = self._names.find_stem(name) if is_stem else None
                 found = self._names.find(name) if found is None else found
             except AmbiguousNameError as error:
-                raise DetectionFileError(f"{where}: {error}") from error
+                raise DetectionFileError(f"{where}: {_printable(str(error))}") from error
             self._known[name, is_stem] = found
         found = self._known[name, is_stem]
         if found is None:
@@ -174,7 +177,7 @@ class KnownPictures:
             raise DetectionFileError(
                 f"{self._path}: expected detections of the labelled pictures alone; "
                 f"{len(self._unknown)} of its pictures are not labelled, "
-                f"the first: {next(iter(self._unknown))}"
+                f"the first: {_printable(next(iter(self._unknown)))}"
             )
 
 
@@ -216,6 +219,11 @@ def as_number(text: str | None) -> float | str | None:
         return text
 
 
+def _printable(text: str) -> str:
+    """Return text on one line, short, that every terminal can show the kind of."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:LONGEST_SHOWN]
+
+
 def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:
     """Return all values as one array, None where one is no finite number of a sensible size."""
     if not values:
@@ -230,5 +238,6 @@ def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None
     return numbers if (np.abs(numbers) <= LARGEST_COORDINATE).all() else None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value of a file as an error shows it, cut short."""
     return repr(value)[:SHOWN_CHARACTERS]

@@ -18,7 +18,7 @@ SCHEMA: Final = "head-detection/detections/2"
 """Of files that hold RECORDs."""
 BOX_DECIMALS: Final = 4
 SCORE_DECIMALS: Final = 6
-"""Enough to tell two runs apart, far finer than a head's place is known."""
+"""Enough to tell two runs apart, far finer than it is known where a head is."""
 SECONDS_DECIMALS: Final = 6
 NOT_TRACKED: Final = -1
 """The id of a head that is not followed."""
@@ -44,7 +44,7 @@ class Record:
     """A picture or a frame that went through the network.
 
     Attributes:
-        index: its place in the source, from 0; pictures that failed count.
+        index: its number in the source, from 0; pictures that failed count.
         file: its path relative to the source, with ``/``; of a frame, its video or camera.
         detections: heads in original pixels.
         path: the file of a picture, where it is one.
@@ -85,7 +85,7 @@ class Record:
 
     @property
     def frame(self) -> int | None:
-        """The frame's place in its video, from 0; None for a picture."""
+        """The frame's number in its video, from 0; None for a picture."""
         return None if self.seconds is None else self.index
 
     @property
@@ -172,8 +172,8 @@ def read_records(
 
     Args:
         path: the file, for errors.
-        labelled: the pictures to be judged on.
-        records: RECORDs as the file has them, each with its place in the file.
+        labelled: the pictures to measure on.
+        records: RECORDs as the file has them, each with where the file has it.
         failures: plain values of failures, likewise.
 
     Raises:
@@ -191,8 +191,8 @@ def read_records(
         if index in sizes:
             raise DetectionFileError(f"{where}: names the picture {name} again")
         sizes[index] = _size_in(entry, where)
-        for place, (box, score) in enumerate(zip(boxes, scores, strict=True)):
-            rows.add(index, box, score, f"{where}: boxes[{place}]")
+        for number, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+            rows.add(index, box, score, f"{where}: boxes[{number}]")
     pictures.refuse_unknown()
     failed = _read_failures(KnownPictures(path, labelled), failures, sizes)
     without = [index for index in range(len(labelled)) if index not in {*sizes, *failed}]
@@ -228,7 +228,7 @@ def _size_in(entry: dict[str, Any], where: str) -> tuple[int, int]:
 def _read_failures(
     pictures: KnownPictures, failures: Iterable[tuple[str, Any]], sizes: Mapping[int, object]
 ) -> dict[int, None]:
-    """Return the places of the pictures that failed; one that is not labelled is not missed."""
+    """Return the indices of the pictures that failed; one that is not labelled is not missed."""
     failed: dict[int, None] = {}
     for where, entry in failures:
         index = pictures.find(str(entry.get("file")), where)

@@ -1,5 +1,7 @@
 """What every format's writer is made of: takes results one by one."""
 
+import errno
+import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import deque
@@ -10,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
-from head_detection.errors import OutputError
+from head_detection.errors import OutputError, PictureError
 from head_detection.files import replacing, write_bytes
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.record import Failure, Origin, Record
@@ -18,6 +20,11 @@ from head_detection.results.record import Failure, Origin, Record
 NUM_THREADS: Final = 2
 MAX_WAITING: Final = 4
 """Pictures that may wait to be written; their pixels are in memory."""
+_OF_ONE_FILE: Final = frozenset(
+    {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+    | {errno.EILSEQ, errno.EINVAL, errno.ELOOP}
+)
+"""What the system refuses of one name, and not of the next one, as it does on a full disk."""
 MARKER_TEXT: Final = "Results of head-detection: a folder of pictures to search leaves this out.\n"
 
 
@@ -41,6 +48,10 @@ class Sink(ABC):
 
     def fail(self, failure: Failure) -> None:  # noqa: B027 - nothing is what most do
         """Take one that could not be read; most formats have no place for it."""
+
+    def take_failures(self) -> list[Failure]:
+        """Return, once each, the pictures whose own file could not be written."""
+        return []
 
     @abstractmethod
     def close(self) -> None:
@@ -115,8 +126,11 @@ class FolderSink(Sink):
         self._claim_folder()
         # A table and no set: it lies on the disk, however many pictures there are.
         self._taken = sqlite3.connect("", isolation_level=None)
-        self._taken.execute("CREATE TABLE taken (name BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._waiting: deque[Future[None]] = deque()
+        self._taken.execute(
+            "CREATE TABLE taken (name BLOB PRIMARY KEY, is_folder INTEGER) WITHOUT ROWID"
+        )
+        self._waiting: deque[Future[Failure | None]] = deque()
+        self._failures: list[Failure] = []
         self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=self.folder_name)
 
     @property
@@ -129,25 +143,31 @@ class FolderSink(Sink):
 
         Raises:
             OutputError: the file would replace the picture that it was made from.
-            OSError: an earlier file could not be written.
+            OSError: an earlier file could not be written, and no other one could.
         """
         target = self._folder / self._name_for(record)
-        if record.path and target.exists() and target.resolve() == record.path.resolve():
+        is_there = os.path.exists(target)  # noqa: PTH110 - Path's own raises for a long name
+        if record.path and is_there and target.resolve() == record.path.resolve():
             raise OutputError(f"{target}: would replace its own source; choose another folder")
         while len(self._waiting) >= MAX_WAITING:
-            self._waiting.popleft().result()
+            self._finish_oldest()
         self._waiting.append(self._pool.submit(self._write, record, target))
+
+    def take_failures(self) -> list[Failure]:
+        """Return, once each, the pictures whose own file could not be written."""
+        failures, self._failures = self._failures, []
+        return failures
 
     def close(self) -> None:
         """Wait until all is written.
 
         Raises:
-            OSError: a file could not be written.
+            OSError: a file could not be written, and no other one could.
         """
         self._pool.shutdown()
         self._taken.close()
-        for future in self._waiting:
-            future.result()
+        while self._waiting:
+            self._finish_oldest()
 
     @abstractmethod
     def _suffix(self, record: Record) -> str: ...
@@ -155,8 +175,25 @@ class FolderSink(Sink):
     @abstractmethod
     def _content(self, record: Record, suffix: str) -> bytes: ...
 
-    def _write(self, record: Record, target: Path) -> None:
-        write_bytes(target, self._content(record, target.suffix.lower()))
+    def _write(self, record: Record, target: Path) -> Failure | None:
+        try:
+            write_bytes(target, self._content(record, target.suffix.lower()))
+        except PictureError as error:
+            reason = str(error)
+        except OSError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            reason = error.strerror or str(error)
+        else:
+            return None
+        name = f"{self.folder_name}/{target.relative_to(self._folder).as_posix()}"
+        mistake = PictureError(f"{name}: {reason}")
+        return Failure(record.index, record.file, str(mistake), mistake, record.seconds)
+
+    def _finish_oldest(self) -> None:
+        failure = self._waiting.popleft().result()
+        if failure is not None:
+            self._failures.append(failure)
 
     def _claim_folder(self) -> None:
         """Mark the folder as results: no source later, and its files may be replaced."""
@@ -175,13 +212,26 @@ class FolderSink(Sink):
         path, suffix = PurePosixPath(*inside), self._suffix(record)
         if record.frame is not None:
             return path / f"{record.frame:06d}{suffix}"
+        path = self._free_folder(path.parent) / path.name
         candidates = chain(
             [path.with_suffix(suffix), path.with_name(f"{path.name}{suffix}")],
             (path.with_name(f"{path.name}~{n}{suffix}") for n in count(record.index + 1)),
         )
-        return next(candidate for candidate in candidates if self._take(candidate))
+        return next(name for name in candidates if self._take(name, is_folder=False))
 
-    def _take(self, name: PurePosixPath) -> bool:
-        """Take a name for a picture, in any letter case; tell whether it was free."""
+    def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
+        """Return the folder; a part of it that is another picture's file gets a ~ behind it."""
+        free = PurePosixPath()
+        for part in folder.parts:
+            names = (free / (part + "~" * n) for n in count())
+            free = next(name for name in names if self._take(name, is_folder=True))
+        return free
+
+    def _take(self, name: PurePosixPath, *, is_folder: bool) -> bool:
+        """Take a name, in any letter case; tell whether it was free, or a folder as is wanted."""
         key = str(name).casefold().encode("utf-8", "surrogatepass")
-        return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", [key]).rowcount == 1
+        row = self._taken.execute("SELECT is_folder FROM taken WHERE name = ?", [key]).fetchone()
+        if row is not None:
+            return is_folder and bool(row[0])
+        self._taken.execute("INSERT INTO taken VALUES (?, ?)", [key, is_folder])
+        return True

@@ -5,14 +5,20 @@ Source:
     have it as a sixth number.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats.label_files import read_text
+from head_detection.data.annotations import AnnotatedSet, LabelClass
+from head_detection.data.formats.class_names import HEAD, choose_heads
+from head_detection.data.formats.label_files import as_id, read_text
+from head_detection.data.formats.yolo_description import CLASSES, SCHEME
 from head_detection.errors import DetectionFileError
+from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.reading import (
     DetectionRows,
     FoundElsewhere,
@@ -30,6 +36,25 @@ NUM_FIELDS: Final = (5, 6)
 SURE: Final = 1.0
 """The score of a box without one."""
 SHOWN_CHARACTERS: Final = 80
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """A line of a label.
+
+    Attributes:
+        picture: its place in the set.
+        number: of its class.
+        corners: left, top, right, bottom over the picture's size.
+        score: the confidence, None where the line has none.
+        where: file and line.
+    """
+
+    picture: int
+    number: int
+    corners: tuple[float, float, float, float]
+    score: float | None
+    where: str
 
 
 class LabelSink(FolderSink):
@@ -55,7 +80,7 @@ class LabelSink(FolderSink):
 
 def looks_like_labels(folder: Path) -> bool:
     """Tell YOLO's labels from MOTChallenge text: by the first line there is, else by no folder."""
-    for path in sorted(folder.rglob("*.txt")):
+    for path in _label_files(folder):
         with path.open("rb") as file:
             fields = next((line for line in file if line.strip()), b"").split()
         if fields:
@@ -64,25 +89,66 @@ def looks_like_labels(folder: Path) -> bool:
 
 
 def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a folder of labels, whatever their class.
+    """Give each picture of a set its own of a folder of labels.
 
     ``a/1.txt`` is of the picture ``a/1`` of any extension. A box without a confidence is taken for
-    a sure one.
+    a sure one. Of several classes the head's counts, as ``classes.txt`` in the folder or else
+    labels of the same format name them; others are left out and noted. What ``test`` wrote is
+    heads alone.
 
     Args:
         folder: with a ``.txt`` a picture, all below it.
-        labelled: the pictures to be judged on.
+        labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: a line that is none, a picture that the set does not have or that two
-            files are of. One line.
+            files are of, or classes of which none is known to be the head. One line.
     """
-    pictures = KnownPictures(folder, labelled)
-    rows = DetectionRows()
     sizes = [size_of(image) for image in labelled.images]
-    taken: dict[int, Path] = {}
+    boxes, taken = _read_boxes(folder, KnownPictures(folder, labelled))
+    known: Sequence[LabelClass] = _read_classes(folder) or labelled.classes_of(SCHEME)
+    if (folder / OUTPUT_MARKER).is_file():
+        known = [LabelClass(SCHEME, CLASS, HEAD, is_head=True)]
+    classes = HeadClasses(folder, "class", known, [StatedClass(box.number) for box in boxes])
+    rows = DetectionRows()
     num_unscored = 0
-    for path in sorted(folder.rglob("*.txt")):
+    for box in boxes:
+        if classes.is_head(StatedClass(box.number), box.where):
+            num_unscored += box.score is None
+            height, width = sizes[box.picture]
+            corners = np.array(box.corners) * (width, height, width, height)
+            score = SURE if box.score is None else box.score
+            rows.add(box.picture, corners.tolist(), score, box.where)
+    without = [image.file_name for i, image in enumerate(labelled.images) if i not in taken]
+    note = f"{num_unscored} boxes have no confidence and count as sure: AP says nothing of them"
+    return FoundElsewhere(
+        form=FORM,
+        detections=rows.collect(sizes),
+        without=tuple(without),
+        notes=(*((note,) if num_unscored else ()), *classes.notes),
+    )
+
+
+def _label_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.txt")) if path.name != CLASSES]
+
+
+def _read_classes(folder: Path) -> list[LabelClass]:
+    """Return the classes that a file beside the labels names, a name a line."""
+    path = folder / CLASSES
+    if not path.is_file():
+        return []
+    lines = read_text(path, "a list of classes", DetectionFileError).split("\n")
+    names = [line.strip() for line in lines if line.strip()]
+    heads = choose_heads(names)
+    return [LabelClass(SCHEME, n, name, name in heads) for n, name in enumerate(names)]
+
+
+def _read_boxes(folder: Path, pictures: KnownPictures) -> tuple[list[LabelledBox], set[int]]:
+    """Return all boxes, and the pictures that have a file."""
+    boxes: list[LabelledBox] = []
+    taken: dict[int, Path] = {}
+    for path in _label_files(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         index = pictures.find(stem, str(path), is_stem=True)
         if index is None:
@@ -90,27 +156,14 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
         if (other := taken.setdefault(index, path)) != path:
             raise DetectionFileError(f"{path}: is of the same picture as {other}")
         lines = read_text(path, FORM, DetectionFileError).splitlines()
-        height, width = sizes[index]
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                where = f"{path}: line {number}"
-                box, score = _parse_line(line, where)
-                num_unscored += score is None
-                corners = np.array(box) * (width, height, width, height)
-                rows.add(index, corners.tolist(), SURE if score is None else score, where)
+                boxes.append(_parse_line(line, index, f"{path}: line {number}"))
     pictures.refuse_unknown()
-    without = [image.file_name for i, image in enumerate(labelled.images) if i not in taken]
-    note = f"{num_unscored} boxes have no confidence and count as sure: AP says nothing of them"
-    return FoundElsewhere(
-        form=FORM,
-        detections=rows.collect(sizes),
-        without=tuple(without),
-        notes=(note,) if num_unscored else (),
-    )
+    return boxes, set(taken)
 
 
-def _parse_line(line: str, where: str) -> tuple[tuple[float, float, float, float], object]:
-    """Return left, top, right, bottom over the picture's size, and the score or None."""
+def _parse_line(line: str, picture: int, where: str) -> LabelledBox:
     fields = line.split()
     numbers = [value for value in map(as_number, fields) if isinstance(value, float)]
     if len(fields) not in NUM_FIELDS or len(numbers) < len(fields):
@@ -118,6 +171,11 @@ def _parse_line(line: str, where: str) -> tuple[tuple[float, float, float, float
             f"{where}: expected class, x, y, width, height and perhaps a confidence; "
             f"got {line.strip()[:SHOWN_CHARACTERS]!r}"
         )
+    number = as_id(numbers[0])
+    if not isinstance(number, int):
+        raise DetectionFileError(
+            f"{where}: expected a class as a whole number; got {fields[0][:SHOWN_CHARACTERS]!r}"
+        )
     _, x, y, width, height, *rest = numbers
-    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return box, rest[0] if rest else None
+    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return LabelledBox(picture, number, corners, rest[0] if rest else None, where)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -222,3 +223,22 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, name: str) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, check=True, timeout=120
     )
     assert 0 < int(done.stdout) < 80
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["ramp", "heat", "dark corner"])
+def test_all_bands_of_more_than_eight_bits_have_one_range(
+    tmp_path: Path, channels: int, kind: str
+) -> None:
+    """Twelve bits from dark to light down the rows: each strip alone has another range."""
+    ramp = np.linspace(0, 4095, HEIGHT)[:, None].repeat(WIDTH, axis=1)
+    values = {"ramp": ramp, "heat": 28_000 + ramp / 2, "dark corner": ramp * (ramp > 3000)}[kind]
+    pixels = values.astype(np.uint16)
+    if channels == 3:
+        pixels = np.stack([pixels, pixels | 1, pixels], axis=2)
+    path = tmp_path / "a.tif"
+    path.write_bytes(cv2.imencode(".tiff", pixels)[1].tobytes())
+    assert blocks_of(path) == "tiff_blocks"
+    rows = read_in_bands(path, 100, overlap=9)
+    npt.assert_array_equal(rows, read_picture(path))
+    assert rows.max() >= 250

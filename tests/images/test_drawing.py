@@ -15,7 +15,6 @@ from head_detection.images.drawing import (
     draw_heads,
     draw_labels,
     draw_outcome,
-    pixelate_heads,
     write_contact_sheet,
 )
 from head_detection.structures import Detections, GroundTruth
@@ -62,9 +61,8 @@ def test_a_tiny_picture_is_enlarged_by_a_whole_number():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 40), (300, 400)])
-@pytest.mark.parametrize("draw", [draw_heads, pixelate_heads])
-def test_any_size_and_no_heads(draw, size):
-    changed = draw(np.full((*size, 3), 90, np.uint8), Detections.empty(size))
+def test_any_size_and_no_heads(size):
+    changed = draw_heads(np.full((*size, 3), 90, np.uint8), Detections.empty(size))
     assert changed.dtype == np.uint8
     assert changed.shape[0] % size[0] == 0
 
@@ -76,23 +74,6 @@ def test_the_count_is_written_in_the_corner():
     assert (none[:30, :120] == 255).any()
     one = draw_heads(pixels, detections([(200, 100, 260, 180)], (300, 400)))
     assert (one[:30, :120] != none[:30, :120]).any()
-
-
-@pytest.mark.parametrize("side", [1, 2, 3, 7, 40, 150])
-def test_a_pixelated_head_is_a_few_squares(side):
-    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
-    changed = pixelate_heads(noise, detections([(20, 20, 20 + side, 20 + side)], (200, 200)))
-    inside = changed[20 : 20 + side, 20 : 20 + side].reshape(-1, 3)
-    assert len(np.unique(inside, axis=0)) <= 36
-    assert (changed[:5] == noise[:5]).all()
-
-
-def test_heads_over_the_edge_and_without_area_are_pixelated_as_far_as_they_go():
-    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
-    boxes = [(-10, -10, 20, 20), (45, 45, 70, 70), (30, 30, 30, 40)]
-    changed = pixelate_heads(noise, detections(boxes, (50, 50)))
-    assert len(np.unique(changed[:20, :20].reshape(-1, 3), axis=0)) <= 36
-    assert changed.shape == noise.shape
 
 
 def cell(path: Path, *rows: tuple[list[float], bool], flagged: tuple[int, ...] = ()) -> Cell:

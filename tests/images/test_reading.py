@@ -61,7 +61,8 @@ def test_paths_bytes_and_open_files_give_the_same(tmp_path: Path, encode: Encode
             npt.assert_array_equal(read_picture(source), PIXELS)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize(("width", "height"), [(32, 16), (16, 32)])
 @pytest.mark.parametrize(
     ("orientation", "left_top"),
     [
@@ -77,23 +78,61 @@ def test_paths_bytes_and_open_files_give_the_same(tmp_path: Path, encode: Encode
     ],
 )
 def test_exif_rotation(
-    file_format: str, orientation: int, left_top: tuple[int, int], encode: Encode
+    file_format: str,
+    width: int,
+    height: int,
+    orientation: int,
+    left_top: tuple[int, int],
+    encode: Encode,
 ) -> None:
-    stored = np.zeros((16, 32, 3), np.uint8)
-    rows = slice(0, 8) if left_top[0] == 0 else slice(8, 16)
-    columns = slice(0, 16) if left_top[1] == 0 else slice(16, 32)
+    """What is stored lies or stands: once it is upright, it is the other way round."""
+    stored = np.zeros((height, width, 3), np.uint8)
+    rows = slice(0, height // 2) if left_top[0] == 0 else slice(height // 2, height)
+    columns = slice(0, width // 2) if left_top[1] == 0 else slice(width // 2, width)
     stored[rows, columns] = 255
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encode(Image.fromarray(stored), file_format, exif=exif)
 
-    picture = read_picture(content)
+    reduced = read_reduced(content, lambda size: size)
+    picture = reduced.pixels
 
-    assert picture.shape == ((32, 16, 3) if orientation >= 5 else (16, 32, 3))
+    assert picture.shape == ((width, height, 3) if orientation >= 5 else (height, width, 3))
     assert read_picture_size(content) == picture.shape[:2]
+    assert reduced.image_size == picture.shape[:2]
     height, width = picture.shape[:2]
     quarters = picture[height // 4 :: height // 2, width // 4 :: width // 2, 0]
     npt.assert_array_equal(quarters > 127, [[True, False], [False, False]])
+
+
+@pytest.mark.parametrize("late", ["exif", "text"])
+def test_a_png_that_says_after_its_pixels_how_to_turn_it(
+    late: str, encode: Encode, chunk: Encode
+) -> None:
+    """ImageMagick puts texts there; the header alone knows nothing of it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(Image.fromarray(PIXELS), "PNG")
+    body = (
+        exif.tobytes()[6:]
+        if late == "exif"
+        else (b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>')
+    )
+    at = content.index(b"IEND") - 4
+    content = content[:at] + chunk(b"eXIf" if late == "exif" else b"iTXt", body) + content[at:]
+    assert read_picture(content).shape == (3, 2, 3)
+    assert read_picture_size(content) == (3, 2)
+    npt.assert_array_equal(read_picture(content)[0, 0], PIXELS[1, 0])
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_an_icon_has_the_size_of_its_pixels(encode: Encode) -> None:
+    """The directory of an icon states a size of its own."""
+    content = bytearray(encode(Image.new("RGB", (48, 32)), "ICO", sizes=[(48, 32)]))
+    assert content[6:8] == bytes((48, 32))
+    content[6:8] = 40, 40
+    assert read_picture(bytes(content)).shape == (32, 48, 3)
+    assert read_picture_size(bytes(content)) == (32, 48)
 
 
 def test_broken_exif_is_no_reason_to_refuse(encode: Encode) -> None:
@@ -175,6 +214,25 @@ def test_cmyk_jpeg_is_not_inverted(encode: Encode) -> None:
     picture = read_picture(encode(red, "JPEG", quality=95)).astype(int)
     assert picture[8, 8, 0] > 240
     assert picture[8, 8, 1:].max() < 15
+
+
+def test_cmyk_jpegs_look_alike_whatever_their_marker(encode: Encode) -> None:
+    """Adobe's marker with transform 0, none, and with 2: luminance and colour differences in place
+    of cyan, magenta, yellow. All three store the inks upside down, as Adobe's programs do."""
+    ink = (0, 200, 100, 50)
+    red, green, blue = (255 - amount for amount in ink[:3])
+    unlike = Image.new("RGB", (16, 16), ink[:3]).convert("YCbCr").getpixel((0, 0))
+    plain = encode(Image.new("CMYK", (16, 16), ink), "JPEG", quality=100, subsampling=0)
+    other = Image.new("CMYK", (16, 16), (*(255 - part for part in unlike), ink[3]))
+    turned = encode(other, "JPEG", quality=100, subsampling=0)
+    start = plain.index(b"\xff\xee\x00\x0eAdobe")
+    assert plain[start + 15] == 0
+    without = plain[:start] + plain[start + 16 :]
+    ycck = turned[: start + 15] + b"\x02" + turned[start + 16 :]
+    pictures = [read_picture(content).astype(int) for content in (plain, without, ycck)]
+    expected = [round(part * (255 - ink[3]) / 255) for part in (red, green, blue)]
+    for picture in pictures:
+        npt.assert_allclose(picture[8, 8], expected, atol=3)
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -11,10 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from head_detection.errors import PictureError
 from head_detection.images import reading
-from head_detection.images.reading import check_picture, read_picture, read_picture_size
+from head_detection.images.reading import (
+    check_picture,
+    convert_picture,
+    read_picture,
+    read_picture_size,
+)
 
 Encode = Callable[..., bytes]
 
@@ -135,13 +141,121 @@ def test_a_file_that_goes_away_while_it_is_opened(tmp_path, monkeypatch):
     path = tmp_path / "gone.png"
     Image.new("L", (4, 4)).save(path)
 
-    def open_too_late(source):
+    def open_too_late(source, formats):
         path.unlink()
         return source.open("rb")
 
     monkeypatch.setattr(Image, "open", open_too_late)
     with pytest.raises(PictureError, match=r"gone\.png: no such file$"):
         read_picture(path)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing start another program."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"started {arguments}")
+
+    for place in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork"):
+        monkeypatch.setattr(place, refuse)
+
+
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize(
+    "start", [b"", b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 28, len(EPS)) + bytes(16)]
+)
+def test_postscript_starts_no_program_whatever_it_is_called(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(start + EPS)
+    for read in (read_picture, read_picture_size):
+        for source in (path, start + EPS, io.BytesIO(start + EPS)):
+            with pytest.raises(PictureError, match=r"PostScript \(EPS\) is not read"):
+                read(source)
+    with pytest.raises(PictureError, match="PostScript"):
+        check_picture(path)
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_an_image_that_the_user_opened_with_another_decoder_is_not_decoded() -> None:
+    with pytest.raises(PictureError, match="sent: EPS is not read; make it a JPEG or PNG"):
+        convert_picture(Image.open(io.BytesIO(EPS)), "sent")
+    cards = (b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 2", b"NAXIS2  = 2", b"END")
+    fits = b"".join(card.ljust(80) for card in cards).ljust(2880) + bytes(2880)
+    with pytest.raises(PictureError, match="FITS is not read"):
+        convert_picture(Image.open(io.BytesIO(fits)), "sent")
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_what_a_format_holds_is_not_opened_with_any_decoder() -> None:
+    """IPTC/NAA frames carry a picture of whatever kind."""
+
+    def field(record: int, number: int, content: bytes) -> bytes:
+        return bytes((0x1C, record, number)) + struct.pack(">H", len(content)) + content
+
+    content = (
+        field(3, 60, b"\1\0")
+        + field(3, 20, b"\0\x08")
+        + field(3, 30, b"\0\x08")
+        + field(3, 120, b"\x05")
+        + field(8, 10, EPS)
+    )
+    with pytest.raises(PictureError, match="not a picture in any known format"):
+        read_picture(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC is not read"),
+        (b"%PDF-1.7" + bytes(40), "PDF is not read"),
+        (b"MM\0*\0\0\0\x08" + bytes(40), "a TIFF that is damaged, or holds"),
+    ],
+)
+def test_what_is_not_read_is_called_by_its_name(content: bytes, reason: str) -> None:
+    with pytest.raises(PictureError, match=reason):
+        read_picture(content)
+
+
+@pytest.mark.parametrize("what", ["text", "packed text", "profile"])
+def test_a_png_may_hold_megabytes_of_text(what: str, encode: Encode) -> None:
+    """Made in a process of its own: the limits are Pillow's, of the whole process."""
+    info = PngInfo()
+    if what != "profile":
+        info.add_text("Notes", "x" * (3 << 20), zip=what == "packed text")
+    options = {"icc_profile": bytes(3 << 20)} if what == "profile" else {"pnginfo": info}
+    code = (
+        "import sys\n"
+        "from PIL import PngImagePlugin as png\n"
+        "before = png.MAX_TEXT_CHUNK\n"
+        "from head_detection.images.reading import read_picture\n"
+        "assert png.MAX_TEXT_CHUNK == before\n"
+        "print(read_picture(sys.stdin.buffer).shape)"
+    )
+    content = encode(Image.new("RGB", (3, 2)), "PNG", **options)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=content, capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == b"(2, 3, 3)"
+
+
+def test_a_png_with_more_text_than_that_says_so(encode: Encode) -> None:
+    info = PngInfo()
+    info.add_text("Notes", "x" * (65 << 20), zip=True)
+    content = encode(Image.new("RGB", (3, 2)), "PNG", pnginfo=info)
+    with pytest.raises(PictureError, match="more than 64 MiB of text or colour profile"):
+        read_picture(content)
+
+
+def test_a_name_whose_accents_are_composed_otherwise_is_told(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "cafe\u0301.png")
+    with pytest.raises(PictureError, match="no such file; there is one whose accents"):
+        read_picture(tmp_path / "caf\u00e9.png")
+    with pytest.raises(PictureError, match=r"no such file$"):
+        read_picture(tmp_path / "caff\u00e8.png")
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))

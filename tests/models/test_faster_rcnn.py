@@ -148,6 +148,7 @@ def test_a_backend_takes_the_place_of_the_network(tiny) -> None:
 
 VIEWED = [
     "inference.resize={min_size: 64, max_size: 128}",
+    "inference.proposals={pre_nms_top_n: 100, post_nms_top_n: 100}",
     "inference.suppression={score_threshold: 0.0, box_voting: {enabled: true}}",
     "inference.largest_head=60",
     "inference.views=[{scale: 1.5, mirrored: true, largest_head: 400, min_score: 0.0}, "
@@ -163,7 +164,7 @@ def pictures(count: int) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("overrides", [VIEWED[:2], VIEWED])
+@pytest.mark.parametrize("overrides", [VIEWED[:3], VIEWED])
 def test_both_ways_find_the_same(tiny, overrides: list[str]) -> None:
     model = tiny(*overrides).eval()
     with torch.no_grad():
@@ -188,7 +189,7 @@ def test_what_is_not_settled_is_found_again(tiny, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("waits", [None, False])
-@pytest.mark.parametrize("overrides", [VIEWED[:2], VIEWED])
+@pytest.mark.parametrize("overrides", [VIEWED[:3], VIEWED])
 def test_a_batch_calls_the_operators_of_one_picture(tiny, operators, overrides, waits) -> None:
     model = tiny(*overrides).eval()
     with torch.no_grad():

@@ -61,9 +61,9 @@ def test_a_view_has_proposals_of_its_sizes_by_hand():
 
 @pytest.mark.parametrize(
     ("side", "score", "is_wanted"),
-    [(40.0, 0.3, True), (40.1, 0.9, False), (39.9, 0.29, False), (9.0, 1.0, True)],
+    [(10.0, 0.3, True), (10.1, 0.9, False), (9.9, 0.29, False), (50.0, 1.0, False)],
 )
-def test_a_view_for_small_heads_is_made_where_there_is_nearly_one(side, score, is_wanted):
+def test_a_view_for_small_heads_is_made_where_there_surely_is_one(side, score, is_wanted):
     first = found((0.0, 0, 90, 90, 0.9), (5, 5, 5 + side, 5 + side, score), (0, 0, 0, 0, EMPTY))
     assert view("{scale: 1.5, largest_head: 20}").is_wanted(first).tolist() == [is_wanted]
 
@@ -74,7 +74,7 @@ def test_a_view_for_small_heads_is_made_where_there_is_nearly_one(side, score, i
     [(50.0, 0.1, True), (49.0, 0.9, False), (50.0, 0.09, False), (180.0, 0.5, True)],
 )
 def test_a_view_for_large_heads_is_made_where_there_may_be_a_part_of_one(side, score, is_wanted):
-    own = view("{scale: 0.25, smallest_head: 100, min_score: 0.1}")
+    own = view("{scale: 0.25, smallest_head: 100, min_score: 0.1}", "inference.largest_head=100")
     first = found((0.0, 0, 9, 9, 0.9), (0, 0, side, side, score))
     assert own.is_wanted(first).tolist() == [is_wanted]
 
@@ -155,7 +155,9 @@ def test_large_heads_are_left_to_the_view_for_them_where_it_was_made(is_made):
     )
     if is_made:  # a quarter more and less than 100 is kept on both sides
         assert [row[2:] for row in rows] == [[50, 50, 0], [120, 120, 0], [81, 81, 2], [200, 200, 2]]
-        assert sizes == [[0, 100], [0, 100], [100, math.inf]]
+        # They answer for all that they keep: nine tenths of their largest are 125.
+        answered = [0, pytest.approx(125 / 0.9)]
+        assert sizes == [answered, answered, [100, math.inf]]
     else:
         assert [row[2] for row in rows] == [50, 120, 130, 300]
         assert sizes == [[0, math.inf], [0, math.inf], [math.inf, math.inf]]
@@ -176,6 +178,7 @@ def test_views_are_built_as_the_config_says():
     assert (small.scale, small.mirrored, small.sizes) == (1.5, True, SizeRange(0, 48))
     assert (small.step, small.min_score, small.slack) == (1, 0.3, 1.0)
     assert (large.step, large.min_score, large.slack) == (6, 0.1, 1.25)
+    assert (small.reasons, large.reasons) == (SizeRange(0, 24), SizeRange(112))
     assert large.sizes == SizeRange(224)
 
 

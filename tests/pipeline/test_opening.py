@@ -1,13 +1,18 @@
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from head_detection.errors import SourceError
-from head_detection.images.finding import PictureFile
+from head_detection.errors import PictureError, SourceError
+from head_detection.images.finding import PictureFile, picture_extensions
+from head_detection.images.reading import read_picture
 from head_detection.pipeline.opening import open_source
 from head_detection.pipeline.sources import describe_skipped
+
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -206,6 +211,142 @@ def test_results_inside_the_source_are_not_read_again(make):
     assert open_source(".").skipped == {"folders of results": 1}
     assert names("**/*.jpg") == ["a.jpg"]
     assert names("runs/images") == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["~backup.jpg", "~", "~root/a.jpg", "~nobody-has-it/a.jpg"])
+def test_a_name_that_begins_like_a_home_folder_is_a_name(make, typing, name):
+    make(f"{name}/a.jpg" if name == "~" else name, "b.jpg")
+    Path("all.txt").write_text(f"{name}\nb.jpg\n")
+    typing(f"{name}\nb.jpg\n".encode())
+    typing(None)
+    expected = [f"{name}/a.jpg" if name == "~" else name, "b.jpg"]
+    assert names("all.txt") == names("-") == names(name, "b.jpg") == expected
+    assert names(name) == [Path(expected[0]).name]
+
+
+def test_the_home_folder_where_nothing_is_called_so(make, tmp_path, monkeypatch, typing):
+    make("home/p/a.jpg", "work/b.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir("work")
+    assert names("~/p") == ["a.jpg"]
+    assert names("~/p/*.jpg") == ["a.jpg"]
+    assert names("~/p/a.jpg", "b.jpg") == ["../home/p/a.jpg", "b.jpg"]
+    assert next(iter(open_source("~gone.jpg", "b.jpg"))).path == Path("~gone.jpg")
+    with pytest.raises(SourceError, match=r"'~gone.jpg': .* no such file"):
+        open_source("~gone.jpg")
+
+
+def test_a_line_too_long_for_any_name_is_a_picture_that_fails(make, typing):
+    make("a.jpg")
+    long = "x" * 6_000 + ".jpg"
+    Path("all.txt").write_text(f"{long}\na.jpg\n")
+    typing(f"{long}\na.jpg\n".encode())
+    typing(None)
+    for sources in (["all.txt"], ["-"], [long, "a.jpg"]):
+        assert names(*sources) == [long, "a.jpg"]
+    with pytest.raises(SourceError, match="no such file"):
+        open_source(long)
+
+
+def test_blanks_around_an_argument_belong_to_it_and_around_a_line_where_there_is_such_a_file(make):
+    make(" a.jpg", "b.jpg ", "c.jpg")
+    assert names(" a.jpg", "b.jpg ", "c.jpg ", "") == [" a.jpg", "b.jpg ", "c.jpg ", ""]
+    problems = [file.problem for file in open_source("c.jpg", "")]
+    assert problems == [None, "expected a path; got an empty one"]
+    Path("all.txt").write_text(" a.jpg\n  c.jpg \r\n   \n")
+    assert names("all.txt") == [" a.jpg", "c.jpg"]
+    assert names(" a.jpg") == [" a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_in_the_encodings_of_powershell(make, typing, encoding, end):
+    """UTF-16 with a mark is what its ``>`` writes; without one, zero bytes tell it."""
+    make("a.jpg", "\u00fc\u4eba.jpg")
+    content = f"a.jpg{end}\u00fc\u4eba.jpg{end}".encode(encoding)
+    Path("all.txt").write_bytes(content)
+    assert names("all.txt") == ["a.jpg", "\u00fc\u4eba.jpg"]
+    for byte in content:  # one at a time
+        typing(bytes((byte,)))
+    typing(None)
+    assert names("-") == ["a.jpg", "\u00fc\u4eba.jpg"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_whose_accents_are_composed_otherwise(make, typing, forms):
+    """As macOS writes them on a disk, and others in a list."""
+    on_disk, asked = (unicodedata.normalize(form, "\u00e9t\u00e9/caf\u00e9.jpg") for form in forms)
+    make(on_disk, "b.jpg")
+    Path("all.txt").write_text(f"{asked}\nb.jpg")
+    typing(f"{asked}\nb.jpg\n".encode())
+    typing(None)
+    assert names("all.txt") == names("-") == names(asked, "b.jpg") == [on_disk, "b.jpg"]
+    assert names(asked) == [Path(on_disk).name]
+    make(asked)
+    assert names("all.txt") == [asked, "b.jpg"]  # its very name comes first
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """A folder that may not be entered, for a user who is not root: root may enter all."""
+    if os.name != "posix":
+        pytest.skip("permissions as POSIX has them")
+    picture_extensions()  # loads what only root may read
+    user = os.geteuid()
+    with TemporaryDirectory() as root:  # pytest's own folders are closed to other users
+        Path(root).chmod(0o755)
+        monkeypatch.chdir(root)
+        for name in ("locked/inner/a.jpg", "p/b.jpg"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        Path("p/to-a-folder").symlink_to(Path("locked/inner").resolve())
+        Path("p/to-a-picture.jpg").symlink_to(Path("locked/inner/a.jpg").resolve())
+        Path("all.txt").write_text("locked/inner/a.jpg\np/b.jpg\n")
+        Path("locked").chmod(0)
+        if user == 0:
+            os.seteuid(NOBODY)
+        yield
+        os.seteuid(user)
+        Path("locked").chmod(0o755)
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("locked")
+def test_links_into_a_folder_without_permission_fail_one_by_one(typing):
+    expected = ["b.jpg", "to-a-folder", "to-a-picture.jpg"]
+    assert names("p") == expected
+    problems = {file.name: file.problem for file in open_source("p")}
+    assert problems["b.jpg"] is None
+    assert problems["to-a-folder"] == problems["to-a-picture.jpg"] == "no permission to read it"
+    assert names("p/*") == expected
+    assert names("p/to-a-folder", "p/b.jpg") == ["p/to-a-folder", "p/b.jpg"]
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_path_below_a_folder_without_permission_is_a_picture_that_fails(typing):
+    typing(b"locked/inner/a.jpg\np/b.jpg\n")
+    typing(None)
+    for sources in (["all.txt"], ["-"], ["locked/inner/a.jpg", "p/b.jpg"]):
+        assert names(*sources) == ["locked/inner/a.jpg", "p/b.jpg"]
+    assert names("locked/inner/a.jpg") == ["a.jpg"]
+    with pytest.raises(PictureError, match="no permission to read the file"):
+        read_picture(Path("locked/inner/a.jpg"))
+
+
+def test_a_folder_that_goes_away_while_it_is_searched_fails_alone(make, monkeypatch):
+    make("p/a.jpg", "p/b/c.jpg")
+    scandir = os.scandir
+
+    def gone(path):
+        if os.fspath(path).endswith("b"):
+            raise OSError(5, "Input/output error", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    found = [(file.name, file.problem) for file in open_source("p")]
+    assert found == [("a.jpg", None), ("b", "Input/output error")]
 
 
 def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):

@@ -1,13 +1,14 @@
 """Records, and pictures that exist by name alone."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, LabelClass, build_truth
 from head_detection.errors import PictureError
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
@@ -79,11 +80,22 @@ def put() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def labelled() -> Callable[..., AnnotatedSet]:
-    """A function from file names to a set of pictures, without files and without heads."""
+    """A function from file names to a set of pictures, without files and without heads.
 
-    def label(*names: str, size: tuple[int, int] | None = (100, 200)) -> AnnotatedSet:
-        images = [AnnotatedImage(Path("none", name), name, build_truth([]), size) for name in names]
-        return AnnotatedSet("set", tuple(images))
+    ``ids`` are those of its labels, one a picture; ``classes`` say by number what else there is.
+    """
+
+    def label(
+        *names: str,
+        size: tuple[int, int] | None = (100, 200),
+        ids: Sequence[int | str] = (),
+        classes: Sequence[LabelClass] = (),
+    ) -> AnnotatedSet:
+        images = [
+            AnnotatedImage(Path("none", name), name, build_truth([]), size, label_id)
+            for name, label_id in zip_longest(names, ids)
+        ]
+        return AnnotatedSet("set", tuple(images), classes=tuple(classes))
 
     return label
 

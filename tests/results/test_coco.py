@@ -6,10 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth
+from head_detection.data.annotations import (
+    AnnotatedImage,
+    AnnotatedSet,
+    LabelClass,
+    build_truth,
+)
+from head_detection.data.formats.coco import read_coco
 from head_detection.errors import DetectionFileError
-from head_detection.results.coco import CocoSink, read_image_ids
+from head_detection.evaluation.evaluator import measure
+from head_detection.results.coco import CocoSink
 from head_detection.results.formats import read_detection_file
 from head_detection.results.record import Record
 from head_detection.structures import Detections
@@ -53,7 +62,7 @@ def test_coco_results_by_the_ids_of_the_labels(
     content = [coco_row(40, 7), coco_row(12, 5), coco_row(40, 8, 0.9)]
     path = write(tmp_path / "results.json", content)
     # Picture 12 of the labels is not the picture 12.jpg.
-    read = read_detection_file(path, labelled("12.jpg", "b.jpg", "40.jpg"), [40, 12, 3])
+    read = read_detection_file(path, labelled("12.jpg", "b.jpg", "40.jpg", ids=[40, 12, 3]))
     assert lefts(read.detections) == [[8, 7], [5], []]
     assert read.detections[1].boxes.tolist() == [[5, 1, 7, 4]]
     assert read.without == ("40.jpg",)
@@ -65,7 +74,7 @@ def test_coco_results_by_file_names_without_extension(
     tmp_path: Path, ids: list[int], labelled: Label, lefts: Lefts
 ) -> None:
     path = write(tmp_path / "results.json", [coco_row("b", 7), coco_row(12, 5)])
-    read = read_detection_file(path, labelled("x/000012.jpg", "x/b.jpg"), ids)
+    read = read_detection_file(path, labelled("x/000012.jpg", "x/b.jpg", ids=ids))
     assert lefts(read.detections) == [[5], [7]]
 
 
@@ -74,27 +83,20 @@ def test_coco_results_of_ours_name_their_pictures(
 ) -> None:
     content = [coco_row(1, 5) | {"file_name": "b.jpg"}, coco_row(2, 7) | {"file_name": "a.jpg"}]
     path = write(tmp_path / "coco.json", content)
-    read = read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
+    read = read_detection_file(path, labelled("a.jpg", "b.jpg", ids=[1, 2]))
     assert lefts(read.detections) == [[7], [5]]
 
 
 def test_an_id_that_the_labels_do_not_have_is_counted(tmp_path: Path, labelled: Label) -> None:
     path = write(tmp_path / "results.json", [coco_row(1, 5), coco_row(9, 5), coco_row(9, 5)])
     with pytest.raises(DetectionFileError, match=r"1 of its pictures are not labelled.*: 9"):
-        read_detection_file(path, labelled("a.jpg", "b.jpg"), [1, 2])
+        read_detection_file(path, labelled("a.jpg", "b.jpg", ids=[1, 2]))
 
 
 def test_no_detections_at_all(tmp_path: Path, labelled: Label) -> None:
     read = read_detection_file(write(tmp_path / "r.json", []), labelled("a.jpg"))
     assert read.without == ("a.jpg",)
     assert read.detections[0].boxes.shape == (0, 4)
-
-
-def test_ids_of_labels(tmp_path: Path) -> None:
-    path = write(tmp_path / "labels.json", {"images": [{"id": 3}, {"id": "x"}]})
-    assert read_image_ids(path) == [3, "x"]
-    with pytest.raises(DetectionFileError, match="expected COCO labels"):
-        read_image_ids(write(path, {"images": [{}]}))
 
 
 def test_the_size_comes_from_the_picture_where_the_labels_have_none(
@@ -123,6 +125,7 @@ def test_boxes_are_left_top_width_height(
         "image_id": 2,
         "file_name": "b.png",
         "category_id": 1,
+        "category_name": "head",
         "bbox": [10, 5, 20, 40],
         "score": 0.5,
     }
@@ -150,3 +153,123 @@ def test_what_was_written_is_read(
     read = read_detection_file(tmp_path / "coco.json", labelled("a.png", "b.png"))
     assert read.detections[1].boxes.tolist() == [[10, 5, 30, 45]]
     assert read.without == ("a.png",)
+
+
+PERSON, HEAD = LabelClass("coco", 1, "person", False), LabelClass("coco", 7, "head", True)
+CLASSES = [PERSON, HEAD]
+
+
+def of_category(category: Any, left: float, **more: Any) -> dict[str, Any]:
+    return coco_row(1, left) | {"category_id": category} | more
+
+
+def test_categories_that_are_no_heads_are_left_out_and_counted(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    rows = [of_category(1, 3), of_category(7.0, 5), of_category("1", 6), of_category(77, 7)]
+    path = write(tmp_path / "r.json", rows)
+    read = read_detection_file(path, labelled("a.jpg", ids=[1], classes=CLASSES))
+    assert lefts(read.detections) == [[5]]
+    assert read.notes == (
+        "detections of the category 'person', no heads, left out: 2",
+        "detections of the category 77, which the labels do not name, no heads, left out: 1",
+    )
+
+
+def test_persons_alone_are_no_heads(tmp_path: Path, labelled: Label, lefts: Lefts) -> None:
+    path = write(tmp_path / "r.json", [of_category(1, 3)])
+    read = read_detection_file(path, labelled("a.jpg", ids=[1], classes=CLASSES))
+    assert lefts(read.detections) == [[]]
+    assert read.notes == ("detections of the category 'person', no heads, left out: 1",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "message"),
+    [
+        (
+            [of_category(2, 3), of_category("x", 3)],
+            CLASSES,
+            r"the head in the labels, 7 \('head'\); got 2, 'x', which the labels do not have",
+        ),
+        ([of_category(1, 3), of_category(2, 3)], [], "which category is the head; got 1, 2"),
+        ([of_category(7, 3), coco_row(1, 3) | {"category_id": None}], CLASSES, r"\[1\]: expected"),
+        ([of_category({}, 3)], CLASSES, r"\[0\]: expected a number or text as category_id; got {}"),
+        ([of_category(True, 3)], [], r"\[0\]: expected a number or text as category_id; got True"),
+        ([of_category(float("nan"), 3)], [], "as category_id; got nan"),
+    ],
+)
+def test_categories_that_nobody_knows_are_refused_in_one_line(
+    tmp_path: Path, rows: list[Any], classes: list[LabelClass], message: str, labelled: Label
+) -> None:
+    path = write(tmp_path / "r.json", rows)
+    with pytest.raises(DetectionFileError, match=message) as error:
+        read_detection_file(path, labelled("a.jpg", ids=[1], classes=classes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("classes", [[], [LabelClass("yolo", 1, "person", False)]])
+def test_one_category_that_no_coco_labels_name_is_that_of_heads(
+    tmp_path: Path, classes: list[LabelClass], labelled: Label, lefts: Lefts
+) -> None:
+    path = write(tmp_path / "r.json", [of_category(1, 3), of_category(1, 5)])
+    read = read_detection_file(path, labelled("a.jpg", ids=[1], classes=classes))
+    assert (lefts(read.detections), read.notes) == ([[3, 5]], ())
+
+
+@pytest.mark.parametrize("name", [None, "head"])
+def test_ours_are_heads_whatever_the_labels_number_so(
+    tmp_path: Path, name: str | None, labelled: Label, lefts: Lefts
+) -> None:
+    """``test`` writes the name of the category; before that, 1 where the labels have no 1."""
+    rows = [of_category(1, 3, file_name="a.jpg", category_name=name)]
+    path = write(tmp_path / "coco.json", rows)
+    classes = CLASSES if name else [LabelClass("coco", 0, "person", False), HEAD]
+    read = read_detection_file(path, labelled("a.jpg", ids=[4], classes=classes))
+    assert (lefts(read.detections), read.notes) == ([[3]], ())
+
+
+def test_names_of_categories_come_before_their_numbers(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    rows = [of_category(7, 3, category_name="person"), of_category(1, 5, category_name="Head")]
+    path = write(tmp_path / "r.json", rows)
+    read = read_detection_file(path, labelled("a.jpg", ids=[1], classes=CLASSES))
+    assert lefts(read.detections) == [[5]]
+
+
+def test_average_precision_is_that_of_coco_s_own_tool(tmp_path: Path) -> None:
+    """Persons among the results, ids as floats: AP50 of the head's category as COCOeval has it."""
+    generator = np.random.default_rng(5)
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 200, "height": 100} for n in (3, 5, 9)]
+    boxes = [[10 + 40 * column, 10 + 45 * row, 20, 24] for row in (0, 1) for column in range(4)]
+    truth, results = [], []
+    for image in images:
+        for left, top, width, height in boxes:
+            for category in (1, 7):
+                box = [left, top, width * (1 + 0.5 * (category == 1)), height]
+                entry = {"image_id": image["id"], "category_id": category, "bbox": box}
+                area = box[2] * box[3]
+                truth.append({"id": len(truth) + 1, "area": area, "iscrowd": 0, **entry})
+                moved = (np.array(box) + generator.normal(0, 3, 4)).clip(1).tolist()
+                score = float(generator.random())
+                results.append({**entry, "bbox": moved, "score": round(score, 6)})
+    categories = [{"id": 1, "name": "person"}, {"id": 7, "name": "head"}]
+    labels = write(
+        tmp_path / "labels.json",
+        {"images": images, "annotations": truth, "categories": categories},
+    )
+    path = write(tmp_path / "results.json", results)
+    annotated = read_coco(labels)
+    read = read_detection_file(path, annotated)
+    assert sum(map(len, read.detections)) == 3 * 8
+    measured = measure(
+        list(read.detections), [image.truth for image in annotated.images], protocols=("coco",)
+    )
+    coco = COCO(str(labels))
+    judge = COCOeval(coco, coco.loadRes(str(path)), "bbox")
+    judge.params.catIds = [7]
+    judge.evaluate()
+    judge.accumulate()
+    ap50 = judge.eval["precision"][0, :, 0, 0, -1].mean()
+    assert 0.5 < ap50 < 1
+    assert measured.metrics["coco"]["ap50"] == pytest.approx(ap50, abs=1e-9)

@@ -1,8 +1,11 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from head_detection.images.hiding import Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.images import DrawnSink
 from head_detection.results.record import Origin
@@ -40,16 +43,31 @@ def test_a_picture_too_long_for_jpeg_becomes_png(tmp_path, record):
     assert write_all(BlurSink, tmp_path, [long]) == ["long.png"]
 
 
-def test_pixelated_heads_lose_their_detail_and_the_rest_keeps_its_own(tmp_path, record):
+@pytest.mark.parametrize("hiding", [None, Hiding("pixelate")])
+def test_hidden_heads_lose_their_detail_and_the_rest_keeps_its_own(tmp_path, record, hiding):
     noise = np.random.default_rng(0).integers(0, 256, (50, 100, 3), np.uint8)
     noisy = dataclasses.replace(record([(20, 10, 40, 40)]), pixels=noise)
-    write_all(BlurSink, tmp_path, [noisy])
+    write_all(partial(BlurSink, hiding=hiding), tmp_path, [noisy])
     with Image.open(tmp_path / "blur/a.png") as image:
         written = np.asarray(image)
-    assert len(np.unique(written[10:40, 20:40].reshape(-1, 3), axis=0)) <= 6 * 8
+    colors = np.unique(written[10:40, 20:40].reshape(-1, 3), axis=0)
+    assert colors.tolist() == [[0, 0, 0]] if hiding is None else len(colors) <= 6 * 8
     outside = np.ones((50, 100), bool)
-    outside[7:43, 18:42] = False  # a tenth more on each side
+    outside[5:45, 17:43] = False  # three tenths more: 4.5 and 3 on each side
     np.testing.assert_array_equal(written[outside], noise[outside])
+
+
+def test_heads_that_are_not_hidden_are_not_written(tmp_path, record):
+    lying = dataclasses.replace(record(), pixels=np.zeros((100, 50, 3), np.uint8))
+    sink = BlurSink(tmp_path, ORIGIN)
+    sink.write(lying)
+    sink.write(record(file="b.png"))
+    sink.close()
+    (failure,) = sink.take_failures()
+    assert failure.name == "a.png"
+    assert failure.reason.startswith("blur/a.png: the heads could not be hidden")
+    assert not (tmp_path / "blur/a.png").exists()
+    assert (tmp_path / "blur/b.png").exists()
 
 
 def test_frames_are_jpeg_in_a_folder_of_their_video(tmp_path, frames):

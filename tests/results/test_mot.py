@@ -34,7 +34,7 @@ def test_mot_frames_and_pixels_count_from_one(tmp_path: Path, labelled: Label) -
     ("names", "notes"),
     [
         (("1.jpg", "2.jpg"), ()),
-        (("a.jpg", "2.jpg"), ()),
+        (("2.jpg", "a.jpg"), ()),  # as ``test`` counts them: numbers before letters
         (("000005.jpg", "000006.jpg"), ("frame n is the n-th picture of its sequence: ",)),
         (("s/0.jpg", "s/1.jpg"), ("frame n is the n-th picture of its sequence: ",)),
     ],
@@ -107,3 +107,30 @@ def test_what_is_written_counts_frames_and_pixels_from_one(
     )
     read = read_detection_file(tmp_path / "mot.txt", labelled("1.jpg"))
     assert read.detections[0].boxes.tolist() == [[10, 5, 30, 45], [0, 0, 2, 2]]
+
+
+def test_frames_count_in_natural_order_whatever_the_order_of_the_labels(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    lines = "".join(f"{frame},-1,{frame + 1},1,2,2,1\n" for frame in (1, 2, 3))
+    path = write(tmp_path / "mot.txt", lines)
+    read = read_detection_file(path, labelled("frame10.jpg", "frame1.jpg", "frame2.jpg"))
+    assert lefts(read.detections) == [[3], [1], [2]]
+
+
+def test_of_several_classes_the_benchmark_s_head_counts(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    path = write(
+        tmp_path / "mot.txt", "1,-1,2,1,2,2,1,1,1\n1,-1,3,1,2,2,1,3,1\n1,-1,4,1,2,2,1,3.0,1"
+    )
+    read = read_detection_file(path, labelled("1.jpg"))
+    assert lefts(read.detections) == [[1]]
+    assert read.notes == ("detections of the class '3', no heads, left out: 2",)
+    write(path, "1,-1,2,1,2,2,1,0,1\n1,-1,3,1,2,2,1,0,1")
+    assert lefts(read_detection_file(path, labelled("1.jpg")).detections) == [[1, 2]]
+    write(path, "1,-1,2,1,2,2,1,0,1\n1,-1,3,1,2,2,1,2,1")
+    with pytest.raises(DetectionFileError, match="which class is the head; got 0, 2"):
+        read_detection_file(path, labelled("1.jpg"))
+    write(path, "1,-1,2,1,2,2,1,7.5,3.5,2\n1,-1,3,1,2,2,1,4,4,2")  # places in space are no classes
+    assert lefts(read_detection_file(path, labelled("1.jpg")).detections) == [[1, 2]]

@@ -43,6 +43,33 @@ def test_pictures_of_like_names_do_not_replace_each_other(tmp_path, record):
     ]
 
 
+def test_a_folder_beside_a_picture_of_the_same_name(tmp_path, record):
+    """``p.webp`` becomes ``p.jpg``, which is a folder of the source; and the other way round."""
+    records = named(record, "p.jpg/x.png", "p.webp", "q.webp", "Q.JPG/r.jpg/x.png", "q.jpg/y.png")
+    assert write_all(DrawnSink, tmp_path, records) == [
+        "Q.JPG~/r.jpg/x.png",
+        "p.jpg/x.png",
+        "p.webp.jpg",
+        "q.jpg",
+        "q.jpg~/y.png",
+    ]
+
+
+def test_one_picture_that_cannot_be_written_fails_and_the_rest_is_done(tmp_path, record):
+    write_all(DrawnSink, tmp_path, [record()])
+    (tmp_path / "images/b.png").mkdir()  # of an earlier run
+    sink = DrawnSink(tmp_path, ORIGIN)
+    for picture in named(record, "a.png", "b.png", "c.png", "d" * 253 + ".im"):
+        sink.write(picture)
+    sink.close()
+    failures = sink.take_failures()
+    assert [failure.name[:5] for failure in failures] == ["b.png", "ddddd"]
+    assert failures[0].reason == "images/b.png: Is a directory"
+    assert failures[1].reason.endswith(": File name too long")
+    assert sink.take_failures() == []
+    assert (tmp_path / "images/c.png").exists()
+
+
 def test_names_never_leave_the_folder(tmp_path, record):
     records = named(record, "../../a.jpg", "/etc/b.jpg", "../a.jpg")
     assert write_all(DrawnSink, tmp_path, records) == ["a.jpg", "a.jpg.jpg", "etc/b.jpg"]

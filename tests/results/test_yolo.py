@@ -3,14 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.annotations import AnnotatedSet, LabelClass
 from head_detection.errors import DetectionFileError
 from head_detection.results.formats import read_detection_file
 from head_detection.results.record import Record
 from head_detection.results.yolo import LabelSink
+from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
 Put = Callable[..., None]
+Lefts = Callable[[tuple[Detections, ...]], list[list[float]]]
 Make = Callable[..., Record]
 
 
@@ -75,3 +77,41 @@ def test_bad_labels_are_named(
 ) -> None:
     with pytest.raises(DetectionFileError, match=message):
         read_detection_file(write(tmp_path, **texts), labelled("a.jpg", "b.jpg"))
+
+
+CLASSES = [LabelClass("yolo", 0, "person", False), LabelClass("yolo", 1, "head", True)]
+TWO = "0 0.25 0.5 0.1 0.1 0.5\n1 0.5 0.5 0.1 0.1 0.5\n"  # of 200 x 100: lefts 40 and 90
+LEFT_OUT = ("detections of the class 'person', no heads, left out: 1",)
+
+
+def test_classes_that_the_labels_call_no_heads_are_left_out(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    folder = write(tmp_path, a=TWO)
+    read = read_detection_file(folder, labelled("a.jpg", classes=CLASSES))
+    assert (lefts(read.detections), read.notes) == ([[90]], LEFT_OUT)
+    with pytest.raises(DetectionFileError, match="which class is the head; got 0, 1, none of"):
+        read_detection_file(folder, labelled("a.jpg"))
+    write(tmp_path, a="4 0.5 0.5 0.1 0.1 0.5")
+    with pytest.raises(DetectionFileError, match=r"the head in the labels, 1 \('head'\); got 4"):
+        read_detection_file(folder, labelled("a.jpg", classes=CLASSES))
+    write(tmp_path, a="0.5 0.5 0.5 0.1 0.1 0.5")
+    with pytest.raises(DetectionFileError, match=r"a class as a whole number; got '0\.5'"):
+        read_detection_file(folder, labelled("a.jpg"))
+
+
+def test_a_list_of_classes_beside_the_labels_names_them(
+    tmp_path: Path, labelled: Label, lefts: Lefts
+) -> None:
+    folder = write(tmp_path, a=TWO, classes="head\nperson\n")
+    coco = [LabelClass("coco", 0, "person", False), LabelClass("coco", 1, "head", True)]
+    read = read_detection_file(folder, labelled("a.jpg", classes=coco))
+    assert (lefts(read.detections), read.notes) == ([[40]], LEFT_OUT)
+
+
+def test_ours_are_heads_whatever_the_labels_number_so(
+    tmp_path: Path, record: Make, put: Put, labelled: Label, lefts: Lefts
+) -> None:
+    put(LabelSink, tmp_path, [record(file="a.png")])
+    labels = labelled("a.png", size=(50, 100), classes=CLASSES)
+    assert lefts(read_detection_file(tmp_path / "labels", labels).detections) == [[10]]

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",
-        help="what the detector does after the network: limits, suppression, second look, resize",
+        help="what the detector does after the network: resize, views, limits, suppression",
     )  # fmt: skip
 
 

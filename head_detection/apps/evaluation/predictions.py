@@ -15,7 +15,6 @@ from head_detection.errors import EvaluationError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.weights_files import shipped_weights
 from head_detection.pipeline.sources import ItemSource
-from head_detection.results.coco import read_image_ids
 from head_detection.results.formats import read_detection_file
 from head_detection.results.record import Failure
 from head_detection.structures import Detections
@@ -117,9 +116,7 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Pr
         DetectionFileError: the file cannot be used, or is of other pictures.
     """
     path: Path = arguments.detections
-    labels = Path(arguments.data)
-    has_ids = arguments.format == "coco" and labels.is_file()
-    read = read_detection_file(path, labelled, read_image_ids(labels) if has_ids else ())
+    read = read_detection_file(path, labelled)
     threshold, origin, cut = arguments.score_threshold, GIVEN, read.score_threshold
     if threshold is None:
         # A file cut as low as for the curves has no operating point: nobody would work there.

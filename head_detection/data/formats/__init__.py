@@ -8,7 +8,15 @@ from typing import Final
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.data.formats import coco, crohd, crowdhuman, voc, yolo
+from head_detection.data.formats import (
+    coco,
+    crohd,
+    crowdhuman,
+    voc,
+    voc_labels,
+    yolo,
+    yolo_description,
+)
 from head_detection.data.formats.brainwash import read_brainwash, write_brainwash
 from head_detection.data.formats.folder import read_folder
 from head_detection.data.formats.headhunter import read_headhunter, write_headhunter
@@ -119,14 +127,14 @@ FORMATS: Final[dict[str, LabelFormat]] = {
         write=voc.write_voc,
         writes_folder=True,
         needs_sizes=True,
-        picture_names=partial(_names_in, voc.PICTURES),
+        picture_names=partial(_names_in, voc_labels.PICTURES),
     ),
     "yolo": LabelFormat(
         yolo.read_yolo,
         write=yolo.write_yolo,
         writes_folder=True,
         needs_sizes=True,
-        picture_names=partial(_names_in, yolo.PICTURES),
+        picture_names=partial(_names_in, yolo_description.PICTURES),
     ),
     "crowdhuman": LabelFormat(
         crowdhuman.read_crowdhuman,

@@ -15,7 +15,7 @@ from head_detection import files
 from head_detection.data.annotations import AnnotatedSet, Box, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import TRAINVAL, labels_of, read_lines, round_pixels
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.names import choose_place, inner_name
 from head_detection.errors import AnnotationError
 
 PATTERN: Final = "brainwash_{}.idl"
@@ -27,7 +27,7 @@ _BOX: Final = re.compile(r"\(([^()]*)\)(:[-+.\deE]+)?(/[-\d]+)?\s*(,\s*|$)")
 def read_brainwash(
     path: Path, split: str | None = None, images: Path | None = None
 ) -> AnnotatedSet:
-    """Read an ``.idl`` file, or the folder that holds those of the splits.
+    """Read an ``.idl`` file, or the folder that holds those of the splits, in their order.
 
     Args:
         path: the file, or the folder with ``brainwash_{train,val,test}.idl``.
@@ -38,16 +38,18 @@ def read_brainwash(
         AnnotationError: no such file or split, or a line that is not of the format.
     """
     files = labels_of(path, PATTERN, split)
+    root = images or files[0].parent
+    lines = [pair for file in files for pair in read_lines(file, "Brainwash's .idl file")]
+    parsed = [_parse_line(line, where, root) for where, line in lines]
+    index, prefix = choose_place([root], [name for name, _ in parsed])
     collector = Collector(leaves_out_empty=True)
-    index = FolderIndex(images or files[0].parent)
-    for file in files:
-        for where, line in read_lines(file, "Brainwash's .idl file"):
-            name, boxes = _parse_line(line, where)
-            ordered = [_in_order(box) for box in boxes]
-            swapped = sum(a != b for a, b in zip(boxes, ordered, strict=True))
-            collector.note("boxes with corners in the wrong order, put right", swapped)
-            truth = build_truth([(box, False) for box in ordered])
-            collector.add(index.root / index.find(name), name, truth)
+    for stated, boxes in parsed:
+        name = stated.removeprefix(prefix)
+        ordered = [_in_order(box) for box in boxes]
+        swapped = sum(a != b for a, b in zip(boxes, ordered, strict=True))
+        collector.note("boxes with corners in the wrong order, put right", swapped)
+        truth = build_truth([(box, False) for box in ordered])
+        collector.add(index.root / index.find(name), name, truth)
     name = f"{path.resolve().name}/{split or TRAINVAL}" if path.is_dir() else path.stem
     return collector.finish(name)
 
@@ -78,7 +80,7 @@ def write_brainwash(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     )
 
 
-def _parse_line(line: str, where: str) -> tuple[str, list[Box]]:
+def _parse_line(line: str, where: str, root: Path) -> tuple[str, list[Box]]:
     match = _LINE.match(line)
     if match is None:
         raise AnnotationError(f"{where}: expected '\"name\": (x1, y1, x2, y2);', got {line[:80]!r}")
@@ -90,7 +92,7 @@ def _parse_line(line: str, where: str) -> tuple[str, list[Box]]:
             raise AnnotationError(f"{where}: expected a box (x1, y1, x2, y2), got {rest!r}")
         boxes.append(parse_box(found[1].split(","), where))
         position = found.end()
-    return inner_name(match["name"], where), boxes
+    return inner_name(match["name"], where, root), boxes
 
 
 def _in_order(box: Box) -> Box:

@@ -4,53 +4,72 @@ Pixels count from 0 and edges are continuous (cocodataset.org/#format-data).
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from head_detection import files
-from head_detection.data.annotations import AnnotatedSet, Row, parse_box
+from head_detection.data.annotations import AnnotatedSet, LabelClass, LabelId, Row, parse_box
+from head_detection.data.formats.class_names import (
+    HEAD,
+    SHOWN,
+    choose_heads,
+    listed,
+    other_than_head,
+)
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.label_files import read_json, round_pixels
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.foreign import foreign_json, refuse_foreign
+from head_detection.data.formats.label_files import as_count, as_id, read_json, round_pixels
+from head_detection.data.formats.names import choose_place, find_folder, inner_name
 from head_detection.errors import AnnotationError
 from head_detection.structures import GroundTruth
 
 OUTSIDE_KEY: Final = "boxes_may_reach_outside"
 """In ``info``, an addition of this project: see ``AnnotatedSet``."""
-HEAD_CATEGORY: Final = "head"
 PICTURES: Final = "images"
+SCHEME: Final = "coco"
 
 
 def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     """Read a COCO detection file.
 
-    The category called ``head`` counts, or the only one there is; others are not heads, and
-    counted. ``iscrowd`` and ``ignore`` mark regions to ignore, and our own ``distractor`` those
-    that hold one thing of another class. A picture without annotations is a picture without heads.
+    The category that means head counts, see ``class_names``, or the only one there is; others are
+    not heads, and counted. ``iscrowd`` and ``ignore`` mark regions to ignore, and our own
+    ``distractor`` those that hold one thing of another class. A picture without annotations is a
+    picture without heads. Pictures are in the order of the file.
+
+    Numbers that a program for tables wrote as ``3.0``, or as text, are what they were.
 
     Args:
-        path: the JSON file.
-        images: where its file names start from; by default the folder ``images`` beside the file,
-            or the file's own folder where there is none.
+        path: the JSON file, or a folder with one, as ``_annotations.coco.json`` or ``labels.json``.
+        images: where its file names start from; by default where most of its pictures are found:
+            in ``images`` or ``data`` beside the file, in its own folder, or, of a file in
+            ``annotations``, in ``images`` beside that or the folder of its split.
 
     Raises:
-        AnnotationError: no such file, no JSON, or entries that do not fit together.
+        AnnotationError: no such file, no JSON, another tool's, or entries that do not fit together.
     """
+    path = _find_file(path)
     content = _read_object(path)
-    folder = images or (path.parent / PICTURES)
-    if images is None and not folder.is_dir():
-        folder = path.parent
     entries = _by_id(content, path)
+    categories = _categories_of(content, path)
     collector = Collector(boxes_may_reach_outside=_draws_heads_whole(content))
-    rows = _read_rows(content, entries, path, collector)
-    index = FolderIndex(folder)
+    rows = _read_rows(content, entries, categories, path, collector)
+    folders = _picture_folders(path) if images is None else [images]
+    own = path.absolute().parent
+    root = images or (own.parent if _is_apart(path) else own)
+    names = {
+        key: inner_name(entry["file_name"], f"{path}: image {key}", root)
+        for key, entry in entries.items()
+    }
+    index, prefix = choose_place(folders, list(names.values()))
     for key, entry in entries.items():
-        name = inner_name(entry["file_name"], f"{path}: image {key}")
-        truth = _truth_of(rows[key])
-        collector.add(folder / index.find(name), name, truth, _size_of(entry))
-    return collector.finish(f"{path.resolve().parent.name}/{path.stem}")
+        name = names[key].removeprefix(prefix)
+        truth, size = _truth_of(rows[key]), _size_of(entry)
+        collector.add(index.root / index.find(name), name, truth, size, key)
+    return collector.finish(f"{path.resolve().parent.name}/{path.stem}", categories)
 
 
 def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
@@ -71,7 +90,7 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for annotation in _annotations_of(image.truth):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
-    categories = [{"id": 1, "name": HEAD_CATEGORY}]
+    categories = [{"id": 1, "name": HEAD}]
     content: dict[str, Any] = {
         "images": images,
         "annotations": annotations,
@@ -105,31 +124,79 @@ def _annotations_of(truth: GroundTruth) -> list[dict[str, Any]]:
 
 
 def _read_rows(
-    content: dict[str, Any], entries: dict[Any, Any], path: Path, collector: Collector
-) -> dict[Any, list[tuple[Row, bool]]]:
+    content: dict[str, Any],
+    entries: dict[LabelId, Any],
+    categories: Sequence[LabelClass],
+    path: Path,
+    collector: Collector,
+) -> dict[LabelId, list[tuple[Row, bool]]]:
     """Return each picture's boxes, with whether they are ignored and distractors."""
-    rows: dict[Any, list[tuple[Row, bool]]] = {key: [] for key in entries}
-    heads, names = _head_categories(content, path)
+    rows: dict[LabelId, list[tuple[Row, bool]]] = {key: [] for key in entries}
+    known = {category.label_id: category for category in categories}
+    is_only = len(known) == 1
     for number, annotation in enumerate(_list_of(content, "annotations", path)):
         where = f"{path}: annotations[{number}]"
-        key = annotation.get("image_id")
-        if not isinstance(key, int | str) or key not in rows:
-            raise AnnotationError(f"{where}: image_id {key!r} is not among the images")
-        category = annotation.get("category_id")
-        if heads is None or category in heads:
+        key = as_id(annotation.get("image_id"))
+        if key is None or key not in rows:
+            stated = repr(annotation.get("image_id"))[:SHOWN]
+            raise AnnotationError(f"{where}: image_id {stated} is not among the images")
+        stated_id = as_id(annotation.get("category_id"))
+        category = None if stated_id is None else known.get(stated_id)
+        if not known or (category is not None and category.is_head):
             rows[key].append(_row_of(annotation, where))
-            name = names.get(category, HEAD_CATEGORY) if names else HEAD_CATEGORY
-            if name.lower() != HEAD_CATEGORY:
-                collector.note(f"boxes of the only category {name[:40]!r}, taken for heads")
-        elif category in names:
-            collector.note(f"boxes of the category {names[category][:40]!r}, no heads, left out")
-        else:
-            raise AnnotationError(f"{where}: category_id {category!r} is not among the categories")
+        if category is None:
+            if known:
+                stated = repr(annotation.get("category_id"))[:SHOWN]
+                raise AnnotationError(f"{where}: category_id {stated} is not among the categories")
+        elif not category.is_head:
+            shown = repr(category.name[:SHOWN])
+            collector.note(f"boxes of the category {shown}, no heads, left out")
+        elif other_than_head(category.name):
+            kind = "only category" if is_only else "category"
+            collector.note(f"boxes of the {kind} {category.name[:SHOWN]!r}, taken for heads")
     return rows
+
+
+def _is_apart(path: Path) -> bool:
+    """Tell whether labels lie in a folder of their own, beside that of the pictures."""
+    return path.absolute().parent.name.lower() == "annotations"
+
+
+def _picture_folders(path: Path) -> list[Path]:
+    """Return where the pictures of a labels file may lie, the likeliest first."""
+    own = path.parent
+    beside = [find_folder(own, PICTURES), own, find_folder(own, "data")]
+    if _is_apart(path):
+        parent = own.absolute().parent
+        split = path.stem.rpartition("_")[2]  # instances_val2017.json
+        images = find_folder(parent, PICTURES)
+        inner = None if images is None else find_folder(images, split)
+        beside += [images, inner, find_folder(parent, split), parent]
+    return [folder for folder in beside if folder is not None]
+
+
+def _find_file(path: Path) -> Path:
+    """Return the file itself, or the only one of a folder."""
+    if not path.is_dir():
+        return path
+    apart = find_folder(path, "annotations")
+    found = sorted(path.glob("*.json")) or sorted(apart.glob("*.json") if apart else [])
+    if len(found) == 1:
+        return found[0]
+    refuse_foreign(path, "a COCO JSON file")
+    below = sorted(path.glob("*/*.json"))
+    names = [file.relative_to(path).as_posix() for file in found or below]
+    raise AnnotationError(
+        f"{path}: expected a COCO JSON file, got a folder"
+        + (f"; give one of {listed(names)}" if names else " without one")
+    )
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     content = read_json(path, "a COCO JSON file")
+    kind = foreign_json(content)
+    if kind is not None:
+        raise AnnotationError(f"{path}: expected a COCO JSON file; this is {kind}")
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected an object with images and annotations")
     return content
@@ -142,37 +209,47 @@ def _list_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, An
     return values
 
 
-def _by_id(content: dict[str, Any], path: Path) -> dict[Any, dict[str, Any]]:
-    entries: dict[Any, dict[str, Any]] = {}
+def _by_id(content: dict[str, Any], path: Path) -> dict[LabelId, dict[str, Any]]:
+    entries: dict[LabelId, dict[str, Any]] = {}
     for number, entry in enumerate(_list_of(content, "images", path)):
         where = f"{path}: images[{number}]"
-        key, file_name = entry.get("id"), entry.get("file_name")
-        if not isinstance(key, int | str) or key in entries:
-            raise AnnotationError(f"{where}: expected an id of its own, got {key!r}")
+        key, file_name = as_id(entry.get("id")), entry.get("file_name")
+        if key is None or key in entries:
+            stated = repr(entry.get("id"))[:SHOWN]
+            raise AnnotationError(f"{where}: expected an id of its own, got {stated}")
         if not isinstance(file_name, str) or not file_name:
-            raise AnnotationError(f"{where}: expected a file_name, got {file_name!r}")
+            stated = repr(file_name)[:SHOWN]
+            raise AnnotationError(f"{where}: expected a file_name, got {stated}")
         entries[key] = entry
     return entries
 
 
-def _head_categories(
-    content: dict[str, Any], path: Path
-) -> tuple[set[int | str] | None, dict[Any, str]]:
-    """Return the ids that are heads, and all names; None where the file names no categories."""
+def _categories_of(content: dict[str, Any], path: Path) -> list[LabelClass]:
+    """Return the categories; none where the file names none.
+
+    One that only groups others, as Roboflow's first, is none of them.
+    """
     if not content.get("categories"):
-        return None, {}
-    names: dict[Any, str] = {}
+        return []
+    names: dict[LabelId, str] = {}
+    groups: set[str] = set()
     for number, category in enumerate(_list_of(content, "categories", path)):
-        key = category.get("id")
-        if not isinstance(key, int | str):
-            raise AnnotationError(f"{path}: categories[{number}]: expected an id, got {key!r}")
+        key = as_id(category.get("id"))
+        if key is None:
+            stated = repr(category.get("id"))[:SHOWN]
+            raise AnnotationError(f"{path}: categories[{number}]: expected an id, got {stated}")
         names[key] = str(category.get("name"))
-    heads = {key for key, name in names.items() if name.lower() == HEAD_CATEGORY}
-    if not heads and len(names) > 1:
+        if category.get("supercategory") != category.get("name"):
+            groups.add(str(category.get("supercategory")))
+    annotations = _list_of(content, "annotations", path)
+    used = {as_id(annotation.get("category_id")) for annotation in annotations}
+    own = {key: name for key, name in names.items() if key in used or name not in groups}
+    heads = choose_heads((own or names).values())
+    if not heads:
         raise AnnotationError(
-            f"{path}: expected a category named {HEAD_CATEGORY!r}; got {', '.join(names.values())}"
+            f"{path}: expected a category named {HEAD!r}; got {listed((own or names).values())}"
         )
-    return heads or set(names), names
+    return [LabelClass(SCHEME, key, name, name in heads) for key, name in (own or names).items()]
 
 
 def _row_of(annotation: dict[str, Any], where: str) -> tuple[Row, bool]:
@@ -192,6 +269,5 @@ def _truth_of(rows: list[tuple[Row, bool]]) -> GroundTruth:
 
 
 def _size_of(entry: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = entry.get("height"), entry.get("width")
-    is_known = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
-    return (int(entry["height"]), int(entry["width"])) if is_known else None
+    height, width = as_count(entry.get("height")), as_count(entry.get("width"))
+    return (height, width) if height and width else None

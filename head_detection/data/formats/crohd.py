@@ -28,7 +28,7 @@ from head_detection.data.formats.label_files import (
     read_text,
     write_file,
 )
-from head_detection.data.formats.names import FolderIndex
+from head_detection.data.formats.names import FolderIndex, natural_order
 from head_detection.errors import AnnotationError
 from head_detection.images.finding import is_picture_name
 from head_detection.structures import GroundTruth
@@ -60,7 +60,8 @@ class SequenceInfo:
 def read_crohd(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
     """Read one sequence, or every labelled sequence in a folder.
 
-    A frame without lines is a picture without heads.
+    A frame without lines is a picture without heads. Frames are in the order of their numbers, and
+    sequences in natural order, as ``test`` finds them.
 
     Args:
         path: the folder of a sequence, or a folder of such.
@@ -73,7 +74,8 @@ def read_crohd(path: Path, split: str | None = None, images: Path | None = None)
     root = path if split is None else path / split
     is_one = (root / TRUTH).is_file()
     collector = Collector(leaves_out_empty=True, boxes_may_reach_outside=True)
-    found = [root] if is_one else sorted(p for p in root.glob("*") if p.is_dir())
+    folders = [p for p in root.glob("*") if p.is_dir()]
+    found = [root] if is_one else sorted(folders, key=lambda folder: natural_order(folder.name))
     sequences = [folder for folder in found if (folder / TRUTH).is_file()]
     if not sequences:
         raise AnnotationError(

@@ -17,18 +17,20 @@ from head_detection.data.annotations import AnnotatedSet, Row, build_truth, pars
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import (
     TRAINVAL,
+    as_id,
     check_labels_differ,
     labels_of,
     read_lines,
     round_pixels,
 )
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.names import FolderIndex, find_folder, inner_name
 from head_detection.errors import AnnotationError
 
 PATTERN: Final = "annotation_{}.odgt"
 PICTURES: Final = "Images"
 HEAD_TAG: Final = "person"
 OTHER_TAG: Final = "mask"
+_SHOWN: Final = 40
 
 
 def read_crowdhuman(
@@ -38,6 +40,7 @@ def read_crowdhuman(
 
     A box is a region to ignore where its tag is not ``person``, or ``extra.ignore`` or
     ``head_attr.ignore`` is not 0. Boxes without area, as some ignored heads have, are left out.
+    Pictures are in the order of the file.
 
     Args:
         path: the file, or the folder with ``annotation_train.odgt`` and ``annotation_val.odgt``.
@@ -96,8 +99,9 @@ def write_crowdhuman(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
 def _picture_folders(folder: Path, images: Path | None) -> list[Path]:
     if images is not None:
         return [images]
-    found = [folder / PICTURES, *sorted(folder.glob(f"*/{PICTURES}"))]
-    return [place for place in found if place.is_dir()] or found[:1]
+    places = [folder, *sorted(place for place in folder.glob("*") if place.is_dir())]
+    found = [inner for place in places if (inner := find_folder(place, PICTURES))]
+    return found or [folder / PICTURES]
 
 
 def _read_file(path: Path, collector: Collector) -> Iterator[tuple[str, str, list[Row]]]:
@@ -130,6 +134,8 @@ def _row_of(entry: Any, where: str, collector: Collector) -> Row:
 def _flag(entry: dict[str, Any], key: str, where: str) -> bool:
     attributes = entry.get(key) or {}
     value = attributes.get("ignore", 0) if isinstance(attributes, dict) else None
-    if not isinstance(value, int):
-        raise AnnotationError(f"{where}: expected {key}.ignore as 0 or 1, got {value!r}")
-    return value != 0
+    number = as_id(int(value) if isinstance(value, bool) else value)
+    if not isinstance(number, int):
+        stated = repr(value)[:_SHOWN]
+        raise AnnotationError(f"{where}: expected {key}.ignore as 0 or 1, got {stated}")
+    return number != 0

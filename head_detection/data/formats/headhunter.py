@@ -15,7 +15,7 @@ from head_detection import files
 from head_detection.data.annotations import AnnotatedSet, Box, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import format_pixels, read_lines
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.names import choose_place, inner_name
 from head_detection.errors import AnnotationError
 
 _NUM_FIELDS: Final = 5
@@ -27,7 +27,7 @@ _IGNORED: Final = -1
 def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
     """Read one text file; a picture line without box lines is a picture without heads.
 
-    A box line may leave the flag out.
+    A box line may leave the flag out. Pictures are in the order of the file.
 
     Args:
         path: the text file.
@@ -43,7 +43,7 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
             name = line[1:].strip()
             if not name:
                 raise AnnotationError(f"{where}: names no picture: {line!r}")
-            name = inner_name(name, where)
+            name = inner_name(name, where, images or path.parent)
             if name in pictures:
                 raise AnnotationError(f"{where}: names this picture again: {line[:80]!r}")
             rows = pictures[name] = []
@@ -51,9 +51,10 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
             raise AnnotationError(f"{where}: expected '# picture' before the first box")
         else:
             rows.append(_parse_line(line, where))
-    index = FolderIndex(images or path.parent)
+    index, prefix = choose_place([images or path.parent], list(pictures))
     collector = Collector()
-    for name, found in pictures.items():
+    for stated, found in pictures.items():
+        name = stated.removeprefix(prefix)
         collector.add(index.root / index.find(name), name, build_truth(found))
     return collector.finish(f"{path.resolve().parent.name}/{path.stem}")
 

@@ -13,7 +13,10 @@ from typing import Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import TRAINVAL, check_split
+from head_detection.data.formats.names import find_folder
 from head_detection.data.formats.voc_labels import (
+    LABELS,
+    PICTURES,
     VocFolders,
     add_all_objects,
     note_unlabelled,
@@ -43,14 +46,16 @@ def read_hollywood(
         AnnotationError: no such folder or list, an unknown split, or labels that cannot be read.
     """
     check_split(path, split)
-    if not (path / "Annotations").is_dir():
+    labels = find_folder(path, LABELS)
+    if labels is None:
         raise AnnotationError(
             f"{path}: expected HollywoodHeads' folders Annotations, JPEGImages and Splits"
         )
     collector = Collector(leaves_out_empty=True)
-    pictures = images or path / "JPEGImages"
-    folders = VocFolders(path / "Annotations", pictures, "JPEGImages/", _FIRST_PIXEL)
-    names, are_listed = split_names(folders.labels, path / "Splits", split, collector)
+    pictures = images or find_folder(path, PICTURES) or path / PICTURES
+    folders = VocFolders(labels, pictures, f"{PICTURES}/", _FIRST_PIXEL)
+    lists = find_folder(path, "Splits") or path / "Splits"
+    names, are_listed = split_names(folders, lists, split, collector)
     added = add_all_objects(collector, folders, names, HEAD_NAMES)
     if not are_listed:
         note_unlabelled(folders, added, collector)

@@ -4,9 +4,11 @@ Text is UTF-8 with or without its mark, with any line ends; errors name lines. A
 file a picture is written whole or not at all, and no label over another.
 """
 
+import codecs
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,10 +26,13 @@ _DECIMALS: Final = 4
 """Of a pixel; float32 holds no more of a coordinate above 1,000."""
 _FOLDER_MODE: Final = 0o755
 _SHOWN_NAME: Final = 20
+_WHOLE: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
+_LARGEST_COUNT: Final = 10_000_000
+"""Pixels: no picture is as wide; what is larger is a broken number."""
 
 
 def read_text(path: Path, expected: str, mistake: type[ValueError] = AnnotationError) -> str:
-    """Read a UTF-8 file, a byte order mark left out.
+    """Read a UTF-8 file, or one of UTF-16 that says so; without its mark, all lines ended alike.
 
     Args:
         path: the file.
@@ -38,11 +43,15 @@ def read_text(path: Path, expected: str, mistake: type[ValueError] = AnnotationE
         ValueError: ``mistake``: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        is_utf_16 = has_mark and len(content) > len(codecs.BOM_UTF16)
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except OSError as error:
         raise mistake(f"{path}: expected {expected}; {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise mistake(f"{path}: expected {expected}; not UTF-8 text") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path, expected: str, mistake: type[ValueError] = AnnotationError) -> Any:
@@ -65,7 +74,7 @@ def read_lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
         AnnotationError: as for ``read_text``.
     """
     # splitlines() would also cut at characters that may stand in a file name, such as U+2028.
-    lines = read_text(path, expected).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = read_text(path, expected).split("\n")
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield f"{path}: line {number}", line.strip()
@@ -108,6 +117,36 @@ def parse_whole(text: str, where: str, meaning: str) -> int:
     if not math.isfinite(value) or value != int(value):
         raise AnnotationError(f"{where}: expected {meaning} as a whole number, got {text[:40]!r}")
     return int(value)
+
+
+def as_id(value: Any) -> int | str | None:
+    """Return a number of a picture or a class as labels meant it; None where it is none.
+
+    A program for tables makes ``3.0`` of 3, in text too. ``007`` is a text.
+
+    Example:
+        >>> as_id(3.0), as_id("3.0"), as_id("007"), as_id(2.5), as_id(True)
+        (3, 3, '007', None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str):
+        whole = _WHOLE.fullmatch(value)
+        return int(whole[1]) if whole else value
+    return value if isinstance(value, int) else None
+
+
+def as_count(value: Any) -> int | None:
+    """Return a number of pixels; None where it is none, or not above 0.
+
+    Example:
+        >>> as_count("40.0"), as_count(40), as_count(0), as_count("x")
+        (40, 40, None, None)
+    """
+    number = as_id(value.strip() if isinstance(value, str) else value)
+    return number if isinstance(number, int) and 0 < number <= _LARGEST_COUNT else None
 
 
 def check_split(path: Path, split: str | None, allowed: Sequence[str] = SPLITS) -> None:

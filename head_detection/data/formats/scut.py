@@ -14,9 +14,13 @@ from typing import Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import TRAINVAL, check_split
+from head_detection.data.formats.names import find_folder, natural_order
 from head_detection.data.formats.voc_labels import (
+    LABELS,
+    PICTURES,
     VocFolders,
     add_all_objects,
+    lists_of,
     note_unlabelled,
     split_names,
 )
@@ -35,7 +39,8 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
     Objects marked ``difficult`` are regions to ignore, boxes without area are left out.
 
     Args:
-        path: a folder with ``Annotations`` in it, or in folders one or two levels below it.
+        path: a folder with ``Annotations`` in it, or in folders one or two levels below it, which
+            are taken in natural order.
         split: ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``, or every labelled
             picture where the folder has no lists.
         images: a folder with the pictures in place of ``JPEGImages``.
@@ -44,9 +49,10 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
         AnnotationError: no such folder or list, an unknown split, or labels that cannot be read.
     """
     check_split(path, split)
-    patterns = ("Annotations", "*/Annotations", "*/*/Annotations")
-    found = [sorted(f.parent for f in path.glob(p) if f.is_dir()) for p in patterns]
+    levels = ([path], path.glob("*"), path.glob("*/*"))
+    found = ([place for place in level if find_folder(place, LABELS)] for level in levels)
     parts = next((folders for folders in found if folders), [])
+    parts.sort(key=lambda part: natural_order(str(part)))
     if not parts:
         raise AnnotationError(
             f"{path}: expected SCUT-HEAD's folders Annotations, JPEGImages and ImageSets here, "
@@ -54,12 +60,11 @@ def read_scut(path: Path, split: str | None = None, images: Path | None = None) 
         )
     collector = Collector(leaves_out_empty=True)
     for part in parts:
-        prefix = (part.relative_to(path) / "JPEGImages").as_posix() + "/"
-        folders = VocFolders(
-            part / "Annotations", images or part / "JPEGImages", prefix, _FIRST_PIXEL
-        )
-        lists = part / "ImageSets" / "Main"
-        names, are_listed = split_names(folders.labels, lists, split, collector)
+        prefix = (part.relative_to(path) / PICTURES).as_posix() + "/"
+        labels = find_folder(part, LABELS) or part / LABELS
+        pictures = images or find_folder(part, PICTURES) or part / PICTURES
+        folders = VocFolders(labels, pictures, prefix, _FIRST_PIXEL)
+        names, are_listed = split_names(folders, lists_of(part), split, collector)
         added = add_all_objects(collector, folders, names, HEAD_NAMES)
         if not are_listed:
             note_unlabelled(folders, added, collector)

@@ -10,13 +10,14 @@ section 10.
 """
 
 from collections import Counter
-from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 from typing import Final
 from xml.etree import ElementTree as ET
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
+from head_detection.data.formats.class_names import HEAD, SHOWN, means_head, other_than_head
 from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.foreign import refuse_foreign
 from head_detection.data.formats.label_files import (
     TRAINVAL,
     check_labels_differ,
@@ -24,49 +25,51 @@ from head_detection.data.formats.label_files import (
     new_folder,
     write_file,
 )
-from head_detection.data.formats.names import FolderIndex
+from head_detection.data.formats.names import FolderIndex, find_folder
 from head_detection.data.formats.voc_labels import (
     CORNERS,
+    LABELS,
+    PICTURE_FOLDERS,
+    PICTURES,
     VocFolders,
     add_picture,
+    lists_of,
     note_unlabelled,
+    read_label,
     read_labels,
     split_names,
 )
 from head_detection.errors import AnnotationError
+from head_detection.images.finding import is_picture_name
 
-HEAD: Final = "head"
-PICTURES: Final = "JPEGImages"
 _FIRST_PIXEL: Final = 1
-_TYPO_LIKENESS: Final = 0.75
-"""One wrong letter of four: ``heas`` is as like to ``head``, ``helmet`` and ``hat`` are not."""
-_NO_TYPO: Final = "hand"
-"""As like to ``head`` as a typing error, but another thing that people label."""
 
 
 def read_voc(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
     """Read VOC folders.
 
-    Objects named ``head`` count, in any case. Names that are nearly the same are typing errors and
-    count too; others are other things and are left out. Where nothing is named ``head``, every
-    object counts. All of that is noted with names. ``difficult`` objects are regions to ignore.
+    Objects whose name means head count, see ``class_names``; others are other things and are left
+    out. Where no name does, every object counts. All of that is noted with names. ``difficult``
+    objects are regions to ignore. Folders may be in any letter case.
 
     Args:
         path: the folder that holds ``Annotations``, or XML files beside their pictures.
         split: the name of a list in ``ImageSets/Main``; None is ``trainval``, or every labelled
-            picture where there are no lists.
+            picture where there are no lists, in natural order.
         images: a folder with the pictures in place of the set's own.
 
     Raises:
-        AnnotationError: no labels, no such list, or labels that cannot be read.
+        AnnotationError: no labels, no such list, or labels that cannot be read or are another
+            tool's.
     """
-    collector = Collector()
     folders = _find_folders(path, images)
-    lists = path / "ImageSets" / "Main"
-    names, are_listed = split_names(folders.labels, lists, split, collector)
+    collector = Collector()
+    names, are_listed = split_names(folders, lists_of(path), split, collector)
     labels = list(read_labels(folders, names, collector))
     if not labels:
-        raise AnnotationError(f"{path}: expected XML files in Annotations, or beside pictures")
+        expected = f"XML files in {LABELS}, or beside pictures"
+        refuse_foreign(path, expected)
+        raise AnnotationError(f"{path}: expected {expected}")
     heads = _head_names(
         Counter(item.name for _, label in labels for item in label.objects), collector
     )
@@ -96,7 +99,7 @@ def write_voc(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
             text = _format_label(image, PurePosixPath(image.file_name).name)
-            write_file(folder / "Annotations" / f"{stem}.xml", text)
+            write_file(folder / LABELS / f"{stem}.xml", text)
         lines = "".join(f"{stem}\n" for stem in stems)
         write_file(folder / "ImageSets" / "Main" / "trainval.txt", lines)
         (folder / PICTURES).mkdir(exist_ok=True)
@@ -122,7 +125,7 @@ def _format_label(image: AnnotatedImage, picture_name: str) -> str:
         truth.boxes.tolist(), truth.ignore.tolist(), strict=True
     ):
         element = ET.SubElement(root, "object")
-        ET.SubElement(element, "name").text = "head"
+        ET.SubElement(element, "name").text = HEAD
         ET.SubElement(element, "difficult").text = str(int(is_ignored))
         bounds = ET.SubElement(element, "bndbox")
         for corner, value in zip(CORNERS, (x1 + 1, y1 + 1, x2, y2), strict=True):
@@ -132,38 +135,28 @@ def _format_label(image: AnnotatedImage, picture_name: str) -> str:
 
 
 def _find_folders(path: Path, images: Path | None) -> VocFolders:
-    labels = path / "Annotations"
-    if not labels.is_dir():
+    if path.is_file():
+        if path.suffix.lower() == ".xml":
+            read_label(path, _FIRST_PIXEL)
+        raise AnnotationError(f"{path}: expected the folder of the labels; this is a file")
+    labels = find_folder(path, LABELS)
+    if labels is None:
         return VocFolders(path, images or path, "", _FIRST_PIXEL)
-    own = next((path / name for name in (PICTURES, "images") if (path / name).is_dir()), None)
+    own = find_folder(path, *PICTURE_FOLDERS)
+    if own is None and any(
+        place.is_file() and is_picture_name(place.name) for place in path.iterdir()
+    ):
+        own = path
     return VocFolders(labels, images or own or path / PICTURES, "", _FIRST_PIXEL)
 
 
 def _head_names(names: Counter[str], collector: Collector) -> frozenset[str]:
-    if not names:
-        return frozenset()
-    if any(name.lower() == HEAD for name in names):
-        heads = {name for name in names if is_nearly(name.lower(), HEAD)}
-    else:  # a set of heads that calls them otherwise
-        heads = set(names)
-    others = {name: count for name, count in names.items() if name not in heads}
+    """Return the names that count; where none means head, a set of heads calls them otherwise."""
+    heads = frozenset(filter(means_head, names)) or frozenset(names)
     for name in sorted(heads):
-        if name.lower() != HEAD:
-            collector.note(f"objects named {name[:40]!r}, taken for heads", names[name])
-    for name, count in others.items():
-        collector.note(f"objects named {name[:40]!r}, no heads, left out", count)
-    return frozenset(heads)
-
-
-def is_nearly(name: str, meant: str) -> bool:
-    """Tell whether a name is another with a typing error in it.
-
-    Example:
-        >>> [is_nearly(name, "head") for name in ("haed", "headdd w", "heas", "hand", "helmet")]
-        [True, True, True, False, False]
-    """
-    if name == _NO_TYPO:
-        return name == meant
-    if name.startswith(meant) or sorted(name) == sorted(meant):
-        return True
-    return SequenceMatcher(None, name, meant).ratio() >= _TYPO_LIKENESS
+        if other_than_head(name):
+            collector.note(f"objects named {name[:SHOWN]!r}, taken for heads", names[name])
+    for name, count in names.items():
+        if name not in heads:
+            collector.note(f"objects named {name[:SHOWN]!r}, no heads, left out", count)
+    return heads

@@ -12,16 +12,25 @@ from defusedxml.ElementTree import fromstring as parse_safely
 
 from head_detection.data.annotations import Box, Row, build_truth, parse_box
 from head_detection.data.formats.collector import Collector
-from head_detection.data.formats.label_files import read_lines, read_text, split_files
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.foreign import foreign_xml
+from head_detection.data.formats.label_files import as_count, read_lines, read_text, split_files
+from head_detection.data.formats.names import FolderIndex, find_folder, inner_name
 from head_detection.errors import AnnotationError
 from head_detection.images.finding import is_picture_name
 
 CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
+LABELS: Final = "Annotations"
+PICTURES: Final = "JPEGImages"
+PICTURE_FOLDERS: Final = (PICTURES, "images")
+ROOT: Final = "annotation"
+DEFAULT: Final = "default"
+"""CVAT and Datumaro call the only part of a set so."""
 _LABEL_EXTENSIONS: Final = frozenset({".xml"})
-_OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<object[\s/>]", re.DOTALL)
-_NOT_DIFFICULT: Final = ("", "0", "Unspecified")
+_OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<(?:[\w.-]+:)?object[\s/>]", re.DOTALL)
+_DIFFICULT: Final = ("1", "1.0", "true", "yes")
+_NOT_DIFFICULT: Final = ("", "0", "0.0", "false", "no", "unspecified")
 """labelImg and its kin leave the mark empty or say ``Unspecified``."""
+_OTHER_SHAPES: Final = {"robndbox": "a rotated box", "polygon": "an outline", "mask": "a mask"}
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,12 @@ def read_label(path: Path, first_pixel: int) -> VocLabel:
             a box that covers pixels 1 to 10 is 0 to 10 here. 0 takes the corners as they are.
 
     Raises:
-        AnnotationError: not XML, XML that declares entities, or an object without a box.
+        AnnotationError: not XML, XML that declares entities or is no VOC label, or an object
+            without a box.
     """
     text = read_text(path, "a VOC label")
     root = _parse_xml(text, path)
+    _check_root(root, path)
     elements, lines = list(root.iter("object")), _object_lines(text)
     objects, num_hollow = [], 0
     for number, element in enumerate(elements):
@@ -103,29 +114,48 @@ class VocFolders:
             raise AnnotationError(f"{self.pictures}: expected the folder of the pictures")
 
 
+def lists_of(path: Path) -> Path:
+    """Return the folder of VOC's lists, whatever its letter case; it need not be there."""
+    sets = find_folder(path, "ImageSets") or path / "ImageSets"
+    return find_folder(sets, "Main") or sets / "Main"
+
+
 def split_names(
-    labels: Path, lists: Path, split: str | None, collector: Collector
+    folders: VocFolders, lists: Path, split: str | None, collector: Collector
 ) -> tuple[list[str], bool]:
     """Return the names of the labels of a split, and whether lists name them.
 
-    Without a split and without any list every label counts.
+    Without a split and without any list every label counts. CVAT calls its only list ``default``.
+
+    Args:
+        folders: of the set.
+        lists: the folder of the lists; it need not be there.
+        split: the name of a list; None is train and val.
+        collector: takes notes.
+
+    Returns:
+        The names in the order of the lists, or in natural order, as ``test`` counts pictures.
 
     Raises:
         AnnotationError: no such list, or a name outside the folder.
     """
-    if split is None and not any(lists.glob("*.txt")):
-        return labelled_names(labels), False
-    return listed_names(split_files(lists, "{}.txt", split), collector), True
+    there = [path.name for path in lists.glob("*.txt")]
+    if split is None and not there:
+        return labelled_names(folders.labels), False
+    only = DEFAULT if split is None and there == [f"{DEFAULT}.txt"] else split
+    return listed_names(split_files(lists, "{}.txt", only), folders, collector), True
 
 
 def labelled_names(labels: Path) -> list[str]:
-    """Return every label's name under the folder, without its extension, in order."""
+    """Return every label's name under the folder, without its extension, in natural order."""
     names = FolderIndex(labels, _LABEL_EXTENSIONS).names()
     return [str(PurePosixPath(name).with_suffix("")) for name in names]
 
 
-def listed_names(lists: Sequence[Path], collector: Collector) -> list[str]:
+def listed_names(lists: Sequence[Path], folders: VocFolders, collector: Collector) -> list[str]:
     """Return the names in the lists, each once, without the extension of a picture.
+
+    A list may give the whole path of a picture in the set.
 
     Raises:
         AnnotationError: a list that cannot be read, or a name outside the folder.
@@ -133,7 +163,7 @@ def listed_names(lists: Sequence[Path], collector: Collector) -> list[str]:
     names: dict[str, None] = {}
     for file in lists:
         for where, line in read_lines(file, "a list of pictures"):
-            name = inner_name(line, where)
+            name = inner_name(line, where, folders.pictures)
             if is_picture_name(name):
                 name = str(PurePosixPath(name).with_suffix(""))
             collector.note("names that a list repeats, read once", int(name in names))
@@ -211,21 +241,32 @@ def note_unlabelled(folders: VocFolders, added: Sequence[str], collector: Collec
 
 def _picture_of(index: FolderIndex, name: str, label: VocLabel) -> str | None:
     """Look for the label's own name first: what it says of its picture is wrong in many sets."""
+    stated = PurePosixPath(label.picture_name.replace("\\", "/")).name
+    beside = str(PurePosixPath(name).with_name(stated)) if _can_be_name(stated) else ""
+    if beside and PurePosixPath(stated).stem == PurePosixPath(name).name and index.has(beside):
+        return index.find(beside)  # 1.jpg and 1.png may both be there
     found = index.find_stem(name)
-    if found is None and label.picture_name:
-        stated = PurePosixPath(label.picture_name.replace("\\", "/")).name
-        found = index.find_stem(str(PurePosixPath(name).with_name(stated).with_suffix("")))
+    if found is None and beside:
+        found = index.find_stem(str(PurePosixPath(beside).with_suffix("")))
     return found
+
+
+def _can_be_name(text: str) -> bool:
+    return text not in ("", ".", "..") and "\0" not in text and text.isprintable()
 
 
 def _parse_object(element: ET.Element, where: str, first_pixel: int) -> VocObject:
     corners = [element.findtext(f"bndbox/{corner}") for corner in CORNERS]
+    shape = next((text for tag, text in _OTHER_SHAPES.items() if element.find(tag) is not None), "")
+    if shape and element.find("bndbox") is None:
+        raise AnnotationError(f"{where}: expected a box of four numbers in bndbox, got {shape}")
     x1, y1, x2, y2 = parse_box(corners, where)
     difficult = (element.findtext("difficult") or "").strip()
-    if difficult not in ("1", *_NOT_DIFFICULT):
+    if difficult.lower() not in (*_DIFFICULT, *_NOT_DIFFICULT):
         raise AnnotationError(f"{where}: expected difficult as 0 or 1, got {difficult[:40]!r}")
     name = " ".join((element.findtext("name") or "").split())
-    return VocObject(name, (x1 - first_pixel, y1 - first_pixel, x2, y2), difficult == "1")
+    box = (x1 - first_pixel, y1 - first_pixel, x2, y2)
+    return VocObject(name, box, difficult.lower() in _DIFFICULT)
 
 
 def _object_lines(text: str) -> list[int]:
@@ -234,16 +275,28 @@ def _object_lines(text: str) -> list[int]:
     for match in _OBJECT_OR_COMMENT.finditer(text):
         line += text.count("\n", position, match.start())
         position = match.start()
-        if match[0].startswith("<object"):
+        if not match[0].startswith("<!--"):
             lines.append(line)
     return lines
 
 
 def _size_of(root: ET.Element) -> tuple[int, int] | None:
-    height, width = ((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width"))
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        return None
-    return int(height), int(width)
+    height, width = (as_count(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    return (height, width) if height and width else None
+
+
+def _check_root(root: ET.Element, path: Path) -> None:
+    """Make plain names of those with a namespace, and refuse what is no VOC label.
+
+    Without that, XML of another kind has no objects and would pass for a picture without heads.
+    """
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    if root.tag != ROOT:
+        kind = foreign_xml(root) or "XML of another kind"
+        raise AnnotationError(
+            f"{path}: expected a VOC label, <{ROOT}>; got <{root.tag[:40]}>: {kind}"
+        )
 
 
 def _parse_xml(text: str, path: Path) -> ET.Element:

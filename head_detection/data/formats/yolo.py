@@ -2,50 +2,53 @@
 
 ``labels/a/1.txt`` belongs to ``images/a/1.jpg``; a label may also lie beside its picture. The
 shares make boxes only with the picture's size, which is read from the picture. ``data.yaml`` tells
-which pictures a split has, and what the classes are called.
+which pictures a split has, what the classes are called and whether keypoints follow a box.
 
 Source: docs.ultralytics.com/datasets/detect, and the layout that Roboflow and CVAT export.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import yaml
 
 from head_detection.boxes import areas, clipped
-from head_detection.config.yaml_text import dump_yaml, parse_yaml
+from head_detection.config.yaml_text import dump_yaml
 from head_detection.data.annotations import (
     AnnotatedImage,
     AnnotatedSet,
     Box,
+    LabelClass,
     build_truth,
     parse_box,
 )
+from head_detection.data.formats.class_names import HEAD, SHOWN, other_than_head
 from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.foreign import refuse_foreign
 from head_detection.data.formats.label_files import (
-    TRAINVAL,
     check_labels_differ,
-    check_split,
     new_folder,
     parse_whole,
     read_lines,
-    read_text,
     write_file,
 )
-from head_detection.data.formats.names import FolderIndex, inner_name
+from head_detection.data.formats.names import FolderIndex
+from head_detection.data.formats.yolo_description import (
+    CLASSES,
+    FILE,
+    LABELS,
+    PICTURES,
+    Description,
+    has_pictures_part,
+    label_place,
+    read_description,
+)
 from head_detection.errors import AnnotationError, PictureError
 from head_detection.images.reading import read_picture_size
 
-HEAD: Final = "head"
-PICTURES: Final = "images"
-DESCRIPTION: Final = "data.yaml"
 LIST: Final = "train.txt"
-_LABELS: Final = "labels"
-_UP: Final = "../"
 _NUM_FIELDS: Final = 5
 _MIN_POLYGON_FIELDS: Final = 7
 _LARGEST_SHARE: Final = 2.0
@@ -54,45 +57,30 @@ _DIGITS: Final = 10
 """After the point: a box of a picture of 10,000 pixels comes back to 1e-6 of a pixel."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """A split of a YOLO set.
-
-    Attributes:
-        name: of the set.
-        root: what all names start from.
-        class_names: by number; empty where none are given.
-        pictures: each one's name under the root, and where it lies.
-        label_folders: folders under the root that hold labels of whole folders of pictures.
-    """
-
-    name: str
-    root: Path
-    class_names: dict[int, str]
-    pictures: tuple[tuple[str, Path], ...]
-    label_folders: tuple[str, ...]
-
-
 def read_yolo(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
     """Read a YOLO set.
 
-    The class named ``head`` counts, or the only one there is; others are not heads, and counted. A
-    picture without a label file is a picture without heads. Outlines become the boxes around them.
+    The class that means head counts, see ``class_names``, or the only one there is; others are not
+    heads, and counted. A picture without a label file is a picture without heads. Outlines, rotated
+    boxes too, become the boxes around them; keypoints after a box, which ``kpt_shape`` announces,
+    are left out. Pictures are in the order of a list, or in natural order, as ``test`` counts them.
 
     Args:
-        path: ``data.yaml``, or its folder; without one, a folder with ``images`` and ``labels``.
+        path: ``data.yaml``, or its folder; without one, a folder with ``images`` and ``labels``,
+            where ``classes.txt`` or ``obj.names`` may name the classes.
         split: ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``.
         images: a folder with the pictures in place of the set's ``images``.
 
     Raises:
         AnnotationError: files missing or not of the format, or classes of which none is ``head``.
     """
-    description = _read_description(path, split, images)
+    description = read_description(path, split, images)
     collector = Collector()
     labels = FolderIndex(description.root, {".txt"})
     used: set[str] = set()
     numbers: Counter[int] = Counter()
-    head = _head_class(description, path)
+    classes = description.classes(path)
+    heads = {entry.label_id for entry in classes if entry.is_head}
     for name, picture in description.pictures:
         label = _label_of(labels, name)
         collector.note("pictures without a label file, taken to hold no heads", label is None)
@@ -101,16 +89,16 @@ def read_yolo(path: Path, split: str | None = None, images: Path | None = None) 
             used.add(label)
             lines = list(_read_label(labels.root / label, description, collector))
             numbers.update(number for number, _ in lines)
-            shares = [box for number, box in lines if head in (None, number)]
-        _add(collector, name.removeprefix(f"{PICTURES}/"), picture, shares)
-    if head is None and len(numbers) > 1:
+            shares = [box for number, box in lines if not classes or number in heads]
+        first, _, short = name.partition("/")
+        _add(collector, short if first.lower() == PICTURES else name, picture, shares)
+    if not classes and len(numbers) > 1:
         raise AnnotationError(f"{path}: expected data.yaml to name the classes {sorted(numbers)}")
-    for number, count in sorted(numbers.items()):
-        if head not in (None, number):
-            other = description.class_names[number][:40]
-            collector.note(f"boxes of the class {other!r}, no heads, left out", count)
+    if not used:
+        refuse_foreign(description.root, "YOLO's label files")
+    _note_classes(classes, numbers, collector)
     _note_unused(description, used, collector)
-    return collector.finish(description.name)
+    return collector.finish(description.name, classes)
 
 
 def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
@@ -131,212 +119,92 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
             text = "".join(_lines_of(image, notes))
-            write_file(folder / _LABELS / f"{stem}.txt", text)
+            write_file(folder / LABELS / f"{stem}.txt", text)
         names = "".join(f"./{PICTURES}/{PurePosixPath(i.file_name)}\n" for i in annotated.images)
         description = dump_yaml({"train": LIST, "val": LIST, "names": {0: HEAD}})
         write_file(folder / LIST, names)
-        write_file(folder / DESCRIPTION, description)
+        write_file(folder / FILE, description)
         (folder / PICTURES).mkdir()
     return notes.finish(annotated.name).notes
 
 
-def _read_description(path: Path, split: str | None, images: Path | None) -> Description:
-    """Read ``data.yaml`` and list the pictures of a split.
-
-    Args:
-        path: the file, its folder, or a folder with ``images`` and ``labels`` and no description.
-        split: ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``.
-        images: replaces the set's folder ``images``.
-
-    Raises:
-        AnnotationError: files missing or not of the format, or folders outside the set.
-    """
-    check_split(path, split)
-    file = _find_file(path)
-    if file is None:
-        return _without_file(path, split, images)
-    values = _read_values(file)
-    root = file.parent
-    stated = values.get("path")
-    if isinstance(stated, str) and (file.parent / stated).is_dir():
-        root = file.parent / stated
-    sources = _sources(values, split, file)
-    pictures: dict[str, Path] = {}
-    folders = []
-    for source in sources:
-        within, where = _within(root, source, str(file)), f"{file}: {source!r}"
-        if within.lower().endswith(".txt"):
-            pictures |= dict(_listed(root, within, images))
-            continue
-        folders.append(within)
-        pictures |= dict(_in_folder(root, within, images, where))
-    return Description(
-        f"{root.resolve().name}/{split or TRAINVAL}",
-        root,
-        _class_names(values, file),
-        tuple(pictures.items()),
-        tuple(_label_folder(folder) for folder in folders if PICTURES in folder.split("/")),
-    )
-
-
-def _find_file(path: Path) -> Path | None:
-    if path.is_file():
-        return path
-    found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-    named = path / DESCRIPTION
-    if named in found or len(found) == 1:
-        return named if named in found else found[0]
-    if found:
-        names = ", ".join(file.name for file in found)
-        raise AnnotationError(f"{path}: expected one {DESCRIPTION}; got {names}: give the file")
-    return None
-
-
-def _without_file(path: Path, split: str | None, images: Path | None) -> Description:
-    within = "." if not (path / PICTURES).is_dir() and images is None else PICTURES
-    if split is not None:
-        within = f"{within}/{split}".removeprefix("./")
-    pictures = tuple(_in_folder(path, within, images, str(path)))
-    names: dict[int, str] = {}
-    for folder in (path, path / _LABELS):
-        if (folder / "classes.txt").is_file():
-            lines = read_lines(folder / "classes.txt", "a list of classes")
-            names = {number: line for number, (_, line) in enumerate(lines)}
-    folders = (_label_folder(within),) if within.startswith(PICTURES) else ()
-    return Description(path.resolve().name, path, names, pictures, folders)
-
-
-def _read_values(file: Path) -> dict[str, Any]:
-    try:
-        values = parse_yaml(read_text(file, "a YOLO set's data.yaml"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, AnnotationError):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise AnnotationError(f"{file}: not YAML ({reason})") from error
-    if not isinstance(values, dict):
-        raise AnnotationError(f"{file}: expected keys and values: train, val, names")
-    return values
-
-
-def _sources(values: dict[str, Any], split: str | None, file: Path) -> list[str]:
-    wanted = ["train", "val"] if split in (None, TRAINVAL) else [str(split)]
-    found: list[str] = []
-    for key in wanted:
-        stated = values.get(key) or []
-        sources = stated if isinstance(stated, list) else [stated]
-        if not all(isinstance(source, str) for source in sources):
-            raise AnnotationError(f"{file}: {key}: expected a folder, a list file or several")
-        found += [source for source in sources if source not in found]
-    if not found:
-        raise AnnotationError(f"{file}: expected pictures under {' or '.join(wanted)}; got none")
-    return found
-
-
-def _within(root: Path, source: str, where: str) -> str:
-    """Check a source of pictures; Roboflow's ``../train/images`` is ``train/images``."""
-    name = source.replace("\\", "/")
-    while name.startswith(_UP) and (root / name.removeprefix(_UP).lstrip("/")).exists():
-        name = name.removeprefix(_UP)
-    return "." if name in (".", "./") else inner_name(name, where)
-
-
-def _listed(root: Path, within: str, images: Path | None) -> Iterator[tuple[str, Path]]:
-    index, own = FolderIndex(images or root), FolderIndex(images or root / PICTURES)
-    parent = within.rpartition("/")[0]
-    for where, line in read_lines(root / within, "a list of pictures"):
-        name = inner_name(f"{parent}/{line}" if parent else line, where)
-        inner_name(line, where)
-        if name.startswith(f"{PICTURES}/"):
-            short = name.removeprefix(f"{PICTURES}/")
-            yield name, own.root / own.find(short)
-        else:
-            yield name, index.root / index.find(name)
-
-
-def _in_folder(
-    root: Path, within: str, images: Path | None, where: str
-) -> Iterator[tuple[str, Path]]:
-    folder = root / within
-    if images is not None:
-        first, _, rest = within.partition("/")
-        folder = images / rest if first == PICTURES else images
-    if not folder.is_dir():
-        raise AnnotationError(f"{where}: expected the folder of the pictures {folder}")
-    for name in FolderIndex(folder).names():
-        yield name if within == "." else f"{within}/{name}", folder / name
-
-
-def _label_folder(folder: str) -> str:
-    parts = folder.split("/")
-    parts[len(parts) - 1 - parts[::-1].index(PICTURES)] = _LABELS
-    return "/".join(parts)
-
-
-def _class_names(values: dict[str, Any], file: Path) -> dict[int, str]:
-    names = values.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise AnnotationError(f"{file}: expected the classes under names; got {names!r}")
-    if not all(isinstance(number, int) for number in names):
-        raise AnnotationError(f"{file}: names: expected numbers of classes as keys")
-    return {number: str(name) for number, name in names.items()}
-
-
-def _head_class(description: Description, path: Path) -> int | None:
-    """Return the number of the class; None where no names are known."""
-    names = description.class_names
-    heads = [number for number, name in names.items() if name.lower() == HEAD]
-    if not heads and len(names) > 1:
-        listed = ", ".join(list(names.values())[:8])
-        raise AnnotationError(f"{path}: expected a class named {HEAD!r}; got {listed}")
-    return next(iter(heads or names), None)
-
-
 def _label_of(labels: FolderIndex, name: str) -> str | None:
     """Return the label of a picture: ``images`` nearest to its name gives way to ``labels``."""
-    stem = PurePosixPath(name).with_suffix("")
-    positions = [i for i, part in enumerate(stem.parts[:-1]) if part == PICTURES]
-    beside = str(stem)
-    if not positions:
-        return labels.find_stem(f"{_LABELS}/{beside}") or labels.find_stem(beside)
-    parts = list(stem.parts)
-    parts[positions[-1]] = _LABELS
-    return labels.find_stem("/".join(parts)) or labels.find_stem(beside)
+    folder, _, last = name.rpartition("/")
+    beside = str(PurePosixPath(name).with_suffix(""))
+    if not has_pictures_part(folder):
+        return labels.find_stem(f"{LABELS}/{beside}") or labels.find_stem(beside)
+    stem = PurePosixPath(last).stem
+    return labels.find_stem(f"{label_place(folder)}/{stem}") or labels.find_stem(beside)
 
 
 def _read_label(
     path: Path, description: Description, collector: Collector
 ) -> Iterator[tuple[int, Box]]:
     """Yield the class of each line, and left, top, right, bottom in shares of the picture."""
+    num_keypoint_fields = description.num_keypoint_fields
     for where, line in read_lines(path, "a YOLO label"):
         fields = line.split()
         number = parse_whole(fields[0], where, "a class")
         names = description.class_names
         if number < 0 or (names and number not in names):
             raise AnnotationError(f"{where}: expected a class of data.yaml, got {number}")
-        if len(fields) >= _MIN_POLYGON_FIELDS and len(fields) % 2:
+        if num_keypoint_fields and len(fields) == _NUM_FIELDS + num_keypoint_fields:
+            _check_keypoints(fields[_NUM_FIELDS:], where)
+            collector.note("boxes with keypoints, which are left out")
+            fields = fields[:_NUM_FIELDS]
+        elif num_keypoint_fields is None and _is_outline(fields):
             collector.note("outlines, taken for the boxes around them")
             yield number, _around(fields[1:], where)
             continue
         if len(fields) != _NUM_FIELDS:
-            raise AnnotationError(f"{where}: expected 'class x y width height', got {line[:80]!r}")
+            more = f" and {num_keypoint_fields} of keypoints" if num_keypoint_fields else ""
+            raise AnnotationError(
+                f"{where}: expected 'class x y width height'{more}, got {len(fields)} fields:"
+                f" {line[:80]!r}"
+            )
         x, y, width, height = _shares(fields[1:], where)
         yield number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _is_outline(fields: list[str]) -> bool:
+    return len(fields) >= _MIN_POLYGON_FIELDS and len(fields) % 2 == 1
+
+
+def _check_keypoints(fields: list[str], where: str) -> None:
+    for start in range(0, len(fields), 2):
+        pair = fields[start : start + 2]
+        parse_box((pair * 4)[:4], where)
 
 
 def _around(fields: list[str], where: str) -> Box:
     points = [_shares([x, y, x, y], where)[:2] for x, y in zip(*[iter(fields)] * 2, strict=True)]
     xs, ys = zip(*points, strict=True)
+    if max(*xs, *ys) >= _LARGEST_SHARE:
+        raise AnnotationError(
+            f"{where}: expected an outline inside the picture; a 2 is the mark of a visible"
+            " keypoint, which data.yaml announces as kpt_shape"
+        )
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def _shares(fields: list[str], where: str) -> Box:
     box = parse_box(fields, where)
     if max(map(abs, box)) > _LARGEST_SHARE:
-        raise AnnotationError(f"{where}: expected shares of the picture, 0 to 1; got {fields}")
+        raise AnnotationError(
+            f"{where}: expected shares of the picture, 0 to 1; got {' '.join(fields)[:80]}"
+        )
     return box
+
+
+def _note_classes(classes: list[LabelClass], numbers: Counter[int], collector: Collector) -> None:
+    for entry in classes:
+        count = numbers[entry.label_id] if isinstance(entry.label_id, int) else 0
+        shown = repr(entry.name[:SHOWN])
+        if not entry.is_head:
+            collector.note(f"boxes of the class {shown}, no heads, left out", count)
+        elif other_than_head(entry.name):
+            collector.note(f"boxes of the class {shown}, taken for heads", count)
 
 
 def _add(collector: Collector, name: str, picture: Path, shares: list[Box]) -> None:
@@ -357,7 +225,9 @@ def _note_unused(description: Description, used: set[str], collector: Collector)
     for folder in description.label_folders:
         index = FolderIndex(description.root / folder, {".txt"})
         names = index.names() if index.root.is_dir() else []
-        unused = [n for n in names if f"{folder}/{n}" not in used and n != "classes.txt"]
+        unused = [
+            n for n in names if f"{folder}/{n}" not in used and PurePosixPath(n).name != CLASSES
+        ]
         collector.note("labels without a picture, left out", len(unused))
 
 

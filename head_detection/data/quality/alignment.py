@@ -97,9 +97,9 @@ def _warp(sources: FloatArray, motion: FloatArray) -> tuple[FloatArray, BoolArra
     return warped, inside_y[:, :, None] & inside_x[:, None, :]
 
 
-def _interpolate(pictures: FloatArray, places: FloatArray, axis: int) -> FloatArray:
-    before = np.clip(np.floor(places).astype(np.intp), 0, pictures.shape[axis] - 2)
-    share = np.clip(places - before, 0, 1).astype(np.float32)
+def _interpolate(pictures: FloatArray, positions: FloatArray, axis: int) -> FloatArray:
+    before = np.clip(np.floor(positions).astype(np.intp), 0, pictures.shape[axis] - 2)
+    share = np.clip(positions - before, 0, 1).astype(np.float32)
     low = np.take_along_axis(pictures, before, axis)
     high = np.take_along_axis(pictures, before + 1, axis)
     mixed: FloatArray = low + (high - low) * share

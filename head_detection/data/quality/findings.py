@@ -168,7 +168,9 @@ def _size_findings(picture: SurveyedPicture) -> Iterator[Finding]:
     stated, actual = picture.image.image_size, picture.image_size
     if stated not in (None, actual):
         (stated_height, stated_width), (height, width) = stated, actual
-        turned = "; perhaps it was turned upright" if stated == (width, height) else ""
+        turned = ""
+        if stated == (width, height):
+            turned = "; perhaps it was turned upright, or the labels exchange width and height"
         yield Finding(
             "wrong_size",
             picture.set_name,

@@ -132,13 +132,13 @@ def parse_texts(path: Path, texts: Mapping[str, str]) -> tuple[WeightsDescriptio
     """
     if METADATA_KEY not in texts or RECORD_KEY not in texts:
         raise WeightsError(
-            f"{path}: expected an {path.suffix} file that scripts/export.py wrote; this one, of "
+            f"{path}: expected an {path.suffix} file that `export` wrote; this one, of "
             f"other origin or truncated, has no {METADATA_KEY} entry"
         )
     if _is_of_first_format(texts[METADATA_KEY]):
         raise WeightsError(
             f"{path}: expected format version {FORMAT_VERSION}; got 1: export it again, of the "
-            ".safetensors file converted with scripts/convert.py weights"
+            ".safetensors file converted with `convert weights`"
         )
     try:
         record = ExportRecord.model_validate_json(texts[RECORD_KEY])

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.testing as npt
 
 from head_detection.data.annotations import build_truth, find_problems
-from head_detection.data.formats.collector import Collector
+from head_detection.data.formats.collector import NO_HEADS, Collector
 from head_detection.structures import GroundTruth
 
 
@@ -28,7 +28,8 @@ def test_empty_boxes_stay_or_go() -> None:
     leaver = Collector(leaves_out_empty=True)
     leaver.add(Path("a"), "a", build_truth(rows))
     annotated = leaver.finish("mine")
-    assert annotated.notes == ("boxes without area, left out: 1", "regions to ignore: 1")
+    left_out = ("boxes without area, left out: 1", "regions to ignore: 1")
+    assert annotated.notes == (f"{NO_HEADS}: 1", *left_out)
     npt.assert_array_equal(annotated.images[0].truth.boxes, [[1, 1, 2, 2]])
 
 
@@ -46,7 +47,8 @@ def test_names_that_come_again() -> None:
     for name in ("a/1.jpg", "b/1.jpg", "a/1.jpg"):
         collector.add(Path(name), name, build_truth([]))
     annotated = collector.finish("mine")
-    assert annotated.notes == ("pictures under a name that is there already, kept: 1",)
+    again = "pictures under a name that is there already, kept: 1"
+    assert annotated.notes == (f"{NO_HEADS}: 3", again)
     assert len(annotated) == 3
 
 

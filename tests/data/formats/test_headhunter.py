@@ -6,6 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
+from head_detection.data.formats.collector import NO_HEADS
 from head_detection.data.formats.headhunter import read_headhunter
 from head_detection.errors import AnnotationError
 
@@ -92,4 +93,4 @@ def test_windows_line_ends_mark_and_letter_case(tmp_path: Path) -> None:
     annotated = read_headhunter(path)
     assert [image.file_name for image in annotated.images] == ["a/1.jpg", "b/1.jpg"]
     assert annotated.images[1].path.name == "1.JPG"
-    assert annotated.notes == ("regions to ignore: 1",)
+    assert annotated.notes == (f"{NO_HEADS}: 2", "regions to ignore: 1")

@@ -72,7 +72,7 @@ def names() -> PictureNames:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "index"),
     [
         ("a/1.jpg", 0),
         ("/data/b/1.jpg", 1),
@@ -88,17 +88,17 @@ def names() -> PictureNames:
     ],
 )
 def test_a_name_means_a_picture_where_one_path_ends_with_the_other(
-    names: PictureNames, name: str, place: int | None
+    names: PictureNames, name: str, index: int | None
 ) -> None:
-    assert names.find(name) == place
+    assert names.find(name) == index
 
 
 @pytest.mark.parametrize(
-    ("stem", "place"),
+    ("stem", "index"),
     [("x,y.v2", 3), ("x,y", None), ("000012", 4), ("12", 4), ("13", None), ("b/1", 1)],
 )
-def test_names_without_extension(names: PictureNames, stem: str, place: int | None) -> None:
-    assert names.find_stem(stem) == place
+def test_names_without_extension(names: PictureNames, stem: str, index: int | None) -> None:
+    assert names.find_stem(stem) == index
 
 
 def test_a_name_that_fits_several_is_refused(names: PictureNames) -> None:

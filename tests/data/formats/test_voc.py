@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
+from head_detection.data.formats.collector import NO_HEADS
 from head_detection.data.formats.voc import read_voc, write_voc
 from head_detection.errors import AnnotationError
 
@@ -49,7 +50,7 @@ def test_pixels_count_from_one_and_the_last_is_inside(
 def test_difficult_heads_are_ignored(one: Callable[[str], AnnotatedSet]) -> None:
     annotated = one(label("head", extra="<difficult>1</difficult>"))
     assert annotated.num_heads == 0
-    assert annotated.notes == ("regions to ignore: 1",)
+    assert annotated.notes == (f"{NO_HEADS}: 1", "regions to ignore: 1")
     for text in ("0", "", "Unspecified"):
         assert one(label("head", extra=f"<difficult>{text}</difficult>")).num_heads == 1
 

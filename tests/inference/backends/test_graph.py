@@ -88,9 +88,9 @@ def test_files_of_other_origin_say_so(files, message):
     graph, _, _ = read_onnx(files / "tiny.onnx")
     del graph.metadata_props[:]
     (files / "tiny.onnx").write_bytes(graph.SerializeToString())
-    assert "expected an .onnx file that scripts/export.py wrote" in message(files / "tiny.onnx")
+    assert "expected an .onnx file that `export` wrote" in message(files / "tiny.onnx")
     openvino.serialize(from_onnx(graph), files / "tiny.xml")
-    assert "expected an .xml file that scripts/export.py wrote" in message(files / "tiny.xml")
+    assert "expected an .xml file that `export` wrote" in message(files / "tiny.xml")
 
 
 def test_an_operation_that_the_engine_lacks_is_one_line(files, message):

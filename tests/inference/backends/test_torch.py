@@ -98,7 +98,9 @@ def compile_nothing(monkeypatch):
 def compiled(monkeypatch):
     """The network as it is, and the shapes that would each have been compiled for."""
     shapes = compile_nothing(monkeypatch)
-    return CompiledDense(lambda images: DenseMaps((2 * images,), (images,), (-images,))), shapes
+    return CompiledDense(
+        lambda images: DenseMaps((2 * images,), (images,), (-images.repeat(1, 4, 1, 1),))
+    ), shapes
 
 
 def test_a_smaller_batch_is_filled_up_and_gives_its_own_maps(compiled):
@@ -108,7 +110,7 @@ def test_a_smaller_batch_is_filled_up_and_gives_its_own_maps(compiled):
         maps = dense(images[:count])
         assert torch.equal(maps.features[0], 2 * images[:count])
         assert torch.equal(maps.objectness[0], images[:count])
-        assert torch.equal(maps.deltas[0], -images[:count])
+        assert torch.equal(maps.deltas[0], -images[:count].repeat(1, 4, 1, 1))
     assert set(shapes) == {(4, 3, 8, 16)}
 
 

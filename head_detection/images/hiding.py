@@ -1,0 +1,117 @@
+"""Heads made unrecognisable, and the proof that they are."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+import supervision as sv
+
+from head_detection.boxes import areas, clipped
+from head_detection.errors import PictureError
+from head_detection.images.reading import Picture
+from head_detection.structures import Detections, FloatArray
+
+HidingStyle = Literal["solid", "pixelate"]
+HIDING_STYLES: Final = get_args(HidingStyle)
+LARGEST_SCALE: Final = 10.0
+"""More hides the street, not the head."""
+SOLID_COLOR: Final = 0
+"""Black in all three colours."""
+SQUARES_PER_HEAD: Final = 4
+"""Across the shorter side of a pixelated head: no face is known from so few."""
+SMALLEST_SQUARE: Final = 2
+"""Pixels: of one alone, nothing would change."""
+_MOST_EDGES: Final = 0.75
+"""Of neighbours in a row that differ: half, in the smallest squares, and more at a cut edge."""
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """How heads are made unrecognisable.
+
+    Attributes:
+        style: ``solid`` leaves nothing of them; ``pixelate`` a few squares in their colours, from
+            which a guess may be made.
+        scale: of what is hidden to the head's box, in both directions: ears, hair and a box that
+            sits not quite right. 1.3 is what deface hides.
+
+    Raises:
+        ValueError: another style, or a scale outside 1..10.
+    """
+
+    style: HidingStyle = "solid"
+    scale: float = 1.3
+
+    def __post_init__(self) -> None:
+        if self.style not in HIDING_STYLES:
+            raise ValueError(f"style: expected {' or '.join(HIDING_STYLES)}; got {self.style!r}")
+        if not 1.0 <= self.scale <= LARGEST_SCALE:
+            raise ValueError(f"scale: expected 1 to {LARGEST_SCALE:g}; got {self.scale}")
+
+
+def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = None) -> Picture:
+    """Return the picture with each head made unrecognisable, checked afterwards.
+
+    Args:
+        pixels: ``(H, W, 3)`` uint8 RGB; not changed.
+        detections: boxes in its pixels.
+        hiding: None is solid black.
+
+    Raises:
+        PictureError: the boxes are those of a picture of another size, are no numbers, or something
+            of a head is still there. One line, without a name.
+
+    Example:
+        >>> found = Detections.from_arrays([[2, 2, 4, 4]], [0.9], (8, 8))
+        >>> hidden = hide_heads(np.full((8, 8, 3), 255, np.uint8), found)
+        >>> hidden[:, :, 0].min(axis=0).tolist()
+        [255, 0, 0, 0, 0, 255, 255, 255]
+    """
+    hiding = hiding or Hiding()
+    size = (pixels.shape[0], pixels.shape[1])
+    if detections.image_size != size or not np.isfinite(detections.boxes).all():
+        raise PictureError(
+            f"the heads could not be hidden: expected boxes in {size[1]}x{size[0]} pixels; got "
+            f"{detections.image_size[1]}x{detections.image_size[0]}"
+        )
+    boxes = _whole_pixels(detections.boxes, size, hiding.scale)
+    scene = pixels.copy()
+    if hiding.style == "solid":
+        for x1, y1, x2, y2 in boxes.astype(int).tolist():
+            scene[y1:y2, x1:x2] = SOLID_COLOR
+    else:
+        scene = _pixelated(scene, boxes)
+    visible = [box for box in boxes.astype(int).tolist() if not _is_hidden(scene, box, hiding)]
+    if visible:
+        raise PictureError(f"the heads could not be hidden: {len(visible)} are still to be seen")
+    return scene
+
+
+def _pixelated(scene: Picture, boxes: FloatArray) -> Picture:
+    shorter_sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
+    squares = np.ceil(shorter_sides / SQUARES_PER_HEAD).astype(int)
+    squares = np.maximum(squares, SMALLEST_SQUARE)
+    for square in np.unique(squares):
+        annotator = sv.PixelateAnnotator(pixel_size=int(square))
+        scene = annotator.annotate(scene, sv.Detections(xyxy=boxes[squares == square]))
+    return scene
+
+
+def _is_hidden(scene: Picture, box: list[int], hiding: Hiding) -> bool:
+    """Look into the finished picture: one colour, or squares of one colour each."""
+    x1, y1, x2, y2 = box
+    inside = scene[y1:y2, x1:x2]
+    if hiding.style == "solid":
+        return bool((inside == SOLID_COLOR).all())
+    across = (inside[:, 1:] != inside[:, :-1]).any(axis=2)
+    down = (inside[1:] != inside[:-1]).any(axis=2)
+    return all(not edges.size or edges.mean() <= _MOST_EDGES for edges in (across, down))
+
+
+def _whole_pixels(boxes: FloatArray, size: tuple[int, int], scale: float) -> FloatArray:
+    """Return the boxes scaled, rounded outwards, inside the picture; empty ones left out."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    grown = boxes + (scale - 1.0) / 2.0 * np.concatenate([-sides, sides], axis=1)
+    grown = np.concatenate([np.floor(grown[:, :2]), np.ceil(grown[:, 2:])], axis=1)
+    inside = clipped(grown.astype(np.float32), size)
+    return inside[areas(inside) > 0]

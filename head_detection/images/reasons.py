@@ -1,0 +1,79 @@
+"""Why a picture cannot be read, in words for the user."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from PIL import Image
+
+from head_detection.errors import PictureError
+from head_detection.images.finding import spellings_of
+from head_detection.images.png import MAX_TEXT_BYTES
+
+_NOT_READ: Final = {
+    b"%!PS": "PostScript (EPS)",
+    b"\xc5\xd0\xd3\xc6": "PostScript (EPS)",
+    b"%PDF": "PDF",
+    b"SIMPLE  =": "FITS",
+    b"<svg": "SVG",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+}
+"""First bytes of what is no picture here, for a message that helps."""
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+REMEDY: Final = "make it smaller, or allow more with max_pixels"
+_OTHER_SPELLING: Final = "; there is one whose accents are composed otherwise (NFC and NFD)"
+
+
+@contextmanager
+def explaining(name: str, max_pixels: int) -> Iterator[None]:
+    """Turn whatever a decoder raises into a ``PictureError`` of one line."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except Exception as error:  # decoders fail in every way there is
+        raise _explain(error, name, max_pixels) from error
+
+
+def describe_start(start: bytes) -> str:
+    """Return why a file is none of ``FORMATS``, by its first bytes.
+
+    Example:
+        >>> describe_start(b"%!PS-Adobe-3.0 EPSF-3.0")
+        'PostScript (EPS) is not read; make it a JPEG or PNG'
+    """
+    kind = next((kind for first, kind in _NOT_READ.items() if start.startswith(first)), None)
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+        kind = "HEIC"
+    if kind is not None:
+        return f"{kind} is not read; make it a JPEG or PNG"
+    if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "a TIFF that is damaged, or holds its pixels in a way that is not read"
+    return "not a picture in any known format"
+
+
+def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
+    return PictureError(f"{name}: {_reason(error, name, max_pixels)}")
+
+
+def _reason(error: Exception, name: str, max_pixels: int) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case Image.DecompressionBombError():
+            reason = f"too many pixels; at most {max_pixels:,} are read; {REMEDY}"
+        case FileNotFoundError() | NotADirectoryError():
+            is_there = any(map(os.path.lexists, spellings_of(name)))
+            reason = f"no such file{_OTHER_SPELLING if is_there else ''}"
+        case PermissionError():
+            reason = "no permission to read the file"
+        case MemoryError():
+            reason = "not enough memory to decode it"
+        case OSError() if error.strerror:  # the system's, not a decoder's
+            reason = error.strerror
+        case _ if "MAX_TEXT" in text:  # Pillow's words
+            reason = f"more than {MAX_TEXT_BYTES >> 20} MiB of text or colour profile; cut it out"
+        case _:
+            reason = f"corrupt or truncated picture ({text})"
+    return reason

@@ -1,0 +1,159 @@
+"""Pictures larger than the network takes, detected in tiles at full scale."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from head_detection.images.bands import Bands
+from head_detection.images.reading import Picture
+from head_detection.inference.engine import Engine
+from head_detection.inference.isolation import isolated
+from head_detection.models.tiles import Found, Tile, merge_tiles, tile_views
+from head_detection.structures import Detections
+
+IN_BANDS: Final = 64 * 1024**2
+"""Pixels from which on a file is read band by band, and never held as a whole: 192 MB as RGB."""
+
+
+class TiledEngine:
+    """An engine that sees every pixel: what it would shrink goes through it tile by tile.
+
+    Once more it sees such a picture as a whole, for heads larger than a tile.
+
+    Args:
+        engine: detects in tiles, and in pictures that need none.
+        tile: sides of a tile in original pixels.
+        overlap: the least share of a tile that its neighbour has too; heads of more pixels than
+            that are left to the whole picture.
+        iou_threshold: of two heads of different tiles that overlap by more, the surer stays.
+    """
+
+    def __init__(self, engine: Engine, tile: int, overlap: float, iou_threshold: float) -> None:
+        self.name, self.device = engine.name, engine.device
+        self.precision, self.batch_size = engine.precision, engine.batch_size
+        self._engine, self._tile, self._overlap = engine, tile, overlap
+        self._iou_threshold = iou_threshold
+
+    def is_tiled(self, image_size: tuple[int, int]) -> bool:
+        """Tell whether a picture of (height, width) is detected in tiles."""
+        enough = self._engine.enough_size(image_size)
+        return max(image_size) > self._tile and max(enough) < max(image_size)
+
+    def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return what pictures of one batch have in common, as ``Engine`` says."""
+        return (image_size,) if self.is_tiled(image_size) else self._engine.padded_sizes(image_size)
+
+    def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) that a picture may be read at and lose nothing."""
+        return image_size if self.is_tiled(image_size) else self._engine.enough_size(image_size)
+
+    @isolated
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
+
+        Raises:
+            DeviceMemoryError: the device's memory does not hold a tile, or a picture without.
+        """
+        found: list[Detections] = []
+        for is_tiled, group in groupby(images, key=lambda image: self.is_tiled(_size_of(image))):
+            some = list(group)
+            found += map(self._detect_in, some) if is_tiled else self._engine.detect(some)
+        return found
+
+    def reads_in_bands(self, image_size: tuple[int, int]) -> bool:
+        """Tell whether a file of (height, width) goes to ``detect_file``, unread."""
+        height, width = image_size
+        return height * width >= IN_BANDS and self.is_tiled(image_size)
+
+    @isolated
+    def detect_file(self, path: Path) -> Detections:
+        """Return the heads of a picture file that is never in memory as a whole.
+
+        Raises:
+            PictureError: it cannot be read.
+            DeviceMemoryError: the device's memory does not hold a tile.
+        """
+        with Bands(path) as bands:
+            small = _Shrunk(bands.image_size, self._engine.enough_size(bands.image_size))
+            tiles = self._tiles_of(bands, small)
+            return self._merge(tiles, bands.image_size, lambda: small.picture)
+
+    def _detect_in(self, image: Tensor) -> Detections:
+        height, width = _size_of(image)
+        tiles = (
+            (tile, image[:, tile.top : tile.bottom, tile.left : tile.right])
+            for tile in tile_views(height, width, self._tile, self._overlap)
+        )
+        return self._merge(tiles, (height, width), lambda: image)
+
+    def _tiles_of(self, bands: Bands, small: "_Shrunk") -> Iterator[tuple[Tile, Tensor]]:
+        views = tile_views(*bands.image_size, self._tile, self._overlap)
+        for (top, bottom), row in groupby(views, key=lambda tile: (tile.top, tile.bottom)):
+            pixels = bands.read(top, bottom)
+            small.add(pixels, top)
+            for tile in row:
+                part = np.ascontiguousarray(pixels[:, tile.left : tile.right])
+                yield tile, torch.from_numpy(part).permute(2, 0, 1)
+
+    def _merge(
+        self,
+        tiles: Iterable[tuple[Tile, Tensor]],
+        image_size: tuple[int, int],
+        whole: Callable[[], Tensor],
+    ) -> Detections:
+        """Detect a batch of tiles at a time, then in the whole picture, and join what was found."""
+        found: list[tuple[Tile, Found]] = []
+        rest = iter(tiles)
+        while batch := list(islice(rest, self.batch_size)):
+            heads = self._engine.detect([pixels for _, pixels in batch])
+            found += [
+                (tile, Found(own.boxes, own.scores))
+                for (tile, _), own in zip(batch, heads, strict=True)
+            ]
+        (seen,) = self._engine.detect([whole()])
+        seen = seen.scaled_to(image_size)
+        largest = Found(seen.boxes, seen.scores)
+        merged = merge_tiles(found, image_size, self._iou_threshold, largest)
+        return Detections.from_arrays(merged.boxes, merged.scores, image_size)
+
+
+class _Shrunk:
+    """A picture made small while its rows go by.
+
+    Args:
+        image_size: (height, width) of the picture.
+        enough: the (height, width) that it is to have at least.
+    """
+
+    def __init__(self, image_size: tuple[int, int], enough: tuple[int, int]) -> None:
+        pairs = zip(image_size, enough, strict=True)
+        self._factor = max(1, min(side // least for side, least in pairs))
+        self._parts: list[Picture] = []
+        self._rest: Picture = np.zeros((0, image_size[1], 3), np.uint8)
+        self._seen = 0
+
+    def add(self, rows: Picture, top: int) -> None:
+        """Take the rows from ``top`` on; those that were taken before are passed over."""
+        new = np.concatenate([self._rest, rows[max(0, self._seen - top) :]])
+        self._seen = max(self._seen, top + len(rows))
+        count = len(new) // self._factor
+        taken, self._rest = np.split(new, [count * self._factor])
+        if count:
+            size = (max(1, new.shape[1] // self._factor), count)
+            shrunk = cv2.resize(np.ascontiguousarray(taken), size, interpolation=cv2.INTER_AREA)
+            self._parts.append(np.asarray(shrunk, np.uint8))
+
+    @property
+    def picture(self) -> Tensor:
+        """``(3, H, W)`` uint8; of the last rows, fewer than a pixel stands for, nothing is left."""
+        return torch.from_numpy(np.concatenate(self._parts)).permute(2, 0, 1)
+
+
+def _size_of(image: Tensor) -> tuple[int, int]:
+    return image.shape[1], image.shape[2]

@@ -1,0 +1,139 @@
+"""A picture larger than the network's viewed in tiles at full scale, and what they find as one.
+
+Tiles are views that are cut out: each is detected in as a picture of its own, so that the pixels of
+one batch of tiles are all that memory holds.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from head_detection.boxes import areas
+from head_detection.models.nms import keep_groups
+
+CUT: Final = 2.0
+"""Pixels: a box that ends so near to where its tile does, within the picture, may go on there."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Tile(NamedTuple):
+    """A part of a picture, in its pixels; right and bottom are the first ones outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Found(NamedTuple):
+    """The heads of a tile or a picture.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32 xyxy.
+        scores: ``(N,)`` float32.
+    """
+
+    boxes: Annotated[FloatArray, "n 4"]
+    scores: Annotated[FloatArray, "n"]
+
+
+def tile_views(height: int, width: int, tile: int, overlap: float) -> tuple[Tile, ...]:
+    """Return tiles that cover a picture, row by row: as few as there may be, evenly placed.
+
+    Args:
+        height: of the picture in its pixels.
+        width: of the picture.
+        tile: sides of a tile; a picture that is smaller there has one tile of its own side.
+        overlap: the least share of a tile that its neighbour has too, 0 to under 1: heads of at
+            most so many pixels lie whole in one tile.
+
+    Raises:
+        ValueError: a tile without pixels, or a share outside 0..1.
+
+    Example:
+        >>> [tile[0::2] for tile in tile_views(100, 260, 100, 0.2)]
+        [(0, 100), (80, 180), (160, 260)]
+    """
+    if tile < 1 or not 0 <= overlap < 1:
+        raise ValueError(
+            "tile: expected 1 pixel or more and an overlap of 0 to under 1; "
+            f"got {tile} and {overlap:g}"
+        )
+    return tuple(
+        Tile(left, top, min(left + tile, width), min(top + tile, height))
+        for top in _starts(height, tile, overlap)
+        for left in _starts(width, tile, overlap)
+    )
+
+
+def _starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Return where tiles begin along an axis of at least one pixel."""
+    if length <= tile:
+        return [0]
+    step = max(1, int(tile * (1 - overlap)))
+    count = -(-(length - tile) // step) + 1
+    return [round(place * (length - tile) / (count - 1)) for place in range(count)]
+
+
+def merge_tiles(
+    tiles: Sequence[tuple[Tile, Found]],
+    image_size: tuple[int, int],
+    iou_threshold: float,
+    whole: Found | None = None,
+) -> Found:
+    """Return the heads of the picture, by falling score, each once.
+
+    A box that the edge of its tile cuts goes where another tile holds all of it, and suppression is
+    by IoU: by the share of the smaller box, a head would swallow its neighbours.
+
+    Args:
+        tiles: with what was found in each, in its own pixels.
+        image_size: ``(height, width)`` of the picture.
+        iou_threshold: of two boxes that overlap by more, the better stays.
+        whole: what was found in the picture as a whole, in its pixels: heads larger than a tile.
+
+    Example:
+        >>> left, right = Tile(0, 0, 100, 50), Tile(80, 0, 180, 50)
+        >>> cut = Found(np.array([[85, 9, 100, 30]], "f4"), np.array([0.9], "f4"))
+        >>> same = Found(np.array([[5, 9, 25, 30]], "f4"), np.array([0.8], "f4"))
+        >>> merge_tiles([(left, cut), (right, same)], (50, 180), 0.5).boxes.tolist()
+        [[85.0, 9.0, 105.0, 30.0]]
+    """
+    edges = np.array([tile for tile, _ in tiles], np.float32).reshape(-1, 4)
+    parts = [_place(number, found, edges, image_size) for number, (_, found) in enumerate(tiles)]
+    parts += [] if whole is None else [whole]
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+    has_area = areas(boxes) > 0
+    boxes, scores = boxes[has_area], scores[has_area]
+    one_group = np.zeros(len(boxes), np.int64)
+    kept = keep_groups(
+        boxes.astype(np.float64), scores.astype(np.float64), one_group, iou_threshold
+    )
+    return Found(boxes[kept], scores[kept])
+
+
+def _place(number: int, found: Found, edges: FloatArray, image_size: tuple[int, int]) -> Found:
+    """Return the heads of a tile in pixels of the picture, without those that another has whole."""
+    own = edges[number]
+    boxes = found.boxes + np.concatenate((own[:2], own[:2]))
+    is_cut = ~_lie_whole(boxes, own[None], image_size)[:, 0]
+    # Of all tiles few are neighbours, and of the boxes few are cut: a small table.
+    is_elsewhere = np.zeros(len(boxes), np.bool_)
+    is_elsewhere[is_cut] = _lie_whole(boxes[is_cut], edges, image_size).any(axis=1)
+    return Found(boxes[~is_elsewhere], found.scores[~is_elsewhere])
+
+
+def _lie_whole(
+    boxes: FloatArray, edges: FloatArray, image_size: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Tell of ``(N, T)`` boxes and tiles whether the box lies in the tile, off its inner edges."""
+    height, width = image_size
+    # The edge of the picture cuts nothing that another tile could have.
+    first = np.where(edges[:, :2] > 0, edges[:, :2] + CUT, -np.inf)
+    last = np.where(edges[:, 2:] < (width, height), edges[:, 2:] - CUT, np.inf)
+    is_inside = (boxes[:, None, :2] >= first) & (boxes[:, None, 2:] <= last)
+    return np.asarray(is_inside.all(axis=2))
