@@ -200,11 +200,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescriptio
         tensors = load_file(str(path))
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(_not_safetensors(path, error)) from error
-    broken = _some("tensors", [name for name, tensor in tensors.items() if not _is_finite(tensor)])
+    broken = _some(
+        "with NaN or infinity", [name for name, values in tensors.items() if not _is_finite(values)]
+    )
     if broken:
         raise WeightsError(
-            f"{path}: expected finite weights; NaN or infinity in {broken}: the training that made "
-            "them has gone astray, use others"
+            f"{path}: expected tensors of numbers; {broken}: the training that made them went "
+            "astray; use others"
         )
     return tensors, description
 
