@@ -19,6 +19,9 @@ FULL_PRECISION: Final = "ieee"
 REDUCED: Final = ("tf32", "bf16")
 """What products of float32 may be rounded to, as ``torch.backends`` spells it."""
 _STARTED_IN: Final = os.getpid()
+_prepared: Final[set[int]] = set()
+_preparing: Final[dict[int, threading.Lock]] = {}
+"""By process: a forked one has its own, for a thread that does not follow may hold the other."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +37,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        prepare_threads()
         if is_forked() and threading.current_thread() is threading.main_thread():
             return _new_thread(os.getpid()).submit(call, *args, **kwargs).result()
         with own_settings():
@@ -49,6 +53,21 @@ def is_forked(process: int = _STARTED_IN) -> bool:
         process: that a thing was begun in; by default the one that imported torch.
     """
     return os.getpid() != process
+
+
+def prepare_threads() -> None:
+    """Let several threads of a forked process compute; called before they start, from any.
+
+    Torch makes a pool of its own anew when it first counts its threads there, and fails where two
+    threads ask for it at once.
+    """
+    process = os.getpid()
+    if not is_forked() or process in _prepared:
+        return
+    with _preparing.setdefault(process, threading.Lock()):
+        if process not in _prepared:
+            torch.set_num_threads(torch.get_num_threads())
+            _prepared.add(process)
 
 
 @cache

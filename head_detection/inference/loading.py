@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -26,7 +25,7 @@ from head_detection.images.reading import (
     read_picture_size,
     read_reduced,
 )
-from head_detection.inference.isolation import is_forked
+from head_detection.inference.isolation import is_forked, prepare_threads
 from head_detection.structures import Frame
 
 ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
@@ -42,6 +41,9 @@ READ_AHEAD_BYTES: Final = 256 * 1024**2
 """Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
 IsReady = Callable[[], bool]
 """Tells whether the next picture, or the end, is at hand, so that taking it does not wait."""
+_pillow_locks: Final[dict[int, threading.Lock]] = {}
+"""Keep two threads from decoding one image that was opened lazily, by process: a forked one has its
+own, for a thread that does not follow may hold the other."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -126,6 +128,7 @@ def read_ahead(
     Raises:
         ForkError: gone on with in a forked process, where the threads are not. One line.
     """
+    prepare_threads()
     num_threads, process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
@@ -231,7 +234,7 @@ def _read(
 def _to_tensor(image: ImageLike, position: str) -> Tensor:
     match image:
         case Image.Image():
-            with _pillow_lock(os.getpid()):
+            with _pillow_locks.setdefault(os.getpid(), threading.Lock()):
                 return _channels_first(convert_picture(image, position))
         case Frame():
             if image.pixels is None:
@@ -247,15 +250,6 @@ def _to_tensor(image: ImageLike, position: str) -> Tensor:
                 "tensor; "
                 f"got {type(image).__name__}"
             )
-
-
-@cache
-def _pillow_lock(_process: int) -> threading.Lock:
-    """Return what keeps two threads from decoding one image that was opened lazily.
-
-    A forked process has its own: a thread that does not follow may hold the other one.
-    """
-    return threading.Lock()
 
 
 def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
