@@ -19,7 +19,7 @@ from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
 from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
 from head_detection.results.mot import MotSink, read_mot_detections
-from head_detection.results.reading import FoundElsewhere
+from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
 from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
@@ -169,5 +169,5 @@ def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)
     has_labels = isinstance(content, dict) and "annotations" in content
-    got = "COCO labels" if has_labels else f"JSON of schema {schema!r}"
+    got = "COCO labels" if has_labels else f"JSON of schema {shown(schema)}"
     raise DetectionFileError(f"{path}: expected {_WANTED}; got {got}")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
-from head_detection.results.reading import FoundElsewhere
+from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import (
     JSON_ERRORS,
     SCHEMA,
@@ -83,7 +83,8 @@ def read_json_detections(
     schema = content.get("schema")
     if schema != SCHEMA:
         raise DetectionFileError(
-            f"{path}: expected schema {SCHEMA!r}, of this version; got {schema!r}: run `test` again"
+            f"{path}: expected schema {SCHEMA!r}, of this version; got {shown(schema)}:"
+            " run `test` again"
         )
     found = read_records(
         path,
@@ -104,7 +105,9 @@ def _threshold_in(path: Path, content: dict[str, Any]) -> float:
     threshold = content.get("score_threshold")
     if isinstance(threshold, int | float) and 0 <= threshold <= 1:
         return float(threshold)
-    raise DetectionFileError(f"{path}: expected a score_threshold from 0 to 1; got {threshold!r}")
+    raise DetectionFileError(
+        f"{path}: expected a score_threshold from 0 to 1; got {shown(threshold)}"
+    )
 
 
 def _list_of(content: dict[str, Any], key: str, path: Path) -> list[tuple[str, dict[str, Any]]]:

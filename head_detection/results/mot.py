@@ -109,13 +109,14 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
 
 def _classes_of(path: Path, lines: Sequence[FrameLine]) -> HeadClasses:
-    numbers = {line.class_number for line in lines} - {None}
-    known = [
-        LabelClass(FORM, number, str(number), number == HEAD_CLASS)
-        for number in numbers
-        if number is not None and HEAD_CLASS in numbers and len(numbers) > 1
-    ]
-    return HeadClasses(path, "class", known, [StatedClass(line.class_number) for line in lines])
+    """Return what the classes mean, if every line has one: of several, 1 is the head."""
+    numbers = {line.class_number for line in lines}
+    known: list[LabelClass] = []
+    if len(numbers) > 1 and None not in numbers and HEAD_CLASS in numbers:
+        whole = sorted(number for number in numbers if number is not None)
+        known = [LabelClass(FORM, number, str(number), number == HEAD_CLASS) for number in whole]
+    stated = [StatedClass(number) for number in numbers if None not in numbers]
+    return HeadClasses(path, "class", known, stated)
 
 
 def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ class KnownPictures:
                 found = self._names.find_stem(name) if is_stem else None
                 found = self._names.find(name) if found is None else found
             except AmbiguousNameError as error:
-                raise DetectionFileError(f"{where}: {_printable(str(error))}") from error
+                raise DetectionFileError(f"{where}: {printable(str(error))}") from error
             self._known[name, is_stem] = found
         found = self._known[name, is_stem]
         if found is None:
@@ -177,7 +177,7 @@ class KnownPictures:
             raise DetectionFileError(
                 f"{self._path}: expected detections of the labelled pictures alone; "
                 f"{len(self._unknown)} of its pictures are not labelled, "
-                f"the first: {_printable(next(iter(self._unknown)))}"
+                f"the first: {printable(next(iter(self._unknown)))}"
             )
 
 
@@ -219,8 +219,8 @@ def as_number(text: str | None) -> float | str | None:
         return text
 
 
-def _printable(text: str) -> str:
-    """Return text on one line, short, that every terminal can show the kind of."""
+def printable(text: str) -> str:
+    """Return text on one line, cut short, what cannot be shown as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:LONGEST_SHOWN]
 
 

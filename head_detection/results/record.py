@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError, PictureError
-from head_detection.results.reading import DetectionRows, FoundElsewhere, KnownPictures, size_of
+from head_detection.results.reading import (
+    DetectionRows,
+    FoundElsewhere,
+    KnownPictures,
+    printable,
+    shown,
+    size_of,
+)
 from head_detection.structures import Detections
 
 SCHEMA: Final = "head-detection/detections/2"
@@ -189,7 +196,7 @@ def read_records(
         if index is None:
             continue
         if index in sizes:
-            raise DetectionFileError(f"{where}: names the picture {name} again")
+            raise DetectionFileError(f"{where}: names the picture {printable(name)} again")
         sizes[index] = _size_in(entry, where)
         for number, (box, score) in enumerate(zip(boxes, scores, strict=True)):
             rows.add(index, box, score, f"{where}: boxes[{number}]")
@@ -222,7 +229,9 @@ def _size_in(entry: dict[str, Any], where: str) -> tuple[int, int]:
     height, width = entry.get("height"), entry.get("width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         return height, width
-    raise DetectionFileError(f"{where}: expected height and width; got {height!r} and {width!r}")
+    raise DetectionFileError(
+        f"{where}: expected height and width; got {shown(height)} and {shown(width)}"
+    )
 
 
 def _read_failures(
@@ -233,7 +242,7 @@ def _read_failures(
     for where, entry in failures:
         index = pictures.find(str(entry.get("file")), where)
         if index is not None and index in sizes:
-            raise DetectionFileError(f"{where}: {entry['file']} is among the images too")
+            raise DetectionFileError(f"{where}: {printable(entry['file'])} is among the images too")
         if index is not None:
             failed[index] = None
     return failed

@@ -9,6 +9,7 @@ import pytest
 
 from head_detection.apps.main import run
 from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import DetectionFileError
 
 
 def main(arguments: list[str]) -> int:
@@ -94,3 +95,34 @@ def test_labels_without_heads_are_noted(
     figures = read_metrics(Path("out"))["figures"]
     assert figures["coco"]["ap50"] is None
     assert figures["counting"]["bias"] > 0
+
+
+def test_coco_results_of_several_categories_are_measured_on_heads(
+    data: Path,
+    labelled: AnnotatedSet,
+    capsys: pytest.CaptureFixture[str],
+    read_metrics: ReadMetrics,
+) -> None:
+    """Persons that a detector found too are no false heads: the labels say which category is."""
+    content = json.loads(data.read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 2
+    content["categories"] = [{"id": 1, "name": "person"}, {"id": 2, "name": "head"}]
+    data.write_text(json.dumps(content))
+    rows = [
+        {"image_id": a["image_id"], "category_id": 2, "bbox": a["bbox"], "score": 0.5}
+        for a in content["annotations"]
+    ]
+    persons = [row | {"category_id": 1, "bbox": [1, 1, 60, 60], "score": 0.9} for row in rows]
+    path = Path("results.json")
+    path.write_text(json.dumps(persons + rows))
+    arguments = ["--detections", str(path), "--data", str(data), "--output", "out"]
+    assert main(arguments) == 0
+    note = f"detections of the category 'person', no heads, left out: {labelled.num_heads}"
+    assert f"note: {note}" in capsys.readouterr().out
+    report = read_metrics(Path("out"))
+    assert report["figures"]["coco"]["ap50"] == 1.0
+    assert note in report["notes"]
+    path.write_text(json.dumps([row | {"category_id": 5} for row in rows]))
+    with pytest.raises(DetectionFileError, match=r"the head in the labels, 2 \('head'\); got 5"):
+        main(arguments)

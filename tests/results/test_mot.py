@@ -1,10 +1,15 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.formats import load_annotations
 from head_detection.errors import DetectionFileError
+from head_detection.images.finding import PictureFinder
 from head_detection.results.formats import read_detection_file
 from head_detection.results.mot import MotSink
 from head_detection.results.record import Record
@@ -134,3 +139,33 @@ def test_of_several_classes_the_benchmark_s_head_counts(
         read_detection_file(path, labelled("1.jpg"))
     write(path, "1,-1,2,1,2,2,1,7.5,3.5,2\n1,-1,3,1,2,2,1,4,4,2")  # places in space are no classes
     assert lefts(read_detection_file(path, labelled("1.jpg")).detections) == [[1, 2]]
+
+
+NUMBERS = (1, 2, 3, 10, 11, 12)
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder", "voc", "yolo", "scut", "hollywood", "coco", "headhunter"]
+)
+def test_frames_are_those_that_test_counts_in_the_same_folder(tmp_path: Path, kind: str) -> None:
+    """Every reader's picture n is the n-th that ``test`` finds: frame1, frame2, frame10."""
+    pictures = tmp_path / "JPEGImages"
+    names = [f"frame{number}.jpg" for number in sorted(NUMBERS, key=str)]
+    for folder in ("JPEGImages", "Annotations"):
+        (tmp_path / folder).mkdir()
+    for name in names:
+        Image.new("RGB", (20, 20)).save(pictures / name)
+        write(tmp_path / "Annotations" / name.replace("jpg", "xml"), "<annotation/>")
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    coco = write(pictures / "l.json", json.dumps({"images": images, "annotations": []}))
+    text = write(pictures / "l.txt", "".join(f"# {name}\n" for name in names))
+    places = {"folder": pictures, "yolo": pictures, "coco": coco, "headhunter": text}
+    labelled = load_annotations(DatasetConfig(path=str(places.get(kind, tmp_path)), format=kind))
+    counted = [picture.name for picture in PictureFinder().below(pictures, pictures)]
+    lines = [f"{n},-1,{n + 1},1,2,2,1\n" for n, _ in enumerate(counted, start=1)]
+    read = read_detection_file(write(tmp_path / "mot.txt", "".join(lines)), labelled)
+    lefts = {
+        image.path.name: found.boxes[0, 0]
+        for image, found in zip(labelled.images, read.detections, strict=True)
+    }
+    assert lefts == {f"frame{number}.jpg": place for place, number in enumerate(NUMBERS, start=1)}

@@ -42,7 +42,8 @@ _NUM_DIGITS: Final = 6
 """Of a frame's number in a file name."""
 _NUM_FIELDS: Final = 9
 _FIRST_PIXEL: Final = 1
-_MAX_FRAMES: Final = 10_000_000  # days of video; a larger number is a broken file
+_MAX_FRAMES: Final = 1_000_000  # nine hours of video; a larger number is a broken file
+_SHOWN: Final = 200
 Rows = list[tuple[Box, bool]]
 """Boxes, and whether each is a distractor."""
 
@@ -191,7 +192,7 @@ def _read_info(path: Path) -> SequenceInfo:
         parser.read_string(read_text(path, "a sequence's seqinfo.ini"))
         values = parser["Sequence"]
     except (configparser.Error, KeyError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:_SHOWN]
         raise AnnotationError(f"{path}: expected a section [Sequence] ({reason})") from error
     numbers = [
         parse_whole(values.get(key) or "0", f"{path}: {key}", "a number")

@@ -1,0 +1,330 @@
+"""Every command of the README is typed, in a folder that holds what its reader has.
+
+A line that is added to the README runs here as it stands, and fails where it does not work: what is
+changed, or lies ready, is in the tables below with the reason.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, NamedTuple
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL, PYTHON, PRESET = "sh", "python", "yaml"
+PRESET_FILE: Final = "weights/of-the-readme.yaml"
+AT_ONCE: Final = 2
+"""Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
+MAX_SECONDS: Final = 300
+OF_THE_SHELL: Final = set("|&;<>$*?~`")
+
+
+class Change(NamedTuple):
+    """What is typed behind a line, and why."""
+
+    typed: str
+    reason: str
+
+
+ADDED: Final = {
+    "python scripts/benchmark.py --weights weights/fast.safetensors --same-network": Change(
+        "--measure speed --size 64x64 --pictures 1 --runs 1",
+        "the stock model takes seconds a picture, whatever its size, in each part and run",
+    ),
+    "python scripts/benchmark.py --source my/pictures --against nothing": Change(
+        "--size 96x128 --pictures 1 --limit 2 --runs 1", "minutes of counted runs"
+    ),
+}
+"""Options behind a line. All others are typed as they stand."""
+READY: Final = {
+    "make demo": "the stamp that .venv is installed, and this environment as its Python: the "
+    "installation takes minutes and 6 GB, and is how these tests came to run",
+    "pip install": "PIP_NO_DEPS, PIP_NO_BUILD_ISOLATION and PIP_NO_INDEX, as all that is needed is "
+    "here; PIP_TARGET, to leave this environment alone. `make package` installs all anew",
+    "python": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
+    "configs/scut.yaml": "a small network that downloads no body, 2 epochs (readme_folder.py)",
+    "configs/fast.yaml": "small crops, 2 epochs, batches of 2 (readme_folder.py)",
+}
+"""What lies ready in the folder or around it, so that the lines with these words run unchanged."""
+WAITS_FOR: Final = {
+    "scripts/train.py": "convert.py split",
+    "scripts/evaluate.py": "scripts/train.py",
+    "convert.py release": "scripts/train.py",
+    "scripts/export.py": "scripts/train.py",
+}
+"""A block with these words begins when that with the others has ended: it reads its files."""
+LEFT: Final = {
+    "make demo": ["runs/demo/portrait.png", "runs/demo/heads-of-12-pixels.png"],
+    "make demo SOURCE=my/pictures": ["runs/demo/detections.json", "runs/demo/images/0000.jpg"],
+    "head-detection test": ["found/detections.json", "found/detections.csv", "found/images"],
+    "train.py --cfg configs/scut.yaml --set": ["runs/train/scut/config.yaml"],
+    "--resume runs/train/scut": ["runs/train/scut/best.safetensors", "runs/train/scut/curves.png"],
+    "torchrun": ["runs/train/two/best.safetensors", "runs/train/two/last.safetensors"],
+    "configs/fast.yaml": ["runs/train/mine/best.safetensors", "runs/train/mine/log.csv"],
+    "--data my/val.json": ["runs/evaluate/scut-best-val/metrics.json"],
+    "--data SCUT-HEAD": [
+        "runs/evaluate/scut-best-test/plots",
+        "runs/evaluate/scut-best-test/worst",
+    ],
+    "--detections theirs.json": ["runs/evaluate/theirs-test/metrics.json"],
+    "--against nothing": ["runs/benchmark/fast/stages.png", "runs/benchmark/fast/report.txt"],
+    "convert.py check": ["health/index.html"],
+    "convert.py split": ["my/train.json", "my/val.json"],
+    "--output fast.xml": ["fast.bin"],
+    "--output fast-int8.xml": ["fast-int8.bin"],
+    "--engine openvino": ["runs/test/pictures/detections.json", "runs/test/pictures/images"],
+}
+"""Files and folders that the README, or the command, says it writes. All that follows
+``--output`` in a line is looked for without being named here."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The lines of one code block, run one after another; Python and a preset are one line."""
+
+    language: str
+    lines: tuple[str, ...]
+
+    def has(self, words: str) -> bool:
+        """Return whether one of the lines holds these words."""
+        return any(words in line for line in self.lines)
+
+
+def read_blocks(text: str) -> list[Block]:
+    """Return the code blocks of a document, in its order."""
+    blocks = []
+    for language, content in FENCE.findall(text):
+        lines = [content]
+        if language == SHELL:
+            joined = re.sub(r"\s*\\\n\s*", " ", content).splitlines()
+            lines = [line.partition(" #")[0].strip() for line in joined]
+        blocks.append(Block(language, tuple(line for line in lines if line)))
+    return blocks
+
+
+BLOCKS: Final = read_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+LINES: Final = [line for block in BLOCKS for line in block.lines]
+
+
+def needs_of(block: Block, blocks: list[Block]) -> list[Block]:
+    """Return the blocks that this one waits for."""
+    wanted = [need for words, need in WAITS_FOR.items() if block.has(words)]
+    return [other for other in blocks if other != block and any(map(other.has, wanted))]
+
+
+def in_order_of_need(blocks: list[Block]) -> list[Block]:
+    """Return the blocks so that each comes after those that it waits for.
+
+    Among the others, those that are waited for come first, then the longest.
+    """
+    waited_for = [need for block in blocks for need in needs_of(block, blocks)]
+    rest = sorted(blocks, key=lambda block: (block not in waited_for, -len(block.lines)))
+    ordered: list[Block] = []
+    while rest:
+        ready = (b for b in rest if all(need in ordered for need in needs_of(b, blocks)))
+        ordered.append(next(ready))
+        rest.remove(ordered[-1])
+    return ordered
+
+
+class Outcome(NamedTuple):
+    """How a line ended."""
+
+    exit_code: int
+    output: str
+    errors: str
+    seconds: float
+
+
+class Terminal:
+    """Where the README's reader types: a shell, and a Python that need not import torch anew."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], transcript: Path) -> None:
+        self._folder, self._environment, self._transcript = folder, environment, transcript
+        self._python = subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "warm_python.py"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def type(self, line: str, language: str = SHELL) -> Outcome:
+        """Type one line and wait for its end; a preset becomes a file, which is used."""
+        if language == PRESET:
+            (self._folder / PRESET_FILE).write_text(line)
+            return self.type(f"python scripts/test.py --source street.png --weights {PRESET_FILE}")
+        typed = f"{line} {ADDED[line].typed}" if line in ADDED else line
+        output, errors = (self._transcript.with_suffix(end) for end in (".out", ".err"))
+        start = time.monotonic()
+        if language == PYTHON:
+            exit_code = self._run_python(["-c", typed], output, errors)
+        elif typed.startswith("python ") and not OF_THE_SHELL & set(typed):
+            exit_code = self._run_python(shlex.split(typed)[1:], output, errors)
+        else:
+            with output.open("w") as out, errors.open("w") as err:
+                exit_code = subprocess.run(
+                    ["bash", "-c", typed], cwd=self._folder, env=self._environment,
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                    timeout=MAX_SECONDS, check=False,
+                ).returncode  # fmt: skip
+        seconds = time.monotonic() - start
+        return Outcome(exit_code, output.read_text(), errors.read_text(), seconds)
+
+    def _run_python(self, arguments: list[str], output: Path, errors: Path) -> int:
+        assert self._python.stdin is not None
+        assert self._python.stdout is not None
+        command = {
+            "arguments": arguments,
+            "folder": str(self._folder),
+            "output": str(output),
+            "errors": str(errors),
+            "seconds": MAX_SECONDS,
+        }
+        self._python.stdin.write(json.dumps(command) + "\n")
+        self._python.stdin.flush()
+        return int(self._python.stdout.readline())
+
+    def close(self) -> None:
+        """End its Python."""
+        self._python.communicate()
+
+
+@contextmanager
+def open_terminals(folder: Path, programs: Path) -> Iterator[SimpleQueue[Terminal]]:
+    """Give some terminals, for one line at a time each."""
+    installed = programs / "installed"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    environment |= {
+        "PATH": os.pathsep.join((str(programs), str(installed / "bin"), os.environ["PATH"])),
+        "PYTHONPATH": str(installed),
+        "OMP_NUM_THREADS": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # means that there is none
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_TARGET": str(installed),
+        "PIP_UPGRADE": "1",
+    }
+    opened = [Terminal(folder, environment, programs / str(n)) for n in range(AT_ONCE)]
+    terminals: SimpleQueue[Terminal] = SimpleQueue()
+    for terminal in opened:
+        terminals.put(terminal)
+    try:
+        yield terminals
+    finally:
+        for terminal in opened:
+            terminal.close()
+
+
+def type_all(blocks: list[Block], terminals: SimpleQueue[Terminal]) -> dict[str, Outcome]:
+    """Type all lines of all blocks."""
+    outcomes: dict[str, Outcome] = {}
+    futures: dict[Block, Future[None]] = {}
+
+    def work(block: Block, waited_for: list[Future[None]]) -> None:
+        for future in waited_for:
+            future.result()
+        terminal = terminals.get()
+        try:
+            for line in block.lines:
+                outcomes[line] = terminal.type(line, block.language)
+        finally:
+            terminals.put(terminal)
+
+    with ThreadPoolExecutor(len(blocks)) as pool:
+        for block in in_order_of_need(blocks):
+            futures[block] = pool.submit(work, block, [futures[n] for n in needs_of(block, blocks)])
+    for future in futures.values():
+        future.result()
+    return outcomes
+
+
+def write_program(path: Path, words: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    path.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the README's reader types; ``outcomes`` fills it."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(scope="module")
+def outcomes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """How each line ended; all of them have run."""
+    programs = tmp_path_factory.mktemp("programs")
+    python = shlex.quote(sys.executable)
+    write_program(programs / "python", python)
+    write_program(programs / "pip", f"{python} -m pip")
+    write_program(programs / "torchrun", f"{python} -m torch.distributed.run")
+    write_program(folder / ".venv" / "bin" / "python", python)
+    with open_terminals(folder, programs) as terminals:
+        terminal = terminals.get()
+        filled = terminal.type(f"python {shlex.quote(str(ROOT / 'tests' / 'readme_folder.py'))} .")
+        terminals.put(terminal)
+        assert filled.exit_code == 0, filled.errors
+        (folder / ".venv" / "core.done").touch()  # after what it is made of
+        ended = type_all(BLOCKS, terminals)
+    for line, outcome in [("the folder", filled), *ended.items()]:
+        print(f"{outcome.seconds:6.1f} s, exit code {outcome.exit_code}: {line[:90]!r}")  # noqa: T201
+    return ended
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_of_the_readme_works(line: str, outcomes: dict[str, Outcome], folder: Path) -> None:
+    outcome = outcomes[line]
+    assert outcome.exit_code == 0, f"{outcome.output}\n{outcome.errors}"
+    for complaint in ("Traceback", "Warning", "WARNING"):
+        assert complaint not in outcome.errors
+    left = re.findall(r"--(?:output|report) ([^-\s]\S*)", line)
+    left += [path for words, paths in LEFT.items() if words in line for path in paths]
+    for path in left:
+        assert (folder / path).exists(), f"{path} is not there\n{outcome.output}"
+
+
+def test_the_readme_has_blocks_of_known_kinds_and_the_tables_speak_of_its_lines() -> None:
+    assert {block.language for block in BLOCKS} == {SHELL, PYTHON, PRESET}
+    assert len(set(LINES)) == len(LINES)
+    assert set(ADDED) <= set(LINES)
+    for words in (*READY, *LEFT, *WAITS_FOR, *WAITS_FOR.values()):
+        assert any(words in line for line in LINES), f"no line has {words}"
+
+
+def test_what_lines_print_is_what_the_folder_holds(outcomes: dict[str, Outcome]) -> None:
+    def printed(words: str) -> str:
+        return next(outcome.output for line, outcome in outcomes.items() if words in line)
+
+    assert re.search(r"^portrait +\d+ +1 +1 +1 +0$", printed("make demo"), re.MULTILINE)
+    # A portrait, and two rows of three people.
+    assert re.findall(r"^(\d+) \[\[", printed("from_weights()"), re.MULTILINE) == ["1", "6"]
+    assert "pictures: 1, heads: 6" in printed("weights: fast.safetensors")
+    records = [json.loads(line) for line in printed("--save lines").splitlines()]
+    assert sorted(Path(record["file"]).name for record in records) == [
+        f"{number:04d}.jpg" for number in range(10)
+    ]
+    # Four pictures to train on, two a step: five epochs as asked for, or the file's two.
+    assert "done: 10 steps" in printed("training.epochs=5")
+    assert "step 10 of 10" in printed("--resume")
+    assert "2 process(es); step 0 of 4" in printed("torchrun")
+    assert "5 pictures (83.3% of them, 80.0% asked for)" in printed("convert.py split")
+    # Nine heads in four pictures; the old detector misses one in each of three: F1 = 2 6 / (6 + 9).
+    compared = printed("--compare")
+    assert re.search(r"^F1 +0\.8000 +1\.0000 +\+0\.2000 ", compared, re.MULTILINE)
+    assert re.search(r"^count MAE +0\.7500 +0\.0000 +-0\.7500 ", compared, re.MULTILINE)
+    assert "stored in runs/train/scut/best.safetensors" in printed("--choose-threshold")
+    (sizes,) = re.findall(r"^sizes: (.*)$", printed("convert.py anchors"), re.MULTILINE)
+    assert [len(level) for level in json.loads(sizes)] == [2, 2, 2, 2]
+    assert "healthy" in printed("convert.py check").splitlines()
