@@ -39,8 +39,7 @@ class TorchBackend:
             picture (up to its limit of eight): for videos and cameras, which have one.
 
     Raises:
-        DeviceError: no such device or precision here, or one that does not hold the weights; from
-            ``dense``, nothing to compile with.
+        DeviceError: no such device or precision here; from ``dense``, nothing to compile with.
     """
 
     name = "torch"
@@ -70,7 +69,6 @@ class TorchBackend:
         if is_eager_cpu and has_one_type and can_fuse_in(self._multiplied):
             fuse_for_cpu(network, size_divisor)
         self._network = network.to(self.device).to(memory_format=torch.channels_last)
-        _check_range(network, self.precision)
         if self._is_cast:  # once, where autocast would cast the weights for each picture
             network.to(self.dtype)
         self._dense: Dense = CompiledDense(network.dense) if compile_network else network.dense
@@ -131,17 +129,6 @@ class CompiledDense:
                 f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "
                 "C++ compiler on cpu and Triton with CUDA; leave it out, or install them"
             ) from error
-
-
-def _check_range(network: Network, precision: str) -> None:
-    """Raise DeviceError, one line, where folded weights are larger than the precision holds."""
-    parameters = [values.detach() for values in network.parameters() if values.numel()]
-    largest = max(float(values.abs().max()) for values in parameters)
-    if largest > torch.finfo(_DTYPES[precision]).max:
-        raise DeviceError(
-            f"precision: {precision} holds values up to {torch.finfo(_DTYPES[precision]).max:g}; "
-            f"these weights have {largest:g}: use bf16 or fp32"
-        )
 
 
 def _can_be_cast(network: Network) -> bool:
