@@ -78,11 +78,7 @@ def build_engine(
         ForkError: CUDA in a process forked from one that had used it.
     """
     engine = choose_engine(path, engine)
-    check_cuda(device)
-    if compile_network and engine != "torch":
-        raise EngineError(f"compile: expected engine torch; got {engine}")
-    if engine in _PACKAGES:
-        import_extra(_PACKAGES[engine])
+    _check_is_here(engine, device, compile_network=compile_network)
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold = inference.score_threshold if score_threshold is None else score_threshold
@@ -110,6 +106,15 @@ def build_engine(
         "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin)
+
+
+def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
+    """Refuse what this process, or the engine, does not have, before a file is read."""
+    check_cuda(device)
+    if compile_network and engine != "torch":
+        raise EngineError(f"compile: expected engine torch; got {engine}")
+    if engine in _PACKAGES:
+        import_extra(_PACKAGES[engine])
 
 
 def _build_engine(model: FasterRCNN[Backend], inference: InferenceConfig) -> Engine:
