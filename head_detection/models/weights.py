@@ -192,14 +192,27 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescriptio
     """Read tensors, on CPU, and description.
 
     Raises:
-        WeightsError: as ``read_description``, or a truncated file.
+        WeightsError: as ``read_description``, a truncated file, or values that are no numbers.
     """
     description = read_description(path)
     path = tensors_path(path)
     try:
-        return load_file(str(path)), description
+        tensors = load_file(str(path))
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(_not_safetensors(path, error)) from error
+    broken = _some(
+        "with NaN or infinity", [name for name, values in tensors.items() if not _is_finite(values)]
+    )
+    if broken:
+        raise WeightsError(
+            f"{path}: expected tensors of numbers; {broken}: the training that made them went "
+            "astray; use others"
+        )
+    return tensors, description
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -63,6 +63,7 @@ class GraphBackend:
     device = torch.device("cpu")
     batch_size = 1
     dtype = torch.float32
+    survives_fork = False  # the libraries keep threads, which do not follow into a fork
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
         self._dense, self._score, self.precision = dense, score, precision
