@@ -39,6 +39,7 @@ class ScheduleConfig(Section):
     final_factor: NonNegativeFloat = 0.01
     """Where the cosine ends, as a multiple of the rate."""
     warmup_steps: NonNegativeInt = 500
+    """At most a tenth of the run, whatever is given here."""
     warmup_factor: PositiveFloat = 0.001
 
 
@@ -109,6 +110,12 @@ class TrainingConfig(Section):
     """Compute threads on CPU; 0 is one a core."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
+    best_metric: Literal["ap50", "best_f1", "count_mae"] = "ap50"
+    """Metric of validation that chooses the best weights; of ``count_mae`` the lowest."""
+    patience: NonNegativeInt = 0
+    """Validations in a row without better weights that end the run; 0 is never."""
+    keep_every: NonNegativeInt = 0
+    """Epochs between weights that are kept beside the best ones; 0 keeps none."""
     checkpoint_minutes: PositiveFloat = 10.0
     """Minutes between checkpoints within an epoch."""
     log_steps: PositiveInt = 20
