@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +168,8 @@ class LikeShapeBatches:
 
 
 def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    values: npt.NDArray[Any] = tensor.permute(1, 2, 0).cpu().numpy()
     if tensor.is_floating_point():
-        tensor = (tensor * 255).round().byte()
-    pixels: npt.NDArray[np.uint8] = tensor.permute(1, 2, 0).cpu().numpy()
-    return pixels
+        # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
+        values = np.rint(values * 255)
+    return values.astype(np.uint8, copy=False)

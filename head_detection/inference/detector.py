@@ -30,7 +30,9 @@ class HeadDetector:
 
     Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
     runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
-    of one thread may be open side by side.
+    of one thread may be open side by side. A process that is forked goes on with it where torch
+    runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
+    settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
 
     Args:
         engine: runs the network.
@@ -89,11 +91,13 @@ class HeadDetector:
                 picture: for videos and cameras, which have one.
 
         Raises:
-            WeightsError: no such file, another format, or tensors that do not fit. One line.
+            WeightsError: no such file, another format, tensors that do not fit or are no numbers.
+                One line.
             ConfigError: an override of no field of the inference config.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
+            ForkError: CUDA in a process forked from one that had used it.
         """
         path = shipped_weights() if path is None else weights_path(path)
         return cls(
@@ -131,6 +135,7 @@ class HeadDetector:
             PictureError: a picture that cannot be read, or that the memory of the device does not
                 hold, by its path or its number in the list.
             TypeError: a single picture in place of a list, or no picture at all.
+            ForkError: the process was forked, which the engine does not survive.
             ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
         """
         found = []

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from head_detection.errors import PictureError
+from head_detection.errors import ForkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import (
     MAX_PIXELS,
@@ -26,6 +26,7 @@ from head_detection.images.reading import (
     read_picture_size,
     read_reduced,
 )
+from head_detection.inference.isolation import is_forked, prepare_threads
 from head_detection.structures import Frame
 
 ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
@@ -41,7 +42,9 @@ READ_AHEAD_BYTES: Final = 256 * 1024**2
 """Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
 IsReady = Callable[[], bool]
 """Tells whether the next picture, or the end, is at hand, so that taking it does not wait."""
-_PILLOW_LOCK: Final = threading.Lock()  # a lazily opened image must not be decoded by two threads
+_pillow_locks: Final[dict[int, threading.Lock]] = {}
+"""Keep two threads from decoding one image that was opened lazily, by process: a forked one has its
+own, for a thread that does not follow may hold the other."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -96,6 +99,7 @@ def load_pictures(
 
     Raises:
         TypeError: something that is no kind of picture.
+        ForkError: as ``read_ahead``.
     """
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
@@ -125,8 +129,12 @@ def read_ahead(
     Yields:
         What was loaded; None before an item that is not at hand is waited for: who gathers a batch
         goes on with what there is.
+
+    Raises:
+        ForkError: gone on with in a forked process, where the threads are not. One line.
     """
-    num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+    prepare_threads()
+    num_threads, process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
 
@@ -135,15 +143,23 @@ def read_ahead(
         has_room = len(waiting) < 2 * num_threads and not (done and is_full(done))
         return has_room and (is_ready is None or is_ready())
 
+    def take() -> R:
+        if is_forked(process):
+            raise ForkError(
+                f"a stream of pictures was begun in process {process}, and this one was forked from"
+                " it, where nobody reads them: begin the stream after the fork"
+            )
+        return waiting.popleft().result()
+
     try:
         for item in items:
             waiting.append(pool.submit(load, item))
             while waiting and not may_take():
-                yield waiting.popleft().result()
+                yield take()
             if not waiting and is_ready is not None and not is_ready():
                 yield None
         while waiting:
-            yield waiting.popleft().result()
+            yield take()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -214,7 +230,7 @@ def _read(
 ) -> ReducedPicture:
     match image:
         case Image.Image():
-            with _PILLOW_LOCK:
+            with _pillow_locks.setdefault(os.getpid(), threading.Lock()):
                 return decode_picture(image, position, max_pixels)
         case PictureFile():
             if image.problem is not None:
