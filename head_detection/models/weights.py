@@ -155,7 +155,7 @@ def read_metadata(path: str | Path) -> str:
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path}: expected weights that describe themselves; this safetensors file has no "
-            f"{METADATA_KEY} entry: convert it with scripts/convert.py weights"
+            f"{METADATA_KEY} entry: convert it with `convert weights`"
         )
     text: str = metadata[METADATA_KEY]
     return text
@@ -305,7 +305,7 @@ def parse_description(path: str | Path, text: str) -> WeightsDescription:
         if version == 1:
             raise WeightsError(
                 f"{path}: expected format version {FORMAT_VERSION}; got 1: convert the file with "
-                "scripts/convert.py weights"
+                "`convert weights`"
             )
         if version != FORMAT_VERSION:
             raise WeightsError(
