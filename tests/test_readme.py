@@ -84,7 +84,7 @@ LEFT: Final = {
     "convert.py split": ["my/train.json", "my/val.json"],
     "--output fast.xml": ["fast.bin"],
     "--output fast-int8.xml": ["fast-int8.bin"],
-    "--engine openvino": ["runs/test/pictures/detections.json", "runs/test/pictures/images"],
+    "--engine openvino": ["runs/test/pictures-2/counts.csv", "runs/test/pictures-2/images"],
 }
 """Files and folders that the README, or the command, says it writes. All that follows
 ``--output`` in a line is looked for without being named here."""
