@@ -85,7 +85,7 @@ def is_unicode(path: str | Path) -> bool:
     """Tell whether a path's bytes are text of the system; safetensors opens no other.
 
     Example:
-        >>> is_unicode("caf\u00e9"), is_unicode("caf\udce9")  # the second, in Latin-1 on the disk
+        >>> is_unicode("a"), is_unicode(os.fsdecode(bytes([255])))
         (True, False)
     """
     try:

@@ -16,14 +16,19 @@ CHECKPOINT = "last.safetensors"
 """The state of the run."""
 BEST = "best.safetensors"
 """The weights of the best validation."""
+EPOCH = "epoch-{:04}.safetensors"
+"""The weights of an epoch, where ``training.keep_every`` asks for them."""
 PROBLEMS = "annotation_problems.txt"
 CHANGEABLE = (
     "name",
     "data.workers",
     "data.validation",
+    "data.allow_overlap",
     "training.epochs",
     "training.threads",
     "training.validate_every",
+    "training.patience",
+    "training.keep_every",
     "training.checkpoint_minutes",
     "training.log_steps",
     "training.max_bad_steps",
@@ -83,14 +88,12 @@ class Run(NamedTuple):
     changes: tuple[str, ...] = ()
 
 
-def new_run(config_path: Path, overrides: Sequence[str], folder: Path | None = None) -> Run:
-    """Read an experiment file, for a run in a folder; None is ``runs/train/<name>``.
+def new_run(config: ExperimentConfig, folder: Path | None = None) -> Run:
+    """Return a run of an experiment in a folder; None is ``runs/train/<name>``.
 
     Raises:
-        ConfigError: a mistake in the file or the overrides.
         RunFolderError: the folder is in use.
     """
-    config = load_config(config_path, overrides)
     folder = folder or Path("runs", "train", config.name)
     check_unused(folder)
     return Run(folder, config)

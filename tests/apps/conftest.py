@@ -51,7 +51,11 @@ def experiment(labels: Path, tmp_path: Path) -> Path:
             "resize": {"min_size": 64, "max_size": 96},
             "suppression": {"detections_per_image": 20},
         },
-        "data": {"train": [{"path": str(labels)}], "validation": [{"path": str(labels)}]},
+        "data": {
+            "train": [{"path": str(labels)}],
+            "validation": [{"path": str(labels)}],
+            "allow_overlap": True,
+        },
         "training": {
             "epochs": 1,
             "threads": 1,
