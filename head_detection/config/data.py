@@ -59,6 +59,12 @@ class AugmentationConfig(Section):
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
     grayscale_probability: Probability = 0.05
     blur_probability: Probability = 0.05
+    dark_probability: Probability = 0.0
+    """How often values are raised to a power, as in a film's night; light places stay light."""
+    noise_probability: Probability = 0.0
+    """How often every value gets noise of its own."""
+    jpeg_probability: Probability = 0.0
+    """How often the picture goes through a JPEG file of low quality."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":
