@@ -1,6 +1,6 @@
 """What is trained on and what is validated on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -31,14 +31,20 @@ class DatasetConfig(Section):
         "yolo",
         "folder",
     ] = "coco"
+    """Of the labels; ``folder`` has none."""
     images: str | None = None
     """Folder that the file's picture names start from; null is the format's own place."""
     split: str | None = None
-    """train, val, trainval or test; null is trainval, or all where the set has no lists.
+    """train, val, trainval or test; null is train under ``data.train`` and val under
+    ``data.validation`` where the set has such a part, and trainval, or all of it, elsewhere.
     ``voc`` takes any list's name and ``crohd`` any sub-folder's; ``coco``, ``headhunter`` and
     ``folder`` have no splits."""
     weight: PositiveFloat = 1.0
     """How many times a picture of this set is drawn in an epoch, on average."""
+
+
+LABEL_FORMATS: Final[tuple[str, ...]] = get_args(DatasetConfig.model_fields["format"].annotation)
+"""What ``format`` may be."""
 
 
 class AugmentationConfig(Section):
@@ -53,18 +59,25 @@ class AugmentationConfig(Section):
     min_visible: Probability = 0.4
     """Heads cut by the crop to less than this share become ignored."""
     flip_probability: Probability = 0.5
+    """Of exchanging left and right."""
     brightness: NonNegativeFloat = 0.3
+    """The factor is drawn from 1 less this to 1 plus this."""
     contrast: NonNegativeFloat = 0.3
+    """Likewise."""
     saturation: NonNegativeFloat = 0.3
+    """Likewise."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
+    """Turns of the colour wheel at most, in either direction."""
     grayscale_probability: Probability = 0.05
+    """Of a picture without colours."""
     blur_probability: Probability = 0.05
+    """Of a slight Gaussian blur."""
     dark_probability: Probability = 0.0
-    """How often values are raised to a power, as in a film's night; light places stay light."""
+    """Of values raised to a power, as in a film's night: light places stay light."""
     noise_probability: Probability = 0.0
-    """How often every value gets noise of its own."""
+    """Of noise, drawn for every value."""
     jpeg_probability: Probability = 0.0
-    """How often the picture goes through a JPEG file of low quality."""
+    """Of what a JPEG file of low quality leaves of the picture."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":
@@ -78,6 +91,8 @@ class DataConfig(Section):
 
     train: tuple[DatasetConfig, ...] = ()
     validation: tuple[DatasetConfig, ...] = ()
+    allow_overlap: bool = False
+    """Pictures may be both trained on and validated on; otherwise that is a mistake."""
     augmentation: AugmentationConfig = AugmentationConfig()
     workers: NonNegativeInt = 0
     """Loader processes; 0 decodes in threads beside the network."""

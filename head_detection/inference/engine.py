@@ -1,5 +1,6 @@
 """What runs a detector on a device: pictures in, heads in original pixels out."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -7,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from head_detection.errors import DeviceMemoryError
+from head_detection.errors import DeviceMemoryError, ForkError
+from head_detection.inference.isolation import is_forked, isolated
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
@@ -62,12 +64,14 @@ class Backend(DetectorNetwork, Protocol):
         device: where pictures go and maps come from.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit it.
+        survives_fork: whether it goes on in a process forked from the one that built it.
     """
 
     name: str
     device: torch.device
     precision: str
     batch_size: int
+    survives_fork: bool
 
 
 def with_network(
@@ -99,7 +103,7 @@ class TwoStageEngine:
         self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
-        self._device = backend.device
+        self._device, self._process = backend.device, os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -111,6 +115,7 @@ class TwoStageEngine:
         transforms: list[GeneralizedRCNNTransform] = self.model.transforms
         return max(transform.enough_size(*image_size) for transform in transforms)
 
+    @isolated
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
@@ -119,7 +124,15 @@ class TwoStageEngine:
 
         Raises:
             DeviceMemoryError: the device's memory does not hold one of them.
+            ForkError: the process was forked from the one that built the engine, which the backend
+                does not survive. One line.
         """
+        if is_forked(self._process) and not self.model.network.survives_fork:
+            raise ForkError(
+                f"engine {self.name} on {self.device} was built in process {self._process}, and "
+                "this one was forked from it, where the engine's threads are no more: build the "
+                "detector after the fork, or use engine torch on cpu"
+            )
         found: list[Detections] = []
         while len(found) < len(images):
             height, width = images[len(found)].shape[1:]

@@ -135,8 +135,8 @@ class Decoder:
         """
         limits = self.limits if limits is None else limits
         waits = self._may_wait(maps.objectness[0])
-        logits, codes, places = _best_of_levels(maps, limits.pre_nms_top_n)
-        anchors = self.anchors.at(places, grids_of(maps), padded_size)
+        logits, codes, indices = _best_of_levels(maps, limits.pre_nms_top_n)
+        anchors = self.anchors.at(indices, grids_of(maps), padded_size)
         boxes = clip_boxes(decode_boxes(codes, anchors, RPN_WEIGHTS), image_sizes)
         scores = logits.sigmoid()
         is_wanted = _has_sides(boxes, SMALLEST_PROPOSAL) & (scores >= limits.score_threshold)
@@ -219,8 +219,8 @@ class Decoder:
         """
         if is_wanted is None or not self._may_wait(is_wanted):
             return None
-        places: list[int] = np.flatnonzero(is_wanted.cpu().numpy()).tolist()
-        return places
+        indices: list[int] = np.flatnonzero(is_wanted.cpu().numpy()).tolist()
+        return indices
 
     def suppress(self, candidates: Candidates) -> Heads:
         """Return one box a head, in the pixels of the candidates, by falling score."""
@@ -270,26 +270,26 @@ def grids_of(maps: DenseMaps) -> Grids:
 
 
 def _best_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits ``(B, L, K)``, codes ``(B, L, K, 4)`` and places ``(B, L, K)``, level by level.
+    """Return logits ``(B, L, K)``, codes ``(B, L, K, 4)`` and their indices in the flat maps.
 
     The maps differ in size, so that the best of each are looked for on its own. A level of less
-    than K places is filled up with logits of minus infinity.
+    than K locations is filled up with logits of minus infinity.
     """
     chosen = []
     largest = max(level[0].numel() for level in maps.objectness)
     slots = min(count, largest)
     for objectness, deltas in zip(maps.objectness, maps.deltas, strict=True):
         flat = objectness.permute(0, 2, 3, 1).flatten(1)  # in channels_last memory: a view
-        logits, places = flat.topk(min(slots, flat.shape[1]), dim=1)
+        logits, indices = flat.topk(min(slots, flat.shape[1]), dim=1)
         codes = deltas.permute(0, 2, 3, 1).reshape(len(flat), -1, 4)
-        codes = gather_boxes(codes, places)
-        lacking = slots - places.shape[1]
+        codes = gather_boxes(codes, indices)
+        lacking = slots - indices.shape[1]
         if lacking:
             logits = F.pad(logits, (0, lacking), value=-torch.inf)
-            places, codes = F.pad(places, (0, lacking)), F.pad(codes, (0, 0, 0, lacking))
-        chosen.append((logits, codes, places))
-    logits, codes, places = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
-    return logits, codes, places
+            indices, codes = F.pad(indices, (0, lacking)), F.pad(codes, (0, 0, 0, lacking))
+        chosen.append((logits, codes, indices))
+    logits, codes, indices = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
+    return logits, codes, indices
 
 
 def clip_boxes(

@@ -317,19 +317,19 @@ def _take(
     """Return the chosen pictures of a batch; None is all."""
     if chosen is None or len(chosen) == len(images):
         return images, batch
-    places = torch.tensor(chosen, device=batch.tensors.device)
+    indices = torch.tensor(chosen, device=batch.tensors.device)
     sizes = [batch.image_sizes[at] for at in chosen]
-    return [images[at] for at in chosen], ImageList(batch.tensors[places], sizes)
+    return [images[at] for at in chosen], ImageList(batch.tensors[indices], sizes)
 
 
 def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Candidates:
     """Return candidates of ``count`` pictures, none for those that are not among the chosen."""
     if chosen is None or len(chosen) == count:
         return found
-    places = torch.tensor(chosen, device=found.scores.device)
+    indices = torch.tensor(chosen, device=found.scores.device)
     slots = found.scores.shape[1]
-    boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, places, found.boxes)
-    scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, places, found.scores)
+    boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, indices, found.boxes)
+    scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, indices, found.scores)
     return found._replace(boxes=boxes, scores=scores)
 
 
