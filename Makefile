@@ -8,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check docs smoke package clean
+.PHONY: help demo test check docs smoke fuzz package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make check                format, lint, types, layers"
 	@echo "make docs                 the pages of docs/ as a site, in build/site"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
+	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
 
@@ -41,6 +42,10 @@ docs: $(VENV)/dev.done
 
 smoke: $(VENV)/core.done
 	@$(VENV)/bin/python tests/smoke.py
+
+# FUZZ_ROUNDS=100 make fuzz: as many times more.
+fuzz: $(VENV)/dev.done
+	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
 
 package: $(VENV)/core.done
 	@bash tests/package.sh $(PYTHON)

@@ -4,18 +4,37 @@ Nothing here may import torch: options are parsed before it is.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
+from head_detection.errors import WeightsError
+from head_detection.images.hiding import LARGEST_SCALE
 from head_detection.inference.weights_files import ENGINES, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 """As ``devices`` has them, which imports torch; a test compares."""
 
 
+def weights(text: str) -> Path:
+    """Read which weights are meant, as ``weights_path`` does.
+
+    Raises:
+        argparse.ArgumentTypeError: a folder without weights.
+
+    Example:
+        >>> weights("fast").name
+        'fast.safetensors'
+    """
+    try:
+        return weights_path(text)
+    except WeightsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """Declare which detector; none is given as None."""
     parser.add_argument(
-        "--weights", type=weights_path, metavar="FILE",
+        "--weights", type=weights, metavar="FILE",
         help="a file, or fast or accurate, which are shipped (default: fast)",
     )  # fmt: skip
 
@@ -79,6 +98,25 @@ def probability(text: str) -> float:
         value = float("nan")
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return value
+
+
+def scale(text: str) -> float:
+    """Read a number from 1 to 10.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> scale("1.3")
+        1.3
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 1.0 <= value <= LARGEST_SCALE:
+        raise argparse.ArgumentTypeError(f"expected 1 to {LARGEST_SCALE:g}; got {text}")
     return value
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ ENDING: Final = tuple(
 
 Windows has the first alone."""
 STANDARD_STREAMS: Final = 3
+UNWINDING_SECONDS: Final = 5.0
+"""A lost ssh line sends several signals: one that follows this soon cuts nothing short."""
 
 
 class UsageError(HeadDetectionError):
@@ -161,10 +164,13 @@ def ending_in_order() -> Iterator[None]:
         return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
 
+    heeds_from = 0.0
+
     def end(number: int, _frame: object) -> None:
-        for other in heeded:  # what it unwinds is not to be cut short by the next
-            signal.signal(other, signal.SIG_IGN)
-        sys.exit(128 + number)
+        nonlocal heeds_from
+        if time.monotonic() >= heeds_from:
+            heeds_from = time.monotonic() + UNWINDING_SECONDS
+            sys.exit(128 + number)
 
     heeded = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
     for number in heeded:

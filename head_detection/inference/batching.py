@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, PictureError
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.engine import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
 from head_detection.inference.tiling import TiledEngine
@@ -31,12 +32,14 @@ class PictureResult:
         detections: heads in original pixels.
         error: why the picture could not be read, or why the device does not hold it.
         pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
+        note: what is to be known of how the picture was read.
     """
 
     image: ImageLike
     detections: Detections | None
     error: PictureError | None
     pixels: npt.NDArray[np.uint8] | None
+    note: str | None = None
 
 
 class _Waiting:
@@ -63,7 +66,7 @@ class _Waiting:
             return
         self.detections = found.scaled_to(picture.image_size or found.image_size)
         if not keep_pixels:
-            self.picture = LoadedPicture(picture.image, picture.name, None)
+            self.picture = LoadedPicture(picture.image, picture.name, None, note=picture.note)
 
 
 class LikeShapeBatches:
@@ -73,12 +76,16 @@ class LikeShapeBatches:
         engine: runs the batches.
         batch_size: at most so many pictures at once.
         keep_pixels: hand the pixels on with the results.
+        max_pixels: larger files are refused.
     """
 
-    def __init__(self, engine: Engine, batch_size: int, *, keep_pixels: bool) -> None:
+    def __init__(
+        self, engine: Engine, batch_size: int, *, keep_pixels: bool, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self._engine = engine
         self._batch_size = batch_size
         self._keep_pixels = keep_pixels
+        self._max_pixels = max_pixels
         self._window: deque[_Waiting] = deque()
         self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
 
@@ -144,7 +151,7 @@ class LikeShapeBatches:
         if not isinstance(self._engine, TiledEngine):
             raise TypeError(f"engine: expected a TiledEngine; got {type(self._engine).__name__}")
         try:
-            return self._engine.detect_file(path)
+            return self._engine.detect_file(path, self._max_pixels)
         except DeviceMemoryError as error:
             return DeviceMemoryError(str(error))
         except PictureError as error:
@@ -155,7 +162,9 @@ class LikeShapeBatches:
             waiting = self._window.popleft()
             picture = waiting.picture
             pixels = _as_array(picture.tensor) if picture.tensor is not None else None
-            yield PictureResult(picture.image, waiting.detections, picture.error, pixels)
+            yield PictureResult(
+                picture.image, waiting.detections, picture.error, pixels, picture.note
+            )
 
 
 def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:

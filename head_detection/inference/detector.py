@@ -1,6 +1,7 @@
 """The detector as a user holds it: pictures in any form in, heads out."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from head_detection.images.finding import PictureFile
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
@@ -37,6 +39,10 @@ class HeadDetector:
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
 
+    Attributes:
+        max_pixels: larger pictures are refused by their header; may be set, whatever the memory
+            holds. Huge files in tiles are read in bands.
+
     Raises:
         ValueError: a threshold outside 0..1.
 
@@ -54,6 +60,7 @@ class HeadDetector:
         self.engine = engine
         self.score_threshold = score_threshold
         self.origin = origin
+        self.max_pixels = MAX_PIXELS
 
     @classmethod
     def from_weights(
@@ -177,13 +184,15 @@ class HeadDetector:
                 f"score_threshold: expected {self.score_threshold:g}, which the detector was built "
                 f"with, to 1; got {threshold}"
             )
-        batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
+        batches = LikeShapeBatches(
+            self.engine, batch_size, keep_pixels=keep_pixels, max_pixels=self.max_pixels
+        )
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
-        loaded = load_pictures(images, enough, is_ready, in_bands)
+        loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels)
         return _above(threshold, batches.run(loaded))
 
 
@@ -200,4 +209,4 @@ def _above(threshold: float, results: Iterator[PictureResult]) -> Generator[Pict
             yield result
         else:
             kept = result.detections.above(threshold)
-            yield PictureResult(result.image, kept, None, result.pixels)
+            yield replace(result, detections=kept)

@@ -19,9 +19,10 @@ from torch import Tensor
 from head_detection.errors import ForkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import (
+    MAX_PIXELS,
     EnoughSize,
     ReducedPicture,
-    convert_picture,
+    decode_picture,
     read_picture_size,
     read_reduced,
 )
@@ -60,6 +61,7 @@ class LoadedPicture:
         error: names the picture.
         image_size: (height, width) of the whole picture, where it was decoded smaller or not yet.
         file: a picture that is to be read in bands, neither decoded nor failed.
+        note: as ``ReducedPicture``.
     """
 
     image: ImageLike
@@ -68,6 +70,7 @@ class LoadedPicture:
     error: PictureError | None = None
     image_size: tuple[int, int] | None = None
     file: Path | None = None
+    note: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -80,6 +83,7 @@ def load_pictures(
     enough: EnoughSize | None = None,
     is_ready: IsReady | None = None,
     in_bands: Callable[[tuple[int, int]], bool] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[LoadedPicture | None]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
 
@@ -88,6 +92,7 @@ def load_pictures(
         enough: as ``read_reduced``; None is every picture in full.
         is_ready: as ``read_ahead``.
         in_bands: tells of a file's (height, width) whether it is left unread, as ``file``.
+        max_pixels: larger pictures are refused.
 
     Yields:
         As ``read_ahead``; never None without ``is_ready``.
@@ -99,7 +104,7 @@ def load_pictures(
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands),
+        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands, max_pixels),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
         is_ready=is_ready,
     )
@@ -164,19 +169,21 @@ def _load(
     position: str,
     enough: EnoughSize | None,
     in_bands: Callable[[tuple[int, int]], bool] | None,
+    max_pixels: int,
 ) -> LoadedPicture:
     name = _name(image, position)
     try:
         path = _path_of(image)
         if in_bands is not None and path is not None:
-            size = read_picture_size(path)
+            size = read_picture_size(path, max_pixels)
             if in_bands(size):
                 return LoadedPicture(image, name, None, image_size=size, file=path)
         match image:
-            case PictureFile() | str() | Path() | bytes():
-                picture = _read(image, position, enough)
+            case PictureFile() | str() | Path() | bytes() | Image.Image():
+                picture = _read(image, position, enough, max_pixels)
                 tensor = _channels_first(picture.pixels)
-                return LoadedPicture(image, name, tensor, image_size=picture.image_size)
+                size, note = picture.image_size, picture.note
+                return LoadedPicture(image, name, tensor, image_size=size, note=note)
             case _:
                 return LoadedPicture(image, name, _to_tensor(image, position))
     except PictureError as error:
@@ -216,26 +223,29 @@ def frame_name(frame: Frame) -> str:
 
 
 def _read(
-    image: PictureFile | str | Path | bytes, position: str, enough: EnoughSize | None
+    image: PictureFile | str | Path | bytes | Image.Image,
+    position: str,
+    enough: EnoughSize | None,
+    max_pixels: int,
 ) -> ReducedPicture:
     match image:
+        case Image.Image():
+            with _pillow_locks.setdefault(os.getpid(), threading.Lock()):
+                return decode_picture(image, position, max_pixels)
         case PictureFile():
             if image.problem is not None:
                 raise PictureError(f"{image.path}: {image.problem}")
-            return read_reduced(image.path, enough)
+            return read_reduced(image.path, enough, max_pixels)
         case str() | Path():
-            return read_reduced(Path(image), enough)
+            return read_reduced(Path(image), enough, max_pixels)
     try:
-        return read_reduced(image, enough)
+        return read_reduced(image, enough, max_pixels)
     except PictureError as error:
         raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
 
 
 def _to_tensor(image: ImageLike, position: str) -> Tensor:
     match image:
-        case Image.Image():
-            with _pillow_locks.setdefault(os.getpid(), threading.Lock()):
-                return _channels_first(convert_picture(image, position))
         case Frame():
             if image.pixels is None:
                 raise PictureError(f"{_name(image, position)}: it could not be decoded")

@@ -20,6 +20,8 @@ from head_detection.errors import ConfigError, WeightsError
 from head_detection.files import write_bytes
 
 METADATA_KEY = "head_detection"
+TRAINING_KEY = "head_detection_training"
+"""In the header of a run's state, which is no weights file."""
 FORMAT_VERSION = 2
 PRESET_SUFFIX = ".yaml"
 SHOWN_KEYS = 5
@@ -152,6 +154,11 @@ def read_metadata(path: str | Path) -> str:
             metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(_not_safetensors(path, error)) from error
+    if TRAINING_KEY in metadata:
+        raise WeightsError(
+            f"{path}: expected weights; this is the state of a training run: its folder's best."
+            "safetensors, or `convert release` of this file, are its weights"
+        )
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path}: expected weights that describe themselves; this safetensors file has no "

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from head_detection.errors import CheckpointError
-from head_detection.files import replacing
+from head_detection.files import write_bytes
+from head_detection.models.weights import TRAINING_KEY
 
-METADATA_KEY = "head_detection_training"
 FORMAT_VERSION = 2
 
 
@@ -37,8 +37,14 @@ class Progress(BaseModel):
     bad_steps: NonNegativeInt = 0
     """Steps skipped because something was not finite."""
     bad_steps_in_a_row: NonNegativeInt = 0
-    best_ap50: float | None = None
-    """Of the best weights so far; null before the first validation."""
+    best: float | None = None
+    """Of the best weights so far, in ``training.best_metric``; null before the first validation."""
+    best_step: NonNegativeInt = 0
+    """Steps done when the best weights were validated."""
+    worse_in_a_row: NonNegativeInt = 0
+    """Validations since the best weights."""
+    initial_threshold: float | None = None
+    """Operating point of the weights that the run started from; null where there were none."""
     loss_scale: float | None = None
     """Of fp16's gradient scaler."""
 
@@ -63,6 +69,9 @@ def save_checkpoint(
         parts: tensors by part and name, on any device.
         progress: counters.
         config: the experiment.
+
+    Raises:
+        CheckpointError: the disk is full, say.
     """
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
@@ -74,14 +83,17 @@ def save_checkpoint(
         "progress": progress.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
     }
-    with replacing(path) as temporary:
-        save_file(_unshared(tensors), temporary, metadata={METADATA_KEY: json.dumps(description)})
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what saves that were killed have left beside the checkpoint."""
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        leftover.unlink(missing_ok=True)
+    # In memory first: safetensors' own writing to a file leaves another temporary one at a kill.
+    content = save(_unshared(tensors), metadata={TRAINING_KEY: json.dumps(description)})
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        there = "the one before it is whole: " if path.exists() else ""
+        raise CheckpointError(
+            f"{path}: the checkpoint of step {progress.step} could not be written"
+            f" ({len(content) / 1e6:.0f} MB, {error.strerror}); {there}mend that, then go on with"
+            " the run"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -94,7 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: expected a training checkpoint; there is no such file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            description = json.loads((file.metadata() or {})[METADATA_KEY])
+            description = json.loads((file.metadata() or {})[TRAINING_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         if description["format_version"] != FORMAT_VERSION:
             version = description["format_version"]

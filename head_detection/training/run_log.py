@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from head_detection.evaluation.precision_recall import SIZE_NAMES
+from head_detection.files import replacing
 from head_detection.training.step import LOSS_NAMES
 
 TRAINING_COLUMNS = (
@@ -30,7 +32,7 @@ METRIC_COLUMNS = (
     "count_mae",
     *(f"recall_{name}" for name in SIZE_NAMES),
 )
-COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *METRIC_COLUMNS)
+COLUMNS = ("step", "epoch", "time", *TRAINING_COLUMNS, *METRIC_COLUMNS)
 
 
 class RunLog:
@@ -47,27 +49,46 @@ class RunLog:
     def __init__(self, folder: Path, first_step: int) -> None:
         self.path = folder / "log.csv"
         self.rows = [row for row in _read(self.path) if int(row["step"]) <= first_step]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
         self.events = _open_events(folder, first_step)
+        self._collected: dict[str, list[float]] = {}
 
     @property
     def lacks_tensorboard(self) -> bool:
         """Return whether TensorBoard is not installed, and so no events are written."""
         return self.events is None
 
+    def collect(self, values: Mapping[str, float]) -> None:
+        """Take the values of a step, for the means of the next row; those not finite are none."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._collected.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        """Return the means of what was collected, and begin anew.
+
+        Those of a resumed run's first row are over the steps since its checkpoint.
+        """
+        collected, self._collected = self._collected, {}
+        return {name: sum(values) / len(values) for name, values in collected.items()}
+
     def add(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Append a row; what the row does not give, or is NaN, stays blank.
 
         Args:
             step: steps done.
-            epoch: epochs begun: 1 is the first.
+            epoch: epochs begun: 1 is the first; of a validation, epochs done.
             values: by column name.
         """
         numbers = {name: f"{value:.6g}" for name, value in values.items() if math.isfinite(value)}
-        row = {"step": str(step), "epoch": str(epoch), **numbers}
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        row = {"step": str(step), "epoch": str(epoch), "time": time, **numbers}
         self.rows.append(row)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
@@ -97,7 +118,8 @@ class RunLog:
             panel.set(title=title, xlabel="step")
             panel.grid(visible=True, alpha=0.3)
         quality.set_ylim(0, 1)
-        figure.savefig(self.path.with_name("curves.png"), dpi=100)
+        with replacing(self.path.with_name("curves.png")) as temporary:
+            figure.savefig(temporary, format="png", dpi=100)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""

@@ -7,6 +7,7 @@ from head_detection.config import load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
 from head_detection.training.checkpoint import Progress, save_checkpoint
 from head_detection.training.run_folder import (
+    BEST,
     CHECKPOINT,
     CONFIG,
     PROBLEMS,
@@ -57,16 +58,16 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_a_new_run_has_a_folder_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a.yaml").write_text("name: one")
-    run = new_run(Path("a.yaml"), ["training.epochs=3"])
+    config = parse_config({"name": "one", "training": {"epochs": 3}})
+    run = new_run(config)
     assert run.folder == Path("runs/train/one")
     assert not run.folder.exists()
     assert (run.config.training.epochs, run.checkpoint, run.changes) == (3, None, ())
-    assert new_run(Path("a.yaml"), [], Path("elsewhere")).folder == Path("elsewhere")
+    assert new_run(config, Path("elsewhere")).folder == Path("elsewhere")
     run.folder.mkdir(parents=True)
     (run.folder / "log.csv").touch()
     with pytest.raises(RunFolderError, match="holds files"):
-        new_run(Path("a.yaml"), [])
+        new_run(config)
 
 
 def test_problems_are_lines_of_a_file(tmp_path):
@@ -126,6 +127,24 @@ def test_no_run_there(tmp_path):
         load_run(tmp_path / "none", None, [])
     with pytest.raises(CheckpointError, match=r"last\.safetensors: expected a training checkpoint"):
         load_run(tmp_path, None, [])
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins(tmp_path):
+    config = load_config(_write(tmp_path / "a.yaml"), [])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.0123456789abcdef.part").touch()
+    check_unused(tmp_path / "run")
+    begin_run(tmp_path / "run", config)
+    begun = load_run(tmp_path / "run", None, [])
+    assert (begun.config, begun.checkpoint) == (config, None)
+    (tmp_path / "run" / BEST).touch()  # what has weights has lost its checkpoint
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: expected a training checkpoint"):
+        load_run(tmp_path / "run", None, [])
+
+
+def _write(path):
+    path.write_text("data: {train: [{path: a.json}]}")
+    return path
 
 
 def test_the_commit_is_a_hash_or_none(monkeypatch):
