@@ -72,6 +72,12 @@ class AugmentationConfig(Section):
     """Of a picture without colours."""
     blur_probability: Probability = 0.05
     """Of a slight Gaussian blur."""
+    dark_probability: Probability = 0.0
+    """Of values raised to a power, as in a film's night: light places stay light."""
+    noise_probability: Probability = 0.0
+    """Of noise, drawn for every value."""
+    jpeg_probability: Probability = 0.0
+    """Of what a JPEG file of low quality leaves of the picture."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":
