@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Final, TextIO
@@ -76,10 +76,12 @@ def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
 def clear_folder(folder: Path) -> None:
     """Remove what an earlier run wrote, by its own lists; other files stay."""
     run_file = folder / RUN_FILE
-    try:
-        outputs = json.loads(run_file.read_text(encoding="utf-8"))["outputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+    if not run_file.is_file():
         return
+    try:
+        outputs = list(json.loads(run_file.read_text(encoding="utf-8"))["outputs"])
+    except (ValueError, KeyError, TypeError):  # cut short by a kill: nothing is known of it
+        outputs = []
     known = {name for names in OUTPUTS.values() for name in names}
     for name in known.intersection(map(str, outputs)):
         if name.endswith("/"):
@@ -137,13 +139,12 @@ def _clear_listed(folder: Path) -> None:
     with marker.open(encoding="utf-8") as lines:
         next(lines, None)
         for line in lines:
-            try:
+            # A line may be cut short by a kill, and a name too long to have become a file.
+            with suppress(ValueError, OSError):
                 path = folder / str(json.loads(line))
-            except ValueError:  # cut short by a kill
-                continue
-            if path.parent.resolve().is_relative_to(root) and not path.is_dir():
-                path.unlink(missing_ok=True)
-                parents.update(parent for parent in path.parents if parent.is_relative_to(folder))
+                if path.parent.resolve().is_relative_to(root) and not path.is_dir():
+                    path.unlink(missing_ok=True)
+                    parents.update(p for p in path.parents if p.is_relative_to(folder))
     for parent in sorted(parents - {folder}, key=lambda path: len(path.parts), reverse=True):
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
