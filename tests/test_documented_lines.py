@@ -56,6 +56,11 @@ ADDED: Final = {
     "python scripts/benchmark.py --source my/pictures --against nothing": Change(
         "--size 96x128 --pictures 1 --limit 2 --runs 1", "minutes of counted runs"
     ),
+    "python scripts/train.py --data my/train.json --val my/val.json --epochs 20 "
+    "--output runs/train/mine": Change(
+        "--epochs 1 --set data.augmentation.crop_size=64 training.batch_size=2",
+        "minutes of training; of an option that is given twice the last counts",
+    ),
 }
 """Options behind a line. All others are typed as they stand."""
 READY: Final = {
@@ -65,7 +70,6 @@ READY: Final = {
     "here; PIP_TARGET, to leave this environment alone. `make package` installs all anew",
     "python ": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
     "configs/scut.yaml": "a small network that downloads no body, 2 epochs (reader_folder.py)",
-    "configs/fast.yaml": "small crops, 2 epochs, batches of 2 (reader_folder.py)",
 }
 """What lies ready in the folder or around it, so that the lines with these words run unchanged."""
 UNTYPED: Final = {
@@ -91,7 +95,7 @@ LEFT: Final = {
     "train.py --cfg configs/scut.yaml --set": ["runs/train/scut/config.yaml"],
     "--resume runs/train/scut": ["runs/train/scut/best.safetensors", "runs/train/scut/curves.png"],
     "torchrun": ["runs/train/two/best.safetensors", "runs/train/two/last.safetensors"],
-    "configs/fast.yaml": ["runs/train/mine/best.safetensors", "runs/train/mine/log.csv"],
+    "--epochs 20": ["runs/train/mine/best.safetensors", "runs/train/mine/log.csv"],
     "--data my/val.json": ["runs/evaluate/scut-best-val/metrics.json"],
     "--data SCUT-HEAD": [
         "runs/evaluate/scut-best-test/plots",
