@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from head_detection.config import InferenceConfig, NetworkConfig, override_inference
 from head_detection.config.yaml_text import dump_yaml, parse_yaml
 from head_detection.errors import ConfigError, WeightsError
-from head_detection.files import write_bytes
+from head_detection.files import is_unicode, write_bytes
 
 METADATA_KEY = "head_detection"
 TRAINING_KEY = "head_detection_training"
@@ -298,6 +298,8 @@ def check_file(path: str | Path, largest: int = LARGEST_FILE) -> None:
 
 def _not_safetensors(path: str | Path, error: Exception) -> str:
     reason = str(error).split("\n", 1)[0]
+    if not is_unicode(path):
+        return f"{path}: expected a path in Unicode, safetensors opens no other: rename it"
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
 
 
