@@ -1,12 +1,14 @@
 # Each target does its own set-up: all it needs is Python >= 3.11 with venv, and make.
 # Another interpreter: make test PYTHON=/usr/bin/python3.12
+# Builds without CUDA, a quarter as large: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
+TORCH_INDEX ?=
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check smoke fuzz package clean
+.PHONY: help demo test check docs smoke fuzz kill audit package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,8 +16,11 @@ help:
 	@echo "make demo SOURCE=folder   find heads in your own pictures"
 	@echo "make test                 all checks and tests"
 	@echo "make check                format, lint, types, layers"
+	@echo "make docs                 the pages of docs/ as a site, in build/site"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
+	@echo "make kill                 kill test, train and convert 200 times, look at what is left"
+	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
 
@@ -24,8 +29,9 @@ export SOURCE
 demo: $(VENV)/core.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
+# Two processes of one thread each, 1.5 GB each; the tests of a file stay together.
 test: check
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff format --check .
@@ -33,12 +39,22 @@ check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m mypy
 	@$(VENV)/bin/python $(VENV)/bin/lint-imports --no-logo
 
+docs: $(VENV)/dev.done
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+	@echo "The site: $(CURDIR)/build/site/index.html"
+
 smoke: $(VENV)/core.done
 	@$(VENV)/bin/python tests/smoke.py
 
 # FUZZ_ROUNDS=100 make fuzz: as many times more.
 fuzz: $(VENV)/dev.done
 	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
+
+kill: $(VENV)/core.done
+	@$(VENV)/bin/python tests/kill.py
+
+audit: $(VENV)/core.done
+	@bash tests/audit.sh $(VENV) $(PYTHON)
 
 package: $(VENV)/core.done
 	@bash tests/package.sh $(PYTHON)
@@ -55,6 +71,9 @@ $(VENV)/core.done: $(LISTS)
 	@test -x $(VENV)/bin/pip || { echo "Making $(VENV) ..." && $(PYTHON) -m venv --clear $(VENV); }
 	@touch $(VENV)/installing
 	@echo "Installing (a few minutes and 6 GB on the first run) ..."
+	@test -n "$(TORCH_INDEX)" || command -v nvidia-smi >/dev/null || \
+	  echo "No NVIDIA card here: TORCH_INDEX=https://download.pytorch.org/whl/cpu would take 1.5 GB."
+	@$(if $(TORCH_INDEX),$(PIP) install --index-url "$(TORCH_INDEX)" $$(grep '^torch' requirements.txt))
 	@$(PIP) install --editable .
 	@$(check-torchvision)
 	@mv $(VENV)/installing $@

@@ -38,11 +38,13 @@ class BuiltEngine(NamedTuple):
         engine: ready to run; gives heads down to the score threshold, and some below.
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
+        lowest_score: down to which heads are found, the score threshold at most.
     """
 
     engine: Engine
     score_threshold: float
     origin: dict[str, Any]
+    lowest_score: float
 
 
 @isolated
@@ -54,6 +56,7 @@ def build_engine(
     device: str = "auto",
     precision: str = "auto",
     score_threshold: float | None = None,
+    lowest_score: float | None = None,
     overrides: Sequence[str] = (),
     compile_network: bool = False,
 ) -> BuiltEngine:
@@ -66,6 +69,7 @@ def build_engine(
         device: as the backend takes it.
         precision: as the backend takes it.
         score_threshold: None is the file's own.
+        lowest_score: find heads down to this score too, for who asks for them.
         overrides: ``inference.key=value``.
         compile_network: let ``torch.compile`` make the network.
 
@@ -81,7 +85,7 @@ def build_engine(
     _check_is_here(engine, device, compile_network=compile_network)
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
-    threshold = inference.score_threshold if score_threshold is None else score_threshold
+    threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
     backend: Backend
     if engine == "torch":
         backend = TorchBackend(
@@ -96,7 +100,7 @@ def build_engine(
         backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
-    built = _build_engine(assemble(backend, network, _down_to(threshold, inference)), inference)
+    built = _build_engine(assemble(backend, network, _down_to(lowest, inference)), inference)
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -105,7 +109,7 @@ def build_engine(
         "precision": built.precision,
         "set": list(overrides),
     }
-    return BuiltEngine(built, threshold, origin)
+    return BuiltEngine(built, threshold, origin, lowest)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
@@ -164,6 +168,14 @@ def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None
             f"{path}: expected a network that answers with numbers; in {backend.precision} it "
             "answers noise with NaN or infinity: use other weights, or precision fp32"
         )
+
+
+def _thresholds(
+    inference: InferenceConfig, score_threshold: float | None, lowest_score: float | None
+) -> tuple[float, float]:
+    """Return what counts from, and what is found from: the same, or less."""
+    threshold = inference.score_threshold if score_threshold is None else score_threshold
+    return threshold, threshold if lowest_score is None else min(lowest_score, threshold)
 
 
 def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:

@@ -38,6 +38,7 @@ class HeadDetector:
         engine: runs the network.
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
+        lowest_score: heads down to this score can be asked for; the score threshold at most.
 
     Attributes:
         max_pixels: larger pictures are refused by their header; may be set, whatever the memory
@@ -54,12 +55,20 @@ class HeadDetector:
         ```
     """
 
-    def __init__(self, engine: Engine, score_threshold: float, origin: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        score_threshold: float,
+        origin: dict[str, Any],
+        lowest_score: float | None = None,
+    ) -> None:
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
         self.engine = engine
         self.score_threshold = score_threshold
         self.origin = origin
+        lowest_score = score_threshold if lowest_score is None else lowest_score
+        self.lowest_score = min(lowest_score, score_threshold)
         self.max_pixels = MAX_PIXELS
 
     @classmethod
@@ -71,6 +80,7 @@ class HeadDetector:
         precision: str = "auto",
         score_threshold: float | None = None,
         *,
+        lowest_score: float | None = None,
         overrides: Sequence[str] = (),
         compile_network: bool = False,
     ) -> Self:
@@ -85,6 +95,7 @@ class HeadDetector:
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
+            lowest_score: find heads down to this score too, for calls that ask for them.
             overrides: ``inference.key=value``, other values of the file's config for what needs no
                 training: ``inference.resize.enlargement=1.5``, say.
             compile_network: let ``torch.compile`` make the network, half a minute for each size of
@@ -107,6 +118,7 @@ class HeadDetector:
                 device=device,
                 precision=precision,
                 score_threshold=score_threshold,
+                lowest_score=lowest_score,
                 overrides=overrides,
                 compile_network=compile_network,
             )
@@ -125,8 +137,8 @@ class HeadDetector:
                 arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
             batch_size: at most so many pictures at once, None: what suits the device. Only those of
                 like shape go together, so it does not change the heads.
-            score_threshold: of these pictures; None is the detector's own, the lowest that it has
-                heads for.
+            score_threshold: of these pictures, from ``lowest_score`` on; None is the detector's
+                own.
 
         Returns:
             One for each picture, in order; none for none.
@@ -179,9 +191,9 @@ class HeadDetector:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         threshold = self.score_threshold if score_threshold is None else score_threshold
-        if not self.score_threshold <= threshold <= 1.0:
+        if not self.lowest_score <= threshold <= 1.0:
             raise ValueError(
-                f"score_threshold: expected {self.score_threshold:g}, which the detector was built "
+                f"score_threshold: expected {self.lowest_score:g}, which the detector was built "
                 f"with, to 1; got {threshold}"
             )
         batches = LikeShapeBatches(

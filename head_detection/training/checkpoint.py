@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from head_detection.errors import CheckpointError
-from head_detection.files import write_bytes
+from head_detection.files import is_unicode, write_bytes
 from head_detection.models.weights import TRAINING_KEY
 
 FORMAT_VERSION = 2
@@ -117,6 +117,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         progress = Progress.model_validate_json(json.dumps(description["progress"]))
         return Checkpoint(path, tensors, progress, description["config"])
     except (SafetensorError, OSError) as error:
+        if not is_unicode(path):
+            raise CheckpointError(f"{path}: expected a path in Unicode: rename it") from error
         raise CheckpointError(f"{path}: not a whole safetensors file; {error}") from error
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{path}: a safetensors file, but no training checkpoint") from error

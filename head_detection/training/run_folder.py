@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from head_detection.config import ExperimentConfig, dump_config, load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
-from head_detection.files import is_temporary, write_bytes
+from head_detection.files import is_temporary, is_unicode, write_bytes
 from head_detection.training.checkpoint import Checkpoint, load_checkpoint
 
 CONFIG = "config.yaml"
@@ -43,8 +43,11 @@ def check_unused(folder: Path) -> None:
     A list of problems is no run, nor is what a killed process had not written whole.
 
     Raises:
-        RunFolderError: the folder holds something, or is a file.
+        RunFolderError: the folder holds something, is a file, or has a name that its checkpoints
+            could not be read by.
     """
+    if not is_unicode(folder):
+        raise RunFolderError(f"{folder}: expected a folder for the run with a name in Unicode")
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: expected a folder for the run; this is a file")
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []

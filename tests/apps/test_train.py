@@ -10,50 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-import yaml
 from PIL import Image
 
 from head_detection.apps.main import main
 from head_detection.config import DatasetConfig, load_config
 from head_detection.data.formats import load_annotations, write_annotations
-from head_detection.data.synthetic import synthetic_set
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.training.checkpoint import load_checkpoint
-
-
-@pytest.fixture(scope="session")
-def labels(tmp_path_factory):
-    return synthetic_set(tmp_path_factory.mktemp("pictures"), 6, (64, 96), seed=0)
-
-
-@pytest.fixture
-def experiment(labels, tmp_path):
-    values = {
-        "name": "tiny",
-        "network": {
-            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
-            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "box_head": {"width": 16, "pool_size": 2},
-        },
-        "inference": {
-            "resize": {"min_size": 64, "max_size": 96},
-            "suppression": {"detections_per_image": 20},
-        },
-        "data": {
-            "train": [{"path": str(labels)}],
-            "validation": [{"path": str(labels)}],
-            "allow_overlap": True,
-        },
-        "training": {
-            "epochs": 1,
-            "threads": 1,
-            "log_steps": 1,
-            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
-        },
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def train(*arguments):

@@ -118,6 +118,13 @@ def test_a_threshold_may_be_given_with_the_pictures(detector, scene):
             detector.detect([scene], score_threshold=wrong)
 
 
+def test_less_likely_heads_can_be_asked_for(engine, scene):
+    detector = HeadDetector(engine, 0.76, {}, lowest_score=0.5)
+    assert len(detector.detect([scene])[0]) == 0
+    assert len(detector.detect([scene], score_threshold=0.75)[0]) == 1
+    assert HeadDetector(engine, 0.3, {}, lowest_score=0.5).lowest_score == 0.3
+
+
 def test_frames_are_pictures(detector, scene):
     frame = Frame("clip.mp4", 7, 0.28, np.asarray(scene))
     (result,) = detector.stream([frame])

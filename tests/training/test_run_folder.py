@@ -56,6 +56,13 @@ def test_a_file_is_no_folder(tmp_path):
         check_unused(tmp_path / "run")
 
 
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match=r"expected a folder .* name in Unicode"):
+        check_unused(tmp_path / "caf\udce9")
+    with pytest.raises(CheckpointError, match="expected the folder of a run"):
+        load_run(tmp_path / "caf\udce9", None, [])
+
+
 def test_a_new_run_has_a_folder_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = parse_config({"name": "one", "training": {"epochs": 3}})
