@@ -29,8 +29,9 @@ export SOURCE
 demo: $(VENV)/core.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
+# Two processes of one thread each, 1.5 GB each; the tests of a file stay together.
 test: check
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff format --check .
