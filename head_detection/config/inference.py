@@ -22,7 +22,10 @@ class ResizeConfig(Section):
 
 
 class ProposalConfig(Section):
-    """Which boxes of the region proposal network go through the second stage."""
+    """Which boxes of the region proposal network go through the second stage.
+
+    The two numbers are doubled for a picture in which likely boxes would be left out.
+    """
 
     pre_nms_top_n: PositiveInt = 1000
     """Kept by score on each level before NMS."""
@@ -56,6 +59,8 @@ class SuppressionConfig(Section):
     soft_nms: SoftNmsConfig = SoftNmsConfig()
     box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
+    """What a GPU has room for at first; more are found at a second try. Without ``growing_limits``
+    there are never more."""
 
 
 class ViewConfig(Section):
@@ -90,6 +95,8 @@ class InferenceConfig(Section):
     resize: ResizeConfig = ResizeConfig()
     proposals: ProposalConfig = ProposalConfig()
     suppression: SuppressionConfig = SuppressionConfig()
+    growing_limits: bool = True
+    """The numbers of proposals and of heads grow in a picture that has more; false keeps them."""
     largest_head: PositiveFloat | None = None
     """Larger heads, root of area in network pixels, are left by the first view to others; null
     leaves none."""
