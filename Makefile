@@ -6,7 +6,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check smoke package clean
+.PHONY: help demo test check smoke fuzz package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test                 all checks and tests"
 	@echo "make check                format, lint, types, layers"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
+	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
 
@@ -34,6 +35,10 @@ check: $(VENV)/dev.done
 
 smoke: $(VENV)/core.done
 	@$(VENV)/bin/python tests/smoke.py
+
+# FUZZ_ROUNDS=100 make fuzz: as many times more.
+fuzz: $(VENV)/dev.done
+	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
 
 package: $(VENV)/core.done
 	@bash tests/package.sh $(PYTHON)

@@ -57,6 +57,10 @@ class DeviceMemoryError(DeviceError):
     """A picture that the memory of the device does not hold."""
 
 
+class ForkError(HeadDetectionError):
+    """Something begun in one process that cannot go on in another, forked from it."""
+
+
 class TrainingError(HeadDetectionError):
     """A run that cannot go on."""
 

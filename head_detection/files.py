@@ -1,14 +1,31 @@
-"""Files that are either the old one or the whole new one, whatever interrupts the writing."""
+"""Files that are either the old one or the whole new one, whatever interrupts the writing.
+
+What is written has a temporary name beside its own, and a lock that ends with the process: what a
+killed one has left is told by that, and cleared by the next that writes into the same folder.
+"""
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Final
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked, and nothing cleared
+    fcntl = None
 
 _SHOWN_NAME: Final = 20
 """Characters of the name in a temporary one; with all, a long one is too long."""
+_TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
+_REMEMBERED: Final = 256
+"""Folders that are known to be clear; a tree of results is written folder by folder."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -22,20 +39,126 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside ``path`` to write, then put it in its place.
 
     After an error the old file is as it was and the temporary one is gone. After a kill the
-    temporary one may stay behind; nothing ever reads it.
+    temporary one stays until the next process that writes into the folder; nothing reads it.
+
+    Raises:
+        OSError: it cannot be written; names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{secrets.token_hex(8)}.part")
-    temporary.open("xb").close()  # as readable as any new file: the system applies the umask
-    try:
+    with _naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder of the same name to fill, then put it in the place of ``path``.
+
+    ``path`` is empty or not there. What is in the folder reaches the disk before it takes its
+    place. After an error or a kill it is as with a file.
+    """
+    with _naming(path), _beside(path, Path.mkdir) as temporary:
+        folder = temporary / path.name
+        folder.mkdir()
+        yield folder
+        if hasattr(os, "sync"):
+            os.sync()  # once for all: to sync each of thousands of files takes minutes
+        if path.exists():
+            path.rmdir()
+        folder.replace(path)
+        temporary.rmdir()
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether this module gives such names to what is being written.
+
+    Example:
+        >>> is_temporary(".detections.json.0123456789abcdef.part"), is_temporary("a.part")
+        (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+@contextmanager
+def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a locked temporary file or folder beside ``path``; remove it after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _clear(path.parent)
+    lock = None
+    while lock is None:  # another process may clear it before it is locked
+        token = secrets.token_hex(8)
+        temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{token}.part")
+        create(temporary)  # as readable as any new one: the system applies the umask
+        lock = _lock(temporary, waits=True)
+        if temporary.exists():  # where the file system knows no locks, without one
+            break
+    try:
+        yield temporary
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name what is written, not nothing or its temporary name."""
+    try:
+        yield
+    except OSError as error:
+        # The second name is that of a copy.
+        name = error.filename if error.filename2 is None else error.filename2
+        if name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts)):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _clear(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; once, for to list it takes time.
+
+    What a process still writes is locked. Where there are no locks all stays.
+    """
+    with suppress(OSError):
+        for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
+            lock = _lock(path)
+            if lock is not None:
+                _remove(path)
+                os.close(lock)
+
+
+def _lock(path: Path, *, waits: bool = False) -> int | None:
+    """Return a descriptor that holds the lock of a file or folder until it is closed.
+
+    Returns:
+        None where another process holds it, the path is another file by now, or no lock can be had.
+    """
+    if fcntl is None:
+        return None
+    # Network file systems lock a file for one process only if it can be written.
+    access = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    try:
+        descriptor = os.open(path, access | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(descriptor), path.lstat()):
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -44,6 +44,7 @@ class Detections:
         image_size: ``(height, width)`` of the picture in original pixels.
         ids: ``(N,)`` int64, one a head that is followed from frame to frame, -1 for one that is
             not; None where none is.
+        note: one line that whoever counts must know: heads may be missing, and why; None: nothing.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -58,6 +59,7 @@ class Detections:
     scores: FloatArray
     image_size: tuple[int, int]
     ids: IntArray | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)

@@ -1,9 +1,18 @@
+import errno
 import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from head_detection.files import replacing, write_bytes
+from head_detection import files
+from head_detection.files import is_temporary, replacing, replacing_folder, write_bytes
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="locks and permissions as POSIX has them")
 
 
 def test_the_folder_is_made_and_the_file_is_whole(tmp_path: Path) -> None:
@@ -46,7 +55,7 @@ def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@POSIX
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_a_file_is_as_readable_as_any_other(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
@@ -55,3 +64,160 @@ def test_a_file_is_as_readable_as_any_other(tmp_path: Path, umask: int, mode: in
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "labels"
+    path.mkdir()
+    with replacing_folder(path) as folder:
+        assert folder.name == "labels"
+        assert folder != path
+        (folder / "a.txt").write_bytes(b"x")
+        assert list(path.iterdir()) == []
+    assert [file.name for file in path.iterdir()] == ["a.txt"]
+
+    def stop_half_way() -> None:
+        with replacing_folder(tmp_path / "other") as folder:
+            (folder / "a.txt").write_bytes(b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_half_way()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def write_anew() -> Callable[[Path], None]:
+    """A function that writes as a new process does: it does not know any folder."""
+
+    def write(path: Path) -> None:
+        files._clear.cache_clear()
+        write_bytes(path, b"new")
+
+    return write
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from head_detection.files import replacing, replacing_folder
+with replacing(Path("a.txt")) as one, replacing_folder(Path("labels")) as other:
+    one.write_bytes(b"half")
+    (other / "a.txt").write_bytes(b"half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+@POSIX
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(
+    tmp_path: Path, write_anew: Callable[[Path], None]
+) -> None:
+    own = [tmp_path / name for name in (".a.part", "a.txt.0123456789abcdef.part", ".mine")]
+    for path in own:
+        path.touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED], cwd=tmp_path, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        write_anew(tmp_path / "b.txt")  # what is still being written stays
+        temporary = sorted(path.name for path in tmp_path.iterdir() if is_temporary(path.name))
+        assert [name[:7] for name in temporary] == [".a.txt.", ".labels"]
+        process.send_signal(signal.SIGKILL)
+    write_anew(tmp_path / "c.txt")
+    assert sorted(tmp_path.iterdir()) == sorted([*own, tmp_path / "b.txt", tmp_path / "c.txt"])
+
+
+@POSIX
+def test_a_folder_is_listed_once(tmp_path: Path, write_anew: Callable[[Path], None]) -> None:
+    write_anew(tmp_path / "a.txt")
+    leftover = tmp_path / ".a.txt.0123456789abcdef.part"
+    leftover.touch()
+    write_bytes(tmp_path / "b.txt", b"")
+    assert leftover.exists()
+    write_anew(tmp_path / "b.txt")
+    assert not leftover.exists()
+
+
+@POSIX
+def test_a_link_named_as_a_leftover_leads_nowhere(
+    tmp_path: Path, write_anew: Callable[[Path], None]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").touch()
+    link = tmp_path / ".x.0123456789abcdef.part"
+    link.symlink_to(tmp_path / "mine")
+    write_anew(tmp_path / "b.txt")
+    assert (tmp_path / "mine" / "a.txt").exists()
+
+
+def test_a_system_without_locks_writes_and_clears_nothing(
+    tmp_path: Path, write_anew: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leftover = tmp_path / ".a.txt.0123456789abcdef.part"
+    leftover.touch()
+    monkeypatch.setattr(files, "fcntl", None)
+    write_anew(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+    assert leftover.exists()
+
+
+@POSIX
+def test_what_is_cleared_before_it_is_locked_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, tried = files._lock, list[Path]()
+
+    def lock_late(path: Path, *, waits: bool = False) -> int | None:
+        tried.append(path)
+        if len(tried) == 1:
+            path.unlink()
+        return lock(path, waits=waits)
+
+    monkeypatch.setattr(files, "_lock", lock_late)
+    write_bytes(tmp_path / "a.txt", b"x")
+    assert len(set(tried)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(words, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs the right to mount a file system")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def copy(source: Path, path: Path) -> None:
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def fill(source: Path, path: Path) -> None:
+    with replacing_folder(path) as folder:
+        (folder / "a").write_bytes(source.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "write", [lambda source, path: write_bytes(path, source.read_bytes()), copy, fill]
+)
+def test_a_full_disk_is_told_by_name_and_leaves_what_was_there(
+    write: Callable[[Path, Path], None], tmp_path: Path, small_disk: Path
+) -> None:
+    (tmp_path / "large").write_bytes(bytes(100_000))
+    (small_disk / "before").write_bytes(b"x")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(tmp_path / "large", small_disk / "a")
+    assert caught.value.errno == errno.ENOSPC
+    assert (caught.value.filename, caught.value.filename2) == (str(small_disk / "a"), None)
+    assert list(small_disk.iterdir()) == [small_disk / "before"]

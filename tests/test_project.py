@@ -62,10 +62,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert code_lines(node) <= MAX_FUNCTION_LINES, f"{node.name} is too long"
 
 
-COMMANDS_TO_SHORTEN = {"test"}
-
-
-@pytest.mark.parametrize("name", sorted(set(available_commands()) - COMMANDS_TO_SHORTEN))
+@pytest.mark.parametrize("name", sorted(available_commands()))
 def test_commands_are_short(name: str) -> None:
     text = (PACKAGE / "apps" / f"{name}.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_COMMAND_LINES

@@ -6,6 +6,7 @@ Nothing here may import torch: options are parsed before it is.
 import argparse
 from typing import Any, Final
 
+from head_detection.images.hiding import LARGEST_SCALE
 from head_detection.inference.weights_files import ENGINES, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
@@ -79,6 +80,25 @@ def probability(text: str) -> float:
         value = float("nan")
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return value
+
+
+def scale(text: str) -> float:
+    """Read a number from 1 to 10.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> scale("1.3")
+        1.3
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 1.0 <= value <= LARGEST_SCALE:
+        raise argparse.ArgumentTypeError(f"expected 1 to {LARGEST_SCALE:g}; got {text}")
     return value
 
 

@@ -1,13 +1,20 @@
-"""What a command is made of, and how it ends: its exit code, one line in place of a traceback."""
+"""What a command is made of, and how it ends: its exit code, one line in place of a traceback.
+
+What a command says never decides how it ends: the reader of its messages may go away, the terminal
+may not know a letter, the streams may be closed.
+"""
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO, cast
 
-from head_detection.errors import HeadDetectionError
+from head_detection.errors import HeadDetectionError, OutputError
 
 Command = Callable[[Sequence[str] | None], int]
 """Takes the arguments (None: the process's own), returns the exit code."""
@@ -15,7 +22,15 @@ Command = Callable[[Sequence[str] | None], int]
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
-TERMINATED = 143  # 128 + SIGTERM
+ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""They end a process from outside: the second where its terminal is closed, or its ssh line lost.
+
+Windows has the first alone."""
+STANDARD_STREAMS: Final = 3
+UNWINDING_SECONDS: Final = 5.0
+"""A lost ssh line sends several signals: one that follows this soon cuts nothing short."""
 
 
 class UsageError(HeadDetectionError):
@@ -28,8 +43,9 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
     A mistake of the user is a ``HeadDetectionError``, or an ``OSError`` that names what the system
     refused (no permission, disk full). It becomes one line on standard error, ``error: ...``, and
     the code 2. A command that has several things to say prints them itself before it raises.
-    Ctrl-C gives 130. A reader of standard output that went away (``| head``) gives 141, in
-    silence. Any other exception is a fault of the program and keeps its traceback.
+    Ctrl-C gives 130, SIGTERM 143 and SIGHUP 129, after the work is unwound. A reader of results on
+    standard output that went away (``--output - | head``) gives 141, in silence; one of messages
+    changes nothing. Any other exception is a fault of the program and keeps its traceback.
 
     Args:
         main: of a command.
@@ -39,31 +55,126 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
         3
     """
-    try:
-        code = main(argv)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        _discard_output()
-        return BROKEN_PIPE
-    except (ValueError, OSError) as error:
-        if not is_user_error(error):
-            raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return USER_ERROR
-    return code
+    with speaking_freely():
+        try:
+            with ending_in_order():
+                return main(argv)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            _discard(sys.stdout)
+            return BROKEN_PIPE
+        except (ValueError, OSError) as error:
+            if not is_user_error(error):
+                raise
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            return USER_ERROR
+
+
+class Messages:
+    """A text stream for what a command says.
+
+    What is lost (the reader went away, the disk is full) is no error, and a letter that the
+    encoding lacks is written as its number. ``buffer``, which takes results, fails as ever.
+
+    Args:
+        stream: None where the process was started without it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._is_open = stream is not None
+        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - close()
+        with suppress(AttributeError, OSError):  # of a notebook, say
+            cast("Any", self._stream).reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, or lose, the text."""
+        with self._losing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write, or lose, what waits."""
+        with self._losing():
+            self._stream.flush()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """Return where results go as bytes.
+
+        Raises:
+            OutputError: the process was started without this stream.
+        """
+        if not self._is_open:
+            raise OutputError("standard output: expected it open, for results; it is closed")
+        return self._stream.buffer
+
+    def close(self) -> None:
+        """Write what waits; close what was opened here."""
+        self.flush()
+        if not self._is_open:
+            self._stream.close()
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _discard(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def speaking_freely() -> Iterator[None]:
+    """Let both output streams be ``Messages`` in the block."""
+    before = sys.stdout, sys.stderr
+    _occupy_descriptors()
+    with ExitStack() as stack:
+        messages = [Messages(stream) for stream in before]
+        for stream in messages:
+            stack.callback(stream.close)
+        sys.stdout, sys.stderr = cast("tuple[TextIO, TextIO]", messages)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def _occupy_descriptors() -> None:
+    """Open nothing as the standard streams that are closed, or files of results get their numbers.
+
+    What a library writes to standard output would then stand in them.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) < STANDARD_STREAMS:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Let SIGTERM unwind the work as Ctrl-C does; put the handlers back at the end."""
+    """Let SIGTERM and SIGHUP unwind the work as Ctrl-C does; put the handlers back at the end.
+
+    A signal that is ignored, as ``nohup`` has it, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+
+    heeds_from = 0.0
+
+    def end(number: int, _frame: object) -> None:
+        nonlocal heeds_from
+        if time.monotonic() >= heeds_from:
+            heeds_from = time.monotonic() + UNWINDING_SECONDS
+            sys.exit(128 + number)
+
+    heeded = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, end)
     try:
         yield
     finally:
@@ -74,8 +185,8 @@ def ending_in_order() -> Iterator[None]:
 def ignore_signals() -> None:
     """Let no signal stop what is brought to its end; ``ending_in_order`` puts the handlers back."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGINT, *ENDING):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def is_user_error(error: Exception) -> bool:
@@ -101,8 +212,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _discard_output() -> None:
-    """Point standard output at nothing, else Python complains again when it flushes at exit."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+def _discard(stream: TextIO) -> None:
+    """Point a stream at nothing, else Python complains again when it flushes at exit."""
+    with suppress(OSError):  # of a notebook, say, it has no descriptor
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+from tabulate import tabulate
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
@@ -98,10 +99,8 @@ def _compare(sample: Sample, detections: Detections) -> tuple[str, ...]:
 
 def _report(rows: Sequence[tuple[str, ...]], output: Path) -> None:
     header = ("picture", "head size", "heads there", "heads found", "of them right", "wrong")
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for name, *values in (header, *rows):
-        cells = [f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True)]
-        print("  ".join((f"{name:{widths[0]}}", *cells)))
+    sides = ("left", *("right" for _ in header[1:]))
+    print(tabulate(rows, header, "plain", disable_numparse=True, colalign=sides))
     print("\nHead size in pixels; right: overlaps a head by an IoU of 0.5 or more.")
     print(f"The pictures with the heads drawn in: {output.resolve()}")
 

@@ -1,15 +1,10 @@
 """``test``: heads in pictures, as boxes in files and as drawn pictures."""
 
 import argparse
-import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Never
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import (
     add_engine_options,
@@ -17,23 +12,23 @@ from head_detection.apps.arguments import (
     engine_options,
     positive,
     probability,
+    scale,
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
+from head_detection.apps.progress import Progress
 from head_detection.errors import OutputError
+from head_detection.images.hiding import HIDING_STYLES, Hiding
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.pipeline.sources import Source, describe_skipped
+from head_detection.pipeline.sources import Source
 from head_detection.results.formats import DEFAULT_FORMATS, SINKS, Sinks, parse_formats
-from head_detection.results.record import Failure, Origin
+from head_detection.results.record import Origin
 
 if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
-    from head_detection.pipeline.run import Tally
 
 SOME_FAILED: Final = 1
 STANDARD_OUTPUT: Final = Path("-")
-LINE_SECONDS: Final = 10.0
-"""Between two lines of progress where standard error is a file."""
-BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, metavar="N",
         help="pictures of like shape at once (default: what suits the device)",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
+        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
+    )  # fmt: skip
+    usual = Hiding()
+    parser.add_argument(
+        "--blur-style", choices=HIDING_STYLES, default=usual.style,
+        help=f"how --save blur hides heads (default: {usual.style}, nothing is left of them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--blur-scale", type=scale, default=usual.scale, metavar="X",
+        help=f"how much it hides, of the size of the head's box (default: {usual.scale})",
+    )  # fmt: skip
     add_engine_options(parser)
 
 
@@ -82,19 +90,23 @@ def run(arguments: argparse.Namespace) -> int:
         score_threshold=arguments.score_threshold,
         **engine_options(arguments),
     )
+    detector.max_pixels = arguments.max_pixels
     folder = arguments.output or Path("runs", "test", source.info.name)
     folder = None if folder == STANDARD_OUTPUT else folder
+    hiding = Hiding(arguments.blur_style, arguments.blur_scale)
     tally = Tally()
     with ending_in_order(), _naming("--output"):
-        sinks = Sinks(formats, folder, Origin(detector.origin, detector.score_threshold))
+        origin = Origin(detector.origin, detector.score_threshold)
+        sinks = Sinks(formats, folder, origin, hiding)
+        progress = Progress(source, sinks, folder, tally)
         try:
             with sinks:
-                _detect(source, detector, sinks, arguments.batch_size, tally)
+                _detect(source, detector, sinks, arguments.batch_size, progress)
         except (KeyboardInterrupt, SystemExit):
-            _say("stopped early; what was found till then is written", folder)
-            _report(tally, source.skipped, folder, sinks)
+            progress.say("stopped early; what was found till then is written")
+            progress.report()
             raise
-    _report(tally, source.skipped, folder, sinks)
+    progress.report()
     return SOME_FAILED if tally.failed else 0
 
 
@@ -108,48 +120,17 @@ def _naming(option: str) -> Iterator[None]:
 
 
 def _detect(
-    source: Source, detector: "HeadDetector", sinks: Sinks, batch_size: int | None, tally: "Tally"
+    source: Source,
+    detector: "HeadDetector",
+    sinks: Sinks,
+    batch_size: int | None,
+    progress: Progress,
 ) -> None:
     from head_detection.pipeline.run import run_pipeline
 
     try:
-        with _progress_bar(source.info.count) as progress:
+        with progress.bar() as bar:
             for outcome in run_pipeline(source, detector, sinks, batch_size):
-                tally.add(outcome)
-                if isinstance(outcome, Failure):
-                    tqdm.write(f"failed: {outcome.name}: {outcome.reason}", file=sys.stderr)
-                progress.set_postfix_str(f"{tally.heads} heads", refresh=False)
-                progress.update()
+                progress.add(outcome, bar)
     finally:
         ignore_signals()  # the files are brought to their end, which is soon done
-
-
-def _say(line: str, folder: Path | None) -> None:
-    """Print to standard output, to standard error where the results take that."""
-    print(line, file=sys.stderr if folder is None else sys.stdout)
-
-
-def _report(tally: "Tally", skipped: Counter[str], folder: Path | None, sinks: Sinks) -> None:
-    seconds = time.monotonic() - tally.start
-    rate = tally.pictures / seconds if seconds else 0.0
-    _say(
-        f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
-        f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)",
-        folder,
-    )
-    if skipped:
-        _say(f"passed over: {describe_skipped(skipped)}", folder)
-    if folder is not None:
-        _say(f"results in {folder}: {', '.join(sinks.outputs)}", folder)
-
-
-def _progress_bar(total: int | None) -> "tqdm[Never]":
-    is_terminal = sys.stderr.isatty()
-    return tqdm(
-        total=total,
-        desc="Finding heads",
-        unit=" pictures",
-        bar_format=BAR,
-        mininterval=0.1 if is_terminal else LINE_SECONDS,
-        dynamic_ncols=is_terminal,
-    )

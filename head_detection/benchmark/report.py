@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from tabulate import tabulate
 
 from head_detection.benchmark.arithmetic import Arithmetic
 from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
@@ -28,7 +29,6 @@ SMALLEST_WRITTEN_SHARE: Final = 0.05
 """Narrower parts of a bar have no room for their number."""
 MEBIBYTE: Final = 1024**2
 GIGA: Final = 1e9
-CELL: Final = max(map(len, ALL_STAGES))
 
 
 @dataclass
@@ -126,66 +126,60 @@ def _heading(results: Results) -> Iterator[str]:
 def _speed(results: Results) -> Iterator[str]:
     if not results.milliseconds:
         return
-    settings, width = results.settings, _width(results.milliseconds)
-    height, broad = settings["size"]
+    settings = results.settings
+    height, width = settings["size"]
     yield ""
-    yield f"Milliseconds a picture ({settings['pictures']} of {height}x{broad}, one at a time)"
-    yield _row("", ("median", "min", "max"), width)
-    for name, measured in results.milliseconds.items():
-        yield _row(name, _three(measured, ".1f"), width)
+    yield f"Milliseconds a picture ({settings['pictures']} of {height}x{width}, one at a time)"
+    yield from _spreads(results.milliseconds, ".1f")
     if results.times_as_fast:
         yield f"Times as fast as {results.reference}, run by run"
-        for name, measured in results.times_as_fast.items():
-            yield _row(name, _three(measured, ".2f"), width)
+        yield from _spreads(results.times_as_fast, ".2f")
 
 
 def _stages(results: Results) -> Iterator[str]:
     if not results.stages:
         return
-    width = _width(results.stages)
     yield ""
     yield (
         f"Where a picture's time goes, one stage after the other ({results.settings['pictures']} "
         "files as they are; share of the whole, median milliseconds)"
     )
-    yield _row("", (*ALL_STAGES, "whole"), width)
+    rows = []
     for name, table in results.stages.items():
         shares = [f"{table.shares[stage]:.1%}" for stage in ALL_STAGES]
         times = [f"{table.stages[stage].median:.1f}" for stage in ALL_STAGES]
-        yield _row(name, (*shares, "100%"), width)
-        yield _row("", (*times, f"{table.whole.median:.1f}"), width)
+        rows.append((name, *shares, "100%"))
+        rows.append(("", *times, f"{table.whole.median:.1f}"))
+    yield from _table((*ALL_STAGES, "whole"), rows)
 
 
 def _arithmetic(results: Results) -> Iterator[str]:
     if not results.arithmetic:
         return
-    width = _width(results.arithmetic)
     yield ""
     yield (
         "Arithmetic: 10^9 operations a picture (a multiply-add is two); 10^9 a second of a large "
         "matrix product; share of it"
     )
-    yield _row("", ("dense", "others", "product", "in dense", "in all"), width)
+    rows = []
     for name, found in results.arithmetic.items():
         others = sum(found.operations.values()) - found.operations[DENSE]
         counts = [f"{count / GIGA:.1f}" for count in (found.operations[DENSE], others)]
         shares = [f"{share.median:.1%}" for share in (found.dense, found.network)]
-        yield _row(name, (*counts, f"{found.peak.median:.0f}", *shares), width)
+        rows.append((name, *counts, f"{found.peak.median:.0f}", *shares))
+    yield from _table(("dense", "others", "product", "in dense", "in all"), rows)
 
 
 def _command(results: Results) -> Iterator[str]:
     whole = results.whole
     if whole is None:
         return
-    width = _width(["command / bare"])
     yield ""
     yield f"Whole command of {whole.name}, {whole.num_pictures} files in and results out"
     if whole.num_failed:
         yield f"{whole.num_failed} of {whole.num_watched} files cannot be read and are left out"
-    yield _row("", ("median", "min", "max"), width)
-    yield _row("pictures/s", _three(whole.rate, ".2f"), width)
-    yield _row("bare network", _three(whole.bare, ".2f"), width)
-    yield _row("command / bare", _three(whole.ratio, ".3f"), width)
+    rates = {"pictures/s": whole.rate, "bare network": whole.bare, "command / bare": whole.ratio}
+    yield from _spreads(rates, ".3f")
     yield _memory(whole)
 
 
@@ -219,20 +213,23 @@ def _words(results: Results) -> Iterator[str]:
         )
 
 
-def _three(measured: Measurement, form: str) -> tuple[str, ...]:
-    return tuple(format(v, form) for v in (measured.median, measured.minimum, measured.maximum))
+def _spreads(measurements: Mapping[str, Measurement], form: str) -> list[str]:
+    rows = [
+        (name, *(format(value, form) for value in (m.median, m.minimum, m.maximum)))
+        for name, m in measurements.items()
+    ]
+    return _table(("median", "min", "max"), rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return lines: the columns' names, then the rows, which begin with a name of their own."""
+    sides = ("left", *("right" for _ in columns))
+    text = tabulate(rows, ("", *columns), "plain", disable_numparse=True, colalign=sides)
+    return [f"  {line}" for line in text.splitlines()]
 
 
 def _mebibytes(value: int | None) -> str:
     return "unknown" if value is None else f"{value / MEBIBYTE:.0f} MiB"
-
-
-def _width(names: Iterable[str]) -> int:
-    return max(map(len, names))
-
-
-def _row(name: str, cells: tuple[str, ...], width: int) -> str:
-    return f"  {name:{width}}" + "".join(f" {cell:>{CELL}}" for cell in cells)
 
 
 def draw_stages(tables: Mapping[str, StageTable], folder: Path) -> Path:

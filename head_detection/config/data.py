@@ -31,6 +31,7 @@ class DatasetConfig(Section):
         "yolo",
         "folder",
     ] = "coco"
+    """Of the labels; ``folder`` has none."""
     images: str | None = None
     """Folder that the file's picture names start from; null is the format's own place."""
     split: str | None = None
@@ -53,12 +54,19 @@ class AugmentationConfig(Section):
     min_visible: Probability = 0.4
     """Heads cut by the crop to less than this share become ignored."""
     flip_probability: Probability = 0.5
+    """Of exchanging left and right."""
     brightness: NonNegativeFloat = 0.3
+    """The factor is drawn from 1 less this to 1 plus this."""
     contrast: NonNegativeFloat = 0.3
+    """Likewise."""
     saturation: NonNegativeFloat = 0.3
+    """Likewise."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
+    """Turns of the colour wheel at most, in either direction."""
     grayscale_probability: Probability = 0.05
+    """Of a picture without colours."""
     blur_probability: Probability = 0.05
+    """Of a slight Gaussian blur."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":

@@ -29,6 +29,7 @@ class ExperimentConfig(Section):
     """One experiment."""
 
     name: str = "experiment"
+    """Of the run's folder, ``runs/train/<name>``, and of what is made of it."""
     network: NetworkConfig = NetworkConfig()
     inference: InferenceConfig = InferenceConfig()
     data: DataConfig = DataConfig()

@@ -11,6 +11,7 @@ class ResizeConfig(Section):
     """From a picture to the network's pixels."""
 
     policy: Literal["never_upsample", "fit"] = "never_upsample"
+    """``never_upsample`` only ever scales down; ``fit`` scales small pictures up as well."""
     min_size: PositiveInt = 800
     """Short side in network pixels."""
     max_size: PositiveInt = 1400
@@ -30,7 +31,9 @@ class ProposalConfig(Section):
     pre_nms_top_n: PositiveInt = 1000
     """Kept by score on each level before NMS."""
     post_nms_top_n: PositiveInt = 1000
+    """Kept of a picture after NMS."""
     nms_iou_threshold: Probability = 0.7
+    """Of two that overlap more, the less likely is dropped."""
     score_threshold: Probability = 0.0
     """Less likely ones are dropped."""
 
@@ -39,15 +42,20 @@ class SoftNmsConfig(Section):
     """Gaussian soft-NMS in place of the hard one."""
 
     enabled: bool = False
+    """Lower the score of what overlaps a better box, in place of dropping it."""
     sigma: PositiveFloat = 0.25
+    """A score is multiplied by ``exp(-iou^2 / sigma)``."""
     score_threshold: Probability = 0.001
+    """What falls to this score is dropped."""
 
 
 class BoxVotingConfig(Section):
     """Each box as the mean of those that suppression took it for."""
 
     enabled: bool = False
+    """Average the boxes, by their scores."""
     iou_threshold: Probability = 0.65
+    """From this overlap with the best box on, one takes part."""
 
 
 class SuppressionConfig(Section):
@@ -56,6 +64,7 @@ class SuppressionConfig(Section):
     score_threshold: Probability = 0.05
     """Candidates less likely are dropped before all else."""
     nms_iou_threshold: Probability = 0.5
+    """Of two that overlap more, the less likely is dropped."""
     soft_nms: SoftNmsConfig = SoftNmsConfig()
     box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
@@ -69,6 +78,7 @@ class ViewConfig(Section):
     scale: PositiveFloat = 1.0
     """Times the size of the first view."""
     mirrored: bool = False
+    """Left and right exchanged."""
     smallest_head: PositiveFloat | None = None
     """Smaller heads, root of area in pixels of the first view, are left to the other views, and so
     is a picture in which the first found none of twice this size; null leaves nothing. From the

@@ -46,7 +46,10 @@ class BackboneConfig(Section):
     fpn: Literal["top_down", "retinaface"] = "top_down"
     """torchvision's pyramid, or RetinaFace's with batch norm and merge convolutions."""
     fpn_width: PositiveInt = 256
+    """Channels of each pyramid level."""
     context: Literal["none", "ssh", "cpm", "deform_ssh"] = "none"
+    """A module behind each level that looks around a cell: SSH, CPM, or SSH with deformable
+    convolutions."""
     context_width: PositiveInt | None = None
     """Inner width of the context module; null is the original's (CPM 1024, SSH the pyramid's)."""
     ssh_kernels: Literal["stacked", "large"] = "stacked"
@@ -70,6 +73,7 @@ class AnchorConfig(Section):
     """The boxes that the RPN starts from."""
 
     preset: Literal["scut", "crowdhuman", "combined", "crohd", "coco"] = "scut"
+    """Sizes and ratios that were clustered on the data set of this name."""
     layout: Literal["legacy", "paper"] = "legacy"
     """``legacy``: one size a level, the first of the preset; ``paper``: two sizes a level."""
     sizes: tuple[tuple[PositiveFloat, ...], ...] | None = None
@@ -82,10 +86,13 @@ class BoxHeadConfig(Section):
     """The second stage: what is pooled of a proposal, and the layers that score it."""
 
     pool_size: PositiveInt = 7
+    """Cells a side of what is pooled of a proposal."""
     sampling_ratio: PositiveInt = 2
+    """Samples a cell and direction."""
     canonical_scale: PositiveInt = 224
     """Heads of this size are pooled from stride 16, half of it from stride 8, and so on."""
     width: PositiveInt = 1024
+    """Of the two layers behind the pooling."""
 
 
 class NetworkConfig(Section):
@@ -99,5 +106,6 @@ class NetworkConfig(Section):
     mean: Channels = (0.485, 0.456, 0.406)
     """Of the colours, in 0..1, that the network was trained with."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    """Of the colours likewise."""
     size_divisor: PositiveInt = 32
     """Sides of a batch are padded to multiples of it."""

@@ -18,11 +18,15 @@ class OptimizerConfig(Section):
     """The update rule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent, or Adam with decoupled weight decay."""
     learning_rate: PositiveFloat = 0.01
+    """After warm-up, before the schedule."""
     body_learning_rate_factor: PositiveFloat = 1.0
     """The pretrained body learns at this multiple of ``learning_rate``."""
     momentum: Probability = 0.9
+    """Of ``sgd``."""
     weight_decay: NonNegativeFloat = 5e-4
+    """For all but batch norm and biases."""
     norm_weight_decay: NonNegativeFloat = 0.0
     """For batch norm and biases."""
     clip_norm: NonNegativeFloat = 0.0
@@ -33,19 +37,24 @@ class ScheduleConfig(Section):
     """The learning rate over time."""
 
     name: Literal["step", "cosine", "constant"] = "step"
+    """``step`` falls at ``milestones``, ``cosine`` along half a wave to ``final_factor``."""
     milestones: tuple[PositiveInt, ...] = (10, 20, 25)
     """Epochs after which the rate is multiplied by ``gamma``."""
     gamma: PositiveFloat = 0.1
+    """At each of the ``milestones``."""
     final_factor: NonNegativeFloat = 0.01
     """Where the cosine ends, as a multiple of the rate."""
     warmup_steps: NonNegativeInt = 500
+    """Over so many steps the rate rises in a line to its own; 0 begins with it."""
     warmup_factor: PositiveFloat = 0.001
+    """Where that line begins, as a multiple of the rate."""
 
 
 class EmaConfig(Section):
     """A running mean of the weights, used for validation and for the saved model."""
 
     enabled: bool = False
+    """Validate and save the mean in place of the last weights."""
     decay: Probability = 0.999
     """Reached from below as ``min(decay, (1 + step) / (10 + step))``."""
 
@@ -56,24 +65,36 @@ class RpnTrainingConfig(Section):
     pre_nms_top_n: PositiveInt = 2000
     """Proposals kept by score on each level before NMS, for the second stage to learn from."""
     post_nms_top_n: PositiveInt = 2000
+    """Kept of a picture after NMS, likewise."""
     fg_iou_threshold: Probability = 0.7
+    """An anchor that overlaps a head by this IoU is a positive, and the best of each head."""
     bg_iou_threshold: Probability = 0.3
+    """One that overlaps none by this is a negative; between, neither."""
     samples_per_image: PositiveInt = 256
+    """Anchors that learn."""
     positive_fraction: Probability = 0.5
+    """Of the samples at most."""
 
 
 class RoiTrainingConfig(Section):
     """What the second stage learns from."""
 
     fg_iou_threshold: Probability = 0.5
+    """A proposal that overlaps a head by this IoU is a positive."""
     bg_iou_threshold: Probability = 0.5
+    """One that overlaps none by this is a negative; between, neither."""
     samples_per_image: PositiveInt = 512
+    """Proposals that learn."""
     positive_fraction: Probability = 0.25
+    """Of the samples at most."""
     ohem: NonNegativeInt = 0
     """RoIs a batch kept by falling classification loss; 0 keeps all."""
     box_loss: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"
+    """Of the offsets, or of the overlap of boxes."""
     box_loss_beta: PositiveFloat = 1.0
+    """Smooth L1 is a square below this and a line above."""
     box_loss_weight: PositiveFloat = 1.0
+    """Of the box loss beside the classification's."""
 
 
 class TrainingConfig(Section):
@@ -91,12 +112,15 @@ class TrainingConfig(Section):
     Where its body is another, the body starts as ``network.backbone.pretrained`` says.
     """
     epochs: PositiveInt = 30
+    """Passes over the training pictures."""
     batch_size: PositiveInt = 2
     """Pictures a step, over all ranks."""
     accumulation: PositiveInt = 1
     """Parts that a batch is split into, one after the other, to save memory."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights and losses are float32."""
     channels_last: bool = True
+    """The channels of a pixel side by side in memory: faster, the same numbers."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
@@ -105,6 +129,7 @@ class TrainingConfig(Section):
     frozen_batch_norm: bool = False
     """Batch norm of the body keeps its pretrained statistics."""
     seed: NonNegativeInt = 0
+    """Of everything drawn at random."""
     threads: NonNegativeInt = 0
     """Compute threads on CPU; 0 is one a core."""
     validate_every: PositiveInt = 1

@@ -1,6 +1,8 @@
 """Any picture file to one kind of array: RGB, 8 bits, the right way up."""
 
+import ctypes
 import io
+import logging
 import os
 import stat
 import warnings
@@ -12,6 +14,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from head_detection.errors import PictureError
@@ -224,13 +227,21 @@ def check_picture(path: Path) -> tuple[int, int]:
 
 
 @cache
-def _ignore_pillow_warnings() -> None:
+def _silence_decoders() -> None:
     """Silence what Pillow says of large pictures and odd metadata, from the first picture on.
 
     The limit here answers the first, the second does no harm, and ``catch_warnings`` around each
-    picture would not be safe in threads.
+    picture would not be safe in threads. What is wrong with a TIFF, Pillow also logs, and the
+    libtiff that it brings along writes to standard error: the exception is enough.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    package = Path(PIL.__file__).parent
+    for library in (
+        *package.parent.glob("pillow.libs/libtiff*"),
+        *package.glob(".dylibs/libtiff*"),
+    ):
+        ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -247,7 +258,7 @@ def name_of(source: PictureSource) -> str:
 
 
 def _open(source: PictureSource, max_pixels: int) -> Image.Image:
-    _ignore_pillow_warnings()
+    _silence_decoders()
     allow_long_texts()
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         # It refuses twice of it. The limit of the process only rises: threads may ask for others.

@@ -1,5 +1,6 @@
 """Why a picture cannot be read, in words for the user."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def _reason(error: Exception, name: str, max_pixels: int) -> str:
             reason = "no permission to read the file"
         case MemoryError():
             reason = "not enough memory to decode it"
-        case OSError() if error.strerror:  # the system's, not a decoder's
+        case OSError() if error.strerror and error.errno != errno.EINVAL:  # the system's own
             reason = error.strerror
         case _ if "MAX_TEXT" in text:  # Pillow's words
             reason = f"more than {MAX_TEXT_BYTES >> 20} MiB of text or colour profile; cut it out"

@@ -2,15 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, PictureError
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.engine import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture
 from head_detection.inference.tiling import TiledEngine
@@ -61,7 +62,9 @@ class _Waiting:
             error = found
             self.picture = LoadedPicture(picture.image, picture.name, None, error)
             return
-        self.detections = found.scaled_to(picture.image_size or found.image_size)
+        found = found.scaled_to(picture.image_size or found.image_size)
+        notes = [note for note in (picture.note, found.note) if note is not None]
+        self.detections = replace(found, note="; ".join(notes) or None)
         if not keep_pixels:
             self.picture = LoadedPicture(picture.image, picture.name, None)
 
@@ -73,12 +76,16 @@ class LikeShapeBatches:
         engine: runs the batches.
         batch_size: at most so many pictures at once.
         keep_pixels: hand the pixels on with the results.
+        max_pixels: larger files are refused.
     """
 
-    def __init__(self, engine: Engine, batch_size: int, *, keep_pixels: bool) -> None:
+    def __init__(
+        self, engine: Engine, batch_size: int, *, keep_pixels: bool, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self._engine = engine
         self._batch_size = batch_size
         self._keep_pixels = keep_pixels
+        self._max_pixels = max_pixels
         self._window: deque[_Waiting] = deque()
         self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
 
@@ -144,7 +151,7 @@ class LikeShapeBatches:
         if not isinstance(self._engine, TiledEngine):
             raise TypeError(f"engine: expected a TiledEngine; got {type(self._engine).__name__}")
         try:
-            return self._engine.detect_file(path)
+            return self._engine.detect_file(path, self._max_pixels)
         except DeviceMemoryError as error:
             return DeviceMemoryError(str(error))
         except PictureError as error:
@@ -159,7 +166,8 @@ class LikeShapeBatches:
 
 
 def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    values: npt.NDArray[Any] = tensor.permute(1, 2, 0).cpu().numpy()
     if tensor.is_floating_point():
-        tensor = (tensor * 255).round().byte()
-    pixels: npt.NDArray[np.uint8] = tensor.permute(1, 2, 0).cpu().numpy()
-    return pixels
+        # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
+        values = np.rint(values * 255)
+    return values.astype(np.uint8, copy=False)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from head_detection.config import InferenceConfig, override_inference
-from head_detection.errors import EngineError
+import torch
+
+from head_detection.config import InferenceConfig, NetworkConfig, override_inference
+from head_detection.errors import EngineError, WeightsError
 from head_detection.inference.backends.export import to_onnx
 from head_detection.inference.backends.extras import import_extra
 from head_detection.inference.backends.graph import ExportRecord
@@ -13,12 +15,15 @@ from head_detection.inference.backends.onnx import OnnxBackend, read_onnx
 from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx, read_openvino
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.engine import Backend, Engine, TwoStageEngine
+from head_detection.inference.isolation import check_cuda, isolated
 from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import choose_engine, sha256_of
 from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
 
+PROBE_SIZE: Final = 128
+"""Side of the picture that a network is tried on: a pixel at least on the coarsest level, 64."""
 _PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
 _READERS: Final[dict[str, Callable[[Path], tuple[Any, WeightsDescription, ExportRecord]]]] = {
     ".onnx": read_onnx,
@@ -40,6 +45,8 @@ class BuiltEngine(NamedTuple):
     origin: dict[str, Any]
 
 
+@isolated
+@torch.random.fork_rng(devices=[])  # layers draw values, which the file's then replace
 def build_engine(
     path: Path,
     engine: str | None = None,
@@ -68,12 +75,10 @@ def build_engine(
         MissingPackageError: the engine's package is not installed.
         WeightsError: no such file, another format, or one that does not fit.
         DeviceError: no such device or precision for this engine.
+        ForkError: CUDA in a process forked from one that had used it.
     """
     engine = choose_engine(path, engine)
-    if compile_network and engine != "torch":
-        raise EngineError(f"compile: expected engine torch; got {engine}")
-    if engine in _PACKAGES:
-        import_extra(_PACKAGES[engine])
+    _check_is_here(engine, device, compile_network=compile_network)
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold = inference.score_threshold if score_threshold is None else score_threshold
@@ -89,6 +94,8 @@ def build_engine(
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
         backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
+    if not compile_network:  # which takes half a minute for each size of picture
+        _check_answers(path, backend, network)
     built = _build_engine(assemble(backend, network, _down_to(threshold, inference)), inference)
     origin = {
         "weights": path.name,
@@ -99,6 +106,15 @@ def build_engine(
         "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin)
+
+
+def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
+    """Refuse what this process, or the engine, does not have, before a file is read."""
+    check_cuda(device)
+    if compile_network and engine != "torch":
+        raise EngineError(f"compile: expected engine torch; got {engine}")
+    if engine in _PACKAGES:
+        import_extra(_PACKAGES[engine])
 
 
 def _build_engine(model: FasterRCNN[Backend], inference: InferenceConfig) -> Engine:
@@ -128,6 +144,26 @@ def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
         return model.network, description, False
     graph, description, record = read(path)
     return graph, description, record.precision == "int8"
+
+
+@torch.inference_mode()
+def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None:
+    """Raise WeightsError, one line, for a network that answers noise with what is no number.
+
+    It finds no head in any picture, in silence.
+    """
+    side, pooled = network.size_divisor * -(-PROBE_SIZE // network.size_divisor), network.box_head
+    noise = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 3, side, side), generator=noise).to(backend.device, backend.dtype)
+    shape = (1, network.backbone.fpn_width, pooled.pool_size, pooled.pool_size)
+    features = torch.rand(shape, generator=noise).to(backend.device)
+    maps = backend.dense(image.to(memory_format=torch.channels_last))
+    outputs = [*maps.objectness, *maps.deltas, *maps.features, *backend.score(features)]
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise WeightsError(
+            f"{path}: expected a network that answers with numbers; in {backend.precision} it "
+            "answers noise with NaN or infinity: use other weights, or precision fp32"
+        )
 
 
 def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:

@@ -1,6 +1,7 @@
 """The detector as a user holds it: pictures in any form in, heads out."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from head_detection.images.finding import PictureFile
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
@@ -28,12 +30,18 @@ class HeadDetector:
 
     Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
     runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
-    of one thread may be open side by side.
+    of one thread may be open side by side. A process that is forked goes on with it where torch
+    runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
+    settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
 
     Args:
         engine: runs the network.
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
+
+    Attributes:
+        max_pixels: larger pictures are refused by their header; may be set, whatever the memory
+            holds. Huge files in tiles are read in bands.
 
     Raises:
         ValueError: a threshold outside 0..1.
@@ -52,6 +60,7 @@ class HeadDetector:
         self.engine = engine
         self.score_threshold = score_threshold
         self.origin = origin
+        self.max_pixels = MAX_PIXELS
 
     @classmethod
     def from_weights(
@@ -82,11 +91,13 @@ class HeadDetector:
                 picture: for videos and cameras, which have one.
 
         Raises:
-            WeightsError: no such file, another format, or tensors that do not fit. One line.
+            WeightsError: no such file, another format, tensors that do not fit or are no numbers.
+                One line.
             ConfigError: an override of no field of the inference config.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
+            ForkError: CUDA in a process forked from one that had used it.
         """
         path = shipped_weights() if path is None else weights_path(path)
         return cls(
@@ -124,6 +135,7 @@ class HeadDetector:
             PictureError: a picture that cannot be read, or that the memory of the device does not
                 hold, by its path or its number in the list.
             TypeError: a single picture in place of a list, or no picture at all.
+            ForkError: the process was forked, which the engine does not survive.
             ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
         """
         found = []
@@ -172,13 +184,15 @@ class HeadDetector:
                 f"score_threshold: expected {self.score_threshold:g}, which the detector was built "
                 f"with, to 1; got {threshold}"
             )
-        batches = LikeShapeBatches(self.engine, batch_size, keep_pixels=keep_pixels)
+        batches = LikeShapeBatches(
+            self.engine, batch_size, keep_pixels=keep_pixels, max_pixels=self.max_pixels
+        )
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
-        loaded = load_pictures(images, enough, is_ready, in_bands)
+        loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels)
         return _above(threshold, batches.run(loaded))
 
 
@@ -195,4 +209,4 @@ def _above(threshold: float, results: Iterator[PictureResult]) -> Generator[Pict
             yield result
         else:
             kept = result.detections.above(threshold)
-            yield PictureResult(result.image, kept, None, result.pixels)
+            yield replace(result, detections=kept)

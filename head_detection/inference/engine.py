@@ -1,13 +1,16 @@
 """What runs a detector on a device: pictures in, heads in original pixels out."""
 
+import os
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from head_detection.errors import DeviceMemoryError
+from head_detection.errors import DeviceMemoryError, ForkError
+from head_detection.inference.isolation import is_forked, isolated
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
@@ -15,6 +18,12 @@ from head_detection.models.nms import EMPTY
 from head_detection.models.suppression import Heads
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
+
+CUT: Final = (
+    "more heads than there is room for, some are left out; a larger "
+    "inference.proposals.post_nms_top_n and pre_nms_top_n have room"
+)
+"""Said of a picture whose heads fill every limit, grown as far as limits grow."""
 
 NetworkT = TypeVar("NetworkT", bound=DetectorNetwork)
 
@@ -62,12 +71,14 @@ class Backend(DetectorNetwork, Protocol):
         device: where pictures go and maps come from.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit it.
+        survives_fork: whether it goes on in a process forked from the one that built it.
     """
 
     name: str
     device: torch.device
     precision: str
     batch_size: int
+    survives_fork: bool
 
 
 def with_network(
@@ -99,7 +110,7 @@ class TwoStageEngine:
         self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
-        self._device = backend.device
+        self._device, self._process = backend.device, os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -111,6 +122,7 @@ class TwoStageEngine:
         transforms: list[GeneralizedRCNNTransform] = self.model.transforms
         return max(transform.enough_size(*image_size) for transform in transforms)
 
+    @isolated
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
@@ -119,7 +131,15 @@ class TwoStageEngine:
 
         Raises:
             DeviceMemoryError: the device's memory does not hold one of them.
+            ForkError: the process was forked from the one that built the engine, which the backend
+                does not survive. One line.
         """
+        if is_forked(self._process) and not self.model.network.survives_fork:
+            raise ForkError(
+                f"engine {self.name} on {self.device} was built in process {self._process}, and "
+                "this one was forked from it, where the engine's threads are no more: build the "
+                "detector after the fork, or use engine torch on cpu"
+            )
         found: list[Detections] = []
         while len(found) < len(images):
             height, width = images[len(found)].shape[1:]
@@ -139,16 +159,20 @@ class TwoStageEngine:
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         batch = [self._to_device(image) for image in images]
-        heads = _fetch(self.model.detect(batch))
-        if heads is None:
-            heads = _fetch(self.model.detect(batch, waits=True))
-        if heads is None:
+        heads = self.model.detect(batch)
+        fetched = _fetch(heads)
+        if fetched is None:
+            heads = self.model.detect(batch, waits=True)
+            fetched = _fetch(heads)
+        if fetched is None:
             raise RuntimeError("heads: expected them settled, since the device was waited for")
+        is_cut = [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
         found = []
-        for boxes, scores, image in zip(*heads, images, strict=True):
+        for boxes, scores, image, lacks in zip(*fetched, images, is_cut, strict=True):
             count = int((scores > EMPTY).sum())
             size = (image.shape[1], image.shape[2])
-            found.append(Detections.from_arrays(boxes[:count], scores[:count], size))
+            own = Detections.from_arrays(boxes[:count], scores[:count], size)
+            found.append(replace(own, note=CUT) if lacks else own)
         return found
 
     def _to_device(self, image: Tensor) -> Tensor:

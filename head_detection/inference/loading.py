@@ -16,15 +16,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from head_detection.errors import PictureError
+from head_detection.errors import ForkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import (
+    MAX_PIXELS,
     EnoughSize,
     ReducedPicture,
-    convert_picture,
+    decode_picture,
     read_picture_size,
     read_reduced,
 )
+from head_detection.inference.isolation import is_forked, prepare_threads
 from head_detection.structures import Frame
 
 ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
@@ -40,7 +42,9 @@ READ_AHEAD_BYTES: Final = 256 * 1024**2
 """Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
 IsReady = Callable[[], bool]
 """Tells whether the next picture, or the end, is at hand, so that taking it does not wait."""
-_PILLOW_LOCK: Final = threading.Lock()  # a lazily opened image must not be decoded by two threads
+_pillow_locks: Final[dict[int, threading.Lock]] = {}
+"""Keep two threads from decoding one image that was opened lazily, by process: a forked one has its
+own, for a thread that does not follow may hold the other."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,6 +61,7 @@ class LoadedPicture:
         error: names the picture.
         image_size: (height, width) of the whole picture, where it was decoded smaller or not yet.
         file: a picture that is to be read in bands, neither decoded nor failed.
+        note: as ``ReducedPicture``.
     """
 
     image: ImageLike
@@ -65,6 +70,7 @@ class LoadedPicture:
     error: PictureError | None = None
     image_size: tuple[int, int] | None = None
     file: Path | None = None
+    note: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -77,6 +83,7 @@ def load_pictures(
     enough: EnoughSize | None = None,
     is_ready: IsReady | None = None,
     in_bands: Callable[[tuple[int, int]], bool] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[LoadedPicture | None]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
 
@@ -85,17 +92,19 @@ def load_pictures(
         enough: as ``read_reduced``; None is every picture in full.
         is_ready: as ``read_ahead``.
         in_bands: tells of a file's (height, width) whether it is left unread, as ``file``.
+        max_pixels: larger pictures are refused.
 
     Yields:
         As ``read_ahead``; never None without ``is_ready``.
 
     Raises:
         TypeError: something that is no kind of picture.
+        ForkError: as ``read_ahead``.
     """
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands),
+        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands, max_pixels),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
         is_ready=is_ready,
     )
@@ -120,8 +129,12 @@ def read_ahead(
     Yields:
         What was loaded; None before an item that is not at hand is waited for: who gathers a batch
         goes on with what there is.
+
+    Raises:
+        ForkError: gone on with in a forked process, where the threads are not. One line.
     """
-    num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+    prepare_threads()
+    num_threads, process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
 
@@ -130,15 +143,23 @@ def read_ahead(
         has_room = len(waiting) < 2 * num_threads and not (done and is_full(done))
         return has_room and (is_ready is None or is_ready())
 
+    def take() -> R:
+        if is_forked(process):
+            raise ForkError(
+                f"a stream of pictures was begun in process {process}, and this one was forked from"
+                " it, where nobody reads them: begin the stream after the fork"
+            )
+        return waiting.popleft().result()
+
     try:
         for item in items:
             waiting.append(pool.submit(load, item))
             while waiting and not may_take():
-                yield waiting.popleft().result()
+                yield take()
             if not waiting and is_ready is not None and not is_ready():
                 yield None
         while waiting:
-            yield waiting.popleft().result()
+            yield take()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -148,19 +169,21 @@ def _load(
     position: str,
     enough: EnoughSize | None,
     in_bands: Callable[[tuple[int, int]], bool] | None,
+    max_pixels: int,
 ) -> LoadedPicture:
     name = _name(image, position)
     try:
         path = _path_of(image)
         if in_bands is not None and path is not None:
-            size = read_picture_size(path)
+            size = read_picture_size(path, max_pixels)
             if in_bands(size):
                 return LoadedPicture(image, name, None, image_size=size, file=path)
         match image:
-            case PictureFile() | str() | Path() | bytes():
-                picture = _read(image, position, enough)
+            case PictureFile() | str() | Path() | bytes() | Image.Image():
+                picture = _read(image, position, enough, max_pixels)
                 tensor = _channels_first(picture.pixels)
-                return LoadedPicture(image, name, tensor, image_size=picture.image_size)
+                size, note = picture.image_size, picture.note
+                return LoadedPicture(image, name, tensor, image_size=size, note=note)
             case _:
                 return LoadedPicture(image, name, _to_tensor(image, position))
     except PictureError as error:
@@ -200,26 +223,29 @@ def frame_name(frame: Frame) -> str:
 
 
 def _read(
-    image: PictureFile | str | Path | bytes, position: str, enough: EnoughSize | None
+    image: PictureFile | str | Path | bytes | Image.Image,
+    position: str,
+    enough: EnoughSize | None,
+    max_pixels: int,
 ) -> ReducedPicture:
     match image:
+        case Image.Image():
+            with _pillow_locks.setdefault(os.getpid(), threading.Lock()):
+                return decode_picture(image, position, max_pixels)
         case PictureFile():
             if image.problem is not None:
                 raise PictureError(f"{image.path}: {image.problem}")
-            return read_reduced(image.path, enough)
+            return read_reduced(image.path, enough, max_pixels)
         case str() | Path():
-            return read_reduced(Path(image), enough)
+            return read_reduced(Path(image), enough, max_pixels)
     try:
-        return read_reduced(image, enough)
+        return read_reduced(image, enough, max_pixels)
     except PictureError as error:
         raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
 
 
 def _to_tensor(image: ImageLike, position: str) -> Tensor:
     match image:
-        case Image.Image():
-            with _PILLOW_LOCK:
-                return _channels_first(convert_picture(image, position))
         case Frame():
             if image.pixels is None:
                 raise PictureError(f"{_name(image, position)}: it could not be decoded")

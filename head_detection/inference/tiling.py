@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from head_detection.images.bands import Bands
-from head_detection.images.reading import Picture
+from head_detection.images.reading import MAX_PIXELS, Picture
 from head_detection.inference.engine import Engine
+from head_detection.inference.isolation import isolated
 from head_detection.models.tiles import Found, Tile, merge_tiles, tile_views
 from head_detection.structures import Detections
 
@@ -52,6 +53,7 @@ class TiledEngine:
         """Return the (height, width) that a picture may be read at and lose nothing."""
         return image_size if self.is_tiled(image_size) else self._engine.enough_size(image_size)
 
+    @isolated
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
@@ -69,14 +71,19 @@ class TiledEngine:
         height, width = image_size
         return height * width >= IN_BANDS and self.is_tiled(image_size)
 
-    def detect_file(self, path: Path) -> Detections:
+    @isolated
+    def detect_file(self, path: Path, max_pixels: int = MAX_PIXELS) -> Detections:
         """Return the heads of a picture file that is never in memory as a whole.
+
+        Args:
+            path: the file.
+            max_pixels: a larger one is refused.
 
         Raises:
             PictureError: it cannot be read.
             DeviceMemoryError: the device's memory does not hold a tile.
         """
-        with Bands(path) as bands:
+        with Bands(path, max_pixels) as bands:
             small = _Shrunk(bands.image_size, self._engine.enough_size(bands.image_size))
             tiles = self._tiles_of(bands, small)
             return self._merge(tiles, bands.image_size, lambda: small.picture)

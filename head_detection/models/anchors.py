@@ -1,5 +1,6 @@
 """The boxes that the region proposal network starts from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
@@ -39,10 +41,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Anchors:
-    """The boxes that the region proposal network moves: the same ones at every place of a level.
+    """The boxes that the region proposal network moves: the same ones at every location of a level.
 
     They are torchvision's ``AnchorGenerator``'s, in float32 whatever the features are; given for
-    those places alone that are asked for, and without a copy to the device.
+    those locations alone that are asked for, and without a copy to the device.
 
     Args:
         cells: those of each level around the origin, finest level first, equally many a level.
@@ -51,29 +53,29 @@ class Anchors:
     cells: tuple[tuple[Box, ...], ...]
 
     @property
-    def per_place(self) -> int:
-        """How many anchors each place of a map has."""
+    def per_location(self) -> int:
+        """How many anchors each location of a map has."""
         return len(self.cells[0])
 
     def at(
-        self, places: Annotated[Tensor, "b l k"], grids: Grids, padded_size: tuple[int, int]
+        self, locations: Annotated[Tensor, "b l k"], grids: Grids, padded_size: tuple[int, int]
     ) -> Annotated[Tensor, "b l k 4"]:
-        """Return the ``(B, L, K, 4)`` anchors xyxy in network pixels at some places of each level.
+        """Return the ``(B, L, K, 4)`` anchors xyxy in network pixels at locations of each level.
 
         Args:
-            places: ``(B, L, K)`` int64, as a map ``(B, H, W, A)`` of the level is read.
+            locations: ``(B, L, K)`` int64, as a map ``(B, H, W, A)`` of the level is read.
             grids: of the L levels.
             padded_size: ``(height, width)`` of the batch.
         """
-        device = places.device
+        device = locations.device
         rows = tuple(
-            (width, *_steps((height, width), padded_size), level * self.per_place)
+            (width, *_steps((height, width), padded_size), level * self.per_location)
             for level, (height, width) in enumerate(grids)
         )
         numbers = constant(rows, device, torch.int64)[:, :, None]
         widths, down, right, first = numbers.unbind(1)
-        cells = places.div(self.per_place, rounding_mode="floor")
-        kinds = places - cells * self.per_place + first
+        cells = locations.div(self.per_location, rounding_mode="floor")
+        kinds = locations - cells * self.per_location + first
         lines = cells.div(widths, rounding_mode="floor")
         corners = torch.stack(((cells - lines * widths) * right, lines * down), dim=3)
         around_origin = constant(sum(self.cells, ()), device)
@@ -208,20 +210,13 @@ def kmeans_anchor_sizes(
         >>> kmeans_anchor_sizes(torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40.0]]), 2)
         (10.0, 40.0)
     """
-    logs = _sorted_sizes(boxes, num_levels).log()
-    centres = torch.tensor(median_anchor_sizes(boxes, num_levels)).log()
-    for _ in range(num_rounds):
-        nearest = (logs[:, None] - centres).abs().argmin(dim=1)
-        moved = torch.stack(
-            [
-                logs[nearest == k].mean() if bool((nearest == k).any()) else centres[k]
-                for k in range(num_levels)
-            ]
-        )
-        if torch.equal(moved, centres):
-            break
-        centres = moved
-    return tuple(round(float(size), 2) for size in centres.exp().sort().values)
+    logs = _sorted_sizes(boxes, num_levels).log().numpy()[:, None]
+    starts = np.log(median_anchor_sizes(boxes, num_levels))[:, None]
+    with warnings.catch_warnings():
+        # Heads of one size leave clusters without any; these stay where they were.
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        centres, _ = kmeans2(logs, starts, iter=num_rounds, minit="matrix")
+    return tuple(round(float(size), 2) for size in np.sort(np.exp(centres[:, 0])))
 
 
 def median_ratio(boxes: Annotated[Tensor, "n 4"]) -> float:

@@ -147,8 +147,8 @@ class Decoder:
         """
         if is_wanted is None or not self._may_wait(is_wanted):
             return None
-        places: list[int] = np.flatnonzero(is_wanted.cpu().numpy()).tolist()
-        return places
+        indices: list[int] = np.flatnonzero(is_wanted.cpu().numpy()).tolist()
+        return indices
 
     def suppress(self, candidates: Candidates) -> Heads:
         """Return one box a head, in the pixels of the candidates, by falling score."""

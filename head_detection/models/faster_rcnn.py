@@ -312,22 +312,22 @@ def _take(
     """Return the chosen pictures of a batch; None is all."""
     if chosen is None or len(chosen) == len(images):
         return images, batch
-    places = torch.tensor(chosen, device=batch.tensors.device)
+    indices = torch.tensor(chosen, device=batch.tensors.device)
     sizes = [batch.image_sizes[at] for at in chosen]
-    return [images[at] for at in chosen], ImageList(batch.tensors[places], sizes)
+    return [images[at] for at in chosen], ImageList(batch.tensors[indices], sizes)
 
 
 def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Candidates:
     """Return candidates of ``count`` pictures, none for those that are not among the chosen."""
     if chosen is None or len(chosen) == count:
         return found
-    places = torch.tensor(chosen, device=found.scores.device)
+    indices = torch.tensor(chosen, device=found.scores.device)
     slots = found.scores.shape[1]
-    boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, places, found.boxes)
-    scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, places, found.scores)
+    boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, indices, found.boxes)
+    scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, indices, found.scores)
     is_cut = found.is_cut
     if is_cut is not None:
-        is_cut = torch.zeros(count, dtype=torch.bool).index_copy(0, places.cpu(), is_cut)
+        is_cut = torch.zeros(count, dtype=torch.bool).index_copy(0, indices.cpu(), is_cut)
     return found._replace(boxes=boxes, scores=scores, is_cut=is_cut)
 
 

@@ -193,8 +193,8 @@ def hardest_mean_loss(
     losses = F.cross_entropy(_only(logits, mask), labels, reduction="none")
     if num_hardest and num_hardest < len(losses):
         # What does not count is easier than anything that does.
-        losses, places = losses.masked_fill(~mask, -1.0).topk(num_hardest)
-        mask = mask[places]
+        losses, indices = losses.masked_fill(~mask, -1.0).topk(num_hardest)
+        mask = mask[indices]
     return _only(losses, mask).sum() / mask.sum().clamp(min=1)
 
 

@@ -92,6 +92,6 @@ def build_network(config: NetworkConfig) -> Network:
     anchors = build_anchors(config.anchors, len(backbone.strides))
     return Network(
         backbone,
-        RegionProposalLayers(channels, anchors.per_place, upscale=config.upscale),
+        RegionProposalLayers(channels, anchors.per_location, upscale=config.upscale),
         RoILayers(channels, box_head.pool_size, box_head.width, upscale=config.upscale),
     )

@@ -29,7 +29,7 @@ NEAR_AT_ONCE: Final = 2**20
 """Of them: 100 MB."""
 
 Array = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 def greedy_nms(
@@ -126,13 +126,13 @@ def _keep_one_by_one(boxes: Tensor, scores: Tensor, iou_threshold: float) -> npt
     return kept.reshape(groups, count)
 
 
-def _whole_groups(sizes: Places) -> Iterator[slice]:
+def _whole_groups(sizes: Indices) -> Iterator[slice]:
     """Yield parts of a row of groups: a single group, or several with ``ONE_CALL`` boxes."""
     ends = np.cumsum(sizes)
     start, first = 0, 0
-    for place, end in enumerate(ends):
-        is_last = place + 1 == len(ends)
-        if is_last or ends[place + 1] - first > ONE_CALL:
+    for index, end in enumerate(ends):
+        is_last = index + 1 == len(ends)
+        if is_last or ends[index + 1] - first > ONE_CALL:
             if end > start:
                 yield slice(start, int(end))
             start = first = int(end)
@@ -141,10 +141,10 @@ def _whole_groups(sizes: Places) -> Iterator[slice]:
 def keep_groups(
     boxes: Annotated[Array, "n 4"],
     scores: Annotated[Array, "n"],
-    group_of: Annotated[Places, "n"],
+    group_of: Annotated[Indices, "n"],
     iou_threshold: float,
-) -> Annotated[Places, "k"]:
-    """Return the places of the boxes that stay, by falling score.
+) -> Annotated[Indices, "k"]:
+    """Return the indices of the boxes that stay, by falling score.
 
     Args:
         boxes: ``(N, 4)`` xyxy, finite. Groups are kept apart by moving them: float64 keeps their
@@ -167,13 +167,13 @@ def keep_groups(
     return _one_call(moved, scores, iou_threshold)
 
 
-def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Places:
+def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
     kept: Tensor = nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold)
-    places: Places = kept.numpy()
-    return places
+    indices: Indices = kept.numpy()
+    return indices
 
 
-def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Places:
+def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
     """Suppress in rounds, as ``_keep_in_rounds`` does, along a list of the pairs that overlap."""
     order = np.argsort(-scores, kind="stable")
     pairs = _near_pairs(boxes[order])
@@ -186,12 +186,12 @@ def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Places:
         after = np.ones(len(boxes), np.bool_)
         after[worse[kept[better]]] = False
         if np.array_equal(after, kept):
-            places: Places = order[kept]
-            return places
+            indices: Indices = order[kept]
+            return indices
         kept = after
 
 
-def _near_pairs(boxes: Array) -> Iterator[tuple[Places, Places]] | None:
+def _near_pairs(boxes: Array) -> Iterator[tuple[Indices, Indices]] | None:
     """Yield pairs of boxes, each once, that hold all which overlap; None where they are too many.
 
     The boxes are dealt out to bands of lines, to each that they touch. In a band, those that begin
@@ -215,8 +215,8 @@ def _near_pairs(boxes: Array) -> Iterator[tuple[Places, Places]] | None:
 
 
 def _followed(
-    box_of: Places, followers: Places, band_of: Places, first_band: Places
-) -> Iterator[tuple[Places, Places]]:
+    box_of: Indices, followers: Indices, band_of: Indices, first_band: Indices
+) -> Iterator[tuple[Indices, Indices]]:
     """Yield each entry's box with those of the entries that follow it, in parts."""
     cuts = np.searchsorted(
         followers.cumsum(), np.arange(NEAR_AT_ONCE, followers.sum(), NEAR_AT_ONCE)
@@ -230,20 +230,20 @@ def _followed(
         yield np.minimum(one, two)[is_first], np.maximum(one, two)[is_first]
 
 
-def _count_up(counts: Places) -> Places:
+def _count_up(counts: Indices) -> Indices:
     """Return 0, 1, ... for each count.
 
     Example:
         >>> _count_up(np.array([2, 0, 3])).tolist()
         [0, 1, 0, 1, 2]
     """
-    starts: Places = np.repeat(counts.cumsum() - counts, counts)
+    starts: Indices = np.repeat(counts.cumsum() - counts, counts)
     return np.arange(len(starts)) - starts
 
 
 def _overlapping(
-    boxes: Array, first: Places, second: Places, iou_threshold: float
-) -> tuple[Places, Places]:
+    boxes: Array, first: Indices, second: Indices, iou_threshold: float
+) -> tuple[Indices, Indices]:
     """Return the pairs of which the IoU is above the threshold."""
     one, two = boxes[first], boxes[second]
     sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])

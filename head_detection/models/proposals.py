@@ -86,13 +86,13 @@ class _Chosen(NamedTuple):
 
     Attributes:
         scores: ``(B, K)``, or logits ``(B, L, K)``.
-        places: of the same shape, int64: where they were among the many.
+        indices: of the same shape, int64: their indices among the many.
         is_settled: as ``Candidates``.
         is_cut: as ``Candidates``.
     """
 
     scores: Tensor
-    places: Tensor
+    indices: Tensor
     is_settled: Tensor | None = None
     is_cut: Tensor | None = None
 
@@ -124,8 +124,8 @@ def propose(
         sizes: of the proposals that are kept, all others being left to other views.
     """
     best = _best_of_levels(maps, limits, waits=waits)
-    codes, logits = _codes_at(maps, best.places), best.scores
-    boxes = decode_boxes(codes, anchors.at(best.places, grids_of(maps), padded_size), RPN_WEIGHTS)
+    codes, logits = _codes_at(maps, best.indices), best.scores
+    boxes = decode_boxes(codes, anchors.at(best.indices, grids_of(maps), padded_size), RPN_WEIGHTS)
     boxes, scores = clip_boxes(boxes, image_sizes), logits.sigmoid()
     is_wanted = has_sides(boxes, SMALLEST_PROPOSAL) & (scores >= limits.score_threshold)
     boxes, scores = empty_others(boxes, scores, is_wanted & (logits > -torch.inf))
@@ -135,7 +135,7 @@ def propose(
     chosen = _best_of_all(
         scores.masked_fill(~kept.view_as(scores), EMPTY).flatten(1), limits, waits=waits
     )
-    boxes, scores = gather_boxes(boxes.flatten(1, 2), chosen.places), chosen.scores
+    boxes, scores = gather_boxes(boxes.flatten(1, 2), chosen.indices), chosen.scores
     if sizes is not None:
         own = box_sizes(boxes)
         boxes, scores = empty_others(
@@ -172,49 +172,49 @@ def grids_of(maps: DenseMaps) -> Grids:
 
 
 def _best_of_levels(maps: DenseMaps, limits: ProposalLimits, *, waits: bool) -> _Chosen:
-    """Return logits and places ``(B, L, K)`` of the likeliest anchors of each level."""
+    """Return logits and indices ``(B, L, K)`` of the likeliest anchors of each level."""
     count = limits.pre_nms_top_n
-    logits, places = _top_of_levels(maps, count)
+    logits, indices = _top_of_levels(maps, count)
     if not limits.grows or logits.shape[2] < count:
-        return _Chosen(logits, places)
+        return _Chosen(logits, indices)
     least = math.log(LIKELY / (1 - LIKELY))
     if not waits:
-        return _Chosen(logits, places, (logits[:, :, -1] < least).all())
+        return _Chosen(logits, indices, (logits[:, :, -1] < least).all())
     if not (_values(logits)[:, :, -1] >= least).any():
-        return _Chosen(logits, places)
+        return _Chosen(logits, indices)
     likely = [(level.flatten(1) >= least).sum(dim=1) for level in maps.objectness]
     number = _values(torch.stack(likely, dim=1))
     room = room_for(number, count)
-    logits, places = _top_of_levels(maps, int(room.max()))
+    logits, indices = _top_of_levels(maps, int(room.max()))
     is_beyond = _beyond(room, logits)
     is_cut = torch.from_numpy((number >= count * GROWTH).any(axis=1))
-    return _Chosen(logits.masked_fill(is_beyond, -torch.inf), places, is_cut=is_cut)
+    return _Chosen(logits.masked_fill(is_beyond, -torch.inf), indices, is_cut=is_cut)
 
 
 def _top_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor]:
-    """Return the ``(B, L, K)`` largest logits, falling, and their places, level by level.
+    """Return the ``(B, L, K)`` largest logits, falling, and their indices, level by level.
 
     The maps differ in size, so that the best of each are looked for on its own. A level of less
-    than K places is filled up with logits of minus infinity.
+    than K locations is filled up with logits of minus infinity.
     """
     chosen = []
     slots = min(count, max(level[0].numel() for level in maps.objectness))
     for objectness in maps.objectness:
         flat = objectness.permute(0, 2, 3, 1).flatten(1)  # in channels_last memory: a view
-        logits, places = flat.topk(min(slots, flat.shape[1]), dim=1)
-        lacking = slots - places.shape[1]
+        logits, indices = flat.topk(min(slots, flat.shape[1]), dim=1)
+        lacking = slots - indices.shape[1]
         if lacking:
             logits = F.pad(logits, (0, lacking), value=-torch.inf)
-            places = F.pad(places, (0, lacking))
-        chosen.append((logits, places))
-    logits, places = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
-    return logits, places
+            indices = F.pad(indices, (0, lacking))
+        chosen.append((logits, indices))
+    logits, indices = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
+    return logits, indices
 
 
-def _codes_at(maps: DenseMaps, places: Tensor) -> Tensor:
-    """Return the ``(B, L, K, 4)`` codes at ``(B, L, K)`` places of each level."""
+def _codes_at(maps: DenseMaps, indices: Tensor) -> Tensor:
+    """Return the ``(B, L, K, 4)`` codes at ``(B, L, K)`` indices of each level."""
     codes = []
-    for deltas, own in zip(maps.deltas, places.unbind(1), strict=True):
+    for deltas, own in zip(maps.deltas, indices.unbind(1), strict=True):
         flat = deltas.permute(0, 2, 3, 1).reshape(len(deltas), -1, 4)
         codes.append(gather_boxes(flat, own))
     return torch.stack(codes, dim=1)
@@ -230,8 +230,8 @@ def _best_of_all(scores: Tensor, limits: ProposalLimits, *, waits: bool) -> _Cho
             is_settled = (scores[:, count - 1] < LIKELY).all()
         return _Chosen(scores[:, :count], order[:, :count], is_settled)
     is_cut = None
-    number = (_values(scores) >= LIKELY).sum(axis=1)
-    if limits.grows and (number >= count).any():
+    number = (_values(scores) >= LIKELY).sum(axis=1) if limits.grows else np.zeros(1, np.int64)
+    if (number >= count).any():
         room = room_for(number, count)
         is_cut = torch.from_numpy(number >= count * GROWTH)
         count = int(room.max())
@@ -250,7 +250,7 @@ def _beyond(room: Counts, like: Tensor) -> Tensor:
 
 def _values(values: Tensor) -> npt.NDArray[Any]:
     """Return an array; on a CPU this is no operator, a GPU is waited for."""
-    array: npt.NDArray[Any] = values.detach().cpu().numpy()
+    array: npt.NDArray[Any] = values.cpu().numpy()
     return array
 
 

@@ -61,11 +61,11 @@ class PyramidRoIAlign:
             image: ``(M,)`` int64 in 0..B-1: the picture of each box.
         """
         levels = features[: self.num_pooled]
-        places = self.level_of(boxes)
+        own_level = self.level_of(boxes)
         if boxes.device.type not in ("cpu", "cuda"):
-            return self._pool_elsewhere(levels, boxes, image, places)
+            return self._pool_elsewhere(levels, boxes, image, own_level)
         maps = [level.permute(0, 2, 3, 1) for level in levels]
-        rows, weights = self._bags(maps, boxes, image, places)
+        rows, weights = self._bags(maps, boxes, image, own_level)
         table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
         cells = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
         side = self.pool_size
@@ -105,11 +105,11 @@ class PyramidRoIAlign:
         columns, column_weights = self._samples(left, right, widths)
         lines, line_weights = self._samples(top, bottom, heights)
         first = first_rows + image * heights * widths
-        places = (first[:, None, None] + lines * widths[:, None, None])[:, :, None, :, None]
-        places = places + columns[:, None, :, None, :]
+        pixels = (first[:, None, None] + lines * widths[:, None, None])[:, :, None, :, None]
+        pixels = pixels + columns[:, None, :, None, :]
         weights = line_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
         samples = columns.shape[2] ** 2
-        return places.view(-1, samples), weights.view(-1, samples)
+        return pixels.view(-1, samples), weights.view(-1, samples)
 
     def _samples(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixels of one axis and their weights, ``(M, pool_size, 2 * sampling_ratio)`` each.
@@ -123,13 +123,13 @@ class PyramidRoIAlign:
         steps = tuple((step + 0.5) / (cells * ratio) for step in range(cells * ratio))
         side = (high - low).clamp(min=1)
         # A box that is not a number (a network gone astray) must not read beyond the map.
-        places = low[:, None] + side[:, None] * constant(steps, low.device)
-        places = places.nan_to_num()
-        is_inside = (places >= -1) & (places <= length[:, None])
+        positions = low[:, None] + side[:, None] * constant(steps, low.device)
+        positions = positions.nan_to_num()
+        is_inside = (positions >= -1) & (positions <= length[:, None])
         last = (length - 1)[:, None]
-        places = places.clamp(min=0).minimum(last)
-        before = places.long()
-        fraction = places - before
+        positions = positions.clamp(min=0).minimum(last)
+        before = positions.long()
+        fraction = positions - before
         pixels = torch.stack((before, (before + 1).minimum(last)), dim=2)
         weights = torch.stack((1 - fraction, fraction), dim=2) * (is_inside / ratio)[:, :, None]
         return pixels.view(-1, cells, 2 * ratio), weights.view(-1, cells, 2 * ratio)
@@ -141,7 +141,7 @@ class PyramidRoIAlign:
         side = self.pool_size
         pooled = boxes.new_zeros((len(boxes), levels[0].shape[1], side, side))
         rois = torch.cat((image[:, None].to(boxes), boxes), dim=1)
-        for place, (stride, level) in enumerate(zip(self.strides, levels, strict=False)):
-            own = (level_of == place).nonzero().squeeze(1)
+        for index, (stride, level) in enumerate(zip(self.strides, levels, strict=False)):
+            own = (level_of == index).nonzero().squeeze(1)
             pooled[own] = roi_align(level, rois[own], side, 1 / stride, self.sampling_ratio)
         return pooled

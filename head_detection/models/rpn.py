@@ -31,13 +31,13 @@ class RegionProposalLayers(nn.Module):
 
     Args:
         channels: of the features.
-        anchors_per_place: on each level.
+        anchors_per_location: on each level.
         upscale: double the features first.
     """
 
-    def __init__(self, channels: int, anchors_per_place: int, *, upscale: bool) -> None:
+    def __init__(self, channels: int, anchors_per_location: int, *, upscale: bool) -> None:
         super().__init__()
-        self.head = FloatRPNHead(channels, anchors_per_place)
+        self.head = FloatRPNHead(channels, anchors_per_location)
         self.upscale = Upscale(channels) if upscale else nn.Identity()
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

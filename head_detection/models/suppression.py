@@ -112,7 +112,7 @@ class Suppression:
     def _keep(
         self, boxes: Tensor, scores: Tensor, *, waits: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return ``(B, K)`` places and scores of the boxes that stay, and whether it is settled."""
+        """Return the ``(B, K)`` indices and scores of what stays, and whether it is settled."""
         limit = scores.shape[1] if self.grows and waits else self.limit
         if self.soft_nms is not None:
             kept, kept_scores = gaussian_soft_nms(boxes, scores, self.soft_nms, limit)
@@ -128,7 +128,7 @@ class Suppression:
         return kept[:, :limit], kept_scores[:, :limit], is_settled
 
     def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates) -> Heads:
-        """Let the candidates vote for places, and the views for scores."""
+        """Let the candidates vote for positions, and the views for scores."""
         is_head = heads.scores > EMPTY
         head_of = torch.full_like(candidates.scores, -1, dtype=torch.int64)
         boxes = torch.empty_like(heads.boxes)
@@ -169,7 +169,7 @@ def gaussian_soft_nms(
         limit: boxes a picture at most.
 
     Returns:
-        ``(B, K)`` places and their lowered scores, falling, ``EMPTY`` where too low; the two belong
+        ``(B, K)`` indices and lowered scores, falling, ``EMPTY`` where too low; the two belong
         together element by element.
 
     Source:
@@ -212,7 +212,7 @@ def vote(
         overlaps: ``(B, K, N)`` IoU of the kept boxes with all candidates.
         candidates: of B pictures.
         is_head: ``(B, K)``; elsewhere the mean is of no meaning.
-        kept: ``(B, K)`` places of the kept boxes.
+        kept: ``(B, K)`` indices of the kept boxes.
         iou_threshold: boxes that overlap a kept one by at least so much vote; itself always does.
 
     Returns:
@@ -274,7 +274,7 @@ def mean_scores(
 
     Args:
         size: ``(B, K)`` root of area of each head.
-        kept: ``(B, K)`` places of the heads among the candidates.
+        kept: ``(B, K)`` indices of the heads among the candidates.
         head_of: ``(B, N)`` in 0..K-1: the head that each candidate is of, -1 for none.
         candidates: of several views.
 
@@ -307,10 +307,10 @@ def box_sizes(boxes: Annotated[Tensor, "*n 4"]) -> Annotated[Tensor, "*n"]:
 
 
 def gather_boxes(
-    boxes: Annotated[Tensor, "b n 4"], places: Annotated[Tensor, "b k"]
+    boxes: Annotated[Tensor, "b n 4"], indices: Annotated[Tensor, "b k"]
 ) -> Annotated[Tensor, "b k 4"]:
-    """Return the ``(B, K, 4)`` boxes at ``(B, K)`` places of ``(B, N, 4)`` ones."""
-    return boxes.gather(1, places[..., None].expand(-1, -1, 4))
+    """Return the ``(B, K, 4)`` boxes at ``(B, K)`` indices of ``(B, N, 4)`` ones."""
+    return boxes.gather(1, indices[..., None].expand(-1, -1, 4))
 
 
 def filled_width(scores: Annotated[Tensor, "b n"]) -> int:

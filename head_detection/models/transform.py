@@ -206,13 +206,13 @@ class GeneralizedRCNNTransform(nn.Module):
         start = 0
         for part in parts:
             count, _, bottom, right = part.shape
-            places = batch[start : start + count]
+            slots = batch[start : start + count]
             if bottom < height:
-                places[:, :, bottom:].zero_()
+                slots[:, :, bottom:].zero_()
             if right < width:
-                places[:, :, :, right:].zero_()
+                slots[:, :, :, right:].zero_()
             scale, shift = self._normalisation(part.device, is_floating=are_floating[start])
-            torch.addcmul(shift, part, scale, out=places[:, :, :bottom, :right])
+            torch.addcmul(shift, part, scale, out=slots[:, :, :bottom, :right])
             start += count
         return batch
 

@@ -155,7 +155,7 @@ def read_metadata(path: str | Path) -> str:
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path}: expected weights that describe themselves; this safetensors file has no "
-            f"{METADATA_KEY} entry: convert it with scripts/convert.py weights"
+            f"{METADATA_KEY} entry: convert it with `convert weights`"
         )
     text: str = metadata[METADATA_KEY]
     return text
@@ -192,14 +192,27 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescriptio
     """Read tensors, on CPU, and description.
 
     Raises:
-        WeightsError: as ``read_description``, or a truncated file.
+        WeightsError: as ``read_description``, a truncated file, or values that are no numbers.
     """
     description = read_description(path)
     path = tensors_path(path)
     try:
-        return load_file(str(path)), description
+        tensors = load_file(str(path))
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(_not_safetensors(path, error)) from error
+    broken = _some(
+        "with NaN or infinity", [name for name, values in tensors.items() if not _is_finite(values)]
+    )
+    if broken:
+        raise WeightsError(
+            f"{path}: expected tensors of numbers; {broken}: the training that made them went "
+            "astray; use others"
+        )
+    return tensors, description
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -292,7 +305,7 @@ def parse_description(path: str | Path, text: str) -> WeightsDescription:
         if version == 1:
             raise WeightsError(
                 f"{path}: expected format version {FORMAT_VERSION}; got 1: convert the file with "
-                "scripts/convert.py weights"
+                "`convert weights`"
             )
         if version != FORMAT_VERSION:
             raise WeightsError(

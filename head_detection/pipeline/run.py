@@ -100,7 +100,16 @@ def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:
         reason = str(error).removeprefix(prefix)
         return Failure(index, item.name, reason, error, seconds)
     source = None if seconds is None else info.name
-    return Record(index, item.name, result.detections, path, seconds, source, pixels=result.pixels)
+    return Record(
+        index,
+        item.name,
+        result.detections,
+        path,
+        seconds,
+        source,
+        pixels=result.pixels,
+        note=result.detections.note,
+    )
 
 
 def _never() -> bool:

@@ -38,9 +38,10 @@ class LineSink(Sink):
 
     def __init__(self, folder: Path | None, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
         self._stack = ExitStack()
-        self._output = "standard output"
-        self._file: BinaryIO = sys.stdout.buffer
-        if folder is not None:
+        self._file: BinaryIO
+        if folder is None:
+            self._output, self._file = "standard output", sys.stdout.buffer
+        else:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._stack.enter_context((folder / FORM).open("wb"))
             self._output = FORM

@@ -59,6 +59,7 @@ class Record:
         source: which of several videos or cameras a frame is from.
         zones: heads in each zone, where there are zones.
         pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
+        note: what the user is to know of how the picture was read; in no file.
     """
 
     index: int
@@ -69,6 +70,7 @@ class Record:
     source: str | None = None
     zones: Mapping[str, int] | None = None
     pixels: npt.NDArray[np.uint8] | None = None
+    note: str | None = None
 
     @property
     def boxes(self) -> list[list[float]]:

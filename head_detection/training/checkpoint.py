@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from head_detection.errors import CheckpointError
-from head_detection.files import replacing
+from head_detection.files import write_bytes
 
 METADATA_KEY = "head_detection_training"
 FORMAT_VERSION = 2
@@ -63,6 +63,9 @@ def save_checkpoint(
         parts: tensors by part and name, on any device.
         progress: counters.
         config: the experiment.
+
+    Raises:
+        CheckpointError: the disk is full, say.
     """
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
@@ -74,14 +77,17 @@ def save_checkpoint(
         "progress": progress.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
     }
-    with replacing(path) as temporary:
-        save_file(_unshared(tensors), temporary, metadata={METADATA_KEY: json.dumps(description)})
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what saves that were killed have left beside the checkpoint."""
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        leftover.unlink(missing_ok=True)
+    # In memory first: safetensors' own writing to a file leaves another temporary one at a kill.
+    content = save(_unshared(tensors), metadata={METADATA_KEY: json.dumps(description)})
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        there = "the one before it is whole: " if path.exists() else ""
+        raise CheckpointError(
+            f"{path}: the checkpoint of step {progress.step} could not be written"
+            f" ({len(content) / 1e6:.0f} MB, {error.strerror}); {there}mend that, then go on with"
+            " the run"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

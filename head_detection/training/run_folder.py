@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from head_detection.config import ExperimentConfig, dump_config, load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
-from head_detection.files import write_bytes
+from head_detection.files import is_temporary, write_bytes
 from head_detection.training.checkpoint import Checkpoint, load_checkpoint
 
 CONFIG = "config.yaml"
@@ -33,14 +33,17 @@ DATA_PATHS = ("path", "images")
 
 
 def check_unused(folder: Path) -> None:
-    """Refuse a folder that a new run would write over; a list of problems alone is no run.
+    """Refuse a folder that a new run would write over.
+
+    A list of problems is no run, nor is what a killed process had not written whole.
 
     Raises:
         RunFolderError: the folder holds something, or is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: expected a folder for the run; this is a file")
-    if folder.is_dir() and any(entry.name != PROBLEMS for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if any(name != PROBLEMS and not is_temporary(name) for name in names):
         raise RunFolderError(
             f"{folder}: expected a new or empty run folder, this one holds files;"
             " go on with its run, or choose another folder"
@@ -93,6 +96,8 @@ def new_run(config_path: Path, overrides: Sequence[str], folder: Path | None = N
 def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -> Run:
     """Read the state of a run and the config that it goes on with.
 
+    A run that was killed before its first checkpoint begins anew.
+
     Args:
         folder: of the run.
         config_path: experiment file; None takes the run's own.
@@ -104,6 +109,9 @@ def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: expected the folder of a run; there is none")
+    if (folder / CONFIG).is_file() and not _has_begun(folder):
+        config = load_config(config_path or folder / CONFIG, overrides)
+        return Run(folder, config, changes=("nothing: no checkpoint is there, the run begins",))
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = load_config(config_path or folder / CONFIG, overrides)
     saved = parse_config(checkpoint.config, source=str(checkpoint.path))
@@ -131,6 +139,10 @@ def code_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / CHECKPOINT).exists() or (folder / BEST).exists()
 
 
 def _may_change(key: str) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from head_detection.evaluation.precision_recall import SIZE_NAMES
+from head_detection.files import replacing
 from head_detection.training.step import LOSS_NAMES
 
 TRAINING_COLUMNS = (
@@ -47,7 +48,10 @@ class RunLog:
     def __init__(self, folder: Path, first_step: int) -> None:
         self.path = folder / "log.csv"
         self.rows = [row for row in _read(self.path) if int(row["step"]) <= first_step]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
@@ -97,7 +101,8 @@ class RunLog:
             panel.set(title=title, xlabel="step")
             panel.grid(visible=True, alpha=0.3)
         quality.set_ylim(0, 1)
-        figure.savefig(self.path.with_name("curves.png"), dpi=100)
+        with replacing(self.path.with_name("curves.png")) as temporary:
+            figure.savefig(temporary, format="png", dpi=100)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""

@@ -17,7 +17,6 @@ from head_detection.training.checkpoint import (
     Checkpoint,
     Progress,
     optimizer_tensors,
-    remove_unfinished,
     restore_model,
     restore_optimizer,
     save_checkpoint,
@@ -98,7 +97,11 @@ class TrainingState:
         self.progress = saved.model_copy()
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint that ``restore`` takes."""
+        """Write a checkpoint that ``restore`` takes.
+
+        Raises:
+            CheckpointError: as ``save_checkpoint``.
+        """
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer, self.model),
@@ -107,7 +110,6 @@ class TrainingState:
             parts["ema"] = self.average.module.state_dict()
         if self.scaler.is_enabled():
             self.progress.loss_scale = self.scaler.get_scale()
-        remove_unfinished(path)
         save_checkpoint(path, parts, self.progress, self.config)
 
     def save_weights(

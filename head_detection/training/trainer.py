@@ -26,9 +26,14 @@ from head_detection.training.validation import validate
 UNVALIDATED_THRESHOLD = 0.5
 """Of weights that no validation has given an operating point."""
 
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""Comes where the terminal is closed, or its ssh line lost; Windows has none."""
+
 
 class StopRequest:
-    """Remembers the first SIGINT or SIGTERM; a second one of its kind ends the process as ever.
+    """Remembers the first signal that asks to stop; a second one of its kind acts as ever.
+
+    SIGHUP that is ignored, as ``nohup`` has it, stays so.
 
     Example:
         >>> request = StopRequest()
@@ -43,8 +48,11 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the two signals within the block."""
-        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Take the signals within the block."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN:
+            numbers.append(HANG_UP)
+        previous = {number: signal.getsignal(number) for number in numbers}
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self.number = number

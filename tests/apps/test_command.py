@@ -1,22 +1,26 @@
 """Exit codes, and one line in place of a traceback."""
 
+import io
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from head_detection.apps.command import run_command
+from head_detection.apps.command import ENDING, run_command
 from head_detection.errors import ConfigError
 
 
 def failing_with(error: BaseException) -> int:
-    def command(argv: Sequence[str] | None) -> int:
+    def fail(argv: Sequence[str] | None) -> int:
         raise error
 
-    return run_command(command)
+    return run_command(fail)
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])
@@ -67,29 +71,173 @@ def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a closed pipe is told otherwise on this system")
-def test_a_reader_that_went_away_is_no_fault(tmp_path: Path) -> None:
-    script = tmp_path / "talk.py"
-    script.write_text(
-        "import sys\n"
-        "from head_detection.apps.command import run_command\n"
-        "def talk(argv):\n"
-        "    for number in range(100000):\n"
-        "        print(number)\n"
-        "    return 0\n"
-        "sys.exit(run_command(talk))\n"
+POSIX = pytest.mark.skipif(os.name != "posix", reason="streams and signals as POSIX has them")
+ROOT = Path(__file__).parents[2]
+TALK = """
+    for number in range(100000):
+        print(number)
+    Path("done").touch()
+    return 0
+"""
+RESULTS = """
+    while True:
+        sys.stdout.buffer.write(b"result\\n")
+        sys.stdout.buffer.flush()
+"""
+ODD_NAME = """
+    print("caf\\udce9 \\u4eba")
+    print("caf\\udce9 \\u4eba", file=sys.stderr)
+    for _ in tqdm(range(3), file=sys.stderr):
+        pass
+    tqdm.write("caf\\udce9", file=sys.stderr)
+    print(sys.stdout.isatty(), sys.stdout.encoding, end="")
+    Path("done").touch()
+    return 7
+"""
+RESULT_FILE = """
+    with Path("result").open("w") as file:
+        os.write(1, b"a library's word on standard output")
+        os.write(2, b"and on standard error")
+        file.write(str(file.fileno()))
+    return 0
+"""
+WAIT = """
+    try:
+        print("ready", flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+    finally:
+        time.sleep(0.5)
+        Path("unwound").touch()
+        print("unwound", file=sys.stderr)
+"""
+
+
+def command(body: str, folder: Path) -> list[str]:
+    """Write a program whose command is the body; return how it is run."""
+    program = folder / "program.py"
+    program.write_text(
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from tqdm import tqdm\n"
+        "from head_detection.apps.command import ENDING, run_command\n"
+        f"def command(argv):{body}\n"
+        "sys.exit(run_command(command))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    return [sys.executable, str(program)]
+
+
+def start(words: list[str], folder: Path, **variables: str) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline() == b"0\n"
-    process.stdout.close()
-    assert process.wait(timeout=60) == 141
-    assert process.stderr.read() == b""
-    process.stderr.close()
+
+
+@POSIX
+@pytest.mark.parametrize(("body", "code"), [(TALK, 0), (RESULTS, 141)], ids=["words", "results"])
+def test_a_reader_that_went_away_is_no_fault(body: str, code: int, tmp_path: Path) -> None:
+    with start(command(body, tmp_path), tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() in (b"0\n", b"result\n")
+        process.stdout.close()
+        assert process.wait(timeout=60) == code
+        assert process.stderr.read() == b""
+    assert (tmp_path / "done").exists() == (code == 0)  # what is said decides nothing
+
+
+@POSIX
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_streams_decide_nothing(closed: str, encoding: str, tmp_path: Path) -> None:
+    line = f"exec {shlex.join(command(ODD_NAME, tmp_path))} {closed}"
+    with start(["sh", "-c", line], tmp_path, PYTHONIOENCODING=encoding) as process:
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert (tmp_path / "done").exists()
+    if closed == "":
+        letter = "\u4eba" if encoding == "utf-8" else r"\u4eba"
+        assert said.decode(encoding) == rf"caf\udce9 {letter}" + f"\nFalse {encoding}"
+    if "2>&-" not in closed:
+        assert rb"caf\udce9" in errors
+        assert b"Traceback" not in errors
+        assert b"3/3" in errors
+
+
+@POSIX
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_takes_words_and_not_the_result(tmp_path: Path) -> None:
+    for body, code in ((ODD_NAME, 7), (RESULTS, 2)):
+        line = f"exec {shlex.join(command(body, tmp_path))} > /dev/full"
+        with start(["sh", "-c", line], tmp_path) as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert b"Traceback" not in errors
+        assert b"Exception ignored" not in errors
+    assert errors == b"error: No space left on device\n"
+
+
+@POSIX
+def test_no_file_of_results_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    line = f"exec {shlex.join(command(RESULT_FILE, tmp_path))} <&- >&- 2>&-"
+    with start(["sh", "-c", line], tmp_path) as process:
+        assert process.wait(timeout=60) == 0
+    assert int((tmp_path / "result").read_text()) > 2
+
+
+def test_results_are_not_written_to_a_stream_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(argv: Sequence[str] | None) -> int:
+        sys.stdout.buffer.write(b"result")
+        return 0
+
+    monkeypatch.setattr("sys.stdout", None)
+    assert run_command(write) == 2
+    assert sys.stdout is None
+    expected = "error: standard output: expected it open, for results; it is closed\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_stream_without_a_descriptor_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Notebook(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(32, "Broken pipe")
+
+    monkeypatch.setattr("sys.stdout", Notebook())
+    assert run_command(lambda argv: 3 if sys.stdout.write("word") else 0) == 3
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_from_outside_unwinds_the_work(number: signal.Signals, tmp_path: Path) -> None:
+    with start(command(WAIT, tmp_path), tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)  # does not cut short what the first unwinds
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors == b"unwound\n"
+
+
+@POSIX
+def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path: Path) -> None:
+    with start(["nohup", *command(WAIT, tmp_path)], tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1.5)
+        assert not (tmp_path / "unwound").exists()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+
+
+def test_handlers_are_put_back() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, *ENDING)
+    before = [signal.getsignal(number) for number in numbers]
+    assert run_command(lambda argv: 0) == 0
+    assert [signal.getsignal(number) for number in numbers] == before

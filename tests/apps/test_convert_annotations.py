@@ -222,3 +222,18 @@ def test_interrupted_copies_go_on(scut: Path, tmp_path: Path) -> None:
         assert convert(*arguments, tmp_path / "new" / "train.json") == 0
     copies = [path.name for path in (tmp_path / "new" / "images").rglob("*") if path.is_file()]
     assert copies == ["a.jpg"]
+
+
+def test_a_folder_of_labels_and_pictures_is_there_whole_or_not_at_all(
+    scut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    words = ["--from", "scut", "--input", scut, "--to", "yolo", "--copy-pictures", "--output"]
+    with monkeypatch.context() as patched:
+        patched.setattr("head_detection.apps.conversions.annotations.shutil.copyfile", stop)
+        assert convert(*words, tmp_path / "out" / "yolo") == 130
+        assert list((tmp_path / "out").iterdir()) == []
+    assert convert(*words, tmp_path / "out" / "yolo") == 0

@@ -218,6 +218,10 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--score-threshold", "7"], "expected 0 to 1; got 7"),
         (["--source", "a", "--score-threshold", "nan"], "expected 0 to 1; got nan"),
         (["--source", "a", "--batch-size", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--tile", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--max-pixels", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--blur-style", "smear"], "choose from"),
+        (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),
     ],
@@ -227,6 +231,129 @@ def test_an_argument_that_does_not_exist_is_exit_code_2(arguments, line, capsys)
         main(["test", *arguments])
     assert error.value.code == 2
     assert line in capsys.readouterr().err
+
+
+def turned_tiff(path, size):
+    """A landscape that is stored on its side: white but for a grey head of 10 x 10 at (2, 3)."""
+    upright = np.full((size[1], size[0], 3), 255, np.uint8)
+    upright[3:13, 2:12] = 100
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: it was turned the other way before
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.rot90(upright)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("size", [(90, 60), (60, 90)])
+@pytest.mark.parametrize("saved", ["json,csv,blur", "json,csv"])
+def test_a_turned_tiff_has_one_size_in_all_that_is_written(
+    tmp_path, monkeypatch, one_head, size, saved
+):
+    monkeypatch.chdir(tmp_path)
+    turned_tiff(tmp_path / "p" / "a.tif", size)
+    assert main(["test", "--source", "p", "--output", "out", "--save", saved]) == 0
+    (image,) = results(Path("out"))["images"]
+    assert (image["width"], image["height"]) == size
+    assert image["boxes"] == [[2, 3, 12, 13]]
+    if "blur" in saved:
+        with Image.open("out/blur/a.jpg") as blurred:
+            pixels = np.asarray(blurred)
+        assert pixels.shape == (size[1], size[0], 3)
+        assert pixels[3:13, 2:12].max() < 20  # JPEG: black, nearly
+        assert pixels[25:, 25:].min() > 235
+
+
+@pytest.mark.parametrize(("options", "largest"), [([], 0), (["--blur-style", "pixelate"], 200)])
+def test_the_ways_to_hide_heads(photos, one_head, options, largest):
+    noise = np.random.default_rng(0).integers(1, 200, (32, 48, 3), np.uint8)
+    Image.fromarray(noise).save("photos/noise.png")
+    arguments = ["test", "--source", "photos/noise.png", "--output", "out", "--save", "blur"]
+    assert main([*arguments, *options, "--blur-scale", "1"]) == 0
+    with Image.open("out/blur/noise.png") as image:
+        assert image.mode == "RGB"
+        hidden = np.asarray(image)
+    assert hidden[3:13, 2:12].max() <= largest
+    assert (hidden[3:13, 2:12] != noise[3:13, 2:12]).any(axis=2).mean() > 0.7
+    hidden = hidden.copy()
+    hidden[3:13, 2:12] = noise[3:13, 2:12]
+    np.testing.assert_array_equal(hidden, noise)
+
+
+def test_one_file_that_cannot_be_written_fails_alone(tmp_path, monkeypatch, one_head, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "p" / "p.jpg" / "x.png")
+    picture(tmp_path / "p" / "p.webp")
+    picture(tmp_path / "p" / "z.png")
+    arguments = ["test", "--source", "p", "--output", "out", "--save", "json,images"]
+    assert main(arguments) == 0
+    written = sorted(path.name for path in Path("out/images").rglob("*.*g"))
+    assert written == ["p.jpg", "p.webp.jpg", "x.png", "z.png"]
+    capsys.readouterr()
+    Path("out/images/z.png").unlink()
+    Path("out/images/z.png").mkdir()  # in the way
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert "failed: z.png: images/z.png: Is a directory" in err
+    assert "pictures: 3, heads: 3, failed: 1" in out
+    assert len(results(Path("out"))["images"]) == 3
+
+
+def test_how_deep_pictures_were_read_is_noted(tmp_path, monkeypatch, one_head, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("p").mkdir()
+    ramp = np.linspace(0, 4095, 48 * 32).astype(np.uint16).reshape(32, 48)
+    for number in range(7):
+        Image.fromarray(ramp).save(f"p/{number}.png")
+    picture(tmp_path / "p" / "8.png")
+    assert main(["test", "--source", "p", "--output", "out", "--save", "json,images"]) == 0
+    out, err = capsys.readouterr()
+    assert "note: 0.png: pixel values 0 to 4095 are shown as black to white" in err
+    assert err.count("note: ") == 5
+    assert "notes: 7, of which 5 were shown" in out
+    with Image.open("out/images/0.png") as image:
+        assert np.asarray(image).max() > 250
+
+
+def test_more_pixels_may_be_allowed_or_fewer(photos, one_head, capsys):
+    arguments = ["test", "--source", "photos/1.png", "photos/sub", "--save", "json"]
+    assert main([*arguments, "--max-pixels", str(48 * 32)]) == 1
+    _out, err = capsys.readouterr()
+    line = "failed: photos/sub/1.png: 64x40 pixels; at most 1,536 pixels are read; make it smaller"
+    assert f"{line}, or allow more with max_pixels" in err
+    assert main([*arguments, "--max-pixels", str(64 * 40)]) == 0
+
+
+LONG = "/".join(["n" * 60] * 5)
+"""Folders of 300 characters."""
+
+
+@pytest.mark.parametrize(
+    "name", ["\u00e9t\u00e9", "\u4eba\u7fa4", "\U0001f468\u200d\U0001f469", LONG]
+)
+def test_names_in_all_letters_are_read_and_written(tmp_path, monkeypatch, one_head, name):
+    monkeypatch.chdir(tmp_path)
+    source, output = Path(name, f"{name[:60]}.jpg"), Path(f"out-{name[:60]}", name)
+    picture(source)
+    formats = "json,csv,lines,coco,mot,yolo,images,blur"
+    for place in (name.partition("/")[0], str(source)):
+        arguments = ["test", "--source", place, "--output", str(output), "--save", formats]
+        assert main(arguments) == 0
+        (image,) = results(output)["images"]
+        written = output / "images" / image["file"]
+        assert written.name == source.name
+        with Image.open(written) as drawn:
+            assert drawn.size == (240, 160)  # 5 x 48 and 32
+        assert (output / "labels" / image["file"]).with_suffix(".txt").read_text().count("\n") == 1
+
+
+def test_lists_of_powershell_home_folders_and_long_lines(photos, one_head, capsys):
+    lines = ["photos/1.png", "~backup.png", "x" * 6_000 + ".png", "photos/sub"]
+    Path("all.txt").write_bytes("\r\n".join(lines).encode("utf-16"))
+    assert main(["test", "--source", "all.txt", "--output", "out", "--save", "json"]) == 1
+    content = results(Path("out"))
+    assert [image["file"] for image in content["images"]] == ["photos/1.png", "photos/sub/1.png"]
+    assert [failed["error"] for failed in content["failed"]] == [
+        *("no such file", "File name too long")
+    ]
 
 
 def script(repository, *arguments, **options):

@@ -302,3 +302,35 @@ def test_whole_files_are_not_decoded(
 def test_a_missing_file_is_not_whole(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="no such file"):
         check_picture(tmp_path / "a.png")
+
+
+def test_decoders_do_not_write_to_the_terminal(tmp_path: Path) -> None:
+    """In a process of its own: what libtiff and Pillow's log write passes pytest by."""
+    damaged, samples = tmp_path / "damaged.tif", tmp_path / "samples.tif"
+    Image.effect_noise((64, 64), 50).save(damaged, compression="tiff_lzw")
+    content = bytearray(damaged.read_bytes())
+    content[20:2000] = bytes(1980)
+    damaged.write_bytes(content)
+    tags = {256: 8, 257: 8, 262: 1, 273: 8, 277: 9999, 279: 64}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    samples.write_bytes(b"II*\0\x08\0\0\0\x06\0" + entries + bytes(4))
+    read = "try: read_picture(Path(path))\n except PictureError as error: print(error)"
+    code = "import sys\nfrom head_detection.images.reading import *\n"
+    command = [sys.executable, "-c", f"{code}for path in sys.argv[1:]:\n {read}"]
+    done = subprocess.run([*command, damaged, samples], capture_output=True, text=True, check=True)
+    assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == [
+        "corrupt or truncated picture (decoder error -2)",
+        "a TIFF that is damaged, or holds its pixels in a way that is not read",
+    ]
+    assert done.stderr == ""
+
+
+def test_a_seek_of_a_decoder_out_of_the_file_is_damage(tmp_path: Path) -> None:
+    """A PCX is searched for its palette 769 bytes before its end, also where it is shorter."""
+    path = tmp_path / "a.dcx"
+    Image.new("RGB", (64, 40)).save(path, "PCX")
+    content = bytearray(path.read_bytes())
+    content[65] = 1  # one plane of colours: a palette follows
+    path.write_bytes(struct.pack("<III", 0x3ADE68B1, 12, 0) + content)
+    with pytest.raises(PictureError, match=r"corrupt or truncated picture \(.*Invalid argument"):
+        read_picture(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from head_detection.apps.demo import create_samples
 from head_detection.errors import ConfigError, MissingPackageError, WeightsError
@@ -15,7 +16,12 @@ from head_detection.inference.backends import extras
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.weights_files import weights_path
-from head_detection.models.weights import WeightsDescription, save_weights
+from head_detection.models.weights import (
+    WeightsDescription,
+    read_description,
+    save_weights,
+    write_weights,
+)
 
 needs_export = pytest.mark.skipif(
     any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino")),
@@ -60,6 +66,48 @@ def test_a_detector_from_a_file_needs_the_file_alone(build, path, picture):
     np.testing.assert_allclose(found.boxes, expected["boxes"][is_head].numpy(), atol=1e-3)
     with pytest.raises(WeightsError, match="no such file"):
         HeadDetector.from_weights(path.with_name("gone.safetensors"))
+
+
+def with_values(path, name, change):
+    """Write weights whose one tensor is changed in place; return the file."""
+    tensors, description = load_file(path), read_description(path)
+    with torch.no_grad():
+        change(tensors[name])
+    changed = path.with_name("changed.safetensors")
+    write_weights(changed, tensors, description)
+    return changed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(path, message, value):
+    name = "roi_heads.box_predictor.cls_score.bias"
+    changed = with_values(path, name, lambda tensor: tensor[1].fill_(value))
+    assert message(changed) == (
+        f"{changed}: expected tensors of numbers; 1 with NaN or infinity: {name}: the training "
+        "that made them went astray; use others"
+    )
+
+
+def test_finite_weights_that_make_no_numbers_are_refused(path, message):
+    # The square root of a variance under 0 is no number.
+    name = next(name for name in load_file(path) if name.endswith("running_var"))
+    changed = with_values(path, name, lambda tensor: tensor.fill_(-1))
+    assert "expected a network that answers with numbers; in fp32 it answers noise with NaN" in (
+        message(changed, **EXACT)
+    )
+
+
+@needs_export
+def test_an_exported_network_that_makes_no_numbers_is_refused(files, message):
+    onnx = extras.import_extra("onnx")
+    graph = onnx.load(files / "tiny.onnx")
+    for values in graph.graph.initializer:
+        if values.data_type == onnx.TensorProto.FLOAT and len(values.dims) > 1:
+            values.CopyFrom(
+                onnx.numpy_helper.from_array(np.full(values.dims, np.nan, "f4"), values.name)
+            )
+    onnx.save(graph, files / "tiny.onnx")
+    assert "expected a network that answers with numbers" in message(files / "tiny.onnx")
 
 
 def test_a_preset_is_its_file_viewed_otherwise(path, picture):

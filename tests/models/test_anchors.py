@@ -19,18 +19,18 @@ from head_detection.models.anchors import (
 def test_legacy_takes_the_first_size_of_each_level_as_headhunter_did() -> None:
     assert anchor_sizes(AnchorConfig(preset="scut"), 4) == ((18,), (36,), (72,), (128,))
     assert anchor_sizes(AnchorConfig(preset="combined"), 3) == ((12,), (32,), (64,))
-    assert build_anchors(AnchorConfig(preset="combined"), 4).per_place == 3
+    assert build_anchors(AnchorConfig(preset="combined"), 4).per_location == 3
 
 
 def test_paper_takes_two_sizes_a_level() -> None:
     config = AnchorConfig(preset="combined", layout="paper")
     assert anchor_sizes(config, 4) == ((12, 32), (64, 112), (196, 256), (384, 512))
-    assert build_anchors(config, 4).per_place == 6
+    assert build_anchors(config, 4).per_location == 6
 
 
 def test_sizes_and_ratios_of_the_config_replace_the_preset() -> None:
     config = AnchorConfig(sizes=((8, 14), (22, 34)), ratios=(1.15,))
-    assert build_anchors(config, 2).per_place == 2
+    assert build_anchors(config, 2).per_location == 2
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_anchors_at_some_places_by_hand() -> None:
     assert at.tolist() == [[[[3, -2, 5, 2], [-5, -1, 5, 9]], [[0, 0, 9, 9]] * 2]]
 
 
-def test_all_anchors_are_torchvisions_and_those_at_every_place() -> None:
+def test_all_anchors_are_torchvisions_and_those_at_every_location() -> None:
     config = AnchorConfig(preset="combined", layout="paper")
     anchors, grids = build_anchors(config, 4), ((24, 40), (12, 20), (6, 10), (3, 5))
     found = anchors.all(grids, (96, 160), torch.device("cpu"))
@@ -67,12 +67,12 @@ def test_all_anchors_are_torchvisions_and_those_at_every_place() -> None:
     maps = [torch.zeros(1, 8, *grid) for grid in grids]
     (expected,) = stock(ImageList(torch.zeros(1, 3, 96, 160), [(96, 160)]), maps)
     torch.testing.assert_close(found, expected)
-    fewest = 3 * 5 * anchors.per_place
+    fewest = 3 * 5 * anchors.per_location
     places = torch.arange(fewest).expand(1, 4, -1)
     at = anchors.at(places, grids, (96, 160))[0]
     starts = [
         0,
-        *torch.tensor([h * w * anchors.per_place for h, w in grids[:3]]).cumsum(0).tolist(),
+        *torch.tensor([h * w * anchors.per_location for h, w in grids[:3]]).cumsum(0).tolist(),
     ]
     for level, start in enumerate(starts):
         torch.testing.assert_close(at[level], expected[start : start + fewest])

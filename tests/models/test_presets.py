@@ -73,7 +73,7 @@ def test_an_operating_point_of_a_file_leaves_its_tensors(preset: Path) -> None:
         ("[1]", "expected a preset"),
         ("weights: [", "expected a preset"),
         ("inference: {}", "weights"),
-        ("weights: own.safetensors\nlooks: 3", "looks"),
+        ("weights: own.safetensors\npictures: 3", "pictures"),
         ("weights: gone.safetensors", "no such file"),
         ("weights: ../own.safetensors", "expected the name of a .safetensors file beside it"),
         ("weights: /etc/passwd", "expected the name of a .safetensors file beside it"),

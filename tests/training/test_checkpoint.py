@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from head_detection import files
 from head_detection.config import ExperimentConfig
 from head_detection.errors import CheckpointError
 from head_detection.training.checkpoint import (
     Progress,
     load_checkpoint,
     optimizer_tensors,
-    remove_unfinished,
     restore_model,
     restore_optimizer,
     save_checkpoint,
@@ -75,14 +75,14 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_one(tmp_path, model)
     script = f"""
         import pathlib, time
         from head_detection.config import ExperimentConfig
+        from head_detection import files
         from head_detection.training import checkpoint
 
-        def half(tensors, name, metadata):
-            pathlib.Path(name).write_bytes(b"0" * 100)
+        def never(descriptor):
             print("half", flush=True)
             time.sleep(60)
 
-        checkpoint.save_file = half
+        files.os.fsync = never
         progress = checkpoint.Progress(steps_per_epoch=5, step=2)
         path = pathlib.Path({str(path)!r})
         checkpoint.save_checkpoint(path, {{}}, progress, ExperimentConfig())
@@ -95,8 +95,10 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_one(tmp_path, model)
     assert len(list(tmp_path.iterdir())) == 2  # the old one, and what was killed
     assert path.read_bytes() == before
     assert load_checkpoint(path).progress.step == 1
-    remove_unfinished(path)
+    files._clear.cache_clear()  # as in the process that goes on with the run
+    save(path, model, step=2)
     assert list(tmp_path.iterdir()) == [path]
+    assert load_checkpoint(path).progress.step == 2
 
 
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path, model, monkeypatch):
@@ -106,8 +108,13 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path, model, monkeypatch):
     def disk_full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("head_detection.training.checkpoint.save_file", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("head_detection.training.checkpoint.write_bytes", disk_full)
+    line = (
+        rf"^{path}: the checkpoint of step 2 could not be written"
+        r" \(0 MB, No space left on device\); the one before it is whole: mend that, then go on"
+        " with the run$"
+    )
+    with pytest.raises(CheckpointError, match=line):
         save(path, model, step=2)
     assert list(tmp_path.iterdir()) == [path]
     assert load_checkpoint(path).progress.step == 1

@@ -7,6 +7,7 @@ from head_detection.config import load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
 from head_detection.training.checkpoint import Progress, save_checkpoint
 from head_detection.training.run_folder import (
+    BEST,
     CHECKPOINT,
     CONFIG,
     PROBLEMS,
@@ -126,6 +127,24 @@ def test_no_run_there(tmp_path):
         load_run(tmp_path / "none", None, [])
     with pytest.raises(CheckpointError, match=r"last\.safetensors: expected a training checkpoint"):
         load_run(tmp_path, None, [])
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins(tmp_path):
+    config = load_config(_write(tmp_path / "a.yaml"), [])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.0123456789abcdef.part").touch()
+    check_unused(tmp_path / "run")
+    begin_run(tmp_path / "run", config)
+    begun = load_run(tmp_path / "run", None, [])
+    assert (begun.config, begun.checkpoint) == (config, None)
+    (tmp_path / "run" / BEST).touch()  # what has weights has lost its checkpoint
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: expected a training checkpoint"):
+        load_run(tmp_path / "run", None, [])
+
+
+def _write(path):
+    path.write_text("data: {train: [{path: a.json}]}")
+    return path
 
 
 def test_the_commit_is_a_hash_or_none(monkeypatch):

@@ -13,7 +13,9 @@ from head_detection.data.formats import (
     load_annotations,
     write_annotations,
 )
+from head_detection.data.formats.label_files import new_folder
 from head_detection.errors import AnnotationError, PictureError
+from head_detection.files import replacing
 from head_detection.images.reading import read_picture_size
 
 FOLDER_FORMATS = sorted(name for name in WRITERS if FORMATS[name].writes_folder)
@@ -70,9 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     if num_wrong:
         print(f"read: sizes that the labels state wrong, taken from the pictures: {num_wrong}")
     copies = _plan_copies(annotated, arguments) if arguments.copy_pictures else []
-    for note in write_annotations(annotated, arguments.target, output):
+    for note in _write(annotated, arguments.target, output, copies):
         print(f"written: {note}")
-    in_threads(lambda pair: _copy(*pair), copies, "copying", show_progress=bool(copies))
     num_ignored = sum(len(image.truth.ignore_boxes) for image in annotated.images)
     print(
         f"{output}: {len(annotated)} pictures, {annotated.num_heads} heads,"
@@ -131,8 +132,24 @@ def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list
     return [(path, copy) for path, copy in copies if not copy.exists()]
 
 
+def _write(
+    annotated: AnnotatedSet, target: str, output: Path, copies: list[tuple[Path, Path]]
+) -> tuple[str, ...]:
+    """Write labels and copies; a folder of both is there whole or not at all."""
+    if not (copies and FORMATS[target].writes_folder):
+        notes = write_annotations(annotated, target, output)
+        _copy_all(copies)
+        return notes
+    with new_folder(output) as folder:
+        notes = write_annotations(annotated, target, folder)
+        _copy_all([(path, folder / copy.relative_to(output)) for path, copy in copies])
+    return notes
+
+
+def _copy_all(copies: list[tuple[Path, Path]]) -> None:
+    in_threads(lambda pair: _copy(*pair), copies, "copying", show_progress=bool(copies))
+
+
 def _copy(path: Path, copy: Path) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    temporary = copy.with_name(f".{copy.name}.part")
-    shutil.copyfile(path, temporary)
-    temporary.replace(copy)
+    with replacing(copy) as temporary:
+        shutil.copyfile(path, temporary)

@@ -2,7 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
+
+from tabulate import SEPARATING_LINE, tabulate
 
 from head_detection.apps.evaluation.result import EvaluationResult
 from head_detection.evaluation.evaluator import Measurement
@@ -82,15 +86,13 @@ def print_table(result: EvaluationResult, num_resamples: int) -> None:
     print(f"{len(labelled)} pictures, {labelled.num_heads} heads")
     for note in result.notes:
         print(f"note: {note}")
-    rows = [HEADER, *table_rows(measurement, result.split, result.predictions.lowest_score)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = table_rows(measurement, result.split, result.predictions.lowest_score)
+    lines: list[tuple[str, ...] | str] = []
+    for _, own in groupby(rows, itemgetter(0)):
+        lines += [*own, SEPARATING_LINE]
+    sides = ["right" if name == "value" else "left" for name in HEADER]
     print()
-    for number, row in enumerate(rows):
-        if number and row[0] != rows[number - 1][0]:
-            print()
-        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
-        cells[5] = row[5].rjust(widths[5])
-        print("  ".join(cells).rstrip())
+    print(tabulate(lines[:-1], HEADER, "simple", disable_numparse=True, colalign=sides))
     print(f"\n{operating}: {result.predictions.threshold_origin}")
     print(f"95 % intervals: {num_resamples} draws of as many pictures")
     print("did not count:")

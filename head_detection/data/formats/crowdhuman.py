@@ -99,8 +99,8 @@ def write_crowdhuman(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
 def _picture_folders(folder: Path, images: Path | None) -> list[Path]:
     if images is not None:
         return [images]
-    places = [folder, *sorted(place for place in folder.glob("*") if place.is_dir())]
-    found = [inner for place in places if (inner := find_folder(place, PICTURES))]
+    folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    found = [inner for path in folders if (inner := find_folder(path, PICTURES))]
     return found or [folder / PICTURES]
 
 

@@ -110,9 +110,9 @@ def refuse_foreign(folder: Path, expected: str) -> None:
     Raises:
         AnnotationError: one line, with the tool's name and what to export.
     """
-    places = [folder, *sorted(place for place in folder.glob("*") if place.is_dir())]
-    for place in places:
-        for path in sorted(place.glob("*.json"))[:_NUM_SAMPLED]:
+    folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    for own in folders:
+        for path in sorted(own.glob("*.json"))[:_NUM_SAMPLED]:
             kind = foreign_json(_peek(path))
             if kind is not None:
                 raise AnnotationError(f"{folder}: expected {expected}; {path.name} is {kind}")

@@ -7,10 +7,7 @@ file a picture is written whole or not at all, and no label over another.
 import codecs
 import json
 import math
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,13 +16,12 @@ from typing import Any, Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.names import inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import replacing_folder
 
 SPLITS: Final = ("train", "val", "trainval", "test")
 TRAINVAL: Final = "trainval"
 _DECIMALS: Final = 4
 """Of a pixel; float32 holds no more of a coordinate above 1,000."""
-_FOLDER_MODE: Final = 0o755
-_SHOWN_NAME: Final = 20
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
 _LARGEST_COUNT: Final = 10_000_000
 """Pixels: no picture is as wide; what is larger is a broken number."""
@@ -227,27 +223,12 @@ def write_file(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` to fill, then put it in its place.
-
-    After an error nothing is left behind; after a kill the temporary one may be, and nothing reads
-    it. What is in it reaches the disk before it takes its name.
+    """Give a folder to fill, which takes the place of ``path`` when it is whole.
 
     Raises:
         AnnotationError: ``path`` is a file, or a folder that is not empty.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise AnnotationError(f"{path}: expected a new or empty folder; nothing is written over")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name[:_SHOWN_NAME]}."
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=path.parent))
-    try:
-        temporary.chmod(_FOLDER_MODE)  # mkdtemp makes it private
-        yield temporary
-        if hasattr(os, "sync"):
-            os.sync()  # once for all: to sync each of thousands of files takes minutes
-        if path.exists():
-            path.rmdir()
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with replacing_folder(path) as folder:
+        yield folder

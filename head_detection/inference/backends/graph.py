@@ -63,6 +63,7 @@ class GraphBackend:
     device = torch.device("cpu")
     batch_size = 1
     dtype = torch.float32
+    survives_fork = False  # the libraries keep threads, which do not follow into a fork
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
         self._dense, self._score, self.precision = dense, score, precision
@@ -176,9 +177,9 @@ def output_shapes(config: NetworkConfig) -> dict[str, Shape]:
         (['features_4', 'features_8'], (None, None, None, 256), (None, 2))
     """
     strides = config.backbone.strides
-    per_place = build_anchors(config.anchors, len(strides)).per_place
-    channels = {"features": config.backbone.fpn_width, "objectness": per_place}
-    channels["deltas"] = 4 * per_place
+    per_location = build_anchors(config.anchors, len(strides)).per_location
+    channels = {"features": config.backbone.fpn_width, "objectness": per_location}
+    channels["deltas"] = 4 * per_location
     maps: dict[str, Shape] = {
         f"{kind}_{stride}": (None, None, None, width)
         for kind, width in channels.items()

@@ -1,0 +1,96 @@
+"""What a user sees while pictures go through: a bar, lines of what failed, a summary."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Never
+
+from tqdm import tqdm
+
+from head_detection.pipeline.sources import Source, describe_skipped
+from head_detection.results.formats import Sinks
+from head_detection.results.record import Failure, Outcome
+
+if TYPE_CHECKING:
+    from head_detection.pipeline.run import Tally
+
+LINE_SECONDS: Final = 10.0
+"""Between two lines of progress where standard error is a file."""
+SHOWN_NOTES: Final = 5
+"""A folder of such pictures has one for each: the others are counted."""
+BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+
+
+class Progress:
+    """Tells of the work on standard error, and of its end on standard output.
+
+    Args:
+        source: what is gone through.
+        sinks: what is written.
+        folder: where; None is standard output, and the summary goes to standard error.
+        tally: counts what was done.
+    """
+
+    def __init__(self, source: Source, sinks: Sinks, folder: Path | None, tally: "Tally") -> None:
+        self._source, self._sinks, self._folder, self._tally = source, sinks, folder, tally
+        self._num_notes = 0
+
+    @contextmanager
+    def bar(self) -> Iterator["tqdm[Never]"]:
+        """Draw the bar, for ``add``."""
+        is_terminal = sys.stderr.isatty()
+        with tqdm(
+            total=self._source.info.count,
+            desc="Finding heads",
+            unit=" pictures",
+            bar_format=BAR,
+            mininterval=0.1 if is_terminal else LINE_SECONDS,
+            dynamic_ncols=is_terminal,
+        ) as bar:
+            yield bar
+
+    def add(self, outcome: Outcome, bar: "tqdm[Never]") -> None:
+        """Count what came of a picture, and tell what the user must know."""
+        self._tally.add(outcome)
+        if isinstance(outcome, Failure):
+            _tell("failed", outcome.name, outcome.reason)
+        elif outcome.note is not None:
+            self._num_notes += 1
+            if self._num_notes <= SHOWN_NOTES:
+                _tell("note", outcome.file, outcome.note)
+        self.fail(self._sinks.take_failures())
+        bar.set_postfix_str(f"{self._tally.heads} heads", refresh=False)
+        bar.update()
+
+    def fail(self, failures: Iterable[Failure]) -> None:
+        """Count and tell which pictures were found heads in, and could not be written."""
+        for failure in failures:
+            self._tally.failed += 1
+            _tell("failed", failure.name, failure.reason)
+
+    def report(self) -> None:
+        """Print the summary, once all is written."""
+        self.fail(self._sinks.take_failures())
+        tally = self._tally
+        seconds = time.monotonic() - tally.start
+        rate = tally.pictures / seconds if seconds else 0.0
+        self.say(
+            f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
+            f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+        )
+        if self._num_notes > SHOWN_NOTES:
+            self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
+        if self._source.skipped:
+            self.say(f"passed over: {describe_skipped(self._source.skipped)}")
+        if self._folder is not None:
+            self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs)}")
+
+    def say(self, line: str) -> None:
+        """Print to standard output, to standard error where the results take that."""
+        print(line, file=sys.stderr if self._folder is None else sys.stdout)
+
+
+def _tell(kind: str, name: str, reason: str) -> None:
+    tqdm.write(f"{kind}: {name}: {reason}", file=sys.stderr)
