@@ -1,12 +1,14 @@
 # Each target does its own set-up: all it needs is Python >= 3.11 with venv, and make.
 # Another interpreter: make test PYTHON=/usr/bin/python3.12
+# Builds without CUDA, a quarter as large: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
+TORCH_INDEX ?=
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check smoke fuzz package clean
+.PHONY: help demo test check docs smoke fuzz package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +16,7 @@ help:
 	@echo "make demo SOURCE=folder   find heads in your own pictures"
 	@echo "make test                 all checks and tests"
 	@echo "make check                format, lint, types, layers"
+	@echo "make docs                 the pages of docs/ as a site, in build/site"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
@@ -32,6 +35,10 @@ check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m mypy
 	@$(VENV)/bin/python $(VENV)/bin/lint-imports --no-logo
+
+docs: $(VENV)/dev.done
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+	@echo "The site: $(CURDIR)/build/site/index.html"
 
 smoke: $(VENV)/core.done
 	@$(VENV)/bin/python tests/smoke.py
@@ -55,6 +62,9 @@ $(VENV)/core.done: $(LISTS)
 	@test -x $(VENV)/bin/pip || { echo "Making $(VENV) ..." && $(PYTHON) -m venv --clear $(VENV); }
 	@touch $(VENV)/installing
 	@echo "Installing (a few minutes and 6 GB on the first run) ..."
+	@test -n "$(TORCH_INDEX)" || command -v nvidia-smi >/dev/null || \
+	  echo "No NVIDIA card here: TORCH_INDEX=https://download.pytorch.org/whl/cpu would take 1.5 GB."
+	@$(if $(TORCH_INDEX),$(PIP) install --index-url "$(TORCH_INDEX)" $$(grep '^torch' requirements.txt))
 	@$(PIP) install --editable .
 	@$(check-torchvision)
 	@mv $(VENV)/installing $@

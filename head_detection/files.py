@@ -81,6 +81,20 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
+def is_unicode(path: str | Path) -> bool:
+    """Tell whether a path's bytes are text of the system; safetensors opens no other.
+
+    Example:
+        >>> is_unicode("a"), is_unicode(os.fsdecode(bytes([255])))
+        (True, False)
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     """Give a locked temporary file or folder beside ``path``; remove it after an error."""
@@ -112,7 +126,8 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         # The second name is that of a copy.
         name = error.filename if error.filename2 is None else error.filename2
-        if name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts)):
+        is_own = name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts))
+        if is_own and error.errno is not None:  # others have no place for a name
             error.filename, error.filename2 = str(path), None
         raise
 

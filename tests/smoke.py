@@ -28,7 +28,7 @@ def main() -> None:
         weights, found, measured = (folder / name for name in ("run", "found", "measured"))
         run(
             "train", "--cfg", ROOT / "configs" / "smoke.yaml", "--output", weights,
-            "--set", f"data.train={data}", f"data.validation={data}",
+            "--set", f"data.train={data}", f"data.validation={data}", "data.allow_overlap=true",
         )  # fmt: skip
         best = weights / "best.safetensors"
         run("test", "--weights", best, "--source", folder / "set" / "images", "--output", found)

@@ -155,7 +155,7 @@ def command_of(words: list[str]) -> list[str]:
 
 
 PARSED = [ROOT / name for name in ("CONTRIBUTING.md", "docs/performance.md", "weights/README.md")]
-"""Their commands need data or hours; ``test_readme.py`` runs those of the README."""
+"""Their commands need data or hours; ``test_documented_lines.py`` runs those of the other pages."""
 
 
 @pytest.mark.parametrize("path", PARSED, ids=relative)

@@ -4,8 +4,10 @@ Nothing here may import torch: options are parsed before it is.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
+from head_detection.errors import WeightsError
 from head_detection.images.hiding import LARGEST_SCALE
 from head_detection.inference.weights_files import ENGINES, weights_path
 
@@ -13,10 +15,26 @@ PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 """As ``devices`` has them, which imports torch; a test compares."""
 
 
+def weights(text: str) -> Path:
+    """Read which weights are meant, as ``weights_path`` does.
+
+    Raises:
+        argparse.ArgumentTypeError: a folder without weights.
+
+    Example:
+        >>> weights("fast").name
+        'fast.safetensors'
+    """
+    try:
+        return weights_path(text)
+    except WeightsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """Declare which detector; none is given as None."""
     parser.add_argument(
-        "--weights", type=weights_path, metavar="FILE",
+        "--weights", type=weights, metavar="FILE",
         help="a file, or fast or accurate, which are shipped (default: fast)",
     )  # fmt: skip
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from head_detection.apps.arguments import PRECISIONS, positive
-from head_detection.inference.weights_files import ENGINES, weights_path
+from head_detection.apps.arguments import PRECISIONS, positive, weights
+from head_detection.inference.weights_files import ENGINES
 
 if TYPE_CHECKING:
     from head_detection.benchmark.report import Results
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = (
         "a file, fast or accurate; again for more, whole commands are the first's (default: fast)"
     )
-    add("--weights", type=weights_path, action="append", metavar="FILE", help=text)
+    add("--weights", type=weights, action="append", metavar="FILE", help=text)
     text = f"with commas: {', '.join(ENGINES)} (default: the file's own)"
     add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

@@ -13,6 +13,7 @@ KINDS: Final = {
     "anchors": "anchor sizes that fit a data set",
     "weights": "weights made by others",
     "average": "the mean of the weights of several runs that started from the same ones",
+    "detections": "what was found, as labels to begin with in CVAT, Label Studio, FiftyOne or COCO",
     "release": "weights of a run to hand out: half the size, licence and metrics inside",
 }
 

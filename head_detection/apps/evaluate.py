@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from head_detection.apps.arguments import (
     add_engine_options,
@@ -22,14 +22,13 @@ from head_detection.apps.evaluation.result import (
 )
 from head_detection.apps.evaluation.table import print_table
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
-from head_detection.config import DatasetConfig
+from head_detection.config import LABEL_FORMATS, DatasetConfig
 from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
 from head_detection.inference.weights_files import EXPORTED
 
-FORMATS: Final = get_args(DatasetConfig.model_fields["format"].annotation)
 ALL: Final = "all"
 PLOTS_FOLDER: Final = "plots"
 
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="two metrics.json of the same pictures: differences with 95 %% intervals",
     )  # fmt: skip
     parser.add_argument("--data", metavar="PATH", help="labels: a file or folder")
-    parser.add_argument("--format", default="coco", choices=FORMATS, help="default: coco")
+    parser.add_argument("--format", default="coco", choices=LABEL_FORMATS, help="default: coco")
     parser.add_argument("--split", help="of formats that have splits")
     parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")
     parser.add_argument("--protocol", default=ALL, choices=[*PROTOCOLS, ALL], help="default: all")

@@ -3,7 +3,12 @@
 Each section has a file; ``experiment.py`` reads and writes the whole.
 """
 
-from head_detection.config.data import AugmentationConfig, DataConfig, DatasetConfig
+from head_detection.config.data import (
+    LABEL_FORMATS,
+    AugmentationConfig,
+    DataConfig,
+    DatasetConfig,
+)
 from head_detection.config.experiment import (
     ExperimentConfig,
     dump_config,
@@ -38,6 +43,7 @@ from head_detection.config.training import (
 
 __all__ = [
     "BODIES",
+    "LABEL_FORMATS",
     "AnchorConfig",
     "AugmentationConfig",
     "BackboneConfig",

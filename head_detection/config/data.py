@@ -1,6 +1,6 @@
 """What is trained on and what is validated on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -35,11 +35,16 @@ class DatasetConfig(Section):
     images: str | None = None
     """Folder that the file's picture names start from; null is the format's own place."""
     split: str | None = None
-    """train, val, trainval or test; null is trainval, or all where the set has no lists.
+    """train, val, trainval or test; null is train under ``data.train`` and val under
+    ``data.validation`` where the set has such a part, and trainval, or all of it, elsewhere.
     ``voc`` takes any list's name and ``crohd`` any sub-folder's; ``coco``, ``headhunter`` and
     ``folder`` have no splits."""
     weight: PositiveFloat = 1.0
     """How many times a picture of this set is drawn in an epoch, on average."""
+
+
+LABEL_FORMATS: Final[tuple[str, ...]] = get_args(DatasetConfig.model_fields["format"].annotation)
+"""What ``format`` may be."""
 
 
 class AugmentationConfig(Section):
@@ -67,6 +72,12 @@ class AugmentationConfig(Section):
     """Of a picture without colours."""
     blur_probability: Probability = 0.05
     """Of a slight Gaussian blur."""
+    dark_probability: Probability = 0.0
+    """Of values raised to a power, as in a film's night: light places stay light."""
+    noise_probability: Probability = 0.0
+    """Of noise, drawn for every value."""
+    jpeg_probability: Probability = 0.0
+    """Of what a JPEG file of low quality leaves of the picture."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":
@@ -80,6 +91,8 @@ class DataConfig(Section):
 
     train: tuple[DatasetConfig, ...] = ()
     validation: tuple[DatasetConfig, ...] = ()
+    allow_overlap: bool = False
+    """Pictures may be both trained on and validated on; otherwise that is a mistake."""
     augmentation: AugmentationConfig = AugmentationConfig()
     workers: NonNegativeInt = 0
     """Loader processes; 0 decodes in threads beside the network."""

@@ -45,7 +45,8 @@ class ScheduleConfig(Section):
     final_factor: NonNegativeFloat = 0.01
     """Where the cosine ends, as a multiple of the rate."""
     warmup_steps: NonNegativeInt = 500
-    """Over so many steps the rate rises in a line to its own; 0 begins with it."""
+    """Over so many steps the rate rises in a line to its own; 0 begins with it. Whatever is given
+    here, at most a tenth of the run."""
     warmup_factor: PositiveFloat = 0.001
     """Where that line begins, as a multiple of the rate."""
 
@@ -134,6 +135,12 @@ class TrainingConfig(Section):
     """Compute threads on CPU; 0 is one a core."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
+    best_metric: Literal["ap50", "best_f1", "count_mae"] = "ap50"
+    """Metric of validation that chooses the best weights; of ``count_mae`` the lowest."""
+    patience: NonNegativeInt = 0
+    """Validations in a row without better weights that end the run; 0 is never."""
+    keep_every: NonNegativeInt = 0
+    """Epochs between weights that are kept beside the best ones; 0 keeps none."""
     checkpoint_minutes: PositiveFloat = 10.0
     """Minutes between checkpoints within an epoch."""
     log_steps: PositiveInt = 20

@@ -1,4 +1,4 @@
-"""Random changes of a training picture: zoom-crop, flip, colour, blur.
+"""Random changes of a training picture: zoom-crop, flip, colour, blur, darkness, noise, JPEG.
 
 Everything is drawn from the numpy generator that is handed in, so a picture is a pure function of
 its seed in any thread or process. The loader's threads run beside the network: most torch operators
@@ -29,6 +29,12 @@ PADDING: Final = (124.0, 116.0, 104.0)
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
 """Red, green and blue in grey, as torchvision has them."""
 BLUR_SIGMA: Final = (0.4, 1.5)
+DARK_GAMMA: Final = (1.3, 3.0)
+"""A middle grey of 128 becomes 104 to 32: shade to a night scene of a film."""
+NOISE_DEVIATION: Final = (2.0, 12.0)
+"""In values of 0 to 255: from hardly seen to a small sensor at night."""
+JPEG_QUALITY: Final = (20, 80)
+"""From blocks that are plainly seen to the common setting of the web."""
 
 Matrix = npt.NDArray[np.float64]
 
@@ -59,7 +65,8 @@ def augment(
         truth = crop_truth(truth, window, config)
     if generator.random() < config.flip_probability:
         picture, truth = flip(picture, truth)
-    return change_colours(picture, config, generator), truth
+    picture = change_colours(picture, config, generator)
+    return worsen(picture, config, generator), truth
 
 
 def draw_window(
@@ -154,6 +161,48 @@ def change_colours(
         sigma = generator.uniform(*BLUR_SIGMA)
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
     return picture
+
+
+def worsen(picture: Picture, config: AugmentationConfig, generator: np.random.Generator) -> Picture:
+    """Sometimes darken, add noise, and compress, in the order in which a camera does.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB; it is not written to.
+        config: how often each happens.
+        generator: the only source of chance.
+    """
+    if generator.random() < config.dark_probability:
+        picture = darken(picture, generator.uniform(*DARK_GAMMA))
+    if generator.random() < config.noise_probability:
+        noise = generator.standard_normal(picture.shape, np.float32)
+        noisy = picture + np.float32(generator.uniform(*NOISE_DEVIATION)) * noise
+        picture = np.rint(noisy).clip(0, 255).astype(np.uint8)
+    if generator.random() < config.jpeg_probability:
+        picture = compress(picture, int(generator.integers(*JPEG_QUALITY, endpoint=True)))
+    return picture
+
+
+def darken(picture: Picture, gamma: float) -> Picture:
+    """Return the picture with each value to the power of gamma: black and white stay.
+
+    Example:
+        >>> darken(np.array([[[0, 128, 255]]], np.uint8), 2.0).tolist()
+        [[[0, 64, 255]]]
+    """
+    curve = np.rint(255.0 * (np.arange(256) / 255.0) ** gamma).astype(np.uint8)
+    return curve[picture]
+
+
+def compress(picture: Picture, quality: int) -> Picture:
+    """Return what is left of the picture as a JPEG file.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB.
+        quality: of libjpeg, 1 to 100.
+    """
+    _, file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def colour_matrix(

@@ -35,16 +35,34 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
 def weights_path(name: str | Path) -> Path:
     """Return the path that a user means: ``fast`` is a shipped file, ``accurate`` a preset.
 
-    Anything else is a path as it stands, and so is a file of such a name in the working folder.
+    The folder of a training run is its best weights. Anything else is a path as it stands, and so
+    is a file of such a name in the working folder.
+
+    Raises:
+        WeightsError: a folder without weights. One line.
 
     Example:
         >>> weights_path("fast").name, weights_path("my/fast").name
         ('fast.safetensors', 'fast')
     """
     path = Path(name)
+    if path.is_dir():
+        return _best_of_run(path)
     is_bare = not path.suffix and path.name == str(name) and not path.exists()
     shipped = (_find(f"{name}{suffix}") for suffix in SUFFIXES) if is_bare else ()
     return next((found for found in shipped if found is not None), path)
+
+
+def _best_of_run(folder: Path) -> Path:
+    best, state = folder / "best.safetensors", folder / "last.safetensors"
+    if best.is_file():
+        return best
+    if state.is_file():
+        raise WeightsError(
+            f"{folder}: expected {best.name} in the run's folder; its run stopped before the first "
+            f"validation: `convert release --input {state}` makes weights of where it was"
+        )
+    raise WeightsError(f"{folder}: expected the folder of a training run; no {best.name} in it")
 
 
 def choose_engine(path: Path, engine: str | None) -> str:

@@ -1,11 +1,12 @@
 """Bodies that look at the picture: one map for each stride."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, Final, cast
 
 import timm
 import torch
 import torchvision
+from timm.layers.format import Format
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
@@ -15,6 +16,14 @@ from head_detection.models.mobilenet import MobileNetV1
 from head_detection.models.pretrained import load_body
 
 PROBE_SIZE = 128
+PROBED_SIZE: Final = (160, 96)
+"""Of a picture that no network has as its own size: multiples of 32."""
+FOR_ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"strict_img_size": False},
+    {"dynamic_img_size": True},
+)
+"""What timm's networks of one size call leave to take any: those of windows, those of patches."""
 TORCHVISION_BODIES = ("resnet", "mobilenet_v")
 RESNET_STEPS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -72,19 +81,22 @@ class TimmBody(nn.Module):
         channels: of the maps.
 
     Raises:
-        ConfigError: timm has no such network, or it gives no maps.
+        ConfigError: timm has no such network, it gives no maps, or it takes pictures of one size.
     """
 
     def __init__(self, name: str, max_stride: int, *, pretrained: bool) -> None:
         super().__init__()
         try:
-            self.network = timm.create_model(name, features_only=True, pretrained=pretrained)
+            options = {"features_only": True, "pretrained": pretrained} | _options_for_any_size(
+                name
+            )
+            self.network = timm.create_model(name, **options)
             reductions = _feature_info(self.network).reduction()
             last = max(index for index, stride in enumerate(reductions) if stride <= max_stride)
             if last + 1 < len(reductions):
-                self.network = timm.create_model(
-                    name, features_only=True, pretrained=pretrained, out_indices=range(last + 1)
-                )
+                self.network = timm.create_model(name, **options, out_indices=range(last + 1))
+        except ConfigError:
+            raise
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
@@ -93,11 +105,36 @@ class TimmBody(nn.Module):
             ) from error
         self.strides = tuple(_feature_info(self.network).reduction())
         self.channels = tuple(_feature_info(self.network).channels())
+        self._has_channels_last = getattr(self.network, "output_fmt", None) == Format.NHWC
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return ``(B, C_i, H_i, W_i)`` for each of ``strides``, of ``(B, 3, H, W)``."""
         maps: list[Tensor] = self.network(images)
-        return maps
+        return [level.permute(0, 3, 1, 2) for level in maps] if self._has_channels_last else maps
+
+
+@torch.no_grad()
+def _options_for_any_size(name: str) -> dict[str, Any]:
+    """Return what makes a timm network take pictures of any size; most need nothing.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if known is None or not known.fixed_input_size:
+        return {}
+    for options in FOR_ANY_SIZE:
+        try:
+            network = timm.create_model(name, features_only=True, pretrained=False, **options)
+            network.eval()(torch.zeros(1, 3, *PROBED_SIZE))
+        except (RuntimeError, ValueError, TypeError, AssertionError):
+            continue
+        return options
+    size = "x".join(map(str, known.input_size[1:]))
+    raise ConfigError(
+        f"network.backbone.name: expected a network that takes pictures of any size; {name} takes "
+        f"{size} alone: choose another of timm's, such as convnext_tiny or pvt_v2_b0"
+    )
 
 
 def build_body(config: BackboneConfig) -> SteppedBody | TimmBody:

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from head_detection.config import InferenceConfig, NetworkConfig, override_inference
 from head_detection.config.yaml_text import dump_yaml, parse_yaml
 from head_detection.errors import ConfigError, WeightsError
-from head_detection.files import write_bytes
+from head_detection.files import is_unicode, write_bytes
 
 METADATA_KEY = "head_detection"
+TRAINING_KEY = "head_detection_training"
+"""In the header of a run's state, which is no weights file."""
 FORMAT_VERSION = 2
 PRESET_SUFFIX = ".yaml"
 SHOWN_KEYS = 5
@@ -152,6 +154,11 @@ def read_metadata(path: str | Path) -> str:
             metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(_not_safetensors(path, error)) from error
+    if TRAINING_KEY in metadata:
+        raise WeightsError(
+            f"{path}: expected weights; this is the state of a training run: its folder's best."
+            "safetensors, or `convert release` of this file, are its weights"
+        )
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path}: expected weights that describe themselves; this safetensors file has no "
@@ -291,6 +298,8 @@ def check_file(path: str | Path, largest: int = LARGEST_FILE) -> None:
 
 def _not_safetensors(path: str | Path, error: Exception) -> str:
     reason = str(error).split("\n", 1)[0]
+    if not is_unicode(path):
+        return f"{path}: expected a path in Unicode, safetensors opens no other: rename it"
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from head_detection.errors import CheckpointError
-from head_detection.files import write_bytes
+from head_detection.files import is_unicode, write_bytes
+from head_detection.models.weights import TRAINING_KEY
 
-METADATA_KEY = "head_detection_training"
 FORMAT_VERSION = 2
 
 
@@ -37,8 +37,14 @@ class Progress(BaseModel):
     bad_steps: NonNegativeInt = 0
     """Steps skipped because something was not finite."""
     bad_steps_in_a_row: NonNegativeInt = 0
-    best_ap50: float | None = None
-    """Of the best weights so far; null before the first validation."""
+    best: float | None = None
+    """Of the best weights so far, in ``training.best_metric``; null before the first validation."""
+    best_step: NonNegativeInt = 0
+    """Steps done when the best weights were validated."""
+    worse_in_a_row: NonNegativeInt = 0
+    """Validations since the best weights."""
+    initial_threshold: float | None = None
+    """Operating point of the weights that the run started from; null where there were none."""
     loss_scale: float | None = None
     """Of fp16's gradient scaler."""
 
@@ -78,7 +84,7 @@ def save_checkpoint(
         "config": config.model_dump(mode="json"),
     }
     # In memory first: safetensors' own writing to a file leaves another temporary one at a kill.
-    content = save(_unshared(tensors), metadata={METADATA_KEY: json.dumps(description)})
+    content = save(_unshared(tensors), metadata={TRAINING_KEY: json.dumps(description)})
     try:
         write_bytes(path, content)
     except OSError as error:
@@ -100,7 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: expected a training checkpoint; there is no such file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            description = json.loads((file.metadata() or {})[METADATA_KEY])
+            description = json.loads((file.metadata() or {})[TRAINING_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
         if description["format_version"] != FORMAT_VERSION:
             version = description["format_version"]
@@ -111,6 +117,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         progress = Progress.model_validate_json(json.dumps(description["progress"]))
         return Checkpoint(path, tensors, progress, description["config"])
     except (SafetensorError, OSError) as error:
+        if not is_unicode(path):
+            raise CheckpointError(f"{path}: expected a path in Unicode: rename it") from error
         raise CheckpointError(f"{path}: not a whole safetensors file; {error}") from error
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{path}: a safetensors file, but no training checkpoint") from error

@@ -1,21 +1,25 @@
 """What a run starts from: labelled pictures, and the model with its first weights."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
-from head_detection.config import ExperimentConfig
+from head_detection.config import DatasetConfig, ExperimentConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.dataset import HeadDataset
-from head_detection.data.formats import load_annotations
+from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.data.loader import TrainingBatches
 from head_detection.devices import num_cores
-from head_detection.errors import ConfigError, HeadDetectionError
+from head_detection.errors import AnnotationError, ConfigError, HeadDetectionError
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.models.pretrained import load_initial
 from head_detection.models.weights import read_description
 from head_detection.training.distributed import Ranks, local_world_size
+
+SHOWN_PICTURES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,60 @@ class TrainingData:
     batches: TrainingBatches
     validation: HeadDataset | None
 
+    @property
+    def num_validation_heads(self) -> int:
+        """Return the heads to be found in validation."""
+        images = () if self.validation is None else self.validation.images
+        return sum(len(image.truth.head_boxes) for image in images)
+
 
 def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[AnnotatedSet]]:
     """Read the labels of training and of validation.
 
     Raises:
-        ConfigError: no set to train on.
+        ConfigError: no set to train on, no head in any, or pictures of both.
         AnnotationError: a file or folder that cannot be used.
     """
     if not config.data.train:
         raise ConfigError("data.train: expected at least one data set; got none")
-    train = [load_annotations(entry) for entry in config.data.train]
-    return train, [load_annotations(entry) for entry in config.data.validation]
+    train = [_load_part(entry, "train") for entry in config.data.train]
+    validation = [_load_part(entry, "val") for entry in config.data.validation]
+    if not any(group.num_heads for group in train):
+        names = ", ".join(entry.path for entry in config.data.train)
+        raise ConfigError(
+            f"data.train: expected heads to learn from; got {sum(map(len, train))} pictures without"
+            f" any label of a head: {names}; give the labels, as data.yaml or a .json file"
+        )
+    if not config.data.allow_overlap:
+        _check_overlap(train, validation)
+    return train, validation
+
+
+def _load_part(entry: DatasetConfig, part: str) -> AnnotatedSet:
+    """Read the part of a set that its use calls for, and all of a set without such a part."""
+    if entry.split is None and FORMATS[entry.format].has_splits:
+        try:
+            return load_annotations(entry.model_copy(update={"split": part}))
+        except AnnotationError:
+            pass  # no such part, or a mistake that is there without a part too
+    return load_annotations(entry)
+
+
+def _check_overlap(train: Sequence[AnnotatedSet], validation: Sequence[AnnotatedSet]) -> None:
+    learnt = {os.path.realpath(image.path) for group in train for image in group.images}
+    both = [
+        image.file_name
+        for group in validation
+        for image in group.images
+        if os.path.realpath(image.path) in learnt
+    ]
+    if both:
+        more = ", ..." if len(both) > SHOWN_PICTURES else ""
+        raise ConfigError(
+            f"data.validation: expected pictures that are not trained on; got {len(both)} of"
+            f" data.train too: {', '.join(both[:SHOWN_PICTURES])}{more}; convert split parts a set,"
+            " data.allow_overlap=true validates on them all the same"
+        )
 
 
 def build_data(
@@ -106,6 +152,16 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
     if initial is not None:
         load_initial(detector.network, initial, with_body=has_body)
     return detector
+
+
+def initial_threshold(config: ExperimentConfig) -> float | None:
+    """Return the operating point of the weights that a run starts from; None where there are none.
+
+    Raises:
+        WeightsError: weights that cannot be read.
+    """
+    initial = config.training.initial_weights
+    return None if initial is None else read_description(initial).inference.score_threshold
 
 
 def _body_of(path: str) -> str:

@@ -62,13 +62,14 @@ def learning_rate_factor(
 
     Args:
         step: 0 is the first of the run.
-        config: the schedule; its linear warm-up multiplies the other factor.
+        config: the schedule; its linear warm-up, at most a tenth of the run, multiplies the other
+            factor.
         steps_per_epoch: what turns milestones into steps.
         total_steps: where the cosine arrives: the last step has ``final_factor``.
 
     Example:
         >>> schedule = ScheduleConfig(milestones=(2,), gamma=0.5, warmup_steps=4, warmup_factor=0.2)
-        >>> [round(learning_rate_factor(step, schedule, 5, 15), 3) for step in (0, 2, 4, 9, 10)]
+        >>> [round(learning_rate_factor(step, schedule, 5, 40), 3) for step in (0, 2, 4, 9, 10)]
         [0.2, 0.6, 1.0, 1.0, 0.5]
     """
     factor = 1.0
@@ -80,6 +81,17 @@ def learning_rate_factor(
         factor = (
             config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * part)) / 2
         )
-    if step < config.warmup_steps:
-        factor *= config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
+    warmup_steps = num_warmup_steps(config, total_steps)
+    if step < warmup_steps:
+        factor *= config.warmup_factor + (1 - config.warmup_factor) * step / warmup_steps
     return factor
+
+
+def num_warmup_steps(config: ScheduleConfig, total_steps: int) -> int:
+    """Return the steps of the warm-up: of a short run, a tenth.
+
+    Example:
+        >>> [num_warmup_steps(ScheduleConfig(warmup_steps=100), steps) for steps in (2000, 50, 5)]
+        [100, 5, 0]
+    """
+    return min(config.warmup_steps, total_steps // 10)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from head_detection.config import ExperimentConfig, dump_config, load_config, parse_config
 from head_detection.errors import CheckpointError, ConfigError, RunFolderError
-from head_detection.files import is_temporary, write_bytes
+from head_detection.files import is_temporary, is_unicode, write_bytes
 from head_detection.training.checkpoint import Checkpoint, load_checkpoint
 
 CONFIG = "config.yaml"
@@ -16,14 +16,19 @@ CHECKPOINT = "last.safetensors"
 """The state of the run."""
 BEST = "best.safetensors"
 """The weights of the best validation."""
+EPOCH = "epoch-{:04}.safetensors"
+"""The weights of an epoch, where ``training.keep_every`` asks for them."""
 PROBLEMS = "annotation_problems.txt"
 CHANGEABLE = (
     "name",
     "data.workers",
     "data.validation",
+    "data.allow_overlap",
     "training.epochs",
     "training.threads",
     "training.validate_every",
+    "training.patience",
+    "training.keep_every",
     "training.checkpoint_minutes",
     "training.log_steps",
     "training.max_bad_steps",
@@ -38,8 +43,11 @@ def check_unused(folder: Path) -> None:
     A list of problems is no run, nor is what a killed process had not written whole.
 
     Raises:
-        RunFolderError: the folder holds something, or is a file.
+        RunFolderError: the folder holds something, is a file, or has a name that its checkpoints
+            could not be read by.
     """
+    if not is_unicode(folder):
+        raise RunFolderError(f"{folder}: expected a folder for the run with a name in Unicode")
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: expected a folder for the run; this is a file")
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
@@ -80,14 +88,12 @@ class Run(NamedTuple):
     changes: tuple[str, ...] = ()
 
 
-def new_run(config_path: Path, overrides: Sequence[str], folder: Path | None = None) -> Run:
-    """Read an experiment file, for a run in a folder; None is ``runs/train/<name>``.
+def new_run(config: ExperimentConfig, folder: Path | None = None) -> Run:
+    """Return a run of an experiment in a folder; None is ``runs/train/<name>``.
 
     Raises:
-        ConfigError: a mistake in the file or the overrides.
         RunFolderError: the folder is in use.
     """
-    config = load_config(config_path, overrides)
     folder = folder or Path("runs", "train", config.name)
     check_unused(folder)
     return Run(folder, config)

@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ METRIC_COLUMNS = (
     "count_mae",
     *(f"recall_{name}" for name in SIZE_NAMES),
 )
-COLUMNS = ("step", "epoch", *TRAINING_COLUMNS, *METRIC_COLUMNS)
+COLUMNS = ("step", "epoch", "time", *TRAINING_COLUMNS, *METRIC_COLUMNS)
 
 
 class RunLog:
@@ -56,22 +57,38 @@ class RunLog:
             writer.writeheader()
             writer.writerows(self.rows)
         self.events = _open_events(folder, first_step)
+        self._collected: dict[str, list[float]] = {}
 
     @property
     def lacks_tensorboard(self) -> bool:
         """Return whether TensorBoard is not installed, and so no events are written."""
         return self.events is None
 
+    def collect(self, values: Mapping[str, float]) -> None:
+        """Take the values of a step, for the means of the next row; those not finite are none."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._collected.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        """Return the means of what was collected, and begin anew.
+
+        Those of a resumed run's first row are over the steps since its checkpoint.
+        """
+        collected, self._collected = self._collected, {}
+        return {name: sum(values) / len(values) for name, values in collected.items()}
+
     def add(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Append a row; what the row does not give, or is NaN, stays blank.
 
         Args:
             step: steps done.
-            epoch: epochs begun: 1 is the first.
+            epoch: epochs begun: 1 is the first; of a validation, epochs done.
             values: by column name.
         """
         numbers = {name: f"{value:.6g}" for name, value in values.items() if math.isfinite(value)}
-        row = {"step": str(step), "epoch": str(epoch), **numbers}
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        row = {"step": str(step), "epoch": str(epoch), "time": time, **numbers}
         self.rows.append(row)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from head_detection.config import ExperimentConfig
+from head_detection.config import ExperimentConfig, parse_config
 from head_detection.errors import CheckpointError, ConfigError
-from head_detection.models.faster_rcnn import FasterRCNN
+from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 from head_detection.training.checkpoint import (
     Checkpoint,
     Progress,
+    load_checkpoint,
     optimizer_tensors,
     restore_model,
     restore_optimizer,
@@ -118,6 +119,7 @@ class TrainingState:
         metrics: Mapping[str, float],
         score_threshold: float,
         commit: str | None,
+        epoch: int,
     ) -> None:
         """Write the kept model with its description, for detecting.
 
@@ -126,22 +128,64 @@ class TrainingState:
             metrics: of validation; NaN, where there was nothing to measure, is left out.
             score_threshold: the operating point.
             commit: of the code.
+            epoch: epochs done.
         """
-        measured = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        inference = self.config.inference.model_copy(update={"score_threshold": score_threshold})
-        description = WeightsDescription(
-            network=self.config.network,
-            inference=inference,
-            training={
-                "config": self.config.model_dump(mode="json"),
-                "data": [entry.model_dump(mode="json") for entry in self.config.data.train],
-                "epoch": self.progress.finished_epochs + 1,
-                "step": self.progress.step,
-                "commit": commit,
-            },
-            metrics={"validation": measured} if measured else {},
+        description = describe_weights(
+            self.config, self.progress.step, epoch, metrics, score_threshold, commit
         )
         save_weights(path, self.kept_model.network, description)
+
+
+def describe_weights(
+    config: ExperimentConfig,
+    step: int,
+    epoch: int,
+    metrics: Mapping[str, float],
+    score_threshold: float,
+    commit: str | None,
+) -> WeightsDescription:
+    """Return what a weights file of a run says of itself; the arguments as ``save_weights``'s."""
+    measured = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return WeightsDescription(
+        network=config.network,
+        inference=config.inference.model_copy(update={"score_threshold": score_threshold}),
+        training={
+            "config": config.model_dump(mode="json"),
+            "data": [entry.model_dump(mode="json") for entry in config.data.train],
+            "epoch": epoch,
+            "step": step,
+            "commit": commit,
+        },
+        metrics={"validation": measured} if measured else {},
+    )
+
+
+def load_state(path: Path) -> tuple[FasterRCNN, WeightsDescription]:
+    """Build the detector that a run's checkpoint holds, its average where there is one, to detect.
+
+    Its threshold is that of the weights which the run started from, else ``inference``'s own.
+
+    Raises:
+        CheckpointError: no whole checkpoint, or of another version of this package. One line.
+    """
+    checkpoint = load_checkpoint(path)
+    try:
+        config = parse_config(checkpoint.config, source=str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; another version of this package trained it") from error
+    backbone = config.network.backbone.model_copy(update={"pretrained": False})
+    network = config.network.model_copy(update={"backbone": backbone})
+    config = config.model_copy(update={"network": network})
+    model = build_detector(network, config.inference)
+    restore_model(model, checkpoint, "ema" if config.training.ema.enabled else "model")
+    progress = checkpoint.progress
+    threshold = progress.initial_threshold
+    if threshold is None:
+        threshold = config.inference.score_threshold
+    description = describe_weights(
+        config, progress.step, progress.finished_epochs, {}, threshold, None
+    )
+    return model.eval(), description
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel:

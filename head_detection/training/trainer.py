@@ -15,16 +15,14 @@ from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.training.checkpoint import Checkpoint
 from head_detection.training.distributed import Ranks
 from head_detection.training.inputs import TrainingData
+from head_detection.training.model_selection import ModelSelection
 from head_detection.training.optimizer import learning_rate_factor, set_learning_rate
 from head_detection.training.progress import Pace, TrainingProgress
-from head_detection.training.run_folder import BEST, CHECKPOINT
+from head_detection.training.run_folder import CHECKPOINT
 from head_detection.training.run_log import RunLog
 from head_detection.training.state import TrainingState
 from head_detection.training.step import AUTOCAST_TYPES, StepOutcome, TrainingStep
 from head_detection.training.validation import validate
-
-UNVALIDATED_THRESHOLD = 0.5
-"""Of weights that no validation has given an operating point."""
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 """Comes where the terminal is closed, or its ssh line lost; Windows has none."""
@@ -83,6 +81,7 @@ class Trainer:
         ranks: the processes that train together.
         checkpoint: where to go on from; None starts anew.
         commit: of the code, kept with the weights.
+        initial_threshold: operating point of the weights that a new run starts from.
 
     Raises:
         CheckpointError: the checkpoint does not fit model or data.
@@ -98,12 +97,18 @@ class Trainer:
         ranks: Ranks,
         checkpoint: Checkpoint | None = None,
         commit: str | None = None,
+        initial_threshold: float | None = None,
     ) -> None:
         self.config, self.data, self.folder, self.ranks = config, data, folder, ranks
-        self.commit = commit
         self.state = TrainingState(config, model, ranks, data.batches.steps_per_epoch)
         if checkpoint is not None:
             self.state.restore(checkpoint)
+        elif initial_threshold is not None:
+            self.state.progress.initial_threshold = initial_threshold
+        self.selection = ModelSelection(
+            config.training, self.state, folder, commit, data.num_validation_heads,
+            writes=ranks.is_first,
+        )  # fmt: skip
         self.step = TrainingStep(
             self.state.model, self.state.optimizer, self.state.scaler, config.training, ranks
         )
@@ -145,13 +150,32 @@ class Trainer:
     def _run_epochs(self) -> int:
         if self.state.progress.step == 0:
             self._save()  # a folder that cannot be written to is known before the first epoch
-        while self.state.progress.finished_epochs < self.config.training.epochs:
+            self._validate_initial()
+        while not self._is_done():
             is_stopped = self._train_epoch()
             self._save()
             if is_stopped:
                 return self.request.number or signal.SIGTERM
             self._finish_epoch()
         return 0
+
+    def _is_done(self) -> bool:
+        if self.state.progress.finished_epochs >= self.config.training.epochs:
+            return True
+        if self.selection.is_out_of_patience:
+            self.show.say(
+                f"stopped: {self.state.progress.worse_in_a_row} validations in a row gave no better"
+                f" {self.config.training.best_metric} (training.patience)"
+            )
+            return True
+        return False
+
+    def _validate_initial(self) -> None:
+        """Measure what a fine-tuning starts from: row 0 of the log, and the first best weights."""
+        is_fine_tuning = self.config.training.initial_weights is not None
+        if is_fine_tuning and self.data.validation is not None and self.state.progress.best is None:
+            self.selection.consider(self._validate(self.data.validation, 0), 0)
+            self._save()
 
     def _train_epoch(self) -> bool:
         """Take the epoch's remaining steps; return whether a signal ended it."""
@@ -220,10 +244,12 @@ class Trainer:
             where = f"epoch {epoch + 1}/{self.config.training.epochs}"
             self.show.update(step, where, losses, {"lr": f"{rate:.2e}", **self.pace.facts()})
         is_last = step % self.state.progress.steps_per_epoch == 0
-        if self.log is not None and (is_last or step % self.config.training.log_steps == 0):
+        if self.log is None:
+            return
+        self.log.collect({**losses, "gradient_norm": outcome.gradient_norm})
+        if is_last or step % self.config.training.log_steps == 0:
             values = {
-                **losses,
-                "gradient_norm": outcome.gradient_norm,
+                **self.log.means(),
                 "learning_rate": rate,
                 "bad_steps": self.state.progress.bad_steps,
                 "pictures_per_second": self.pace.images_per_second,
@@ -233,18 +259,19 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Validate where it is due, keep the best weights, and save."""
-        epoch = self.state.progress.finished_epochs + 1
+        epoch, every = self.state.progress.finished_epochs + 1, self.config.training.validate_every
+        validation, metrics = self.data.validation, {}
         is_last = epoch == self.config.training.epochs
-        if self.data.validation is None:
-            self._save_best({}, UNVALIDATED_THRESHOLD)
-        elif is_last or epoch % self.config.training.validate_every == 0:
-            self._validate(self.data.validation, epoch)
+        if validation is not None and (is_last or epoch % every == 0):
+            metrics = self._validate(validation, epoch)
+            self.selection.consider(metrics, epoch)
+        self.selection.keep(metrics, epoch, is_validated=validation is not None)
         self.state.progress.finished_epochs = epoch
         self._save()
         if self.log is not None:
             self.log.draw()
 
-    def _validate(self, dataset: HeadDataset, epoch: int) -> None:
+    def _validate(self, dataset: HeadDataset, epoch: int) -> dict[str, float]:
         def advance(num_done: int, num_images: int) -> bool:
             self.show.validated(f"epoch {epoch}", num_done, num_images)
             return self.request.number is None
@@ -258,14 +285,7 @@ class Trainer:
         known = {name: value for name, value in metrics.items() if math.isfinite(value)}
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         self.show.say(f"epoch {epoch} validation: {text}")
-        ap50, best = known.get("ap50", 0.0), self.state.progress.best_ap50
-        if best is None or ap50 > best:
-            self.state.progress.best_ap50 = ap50
-            self._save_best(metrics, metrics["best_threshold"])
-
-    def _save_best(self, metrics: dict[str, float], score_threshold: float) -> None:
-        if self.ranks.is_first:
-            self.state.save_weights(self.folder / BEST, metrics, score_threshold, self.commit)
+        return metrics
 
     def _save(self) -> None:
         self.last_save = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
@@ -28,6 +29,43 @@ def data(tmp_path: Path) -> Path:
 def labelled(data: Path) -> AnnotatedSet:
     """What ``data`` holds."""
     return load_annotations(DatasetConfig(path=str(data)))
+
+
+@pytest.fixture(scope="session")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of six made-up pictures of 96 x 64, to train with."""
+    return synthetic_set(tmp_path_factory.mktemp("pictures"), 6, (64, 96), seed=0)
+
+
+@pytest.fixture
+def experiment(labels: Path, tmp_path: Path) -> Path:
+    """A training of three steps."""
+    values = {
+        "name": "tiny",
+        "network": {
+            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
+            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
+            "box_head": {"width": 16, "pool_size": 2},
+        },
+        "inference": {
+            "resize": {"min_size": 64, "max_size": 96},
+            "suppression": {"detections_per_image": 20},
+        },
+        "data": {
+            "train": [{"path": str(labels)}],
+            "validation": [{"path": str(labels)}],
+            "allow_overlap": True,
+        },
+        "training": {
+            "epochs": 1,
+            "threads": 1,
+            "log_steps": 1,
+            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
+        },
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -5,49 +5,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
-import yaml
 from PIL import Image
 
 from head_detection.apps.main import main
-from head_detection.config import load_config
-from head_detection.data.synthetic import synthetic_set
+from head_detection.config import DatasetConfig, load_config
+from head_detection.data.formats import load_annotations, write_annotations
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.training.checkpoint import load_checkpoint
-
-
-@pytest.fixture(scope="session")
-def labels(tmp_path_factory):
-    return synthetic_set(tmp_path_factory.mktemp("pictures"), 6, (64, 96), seed=0)
-
-
-@pytest.fixture
-def experiment(labels, tmp_path):
-    values = {
-        "name": "tiny",
-        "network": {
-            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
-            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "box_head": {"width": 16, "pool_size": 2},
-        },
-        "inference": {
-            "resize": {"min_size": 64, "max_size": 96},
-            "suppression": {"detections_per_image": 20},
-        },
-        "data": {"train": [{"path": str(labels)}], "validation": [{"path": str(labels)}]},
-        "training": {
-            "epochs": 1,
-            "threads": 1,
-            "log_steps": 1,
-            "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
-        },
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def train(*arguments):
@@ -69,8 +38,8 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "runs" / "train" / "tiny"
     output = capsys.readouterr()
     assert "train: 6 pictures" in output.out
-    assert "note: the warm-up of 500 steps is longer than the run" in output.out
-    assert "best weights (AP50 " in output.out
+    assert "note: the warm-up takes 0 steps of 500, a tenth of the run" in output.out
+    assert "best weights (ap50 " in output.out
     assert "epoch 1 validation: ap50" in output.err
     assert load_config(folder / "config.yaml").training.seed == 3
     with Image.open(folder / "curves.png") as picture:
@@ -93,6 +62,96 @@ def test_a_run_from_start_to_weights(experiment, tmp_path, monkeypatch, capsys):
 
     assert train("--resume", folder, "--set", "network.upscale=true") == 2
     assert "network.upscale was False, is True" in the_error(capsys)
+
+
+@pytest.fixture
+def yolo_set(labels, tmp_path):
+    """Four pictures to train on and two to validate on, as YOLO's ``data.yaml`` lists them."""
+    shown = load_annotations(DatasetConfig(path=str(labels)))
+    folder = tmp_path / "mine"
+    write_annotations(shown, "yolo", folder)
+    for part, images in (("train", shown.images[:4]), ("val", shown.images[4:])):
+        (folder / "images" / part).mkdir(parents=True)
+        (folder / "labels" / part).mkdir()
+        for image in images:
+            name = Path(image.file_name).name
+            shutil.copy(image.path, folder / "images" / part / name)
+            (label,) = (folder / "labels").glob(f"**/{Path(name).stem}.txt")
+            label.rename(folder / "labels" / part / label.name)
+    (folder / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [head]\n")
+    return folder / "data.yaml"
+
+
+SMALL = ["data.augmentation.crop_size=64", "training.batch_size=2", "training.threads=1"]
+
+
+def test_data_alone_fine_tunes_weights_and_the_parts_are_the_sets_own(
+    yolo_set, tiny_weights, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    options = ["--data", yolo_set, "--epochs", 1, "--output", run, "--set", *SMALL]
+    assert train("--weights", tiny_weights, *options) == 0
+    output = capsys.readouterr()
+    assert "train: 4 pictures" in output.out
+    assert "validation: 2 pictures" in output.out
+    assert "are too few to choose a score threshold by" in output.out
+    assert "epoch 0 validation" in output.err
+    _, first = load_detector(tiny_weights)
+    _, tuned = load_detector(run / "best.safetensors")
+    assert tuned.network == first.network
+    assert tuned.inference == first.inference  # the threshold too: a dozen heads do not move it
+    # The folder is its best weights, for every command that takes weights.
+    picture = yolo_set.parent / "images" / "val"
+    found = [
+        "test",
+        "--weights",
+        str(run),
+        "--source",
+        str(picture),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    assert main(found) == 0
+
+
+def test_a_set_without_parts_is_trained_on_alone(labels, tiny_weights, tmp_path, capsys):
+    run = tmp_path / "run"
+    options = ["--data", labels, "--epochs", 1, "--output", run, "--set", *SMALL]
+    assert train("--weights", tiny_weights, *options) == 0
+    assert "there are no validation pictures" in capsys.readouterr().out
+
+
+def test_the_same_pictures_on_both_sides_are_named(experiment, capsys):
+    assert train("--cfg", experiment, "--set", "data.allow_overlap=false") == 2
+    line = the_error(capsys)
+    assert "got 6 of data.train too: " in line
+    assert "data.allow_overlap=true" in line
+
+
+def test_pictures_without_any_head_are_no_training_set(experiment, labels, capsys):
+    pictures = f"data.train=[{{path: {labels.parent / 'images'}, format: folder}}]"
+    assert train("--cfg", experiment, "--set", pictures) == 2
+    assert "expected heads to learn from; got 6 pictures without any label" in the_error(capsys)
+
+
+def test_the_state_of_a_run_is_told_from_weights_and_can_be_released(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert train("--cfg", experiment, "--output", "run") == 0
+    Path("run", "best.safetensors").unlink()
+    test = ["test", "--source", ".", "--weights"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*test, "run"])
+    assert "argument --weights: run: expected best.safetensors in the run's folder" in the_error(
+        capsys
+    )
+    assert main([*test, "run/last.safetensors"]) == 2
+    assert "this is the state of a training run" in the_error(capsys)
+    release = ["--input", "run/last.safetensors", "--output", "mine.safetensors"]
+    assert main(["convert", "release", *release, "--licence", "MIT"]) == 0
+    _, description = load_detector("mine.safetensors")
+    assert (description.licence, description.training["step"]) == ("MIT", 3)
 
 
 def test_a_run_starts_from_weights_of_another(experiment, tmp_path, monkeypatch, capsys):
@@ -168,7 +227,7 @@ def test_arguments_that_do_not_go_together(capsys):
         train("--resume", "a", "--output", "b")
     assert "--output: not allowed with argument --resume" in the_error(capsys)
     assert train() == 2
-    assert the_error(capsys) == "error: expected --cfg FILE, or --resume RUN"
+    assert the_error(capsys) == "error: expected --cfg FILE, --data PATH, or --resume RUN"
 
 
 def test_bad_annotations_are_listed_all_at_once(experiment, labels, tmp_path, capsys):
@@ -219,7 +278,7 @@ def test_the_script_stops_on_a_signal_and_says_how_to_go_on(experiment, reposito
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     step = load_checkpoint(run / "last.safetensors").progress.step
-    assert output.endswith(f"stopped after step {step}; go on with --resume {run}\n")
+    assert f"stopped after step {step}; go on with --resume {run}\n" in output
     assert "Traceback" not in errors
     with (run / "log.csv").open(newline="") as file:
         assert int(list(csv.DictReader(file))[-1]["step"]) == step >= 2

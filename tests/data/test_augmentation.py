@@ -18,10 +18,13 @@ from head_detection.data.augmentation import (
     augment,
     change_colours,
     colour_matrix,
+    compress,
     crop_picture,
     crop_truth,
+    darken,
     draw_window,
     flip,
+    worsen,
 )
 from head_detection.images.reading import Picture
 from head_detection.structures import GroundTruth
@@ -271,3 +274,53 @@ def test_grey_is_grey_and_blur_is_smooth(still: Still, noise: Noise) -> None:
     assert np.ptp(grey.astype(int), axis=2).max() == 0
     blurred = change_colours(picture, still(blur_probability=1.0), generator)
     assert blurred.std() < 0.9 * picture.std()
+
+
+def test_darkened_values_are_powers_and_black_and_white_stay() -> None:
+    picture = np.array([[[0, 51, 102], [153, 204, 255]]], np.uint8)  # fifths of white
+    squares = [[[0, 10, 41], [92, 163, 255]]]  # 255 times 0, 1/25, 4/25 ... rounded
+    npt.assert_array_equal(darken(picture, 2.0), squares)
+    npt.assert_array_equal(darken(picture, 1.0), picture)
+    assert darken(np.zeros((0, 4, 3), np.uint8), 2.0).shape == (0, 4, 3)
+
+
+def test_noise_is_centred_and_as_strong_as_drawn(still: Still) -> None:
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    config = still(noise_probability=1.0)
+    deviations = []
+    for seed in range(20):
+        change = worsen(grey, config, np.random.default_rng(seed)).astype(int) - 128
+        assert abs(change.mean()) < 0.3, "four standard errors of 12 over 30,000 values"
+        deviations.append(change.std())
+    assert 1.9 < min(deviations) < 4.0
+    assert 10.0 < max(deviations) < 12.3
+    white = np.full((20, 20, 3), 255, np.uint8)
+    assert worsen(white, config, np.random.default_rng(0)).min() > 150, "no value wraps around"
+
+
+def test_compression_keeps_flat_colours_and_loses_detail(noise: Noise) -> None:
+    red = np.tile(np.array([200, 30, 60], np.uint8), (24, 17, 1))
+    assert np.abs(compress(red, 50).astype(int) - red).max() <= 4, "red stays red: RGB, not BGR"
+    picture = noise(40, 33)
+    losses = [
+        np.abs(compress(picture, quality).astype(int) - picture).mean() for quality in (80, 20)
+    ]
+    assert 1 < losses[0] < losses[1]
+
+
+def test_each_kind_of_damage_alone_changes_the_picture_and_leaves_the_original(
+    still: Still, noise: Noise
+) -> None:
+    picture = noise(16, 20)
+    before = picture.copy()
+    for field in ("dark_probability", "noise_probability", "jpeg_probability"):
+        changed = worsen(picture, still(**{field: 1.0}), np.random.default_rng(0))
+        assert changed.shape == picture.shape
+        assert changed.dtype == np.uint8
+        assert np.abs(changed.astype(int) - picture).max() > 5, field
+        npt.assert_array_equal(picture, before)
+
+
+def test_damage_is_off_unless_asked_for(noise: Noise) -> None:
+    picture = noise(16, 16)
+    npt.assert_array_equal(worsen(picture, AugmentationConfig(), np.random.default_rng(0)), picture)

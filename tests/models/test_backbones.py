@@ -72,6 +72,7 @@ def test_headhunters_mobilenet_halves_the_strides() -> None:
         {"name": "resnet18", "strides": (64,)},
         {"name": "timm/no_such_network"},
         {"name": "timm/vit_tiny_patch16_224", "strides": (4, 8)},
+        {"name": "timm/levit_128s", "strides": (16,)},  # pictures of 224x224 alone
         {"name": "resnet18", "context": "ssh", "context_width": 6},
         {"name": "mobilenet0.25", "pretrained": True},
     ],
@@ -80,6 +81,12 @@ def test_what_does_not_fit_is_one_clear_line(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"^network\.backbone\.\w+: ") as error:
         create_backbone(BackboneConfig.model_validate(values))
     assert "\n" not in str(error.value)
+
+
+def test_a_body_made_for_one_size_takes_any_and_its_maps_have_channels_first() -> None:
+    config = BackboneConfig(name="timm/swin_tiny_patch4_window7_224", strides=(4, 8), fpn_width=8)
+    levels = create_backbone(config)(torch.rand(1, 3, 64, 96))
+    assert list(shapes(levels).values()) == [(1, 8, 16, 24), (1, 8, 8, 12)]
 
 
 @pytest.mark.parametrize(

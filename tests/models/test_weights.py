@@ -85,6 +85,12 @@ def test_truncated(weights: Path) -> None:
             load_detector(weights)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+def test_a_path_that_safetensors_does_not_open(weights: Path) -> None:
+    with pytest.raises(WeightsError, match="expected a path in Unicode, safetensors opens no oth"):
+        load_detector(weights.rename(weights.with_name("caf\udce9.safetensors")))
+
+
 def test_absurd_header_length(weights: Path) -> None:
     weights.write_bytes(struct.pack("<Q", 2**62) + b"{}")
     with pytest.raises(WeightsError, match=r"expected a whole \.safetensors"):

@@ -63,7 +63,7 @@ def build_trainer(values, alone, tmp_path, monkeypatch):
     # Drawing takes longer than a tiny run; test_run_log.py draws.
     monkeypatch.setattr(RunLog, "draw", lambda log: log.path.with_name("curves.png").touch())
 
-    def build(overrides=(), folder=None, checkpoint=None):
+    def build(overrides=(), folder=None, checkpoint=None, threshold=None):
         config = parse_config(values, overrides)
         torch.manual_seed(config.training.seed)
         folder = folder or tmp_path / "run"
@@ -74,7 +74,7 @@ def build_trainer(values, alone, tmp_path, monkeypatch):
         validation = [load_annotations(entry) for entry in config.data.validation]
         data = TrainingData(batches, HeadDataset(validation, None) if validation else None)
         model = build_detector(config.network, config.inference, config.training)
-        return Trainer(config, model, data, folder, alone, checkpoint, commit="abc")
+        return Trainer(config, model, data, folder, alone, checkpoint, "abc", threshold)
 
     return build
 

@@ -99,7 +99,13 @@ def test_warmup_runs_and_is_linear_by_hand():
     """HeadHunter's warm-up never ran (its fault 3)."""
     config = ScheduleConfig(name="constant", warmup_steps=5, warmup_factor=0.5)
     expected = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0]
-    assert factors(config, range(7)) == pytest.approx(expected)
+    assert factors(config, range(7), total_steps=50) == pytest.approx(expected)
+
+
+def test_the_warmup_of_a_short_run_is_a_tenth_of_it():
+    config = ScheduleConfig(name="constant", warmup_steps=500, warmup_factor=0.5)
+    assert factors(config, range(4), total_steps=20) == pytest.approx([0.5, 0.75, 1.0, 1.0])
+    assert factors(config, range(2), total_steps=9) == [1.0, 1.0]
 
 
 def test_milestones_are_in_epochs():

@@ -56,18 +56,25 @@ def test_a_file_is_no_folder(tmp_path):
         check_unused(tmp_path / "run")
 
 
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match=r"expected a folder .* name in Unicode"):
+        check_unused(tmp_path / "caf\udce9")
+    with pytest.raises(CheckpointError, match="expected the folder of a run"):
+        load_run(tmp_path / "caf\udce9", None, [])
+
+
 def test_a_new_run_has_a_folder_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a.yaml").write_text("name: one")
-    run = new_run(Path("a.yaml"), ["training.epochs=3"])
+    config = parse_config({"name": "one", "training": {"epochs": 3}})
+    run = new_run(config)
     assert run.folder == Path("runs/train/one")
     assert not run.folder.exists()
     assert (run.config.training.epochs, run.checkpoint, run.changes) == (3, None, ())
-    assert new_run(Path("a.yaml"), [], Path("elsewhere")).folder == Path("elsewhere")
+    assert new_run(config, Path("elsewhere")).folder == Path("elsewhere")
     run.folder.mkdir(parents=True)
     (run.folder / "log.csv").touch()
     with pytest.raises(RunFolderError, match="holds files"):
-        new_run(Path("a.yaml"), [])
+        new_run(config)
 
 
 def test_problems_are_lines_of_a_file(tmp_path):

@@ -28,6 +28,17 @@ def test_rows_by_name_with_blanks(tmp_path):
     assert (second["loss"], second["ap50"], second["recall_under_8"]) == ("", "0.5", "")
 
 
+def test_a_row_has_the_means_of_the_steps_since_the_last(tmp_path):
+    log = RunLog(tmp_path, 0)
+    log.collect({"loss": 1.0, "gradient_norm": 2.0})
+    log.collect({"loss": 2.0, "gradient_norm": math.nan})
+    log.collect({"loss": 6.0, "gradient_norm": 4.0})
+    assert log.means() == {"loss": 3.0, "gradient_norm": 3.0}
+    log.collect({"loss": 5.0})
+    assert log.means() == {"loss": 5.0}
+    assert log.means() == {}
+
+
 def test_an_unknown_column_is_a_fault(tmp_path):
     with pytest.raises(ValueError, match="fields not in fieldnames"):
         RunLog(tmp_path, 0).add(1, 1, {"losss": 1.0})

@@ -8,8 +8,10 @@ from safetensors.torch import load_file
 
 from head_detection.errors import CheckpointError, ConfigError, PictureError, TrainingError
 from head_detection.models.faster_rcnn import load_detector
+from head_detection.training import model_selection
 from head_detection.training import trainer as trainer_module
 from head_detection.training.checkpoint import load_checkpoint
+from head_detection.training.state import load_state
 from head_detection.training.trainer import StopRequest
 
 NO_VALIDATION = "data.validation=[]"
@@ -54,7 +56,7 @@ def test_the_best_weights_stay_the_best(build_trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "validate", validate)
     trainer = build_trainer(["training.epochs=3"])
     trainer.run()
-    assert trainer.state.progress.best_ap50 == 0.7
+    assert trainer.state.progress.best == 0.7
     _, description = load_detector(tmp_path / "run" / "best.safetensors")
     assert description.metrics["validation"]["ap50"] == 0.7
     assert description.training["epoch"] == 2
@@ -65,6 +67,85 @@ def test_validation_each_so_many_epochs_and_at_the_end(build_trainer, tmp_path, 
     monkeypatch.setattr(trainer_module, "validate", lambda *_: {"ap50": 0.5, "best_threshold": 0.5})
     build_trainer(["training.epochs=3", "training.validate_every=2"]).run()
     assert [row["epoch"] for row in rows(tmp_path / "run") if row["ap50"]] == ["2", "3"]
+
+
+def test_a_fine_tuning_has_a_row_of_its_start_and_keeps_it_where_nothing_is_better(
+    build_trainer, tmp_path, monkeypatch, rows
+):
+    values = iter([0.6, 0.5, 0.55])
+    monkeypatch.setattr(
+        trainer_module, "validate", lambda *_: {"ap50": next(values), "best_threshold": 0.25}
+    )
+    trainer = build_trainer(["training.initial_weights=some.safetensors"], threshold=0.4)
+    trainer.run()
+    validated = [row for row in rows(tmp_path / "run") if row["ap50"]]
+    assert [(row["step"], row["epoch"]) for row in validated] == [
+        ("0", "0"),
+        ("5", "1"),
+        ("10", "2"),
+    ]
+    assert trainer.state.progress.best_step == 0
+    _, description = load_detector(tmp_path / "run" / "best.safetensors")
+    assert (description.training["epoch"], description.training["step"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("fewest_heads", "threshold"), [(1, 0.25), (10**6, 0.4)])
+def test_few_heads_do_not_move_the_threshold(
+    build_trainer, tmp_path, monkeypatch, fewest_heads, threshold
+):
+    monkeypatch.setattr(model_selection, "FEWEST_HEADS", fewest_heads)
+    monkeypatch.setattr(
+        trainer_module, "validate", lambda *_: {"ap50": 0.5, "best_threshold": 0.25}
+    )
+    build_trainer(["training.epochs=1"], threshold=0.4).run()
+    _, description = load_detector(tmp_path / "run" / "best.safetensors")
+    assert description.inference.score_threshold == threshold
+
+
+def test_the_best_may_be_of_the_counting_error(build_trainer, monkeypatch):
+    errors = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(
+        trainer_module,
+        "validate",
+        lambda *_: {"ap50": 0.5, "count_mae": next(errors), "best_threshold": 0.5},
+    )
+    trainer = build_trainer(["training.epochs=3", "training.best_metric=count_mae"])
+    trainer.run()
+    assert (trainer.state.progress.best, trainer.state.progress.best_step) == (1.0, 10)
+
+
+def test_a_run_ends_when_it_is_out_of_patience_and_may_go_on(
+    build_trainer, tmp_path, monkeypatch, capsys
+):
+    values = iter([0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(
+        trainer_module, "validate", lambda *_: {"ap50": next(values), "best_threshold": 0.5}
+    )
+    overrides = ["training.epochs=4", "training.patience=2"]
+    trainer = build_trainer(overrides)
+    assert trainer.run() == 0
+    assert trainer.state.progress.finished_epochs == 3
+    assert "2 validations in a row gave no better ap50" in capsys.readouterr().err
+    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    patient = build_trainer([*overrides, "training.patience=0"], checkpoint=checkpoint)
+    assert patient.run() == 0
+    assert (patient.state.progress.finished_epochs, patient.state.progress.best) == (4, 0.9)
+
+
+def test_weights_of_epochs_are_kept_where_asked_for(build_trainer, tmp_path):
+    build_trainer([NO_VALIDATION, "training.epochs=3", "training.keep_every=2"]).run()
+    kept = sorted(path.name for path in (tmp_path / "run").glob("epoch-*"))
+    assert kept == ["epoch-0002.safetensors"]
+    _, description = load_detector(tmp_path / "run" / kept[0])
+    assert description.training["epoch"] == 2
+
+
+def test_the_state_of_a_run_becomes_the_weights_that_it_keeps(build_trainer, tmp_path):
+    trainer = build_trainer([NO_VALIDATION, "training.epochs=1", "training.ema.enabled=true"])
+    trainer.run()
+    model, description = load_state(tmp_path / "run" / "last.safetensors")
+    torch.testing.assert_close(model.state_dict(), trainer.state.kept_model.state_dict())
+    assert (description.training["epoch"], description.training["step"]) == (1, 5)
 
 
 def test_without_validation_the_last_weights_are_kept(build_trainer, tmp_path):
@@ -80,7 +161,7 @@ def test_the_rates_of_the_log_are_the_schedule_by_hand(build_trainer, values, tm
     }  # fmt: skip
     build_trainer([NO_VALIDATION]).run()
     rates = [float(row["learning_rate"]) for row in rows(tmp_path / "run")]
-    assert rates == pytest.approx([0.005, 0.0075, *[0.01] * 3, *[0.001] * 5])
+    assert rates == pytest.approx([0.005, *[0.01] * 4, *[0.001] * 5])
 
 
 def spoil(trainer, steps):
@@ -238,7 +319,7 @@ def test_the_old_handlers_come_back():
 
 def what_repeats(log):
     """The log without what depends on the clock."""
-    return [{k: v for k, v in row.items() if k not in ("pictures_per_second", "data_share")}
+    return [{k: v for k, v in row.items() if k not in ("time", "pictures_per_second", "data_share")}
             for row in log]  # fmt: skip
 
 

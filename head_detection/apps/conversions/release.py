@@ -5,10 +5,13 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
-from head_detection.apps.arguments import probability
-from head_detection.errors import WeightsError
-from head_detection.models.faster_rcnn import load_detector
-from head_detection.models.weights import save_weights
+from head_detection.apps.arguments import probability, weights
+from head_detection.config import override_inference
+from head_detection.errors import CheckpointError, WeightsError
+from head_detection.models.faster_rcnn import FasterRCNN, load_detector
+from head_detection.models.weights import WeightsDescription, save_weights
+from head_detection.training.checkpoint import load_checkpoint
+from head_detection.training.state import load_state
 
 KEPT_PARTS = 2
 """Of an absolute path, its end: where somebody's folders are is nobody else's concern."""
@@ -16,7 +19,12 @@ KEPT_PARTS = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--input", required=True, type=Path, help="best.safetensors of a run")
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=weights,
+        help="a run's folder, its best.safetensors, or last.safetensors, where it stopped",
+    )
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     parser.add_argument("--licence", required=True, help="of the weights, written into them")
     parser.add_argument(
@@ -37,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
     figures = dict(_read_figures(argument) for argument in arguments.figures)
-    model, description = load_detector(arguments.input, arguments.set)
+    model, description = _load(arguments.input, arguments.set)
     threshold = arguments.score_threshold
     without_paths = _shorten(description.model_dump(mode="json", exclude={"metrics"}))
     released = type(description).model_validate_json(
@@ -56,6 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     save_weights(arguments.output, model.network, released)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
     return 0
+
+
+def _load(path: Path, overrides: list[str]) -> tuple[FasterRCNN, WeightsDescription]:
+    """Load weights, or the state of a run."""
+    try:
+        load_checkpoint(path)
+    except CheckpointError:
+        return load_detector(path, overrides)
+    model, description = load_state(path)
+    inference = override_inference(description.inference, overrides)
+    return model, description.model_copy(update={"inference": inference})
 
 
 def _read_figures(argument: str) -> tuple[str, dict[str, Any]]:

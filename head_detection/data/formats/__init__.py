@@ -25,7 +25,14 @@ from head_detection.data.formats.names import inner_name
 from head_detection.data.formats.scut import read_scut
 from head_detection.errors import AnnotationError
 
-__all__ = ["FORMATS", "WRITERS", "LabelFormat", "load_annotations", "write_annotations"]
+__all__ = [
+    "FORMATS",
+    "WRITERS",
+    "LabelFormat",
+    "guess_format",
+    "load_annotations",
+    "write_annotations",
+]
 
 Reader = Callable[[Path, str | None, Path | None], AnnotatedSet]
 Writer = Callable[[Path, AnnotatedSet], tuple[str, ...]]
@@ -70,6 +77,30 @@ def load_annotations(config: DatasetConfig) -> AnnotatedSet:
             f"{path}: split: the format {config.format} has none; give the file of each split"
         )
     return label_format.read(path, config.split, images)
+
+
+def guess_format(path: Path) -> str:
+    """Return the format that the name of a file, or what lies in a folder, tells.
+
+    Raises:
+        AnnotationError: nothing there, or nothing that tells.
+
+    Example:
+        >>> guess_format(Path("my/data.yaml")), guess_format(Path("annotation_val.odgt"))
+        ('yolo', 'crowdhuman')
+    """
+    by_suffix = SUFFIXES.get(path.suffix.lower())
+    if by_suffix is not None:
+        return by_suffix
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such file or folder")
+    for name, inside in INSIDE.items():
+        if any((path / entry).exists() for entry in inside):
+            return name
+    raise AnnotationError(
+        f"{path}: expected labels whose name tells the format ({', '.join(SUFFIXES)}), or a folder "
+        f"with {', '.join(entry for inside in INSIDE.values() for entry in inside)}; else name it"
+    )
 
 
 def write_annotations(annotated: AnnotatedSet, format_name: str, path: Path) -> tuple[str, ...]:
@@ -154,5 +185,20 @@ FORMATS: Final[dict[str, LabelFormat]] = {
     "folder": LabelFormat(_unsplit(read_folder), has_splits=False),
 }
 """By the name that the experiment file has for it."""
+SUFFIXES: Final = {
+    ".json": "coco",
+    ".yaml": "yolo",
+    ".yml": "yolo",
+    ".odgt": "crowdhuman",
+    ".idl": "brainwash",
+}
+"""Formats by the end of a file's name."""
+INSIDE: Final = {
+    "yolo": ("data.yaml", "data.yml"),
+    "scut": ("SCUT_HEAD_Part_A", "SCUT_HEAD_Part_B"),
+    "voc": ("JPEGImages", "Annotations"),
+    "crowdhuman": ("annotation_train.odgt", "annotation_val.odgt"),
+}
+"""Formats by what lies in a folder."""
 WRITERS: Final = tuple(name for name, kind in FORMATS.items() if kind.write is not None)
 """The formats that are written."""

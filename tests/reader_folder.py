@@ -1,6 +1,6 @@
-"""Lays out a folder where every command of the README can be typed: ``readme_folder.py DIR``.
+"""Lays out a folder where every command of the pages can be typed: ``reader_folder.py DIR``.
 
-The checkout's code, and under the README's names what its reader has: pictures and labels of their
+The checkout's code, and under the pages' names what their reader has: pictures and labels of their
 own, data sets as their authors pack them, detections and weights made by others, runs of before.
 All of it is made up and small.
 """
@@ -74,7 +74,7 @@ SCUT_OBJECT: Final = (
 def main(folder: Path) -> None:
     """Fill the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)  # the README's paths start from there
+    os.chdir(folder)  # the paths of the pages start from there
     copy_code()
     make_own_pictures()
     make_public_sets()

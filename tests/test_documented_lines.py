@@ -1,7 +1,7 @@
-"""Every command of the README is typed, in a folder that holds what its reader has.
+"""Every command of the README and of ``docs/`` is typed, in a folder that holds what a reader has.
 
-A line that is added to the README runs here as it stands, and fails where it does not work: what is
-changed, or lies ready, is in the tables below with the reason.
+A line that is added runs here as it stands, and fails where it does not work: what is changed, or
+lies ready, is in the tables below with the reason. A line of several pages is typed once.
 """
 
 import json
@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,17 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[1]
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL, PYTHON, PRESET = "sh", "python", "yaml"
-PRESET_FILE: Final = "weights/of-the-readme.yaml"
+PRESET_FILE: Final = "weights/of-a-page.yaml"
+EXPERIMENT_FILE: Final = "configs/of-a-page.yaml"
+SHOWN: Final = ("text", "json")
+"""Blocks that are read, not typed; ``test_docs.py`` looks into the JSON."""
+NOTEBOOK: Final = ROOT / "docs" / "first_count.ipynb"
+PARSED: Final = "performance.md"
+"""Its commands take hours; ``test_project.py`` reads them."""
+PAGES: Final = [
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != PARSED),
+]
 AT_ONCE: Final = 2
 """Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
 MAX_SECONDS: Final = 300
@@ -53,16 +63,25 @@ READY: Final = {
     "installation takes minutes and 6 GB, and is how these tests came to run",
     "pip install": "PIP_NO_DEPS, PIP_NO_BUILD_ISOLATION and PIP_NO_INDEX, as all that is needed is "
     "here; PIP_TARGET, to leave this environment alone. `make package` installs all anew",
-    "python": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
-    "configs/scut.yaml": "a small network that downloads no body, 2 epochs (readme_folder.py)",
-    "configs/fast.yaml": "small crops, 2 epochs, batches of 2 (readme_folder.py)",
+    "python ": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
+    "configs/scut.yaml": "a small network that downloads no body, 2 epochs (reader_folder.py)",
+    "configs/fast.yaml": "small crops, 2 epochs, batches of 2 (reader_folder.py)",
 }
 """What lies ready in the folder or around it, so that the lines with these words run unchanged."""
+UNTYPED: Final = {
+    "make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu": "an index that no test reaches; "
+    "test_docs.py looks at what make would do",
+    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": "likewise",
+    "apt-get install libgl1": "the machine's packages",
+    "pip install --force-reinstall --no-deps opencv-python-headless": "needs an index of packages",
+}
+"""Lines that are not typed, and why."""
 WAITS_FOR: Final = {
     "scripts/train.py": "convert.py split",
     "scripts/evaluate.py": "scripts/train.py",
     "convert.py release": "scripts/train.py",
     "scripts/export.py": "scripts/train.py",
+    "found/detections.json": "--output found --save",
 }
 """A block with these words begins when that with the others has ended: it reads its files."""
 LEFT: Final = {
@@ -85,8 +104,10 @@ LEFT: Final = {
     "--output fast.xml": ["fast.bin"],
     "--output fast-int8.xml": ["fast-int8.bin"],
     "--engine openvino": ["runs/test/pictures/detections.json", "runs/test/pictures/images"],
+    'open("heads.csv", "w"': ["heads.csv"],
+    "convert.py annotations --from coco": ["my-yolo/data.yaml", "my-yolo/labels"],
 }
-"""Files and folders that the README, or the command, says it writes. All that follows
+"""Files and folders that a page, or the command, says it writes. All that follows
 ``--output`` in a line is looked for without being named here."""
 
 
@@ -96,6 +117,8 @@ class Block:
 
     language: str
     lines: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+    """Lines that stand in an earlier block too: it is waited for."""
 
     def has(self, words: str) -> bool:
         """Return whether one of the lines holds these words."""
@@ -110,17 +133,42 @@ def read_blocks(text: str) -> list[Block]:
         if language == SHELL:
             joined = re.sub(r"\s*\\\n\s*", " ", content).splitlines()
             lines = [line.partition(" #")[0].strip() for line in joined]
-        blocks.append(Block(language, tuple(line for line in lines if line)))
+        if language not in SHOWN:
+            blocks.append(Block(language, tuple(line for line in lines if line)))
     return blocks
 
 
-BLOCKS: Final = read_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+def read_notebook(text: str) -> Block:
+    """Return the code cells, as one program."""
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return Block(PYTHON, ("\n".join("".join(cell["source"]) for cell in cells),))
+
+
+def without_repeats(blocks: Iterable[Block]) -> list[Block]:
+    """Return the blocks with each line where it comes first, and nowhere if it is not typed."""
+    seen: set[str] = set(UNTYPED)
+    left = []
+    for block in blocks:
+        lines = tuple(line for line in block.lines if line not in seen)
+        repeated = tuple(line for line in block.lines if line in seen and line not in UNTYPED)
+        seen |= set(lines)
+        if lines:
+            left.append(Block(block.language, lines, repeated))
+    return left
+
+
+WRITTEN: Final = [
+    *(block for path in PAGES for block in read_blocks(path.read_text(encoding="utf-8"))),
+    read_notebook(NOTEBOOK.read_text(encoding="utf-8")),
+]
+BLOCKS: Final = without_repeats(WRITTEN)
 LINES: Final = [line for block in BLOCKS for line in block.lines]
 
 
 def needs_of(block: Block, blocks: list[Block]) -> list[Block]:
     """Return the blocks that this one waits for."""
     wanted = [need for words, need in WAITS_FOR.items() if block.has(words)]
+    wanted += block.repeated
     return [other for other in blocks if other != block and any(map(other.has, wanted))]
 
 
@@ -149,7 +197,7 @@ class Outcome(NamedTuple):
 
 
 class Terminal:
-    """Where the README's reader types: a shell, and a Python that need not import torch anew."""
+    """Where a reader types: a shell, and a Python that need not import torch anew."""
 
     def __init__(self, folder: Path, environment: dict[str, str], transcript: Path) -> None:
         self._folder, self._environment, self._transcript = folder, environment, transcript
@@ -160,6 +208,11 @@ class Terminal:
 
     def type(self, line: str, language: str = SHELL) -> Outcome:
         """Type one line and wait for its end; a preset becomes a file, which is used."""
+        if language == PRESET and not line.startswith("weights:"):
+            (self._folder / EXPERIMENT_FILE).write_text(line)
+            return self.type(
+                f"from head_detection import load_config; load_config({EXPERIMENT_FILE!r})", PYTHON
+            )
         if language == PRESET:
             (self._folder / PRESET_FILE).write_text(line)
             return self.type(f"python scripts/test.py --source street.png --weights {PRESET_FILE}")
@@ -258,7 +311,7 @@ def write_program(path: Path, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the README's reader types; ``outcomes`` fills it."""
+    """The folder in which the reader types; ``outcomes`` fills it."""
     return tmp_path_factory.mktemp("reader")
 
 
@@ -273,7 +326,7 @@ def outcomes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     write_program(folder / ".venv" / "bin" / "python", python)
     with open_terminals(folder, programs) as terminals:
         terminal = terminals.get()
-        filled = terminal.type(f"python {shlex.quote(str(ROOT / 'tests' / 'readme_folder.py'))} .")
+        filled = terminal.type(f"python {shlex.quote(str(ROOT / 'tests' / 'reader_folder.py'))} .")
         terminals.put(terminal)
         assert filled.exit_code == 0, filled.errors
         (folder / ".venv" / "core.done").touch()  # after what it is made of
@@ -284,7 +337,7 @@ def outcomes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_of_the_readme_works(line: str, outcomes: dict[str, Outcome], folder: Path) -> None:
+def test_a_line_of_a_page_works(line: str, outcomes: dict[str, Outcome], folder: Path) -> None:
     outcome = outcomes[line]
     assert outcome.exit_code == 0, f"{outcome.output}\n{outcome.errors}"
     for complaint in ("Traceback", "Warning", "WARNING"):
@@ -295,17 +348,18 @@ def test_a_line_of_the_readme_works(line: str, outcomes: dict[str, Outcome], fol
         assert (folder / path).exists(), f"{path} is not there\n{outcome.output}"
 
 
-def test_the_readme_has_blocks_of_known_kinds_and_the_tables_speak_of_its_lines() -> None:
+def test_the_pages_have_blocks_of_known_kinds_and_the_tables_speak_of_their_lines() -> None:
     assert {block.language for block in BLOCKS} == {SHELL, PYTHON, PRESET}
     assert len(set(LINES)) == len(LINES)
     assert set(ADDED) <= set(LINES)
+    assert set(UNTYPED) <= {line for block in WRITTEN for line in block.lines}
     for words in (*READY, *LEFT, *WAITS_FOR, *WAITS_FOR.values()):
         assert any(words in line for line in LINES), f"no line has {words}"
 
 
 def test_what_lines_print_is_what_the_folder_holds(outcomes: dict[str, Outcome]) -> None:
     def printed(words: str) -> str:
-        return next(outcome.output for line, outcome in outcomes.items() if words in line)
+        return next(outcomes[line].output for line in LINES if words in line)
 
     assert re.search(r"^portrait +\d+ +1 +1 +1 +0$", printed("make demo"), re.MULTILINE)
     # A portrait, and two rows of three people.

@@ -1,0 +1,1 @@
+"""Parts of ``train``: its options, and what it says."""

@@ -1,0 +1,64 @@
+"""The options of ``train``, and the fields of the experiment that the short ones stand for."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from head_detection.apps.arguments import positive, weights
+from head_detection.config import LABEL_FORMATS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--cfg", type=Path, metavar="FILE", help="experiment file (YAML)")
+    parser.add_argument(
+        "--data", metavar="PATH",
+        help="labels to train on: data.yaml of YOLO, a COCO .json, a folder; without --cfg the "
+        "weights are fine-tuned on them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--val", metavar="PATH", help="labels to validate on (default: the val part of --data)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=LABEL_FORMATS,
+        help="of --data and --val; default: as their names tell",
+    )
+    parser.add_argument(
+        "--weights", type=weights, metavar="NAME|FILE",
+        help="what the run starts from (default: fast; with --cfg what that says)",
+    )  # fmt: skip
+    parser.add_argument("--epochs", type=positive, metavar="N", help="training.epochs of the run")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
+        help="replace a field of the experiment; may be given several times",
+    )  # fmt: skip
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument("--resume", type=Path, metavar="RUN", help="run folder to go on in")
+    folder.add_argument(
+        "--output", type=Path, metavar="DIR", help="run folder (default: runs/train/<name>)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield the overrides that short options stand for."""
+    from head_detection.data.formats import FORMATS, guess_format
+
+    def one_set(path: str) -> str:
+        kind = arguments.format or guess_format(Path(path))
+        return json.dumps([{"path": path, "format": kind}])
+
+    if arguments.data is not None:
+        yield f"data.train={one_set(arguments.data)}"
+    if arguments.val is not None:
+        yield f"data.validation={one_set(arguments.val)}"
+    elif arguments.data is not None:
+        # A set without parts is for one of the two.
+        has_splits = FORMATS[arguments.format or guess_format(Path(arguments.data))].has_splits
+        yield f"data.validation={one_set(arguments.data) if has_splits else '[]'}"
+    if arguments.weights is not None:
+        yield f"training.initial_weights={json.dumps(str(arguments.weights))}"
+    if arguments.epochs is not None:
+        yield f"training.epochs={arguments.epochs}"
