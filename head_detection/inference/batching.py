@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -161,13 +161,4 @@ class LikeShapeBatches:
         while self._window and self._window[0].is_done:
             waiting = self._window.popleft()
             picture = waiting.picture
-            pixels = _as_array(picture.tensor) if picture.tensor is not None else None
-            yield PictureResult(picture.image, waiting.detections, picture.error, pixels)
-
-
-def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:
-    values: npt.NDArray[Any] = tensor.permute(1, 2, 0).cpu().numpy()
-    if tensor.is_floating_point():
-        # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
-        values = np.rint(values * 255)
-    return values.astype(np.uint8, copy=False)
+            yield PictureResult(picture.image, waiting.detections, picture.error, picture.pixels)

@@ -38,11 +38,13 @@ class BuiltEngine(NamedTuple):
         engine: ready to run; gives heads down to the score threshold, and some below.
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
+        lowest_score: the engine gives all heads down to it.
     """
 
     engine: Engine
     score_threshold: float
     origin: dict[str, Any]
+    lowest_score: float
 
 
 @isolated
@@ -105,7 +107,8 @@ def build_engine(
         "precision": built.precision,
         "set": list(overrides),
     }
-    return BuiltEngine(built, threshold, origin)
+    lowest = min(threshold, inference.suppression.score_threshold)
+    return BuiltEngine(built, threshold, origin, lowest)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
