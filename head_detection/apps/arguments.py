@@ -56,8 +56,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "inference.resize.enlargement=1.5, inference.suppression.nms_iou_threshold=0.4 ...",
     )  # fmt: skip
     parser.add_argument(
-        "--tile", type=positive, metavar="PIXELS",
-        help="view pictures that the network would shrink in tiles of this side, at full scale",
+        "--tile", type=tile, metavar="auto|PIXELS|0",
+        help="view pictures that the network would shrink in tiles of this side, at full scale; "
+        "auto: those alone that show many small heads, 0: none (default: the weights' own, auto)",
     )  # fmt: skip
     parser.add_argument(
         "--tile-overlap", type=probability, metavar="X",
@@ -131,6 +132,22 @@ def positive(text: str) -> int:
         8
     """
     return _whole(text, 1)
+
+
+def tile(text: str) -> str:
+    """Read ``auto``, or a whole number from 0, as ``inference.tile`` has them.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> tile("auto"), tile("1000")
+        ('null', '1000')
+    """
+    try:
+        return "null" if text == "auto" else str(_whole(text, 0))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"expected auto, 0 or more pixels; got {text}") from error
 
 
 def not_negative(text: str) -> int:

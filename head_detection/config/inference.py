@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from head_detection.config.section import PositiveFloat, PositiveInt, Probability, Section
+from head_detection.config.section import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+)
 
 
 class ResizeConfig(Section):
@@ -112,9 +118,10 @@ class InferenceConfig(Section):
     leaves none."""
     views: tuple[ViewConfig, ...] = ()
     """Beside the first view, the whole picture; each finds a little more, for a view's time."""
-    tile: PositiveInt | None = None
+    tile: NonNegativeInt | None = None
     """Pictures that the network would shrink are viewed in tiles of so many pixels a side, at full
-    scale, and once as a whole; null views them as a whole alone."""
+    scale, and once as a whole; null: those alone in which the whole shows many heads too small to
+    find the rest of, in tiles as large as are not shrunk; 0: none."""
     tile_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """The least share of a tile that its neighbour has too: heads so large lie whole in one."""
     score_threshold: Probability = 0.5

@@ -18,7 +18,7 @@ from head_detection.inference.engine import Backend, Engine, TwoStageEngine
 from head_detection.inference.isolation import check_cuda, isolated
 from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import choose_engine, sha256_of
-from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
+from head_detection.models.faster_rcnn import assemble, load_detector
 from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
 
@@ -39,12 +39,14 @@ class BuiltEngine(NamedTuple):
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
         lowest_score: the engine gives all heads down to it.
+        tiled: sees again those pictures whose heads are too small for the engine; None: none are.
     """
 
     engine: Engine
     score_threshold: float
     origin: dict[str, Any]
     lowest_score: float
+    tiled: TiledEngine | None
 
 
 @isolated
@@ -98,7 +100,9 @@ def build_engine(
         backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
-    built = _build_engine(assemble(backend, network, _down_to(threshold, inference)), inference)
+    whole = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
+    tiled = _build_tiled(whole, inference)
+    built = whole if tiled is None or inference.tile is None else tiled
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -108,7 +112,7 @@ def build_engine(
         "set": list(overrides),
     }
     lowest = min(threshold, inference.suppression.score_threshold)
-    return BuiltEngine(built, threshold, origin, lowest)
+    return BuiltEngine(built, threshold, origin, lowest, tiled if built is whole else None)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
@@ -120,12 +124,15 @@ def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
         import_extra(_PACKAGES[engine])
 
 
-def _build_engine(model: FasterRCNN[Backend], inference: InferenceConfig) -> Engine:
-    engine = TwoStageEngine(model)
-    if inference.tile is None:
-        return engine
+def _build_tiled(engine: TwoStageEngine, inference: InferenceConfig) -> TiledEngine | None:
+    if inference.tile == 0:
+        return None
+    # By itself the largest square that the first view does not shrink.
+    resize = inference.resize
+    largest = max(1, round(min(resize.min_size, resize.max_size) * resize.enlargement))
+    tile = largest if inference.tile is None else inference.tile
     overlap, iou_threshold = inference.tile_overlap, inference.suppression.nms_iou_threshold
-    return TiledEngine(engine, inference.tile, overlap, iou_threshold)
+    return TiledEngine(engine, tile, overlap, iou_threshold)
 
 
 def describe_weights(path: Path) -> WeightsDescription:

@@ -50,6 +50,7 @@ class HeadDetector:
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
         lowest_score: the engine finds heads down to it; None: to the threshold.
+        tiled: sees again those pictures whose heads are too small for the engine; None: none.
 
     Attributes:
         max_pixels: larger pictures are refused by their header; may be set, whatever the memory
@@ -79,12 +80,14 @@ class HeadDetector:
         score_threshold: float,
         origin: dict[str, Any],
         lowest_score: float | None = None,
+        tiled: TiledEngine | None = None,
     ) -> None:
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
         self.engine = engine
         self.score_threshold = score_threshold
         self.origin = origin
+        self._tiled = tiled
         self.lowest_score = score_threshold if lowest_score is None else lowest_score
         self.max_pixels = MAX_PIXELS
 
@@ -252,7 +255,11 @@ class HeadDetector:
                 f"was built for, to 1; got {threshold}"
             )
         batches = LikeShapeBatches(
-            self.engine, batch_size, keep_pixels=keep_pixels, max_pixels=self.max_pixels
+            self.engine,
+            batch_size,
+            keep_pixels=keep_pixels,
+            max_pixels=self.max_pixels,
+            tiled=self._tiled,
         )
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
