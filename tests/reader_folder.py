@@ -55,10 +55,6 @@ SMALLER: Final[dict[str, dict[str, Any]]] = {
         "inference": {"resize": {"min_size": 96, "max_size": 128}},
         "training": {"epochs": 2, "roi": {"ohem": 50}},
     },
-    "fast": {
-        "data": {"augmentation": {"crop_size": 96}},
-        "training": {"epochs": 2, "batch_size": 2},
-    },
 }  # fmt: skip
 """What is changed in an experiment file: no download of a body, and minutes in place of hours."""
 SCUT_LABEL: Final = (

@@ -56,6 +56,11 @@ ADDED: Final = {
     "python scripts/benchmark.py --source my/pictures --against nothing": Change(
         "--size 96x128 --pictures 1 --limit 2 --runs 1", "minutes of counted runs"
     ),
+    "python scripts/train.py --data my/train.json --val my/val.json --epochs 20 "
+    "--output runs/train/mine": Change(
+        "--epochs 2 --set data.augmentation.crop_size=96 training.batch_size=2",
+        "minutes of epochs and of large crops",
+    ),
 }
 """Options behind a line. All others are typed as they stand."""
 READY: Final = {
@@ -65,7 +70,6 @@ READY: Final = {
     "here; PIP_TARGET, to leave this environment alone. `make package` installs all anew",
     "python ": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
     "configs/scut.yaml": "a small network that downloads no body, 2 epochs (reader_folder.py)",
-    "configs/fast.yaml": "small crops, 2 epochs, batches of 2 (reader_folder.py)",
 }
 """What lies ready in the folder or around it, so that the lines with these words run unchanged."""
 UNTYPED: Final = {
@@ -77,10 +81,10 @@ UNTYPED: Final = {
 }
 """Lines that are not typed, and why."""
 WAITS_FOR: Final = {
-    "scripts/train.py": "convert.py split",
-    "scripts/evaluate.py": "scripts/train.py",
-    "convert.py release": "scripts/train.py",
-    "scripts/export.py": "scripts/train.py",
+    "my/train.json": "convert.py split",
+    "my/val.json": "convert.py split",
+    "scut/best.safetensors": "train.py --cfg configs/scut.yaml --set",
+    "runs/train/mine": "train.py --data",
     "found/detections.json": "--output found --save",
 }
 """A block with these words begins when that with the others has ended: it reads its files."""
@@ -91,7 +95,7 @@ LEFT: Final = {
     "train.py --cfg configs/scut.yaml --set": ["runs/train/scut/config.yaml"],
     "--resume runs/train/scut": ["runs/train/scut/best.safetensors", "runs/train/scut/curves.png"],
     "torchrun": ["runs/train/two/best.safetensors", "runs/train/two/last.safetensors"],
-    "configs/fast.yaml": ["runs/train/mine/best.safetensors", "runs/train/mine/log.csv"],
+    "train.py --data": ["runs/train/mine/best.safetensors", "runs/train/mine/log.csv"],
     "--data my/val.json": ["runs/evaluate/scut-best-val/metrics.json"],
     "--data SCUT-HEAD": [
         "runs/evaluate/scut-best-test/plots",
@@ -99,7 +103,7 @@ LEFT: Final = {
     ],
     "--detections theirs.json": ["runs/evaluate/theirs-test/metrics.json"],
     "--against nothing": ["runs/benchmark/fast/stages.png", "runs/benchmark/fast/report.txt"],
-    "convert.py check": ["health/index.html"],
+    "--input SCUT-HEAD --report": ["health/index.html"],
     "convert.py split": ["my/train.json", "my/val.json"],
     "--output fast.xml": ["fast.bin"],
     "--output fast-int8.xml": ["fast-int8.bin"],
@@ -378,7 +382,9 @@ def test_what_lines_print_is_what_the_folder_holds(outcomes: dict[str, Outcome])
     compared = printed("--compare")
     assert re.search(r"^F1 +0\.8000 +1\.0000 +\+0\.2000 ", compared, re.MULTILINE)
     assert re.search(r"^count MAE +0\.7500 +0\.0000 +-0\.7500 ", compared, re.MULTILINE)
-    assert "stored in runs/train/scut/best.safetensors" in printed("--choose-threshold")
+    assert "stored in runs/train/scut/best.safetensors" in printed(
+        "scut/best.safetensors --data my/val.json --choose"
+    )
     (sizes,) = re.findall(r"^sizes: (.*)$", printed("convert.py anchors"), re.MULTILINE)
     assert [len(level) for level in json.loads(sizes)] == [2, 2, 2, 2]
     assert "healthy" in printed("convert.py check").splitlines()

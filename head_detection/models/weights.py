@@ -300,7 +300,29 @@ def _not_safetensors(path: str | Path, error: Exception) -> str:
     reason = str(error).split("\n", 1)[0]
     if not is_unicode(path):
         return f"{path}: expected a path in Unicode, safetensors opens no other: rename it"
+    if is_torch_file(Path(path)):
+        return (
+            f"{path}: expected a .safetensors file; got one of torch.save: `convert weights` takes "
+            "HeadHunter's detectors, network.backbone.pretrained takes a body's weights"
+        )
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
+
+
+def is_torch_file(path: Path) -> bool:
+    """Tell by its first bytes whether ``torch.save`` wrote a file: a zip, or a bare pickle.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        ...     torch.save({}, file.name)
+        ...     is_torch_file(Path(file.name))
+        True
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(2) in (b"PK", b"\x80\x02")
+    except OSError:
+        return False
 
 
 def parse_description(path: str | Path, text: str) -> WeightsDescription:
