@@ -18,7 +18,7 @@ from head_detection.inference.engine import Backend, Engine, TwoStageEngine
 from head_detection.inference.isolation import check_cuda, isolated
 from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import choose_engine, sha256_of
-from head_detection.models.faster_rcnn import assemble, load_detector
+from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
 
@@ -86,23 +86,19 @@ def build_engine(
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold = inference.score_threshold if score_threshold is None else score_threshold
+    options = {"device": device, "precision": precision}
     backend: Backend
     if engine == "torch":
-        backend = TorchBackend(
-            source,
-            network.size_divisor,
-            device=device,
-            precision=precision,
-            compile_network=compile_network,
-        )
+        divisor = network.size_divisor
+        backend = TorchBackend(source, divisor, compile_network=compile_network, **options)
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
-        backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
+        backend = _graph_backend(graph, engine, is_int8=is_int8, **options)
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
-    whole = TwoStageEngine(assemble(backend, network, _down_to(threshold, inference)))
-    tiled = _build_tiled(whole, inference)
-    built = whole if tiled is None or inference.tile is None else tiled
+    built, tiled = _build_engines(
+        assemble(backend, network, _down_to(threshold, inference)), inference
+    )
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -112,7 +108,7 @@ def build_engine(
         "set": list(overrides),
     }
     lowest = min(threshold, inference.suppression.score_threshold)
-    return BuiltEngine(built, threshold, origin, lowest, tiled if built is whole else None)
+    return BuiltEngine(built, threshold, origin, lowest, tiled)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
@@ -124,15 +120,20 @@ def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
         import_extra(_PACKAGES[engine])
 
 
-def _build_tiled(engine: TwoStageEngine, inference: InferenceConfig) -> TiledEngine | None:
+def _build_engines(
+    model: FasterRCNN[Backend], inference: InferenceConfig
+) -> tuple[Engine, TiledEngine | None]:
+    """Return the engine, and the one that looks again where tiles are chosen by themselves."""
+    whole = TwoStageEngine(model)
     if inference.tile == 0:
-        return None
+        return whole, None
     # By itself the largest square that the first view does not shrink.
     resize = inference.resize
     largest = max(1, round(min(resize.min_size, resize.max_size) * resize.enlargement))
     tile = largest if inference.tile is None else inference.tile
-    overlap, iou_threshold = inference.tile_overlap, inference.suppression.nms_iou_threshold
-    return TiledEngine(engine, tile, overlap, iou_threshold)
+    iou_threshold = inference.suppression.nms_iou_threshold
+    tiled = TiledEngine(whole, tile, inference.tile_overlap, iou_threshold)
+    return (whole, tiled) if inference.tile is None else (tiled, None)
 
 
 def describe_weights(path: Path) -> WeightsDescription:
