@@ -8,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check docs smoke fuzz package clean
+.PHONY: help demo test check docs smoke fuzz kill audit package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make docs                 the pages of docs/ as a site, in build/site"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
+	@echo "make kill                 kill test, train and convert 200 times, look at what is left"
+	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
 
@@ -27,8 +29,9 @@ export SOURCE
 demo: $(VENV)/core.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
+# Two processes of one thread each, 1.5 GB each; the tests of a file stay together.
 test: check
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.done
 	@$(VENV)/bin/python -m ruff format --check .
@@ -46,6 +49,12 @@ smoke: $(VENV)/core.done
 # FUZZ_ROUNDS=100 make fuzz: as many times more.
 fuzz: $(VENV)/dev.done
 	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
+
+kill: $(VENV)/core.done
+	@$(VENV)/bin/python tests/kill.py
+
+audit: $(VENV)/core.done
+	@bash tests/audit.sh $(VENV) $(PYTHON)
 
 package: $(VENV)/core.done
 	@bash tests/package.sh $(PYTHON)

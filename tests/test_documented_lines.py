@@ -107,7 +107,7 @@ LEFT: Final = {
     "convert.py split": ["my/train.json", "my/val.json"],
     "--output fast.xml": ["fast.bin"],
     "--output fast-int8.xml": ["fast-int8.bin"],
-    "--engine openvino": ["runs/test/pictures/detections.json", "runs/test/pictures/images"],
+    "--engine openvino": ["runs/test/pictures-2/counts.csv", "runs/test/pictures-2/images"],
     'open("heads.csv", "w"': ["heads.csv"],
     "convert.py annotations --from coco": ["my-yolo/data.yaml", "my-yolo/labels"],
 }

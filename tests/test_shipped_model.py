@@ -1,5 +1,8 @@
 """The shipped weights find heads: floors a little under what was measured, no data set needed."""
 
+import hashlib
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +21,21 @@ TURN = 15
 """Degrees."""
 HIDDEN = 0.4
 """Of a head's height, from the chin up."""
+
+
+def test_each_file_is_the_one_of_its_card(repository):
+    """Of a card, the heading is the file's name and a row of its table the hash."""
+    folder = repository / "weights"
+    _, *sections = (folder / "README.md").read_text(encoding="utf-8").split("\n## ")
+    stated = {
+        section.split("\n", 1)[0]: re.findall(r"^\| SHA-256 \| `([0-9a-f]{64})` \|$", section, re.M)
+        for section in sections
+    }
+    files = sorted(folder.glob("*.safetensors"))
+    assert files
+    for path in files:
+        assert stated[path.name] == [hashlib.sha256(path.read_bytes()).hexdigest()], path.name
+    assert sum(map(len, stated.values())) == len(files)
 
 
 def turned(pixels, boxes):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from head_detection.errors import WeightsError
-from head_detection.images.hiding import LARGEST_SCALE
 from head_detection.inference.weights_files import ENGINES, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
@@ -56,6 +55,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "inference.resize.enlargement=1.5, inference.suppression.nms_iou_threshold=0.4 ...",
     )  # fmt: skip
     parser.add_argument(
+        "--image-size", "--imgsz", type=positive, metavar="PIXELS",
+        help="long side of a picture for the network at most: larger ones are shrunk to it",
+    )  # fmt: skip
+    parser.add_argument(
         "--tile", type=tile, metavar="auto|PIXELS|0",
         help="view pictures that the network would shrink in tiles of this side, at full scale; "
         "auto: those alone that show many small heads, 0: none (default: the weights' own, auto)",
@@ -74,12 +77,17 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "precision": arguments.precision,
         "compile_network": arguments.compile,
-        "overrides": [*arguments.set, *_tiling(arguments)],
+        "overrides": [*arguments.set, *_sizes(arguments)],
     }
 
 
-def _tiling(arguments: argparse.Namespace) -> list[str]:
-    options = {"tile": arguments.tile, "tile_overlap": arguments.tile_overlap}
+def _sizes(arguments: argparse.Namespace) -> list[str]:
+    options = {
+        "resize.min_size": arguments.image_size,
+        "resize.max_size": arguments.image_size,
+        "tile": arguments.tile,
+        "tile_overlap": arguments.tile_overlap,
+    }
     return [f"inference.{name}={value}" for name, value in options.items() if value is not None]
 
 
@@ -99,25 +107,6 @@ def probability(text: str) -> float:
         value = float("nan")
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
-    return value
-
-
-def scale(text: str) -> float:
-    """Read a number from 1 to 10.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-
-    Example:
-        >>> scale("1.3")
-        1.3
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 1.0 <= value <= LARGEST_SCALE:
-        raise argparse.ArgumentTypeError(f"expected 1 to {LARGEST_SCALE:g}; got {text}")
     return value
 
 

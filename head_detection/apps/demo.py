@@ -15,7 +15,7 @@ from head_detection.apps.main import run as run_command_line
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
 from head_detection.files import write_bytes
-from head_detection.images.drawing import draw_heads
+from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.pipeline.sources import ItemSource
 from head_detection.results.record import Failure
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _test(arguments: argparse.Namespace) -> int:
     """Run ``test`` on the user's own pictures."""
     options = ["--source", str(arguments.source), "--save", "json,csv,images"]
-    options += ["--output", str(arguments.output)]
+    options += ["--output", str(arguments.output), "--overwrite"]
     if arguments.weights is not None:
         options += ["--weights", str(arguments.weights)]
     return run_command_line(["test", *options])

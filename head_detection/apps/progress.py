@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Final, Never
 
 from tqdm import tqdm
 
-from head_detection.pipeline.sources import Source, describe_skipped
-from head_detection.results.formats import Sinks
-from head_detection.results.record import Failure, Outcome
+from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
     from head_detection.pipeline.run import Tally
+    from head_detection.pipeline.sources import Source
+    from head_detection.results.formats import Sinks
+    from head_detection.results.record import Failure, Outcome
 
 LINE_SECONDS: Final = 10.0
 """Between two lines of progress where standard error is a file."""
 SHOWN_NOTES: Final = 5
 """A folder of such pictures has one for each: the others are counted."""
+LONGEST_NAME: Final = 60
+"""Characters of a picture's in the summary."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
@@ -31,10 +34,19 @@ class Progress:
         sinks: what is written.
         folder: where; None is standard output, and the summary goes to standard error.
         tally: counts what was done.
+        hide_from: the score from which heads are hidden; None hides none.
     """
 
-    def __init__(self, source: Source, sinks: Sinks, folder: Path | None, tally: "Tally") -> None:
-        self._source, self._sinks, self._folder, self._tally = source, sinks, folder, tally
+    def __init__(
+        self,
+        source: "Source",
+        sinks: "Sinks",
+        folder: Path | None,
+        tally: "Tally",
+        hide_from: float | None = None,
+    ) -> None:
+        self._source, self._sinks, self._folder = source, sinks, folder
+        self.tally, self.hide_from = tally, hide_from
         self._num_notes = 0
 
     @contextmanager
@@ -51,9 +63,11 @@ class Progress:
         ) as bar:
             yield bar
 
-    def add(self, outcome: Outcome, bar: "tqdm[Never]") -> None:
+    def add(self, outcome: "Outcome", bar: "tqdm[Never]") -> None:
         """Count what came of a picture, and tell what the user must know."""
-        self._tally.add(outcome)
+        from head_detection.results.record import Failure
+
+        self.tally.add(outcome)
         if isinstance(outcome, Failure):
             _tell("failed", outcome.name, outcome.reason)
         elif outcome.note is not None:
@@ -61,25 +75,26 @@ class Progress:
             if self._num_notes <= SHOWN_NOTES:
                 _tell("note", outcome.file, outcome.note)
         self.fail(self._sinks.take_failures())
-        bar.set_postfix_str(f"{self._tally.heads} heads", refresh=False)
+        bar.set_postfix_str(f"{self.tally.heads} heads", refresh=False)
         bar.update()
 
-    def fail(self, failures: Iterable[Failure]) -> None:
+    def fail(self, failures: Iterable["Failure"]) -> None:
         """Count and tell which pictures were found heads in, and could not be written."""
         for failure in failures:
-            self._tally.failed += 1
+            self.tally.failed += 1
             _tell("failed", failure.name, failure.reason)
 
     def report(self) -> None:
         """Print the summary, once all is written."""
         self.fail(self._sinks.take_failures())
-        tally = self._tally
+        tally = self.tally
         seconds = time.monotonic() - tally.start
         rate = tally.pictures / seconds if seconds else 0.0
         self.say(
             f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
             f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
         )
+        self._report_heads()
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
         if self._source.skipped:
@@ -87,9 +102,25 @@ class Progress:
         if self._folder is not None:
             self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs)}")
 
+    def _report_heads(self) -> None:
+        tally = self.tally
+        if tally.pictures > 1:
+            fullest = ", ".join(f"{_cut(name)} {count}" for count, name in tally.fullest)
+            self.say(f"fullest: {fullest or 'none'}; without heads: {tally.empty}")
+        if self.hide_from is not None:
+            self.say(
+                f"hidden: {tally.hidden} heads, {tally.hidden - tally.heads} of them less likely "
+                f"than those counted, down to score {self.hide_from:g} (--blur-threshold); what "
+                "was not found is not hidden: look before you publish"
+            )
+
     def say(self, line: str) -> None:
         """Print to standard output, to standard error where the results take that."""
         print(line, file=sys.stderr if self._folder is None else sys.stdout)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"...{name[-LONGEST_NAME:]}"
 
 
 def _tell(kind: str, name: str, reason: str) -> None:

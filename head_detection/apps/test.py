@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import (
@@ -12,23 +11,28 @@ from head_detection.apps.arguments import (
     engine_options,
     positive,
     probability,
-    scale,
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
 from head_detection.apps.progress import Progress
+from head_detection.apps.result_options import (
+    add_output_options,
+    add_picture_options,
+    blur_threshold,
+    results_folder,
+    sink_options,
+)
 from head_detection.errors import OutputError
-from head_detection.images.hiding import HIDING_STYLES, Hiding
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.pipeline.sources import Source
-from head_detection.results.formats import DEFAULT_FORMATS, SINKS, Sinks, parse_formats
-from head_detection.results.record import Origin
+from head_detection.results.format_names import parse_formats
+from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
+    from head_detection.pipeline.sources import Source
+    from head_detection.results.formats import Sinks
 
 SOME_FAILED: Final = 1
-STANDARD_OUTPUT: Final = Path("-")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or - for paths on standard input; also several",
     )  # fmt: skip
     add_weights_option(parser)
+    add_output_options(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR",
-        help="default: runs/test/<name of the source>; - with --save lines is standard output",
-    )  # fmt: skip
-    default = ",".join(DEFAULT_FORMATS)
-    parser.add_argument(
-        "--save", default=default, metavar="LIST",
-        help=f"what to write, with commas: {', '.join(SINKS)} (default: {default})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--score-threshold", type=probability, metavar="X",
+        "--score-threshold", "--conf", type=probability, metavar="X",
         help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
     )  # fmt: skip
     parser.add_argument(
@@ -60,15 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
-    usual = Hiding()
-    parser.add_argument(
-        "--blur-style", choices=HIDING_STYLES, default=usual.style,
-        help=f"how --save blur hides heads (default: {usual.style}, nothing is left of them)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--blur-scale", type=scale, default=usual.scale, metavar="X",
-        help=f"how much it hides, of the size of the head's box (default: {usual.scale})",
-    )  # fmt: skip
+    add_picture_options(parser)
     add_engine_options(parser)
 
 
@@ -81,24 +69,27 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
+    from head_detection.results.formats import Sinks
+    from head_detection.results.record import Origin
 
     with _naming("--save"):
         formats = parse_formats(arguments.save)
+    options = sink_options(arguments)
     source = open_source(*arguments.source)
+    hide_from = blur_threshold(arguments, formats)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
+        lowest_score=hide_from,
         **engine_options(arguments),
     )
     detector.max_pixels = arguments.max_pixels
-    folder = arguments.output or Path("runs", "test", source.info.name)
-    folder = None if folder == STANDARD_OUTPUT else folder
-    hiding = Hiding(arguments.blur_style, arguments.blur_scale)
-    tally = Tally()
     with ending_in_order(), _naming("--output"):
+        folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
-        sinks = Sinks(formats, folder, origin, hiding)
-        progress = Progress(source, sinks, folder, tally)
+        with claiming(folder, formats):
+            sinks = Sinks(formats, folder, origin, options)
+        progress = Progress(source, sinks, folder, Tally(), hide_from)
         try:
             with sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress)
@@ -107,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress.report()
             raise
     progress.report()
-    return SOME_FAILED if tally.failed else 0
+    return SOME_FAILED if progress.tally.failed else 0
 
 
 @contextmanager
@@ -120,9 +111,9 @@ def _naming(option: str) -> Iterator[None]:
 
 
 def _detect(
-    source: Source,
+    source: "Source",
     detector: "HeadDetector",
-    sinks: Sinks,
+    sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
 ) -> None:
@@ -130,7 +121,10 @@ def _detect(
 
     try:
         with progress.bar() as bar:
-            for outcome in run_pipeline(source, detector, sinks, batch_size):
+            outcomes = run_pipeline(
+                source, detector, sinks, batch_size, hide_from=progress.hide_from
+            )
+            for outcome in outcomes:
                 progress.add(outcome, bar)
     finally:
         ignore_signals()  # the files are brought to their end, which is soon done

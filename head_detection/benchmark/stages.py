@@ -34,7 +34,8 @@ from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engine import TwoStageEngine
 from head_detection.pipeline.run import run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource
-from head_detection.results.formats import DEFAULT_FORMATS, Sinks
+from head_detection.results.format_names import DEFAULT_FORMATS
+from head_detection.results.formats import Sinks
 from head_detection.results.record import Origin
 
 REST: Final = "rest"
@@ -150,12 +151,16 @@ class _OneByOne:
         detector: that finds the heads.
         contents: of the pictures' files, in order.
         watch: is told of the stages.
+
+    Attributes:
+        score_threshold: the detector's.
     """
 
     def __init__(
         self, detector: HeadDetector, contents: Sequence[bytes], watch: StageStopwatch
     ) -> None:
         self._detector, self._contents, self._watch = detector, contents, watch
+        self.score_threshold = detector.score_threshold
 
     def stream(
         self, images: Iterable[Item], *_options: object, **_more: object

@@ -17,7 +17,8 @@ from head_detection.images.reading import read_picture
 from head_detection.inference.detector import HeadDetector
 from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import ItemSource
-from head_detection.results.formats import DEFAULT_FORMATS, Sinks
+from head_detection.results.format_names import DEFAULT_FORMATS
+from head_detection.results.formats import Sinks
 from head_detection.results.record import Origin, Outcome, Record
 
 MAX_HELD_BYTES: Final = 1024**3

@@ -8,31 +8,18 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-import supervision as sv
 from PIL import Image, ImageDraw, ImageFont
 
-from head_detection.boxes import areas
 from head_detection.errors import PictureError
 from head_detection.files import replacing
 from head_detection.images.reading import Picture, read_picture
-from head_detection.structures import Detections, FloatArray, GroundTruth
+from head_detection.images.styles import HEAD_COLOR, Color
+from head_detection.structures import FloatArray, GroundTruth
 
-Color = tuple[int, int, int]
-
-SMALLEST_DRAWN_SIDE: Final = 240
-"""Pixels; a smaller picture is enlarged, else the count would cover it."""
-HEADS_PER_LINE: Final = 12
-"""The typical head is so many lines wide: thinner than that and it stays visible inside its box."""
-PIXELS_PER_LINE: Final = 300
-"""A picture's short side in lines, so that they are seen when a large picture is shown small."""
-TEXT_SIZE: Final = 0.04
-"""Of the short side, for the count."""
-SMALLEST_TEXT: Final = 16
 CELL_SIZE: Final = (480, 640)
 """Height and width of a picture on a contact sheet."""
 BLACK: Final[Color] = (0, 0, 0)
 WHITE: Final[Color] = (255, 255, 255)
-HEAD_COLOR: Final[Color] = (57, 255, 20)
 IGNORED_COLOR: Final[Color] = (255, 150, 0)
 FLAGGED_COLOR: Final[Color] = (255, 40, 40)
 _IGNORED_SHARE: Final = 0.35
@@ -70,28 +57,6 @@ FOUND: Final = Stroke((86, 180, 233), 2, 0)
 MISSED: Final = Stroke((255, 200, 0), 3, 7)
 FALSE_ALARM: Final = Stroke((230, 70, 160), 4, 0)
 NOT_COUNTED: Final = Stroke((200, 200, 200), 1, 3)
-
-
-def draw_heads(pixels: Picture, detections: Detections) -> Picture:
-    """Return the picture with a box around each head and their number in the corner.
-
-    Args:
-        pixels: ``(H, W, 3)`` uint8 RGB; not changed.
-        detections: boxes in its pixels.
-
-    Returns:
-        The same size; a picture with a side under 240 pixels is enlarged by a whole number.
-    """
-    scale = max(1, -(-SMALLEST_DRAWN_SIDE // max(pixels.shape[:2])))
-    scene = pixels.copy() if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)
-    boxes = detections.boxes * scale
-    thickness = _line_thickness(scene.shape[:2], boxes)
-    marked = sv.Detections(xyxy=boxes, class_id=np.zeros(len(boxes), dtype=int))
-    # supervision takes its colours for blue, green, red.
-    color = sv.Color(*reversed(HEAD_COLOR))
-    scene = sv.BoxAnnotator(color=color, thickness=thickness).annotate(scene, marked)
-    _write_count(scene, len(boxes))
-    return scene
 
 
 @dataclass(frozen=True)
@@ -239,26 +204,6 @@ def text_size(text: str, size: float) -> tuple[int, int]:
     """
     font = ImageFont.load_default(size)
     return round(font.getlength(text)), round(size * 1.2)
-
-
-def _line_thickness(size: tuple[int, ...], boxes: FloatArray) -> int:
-    """Return pixels: thick for a large picture, thin for small heads."""
-    thickness = min(size) / PIXELS_PER_LINE
-    if len(boxes):
-        thickness = min(thickness, float(np.median(np.sqrt(areas(boxes)))) / HEADS_PER_LINE)
-    return max(1, round(thickness))
-
-
-def _write_count(scene: Picture, count: int) -> None:
-    """Write how many heads there are into the corner, white on black, in place."""
-    text = "1 head" if count == 1 else f"{count} heads"
-    size = max(SMALLEST_TEXT, round(min(scene.shape[:2]) * TEXT_SIZE))
-    width, height = text_size(text, size)
-    padding = size // 3
-    label = Image.new("RGB", (width + 2 * padding, height + padding), BLACK)
-    write_text(ImageDraw.Draw(label), (padding, padding // 2), text, size)
-    corner = scene[: label.height, : label.width]
-    corner[:] = np.asarray(label)[: corner.shape[0], : corner.shape[1]]
 
 
 def _fit(pixels: Picture) -> tuple[Picture, float]:

@@ -1,7 +1,6 @@
 """Heads made unrecognisable, and the proof that they are."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import supervision as sv
@@ -9,12 +8,9 @@ import supervision as sv
 from head_detection.boxes import areas, clipped
 from head_detection.errors import PictureError
 from head_detection.images.reading import Picture
+from head_detection.images.styles import Hiding
 from head_detection.structures import Detections, FloatArray
 
-HidingStyle = Literal["solid", "pixelate"]
-HIDING_STYLES: Final = get_args(HidingStyle)
-LARGEST_SCALE: Final = 10.0
-"""More hides the street, not the head."""
 SOLID_COLOR: Final = 0
 """Black in all three colours."""
 SQUARES_PER_HEAD: Final = 4
@@ -23,30 +19,6 @@ SMALLEST_SQUARE: Final = 2
 """Pixels: of one alone, nothing would change."""
 _MOST_EDGES: Final = 0.75
 """Of neighbours in a row that differ: half, in the smallest squares, and more at a cut edge."""
-
-
-@dataclass(frozen=True)
-class Hiding:
-    """How heads are made unrecognisable.
-
-    Attributes:
-        style: ``solid`` leaves nothing of them; ``pixelate`` a few squares in their colours, from
-            which a guess may be made.
-        scale: of what is hidden to the head's box, in both directions: ears, hair and a box that
-            sits not quite right. 1.3 is what deface hides.
-
-    Raises:
-        ValueError: another style, or a scale outside 1..10.
-    """
-
-    style: HidingStyle = "solid"
-    scale: float = 1.3
-
-    def __post_init__(self) -> None:
-        if self.style not in HIDING_STYLES:
-            raise ValueError(f"style: expected {' or '.join(HIDING_STYLES)}; got {self.style!r}")
-        if not 1.0 <= self.scale <= LARGEST_SCALE:
-            raise ValueError(f"scale: expected 1 to {LARGEST_SCALE:g}; got {self.scale}")
 
 
 def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = None) -> Picture:

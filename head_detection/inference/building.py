@@ -38,7 +38,7 @@ class BuiltEngine(NamedTuple):
         engine: ready to run; gives heads down to the score threshold, and some below.
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
-        lowest_score: the engine gives all heads down to it.
+        lowest_score: down to which heads are found, the score threshold at most.
         tiled: sees again those pictures whose heads are too small for the engine; None: none are.
     """
 
@@ -58,6 +58,7 @@ def build_engine(
     device: str = "auto",
     precision: str = "auto",
     score_threshold: float | None = None,
+    lowest_score: float | None = None,
     overrides: Sequence[str] = (),
     compile_network: bool = False,
 ) -> BuiltEngine:
@@ -70,6 +71,7 @@ def build_engine(
         device: as the backend takes it.
         precision: as the backend takes it.
         score_threshold: None is the file's own.
+        lowest_score: find heads down to this score too, for who asks for them.
         overrides: ``inference.key=value``.
         compile_network: let ``torch.compile`` make the network.
 
@@ -85,7 +87,7 @@ def build_engine(
     _check_is_here(engine, device, compile_network=compile_network)
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
-    threshold = inference.score_threshold if score_threshold is None else score_threshold
+    threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
     options = {"device": device, "precision": precision}
     backend: Backend
     if engine == "torch":
@@ -97,7 +99,7 @@ def build_engine(
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
     built, tiled = _build_engines(
-        assemble(backend, network, _down_to(threshold, inference)), inference
+        assemble(backend, network, _down_to(lowest, inference)), inference
     )
     origin = {
         "weights": path.name,
@@ -107,7 +109,6 @@ def build_engine(
         "precision": built.precision,
         "set": list(overrides),
     }
-    lowest = min(threshold, inference.suppression.score_threshold)
     return BuiltEngine(built, threshold, origin, lowest, tiled)
 
 
@@ -175,6 +176,15 @@ def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None
             f"{path}: expected a network that answers with numbers; in {backend.precision} it "
             "answers noise with NaN or infinity: use other weights, or precision fp32"
         )
+
+
+def _thresholds(
+    inference: InferenceConfig, score_threshold: float | None, lowest_score: float | None
+) -> tuple[float, float]:
+    """Return what counts from, and what is found from: that of the parts is at least."""
+    threshold = inference.score_threshold if score_threshold is None else score_threshold
+    lowest = min(threshold, inference.suppression.score_threshold)
+    return threshold, lowest if lowest_score is None else min(lowest_score, lowest)
 
 
 def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:

@@ -49,7 +49,7 @@ class HeadDetector:
         engine: runs the network.
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
-        lowest_score: the engine finds heads down to it; None: to the threshold.
+        lowest_score: heads down to this score can be asked for; the score threshold at most.
         tiled: sees again those pictures whose heads are too small for the engine; None: none.
 
     Attributes:
@@ -88,7 +88,8 @@ class HeadDetector:
         self.score_threshold = score_threshold
         self.origin = origin
         self._tiled = tiled
-        self.lowest_score = score_threshold if lowest_score is None else lowest_score
+        lowest_score = score_threshold if lowest_score is None else lowest_score
+        self.lowest_score = min(lowest_score, score_threshold)
         self.max_pixels = MAX_PIXELS
 
     @classmethod
@@ -100,6 +101,7 @@ class HeadDetector:
         precision: str = "auto",
         score_threshold: float | None = None,
         *,
+        lowest_score: float | None = None,
         overrides: Sequence[str] = (),
         compile_network: bool = False,
     ) -> Self:
@@ -114,6 +116,7 @@ class HeadDetector:
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.
+            lowest_score: find heads down to this score too, for calls that ask for them.
             overrides: ``inference.key=value``, other values of the file's config for what needs no
                 training: ``inference.resize.enlargement=1.5``, say.
             compile_network: let ``torch.compile`` make the network, half a minute for each size of
@@ -136,6 +139,7 @@ class HeadDetector:
                 device=device,
                 precision=precision,
                 score_threshold=score_threshold,
+                lowest_score=lowest_score,
                 overrides=overrides,
                 compile_network=compile_network,
             )
@@ -187,7 +191,7 @@ class HeadDetector:
                 arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
             batch_size: at most so many pictures at once, None: what suits the device. Only those of
                 like shape go together, so it does not change the heads.
-            score_threshold: of these pictures, from the detector's ``lowest_score`` on; None is its
+            score_threshold: of these pictures, from ``lowest_score`` on; None is the detector's
                 own.
             color: order of the colours in arrays and tensors: OpenCV reads ``"bgr"``, and taken for
                 RGB a fifth of the heads may be missed. Files, frames and Pillow images know theirs.

@@ -77,7 +77,7 @@ class Found(Detections):
             PictureError: it cannot be read.
             ValueError: None, and the heads were found in no file.
         """
-        from head_detection.images.drawing import draw_heads  # noqa: PLC0415 - as supervision
+        from head_detection.images.heads import draw_heads  # noqa: PLC0415 - as supervision
 
         image = self.path if image is None else image
         if image is None:

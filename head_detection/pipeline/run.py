@@ -3,8 +3,9 @@
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Final, Protocol
 
 from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
@@ -15,9 +16,18 @@ from head_detection.results.formats import Sinks
 from head_detection.results.record import Failure, Outcome, Record
 from head_detection.structures import Frame
 
+NUM_FULLEST: Final = 5
+"""Pictures, that a summary names."""
+
 
 class Detector(Protocol):
-    """Finds heads in a stream; ``HeadDetector`` is one."""
+    """Finds heads in a stream; ``HeadDetector`` is one.
+
+    Attributes:
+        score_threshold: of what counts.
+    """
+
+    score_threshold: float
 
     def stream(
         self,
@@ -25,6 +35,7 @@ class Detector(Protocol):
         batch_size: int | None = None,
         *,
         keep_pixels: bool = False,
+        score_threshold: float | None = None,
         is_ready: IsReady | None = None,
     ) -> Generator[PictureResult]:
         """Yield a result an item, in order."""
@@ -38,6 +49,7 @@ def run_pipeline(
     batch_size: int | None = None,
     *,
     keep_pixels: bool = False,
+    hide_from: float | None = None,
 ) -> Generator[Outcome]:
     """Take every item of a source through the detector to the sinks, and yield what came of it.
 
@@ -50,20 +62,27 @@ def run_pipeline(
         sinks: take records and failures; None writes nothing.
         batch_size: items at once at most; None is what suits the detector.
         keep_pixels: records hold their picture, also where no sink needs it.
+        hide_from: records hold heads to be hidden too, from this score on; None: those that count.
 
     Yields:
         A record or a failure an item, in order.
     """
     keep_pixels = keep_pixels or (sinks is not None and sinks.needs_pixels)
+    threshold = detector.score_threshold
+    lowest = threshold if hide_from is None else min(hide_from, threshold)
     results = detector.stream(
         source,
         batch_size,
         keep_pixels=keep_pixels,
+        score_threshold=lowest,
         is_ready=_never if source.info.is_live else source.is_ready,
     )
     with closing(results):
         for index, result in enumerate(results):
             outcome = _outcome_of(result, index, source.info)
+            if isinstance(outcome, Record) and hide_from is not None:
+                found = outcome.detections
+                outcome = replace(outcome, detections=found.above(threshold), to_hide=found)
             if sinks is not None:
                 sinks.take(outcome)
             yield outcome
@@ -71,11 +90,24 @@ def run_pipeline(
 
 @dataclass
 class Tally:
-    """What was done so far; ``start`` is by the monotonic clock."""
+    """What was done so far.
+
+    Attributes:
+        pictures: that went through the network.
+        heads: that count.
+        failed: pictures that could not be read or written.
+        hidden: heads that are to be hidden.
+        empty: pictures without a head.
+        fullest: number of heads and name of the pictures with most of them.
+        start: by the monotonic clock.
+    """
 
     pictures: int = 0
     heads: int = 0
     failed: int = 0
+    hidden: int = 0
+    empty: int = 0
+    fullest: list[tuple[int, str]] = field(default_factory=list)
     start: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
@@ -83,8 +115,17 @@ class Tally:
         if isinstance(outcome, Failure):
             self.failed += 1
         else:
+            count = len(outcome.detections)
             self.pictures += 1
-            self.heads += len(outcome.detections)
+            self.heads += count
+            self.hidden += count if outcome.to_hide is None else len(outcome.to_hide)
+            if count == 0:
+                self.empty += 1
+            elif len(self.fullest) < NUM_FULLEST or count > self.fullest[-1][0]:
+                # Of equal ones the first stays: the sort keeps their order.
+                self.fullest.append((count, outcome.file))
+                self.fullest.sort(key=itemgetter(0), reverse=True)
+                del self.fullest[NUM_FULLEST:]
 
 
 def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:

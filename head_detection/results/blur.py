@@ -1,15 +1,16 @@
 """``blur/``: each picture with its heads made unrecognisable."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from head_detection.images.hiding import Hiding, hide_heads
+from head_detection.images.hiding import hide_heads
 from head_detection.images.reading import Picture
-from head_detection.results.images import DrawnSink
-from head_detection.results.record import Origin
-from head_detection.structures import Detections
+from head_detection.images.styles import Hiding
+from head_detection.results.images import PictureSink
+from head_detection.results.record import Origin, Record
 
 
-class BlurSink(DrawnSink):
+class BlurSink(PictureSink):
     """``blur/``: each picture with its heads made unrecognisable, and nothing drawn.
 
     The files are made anew from the pixels: no metadata of the picture comes along, and nothing is
@@ -27,5 +28,6 @@ class BlurSink(DrawnSink):
         super().__init__(folder, origin)
         self._hiding = hiding
 
-    def _change(self, pixels: Picture, detections: Detections) -> Picture:
-        return hide_heads(pixels, detections, self._hiding)
+    def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
+        found = record.detections if record.to_hide is None else record.to_hide
+        yield hide_heads(pixels, found, self._hiding)

@@ -1,14 +1,15 @@
 """``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet, LabelId
-from head_detection.data.formats.class_names import HEAD
+from head_detection.data.formats.class_names import HEAD, choose_heads, listed
 from head_detection.data.formats.coco import SCHEME
-from head_detection.data.formats.label_files import as_id
-from head_detection.errors import DetectionFileError
+from head_detection.data.formats.label_files import as_id, read_json
+from head_detection.data.formats.names import PictureNames
+from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.reading import (
     DetectionRows,
@@ -18,7 +19,7 @@ from head_detection.results.reading import (
     shown,
     size_of,
 )
-from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
+from head_detection.results.record import JSON_ERRORS, Failure, Origin, Record, dump_json
 from head_detection.results.sink import FileSink
 
 FORM: Final = "COCO results"
@@ -26,32 +27,114 @@ CATEGORY_ID: Final = 1
 OURS: Final = StatedClass(CATEGORY_ID, HEAD)
 
 
-class CocoSink(FileSink):
-    """``coco.json``.
+class CocoIds:
+    """The ids that COCO labels give to pictures and to the head.
 
-    ``image_id`` is the picture's number in the source, from 1. ``file_name`` and ``category_name``,
-    which COCO does not ask for, say which picture that is and that it is a head: the labels of
-    others may number both otherwise.
+    Args:
+        path: the labels.
+
+    Raises:
+        AnnotationError: no such file, or no COCO labels. One line.
+        DetectionFileError: pictures without id or name, or no category that is the head.
+    """
+
+    def __init__(self, path: Path) -> None:
+        content = read_json(path, "COCO labels")
+        lists = content if isinstance(content, dict) else {}
+        self.name = path.name
+        images = _entries(path, lists, "images", "file_name")
+        self._ids = [key for key, _ in images]
+        self._names = PictureNames([name for _, name in images])
+        categories = _entries(path, lists, "categories", "name")
+        heads = choose_heads(name for _, name in categories)
+        chosen = [category for category in categories if category[1] in heads]
+        if len(chosen) != 1:
+            names = listed(name for _, name in categories)
+            raise DetectionFileError(f"{path}: expected one category called head; got {names}")
+        self.category = chosen[0]
+
+    def find(self, file: str) -> LabelId | None:
+        """Return the id of a picture, None where the labels have none of this name.
+
+        Raises:
+            AmbiguousNameError: several fit.
+        """
+        index = self._names.find(file)
+        return None if index is None else self._ids[index]
+
+
+def _entries(path: Path, lists: dict[str, Any], key: str, name: str) -> list[tuple[LabelId, str]]:
+    """Return id and name of each entry of a list."""
+    entries = lists.get(key)
+    if not isinstance(entries, list):
+        raise DetectionFileError(f"{path}: expected COCO labels, with a list of {key}")
+    pairs: list[tuple[LabelId, str]] = []
+    for number, entry in enumerate(entries):
+        values = entry if isinstance(entry, dict) else {}
+        own_id, own_name = as_id(values.get("id")), values.get(name)
+        if own_id is None or not isinstance(own_name, str):
+            raise DetectionFileError(
+                f"{path}: {key}[{number}]: expected id and {name}; got {shown(entry)}"
+            )
+        pairs.append((own_id, own_name))
+    return pairs
+
+
+class CocoSink(FileSink):
+    """``coco.json``, and ``coco-images.json`` with the pictures, as labels without a head.
+
+    ``COCO("coco-images.json").loadRes("coco.json")`` of pycocotools reads both. ``image_id`` is the
+    picture's number in the source, from 1. ``file_name`` and ``category_name``, which COCO does not
+    ask for, say which picture that is and that it is a head: the labels of others may number both
+    otherwise.
+
+    Args:
+        folder: as ``FileSink``.
+        origin: as ``FileSink``.
+        labels: whose ids are taken; a picture that they do not have is a failure.
     """
 
     file_name = "coco.json"
     encoding_errors = JSON_ERRORS
 
-    def __init__(self, folder: Path, origin: Origin) -> None:
+    def __init__(self, folder: Path, origin: Origin, labels: CocoIds | None = None) -> None:
         self._separator = "\n"
+        self._labels = labels
+        self._failures: list[Failure] = []
+        self._category = (CATEGORY_ID, HEAD) if labels is None else labels.category
         super().__init__(folder, origin)
+        self._images = _ImageSink(folder, origin, self._category, self._id_of)
+        self._stack.callback(self._images.close)
+
+    def take_failures(self) -> list[Failure]:
+        """Return, once each, the pictures that the labels do not have."""
+        failures, self._failures = self._failures, []
+        return failures
 
     def _head(self) -> str:
         return "["
 
+    def _id_of(self, record: Record) -> LabelId | None:
+        return record.index + 1 if self._labels is None else self._labels.find(record.file)
+
     def _lines(self, record: Record) -> str:
+        try:
+            key, problem = self._id_of(record), "there is no such picture"
+        except AmbiguousNameError as error:
+            key, problem = None, str(error)
+        if key is None:
+            labels = "" if self._labels is None else self._labels.name
+            mistake = PictureError(f"{self.file_name}: no id in {labels}: {problem}")
+            self._failures.append(Failure(record.index, record.file, str(mistake), mistake))
+            return ""
+        self._images.write(record)
         lines = ""
         for box, score in zip(record.boxes_xywh, record.scores, strict=True):
             head = {
-                "image_id": record.index + 1,
+                "image_id": key,
                 "file_name": record.file,
-                "category_id": CATEGORY_ID,
-                "category_name": HEAD,
+                "category_id": self._category[0],
+                "category_name": self._category[1],
                 "bbox": box,
                 "score": score,
             }
@@ -61,6 +144,41 @@ class CocoSink(FileSink):
 
     def _tail(self) -> Iterator[str]:
         yield "\n]\n"
+
+
+class _ImageSink(FileSink):
+    """``coco-images.json``: the pictures and the category, without annotations."""
+
+    file_name = "coco-images.json"
+    encoding_errors = JSON_ERRORS
+
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        category: tuple[LabelId, str],
+        id_of: Callable[[Record], LabelId | None],
+    ) -> None:
+        self._separator, self._category, self._id_of = "\n", category, id_of
+        super().__init__(folder, origin)
+
+    def _head(self) -> str:
+        category = {"id": self._category[0], "name": self._category[1]}
+        return f'{{"info": {{}}, "categories": [{dump_json(category)}], "images": ['
+
+    def _lines(self, record: Record) -> str:
+        height, width = record.detections.image_size
+        image = {
+            "id": self._id_of(record),
+            "file_name": record.file,
+            "width": width,
+            "height": height,
+        }
+        separator, self._separator = self._separator, ",\n"
+        return separator + dump_json(image)
+
+    def _tail(self) -> Iterator[str]:
+        yield '\n], "annotations": []}\n'
 
 
 def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:

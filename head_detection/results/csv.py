@@ -2,12 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
+from head_detection.data.formats.label_files import as_id
 from head_detection.errors import DetectionFileError
+from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.reading import (
     DetectionRows,
     FoundElsewhere,
@@ -21,7 +24,18 @@ from head_detection.results.sink import FileSink
 
 FORM: Final = "detections.csv"
 COLUMNS: Final = ("file", "frame", "seconds", "id", "x1", "y1", "x2", "y2", "score")
-CORNERS: Final = ("x1", "y1", "x2", "y2")
+FILES: Final = ("file", "file_name", "filename", "image", "image_path", "path")
+CORNERS: Final = (
+    ("x1", "y1", "x2", "y2"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("xmin", "ymin", "xmax", "ymax"),
+)
+SCORES: Final = ("score", "confidence", "conf")
+CLASS_IDS: Final = ("class_id", "category_id")
+CLASS_NAMES: Final = ("class_name", "category_name", "name", "label")
+"""What tables of detections call their columns, ours first."""
+LONGEST_HEADER: Final = 4096
+"""Characters of the first line that are looked at."""
 
 
 class CsvSink(FileSink):
@@ -54,15 +68,56 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Where a table has what is asked for.
+
+    Attributes:
+        file: the picture's name.
+        corners: left, top, right, bottom in pixels.
+        score: 0 to 1.
+        class_id: the class's number, None where there is no such column.
+        class_name: its name, likewise.
+    """
+
+    file: str
+    corners: tuple[str, ...]
+    score: str
+    class_id: str | None
+    class_name: str | None
+
+
+def columns_of(header: Sequence[str]) -> Columns | None:
+    """Find the columns by their names; None where the table is no list of detections.
+
+    Example:
+        >>> columns_of(["x_min", "y_min", "x_max", "y_max", "confidence", "image"]).corners
+        ('x_min', 'y_min', 'x_max', 'y_max')
+        >>> columns_of(["file", "count"])
+    """
+
+    def named(names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in header), None)
+
+    corners = next((names for names in CORNERS if set(names) <= set(header)), None)
+    file, score = named(FILES), named(SCORES)
+    if corners is None or file is None or score is None:
+        return None
+    return Columns(file, corners, score, named(CLASS_IDS), named(CLASS_NAMES))
+
+
 def looks_like_csv(path: Path) -> bool:
-    """Tell whether a file's first line names the columns."""
-    header = ",".join(COLUMNS)
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline(len(header) + 1).rstrip("\n") == header
+    """Tell whether a file's first line names the columns of detections."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        line = file.readline(LONGEST_HEADER)
+    return columns_of(next(csv.reader([line]), [])) is not None
 
 
 def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a ``detections.csv``.
+    """Give each picture of a set its own of a ``detections.csv``, or of another program's table.
+
+    Columns go by name: supervision's ``CSVSink`` has ``x_min`` and ``confidence``, pandas' tables
+    of YOLO ``xmin``. Of several classes those that are heads count; others are left out and noted.
 
     Args:
         path: the file.
@@ -73,18 +128,29 @@ def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
             One line.
     """
     pictures = KnownPictures(path, labelled)
-    rows = DetectionRows()
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = csv.DictReader(file)
+        columns = columns_of(lines.fieldnames or [])
+        if columns is None:
+            raise DetectionFileError(f"{path}: expected columns {','.join(COLUMNS)}")
         try:
-            for line in lines:
-                where = f"{path}: line {lines.line_num}"
-                index = pictures.find(line["file"], where)
-                if index is not None:
-                    box = [as_number(line[corner]) for corner in CORNERS]
-                    rows.add(index, box, as_number(line["score"]), where)
+            table = [(f"{path}: line {lines.line_num}", line) for line in lines]
         except csv.Error as error:
             raise DetectionFileError(f"{path}: after line {lines.line_num}: {error}") from error
+    stated = [_class_of(line, columns) for _, line in table]
+    classes = HeadClasses(path, "class", (), stated)
+    rows = DetectionRows()
+    for (where, line), own in zip(table, stated, strict=True):
+        index = pictures.find(line[columns.file], where)
+        if classes.is_head(own, where) and index is not None:
+            box = [as_number(line[corner]) for corner in columns.corners]
+            rows.add(index, box, as_number(line[columns.score]), where)
     pictures.refuse_unknown()
     found = rows.collect([size_of(image) for image in labelled.images])
-    return found_in_rows(FORM, found, labelled)
+    return found_in_rows(FORM, found, labelled, classes.notes)
+
+
+def _class_of(line: Mapping[str, str | None], columns: Columns) -> StatedClass:
+    number = None if columns.class_id is None else line[columns.class_id]
+    name = None if columns.class_name is None else line[columns.class_name]
+    return StatedClass(as_id(number) if number else None, name or None)

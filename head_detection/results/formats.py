@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +12,13 @@ from typing import Final, Self
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError, OutputError
-from head_detection.images.hiding import Hiding
+from head_detection.images.styles import Drawing, Hiding
 from head_detection.results.blur import BlurSink
-from head_detection.results.coco import CocoSink, read_coco_results
+from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
+from head_detection.results.counts import CountSink
+from head_detection.results.crops import CropSink
 from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
 from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
@@ -28,36 +32,34 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "json": JsonSink,
     "csv": CsvSink,
     "lines": LineSink,
+    "counts": CountSink,
     "coco": CocoSink,
     "mot": MotSink,
     "yolo": LabelSink,
     "images": DrawnSink,
     "blur": BlurSink,
+    "crops": CropSink,
 }
 """By the names that users know them by."""
-DEFAULT_FORMATS: Final = ("json", "images")
-ON_STANDARD_OUTPUT: Final = ("lines",)
 _WANTED: Final = (
     "detections.json, .csv or .ndjson of this project, COCO results, MOTChallenge text (.txt) or a "
     "folder of YOLO labels"
 )
 
 
-def parse_formats(text: str) -> tuple[str, ...]:
-    """Return the names of formats in a list with commas, each once.
+@dataclass(frozen=True)
+class SinkOptions:
+    """What some of the formats can be told.
 
-    Raises:
-        OutputError: an unknown name, or none.
-
-    Example:
-        >>> parse_formats("json, csv,json")
-        ('json', 'csv')
+    Attributes:
+        drawing: how ``images`` marks heads; None is the usual way.
+        hiding: how ``blur`` hides them; None is the usual way.
+        labels: whose ids ``coco`` takes; None numbers the pictures.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in SINKS]
-    if unknown or not names:
-        raise OutputError(f"expected some of {','.join(SINKS)}; got {text!r}")
-    return names
+
+    drawing: Drawing | None = None
+    hiding: Hiding | None = None
+    labels: CocoIds | None = None
 
 
 class Sinks:
@@ -67,7 +69,7 @@ class Sinks:
         names: as ``parse_formats`` returns them; none writes nothing.
         folder: where they write, made if need be; None is standard output, for lines alone.
         origin: what makes the results.
-        hiding: how ``blur`` hides heads; None is its own way.
+        options: of some formats; None is the usual ones.
 
     Raises:
         OutputError: a folder that cannot be used, or formats that standard output does not take.
@@ -78,16 +80,20 @@ class Sinks:
         names: Sequence[str],
         folder: Path | None,
         origin: Origin,
-        hiding: Hiding | None = None,
+        options: SinkOptions | None = None,
     ) -> None:
+        options = options or SinkOptions()
         self._stack = ExitStack()
         self._sinks: list[Sink] = []
         with self._stack:
             if folder is None:
                 self._open_standard_output(names, origin)
             else:
-                kinds = dict(SINKS)
-                kinds["blur"] = partial(BlurSink, hiding=hiding)
+                kinds = SINKS | {
+                    "images": partial(DrawnSink, drawing=options.drawing),
+                    "blur": partial(BlurSink, hiding=options.hiding),
+                    "coco": partial(CocoSink, labels=options.labels),
+                }
                 for name in names:
                     self._open(kinds[name](folder, origin))
             self._stack = self._stack.pop_all()

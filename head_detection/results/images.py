@@ -1,26 +1,25 @@
 """``images/``: each picture with its heads drawn."""
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import cv2
 
-from head_detection.images.drawing import draw_heads
+from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
-from head_detection.results.record import Record
+from head_detection.images.styles import Drawing
+from head_detection.results.record import Origin, Record
 from head_detection.results.sink import FolderSink
-from head_detection.structures import Detections
 
 JPEG_QUALITY: Final = 92
 LARGEST_JPEG_SIDE: Final = 65_535  # pixels, of the format
 
 
-class DrawnSink(FolderSink):
-    """``images/``: each picture with its heads in boxes and their number.
+class PictureSink(FolderSink):
+    """Writes pictures: JPEG and PNG stay what they are; others become JPEG, as do frames."""
 
-    JPEG and PNG stay what they are; any other format becomes JPEG, as do frames.
-    """
-
-    folder_name = "images"
     needs_pixels = True
 
     def _suffix(self, record: Record) -> str:
@@ -29,14 +28,35 @@ class DrawnSink(FolderSink):
             return suffix if suffix.lower() == ".png" else ".png"
         return suffix if suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
 
-    def _content(self, record: Record, suffix: str) -> bytes:
+    def _contents(self, record: Record, targets: Sequence[Path]) -> Iterator[bytes]:
         if record.pixels is None:
             raise ValueError("pixels: expected in the record; got none")
-        changed = self._change(record.pixels, record.detections)
-        bgr = cv2.cvtColor(changed, cv2.COLOR_RGB2BGR)
-        options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        _, encoded = cv2.imencode(suffix, bgr, options)
-        return encoded.tobytes()
+        pictures = self._pictures(record, record.pixels)
+        for target, picture in zip(targets, pictures, strict=True):
+            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            suffix = target.suffix.lower()
+            options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+            yield cv2.imencode(suffix, bgr, options)[1].tobytes()
 
-    def _change(self, pixels: Picture, detections: Detections) -> Picture:
-        return draw_heads(pixels, detections)
+    @abstractmethod
+    def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
+        """Yield what is written of a picture."""
+
+
+class DrawnSink(PictureSink):
+    """``images/``: each picture with its heads in boxes and their number.
+
+    Args:
+        folder: as ``FolderSink``.
+        origin: as ``FolderSink``.
+        drawing: how; None is the usual way.
+    """
+
+    folder_name = "images"
+
+    def __init__(self, folder: Path, origin: Origin, drawing: Drawing | None = None) -> None:
+        super().__init__(folder, origin)
+        self._drawing = drawing
+
+    def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
+        yield draw_heads(pixels, record.detections, self._drawing)

@@ -1,12 +1,14 @@
-"""``mot.txt``: MOTChallenge text, a detection a line, frames by number.
+"""``mot.txt`` and ``mot/``: MOTChallenge text, a detection a line, frames by number.
 
 Source:
     Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
 """
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -14,13 +16,20 @@ from head_detection.data.annotations import AnnotatedSet, LabelClass
 from head_detection.data.formats.label_files import as_id, read_text
 from head_detection.data.formats.names import natural_order
 from head_detection.errors import DetectionFileError
+from head_detection.files import replacing
+from head_detection.images.finding import natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
+from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
-from head_detection.results.record import NOT_TRACKED, Record
-from head_detection.results.sink import FileSink
+from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
+from head_detection.results.sink import Sink
 
 FORM: Final = "MOTChallenge text"
+FILE: Final = "mot.txt"
+FOLDER: Final = "mot"
+PICTURES: Final = "img1"
+"""The folder of a sequence's pictures, in the benchmark's data."""
 NUM_FIELDS: Final = 7
 """``frame,id,left,top,width,height,score``; what follows says nothing of a box."""
 NUM_TRUTH_FIELDS: Final = 9
@@ -51,23 +60,120 @@ class FrameLine:
     where: str
 
 
-class MotSink(FileSink):
-    """``mot.txt``: ``frame,id,left,top,width,height,score,-1,-1,-1``.
+class MotSink(Sink):
+    """``frame,id,left,top,width,height,score,-1,-1,-1``, a file for each sequence of pictures.
 
-    Frames and pixels count from 1, as the benchmark counts; pictures that failed are frames too.
-    The id is -1 for a head that is not followed.
+    A sequence is a folder of pictures: ``mot.txt`` is of those in the source itself, and
+    ``mot/HT21-01.txt`` of those in ``HT21-01``, or in its ``img1``. Frame n is the n-th picture of
+    its sequence in natural order of the names, whatever the order of the source; pictures that
+    failed count. Frames and pixels count from 1, as the benchmark counts. The id is -1 for a head
+    that is not followed.
+
+    Args:
+        folder: of the files, made if need be.
+        origin: not used: the format has no place for it.
+
+    Raises:
+        OutputError: its folder holds files that are no earlier results.
     """
 
-    file_name = "mot.txt"
+    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+        self._folder = folder
+        if (folder / FOLDER).exists():
+            mark_folder(folder / FOLDER).close()
+        # A table and no list: it lies on the disk, however many pictures there are.
+        self._frames = sqlite3.connect("", isolation_level=None)
+        self._frames.execute(
+            "CREATE TABLE frames (sequence BLOB, name BLOB, number INTEGER, lines TEXT)"
+        )
+        self._sequences: dict[str, None] = {}
 
-    def _lines(self, record: Record) -> str:
+    @property
+    def output(self) -> str:
+        """The names of the file and the folder that there are."""
+        is_alone = not self._sequences or "." in self._sequences
+        return ", ".join([FILE] * is_alone + [f"{FOLDER}/"] * bool(self._sequences.keys() - {"."}))
+
+    def write(self, record: Record) -> None:
+        """Take a frame."""
         rest = [NO_PLACE_IN_SPACE] * 3
         ids = record.ids or [NOT_TRACKED] * len(record.detections)
         heads = zip(ids, record.boxes_xywh, record.scores, strict=True)
-        return csv_lines(
-            (record.index + 1, key, round(x + 1, 4), round(y + 1, 4), w, h, score, *rest)
+        lines = csv_lines(
+            ("", key, round(x + 1, 4), round(y + 1, 4), w, h, score, *rest)
             for key, (x, y, w, h), score in heads
         )
+        self._add(record.file, record.frame, lines)
+
+    def fail(self, failure: Failure) -> None:
+        """Take a frame that has no heads to tell of."""
+        self._add(failure.file, None if failure.seconds is None else failure.index, "")
+
+    def close(self) -> None:
+        """Write the files."""
+        names: dict[str, str] = {}
+        for sequence in sorted(self._sequences):
+            own = _own_name(sequence)
+            candidates = chain([own, sequence], (f"{own}~{number}" for number in count(2)))
+            name = next(name for name in candidates if name.casefold() not in names)
+            names[name.casefold()] = sequence
+            self._write(sequence, name)
+        if not self._sequences:
+            self._write(".", ".")
+        self._frames.close()
+
+    def _add(self, file: str, frame: int | None, lines: str) -> None:
+        inside = [part for part in PurePosixPath(file).parts if part not in ("..", "/")]
+        path = PurePosixPath(*inside)
+        sequence = "." if frame is not None else str(path.parent)
+        self._sequences[sequence] = None
+        number = None if frame is None else frame + 1
+        row = (_as_bytes(sequence), _sort_key(path.name), number, lines)
+        self._frames.execute("INSERT INTO frames VALUES (?, ?, ?, ?)", row)
+
+    def _write(self, sequence: str, name: str) -> None:
+        target = self._folder / FILE
+        if name != ".":
+            target = self._folder / FOLDER / f"{name}.txt"
+            with mark_folder(self._folder / FOLDER) as listed:
+                listed.write(listed_name(f"{name}.txt"))
+        rows = self._frames.execute(
+            "SELECT number, lines FROM frames WHERE sequence = ? ORDER BY number, name, rowid",
+            [_as_bytes(sequence)],
+        )
+        with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for place, (number, lines) in enumerate(rows, start=1):
+                file.writelines(f"{number or place}{line}\n" for line in lines.splitlines())
+
+
+def _own_name(sequence: str) -> str:
+    """Return what the file of a folder of pictures is called.
+
+    Example:
+        >>> _own_name("train/HT21-01/img1"), _own_name("photos"), _own_name("img1")
+        ('train/HT21-01', 'photos', '.')
+    """
+    path = PurePosixPath(sequence)
+    return str(path.parent if path.name == PICTURES else path)
+
+
+def _sort_key(name: str) -> bytes:
+    """Return bytes that sort as ``natural_key`` does.
+
+    Example:
+        >>> _sort_key("frame2.jpg") < _sort_key("frame10.jpg") < _sort_key("frames.jpg")
+        True
+    """
+    key = b""
+    for kind, number, text in natural_key(name):
+        digits = str(number).encode()
+        value = _as_bytes(text) + b"\0" if kind else len(digits).to_bytes(4, "big") + digits
+        key += bytes([kind + 1]) + value
+    return key
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
@@ -81,14 +187,14 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     as the benchmark's are: ``HT21-01.txt`` for ``HT21-01/img1/000001.jpg``.
 
     Args:
-        path: one file, or a folder with one ``.txt`` a sequence.
+        path: one file, or a folder with one ``.txt`` a sequence, as ``test`` writes it or flat.
         labelled: the pictures to measure on.
 
     Raises:
         DetectionFileError: a line that is none, a frame that the sequence does not have, or a file
             of no sequence. One line.
     """
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     if not files:
         raise DetectionFileError(f"{path}: expected MOTChallenge text, one .txt a sequence")
     sequences = _sequences_of(labelled)
@@ -96,7 +202,9 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     lines: list[FrameLine] = []
     taken: dict[int, Path] = {}
     for file in files:
-        frames = _frames_of(file, sequences, is_only=len(files) == len(sequences) == 1)
+        name = file.relative_to(path) if path.is_dir() else Path(file.name)
+        is_only = len(files) == len(sequences) == 1
+        frames = _frames_of(file, name.with_suffix("").parts, sequences, is_only=is_only)
         if (other := taken.setdefault(frames[0], file)) != file:
             raise DetectionFileError(f"{file}: is of the same sequence as {other}")
         lines += _read_frames(file, frames)
@@ -141,17 +249,34 @@ def _sequences_of(labelled: AnnotatedSet) -> dict[PurePosixPath, list[int]]:
 
 
 def _frames_of(
-    file: Path, sequences: dict[PurePosixPath, list[int]], *, is_only: bool
+    file: Path,
+    name: tuple[str, ...],
+    sequences: dict[PurePosixPath, list[int]],
+    *,
+    is_only: bool,
 ) -> Sequence[int]:
+    """Return the pictures of a file of a name: of the only sequence, of its own, or like it."""
     if is_only:
         return next(iter(sequences.values()))
-    fitting = [frames for folder, frames in sequences.items() if file.stem in folder.parts]
+    own = {folder: PurePosixPath(_own_name(str(folder))).parts for folder in sequences}
+    if name == (PurePosixPath(FILE).stem,):
+        name = () if () in own.values() else name
+    rules = (
+        lambda folder: own[folder] == name,
+        lambda folder: bool(name) and own[folder][-len(name) :] == name[-len(own[folder]) :] != (),
+        lambda folder: file.stem in folder.parts,
+    )
+    fitting: list[PurePosixPath] = []
+    for rule in rules:
+        fitting = fitting or list(filter(rule, sequences))
+    least = min((len(folder.parts) for folder in fitting), default=0)
+    fitting = [folder for folder in fitting if len(folder.parts) == least]
     if len(fitting) != 1:
         raise DetectionFileError(
             f"{file}: expected a file called after one of the {len(sequences)} sequences (folders "
             f"of pictures); {len(fitting)} are called {file.stem}"
         )
-    return fitting[0]
+    return sequences[fitting[0]]
 
 
 def _read_frames(file: Path, frames: Sequence[int]) -> list[FrameLine]:

@@ -60,6 +60,7 @@ class Record:
         zones: heads in each zone, where there are zones.
         pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
         note: what the user is to know of how the picture was read; in no file.
+        to_hide: what is made unrecognisable, less likely heads too; None is ``detections``.
     """
 
     index: int
@@ -71,6 +72,7 @@ class Record:
     zones: Mapping[str, int] | None = None
     pixels: npt.NDArray[np.uint8] | None = None
     note: str | None = None
+    to_hide: Detections | None = None
 
     @property
     def boxes(self) -> list[list[float]]:

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, count
@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from head_detection.errors import OutputError, PictureError
 from head_detection.files import replacing, write_bytes
-from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.record import Failure, Origin, Record
 
 NUM_THREADS: Final = 2
@@ -25,7 +25,6 @@ _OF_ONE_FILE: Final = frozenset(
     | {errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 )
 """What the system refuses of one name, and not of the next one, as it does on a full disk."""
-MARKER_TEXT: Final = "Results of head-detection: a folder of pictures to search leaves this out.\n"
 
 
 class Sink(ABC):
@@ -107,7 +106,7 @@ class FileSink(Sink):
 
 
 class FolderSink(Sink):
-    """Writes one file a picture, in threads, under the picture's own relative path.
+    """Writes one file a picture, or some, in threads, under the picture's own relative path.
 
     Frames are numbered in a folder that is called after their video.
 
@@ -123,7 +122,7 @@ class FolderSink(Sink):
 
     def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
         self._folder = folder / self.folder_name
-        self._claim_folder()
+        self._list = mark_folder(self._folder)
         # A table and no set: it lies on the disk, however many pictures there are.
         self._taken = sqlite3.connect("", isolation_level=None)
         self._taken.execute(
@@ -139,19 +138,25 @@ class FolderSink(Sink):
         return f"{self.folder_name}/"
 
     def write(self, record: Record) -> None:
-        """Write the picture's file soon.
+        """Write the picture's files soon.
 
         Raises:
             OutputError: the file would replace the picture that it was made from.
             OSError: an earlier file could not be written, and no other one could.
         """
-        target = self._folder / self._name_for(record)
-        is_there = os.path.exists(target)  # noqa: PTH110 - Path's own raises for a long name
-        if record.path and is_there and target.resolve() == record.path.resolve():
-            raise OutputError(f"{target}: would replace its own source; choose another folder")
+        names = self._names_of(record, self._name_for(record))
+        targets = [self._folder / name for name in names]
+        for name, target in zip(names, targets, strict=True):
+            is_there = os.path.exists(target)  # noqa: PTH110 - Path's own raises for a long name
+            if record.path and is_there and target.resolve() == record.path.resolve():
+                raise OutputError(f"{target}: would replace its own source; choose another folder")
+            self._list.write(
+                listed_name(str(name))
+            )  # before the file: of a kill, none is forgotten
+        self._list.flush()
         while len(self._waiting) >= MAX_WAITING:
             self._finish_oldest()
-        self._waiting.append(self._pool.submit(self._write, record, target))
+        self._waiting.append(self._pool.submit(self._write, record, targets))
 
     def take_failures(self) -> list[Failure]:
         """Return, once each, the pictures whose own file could not be written."""
@@ -166,18 +171,27 @@ class FolderSink(Sink):
         """
         self._pool.shutdown()
         self._taken.close()
+        self._list.close()
         while self._waiting:
             self._finish_oldest()
 
     @abstractmethod
     def _suffix(self, record: Record) -> str: ...
 
-    @abstractmethod
-    def _content(self, record: Record, suffix: str) -> bytes: ...
+    def _names_of(self, record: Record, name: PurePosixPath) -> Sequence[PurePosixPath]:  # noqa: ARG002
+        """Return the files of a picture, whose own name is free: most have one."""
+        return [name]
 
-    def _write(self, record: Record, target: Path) -> Failure | None:
+    @abstractmethod
+    def _contents(self, record: Record, targets: Sequence[Path]) -> Iterator[bytes]:
+        """Yield what the files hold, in their order."""
+
+    def _write(self, record: Record, targets: Sequence[Path]) -> Failure | None:
+        target = self._folder
         try:
-            write_bytes(target, self._content(record, target.suffix.lower()))
+            contents = self._contents(record, targets)
+            for target in targets:
+                write_bytes(target, next(contents))
         except PictureError as error:
             reason = str(error)
         except OSError as error:
@@ -186,7 +200,7 @@ class FolderSink(Sink):
             reason = error.strerror or str(error)
         else:
             return None
-        name = f"{self.folder_name}/{target.relative_to(self._folder).as_posix()}"
+        name = (self.folder_name / target.relative_to(self._folder)).as_posix()
         mistake = PictureError(f"{name}: {reason}")
         return Failure(record.index, record.file, str(mistake), mistake, record.seconds)
 
@@ -194,17 +208,6 @@ class FolderSink(Sink):
         failure = self._waiting.popleft().result()
         if failure is not None:
             self._failures.append(failure)
-
-    def _claim_folder(self) -> None:
-        """Mark the folder as results: no source later, and its files may be replaced."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        marker = self._folder / OUTPUT_MARKER
-        if not marker.exists() and any(self._folder.iterdir()):
-            raise OutputError(
-                f"{self._folder}: expected a new folder or one of earlier results; "
-                "it holds other files, which might be replaced: choose another folder"
-            )
-        marker.write_text(MARKER_TEXT, encoding="utf-8")
 
     def _name_for(self, record: Record) -> PurePosixPath:
         """Return a path inside the folder that no other picture of the run has."""

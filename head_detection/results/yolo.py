@@ -5,7 +5,7 @@ Source:
     have it as a sixth number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,14 +68,14 @@ class LabelSink(FolderSink):
     def _suffix(self, record: Record) -> str:  # noqa: ARG002 - the same for all
         return ".txt"
 
-    def _content(self, record: Record, suffix: str) -> bytes:  # noqa: ARG002 - text only
+    def _contents(self, record: Record, targets: Sequence[Path]) -> Iterator[bytes]:  # noqa: ARG002 - text only
         height, width = record.detections.image_size
         sizes = np.array((width, height, width, height), dtype=np.float32)
         boxes = record.detections.boxes / sizes
         centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
         rows = np.clip(np.concatenate([centres, sides], axis=1), 0.0, 1.0)
         lines = [f"{CLASS} " + " ".join(f"{value:.6f}" for value in row) for row in rows]
-        return "".join(f"{line}\n" for line in lines).encode()
+        yield "".join(f"{line}\n" for line in lines).encode()
 
 
 def looks_like_labels(folder: Path) -> bool:

@@ -39,16 +39,22 @@ class RunLog:
     """The log of a run, row by row.
 
     A resumed run forgets what was logged after the checkpoint that it starts from, as those steps
-    are done again.
+    and validations are done again.
 
     Args:
         folder: of the run.
         first_step: rows of later steps are removed.
+        finished_epochs: rows of later validations are removed.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, finished_epochs: int = 0) -> None:
         self.path = folder / "log.csv"
-        self.rows = [row for row in _read(self.path) if int(row["step"]) <= first_step]
+        self.rows = [
+            row
+            for row in _read(self.path)
+            if int(row["step"]) <= first_step
+            and (int(row["epoch"]) <= finished_epochs or not any(map(row.get, METRIC_COLUMNS)))
+        ]
         with (
             replacing(self.path) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,

@@ -132,9 +132,9 @@ class Trainer:
             TrainingError: too many steps in a row were not finite.
             PictureError: a picture cannot be read; the run is saved.
         """
-        first_step = self.state.progress.step
+        first_step, epochs = self.state.progress.step, self.state.progress.finished_epochs
         self.show = TrainingProgress(self.total_steps, first_step, is_shown=self.ranks.is_first)
-        self.log = RunLog(self.folder, first_step) if self.ranks.is_first else None
+        self.log = RunLog(self.folder, first_step, epochs) if self.ranks.is_first else None
         if self.log is not None and self.log.lacks_tensorboard:
             self.show.say("tensorboard is not installed: no events are written, log.csv has it all")
         try:

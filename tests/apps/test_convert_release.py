@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -28,9 +29,11 @@ def release(source, output, *options):
     return main(["release", *files, "--licence", "research only", *options])
 
 
-def test_it_is_half_the_size_and_finds_the_same(run_weights, tmp_path):
+def test_it_is_half_the_size_and_finds_the_same(run_weights, tmp_path, capsys):
     output = tmp_path / "fast.safetensors"
     assert release(run_weights, output) == 0
+    digest = hashlib.sha256(output.read_bytes()).hexdigest()
+    assert capsys.readouterr().out.endswith(f"SHA-256, for its card: {digest}\n")
     assert output.stat().st_size < 0.6 * run_weights.stat().st_size
     (model, _), (released, _) = load_detector(run_weights), load_detector(output)
     for name, tensor in model.state_dict().items():

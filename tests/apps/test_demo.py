@@ -18,6 +18,8 @@ from head_detection.structures import Detections, Frame
 class PerfectDetector:
     """Finds every head of the samples but one, and a wrong one in the corner of each."""
 
+    score_threshold = 0.25
+
     def stream(
         self, frames: Iterable[Frame], batch_size: int, **options: object
     ) -> Generator[PictureResult]:

@@ -64,7 +64,8 @@ def one_head(monkeypatch):
 
     def from_weights(path, **options):
         calls.append((path, options))
-        return HeadDetector(engine, options["score_threshold"] or 0.25, {"weights": "one"})
+        threshold = options["score_threshold"] or 0.25
+        return HeadDetector(engine, threshold, {"weights": "one"}, options["lowest_score"])
 
     monkeypatch.setattr(HeadDetector, "from_weights", from_weights)
     engine.calls = calls
@@ -105,13 +106,159 @@ def test_all_good_is_exit_code_0(photos, one_head):
 
 def test_results_are_not_read_again_and_may_be_replaced(photos, one_head):
     for _ in range(2):
-        main(["test", "--source", ".", "--output", "results"])
+        main(["test", "--source", ".", "--output", "results", "--overwrite"])
         assert len(results(Path("results"))["images"]) == 2
+
+
+def test_a_second_run_has_a_folder_of_its_own(photos, one_head, capsys):
+    for source in ("photos/sub", "photos/1.png", "photos"):
+        main(["test", "--source", source, "--output", "out", "--save", "json,images"])
+    sizes = [results(Path(name))["images"][0]["width"] for name in ("out", "out-2")]
+    assert sizes == [64, 48]
+    assert len(results(Path("out-3"))["images"]) == 2
+    out, err = capsys.readouterr()
+    assert "note: out holds the results of an earlier run; these go to out-2 (--overwrite" in err
+    assert "results in out-3: detections.json, images/" in out
+    main(["test", "--source", "photos/sub", "--name", "mine"])
+    main(["test", "--source", "photos/sub", "--name", "mine"])
+    assert sorted(path.name for path in Path("runs/test").iterdir()) == ["mine", "mine-2"]
+
+
+def test_overwriting_removes_what_a_run_wrote_and_nothing_else(photos, one_head, capsys):
+    formats = "json,csv,lines,counts,coco,mot,yolo,images,blur,crops"
+    every = ["test", "--output", "out", "--overwrite", "--source"]
+    main([*every, "photos", "--save", formats])
+    Path("out/images/sub/mine.txt").write_text("mine")
+    Path("out/mine.csv").write_text("mine")
+    main([*every, "photos/1.png", "--save", "csv"])
+    left = sorted(path.as_posix() for path in Path("out").rglob("*") if path.is_file())
+    assert left == [
+        *("out/.head-detection-run", "out/detections.csv"),
+        *("out/images/.head-detection-output", "out/images/sub/mine.txt", "out/mine.csv"),
+    ]
+    assert not Path("out/blur").exists()
+    Path("own").mkdir()
+    Path("own/detections.csv").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        arguments = ["test", "--source", "photos/1.png", "--output", "own", "--save", "csv", *more]
+        assert main(arguments) == 2
+    assert (
+        "own/detections.csv: no earlier run says that it wrote this file" in capsys.readouterr().err
+    )
+    assert [path.name for path in Path("own").iterdir()] == ["detections.csv"]
+
+
+def test_a_run_does_not_remove_its_own_source(photos, one_head, capsys):
+    main(["test", "--source", "photos/1.png", "--output", "out", "--save", "images"])
+    arguments = ["test", "--output", "out", "--overwrite", "--save", "images"]
+    assert main([*arguments, "--source", "out/images/1.png"]) == 2
+    assert "--overwrite: would remove its own source out/images/1.png" in capsys.readouterr().err
+    assert Path("out/images/1.png").exists()
+
+
+def test_counts_and_the_fullest_pictures(photos, one_head, capsys, monkeypatch):
+    for number in range(2, 9):
+        picture(photos / f"{number}.png", level=number)
+    heads = {2: 0, 3: 4, 4: 2, 5: 4, 6: 7, 7: 1, 8: 3}
+
+    def detect(images):
+        counts = [heads.get(int(image[0, 0, 0]), 1) for image in images]
+        return [
+            Detections.from_arrays([[2, 3, 12, 13]] * n, [0.5] * n, tuple(image.shape[1:]))
+            for n, image in zip(counts, images, strict=True)
+        ]
+
+    monkeypatch.setattr(one_head, "detect", detect)
+    assert main(["test", "--source", "photos", "--output", "out", "--save", "counts"]) == 1
+    assert Path("out/counts.csv").read_text().splitlines() == [
+        *(
+            "file,count",
+            "1.png,1",
+            "2.png,0",
+            "3.png,4",
+            "4.png,2",
+            "5.png,4",
+            "6.png,7",
+            "7.png,1",
+        ),
+        *("8.png,3", "cut.png,", "empty.jpg,", "sub/1.png,1", "text.webp,"),
+    ]
+    line = "fullest: 6.png 7, 3.png 4, 5.png 4, 8.png 3, 4.png 2; without heads: 1"
+    assert line in capsys.readouterr().out
+
+
+def test_less_likely_heads_are_hidden_and_not_counted(photos, one_head, capsys, monkeypatch):
+    """Of three heads two are likely; the third is hidden from score 0.05 on."""
+
+    def detect(images):
+        boxes = [[0, 0, 8, 8], [20, 0, 28, 8], [0, 20, 8, 28]]
+        return [
+            Detections.from_arrays(boxes, [0.9, 0.3, 0.06], tuple(image.shape[1:]))
+            for image in images
+        ]
+
+    monkeypatch.setattr(one_head, "detect", detect)
+    arguments = [
+        "test",
+        "--source",
+        "photos/1.png",
+        "--blur-scale",
+        "1",
+        "--save",
+        "json,blur,images",
+    ]
+    for options, num_hidden in ([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3):
+        main([*arguments, "--output", "out", "--overwrite", *options])
+        image = np.asarray(Image.open("out/blur/1.png"))
+        corners = [image[4, 4, 0], image[4, 24, 0], image[24, 4, 0]]
+        assert corners.count(0) == num_hidden
+        assert results(Path("out"))["images"][0]["count"] == (3 if "--conf" in options else 2)
+    out = capsys.readouterr().out
+    line = "hidden: 3 heads, 1 of them less likely than those counted, down to score 0.05 ("
+    assert f"{line}--blur-threshold)" in out
+
+
+def test_heads_as_pictures_of_their_own(photos, one_head):
+    Path("photos/1").mkdir()
+    picture(photos / "1" / "a.jpg")
+    picture(photos / "1.jpg", level=50)
+    main(["test", "--source", "photos", "--output", "out", "--save", "crops"])
+    folder = Path("out/crops")
+    crops = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("0*"))
+    assert crops == ["1.jpg/0001.jpg", "1.png/0001.png", "1/a/0001.jpg", "sub/1/0001.png"]
+    with Image.open("out/crops/sub/1/0001.png") as crop:
+        assert crop.size == (10, 10)
+
+
+def test_coco_by_the_ids_of_labels(photos, one_head, capsys):
+    categories = [{"id": 3, "name": "person"}, {"id": 7, "name": "head"}]
+    labels = {"images": [{"id": 40, "file_name": "photos/sub/1.png"}], "categories": categories}
+    Path("l.json").write_text(json.dumps(labels))
+    arguments = [
+        "test",
+        "--source",
+        "photos/sub",
+        "photos/1.png",
+        "--save",
+        "coco",
+        "--ids",
+        "l.json",
+    ]
+    assert main([*arguments, "--output", "out"]) == 1
+    (head,) = json.loads(Path("out/coco.json").read_text())
+    assert (head["image_id"], head["category_id"], head["bbox"]) == (40, 7, [2, 3, 10, 10])
+    image = {"id": 40, "file_name": "photos/sub/1.png", "width": 64, "height": 40}
+    written = json.loads(Path("out/coco-images.json").read_text())
+    assert (written["images"], written["categories"]) == ([image], [{"id": 7, "name": "head"}])
+    assert "failed: photos/1.png: coco.json: no id in l.json" in capsys.readouterr().err
+    Path("l.json").write_text("{}")
+    assert main(arguments) == 2
+    assert "error: l.json: expected COCO labels, with a list of images" in capsys.readouterr().err
 
 
 def test_the_options_reach_the_detector(photos, one_head):
     options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch "
-    options += "--compile --set model.a=1 model.b=2"
+    options += "--compile --set model.a=1 model.b=2 --imgsz 640"
     assert main(["test", "--source", "photos/sub", "--save", "json", *options.split()]) == 0
     assert one_head.calls == [
         (
@@ -121,8 +268,12 @@ def test_the_options_reach_the_detector(photos, one_head):
                 "device": "cpu",
                 "precision": "bf16",
                 "score_threshold": 0.6,
+                "lowest_score": None,
                 "compile_network": True,
-                "overrides": ["model.a=1", "model.b=2"],
+                "overrides": [
+                    *("model.a=1", "model.b=2"),
+                    *("inference.resize.min_size=640", "inference.resize.max_size=640"),
+                ],
             },
         )
     ]
@@ -148,7 +299,8 @@ def test_lines_on_standard_output_have_it_for_themselves(photos, one_head, capsy
 
 def test_hidden_heads_go_beside_drawn_ones(photos, one_head):
     main(["test", "--source", "photos/sub", "--output", "out", "--save", "images,blur"])
-    assert sorted(path.name for path in Path("out").iterdir()) == ["blur", "images"]
+    written = sorted(path.name for path in Path("out").iterdir())
+    assert written == [".head-detection-run", "blur", "images"]
     assert Path("out/blur/1.png").read_bytes() != Path("out/images/1.png").read_bytes()
 
 
@@ -161,7 +313,13 @@ def test_a_mistake_about_the_results_names_its_option(photos, one_head, capsys):
 def test_frames_keep_their_numbers_where_a_picture_failed(photos, one_head):
     main(["test", "--source", "photos", "--save", "mot"])
     lines = Path("runs/test/photos/mot.txt").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines] == ["1", "4"]
+    assert [line.split(",")[0] for line in lines] == ["1"]
+    picture(Path("photos/d.png"))
+    main(["test", "--source", "photos", "--save", "mot", "--overwrite"])
+    lines = Path("runs/test/photos/mot.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1", "3"]
+    lines = Path("runs/test/photos/mot/sub.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
@@ -221,6 +379,10 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--tile", "-1"], "expected auto, 0 or more pixels; got -1"),
         (["--source", "a", "--max-pixels", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--blur-style", "smear"], "choose from"),
+        (["--source", "a", "--blur-threshold", "2"], "expected 0 to 1; got 2"),
+        (["--source", "a", "--draw-color", "reddish"], "expected red or #ff0000, say; got redd"),
+        (["--source", "a", "--line-width", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--name", "b", "--output", "c"], "not allowed with"),
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),
@@ -290,7 +452,7 @@ def test_one_file_that_cannot_be_written_fails_alone(tmp_path, monkeypatch, one_
     capsys.readouterr()
     Path("out/images/z.png").unlink()
     Path("out/images/z.png").mkdir()  # in the way
-    assert main(arguments) == 1
+    assert main([*arguments, "--overwrite"]) == 1
     out, err = capsys.readouterr()
     assert "failed: z.png: images/z.png: Is a directory" in err
     assert "pictures: 3, heads: 3, failed: 1" in out

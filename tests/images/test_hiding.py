@@ -5,7 +5,8 @@ import pytest
 
 from head_detection.errors import PictureError
 from head_detection.images import hiding
-from head_detection.images.hiding import HIDING_STYLES, Hiding, hide_heads
+from head_detection.images.hiding import hide_heads
+from head_detection.images.styles import HIDING_STYLES, Hiding
 from head_detection.structures import Detections
 
 NOISE = np.random.default_rng(0).integers(1, 256, (200, 200, 3), np.uint8)

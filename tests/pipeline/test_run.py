@@ -27,8 +27,11 @@ PIXELS = np.zeros((32, 48, 3), np.uint8)
 class OneHead:
     """Finds a head in every item but those called bad; notes what it was asked for."""
 
+    score_threshold = 0.25
+
     def __init__(self) -> None:
         self.options: list[tuple[int | None, bool]] = []
+        self.thresholds: list[float | None] = []
         self.is_ready: IsReady | None = None
         self.is_closed = False
 
@@ -38,8 +41,10 @@ class OneHead:
         batch_size: int | None = None,
         *,
         keep_pixels: bool = False,
+        score_threshold: float | None = None,
         is_ready: IsReady | None = None,
     ) -> Generator[PictureResult]:
+        self.thresholds.append(score_threshold)
         self.options.append((batch_size, keep_pixels))
         self.is_ready = is_ready
         try:
@@ -74,11 +79,11 @@ def files(*names: str) -> ItemSource:
 def test_pictures_go_to_the_sinks_and_failures_too(detector: OneHead, tmp_path: Path) -> None:
     tally = Tally()
     with Sinks(["json", "mot"], tmp_path, ORIGIN) as sinks:
-        for outcome in run_pipeline(files("a.jpg", "bad.jpg", "b.jpg"), detector, sinks):
+        for outcome in run_pipeline(files("a.jpg", "bad.jpg", "c.jpg"), detector, sinks):
             tally.add(outcome)
     assert (tally.pictures, tally.heads, tally.failed) == (2, 2, 1)
     content = json.loads((tmp_path / "detections.json").read_text())
-    assert [image["file"] for image in content["images"]] == ["a.jpg", "b.jpg"]
+    assert [image["file"] for image in content["images"]] == ["a.jpg", "c.jpg"]
     assert content["failed"] == [{"file": "bad.jpg", "error": "the file is empty"}]
     lines = (tmp_path / "mot.txt").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["1", "3"]  # what failed counts
@@ -189,3 +194,14 @@ def test_a_picture_file_of_the_disk_goes_all_the_way(tmp_path: Path, detector: O
     out = tmp_path / "out"
     made = sorted(path.relative_to(out).as_posix() for path in out.glob("*/a.*"))
     assert made == ["blur/a.png", "images/a.png", "labels/a.txt"]
+
+
+def test_less_likely_heads_are_there_to_be_hidden(detector: OneHead) -> None:
+    """Heads of 0.75 do not count from 0.9 on."""
+    detector.score_threshold = 0.9
+    (record,) = run_pipeline(files("a.jpg"), detector, hide_from=0.1)
+    assert isinstance(record, Record)
+    assert detector.thresholds == [0.1]
+    assert len(record.detections) == 0
+    assert record.to_hide is not None
+    assert len(record.to_hide) == 1

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from head_detection.errors import DetectionFileError, OutputError
-from head_detection.results.formats import SINKS, Sinks, parse_formats, read_detection_file
+from head_detection.results.format_names import OUTPUTS, parse_formats
+from head_detection.results.formats import SINKS, Sinks, read_detection_file
 from head_detection.results.record import Origin
 
 ORIGIN = Origin({}, 0.4)
@@ -17,7 +18,10 @@ def test_formats_are_a_list_with_commas():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("xml", "^expected some of json,csv,lines,coco,mot,yolo,images,blur; got 'xml'"),
+        (
+            "xml",
+            "^expected some of json,csv,lines,counts,coco,mot,yolo,images,blur,crops; got 'xml'",
+        ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
     ],
@@ -32,11 +36,14 @@ def test_each_sink_takes_heads_no_heads_frames_and_failures(
     tmp_path, record, frames, failure, name
 ):
     with Sinks([name], tmp_path, ORIGIN) as sinks:
-        assert sinks.needs_pixels == (name in ("images", "blur"))
+        assert sinks.needs_pixels == (name in ("images", "blur", "crops"))
         for outcome in (record(), record([], "b.png", 1), failure(), *frames):
             sinks.take(outcome)
     (output,) = sinks.outputs
     assert (tmp_path / output).exists()
+    assert output in OUTPUTS[name]
+    written = {f"{path.name}/" if path.is_dir() else path.name for path in tmp_path.iterdir()}
+    assert written <= set(OUTPUTS[name])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
@@ -52,6 +59,7 @@ def test_all_files_are_whole_after_the_work_is_cut_short(tmp_path, record, error
     assert len(json.loads((tmp_path / "coco.json").read_text())) == 1
     assert len((tmp_path / "detections.ndjson").read_text().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "coco-images.json",
         "coco.json",
         "detections.csv",
         "detections.json",

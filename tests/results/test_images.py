@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from head_detection.images.hiding import Hiding
+from head_detection.images.styles import Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.images import DrawnSink
 from head_detection.results.record import Origin

@@ -12,7 +12,7 @@ from head_detection.errors import DetectionFileError
 from head_detection.images.finding import PictureFinder
 from head_detection.results.formats import read_detection_file
 from head_detection.results.mot import MotSink
-from head_detection.results.record import Record
+from head_detection.results.record import Failure, Record
 from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
@@ -100,11 +100,13 @@ def test_mot_without_files_and_not_text(tmp_path: Path, labelled: Label) -> None
 def test_what_is_written_counts_frames_and_pixels_from_one(
     tmp_path: Path,
     record: Callable[..., Record],
+    failure: Callable[..., Failure],
     frames: list[Record],
     put: Callable[..., None],
     labelled: Label,
 ) -> None:
-    put(MotSink, tmp_path, [record([(10, 5, 30, 45)], index=2)])
+    before = [failure("0.png"), record([], "1.png", 1)]
+    put(MotSink, tmp_path, [*before, record([(10, 5, 30, 45)], index=2)])
     assert (tmp_path / "mot.txt").read_text() == "3,-1,11.0,6.0,20.0,40.0,0.5,-1,-1,-1\n"
     put(MotSink, tmp_path, frames)
     assert (tmp_path / "mot.txt").read_text() == (
@@ -169,3 +171,41 @@ def test_frames_are_those_that_test_counts_in_the_same_folder(tmp_path: Path, ki
         for image, found in zip(labelled.images, read.detections, strict=True)
     }
     assert lefts == {f"frame{number}.jpg": place for place, number in enumerate(NUMBERS, start=1)}
+
+
+def test_a_sequence_is_a_folder_and_its_frames_count_by_their_names(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    put: Callable[..., None],
+    labelled: Label,
+    lefts: Lefts,
+) -> None:
+    """The source has them in no order; the first of b could not be read."""
+    names = ["b/img1/10.png", "a/2.png", "c.png", "a/10.png", "b/img1/9.png", "d/a/1.png"]
+    outcomes = [record([(left, 1, 9, 9)], name) for left, name in enumerate(names)]
+    put(MotSink, tmp_path / "out", [*outcomes, failure("b/img1/2.png")])
+    written = {
+        path.relative_to(tmp_path / "out").as_posix(): path.read_text().splitlines()
+        for path in (tmp_path / "out").rglob("*.txt")
+    }
+    assert {name: [line[:8] for line in lines] for name, lines in written.items()} == {
+        "mot.txt": ["1,-1,3.0"],
+        "mot/a.txt": ["1,-1,2.0", "2,-1,4.0"],
+        "mot/b.txt": ["2,-1,5.0", "3,-1,1.0"],
+        "mot/d/a.txt": ["1,-1,6.0"],
+    }
+    truth = labelled(*(f"train/{name}" for name in (*names[:2], *names[3:], "b/img1/2.png")))
+    read = read_detection_file(tmp_path / "out/mot", truth)
+    assert lefts(read.detections) == [[0], [1], [3], [4], [5], []]
+    whole = labelled(*names, "b/img1/2.png")
+    read = read_detection_file(tmp_path / "out/mot.txt", whole)
+    assert lefts(read.detections) == [[], [], [2], [], [], [], []]
+
+
+def test_two_folders_of_one_sequence_have_a_file_each(
+    tmp_path: Path, record: Callable[..., Record], put: Callable[..., None]
+) -> None:
+    put(MotSink, tmp_path, [record(file=name) for name in ("a/1.png", "a/img1/1.png", "A/1.png")])
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.txt"))
+    assert written == ["mot/A.txt", "mot/a/img1.txt", "mot/a~2.txt"]

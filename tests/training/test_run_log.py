@@ -55,6 +55,15 @@ def test_a_resumed_run_forgets_later_rows_and_cut_ones(tmp_path):
     assert [row["loss"] for row in read(tmp_path)] == ["1", "2", "30"]
 
 
+def test_a_validation_that_is_done_again_is_logged_once(tmp_path):
+    log = RunLog(tmp_path, 0)
+    for epoch in (1, 2):
+        log.add(3 * epoch, epoch, {"loss": 1.0})
+        log.add(3 * epoch, epoch, {"ap50": 0.5})
+    RunLog(tmp_path, 6, 1)  # killed after the second validation, before the checkpoint
+    assert [row["ap50"] for row in read(tmp_path)] == ["", "0.5", ""]
+
+
 def test_a_row_that_a_kill_cut_short_is_dropped(tmp_path):
     RunLog(tmp_path, 0)
     with (tmp_path / "log.csv").open("a") as file:

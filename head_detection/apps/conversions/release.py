@@ -8,6 +8,7 @@ from typing import Any
 from head_detection.apps.arguments import probability, weights
 from head_detection.config import override_inference
 from head_detection.errors import CheckpointError, WeightsError
+from head_detection.inference.weights_files import sha256_of
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription, save_weights
 from head_detection.training.checkpoint import load_checkpoint
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise WeightsError(f"{arguments.input}: expected values that half precision can hold")
     save_weights(arguments.output, model.network, released)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
+    print(f"SHA-256, for its card: {sha256_of(arguments.output)}")
     return 0
 
 

@@ -255,7 +255,9 @@ def _categories_of(content: dict[str, Any], path: Path) -> list[LabelClass]:
 def _row_of(annotation: dict[str, Any], where: str) -> tuple[Row, bool]:
     flags = [annotation.get(key) or 0 for key in ("iscrowd", "ignore", "distractor")]
     if any(flag not in (0, 1) for flag in flags):
-        raise AnnotationError(f"{where}: expected iscrowd and ignore as 0 or 1, got {flags}")
+        raise AnnotationError(
+            f"{where}: expected iscrowd and ignore as 0 or 1, got {str(flags)[:80]}"
+        )
     left, top, width, height = parse_box(annotation.get("bbox"), where)
     return ((left, top, left + width, top + height), any(flags)), bool(flags[2])
 

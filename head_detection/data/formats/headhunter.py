@@ -92,5 +92,7 @@ def _parse_line(line: str, where: str) -> tuple[Box, bool]:
     try:
         flag = float(fields[4]) if len(fields) == _NUM_FIELDS else _HEAD
     except ValueError as error:
-        raise AnnotationError(f"{where}: expected a number as flag, got {fields[4]!r}") from error
+        raise AnnotationError(
+            f"{where}: expected a number as flag, got {fields[4][:40]!r}"
+        ) from error
     return parse_box(fields[:4], where), flag < 0

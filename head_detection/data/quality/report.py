@@ -23,7 +23,7 @@ from head_detection.data.quality.survey import (
 )
 from head_detection.images.drawing import Cell, write_contact_sheet
 
-SCHEMA: Final = "head-detection/health/1"
+SCHEMA: Final = "head-detection/quality/1"
 MAX_ROWS: Final = 50
 """Of a kind on the page; report.json has all."""
 MAX_CELLS: Final = 12

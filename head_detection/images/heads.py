@@ -1,0 +1,171 @@
+"""A picture with its heads marked, and no label on any of them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import supervision as sv
+from PIL import Image, ImageDraw
+
+from head_detection.boxes import areas
+from head_detection.images.drawing import BLACK, WHITE, text_size, write_text
+from head_detection.images.reading import Picture
+from head_detection.images.styles import Color, Drawing
+from head_detection.structures import Detections, FloatArray
+
+SMALLEST_DRAWN_SIDE: Final = 240
+"""Pixels; a smaller picture is enlarged, else nothing could be written on it."""
+HEADS_PER_LINE: Final = 12
+"""The typical head is so many lines wide: thinner than that and it stays visible inside its box."""
+PIXELS_PER_LINE: Final = 300
+"""A picture's short side in lines, so that they are seen when a large picture is shown small."""
+TEXT_SIZE: Final = 0.04
+"""Of the short side, for the count."""
+USUAL_TEXT: Final = 16
+"""Pixels, at least, for the count where there is room."""
+SMALL_TEXT: Final = 12
+"""Pixels: rather a shorter label than smaller letters."""
+SMALLEST_TEXT: Final = 8
+"""Pixels: smaller letters cannot be read."""
+SCORE_SIZE: Final = 0.4
+"""Of a head's size."""
+LARGEST_SCORE: Final = 0.02
+"""Of the short side."""
+LARGEST_LABEL: Final = 0.08
+"""Of the picture's width; a label that needs more is written smaller, or shorter, or not at all."""
+
+
+def draw_heads(pixels: Picture, detections: Detections, drawing: Drawing | None = None) -> Picture:
+    """Return the picture with a box around each head and their number beside them.
+
+    Labels lie on no box and on no other label, and are at most 8 % of the picture wide; one that
+    finds no room is left out.
+
+    Args:
+        pixels: ``(H, W, 3)`` uint8 RGB; not changed.
+        detections: boxes in its pixels.
+        drawing: None is the usual way.
+
+    Returns:
+        The same size; a picture with a side under 240 pixels is enlarged by a whole number.
+    """
+    drawing = drawing or Drawing()
+    scale = max(1, -(-SMALLEST_DRAWN_SIDE // max(pixels.shape[:2])))
+    scene = pixels.copy() if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    boxes = detections.boxes * scale
+    thickness = drawing.width or _line_thickness(scene.shape[:2], boxes)
+    marked = sv.Detections(xyxy=boxes, class_id=np.zeros(len(boxes), dtype=int))
+    # supervision takes its colours for blue, green, red.
+    color = sv.Color(*reversed(drawing.color))
+    scene = sv.BoxAnnotator(color=color, thickness=thickness).annotate(scene, marked)
+    labels = _Labels(scene, boxes, thickness)
+    _write_count(labels, drawing, len(boxes))
+    if drawing.has_scores:
+        _write_scores(labels, drawing, boxes, detections.scores)
+    return scene
+
+
+class _Labels:
+    """Writes labels where nothing is, in place.
+
+    Args:
+        scene: the picture.
+        boxes: not to be written on, with their lines.
+        thickness: of the lines.
+    """
+
+    def __init__(self, scene: Picture, boxes: FloatArray, thickness: int) -> None:
+        self._scene = scene
+        self.height, self.width = scene.shape[:2]
+        rim = np.array([-1, -1, 1, 1]) * thickness
+        self._taken = np.zeros((2 * len(boxes) + 1, 4))
+        self._taken[: len(boxes)] = boxes + rim
+        self._num_taken = len(boxes)
+        self.thickness = thickness
+
+    def label_size(self, text: str, size: int) -> tuple[int, int]:
+        """Return the width and height of a label."""
+        width, height = text_size(text, size)
+        return width + 2 * (size // 3), height + size // 3
+
+    def fit(self, text: str, largest: int, smallest: int) -> int | None:
+        """Return the size of letters, at most the largest, in which a text is narrow enough."""
+        for size in range(largest, min(largest, smallest) - 1, -1):
+            if self.label_size(text, size)[0] <= LARGEST_LABEL * self.width:
+                return size
+        return None
+
+    def write(self, text: str, size: int, corners: FloatArray, ink: Color) -> bool:
+        """Write a text at the first of some places that is free, and tell whether one is.
+
+        Args:
+            text: one line.
+            size: of its letters.
+            corners: ``(N, 2)`` left and top, best first.
+            ink: of its letters.
+        """
+        width, height = self.label_size(text, size)
+        corners = np.rint(corners)
+        ends = corners + np.array([width, height])
+        inside = (corners >= 0).all(axis=1) & (ends <= (self.width, self.height)).all(axis=1)
+        for left, top in corners[inside].astype(int).tolist():
+            taken = self._taken[: self._num_taken]
+            apart = (taken[:, 0] >= left + width) | (taken[:, 2] <= left)
+            apart |= (taken[:, 1] >= top + height) | (taken[:, 3] <= top)
+            if apart.all():
+                label = Image.new("RGB", (width, height), BLACK)
+                write_text(ImageDraw.Draw(label), (size // 3, size // 6), text, size, ink)
+                self._scene[top : top + height, left : left + width] = np.asarray(label)
+                self._taken[self._num_taken] = (left, top, left + width, top + height)
+                self._num_taken += 1
+                return True
+        return False
+
+
+def _line_thickness(size: tuple[int, ...], boxes: FloatArray) -> int:
+    """Return pixels: thick for a large picture, thin for small heads."""
+    thickness = min(size) / PIXELS_PER_LINE
+    if len(boxes):
+        thickness = min(thickness, float(np.median(np.sqrt(areas(boxes)))) / HEADS_PER_LINE)
+    return max(1, round(thickness))
+
+
+def _write_count(labels: _Labels, drawing: Drawing, count: int) -> None:
+    """Write how many heads there are, into a corner or else near the top."""
+    short_side = min(labels.width, labels.height)
+    largest = drawing.font_size or max(USUAL_TEXT, round(short_side * TEXT_SIZE))
+    texts = drawing.labels(count)
+    for text in texts:
+        # Letters as they should be come before more of them.
+        smallest = SMALLEST_TEXT if text == texts[-1] else SMALL_TEXT
+        size = labels.fit(text, largest, smallest)
+        if size is not None:
+            corners = np.array(list(_places(labels, *labels.label_size(text, size))))
+            if labels.write(text, size, corners, WHITE):
+                return
+
+
+def _places(labels: _Labels, width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Yield left and top: the corners, then row by row."""
+    right, bottom = labels.width - width, labels.height - height
+    yield from ((0, 0), (right, 0), (0, bottom), (right, bottom))
+    for top in range(0, bottom + 1, height):
+        for left in range(0, right + 1, max(1, width // 2)):
+            yield left, top
+
+
+def _write_scores(labels: _Labels, drawing: Drawing, boxes: FloatArray, scores: FloatArray) -> None:
+    """Write each head's score above its box, or else below or beside it."""
+    most = max(SMALLEST_TEXT, round(min(labels.width, labels.height) * LARGEST_SCORE))
+    sides = np.sqrt(areas(boxes))
+    for (x1, y1, x2, y2), side, score in zip(boxes.tolist(), sides, scores, strict=True):
+        text = f"{score:.2f}".removeprefix("0")
+        largest = drawing.font_size or min(most, max(SMALLEST_TEXT, round(side * SCORE_SIZE)))
+        size = labels.fit(text, largest, SMALLEST_TEXT)
+        if size is None:
+            continue
+        width, height = labels.label_size(text, size)
+        gap = labels.thickness + 1
+        above, below = (x1, y1 - gap - height), (x1, y2 + gap)
+        right, left = (x2 + gap, y1), (x1 - gap - width, y1)
+        labels.write(text, size, np.array([above, below, right, left]), drawing.color)

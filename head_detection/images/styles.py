@@ -1,0 +1,79 @@
+"""How heads are marked, and how they are hidden: known before anything heavy is loaded."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Color = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+HEAD_COLOR: Final[Color] = (57, 255, 20)
+HidingStyle = Literal["solid", "pixelate"]
+HIDING_STYLES: Final = get_args(HidingStyle)
+LARGEST_SCALE: Final = 10.0
+"""More hides the street, not the head."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How heads are marked.
+
+    Attributes:
+        color: of the boxes, red, green and blue.
+        width: of their lines in pixels; None goes by the picture and its heads.
+        font_size: of labels in pixels at most; None goes by the picture and its heads.
+        label: of the picture, ``{count}`` is its number of heads; None is ``3 heads``, shorter
+            where there is little room, and the empty text is no label.
+        has_scores: write each head's score beside it.
+
+    Raises:
+        ValueError: a width or a size under 1, or a label with other names in braces.
+    """
+
+    color: Color = HEAD_COLOR
+    width: int | None = None
+    font_size: int | None = None
+    label: str | None = None
+    has_scores: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("font_size", self.font_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected 1 or more; got {value}")
+        try:
+            (self.label or "").format(count=0)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(f"label: expected text, {{count}} in it; got {self.label}") from error
+
+    def labels(self, count: int) -> tuple[str, ...]:
+        """Return what may be written of a picture, best first.
+
+        Example:
+            >>> Drawing().labels(3), Drawing(label="n={count}").labels(3)
+            (('3 heads', '3'), ('n=3',))
+        """
+        if self.label is None:
+            return ("1 head" if count == 1 else f"{count} heads", str(count))
+        return (self.label.format(count=count),) if self.label else ()
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """How heads are made unrecognisable.
+
+    Attributes:
+        style: ``solid`` leaves nothing of them; ``pixelate`` a few squares in their colours, from
+            which a guess may be made.
+        scale: of what is hidden to the head's box, in both directions: ears, hair and a box that
+            sits not quite right. 1.3 is what deface hides.
+
+    Raises:
+        ValueError: another style, or a scale outside 1..10.
+    """
+
+    style: HidingStyle = "solid"
+    scale: float = 1.3
+
+    def __post_init__(self) -> None:
+        if self.style not in HIDING_STYLES:
+            raise ValueError(f"style: expected {' or '.join(HIDING_STYLES)}; got {self.style!r}")
+        if not 1.0 <= self.scale <= LARGEST_SCALE:
+            raise ValueError(f"scale: expected 1 to {LARGEST_SCALE:g}; got {self.scale}")

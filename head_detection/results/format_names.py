@@ -1,0 +1,38 @@
+"""The formats' names and what each writes: known before anything heavy is loaded."""
+
+from typing import Final
+
+from head_detection.errors import OutputError
+
+OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
+    "json": ("detections.json",),
+    "csv": ("detections.csv",),
+    "lines": ("detections.ndjson",),
+    "counts": ("counts.csv",),
+    "coco": ("coco.json", "coco-images.json"),
+    "mot": ("mot.txt", "mot/"),
+    "yolo": ("labels/",),
+    "images": ("images/",),
+    "blur": ("blur/",),
+    "crops": ("crops/",),
+}
+"""By the names that users know the formats by: their files, and their folders with a slash."""
+DEFAULT_FORMATS: Final = ("json", "counts", "images")
+ON_STANDARD_OUTPUT: Final = ("lines",)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the names of formats in a list with commas, each once.
+
+    Raises:
+        OutputError: an unknown name, or none.
+
+    Example:
+        >>> parse_formats("json, csv,json")
+        ('json', 'csv')
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in OUTPUTS]
+    if unknown or not names:
+        raise OutputError(f"expected some of {','.join(OUTPUTS)}; got {text!r}")
+    return names

@@ -1,0 +1,155 @@
+"""Folders of results: each holds those of one run, and what a run wrote can be removed again."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, count
+from pathlib import Path
+from typing import Final, TextIO
+
+from head_detection.errors import OutputError
+from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.results.format_names import OUTPUTS
+
+RUN_FILE: Final = ".head-detection-run"
+"""A file of this name says that a folder holds a run's results, and which."""
+MARKER_TEXT: Final = "Results of head-detection: a folder of pictures to search leaves this out.\n"
+"""First line of ``OUTPUT_MARKER``; below it the files of the folder, a line of JSON each."""
+
+
+def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = False) -> Path:
+    """Return a folder for the results of a run: the one that is wanted, or one with a number.
+
+    ``out`` with the results of an earlier run leaves them alone and gives ``out-2``, ``out-3`` ...
+
+    Args:
+        folder: the wanted one; need not be there.
+        formats: that are to be written.
+        overwrite: remove the earlier run's results from it instead, and nothing else.
+
+    Raises:
+        OutputError: a file that is none of a run's would be replaced.
+    """
+    if overwrite:
+        clear_folder(folder)
+    else:
+        wanted = folder.resolve() if folder.name in ("", "..") else folder
+        numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
+        folder = next(free for free in chain([folder], numbered) if not _has_results(free))
+    for name in (name for kind in formats for name in OUTPUTS[kind]):
+        if not name.endswith("/") and (folder / name).is_file():
+            raise OutputError(
+                f"{folder / name}: no earlier run says that it wrote this file, which would be "
+                "replaced: remove it, or choose another folder"
+            )
+    return folder
+
+
+@contextmanager
+def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
+    """Note that a folder holds a run's results, unless the block fails, which begins them.
+
+    Args:
+        folder: made if need be; None is no folder.
+        formats: that are to be written.
+
+    Raises:
+        OutputError: another run did so meanwhile.
+    """
+    if folder is None:
+        yield
+        return
+    outputs = [name for kind in formats for name in OUTPUTS[kind]]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / RUN_FILE).open("x", encoding="utf-8") as file:
+            file.write(json.dumps({"outputs": outputs}) + "\n")
+    except FileExistsError as error:
+        raise OutputError(f"{folder}: another run writes here; choose another folder") from error
+    try:
+        yield
+    except BaseException:
+        (folder / RUN_FILE).unlink()
+        raise
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what an earlier run wrote, by its own lists; other files stay."""
+    run_file = folder / RUN_FILE
+    if not run_file.is_file():
+        return
+    try:
+        outputs = list(json.loads(run_file.read_text(encoding="utf-8"))["outputs"])
+    except (ValueError, KeyError, TypeError):  # cut short by a kill: nothing is known of it
+        outputs = []
+    known = {name for names in OUTPUTS.values() for name in names}
+    for name in known.intersection(map(str, outputs)):
+        if name.endswith("/"):
+            _clear_listed(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    run_file.unlink()
+
+
+def mark_folder(folder: Path) -> TextIO:
+    """Mark a folder of result files: no source later, and its files may be replaced.
+
+    Returns:
+        The list of its files, open, to be lengthened by ``listed_name`` and closed.
+
+    Raises:
+        OutputError: it holds files that are no results.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / OUTPUT_MARKER
+    is_new = not marker.exists()
+    if is_new and any(folder.iterdir()):
+        raise OutputError(
+            f"{folder}: expected a new folder or one of earlier results; "
+            "it holds other files, which might be replaced: choose another folder"
+        )
+    file = marker.open("a", encoding="utf-8")
+    if is_new:
+        file.write(MARKER_TEXT)
+        file.flush()
+    return file
+
+
+def listed_name(name: str) -> str:
+    r"""Return a file's line in the marker of its folder; no name breaks it.
+
+    Example:
+        >>> listed_name("a/b\nc.jpg")
+        '"a/b\\nc.jpg"\n'
+    """
+    return json.dumps(name) + "\n"
+
+
+def _has_results(folder: Path) -> bool:
+    markers = [folder / name / OUTPUT_MARKER for names in OUTPUTS.values() for name in names]
+    return any(path.exists() for path in (folder / RUN_FILE, *markers))
+
+
+def _clear_listed(folder: Path) -> None:
+    """Remove the files that a marker lists, folders that are empty then, and the marker."""
+    marker, root = folder / OUTPUT_MARKER, folder.resolve()
+    if not marker.is_file():
+        return
+    parents: set[Path] = set()
+    with marker.open(encoding="utf-8") as lines:
+        next(lines, None)
+        for line in lines:
+            # A line may be cut short by a kill, and a name too long to have become a file.
+            with suppress(ValueError, OSError):
+                path = folder / str(json.loads(line))
+                if path.parent.resolve().is_relative_to(root) and not path.is_dir():
+                    path.unlink(missing_ok=True)
+                    parents.update(p for p in path.parents if p.is_relative_to(folder))
+    for parent in sorted(parents - {folder}, key=lambda path: len(path.parts), reverse=True):
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+    if set(folder.iterdir()) == {marker}:
+        marker.unlink()
+        folder.rmdir()
+    else:  # others' files stay, and the folder one of results
+        marker.write_text(MARKER_TEXT, encoding="utf-8")
