@@ -1,6 +1,7 @@
 """What the layers hand each other: a frame, heads found in it, and heads that are truly there."""
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class Frame:
     pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detections:
     """Heads found in one picture, best first.
 
@@ -44,6 +45,7 @@ class Detections:
         image_size: ``(height, width)`` of the picture in original pixels.
         ids: ``(N,)`` int64, one a head that is followed from frame to frame, -1 for one that is
             not; None where none is.
+        note: one line that whoever counts must know: heads may be missing, and why; None: nothing.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -52,12 +54,15 @@ class Detections:
         >>> found = Detections.empty((480, 640))
         >>> len(found), found.boxes.shape
         (0, (0, 4))
+        >>> found
+        0 heads in 640x480
     """
 
     boxes: FloatArray
     scores: FloatArray
     image_size: tuple[int, int]
     ids: IntArray | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)
@@ -69,6 +74,12 @@ class Detections:
     def __len__(self) -> int:
         """Return the number of heads."""
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        """Return their number and the size of the picture, width first."""
+        height, width = self.image_size
+        heads = "head" if len(self) == 1 else "heads"
+        return f"{len(self)} {heads} in {width}x{height}"
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> "Detections":
@@ -96,13 +107,13 @@ class Detections:
         sorted_ids = None if ids is None else np.asarray(ids, np.int64).reshape(-1)[order]
         return cls(boxes_array[order], scores_array[order], image_size, sorted_ids)
 
-    def above(self, score_threshold: float) -> "Detections":
+    def above(self, score_threshold: float) -> Self:
         """Return the heads with ``score >= score_threshold``."""
         keep = self.scores >= score_threshold
         ids = None if self.ids is None else self.ids[keep]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], ids=ids)
 
-    def scaled_to(self, image_size: tuple[int, int]) -> "Detections":
+    def scaled_to(self, image_size: tuple[int, int]) -> Self:
         """Return the heads in a picture brought to ``(height, width)``.
 
         Example:

@@ -17,9 +17,9 @@ from head_detection.evaluation.matching import Matching
 from head_detection.evaluation.ranking import interpolated_precision
 from head_detection.models import nms
 from head_detection.models.box_regression import giou_losses
-from head_detection.models.decoder import Proposals
 from head_detection.models.matching import BoxMatcher, best_heads
 from head_detection.models.network import DenseMaps
+from head_detection.models.proposals import Proposals
 from head_detection.models.suppression import Candidates, box_sizes
 from head_detection.models.targets import Targets, collect_targets
 

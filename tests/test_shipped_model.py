@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from head_detection.apps.demo import create_samples
+from head_detection.data.synthetic import lay_out, sample_person
 from head_detection.evaluation.average_precision import average_precision
+from head_detection.evaluation.matching import match_detections
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.weights_files import weights_path
 from head_detection.models.weights import read_description
@@ -144,3 +146,13 @@ def test_a_sky_has_no_heads(detectors, thresholds, name):
     sky = np.tile(np.linspace(120, 220, 640).astype(np.uint8)[:, None, None], (1, 800, 3))
     (found,) = detectors[name].detect([sky])
     assert len(found.above(thresholds[name])) == 0
+
+
+def test_a_dense_crowd_is_not_cut_off(detectors, thresholds):
+    """600 heads of 20 pixels: limits that do not grow leave 472 of them."""
+    pixels, truth = lay_out(sample_person(), 20, rows=20, columns=30)
+    (found,) = detectors["fast"].detect([pixels])
+    found = found.above(thresholds["fast"])
+    assert found.note is None
+    assert 590 <= len(found) <= 610
+    assert int((match_detections(found, truth).found >= 0).sum()) >= 590

@@ -59,8 +59,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="long side of a picture for the network at most: larger ones are shrunk to it",
     )  # fmt: skip
     parser.add_argument(
-        "--tile", type=positive, metavar="PIXELS",
-        help="view pictures that the network would shrink in tiles of this side, at full scale",
+        "--tile", type=tile, metavar="auto|PIXELS|0",
+        help="view pictures that the network would shrink in tiles of this side, at full scale; "
+        "auto: those alone that show many small heads, 0: none (default: the weights' own, auto)",
     )  # fmt: skip
     parser.add_argument(
         "--tile-overlap", type=probability, metavar="X",
@@ -120,6 +121,22 @@ def positive(text: str) -> int:
         8
     """
     return _whole(text, 1)
+
+
+def tile(text: str) -> str:
+    """Read ``auto``, or a whole number from 0, as ``inference.tile`` has them.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> tile("auto"), tile("1000")
+        ('null', '1000')
+    """
+    try:
+        return "null" if text == "auto" else str(_whole(text, 0))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"expected auto, 0 or more pixels; got {text}") from error
 
 
 def not_negative(text: str) -> int:

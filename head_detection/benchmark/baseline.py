@@ -35,6 +35,7 @@ BASELINE_INFERENCE: Final = InferenceConfig(
     suppression=SuppressionConfig(
         score_threshold=0.05, nms_iou_threshold=0.5, detections_per_image=100
     ),
+    growing_limits=False,
 )
 """torchvision's defaults of that model."""
 NUM_POOLED: Final = 4

@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from head_detection.config.section import PositiveFloat, PositiveInt, Probability, Section
+from head_detection.config.section import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+)
 
 
 class ResizeConfig(Section):
@@ -23,7 +29,10 @@ class ResizeConfig(Section):
 
 
 class ProposalConfig(Section):
-    """Which boxes of the region proposal network go through the second stage."""
+    """Which boxes of the region proposal network go through the second stage.
+
+    The two numbers are doubled for a picture in which likely boxes would be left out.
+    """
 
     pre_nms_top_n: PositiveInt = 1000
     """Kept by score on each level before NMS."""
@@ -65,7 +74,8 @@ class SuppressionConfig(Section):
     soft_nms: SoftNmsConfig = SoftNmsConfig()
     box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
-    """The best of a picture that are kept."""
+    """What a GPU has room for at first; more are found at a second try. Without ``growing_limits``
+    there are never more."""
 
 
 class ViewConfig(Section):
@@ -101,14 +111,17 @@ class InferenceConfig(Section):
     resize: ResizeConfig = ResizeConfig()
     proposals: ProposalConfig = ProposalConfig()
     suppression: SuppressionConfig = SuppressionConfig()
+    growing_limits: bool = True
+    """The numbers of proposals and of heads grow in a picture that has more; false keeps them."""
     largest_head: PositiveFloat | None = None
     """Larger heads, root of area in network pixels, are left by the first view to others; null
     leaves none."""
     views: tuple[ViewConfig, ...] = ()
     """Beside the first view, the whole picture; each finds a little more, for a view's time."""
-    tile: PositiveInt | None = None
+    tile: NonNegativeInt | None = None
     """Pictures that the network would shrink are viewed in tiles of so many pixels a side, at full
-    scale, and once as a whole; null views them as a whole alone."""
+    scale, and once as a whole; null: those alone in which the whole shows many heads too small to
+    find the rest of, in tiles as large as are not shrunk; 0: none."""
     tile_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """The least share of a tile that its neighbour has too: heads so large lie whole in one."""
     score_threshold: Probability = 0.5

@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 from head_detection.errors import DeviceMemoryError, PictureError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.engine import Engine
-from head_detection.inference.loading import ImageLike, LoadedPicture
+from head_detection.inference.loading import ImageLike, LoadedPicture, load_pictures, path_of
 from head_detection.inference.tiling import TiledEngine
 from head_detection.structures import Detections
 
@@ -32,14 +32,12 @@ class PictureResult:
         detections: heads in original pixels.
         error: why the picture could not be read, or why the device does not hold it.
         pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
-        note: what is to be known of how the picture was read.
     """
 
     image: ImageLike
     detections: Detections | None
     error: PictureError | None
     pixels: npt.NDArray[np.uint8] | None
-    note: str | None = None
 
 
 class _Waiting:
@@ -64,9 +62,11 @@ class _Waiting:
             error = found
             self.picture = LoadedPicture(picture.image, picture.name, None, error)
             return
-        self.detections = found.scaled_to(picture.image_size or found.image_size)
+        found = found.scaled_to(picture.image_size or found.image_size)
+        notes = [note for note in (picture.note, found.note) if note is not None]
+        self.detections = replace(found, note="; ".join(notes) or None)
         if not keep_pixels:
-            self.picture = LoadedPicture(picture.image, picture.name, None, note=picture.note)
+            self.picture = LoadedPicture(picture.image, picture.name, None)
 
 
 class LikeShapeBatches:
@@ -77,12 +77,20 @@ class LikeShapeBatches:
         batch_size: at most so many pictures at once.
         keep_pixels: hand the pixels on with the results.
         max_pixels: larger files are refused.
+        tiled: sees those pictures once more whose heads are too small for the engine, which shrinks
+            them; None: none.
     """
 
     def __init__(
-        self, engine: Engine, batch_size: int, *, keep_pixels: bool, max_pixels: int = MAX_PIXELS
+        self,
+        engine: Engine,
+        batch_size: int,
+        *,
+        keep_pixels: bool,
+        max_pixels: int = MAX_PIXELS,
+        tiled: TiledEngine | None = None,
     ) -> None:
-        self._engine = engine
+        self._engine, self._tiled = engine, tiled
         self._batch_size = batch_size
         self._keep_pixels = keep_pixels
         self._max_pixels = max_pixels
@@ -133,8 +141,34 @@ class LikeShapeBatches:
         group = self._groups.pop(key)
         tensors = [waiting.picture.tensor for waiting in group]
         found = self._detect([tensor for tensor in tensors if tensor is not None])
-        for waiting, result in zip(group, found, strict=True):
+        for waiting, seen in zip(group, found, strict=True):
+            result: Detections | DeviceMemoryError | PictureError = seen
+            if isinstance(seen, Detections) and self._tiled is not None:
+                result = self._look_again(waiting.picture, seen, self._tiled)
             waiting.take(result, keep_pixels=self._keep_pixels)
+
+    def _look_again(
+        self, picture: LoadedPicture, found: Detections, tiled: TiledEngine
+    ) -> Detections | DeviceMemoryError | PictureError:
+        """Return what tiles show of a picture, where its heads are too small for the whole of it.
+
+        It may have been read smaller than it is: then it is read again.
+        """
+        found = found.scaled_to(picture.image_size or found.image_size)
+        if not tiled.needs_tiles(found):
+            return tiled.with_note(found)
+        tensor, path = picture.tensor, path_of(picture.image)
+        is_whole = tensor is not None and tuple(tensor.shape[1:]) == found.image_size
+        try:
+            if path is not None and not is_whole:
+                return tiled.detect_file(path, self._max_pixels)
+            if tensor is None or not is_whole:
+                tensor = _tensor_of(picture.image, self._max_pixels)
+            return tiled.detect_tiles(tensor)
+        except DeviceMemoryError as error:
+            return DeviceMemoryError(str(error))
+        except PictureError as error:
+            return error
 
     def _detect(self, tensors: list[Tensor]) -> list[Detections | DeviceMemoryError]:
         """Return what the network says of each; one that is too large for it spares the others."""
@@ -161,15 +195,14 @@ class LikeShapeBatches:
         while self._window and self._window[0].is_done:
             waiting = self._window.popleft()
             picture = waiting.picture
-            pixels = _as_array(picture.tensor) if picture.tensor is not None else None
-            yield PictureResult(
-                picture.image, waiting.detections, picture.error, pixels, picture.note
-            )
+            yield PictureResult(picture.image, waiting.detections, picture.error, picture.pixels)
 
 
-def _as_array(tensor: Tensor) -> npt.NDArray[np.uint8]:
-    values: npt.NDArray[Any] = tensor.permute(1, 2, 0).cpu().numpy()
-    if tensor.is_floating_point():
-        # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
-        values = np.rint(values * 255)
-    return values.astype(np.uint8, copy=False)
+def _tensor_of(image: ImageLike, max_pixels: int) -> Tensor:
+    """Return a picture in full that was read smaller before."""
+    for loaded in load_pictures([image], max_pixels=max_pixels):
+        if loaded is not None and loaded.tensor is not None:
+            return loaded.tensor
+        if loaded is not None and loaded.error is not None:
+            raise loaded.error
+    raise PictureError("it could not be read again")

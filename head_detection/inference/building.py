@@ -39,12 +39,14 @@ class BuiltEngine(NamedTuple):
         score_threshold: what was asked for, or the file's own.
         origin: what results say of the model.
         lowest_score: down to which heads are found, the score threshold at most.
+        tiled: sees again those pictures whose heads are too small for the engine; None: none are.
     """
 
     engine: Engine
     score_threshold: float
     origin: dict[str, Any]
     lowest_score: float
+    tiled: TiledEngine | None
 
 
 @isolated
@@ -86,21 +88,19 @@ def build_engine(
     source, description, is_int8 = _read(path)
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
+    options = {"device": device, "precision": precision}
     backend: Backend
     if engine == "torch":
-        backend = TorchBackend(
-            source,
-            network.size_divisor,
-            device=device,
-            precision=precision,
-            compile_network=compile_network,
-        )
+        divisor = network.size_divisor
+        backend = TorchBackend(source, divisor, compile_network=compile_network, **options)
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
-        backend = _graph_backend(graph, engine, device, precision, is_int8=is_int8)
+        backend = _graph_backend(graph, engine, is_int8=is_int8, **options)
     if not compile_network:  # which takes half a minute for each size of picture
         _check_answers(path, backend, network)
-    built = _build_engine(assemble(backend, network, _down_to(lowest, inference)), inference)
+    built, tiled = _build_engines(
+        assemble(backend, network, _down_to(lowest, inference)), inference
+    )
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
@@ -109,7 +109,7 @@ def build_engine(
         "precision": built.precision,
         "set": list(overrides),
     }
-    return BuiltEngine(built, threshold, origin, lowest)
+    return BuiltEngine(built, threshold, origin, lowest, tiled)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
@@ -121,12 +121,20 @@ def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
         import_extra(_PACKAGES[engine])
 
 
-def _build_engine(model: FasterRCNN[Backend], inference: InferenceConfig) -> Engine:
-    engine = TwoStageEngine(model)
-    if inference.tile is None:
-        return engine
-    overlap, iou_threshold = inference.tile_overlap, inference.suppression.nms_iou_threshold
-    return TiledEngine(engine, inference.tile, overlap, iou_threshold)
+def _build_engines(
+    model: FasterRCNN[Backend], inference: InferenceConfig
+) -> tuple[Engine, TiledEngine | None]:
+    """Return the engine, and the one that looks again where tiles are chosen by themselves."""
+    whole = TwoStageEngine(model)
+    if inference.tile == 0:
+        return whole, None
+    # By itself the largest square that the first view does not shrink.
+    resize = inference.resize
+    largest = max(1, round(min(resize.min_size, resize.max_size) * resize.enlargement))
+    tile = largest if inference.tile is None else inference.tile
+    iou_threshold = inference.suppression.nms_iou_threshold
+    tiled = TiledEngine(whole, tile, inference.tile_overlap, iou_threshold)
+    return (whole, tiled) if inference.tile is None else (tiled, None)
 
 
 def describe_weights(path: Path) -> WeightsDescription:
@@ -173,9 +181,10 @@ def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None
 def _thresholds(
     inference: InferenceConfig, score_threshold: float | None, lowest_score: float | None
 ) -> tuple[float, float]:
-    """Return what counts from, and what is found from: the same, or less."""
+    """Return what counts from, and what is found from: that of the parts is at least."""
     threshold = inference.score_threshold if score_threshold is None else score_threshold
-    return threshold, threshold if lowest_score is None else min(lowest_score, threshold)
+    lowest = min(threshold, inference.suppression.score_threshold)
+    return threshold, lowest if lowest_score is None else min(lowest_score, lowest)
 
 
 def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -14,15 +14,26 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
+from head_detection.inference.found import Found
 from head_detection.inference.loading import (
     PICTURE_DIMENSIONS,
+    Color,
     ImageLike,
     IsReady,
     load_pictures,
+    path_of,
 )
 from head_detection.inference.tiling import TiledEngine
 from head_detection.inference.weights_files import shipped_weights, weights_path
-from head_detection.structures import Detections, Frame
+from head_detection.structures import Frame
+
+
+class Options(TypedDict, total=False):
+    """Of ``HeadDetector.detect``."""
+
+    batch_size: int | None
+    score_threshold: float | None
+    color: Color
 
 
 class HeadDetector:
@@ -39,6 +50,7 @@ class HeadDetector:
         score_threshold: heads scored lower are left out.
         origin: what results say of the model.
         lowest_score: heads down to this score can be asked for; the score threshold at most.
+        tiled: sees again those pictures whose heads are too small for the engine; None: none.
 
     Attributes:
         max_pixels: larger pictures are refused by their header; may be set, whatever the memory
@@ -50,8 +62,15 @@ class HeadDetector:
     Example:
         ```python
         detector = HeadDetector.from_weights()
-        for found in detector.detect(["classroom.jpg", "street.png"]):
-            print(len(found), found.boxes, found.scores)
+        found = detector("street.jpg")
+        print(len(found), found.boxes, found.scores)
+        found.save("drawn.jpg")
+        for found in detector.detect(["classroom.jpg", "street.png"], score_threshold=0.3):
+            print(found)  # 12 heads in 640x480
+
+        picture = cv2.imread("street.jpg")  # blue, green, red: say so, or heads are missed
+        found = detector(picture, color="bgr")
+        cv2.imwrite("drawn.jpg", found.draw(picture, color="bgr"))
         ```
     """
 
@@ -61,12 +80,14 @@ class HeadDetector:
         score_threshold: float,
         origin: dict[str, Any],
         lowest_score: float | None = None,
+        tiled: TiledEngine | None = None,
     ) -> None:
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
         self.engine = engine
         self.score_threshold = score_threshold
         self.origin = origin
+        self._tiled = tiled
         lowest_score = score_threshold if lowest_score is None else lowest_score
         self.lowest_score = min(lowest_score, score_threshold)
         self.max_pixels = MAX_PIXELS
@@ -124,21 +145,56 @@ class HeadDetector:
             )
         )
 
+    @overload
+    def __call__(
+        self, images: str | Path | bytes | Frame | Image.Image, **options: Unpack[Options]
+    ) -> Found: ...
+
+    @overload
+    def __call__(
+        self, images: Iterable[ImageLike], **options: Unpack[Options]
+    ) -> Found | list[Found]: ...
+
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], **options: Unpack[Options]
+    ) -> Found | list[Found]:
+        """Find the heads of a picture, or of each of a list of them.
+
+        Args:
+            images: as ``detect``, or a single one.
+            options: as ``detect``.
+
+        Returns:
+            For one picture one, for a list a list.
+
+        Raises:
+            PictureError: as ``detect``.
+            ValueError: as ``detect``.
+        """
+        if not _is_single(images):
+            return self.detect(cast("Iterable[ImageLike]", images), **options)
+        (found,) = self.detect([cast("ImageLike", images)], **options)
+        return found
+
     def detect(
         self,
         images: Iterable[ImageLike],
         batch_size: int | None = None,
         score_threshold: float | None = None,
-    ) -> list[Detections]:
+        *,
+        color: Color = "rgb",
+    ) -> list[Found]:
         """Find the heads of each picture.
 
         Args:
-            images: paths, bytes of picture files, frames, Pillow images, ``(H, W, 3)`` uint8 RGB
+            images: paths, bytes of picture files, frames, Pillow images, ``(H, W, 3)`` uint8
                 arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
             batch_size: at most so many pictures at once, None: what suits the device. Only those of
                 like shape go together, so it does not change the heads.
             score_threshold: of these pictures, from ``lowest_score`` on; None is the detector's
                 own.
+            color: order of the colours in arrays and tensors: OpenCV reads ``"bgr"``, and taken for
+                RGB a fifth of the heads may be missed. Files, frames and Pillow images know theirs.
 
         Returns:
             One for each picture, in order; none for none.
@@ -148,14 +204,15 @@ class HeadDetector:
                 hold, by its path or its number in the list.
             TypeError: a single picture in place of a list, or no picture at all.
             ForkError: the process was forked, which the engine does not survive.
-            ValueError: a batch size under 1, or a threshold under the detector's own or above 1.
+            ValueError: a batch size under 1, a threshold under the lowest score or above 1, or
+                another order of colours.
         """
         found = []
-        for result in self.stream(images, batch_size, score_threshold=score_threshold):
+        for result in self.stream(images, batch_size, score_threshold=score_threshold, color=color):
             if result.error is not None:
                 raise result.error
             if result.detections is not None:
-                found.append(result.detections)
+                found.append(Found.of(result.detections, path_of(result.image)))
         return found
 
     def stream(
@@ -166,6 +223,7 @@ class HeadDetector:
         keep_pixels: bool = False,
         score_threshold: float | None = None,
         is_ready: IsReady | None = None,
+        color: Color = "rgb",
     ) -> Generator[PictureResult]:
         """Find heads picture by picture, in order, in memory that does not grow with their number.
 
@@ -180,31 +238,39 @@ class HeadDetector:
             is_ready: tells whether the next image, or the end, is at hand. Where it is not, all
                 before it is answered before it is waited for; a camera's never is, so that none of
                 its frames waits for another. None is always: files.
+            color: as ``detect``; the pixels that are handed on are RGB.
 
         Raises:
             ValueError: as ``detect``.
             TypeError: as ``detect``.
         """
         if _is_single(images):
-            raise TypeError("images: expected a list of pictures, got one; write detect([picture])")
+            raise TypeError(
+                "images: expected a list of pictures, got one; write detector(picture) or "
+                "detector.detect([picture])"
+            )
         batch_size = self.engine.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         threshold = self.score_threshold if score_threshold is None else score_threshold
         if not self.lowest_score <= threshold <= 1.0:
             raise ValueError(
-                f"score_threshold: expected {self.lowest_score:g}, which the detector was built "
-                f"with, to 1; got {threshold}"
+                f"score_threshold: expected {self.lowest_score:g}, the lowest that the detector "
+                f"was built for, to 1; got {threshold}"
             )
         batches = LikeShapeBatches(
-            self.engine, batch_size, keep_pixels=keep_pixels, max_pixels=self.max_pixels
+            self.engine,
+            batch_size,
+            keep_pixels=keep_pixels,
+            max_pixels=self.max_pixels,
+            tiled=self._tiled,
         )
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
-        loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels)
+        loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
         return _above(threshold, batches.run(loaded))
 
 

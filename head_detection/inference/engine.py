@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,12 @@ from head_detection.models.nms import EMPTY
 from head_detection.models.suppression import Heads
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
+
+CUT: Final = (
+    "more heads than there is room for, some are left out; a larger "
+    "inference.proposals.post_nms_top_n and pre_nms_top_n have room"
+)
+"""Said of a picture whose heads fill every limit, grown as far as limits grow."""
 
 NetworkT = TypeVar("NetworkT", bound=DetectorNetwork)
 
@@ -152,16 +159,20 @@ class TwoStageEngine:
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         batch = [self._to_device(image) for image in images]
-        heads = _fetch(self.model.detect(batch))
-        if heads is None:
-            heads = _fetch(self.model.detect(batch, waits=True))
-        if heads is None:
+        heads = self.model.detect(batch)
+        fetched = _fetch(heads)
+        if fetched is None:
+            heads = self.model.detect(batch, waits=True)
+            fetched = _fetch(heads)
+        if fetched is None:
             raise RuntimeError("heads: expected them settled, since the device was waited for")
+        is_cut = [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
         found = []
-        for boxes, scores, image in zip(*heads, images, strict=True):
+        for boxes, scores, image, lacks in zip(*fetched, images, is_cut, strict=True):
             count = int((scores > EMPTY).sum())
             size = (image.shape[1], image.shape[2])
-            found.append(Detections.from_arrays(boxes[:count], scores[:count], size))
+            own = Detections.from_arrays(boxes[:count], scores[:count], size)
+            found.append(replace(own, note=CUT) if lacks else own)
         return found
 
     def _to_device(self, image: Tensor) -> Tensor:

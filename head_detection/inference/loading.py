@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray
 """What a picture may come as: a file, the bytes of one, a frame, an image of Pillow,
 ``(H, W, 3)`` uint8 RGB, or a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
 
+Color = Literal["rgb", "bgr"]
+"""Order of the colours of an array or a tensor; OpenCV reads blue, green, red."""
 PICTURE_DIMENSIONS: Final = 3
 """Height, width and colours, in one order or the other."""
 NUM_COLORS: Final = 3
@@ -77,6 +79,17 @@ class LoadedPicture:
         """Memory of the pixels."""
         return 0 if self.tensor is None else self.tensor.nbytes
 
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8] | None:
+        """``(H, W, 3)`` uint8 RGB, where there is a tensor."""
+        if self.tensor is None:
+            return None
+        values: npt.NDArray[Any] = self.tensor.permute(1, 2, 0).cpu().numpy()
+        if self.tensor.is_floating_point():
+            # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
+            values = np.rint(values * 255)
+        return values.astype(np.uint8, copy=False)
+
 
 def load_pictures(
     images: Iterable[ImageLike],
@@ -84,6 +97,7 @@ def load_pictures(
     is_ready: IsReady | None = None,
     in_bands: Callable[[tuple[int, int]], bool] | None = None,
     max_pixels: int = MAX_PIXELS,
+    color: Color = "rgb",
 ) -> Iterator[LoadedPicture | None]:
     """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
 
@@ -93,18 +107,23 @@ def load_pictures(
         is_ready: as ``read_ahead``.
         in_bands: tells of a file's (height, width) whether it is left unread, as ``file``.
         max_pixels: larger pictures are refused.
+        color: order of the colours in arrays and tensors; files, frames and Pillow images have
+            their own.
 
     Yields:
         As ``read_ahead``; never None without ``is_ready``.
 
     Raises:
         TypeError: something that is no kind of picture.
+        ValueError: another order of the colours.
         ForkError: as ``read_ahead``.
     """
+    if color not in get_args(Color):
+        raise ValueError(f"color: expected rgb or bgr; got {color}")
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands, max_pixels),
+        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands, max_pixels, color),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
         is_ready=is_ready,
     )
@@ -170,10 +189,11 @@ def _load(
     enough: EnoughSize | None,
     in_bands: Callable[[tuple[int, int]], bool] | None,
     max_pixels: int,
+    color: Color,
 ) -> LoadedPicture:
     name = _name(image, position)
     try:
-        path = _path_of(image)
+        path = path_of(image)
         if in_bands is not None and path is not None:
             size = read_picture_size(path, max_pixels)
             if in_bands(size):
@@ -185,12 +205,13 @@ def _load(
                 size, note = picture.image_size, picture.note
                 return LoadedPicture(image, name, tensor, image_size=size, note=note)
             case _:
-                return LoadedPicture(image, name, _to_tensor(image, position))
+                return LoadedPicture(image, name, _to_tensor(image, position, color))
     except PictureError as error:
         return LoadedPicture(image, name, None, error)
 
 
-def _path_of(image: ImageLike) -> Path | None:
+def path_of(image: ImageLike) -> Path | None:
+    """Return the file of a picture that is one and can be read, None of any other."""
     match image:
         case PictureFile():
             return None if image.problem is not None else image.path
@@ -244,16 +265,17 @@ def _read(
         raise PictureError(f"{position}: {str(error).partition(': ')[2]}") from error
 
 
-def _to_tensor(image: ImageLike, position: str) -> Tensor:
+def _to_tensor(image: ImageLike, position: str, color: Color) -> Tensor:
     match image:
         case Frame():
             if image.pixels is None:
                 raise PictureError(f"{_name(image, position)}: it could not be decoded")
             return _from_array(image.pixels, _name(image, position))
         case np.ndarray():
-            return _from_array(image, position)
+            return _from_array(image[..., ::-1] if color == "bgr" else image, position)
         case Tensor():
-            return _from_tensor(image, position)
+            tensor = _from_tensor(image, position)
+            return tensor.flip(0) if color == "bgr" else tensor
         case _:
             raise TypeError(
                 f"{position}: expected a path, bytes, a frame, a Pillow image, an array or a "

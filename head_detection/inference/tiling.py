@@ -1,6 +1,7 @@
 """Pictures larger than the network takes, detected in tiles at full scale."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from head_detection.boxes import areas
 from head_detection.images.bands import Bands
 from head_detection.images.reading import MAX_PIXELS, Picture
 from head_detection.inference.engine import Engine
@@ -19,6 +21,18 @@ from head_detection.structures import Detections
 
 IN_BANDS: Final = 64 * 1024**2
 """Pixels from which on a file is read band by band, and never held as a whole: 192 MB as RGB."""
+
+SMALL: Final = 16.0
+"""Root of area in network pixels: of smaller heads fewer and fewer are found."""
+MANY: Final = 20
+"""Heads so small that are reason enough to look at a picture in tiles, where they are also a
+quarter of all: what takes several times as long shall find many more."""
+SHARE: Final = 4
+"""The quarter."""
+SURE: Final = 0.5
+"""The score from which on a head counts for that, whatever the threshold of the answer is."""
+HALF: Final = 0.5
+"""A picture shrunk by more, without tiles, has a note."""
 
 
 class TiledEngine:
@@ -63,7 +77,7 @@ class TiledEngine:
         found: list[Detections] = []
         for is_tiled, group in groupby(images, key=lambda image: self.is_tiled(_size_of(image))):
             some = list(group)
-            found += map(self._detect_in, some) if is_tiled else self._engine.detect(some)
+            found += map(self.detect_tiles, some) if is_tiled else self._engine.detect(some)
         return found
 
     def reads_in_bands(self, image_size: tuple[int, int]) -> bool:
@@ -88,7 +102,39 @@ class TiledEngine:
             tiles = self._tiles_of(bands, small)
             return self._merge(tiles, bands.image_size, lambda: small.picture)
 
-    def _detect_in(self, image: Tensor) -> Detections:
+    def needs_tiles(self, found: Detections) -> bool:
+        """Tell from the heads of a picture, seen as a whole, whether tiles would find many more.
+
+        Args:
+            found: in pixels of the picture, which the first view shrank.
+        """
+        if not self.is_tiled(found.image_size):
+            return False
+        sure = found.above(SURE)
+        small = int((areas(sure.boxes) < (SMALL / self._share(found.image_size)) ** 2).sum())
+        return small >= MANY and small * SHARE >= len(sure)
+
+    def with_note(self, found: Detections) -> Detections:
+        """Return the heads of a picture seen as a whole, with a note where it was much shrunk."""
+        share = self._share(found.image_size)
+        if share >= HALF:
+            return found
+        note = (
+            f"seen at {share:.0%} of its size, where small heads may be missed; "
+            f"inference.tile={self._tile} finds them"
+        )
+        return replace(found, note=note if found.note is None else f"{found.note}; {note}")
+
+    def _share(self, image_size: tuple[int, int]) -> float:
+        """Return how long a side is that the network sees, as a share of the picture's."""
+        return min(1.0, max(self._engine.enough_size(image_size)) / max(image_size))
+
+    def detect_tiles(self, image: Tensor) -> Detections:
+        """Return the heads of a ``(3, H, W)`` picture as ``detect`` does of those that it shrinks.
+
+        Raises:
+            DeviceMemoryError: the device's memory does not hold a tile.
+        """
         height, width = _size_of(image)
         tiles = (
             (tile, image[:, tile.top : tile.bottom, tile.left : tile.right])
@@ -113,9 +159,11 @@ class TiledEngine:
     ) -> Detections:
         """Detect a batch of tiles at a time, then in the whole picture, and join what was found."""
         found: list[tuple[Tile, Found]] = []
+        notes: set[str | None] = set()
         rest = iter(tiles)
         while batch := list(islice(rest, self.batch_size)):
             heads = self._engine.detect([pixels for _, pixels in batch])
+            notes |= {own.note for own in heads}
             found += [
                 (tile, Found(own.boxes, own.scores))
                 for (tile, _), own in zip(batch, heads, strict=True)
@@ -124,7 +172,8 @@ class TiledEngine:
         seen = seen.scaled_to(image_size)
         largest = Found(seen.boxes, seen.scores)
         merged = merge_tiles(found, image_size, self._iou_threshold, largest)
-        return Detections.from_arrays(merged.boxes, merged.scores, image_size)
+        joined = Detections.from_arrays(merged.boxes, merged.scores, image_size)
+        return replace(joined, note=next((note for note in notes if note is not None), None))
 
 
 class _Shrunk:

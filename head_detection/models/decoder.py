@@ -8,7 +8,7 @@ for a GPU waits at each question of how many there are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -16,76 +16,26 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor
 
 from head_detection.config import InferenceConfig, NetworkConfig
-from head_detection.devices import constant
-from head_detection.models.anchors import Anchors, Grids, build_anchors
-from head_detection.models.box_regression import ROI_WEIGHTS, RPN_WEIGHTS, decode_boxes
+from head_detection.models.anchors import Anchors, build_anchors
+from head_detection.models.box_regression import ROI_WEIGHTS, decode_boxes
 from head_detection.models.network import DenseMaps
-from head_detection.models.nms import EMPTY, greedy_nms
+from head_detection.models.nms import EMPTY
+from head_detection.models.proposals import (
+    ImageSizes,
+    ProposalLimits,
+    Proposals,
+    SizeRange,
+    clip_boxes,
+    empty_others,
+    has_sides,
+    propose,
+)
 from head_detection.models.roi_align import PyramidRoIAlign
 from head_detection.models.roi_heads import NUM_CLASSES
-from head_detection.models.suppression import (
-    Candidates,
-    Heads,
-    SoftNms,
-    Suppression,
-    box_sizes,
-    filled_width,
-    gather_boxes,
-)
+from head_detection.models.suppression import Candidates, Heads, SoftNms, Suppression
 
-SMALLEST_PROPOSAL: Final = 1e-3
-"""Proposals thinner than this many network pixels are dropped, as torchvision does."""
 SMALLEST_HEAD: Final = 1e-2
-"""Likewise heads."""
-
-ImageSizes = Sequence[tuple[int, int]]
-"""``(height, width)`` of each picture of a batch, in network pixels, without its padding."""
-
-
-class SizeRange(NamedTuple):
-    """Sizes of boxes, root of area in pixels; both ends belong to it."""
-
-    smallest: float = 0.0
-    largest: float = float("inf")
-
-
-@dataclass(frozen=True)
-class ProposalLimits:
-    """Which boxes of the first stage go through the second one.
-
-    Args:
-        pre_nms_top_n: kept by score on each level before suppression.
-        post_nms_top_n: of all levels, after it.
-        nms_iou_threshold: a box goes where a better one of its level overlaps it by more.
-        score_threshold: less likely ones are dropped.
-    """
-
-    pre_nms_top_n: int
-    post_nms_top_n: int
-    nms_iou_threshold: float
-    score_threshold: float = 0.0
-
-
-class Proposals(NamedTuple):
-    """Where a head may be: P slots for each of B pictures, by falling objectness.
-
-    Attributes:
-        boxes: ``(B, P, 4)`` xyxy in network pixels, zeros in empty slots.
-        scores: ``(B, P)`` objectness in 0..1, ``EMPTY`` in empty slots.
-        rows: ``(M,)`` int64 in 0..B*P-1, rising: the slots that go through the second stage; None
-            is all of them.
-        is_settled: as ``Candidates``.
-    """
-
-    boxes: Annotated[Tensor, "b p 4"]
-    scores: Annotated[Tensor, "b p"]
-    rows: Annotated[Tensor, "m"] | None = None
-    is_settled: Annotated[Tensor, ""] | None = None
-
-    @property
-    def is_filled(self) -> Tensor:
-        """Tell of each of ``(B, P)`` slots whether it holds a proposal."""
-        return self.scores > EMPTY
+"""Heads thinner than this many network pixels are dropped, as torchvision does."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +71,7 @@ class Decoder:
         limits: ProposalLimits | None = None,
         sizes: SizeRange | None = None,
     ) -> Proposals:
-        """Return the likeliest boxes of each picture, without overlaps within a level.
-
-        torchvision decodes every anchor and keeps a few hundred; here the best of each level are
-        chosen first and only they are given an anchor and decoded. The proposals are the same.
+        """Return the likeliest boxes of each picture, as ``proposals.propose`` does.
 
         Args:
             maps: float32.
@@ -135,28 +82,9 @@ class Decoder:
         """
         limits = self.limits if limits is None else limits
         waits = self._may_wait(maps.objectness[0])
-        logits, codes, indices = _best_of_levels(maps, limits.pre_nms_top_n)
-        anchors = self.anchors.at(indices, grids_of(maps), padded_size)
-        boxes = clip_boxes(decode_boxes(codes, anchors, RPN_WEIGHTS), image_sizes)
-        scores = logits.sigmoid()
-        is_wanted = _has_sides(boxes, SMALLEST_PROPOSAL) & (scores >= limits.score_threshold)
-        boxes, scores = _empty_others(boxes, scores, is_wanted & (logits > -torch.inf))
-        kept, is_settled = greedy_nms(
-            boxes.flatten(0, 1), scores.flatten(0, 1), limits.nms_iou_threshold, waits=waits
+        return propose(
+            self.anchors, limits, maps, padded_size, image_sizes, waits=waits, sizes=sizes
         )
-        scores = scores.masked_fill(~kept.view_as(scores), EMPTY).flatten(1)
-        scores, order = scores.sort(dim=1, descending=True, stable=True)
-        scores, order = scores[:, : limits.post_nms_top_n], order[:, : limits.post_nms_top_n]
-        if waits:
-            width = filled_width(scores)
-            scores, order = scores[:, :width], order[:, :width]
-        boxes = gather_boxes(boxes.flatten(1, 2), order)
-        if sizes is not None:
-            own = box_sizes(boxes)
-            boxes, scores = _empty_others(
-                boxes, scores, (own >= sizes.smallest) & (own <= sizes.largest) & (scores > EMPTY)
-            )
-        return Proposals(boxes, scores, _filled_rows(scores) if waits else None, is_settled)
 
     def pool(
         self,
@@ -207,9 +135,9 @@ class Decoder:
             scores = slots.index_copy(0, proposals.rows, likelihoods).view(shape)
         boxes = clip_boxes(decode_boxes(codes, proposals.boxes, ROI_WEIGHTS), image_sizes)
         is_likely = (scores > self.suppression.score_threshold) & proposals.is_filled
-        is_likely &= _has_sides(boxes, SMALLEST_HEAD)
-        boxes, scores = _empty_others(boxes, scores, is_likely)
-        return Candidates(boxes, scores, is_settled=proposals.is_settled)
+        is_likely &= has_sides(boxes, SMALLEST_HEAD)
+        boxes, scores = empty_others(boxes, scores, is_likely)
+        return Candidates(boxes, scores, is_settled=proposals.is_settled, is_cut=proposals.is_cut)
 
     def chosen(self, is_wanted: Annotated[Tensor, "b"] | None) -> list[int] | None:
         """Return which pictures are viewed again; None: all, also where asking would wait.
@@ -247,6 +175,7 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
             proposals.post_nms_top_n,
             proposals.nms_iou_threshold,
             proposals.score_threshold,
+            grows=inference.growing_limits,
         ),
         PyramidRoIAlign(
             tuple(stride / (2 if network.upscale else 1) for stride in strides),
@@ -260,61 +189,6 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
             suppression.detections_per_image,
             SoftNms(soft_nms.sigma, soft_nms.score_threshold) if soft_nms.enabled else None,
             voting.iou_threshold if voting.enabled else None,
+            grows=inference.growing_limits,
         ),
     )
-
-
-def grids_of(maps: DenseMaps) -> Grids:
-    """Return ``(height, width)`` of each level."""
-    return tuple((level.shape[2], level.shape[3]) for level in maps.objectness)
-
-
-def _best_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits ``(B, L, K)``, codes ``(B, L, K, 4)`` and their indices in the flat maps.
-
-    The maps differ in size, so that the best of each are looked for on its own. A level of less
-    than K locations is filled up with logits of minus infinity.
-    """
-    chosen = []
-    largest = max(level[0].numel() for level in maps.objectness)
-    slots = min(count, largest)
-    for objectness, deltas in zip(maps.objectness, maps.deltas, strict=True):
-        flat = objectness.permute(0, 2, 3, 1).flatten(1)  # in channels_last memory: a view
-        logits, indices = flat.topk(min(slots, flat.shape[1]), dim=1)
-        codes = deltas.permute(0, 2, 3, 1).reshape(len(flat), -1, 4)
-        codes = gather_boxes(codes, indices)
-        lacking = slots - indices.shape[1]
-        if lacking:
-            logits = F.pad(logits, (0, lacking), value=-torch.inf)
-            indices, codes = F.pad(indices, (0, lacking)), F.pad(codes, (0, 0, 0, lacking))
-        chosen.append((logits, codes, indices))
-    logits, codes, indices = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
-    return logits, codes, indices
-
-
-def clip_boxes(
-    boxes: Annotated[Tensor, "b *n 4"], image_sizes: ImageSizes
-) -> Annotated[Tensor, "b *n 4"]:
-    """Return ``(B, ..., 4)`` boxes cut off where each picture ends."""
-    corners = tuple((width, height, width, height) for height, width in image_sizes)
-    limits = constant(corners, boxes.device).view(-1, *(1,) * (boxes.dim() - 2), 4)
-    return torch.minimum(boxes, limits).clamp_(min=0)
-
-
-def _has_sides(boxes: Tensor, smallest: float) -> Tensor:
-    """Tell of ``(..., 4)`` boxes whether both sides are as long; no number is not."""
-    return (boxes[..., 2:] - boxes[..., :2] >= smallest).all(dim=-1)
-
-
-def _empty_others(boxes: Tensor, scores: Tensor, is_wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return boxes of zeros and ``EMPTY`` scores where nothing is wanted: no number spreads."""
-    others = ~is_wanted
-    return boxes.masked_fill(others[..., None], 0.0), scores.masked_fill(others, EMPTY)
-
-
-def _filled_rows(scores: Tensor) -> Tensor | None:
-    """Return which slots hold something, None where all do; on a CPU this is no operator."""
-    is_filled = scores.cpu().numpy().reshape(-1) > EMPTY
-    if is_filled.all():
-        return None
-    return torch.from_numpy(np.flatnonzero(is_filled)).to(scores.device)

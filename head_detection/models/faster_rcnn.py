@@ -19,16 +19,11 @@ from head_detection.config import (
     override_inference,
 )
 from head_detection.errors import WeightsError
-from head_detection.models.decoder import (
-    Decoder,
-    ProposalLimits,
-    SizeRange,
-    build_decoder,
-    grids_of,
-)
+from head_detection.models.decoder import Decoder, build_decoder
 from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
 from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
 from head_detection.models.nms import EMPTY
+from head_detection.models.proposals import ProposalLimits, SizeRange, grids_of
 from head_detection.models.roi_heads import RoILayers
 from head_detection.models.rpn import RegionProposalLayers
 from head_detection.models.stages import stage
@@ -330,7 +325,10 @@ def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Ca
     slots = found.scores.shape[1]
     boxes = found.boxes.new_zeros((count, slots, 4)).index_copy(0, indices, found.boxes)
     scores = found.scores.new_full((count, slots), EMPTY).index_copy(0, indices, found.scores)
-    return found._replace(boxes=boxes, scores=scores)
+    is_cut = found.is_cut
+    if is_cut is not None:
+        is_cut = torch.zeros(count, dtype=torch.bool).index_copy(0, indices.cpu(), is_cut)
+    return found._replace(boxes=boxes, scores=scores, is_cut=is_cut)
 
 
 def _as_dicts(heads: Heads) -> list[Target]:

@@ -22,8 +22,10 @@ class Candidates(NamedTuple):
         view: ``(B, N)`` int64: the view that each slot belongs to; None where there is one.
         sizes: ``(B, V, 2)``: root of area of the smallest and the largest head that each view
             answers for, nothing where it was not made of the picture; None where there is one.
-        is_settled: bool scalar, False where suppression was not followed to its end; None where it
-            was for certain.
+        is_settled: bool scalar, False where suppression was not followed to its end, or a limit was
+            in the way that grows where the device is waited for; None where neither is for certain.
+        is_cut: ``(B,)`` bool on the CPU: a limit left out likely heads, grown as it was; None where
+            it did in no picture.
     """
 
     boxes: Annotated[Tensor, "b n 4"]
@@ -31,6 +33,7 @@ class Candidates(NamedTuple):
     view: Annotated[Tensor, "b n"] | None = None
     sizes: Annotated[Tensor, "b v 2"] | None = None
     is_settled: Annotated[Tensor, ""] | None = None
+    is_cut: Annotated[Tensor, "b"] | None = None
 
 
 class Heads(NamedTuple):
@@ -40,11 +43,13 @@ class Heads(NamedTuple):
         boxes: ``(B, K, 4)`` xyxy.
         scores: ``(B, K)``, ``EMPTY`` in empty slots.
         is_settled: as ``Candidates``.
+        is_cut: as ``Candidates``.
     """
 
     boxes: Annotated[Tensor, "b k 4"]
     scores: Annotated[Tensor, "b k"]
     is_settled: Annotated[Tensor, ""] | None = None
+    is_cut: Annotated[Tensor, "b"] | None = None
 
 
 class SoftNms(NamedTuple):
@@ -70,6 +75,8 @@ class Suppression:
         soft_nms: in place of the hard one; scores of several views are then not averaged.
         voting_iou_threshold: a box becomes the mean of those that overlap it so much; None leaves
             it where it is.
+        grows: the limit is that of a device that is not waited for; where it is reached there, the
+            heads are not settled, and elsewhere there is none.
     """
 
     score_threshold: float
@@ -77,6 +84,7 @@ class Suppression:
     limit: int
     soft_nms: SoftNms | None = None
     voting_iou_threshold: float | None = None
+    grows: bool = False
 
     def __call__(self, candidates: Candidates, *, waits: bool) -> Heads:
         """Return the heads in the pixels of the candidates.
@@ -95,7 +103,8 @@ class Suppression:
             kept, kept_scores = kept[:, :width], kept_scores[:, :width]
         view = None if candidates.view is None else candidates.view.gather(1, order)
         sizes = None if self.soft_nms is not None else candidates.sizes
-        heads = Heads(gather_boxes(boxes, kept), kept_scores, _both(candidates, is_settled))
+        is_settled = all_of(candidates.is_settled, is_settled)
+        heads = Heads(gather_boxes(boxes, kept), kept_scores, is_settled, candidates.is_cut)
         if sizes is None and self.voting_iou_threshold is None:
             return heads
         return self._agree(heads, kept, Candidates(boxes, scores, view, sizes))
@@ -104,12 +113,19 @@ class Suppression:
         self, boxes: Tensor, scores: Tensor, *, waits: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the ``(B, K)`` indices and scores of what stays, and whether it is settled."""
+        limit = scores.shape[1] if self.grows and waits else self.limit
         if self.soft_nms is not None:
-            return *gaussian_soft_nms(boxes, scores, self.soft_nms, self.limit), None
-        stays, is_settled = greedy_nms(boxes, scores, self.nms_iou_threshold, waits=waits)
-        kept_scores = scores.masked_fill(~stays, EMPTY)
-        kept_scores, kept = kept_scores.sort(dim=1, descending=True, stable=True)
-        return kept[:, : self.limit], kept_scores[:, : self.limit], is_settled
+            kept, kept_scores = gaussian_soft_nms(boxes, scores, self.soft_nms, limit)
+            is_settled = None
+            rest = kept_scores[:, limit - 1 :]
+        else:
+            stays, is_settled = greedy_nms(boxes, scores, self.nms_iou_threshold, waits=waits)
+            kept_scores = scores.masked_fill(~stays, EMPTY)
+            kept_scores, kept = kept_scores.sort(dim=1, descending=True, stable=True)
+            rest = kept_scores[:, limit : limit + 1]
+        if self.grows and not waits and rest.shape[1]:
+            is_settled = all_of(is_settled, (rest == EMPTY).all())
+        return kept[:, :limit], kept_scores[:, :limit], is_settled
 
     def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates) -> Heads:
         """Let the candidates vote for positions, and the views for scores."""
@@ -306,7 +322,15 @@ def filled_width(scores: Annotated[Tensor, "b n"]) -> int:
     return int((scores.detach().cpu().numpy() > EMPTY).sum(axis=1).max(initial=0))
 
 
-def _both(candidates: Candidates, is_settled: Tensor | None) -> Tensor | None:
-    if candidates.is_settled is None or is_settled is None:
-        return is_settled if candidates.is_settled is None else candidates.is_settled
-    return candidates.is_settled & is_settled
+def all_of(*flags: Annotated[Tensor, ""] | None) -> Annotated[Tensor, ""] | None:
+    """Return whether all flags are set, those that are None for certain; None if all are."""
+    known = [flag for flag in flags if flag is not None]
+    return torch.stack(known).all() if len(known) > 1 else next(iter(known), None)
+
+
+def any_of(
+    *flags: Annotated[Tensor, "b"] | None,
+) -> Annotated[Tensor, "b"] | None:
+    """Return, picture by picture, whether any flag is set, those that are None not; None if all."""
+    known = [flag for flag in flags if flag is not None]
+    return torch.stack(known).any(dim=0) if known else None

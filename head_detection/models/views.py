@@ -23,10 +23,10 @@ from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import InferenceConfig, NetworkConfig, ViewConfig
 from head_detection.devices import constant
-from head_detection.models.decoder import ImageSizes, SizeRange, clip_boxes
 from head_detection.models.nms import EMPTY
+from head_detection.models.proposals import ImageSizes, SizeRange, clip_boxes
 from head_detection.models.suppression import MARGIN as SURE_SHARE
-from head_detection.models.suppression import Candidates, box_sizes
+from head_detection.models.suppression import Candidates, all_of, any_of, box_sizes
 from head_detection.models.transform import (
     GeneralizedRCNNTransform,
     build_resize,
@@ -188,9 +188,9 @@ def merge(seen: Sequence[Seen], largest_head: float) -> Candidates:
     own = box_sizes(boxes)
     is_own = (own >= smallest) & (own <= largest)
     scores = torch.cat([part.scores for part in parts], dim=1).masked_fill(~is_own, EMPTY)
-    settled = [part.is_settled for part in parts if part.is_settled is not None]
-    is_settled = torch.stack(settled).all() if settled else None
-    return Candidates(boxes, scores, view, sizes, is_settled)
+    is_settled = all_of(*(part.is_settled for part in parts))
+    is_cut = any_of(*(part.is_cut for part in parts))
+    return Candidates(boxes, scores, view, sizes, is_settled, is_cut)
 
 
 def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,7 @@ def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:
         seconds,
         source,
         pixels=result.pixels,
-        note=result.note,
+        note=result.detections.note,
     )
 
 

@@ -376,7 +376,7 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--score-threshold", "7"], "expected 0 to 1; got 7"),
         (["--source", "a", "--score-threshold", "nan"], "expected 0 to 1; got nan"),
         (["--source", "a", "--batch-size", "0"], "expected 1 or more; got 0"),
-        (["--source", "a", "--tile", "0"], "expected 1 or more; got 0"),
+        (["--source", "a", "--tile", "-1"], "expected auto, 0 or more pixels; got -1"),
         (["--source", "a", "--max-pixels", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--blur-style", "smear"], "choose from"),
         (["--source", "a", "--blur-threshold", "2"], "expected 0 to 1; got 2"),

@@ -134,6 +134,7 @@ def build() -> Callable[..., Tiny]:
             resize=ResizeConfig(min_size=96, max_size=160),
             proposals=ProposalConfig(pre_nms_top_n=50, post_nms_top_n=20),
             suppression=SuppressionConfig(score_threshold=0.0),
+            tile=0,  # an untrained network finds small heads everywhere
             score_threshold=0.3,
         )
         model = build_detector(config, inference)

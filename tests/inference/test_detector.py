@@ -114,7 +114,7 @@ def test_a_threshold_may_be_given_with_the_pictures(detector, scene):
     assert len(detector.detect([scene], score_threshold=0.76)[0]) == 0
     assert len(detector.detect([scene])[0]) == 1
     for wrong in (0.4, 1.1, float("nan")):  # the detector was built with 0.5
-        with pytest.raises(ValueError, match=r"expected 0\.5, which the detector .* to 1; got"):
+        with pytest.raises(ValueError, match=r"expected 0\.5, the lowest .* to 1; got"):
             detector.detect([scene], score_threshold=wrong)
 
 
@@ -123,6 +123,32 @@ def test_less_likely_heads_can_be_asked_for(engine, scene):
     assert len(detector.detect([scene])[0]) == 0
     assert len(detector.detect([scene], score_threshold=0.75)[0]) == 1
     assert HeadDetector(engine, 0.3, {}, lowest_score=0.5).lowest_score == 0.3
+
+
+def test_one_picture_in_is_one_answer_out(detector, scene, write):
+    path = write("scene.png")
+    pixels = np.asarray(scene)
+    for one in (path, str(path), path.read_bytes(), scene, Frame("f", 0, pixels=pixels), pixels):
+        assert boxes(detector(one)) == [HEAD]
+    assert [boxes(found) for found in detector([path, scene])] == [[HEAD]] * 2
+    assert detector([]) == []
+    assert len(detector(path, score_threshold=0.76)) == 0
+    with pytest.raises(PictureError, match="gone"):
+        detector("gone.jpg")
+
+
+def test_colours_of_opencv_are_put_in_order(detector, write):
+    red = Image.new("RGB", (4, 3), (200, 100, 0))
+    pixels = np.asarray(red)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    given = [pixels[..., ::-1], tensor.flip(0), tensor.flip(0) / 255, red, write("red.png", red)]
+    given.append(Frame("red", 0, pixels=pixels))
+    for result in detector.stream(given, keep_pixels=True, color="bgr"):
+        np.testing.assert_array_equal(result.pixels, pixels)
+    (plain,) = detector.stream([pixels[..., ::-1]], keep_pixels=True)
+    assert plain.pixels[0, 0].tolist() == [0, 100, 200]
+    with pytest.raises(ValueError, match="color: expected rgb or bgr; got RGB"):
+        detector.detect([pixels], color="RGB")
 
 
 def test_frames_are_pictures(detector, scene):
@@ -206,7 +232,7 @@ def test_a_stream_may_be_without_end(detector, scene):
 
 @pytest.mark.parametrize("image", ["a.jpg", b"", np.zeros((4, 4, 3), np.uint8)])
 def test_a_single_picture_in_place_of_a_list_is_told(detector, image):
-    with pytest.raises(TypeError, match=r"write detect\(\[picture\]\)"):
+    with pytest.raises(TypeError, match=r"write detector\(picture\) or detector"):
         detector.detect(image)
 
 

@@ -179,6 +179,14 @@ def test_what_is_not_settled_is_detected_again_and_empty_slots_are_no_heads(told
     assert (len(second), second.image_size) == (0, (10, 11))
 
 
+def test_a_picture_with_more_heads_than_room_has_a_note():
+    full = heads()._replace(is_cut=torch.tensor([True, False]))
+    first, second = TwoStageEngine(Told(full))._detect(pictures((8, 9), (10, 11)))
+    assert "more heads than there is room for" in first.note
+    assert second.note is None
+    assert first.above(0.2).scaled_to((16, 18)).note == first.note
+
+
 def test_what_stays_unsettled_is_a_fault():
     model = Told(heads(is_settled=False), heads(is_settled=False))
     with pytest.raises(RuntimeError, match="expected them settled"):

@@ -1,17 +1,21 @@
 """Tiles: what is detected in which, and a picture that is never in memory as a whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from head_detection.errors import PictureError
 from head_detection.inference import tiling
 from head_detection.inference.batching import LikeShapeBatches
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.loading import load_pictures
 from head_detection.inference.tiling import TiledEngine
+from head_detection.structures import Detections
 
 
 @pytest.fixture
@@ -108,11 +112,116 @@ def test_a_stream_leaves_large_files_unread(small, tmp_path: Path, monkeypatch):
     assert found.boxes.tolist() == [[60, 20, 70, 40]]
 
 
+def heads(*sizes, score=0.9):
+    """Squares of these sides in a picture of 400 pixels, of which the network sees a quarter."""
+    boxes = [[0, 0, side, side] for side in sizes]
+    return Detections.from_arrays(boxes, [score] * len(boxes), (400, 400))
+
+
+@pytest.mark.parametrize(
+    ("found", "is_needed"),
+    [
+        (heads(*[63] * 20), True),  # 16 network pixels are 64 here
+        (heads(*[63] * 19), False),
+        (heads(*[65] * 99), False),
+        (heads(*[63] * 20, *[65] * 60), True),  # a quarter
+        (heads(*[63] * 20, *[65] * 61), False),
+        (heads(*[63] * 20, score=0.4), False),
+        (replace(heads(*[15] * 20), image_size=(100, 100)), False),  # not shrunk
+    ],
+)
+def test_tiles_are_chosen_where_many_heads_are_near_the_smallest_size(small, found, is_needed):
+    assert TiledEngine(small, 100, 0.2, 0.5).needs_tiles(found) == is_needed
+
+
+def test_a_picture_shrunk_below_half_without_tiles_has_a_note(small):
+    tiled = TiledEngine(small, 100, 0.2, 0.5)
+    note = tiled.with_note(heads(200)).note
+    assert note.startswith("seen at 25% of its size")
+    assert note.endswith("inference.tile=100 finds them")
+    assert tiled.with_note(replace(heads(200), note="deep")).note == f"deep; {note}"
+    assert tiled.with_note(Detections.empty((200, 100))).note is None  # half
+
+
+@pytest.fixture
+def dots():
+    """25 dark squares of 10 pixels in a picture of 400."""
+    pixels = white(400, 400)
+    for row in range(5):
+        for column in range(5):
+            top, left = 34 + 80 * row, 34 + 80 * column
+            pixels[top : top + 10, left : left + 10] = 0
+    return pixels
+
+
+@pytest.fixture
+def finds_dots(small):
+    """The engine ``small``, which finds each dark square on its own."""
+
+    def detect(image):
+        dark = (image.float().mean(0) < 100).byte().numpy()
+        _, _, stats, _ = cv2.connectedComponentsWithStats(dark)
+        left, top, width, height = stats[1:, :4].T
+        boxes = np.stack((left, top, left + width, top + height), axis=1)
+        return Detections.from_arrays(boxes, [0.75] * len(boxes), tuple(image.shape[1:]))
+
+    small._detect = detect
+    return small
+
+
+@pytest.mark.parametrize("form", ["array", "png", "jpg", "bytes"])
+@pytest.mark.parametrize("keep_pixels", [False, True])
+def test_small_heads_are_found_again_in_tiles(
+    finds_dots, dots, tmp_path: Path, form: str, keep_pixels
+):
+    path = tmp_path / f"dots.{'png' if form == 'png' else 'jpg'}"
+    Image.fromarray(dots).save(path, quality=95)
+    image = {"array": dots, "bytes": path.read_bytes()}.get(form, path)
+    detector = HeadDetector(finds_dots, 0.5, {}, tiled=TiledEngine(finds_dots, 100, 0.2, 0.5))
+    (result,) = detector.stream([image], keep_pixels=keep_pixels)
+    assert result.detections.image_size == (400, 400)
+    assert len(result.detections) == 25
+    assert result.detections.note is None
+    first, *tiles = [size for batch in finds_dots.batches for size in batch]
+    assert (100, 100) in tiles
+    if form == "jpg" and not keep_pixels:
+        assert first < (400, 400)  # decoded smaller at first, as all that need no tiles
+    assert detector.detect([dots[:80, :80]])[0].note is None
+
+
+def test_few_small_heads_are_seen_once(finds_dots, dots):
+    dots[80:] = 255
+    detector = HeadDetector(finds_dots, 0.5, {}, tiled=TiledEngine(finds_dots, 100, 0.2, 0.5))
+    (found,) = detector.detect([dots])
+    assert (len(found), finds_dots.batches) == (5, [[(400, 400)]])
+    assert "inference.tile=100" in found.note
+
+
+def test_a_picture_that_cannot_be_read_again_fails_alone(finds_dots, dots, tmp_path, monkeypatch):
+    path = tmp_path / "dots.jpg"
+    Image.fromarray(dots).save(path, quality=95)
+
+    def gone(self, path, max_pixels):
+        raise PictureError(f"{path}: no such file")
+
+    monkeypatch.setattr(TiledEngine, "detect_file", gone)
+    detector = HeadDetector(finds_dots, 0.5, {}, tiled=TiledEngine(finds_dots, 100, 0.2, 0.5))
+    first, second = detector.stream([path, dots[:80, :80]])
+    assert (first.detections, str(first.error)) == (None, f"{path}: no such file")
+    assert len(second.detections) == 1
+
+
 def test_tiles_are_asked_of_the_config(tiny_weights: Path):
     detector = HeadDetector.from_weights(
         tiny_weights, overrides=["inference.tile=300", "inference.tile_overlap=0.1"]
     )
     assert isinstance(detector.engine, TiledEngine)
-    assert not isinstance(HeadDetector.from_weights(tiny_weights).engine, TiledEngine)
+    assert detector._tiled is None
+    chosen = HeadDetector.from_weights(tiny_weights)
+    assert not isinstance(chosen.engine, TiledEngine)
+    assert chosen._tiled._tile == 800  # the short side at most of what the first view sees
+    never = HeadDetector.from_weights(tiny_weights, overrides=["inference.tile=0"])
+    assert not isinstance(never.engine, TiledEngine)
+    assert never._tiled is None
     with pytest.raises(ValueError, match=r"inference\.tile_overlap"):
         HeadDetector.from_weights(tiny_weights, overrides=["inference.tile_overlap=1.0"])

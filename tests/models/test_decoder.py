@@ -9,15 +9,10 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from head_detection.config import InferenceConfig, NetworkConfig
 from head_detection.models.anchors import Anchors
-from head_detection.models.decoder import (
-    Decoder,
-    ProposalLimits,
-    Proposals,
-    SizeRange,
-    build_decoder,
-)
+from head_detection.models.decoder import Decoder, build_decoder
 from head_detection.models.network import DenseMaps, build_network
 from head_detection.models.nms import EMPTY
+from head_detection.models.proposals import ProposalLimits, Proposals, SizeRange
 from head_detection.models.roi_align import PyramidRoIAlign
 from head_detection.models.suppression import Suppression
 

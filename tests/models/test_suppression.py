@@ -221,3 +221,17 @@ def test_a_gpu_is_not_waited_for(count_waits, soft_nms):
     found = views((ALL, [(0.0, 0, 9, 9, 0.9)] * 9), ((0.0, 48.0), [(0.0, 0, 9, 9, 0.9)]))
     suppression = replace(PLAIN, voting_iou_threshold=0.5, soft_nms=soft_nms)
     assert count_waits(lambda: suppression(found, waits=False)) == 0
+
+
+@both_ways
+@pytest.mark.parametrize("soft_nms", [None, SoftNms(0.5, 0.1)])
+def test_a_growing_limit_is_that_of_a_gpu_alone(waits, soft_nms):
+    apart = Candidates(*rows(*((20 * k, 0, 20 * k + 10, 10, 0.9 - k / 10) for k in range(5))))
+    growing = replace(PLAIN, limit=3, soft_nms=soft_nms, grows=True)
+    heads = growing(apart, waits=waits)
+    assert (heads.scores > EMPTY).sum() == (5 if waits else 3)
+    if not waits:
+        assert not heads.is_settled
+        roomy = replace(growing, limit=6)(apart, waits=False)
+        assert roomy.is_settled is None or roomy.is_settled
+    assert (replace(growing, grows=False)(apart, waits=waits).scores > EMPTY).sum() == 3

@@ -5,8 +5,8 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 
 from head_detection.config import parse_config
-from head_detection.models.decoder import SizeRange
 from head_detection.models.nms import EMPTY
+from head_detection.models.proposals import SizeRange
 from head_detection.models.suppression import Candidates
 from head_detection.models.views import EVERYTHING, Seen, View, build_views, merge
 

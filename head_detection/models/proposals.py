@@ -1,0 +1,286 @@
+"""Where a head may be: the likeliest boxes of the first stage, as many as a picture asks for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor
+
+from head_detection.devices import constant
+from head_detection.models.anchors import Anchors, Grids
+from head_detection.models.box_regression import RPN_WEIGHTS, decode_boxes
+from head_detection.models.network import DenseMaps
+from head_detection.models.nms import EMPTY, greedy_nms
+from head_detection.models.suppression import all_of, any_of, box_sizes, filled_width, gather_boxes
+
+SMALLEST_PROPOSAL: Final = 1e-3
+"""Proposals thinner than this many network pixels are dropped, as torchvision does."""
+LIKELY: Final = 0.9
+"""A limit is in the way where the last box that it lets through is at least so likely: of less
+likely ones hardly any is of a further head."""
+GROWTH: Final = 16
+"""Times that a limit grows at most: 800 proposals become 12,800."""
+
+ImageSizes = Sequence[tuple[int, int]]
+"""``(height, width)`` of each picture of a batch, in network pixels, without its padding."""
+Counts = npt.NDArray[np.int64]
+
+
+class SizeRange(NamedTuple):
+    """Sizes of boxes, root of area in pixels; both ends belong to it."""
+
+    smallest: float = 0.0
+    largest: float = float("inf")
+
+
+@dataclass(frozen=True)
+class ProposalLimits:
+    """Which boxes of the first stage go through the second one.
+
+    Args:
+        pre_nms_top_n: kept by score on each level before suppression.
+        post_nms_top_n: of all levels, after it.
+        nms_iou_threshold: a box goes where a better one of its level overlaps it by more.
+        score_threshold: less likely ones are dropped.
+        grows: both numbers follow the picture, as ``room_for`` says.
+    """
+
+    pre_nms_top_n: int
+    post_nms_top_n: int
+    nms_iou_threshold: float
+    score_threshold: float = 0.0
+    grows: bool = False
+
+
+class Proposals(NamedTuple):
+    """Where a head may be: P slots for each of B pictures, by falling objectness.
+
+    Attributes:
+        boxes: ``(B, P, 4)`` xyxy in network pixels, zeros in empty slots.
+        scores: ``(B, P)`` objectness in 0..1, ``EMPTY`` in empty slots.
+        rows: ``(M,)`` int64 in 0..B*P-1, rising: the slots that go through the second stage; None
+            is all of them.
+        is_settled: as ``Candidates``.
+        is_cut: as ``Candidates``.
+    """
+
+    boxes: Annotated[Tensor, "b p 4"]
+    scores: Annotated[Tensor, "b p"]
+    rows: Annotated[Tensor, "m"] | None = None
+    is_settled: Annotated[Tensor, ""] | None = None
+    is_cut: Annotated[Tensor, "b"] | None = None
+
+    @property
+    def is_filled(self) -> Tensor:
+        """Tell of each of ``(B, P)`` slots whether it holds a proposal."""
+        return self.scores > EMPTY
+
+
+class _Chosen(NamedTuple):
+    """The best of many scores, falling, in B pictures or L levels of each.
+
+    Attributes:
+        scores: ``(B, K)``, or logits ``(B, L, K)``.
+        indices: of the same shape, int64: their indices among the many.
+        is_settled: as ``Candidates``.
+        is_cut: as ``Candidates``.
+    """
+
+    scores: Tensor
+    indices: Tensor
+    is_settled: Tensor | None = None
+    is_cut: Tensor | None = None
+
+
+def propose(
+    anchors: Anchors,
+    limits: ProposalLimits,
+    maps: DenseMaps,
+    padded_size: tuple[int, int],
+    image_sizes: ImageSizes,
+    *,
+    waits: bool,
+    sizes: SizeRange | None = None,
+) -> Proposals:
+    """Return the likeliest boxes of each picture, without overlaps within a level.
+
+    torchvision decodes every anchor and keeps a few hundred; here the best of each level are
+    chosen first and only they are given an anchor and decoded. Where no limit grows, the proposals
+    are the same.
+
+    Args:
+        anchors: that are moved.
+        limits: of their number.
+        maps: float32.
+        padded_size: ``(height, width)`` of the batch.
+        image_sizes: of its pictures.
+        waits: as ``greedy_nms``. Elsewhere than there a limit cannot grow: where it is in the way,
+            the proposals are not settled.
+        sizes: of the proposals that are kept, all others being left to other views.
+    """
+    best = _best_of_levels(maps, limits, waits=waits)
+    codes, logits = _codes_at(maps, best.indices), best.scores
+    boxes = decode_boxes(codes, anchors.at(best.indices, grids_of(maps), padded_size), RPN_WEIGHTS)
+    boxes, scores = clip_boxes(boxes, image_sizes), logits.sigmoid()
+    is_wanted = has_sides(boxes, SMALLEST_PROPOSAL) & (scores >= limits.score_threshold)
+    boxes, scores = empty_others(boxes, scores, is_wanted & (logits > -torch.inf))
+    kept, is_settled = greedy_nms(
+        boxes.flatten(0, 1), scores.flatten(0, 1), limits.nms_iou_threshold, waits=waits
+    )
+    chosen = _best_of_all(
+        scores.masked_fill(~kept.view_as(scores), EMPTY).flatten(1), limits, waits=waits
+    )
+    boxes, scores = gather_boxes(boxes.flatten(1, 2), chosen.indices), chosen.scores
+    if sizes is not None:
+        own = box_sizes(boxes)
+        boxes, scores = empty_others(
+            boxes, scores, (own >= sizes.smallest) & (own <= sizes.largest) & (scores > EMPTY)
+        )
+    return Proposals(
+        boxes,
+        scores,
+        _filled_rows(scores) if waits else None,
+        all_of(best.is_settled, is_settled, chosen.is_settled),
+        any_of(best.is_cut, chosen.is_cut),
+    )
+
+
+def room_for(likely: Counts, limit: int) -> Counts:
+    """Return how many boxes a limit lets through: doubled until it leaves out none that is likely.
+
+    Args:
+        likely: how many of them are ``LIKELY``; of any shape, also of the result.
+        limit: where it starts; at most it grows ``GROWTH`` times.
+
+    Example:
+        >>> room_for(np.array([0, 599, 600, 1300, 10**6]), 600).tolist()
+        [600, 600, 1200, 2400, 9600]
+    """
+    doublings = np.floor(np.log2(np.maximum(likely / limit, 0.5))) + 1
+    room: Counts = limit * 2 ** np.minimum(doublings, math.log2(GROWTH)).astype(np.int64)
+    return room
+
+
+def grids_of(maps: DenseMaps) -> Grids:
+    """Return ``(height, width)`` of each level."""
+    return tuple((level.shape[2], level.shape[3]) for level in maps.objectness)
+
+
+def _best_of_levels(maps: DenseMaps, limits: ProposalLimits, *, waits: bool) -> _Chosen:
+    """Return logits and indices ``(B, L, K)`` of the likeliest anchors of each level."""
+    count = limits.pre_nms_top_n
+    logits, indices = _top_of_levels(maps, count)
+    if not limits.grows or logits.shape[2] < count:
+        return _Chosen(logits, indices)
+    least = math.log(LIKELY / (1 - LIKELY))
+    if not waits:
+        return _Chosen(logits, indices, (logits[:, :, -1] < least).all())
+    if not (_values(logits)[:, :, -1] >= least).any():
+        return _Chosen(logits, indices)
+    likely = [(level.flatten(1) >= least).sum(dim=1) for level in maps.objectness]
+    number = _values(torch.stack(likely, dim=1))
+    room = room_for(number, count)
+    logits, indices = _top_of_levels(maps, int(room.max()))
+    is_beyond = _beyond(room, logits)
+    is_cut = torch.from_numpy((number >= count * GROWTH).any(axis=1))
+    return _Chosen(logits.masked_fill(is_beyond, -torch.inf), indices, is_cut=is_cut)
+
+
+def _top_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``(B, L, K)`` largest logits, falling, and their indices, level by level.
+
+    The maps differ in size, so that the best of each are looked for on its own. A level of less
+    than K locations is filled up with logits of minus infinity.
+    """
+    chosen = []
+    slots = min(count, max(level[0].numel() for level in maps.objectness))
+    for objectness in maps.objectness:
+        flat = objectness.permute(0, 2, 3, 1).flatten(1)  # in channels_last memory: a view
+        logits, indices = flat.topk(min(slots, flat.shape[1]), dim=1)
+        lacking = slots - indices.shape[1]
+        if lacking:
+            logits = F.pad(logits, (0, lacking), value=-torch.inf)
+            indices = F.pad(indices, (0, lacking))
+        chosen.append((logits, indices))
+    logits, indices = (torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True))
+    return logits, indices
+
+
+def _codes_at(maps: DenseMaps, indices: Tensor) -> Tensor:
+    """Return the ``(B, L, K, 4)`` codes at ``(B, L, K)`` indices of each level."""
+    codes = []
+    for deltas, own in zip(maps.deltas, indices.unbind(1), strict=True):
+        flat = deltas.permute(0, 2, 3, 1).reshape(len(deltas), -1, 4)
+        codes.append(gather_boxes(flat, own))
+    return torch.stack(codes, dim=1)
+
+
+def _best_of_all(scores: Tensor, limits: ProposalLimits, *, waits: bool) -> _Chosen:
+    """Return the best ``(B, P)`` of ``(B, N)`` scores."""
+    count = limits.post_nms_top_n
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    if not waits:
+        is_settled = None
+        if limits.grows and scores.shape[1] > count:
+            is_settled = (scores[:, count - 1] < LIKELY).all()
+        return _Chosen(scores[:, :count], order[:, :count], is_settled)
+    is_cut = None
+    number = (_values(scores) >= LIKELY).sum(axis=1) if limits.grows else np.zeros(1, np.int64)
+    if (number >= count).any():
+        room = room_for(number, count)
+        is_cut = torch.from_numpy(number >= count * GROWTH)
+        count = int(room.max())
+        scores, order = scores[:, :count], order[:, :count]
+        scores = scores.masked_fill(_beyond(room, scores), EMPTY)
+    scores, order = scores[:, :count], order[:, :count]
+    width = filled_width(scores)
+    return _Chosen(scores[:, :width], order[:, :width], is_cut=is_cut)
+
+
+def _beyond(room: Counts, like: Tensor) -> Tensor:
+    """Tell of ranks, the last dimension of a tensor, which ones have no room."""
+    is_beyond = np.arange(like.shape[-1]) >= room[..., None]
+    return torch.from_numpy(is_beyond).to(like.device)
+
+
+def _values(values: Tensor) -> npt.NDArray[Any]:
+    """Return an array; on a CPU this is no operator, a GPU is waited for."""
+    array: npt.NDArray[Any] = values.cpu().numpy()
+    return array
+
+
+def clip_boxes(
+    boxes: Annotated[Tensor, "b *n 4"], image_sizes: ImageSizes
+) -> Annotated[Tensor, "b *n 4"]:
+    """Return ``(B, ..., 4)`` boxes cut off where each picture ends."""
+    corners = tuple((width, height, width, height) for height, width in image_sizes)
+    limits = constant(corners, boxes.device).view(-1, *(1,) * (boxes.dim() - 2), 4)
+    return torch.minimum(boxes, limits).clamp_(min=0)
+
+
+def has_sides(boxes: Annotated[Tensor, "*n 4"], smallest: float) -> Annotated[Tensor, "*n"]:
+    """Tell of ``(..., 4)`` boxes whether both sides are as long; no number is not."""
+    return (boxes[..., 2:] - boxes[..., :2] >= smallest).all(dim=-1)
+
+
+def empty_others(
+    boxes: Annotated[Tensor, "*n 4"],
+    scores: Annotated[Tensor, "*n"],
+    is_wanted: Annotated[Tensor, "*n"],
+) -> tuple[Annotated[Tensor, "*n 4"], Annotated[Tensor, "*n"]]:
+    """Return boxes of zeros and ``EMPTY`` scores where nothing is wanted: no number spreads."""
+    others = ~is_wanted
+    return boxes.masked_fill(others[..., None], 0.0), scores.masked_fill(others, EMPTY)
+
+
+def _filled_rows(scores: Tensor) -> Tensor | None:
+    """Return which slots hold something, None where all do; on a CPU this is no operator."""
+    is_filled = scores.cpu().numpy().reshape(-1) > EMPTY
+    if is_filled.all():
+        return None
+    return torch.from_numpy(np.flatnonzero(is_filled)).to(scores.device)

@@ -1,0 +1,91 @@
+"""How many boxes of the first stage go on: as many as a picture asks for."""
+
+import pytest
+import torch
+
+from head_detection.models.anchors import Anchors
+from head_detection.models.network import DenseMaps
+from head_detection.models.proposals import GROWTH, ProposalLimits, propose
+
+CELL = ((-2.0, -2.0, 2.0, 2.0),)
+LIKELY, UNLIKELY = 4.0, 1.0
+"""Logits of .98 and .73."""
+
+
+def found(
+    rows: list[list[float]], *, waits: bool = True, pre: int = 2, post: int = 2, grows: bool = True
+):
+    """Propose in pictures whose only level has a row of anchors, of 4 pixels side by side."""
+    objectness = torch.tensor(rows)[:, None, None]
+    count, length = len(rows), len(rows[0])
+    maps = DenseMaps((), (objectness,), (torch.zeros(count, 4, 1, length),))
+    limits = ProposalLimits(pre, post, 0.7, grows=grows)
+    size = (4, 4 * length)
+    return propose(Anchors((CELL,)), limits, maps, size, [size] * count, waits=waits)
+
+
+def counts(proposals) -> list[int]:
+    return proposals.is_filled.sum(dim=1).tolist()
+
+
+@pytest.mark.parametrize(("pre", "post"), [(2, 2), (9, 2), (2, 9)])
+def test_either_limit_grows_until_no_likely_box_is_left_out(pre: int, post: int) -> None:
+    proposals = found([[LIKELY] * 5], pre=pre, post=post)
+    assert counts(proposals) == [5]
+    assert proposals.is_settled is None
+    assert not (proposals.is_cut is not None and proposals.is_cut.any())
+
+
+def test_without_growth_the_limits_hold() -> None:
+    assert counts(found([[LIKELY] * 5], grows=False)) == [2]
+
+
+def test_unlikely_boxes_are_no_reason_to_grow() -> None:
+    assert counts(found([[LIKELY] + [UNLIKELY] * 4])) == [2]
+
+
+def test_each_picture_has_its_own_limits() -> None:
+    """Two likely ones fill a limit of two, which then is four; one does not."""
+    few, some, many = ([LIKELY] * number + [UNLIKELY] * (6 - number) for number in (1, 2, 5))
+    proposals = found([few, some, many])
+    assert counts(proposals) == [2, 4, 6]
+    assert [counts(found([row]))[0] for row in (few, some, many)] == [2, 4, 6]
+
+
+def test_each_level_has_its_own_limits() -> None:
+    full, empty = torch.full((1, 1, 1, 6), LIKELY), torch.full((1, 1, 1, 6), UNLIKELY)
+    deltas = torch.zeros(1, 4, 1, 6)
+    maps = DenseMaps((), (full, empty), (deltas, deltas))
+    limits = ProposalLimits(2, 100, 0.7, grows=True)
+    proposals = propose(Anchors((CELL, CELL)), limits, maps, (4, 24), [(4, 24)], waits=True)
+    assert counts(proposals) == [6 + 2]
+
+
+def test_growth_has_an_end_and_says_so() -> None:
+    rows = [[LIKELY] * (GROWTH + 4), [LIKELY] + [UNLIKELY] * (GROWTH + 3)]
+    proposals = found(rows, pre=1, post=1)
+    assert counts(proposals) == [GROWTH, 2]
+    assert proposals.is_cut.tolist() == [True, False]
+    just_so = found([[LIKELY] * (GROWTH - 1) + [UNLIKELY]], pre=1, post=1)
+    assert counts(just_so) == [GROWTH]
+    assert just_so.is_cut.tolist() == [False]
+
+
+@pytest.mark.parametrize(("pre", "post"), [(2, 2), (9, 2), (2, 9)])
+def test_a_gpu_that_is_not_waited_for_says_that_a_limit_is_in_the_way(pre: int, post: int) -> None:
+    proposals = found([[LIKELY] * 5, [UNLIKELY] * 5], pre=pre, post=post, waits=False)
+    assert not proposals.is_settled
+    assert proposals.scores.shape == (2, 2)
+    assert found([[LIKELY] + [UNLIKELY] * 4], waits=False).is_settled
+    assert found([[LIKELY] * 5], waits=False, grows=False).is_settled
+
+
+def test_usual_pictures_call_no_further_operator(operators) -> None:
+    """On a CPU, where asking whether a limit is in the way is none but a view for NumPy."""
+    rows = [[LIKELY] + [UNLIKELY] * 9]
+
+    def names(*, grows: bool) -> dict[str, int]:
+        called = dict(operators(lambda: found(rows, grows=grows)).names)
+        return {name: count for name, count in called.items() if name != "detach"}
+
+    assert names(grows=True) == names(grows=False)
