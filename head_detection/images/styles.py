@@ -20,8 +20,8 @@ class Drawing:
         color: of the boxes, red, green and blue.
         width: of their lines in pixels; None goes by the picture and its heads.
         font_size: of labels in pixels at most; None goes by the picture and its heads.
-        label: of the picture, ``{count}`` is its number of heads; None is ``3 heads``, shorter
-            where there is little room, and the empty text is no label.
+        label: of the picture, ``{count}`` is its number of heads; None is ``3 heads``, and the
+            empty text no label. Where there is little room, the number stands alone.
         has_scores: write each head's score beside it.
 
     Raises:
@@ -48,11 +48,13 @@ class Drawing:
 
         Example:
             >>> Drawing().labels(3), Drawing(label="n={count}").labels(3)
-            (('3 heads', '3'), ('n=3',))
+            (('3 heads', '3'), ('n=3', '3'))
         """
         if self.label is None:
             return ("1 head" if count == 1 else f"{count} heads", str(count))
-        return (self.label.format(count=count),) if self.label else ()
+        text = self.label.format(count=count)
+        texts = (text, str(count)) if "{count}" in self.label else (text,)
+        return tuple(filter(None, dict.fromkeys(texts)))
 
 
 @dataclass(frozen=True)

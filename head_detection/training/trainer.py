@@ -31,7 +31,8 @@ HANG_UP = getattr(signal, "SIGHUP", None)
 class StopRequest:
     """Remembers the first signal that asks to stop; a second one of its kind acts as ever.
 
-    SIGHUP that is ignored, as ``nohup`` has it, stays so.
+    SIGHUP does not: a lost line sends it twice, by the system and by the shell. One that is
+    ignored, as ``nohup`` has it, stays so.
 
     Example:
         >>> request = StopRequest()
@@ -54,7 +55,8 @@ class StopRequest:
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self.number = number
-            signal.signal(number, previous[signal.Signals(number)])
+            if number != HANG_UP:
+                signal.signal(number, previous[signal.Signals(number)])
 
         for number in previous:
             signal.signal(number, stop)

@@ -426,3 +426,21 @@ def test_more_epochs_go_on_from_the_end(build_trainer, tmp_path):
     trainer = build_trainer([NO_VALIDATION, "training.epochs=2"], checkpoint=checkpoint)
     assert trainer.run() == 0
     assert trainer.state.progress.step == 10
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_lost_terminal_asks_to_stop_unless_it_was_to_be_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        request = StopRequest()
+        with request.listening():
+            for _ in range(2):  # from the system and from the shell
+                signal.raise_signal(signal.SIGHUP)
+        assert request.number == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+        request = StopRequest()
+        with request.listening():
+            signal.raise_signal(signal.SIGHUP)
+        assert request.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
