@@ -154,7 +154,15 @@ def command_of(words: list[str]) -> list[str]:
     return []
 
 
-PARSED = [ROOT / name for name in ("CONTRIBUTING.md", "docs/performance.md", "weights/README.md")]
+PARSED = [
+    ROOT / name
+    for name in (
+        "CONTRIBUTING.md",
+        "docs/experiments.md",
+        "docs/performance.md",
+        "weights/README.md",
+    )
+]
 """Their commands need data or hours; ``test_documented_lines.py`` runs those of the other pages."""
 
 

@@ -52,7 +52,7 @@ def _written() -> dict[str, bytes]:
         ("rgb.tga", rgb, "TGA", {"compression": "tga_rle"}),
         ("icon.ico", rgb, "ICO", {"sizes": [(48, 32)]}),
         ("rgb.qoi", rgb, "QOI", {}),
-        ("rgb.dds", rgb, "DDS", {}),
+        ("dxt1.dds", rgb, "DDS", {"pixel_format": "DXT1"}),
         ("rgb.pcx", rgb, "PCX", {}),
         ("rgb.sgi", rgb, "SGI", {}),
         ("bits.msp", bits, "MSP", {}),

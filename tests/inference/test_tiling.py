@@ -55,6 +55,23 @@ def test_a_head_larger_than_a_tile_is_found_in_the_whole(small):
     assert [20.0, 10.0, 280.0, 90.0] in found.boxes.tolist()
 
 
+def test_a_head_that_a_tile_has_whole_is_left_to_the_tiles(small, monkeypatch):
+    """The whole picture, shrunk, measures it so badly that it would be a second head."""
+    found = {
+        (100, 180): [[20, 20, 29, 29], [20, 50, 20, 60], [100, 20, 112, 32]],
+        (100, 100): [[24, 24, 33, 33]],
+    }
+
+    def detect(image):
+        size = tuple(image.shape[1:])
+        return Detections.from_arrays(found[size], [0.9] * len(found[size]), size)
+
+    monkeypatch.setattr(small, "_detect", detect)
+    (seen,) = TiledEngine(small, 100, 0.2, 0.5).detect([tensor_of(white(100, 180))])
+    # A side of ten pixels, half of what two tiles share, is large.
+    assert sorted(seen.boxes.tolist()) == [[24, 24, 33, 33], [100, 20, 112, 32], [104, 24, 113, 33]]
+
+
 def test_what_is_not_shrunk_needs_no_tiles(small):
     tiled = TiledEngine(small, 40, 0.2, 0.5)
     assert not tiled.is_tiled((100, 100))  # larger than a tile, and seen as it is
