@@ -96,6 +96,15 @@ def save_checkpoint(
         ) from error
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Tell by its header whether a file is the state of a run; its tensors are not read."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return TRAINING_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read the state of a run.
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from head_detection.apps.arguments import probability, weights
 from head_detection.config import override_inference
-from head_detection.errors import CheckpointError, WeightsError
+from head_detection.errors import WeightsError
 from head_detection.inference.weights_files import sha256_of
 from head_detection.models.faster_rcnn import FasterRCNN, load_detector
 from head_detection.models.weights import WeightsDescription, save_weights
-from head_detection.training.checkpoint import load_checkpoint
+from head_detection.training.checkpoint import is_checkpoint
 from head_detection.training.state import load_state
 
 KEPT_PARTS = 2
@@ -70,9 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _load(path: Path, overrides: list[str]) -> tuple[FasterRCNN, WeightsDescription]:
     """Load weights, or the state of a run."""
-    try:
-        load_checkpoint(path)
-    except CheckpointError:
+    if not is_checkpoint(path):
         return load_detector(path, overrides)
     model, description = load_state(path)
     inference = override_inference(description.inference, overrides)
