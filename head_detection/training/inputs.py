@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -68,8 +68,11 @@ def _load_part(entry: DatasetConfig, part: str) -> AnnotatedSet:
     if entry.split is None and FORMATS[entry.format].has_splits:
         try:
             return load_annotations(entry.model_copy(update={"split": part}))
-        except AnnotationError:
-            pass  # no such part, or a mistake that is there without a part too
+        except AnnotationError as error:
+            # There is no such part, or a mistake in it: what is read in its place is said.
+            whole = load_annotations(entry)
+            note = f"no part {part!r} of its own, all of it is taken ({error})"
+            return replace(whole, notes=(*whole.notes, note))
     return load_annotations(entry)
 
 

@@ -114,6 +114,13 @@ def test_data_alone_fine_tunes_weights_and_the_parts_are_the_sets_own(
     assert main(found) == 0
 
 
+def test_a_part_that_a_set_lacks_is_said(yolo_set, tiny_weights, tmp_path, capsys):
+    yolo_set.write_text("train: images/train\nnames: [head]\n")
+    options = ["--data", yolo_set, "--epochs", 1, "--output", tmp_path / "run", "--set", *SMALL]
+    assert train("--weights", tiny_weights, *options, "data.allow_overlap=true") == 0
+    assert "no part 'val' of its own, all of it is taken (" in capsys.readouterr().out
+
+
 def test_a_set_without_parts_is_trained_on_alone(labels, tiny_weights, tmp_path, capsys):
     run = tmp_path / "run"
     options = ["--data", labels, "--epochs", 1, "--output", run, "--set", *SMALL]
