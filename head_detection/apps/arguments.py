@@ -101,12 +101,25 @@ def probability(text: str) -> float:
         >>> probability("0.25")
         0.25
     """
+    return number_in(text, 0.0, 1.0)
+
+
+def number_in(text: str, lowest: float, highest: float) -> float:
+    """Read a number within bounds.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> number_in("2.5", 1.0, 10.0)
+        2.5
+    """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    if not lowest <= value <= highest:
+        raise argparse.ArgumentTypeError(f"expected {lowest:g} to {highest:g}; got {text}")
     return value
 
 
