@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ PAGES: Final = [
 AT_ONCE: Final = 2
 """Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
 MAX_SECONDS: Final = 300
+INSTALLATION: Final = "pip install ."
+"""The line that gives the command ``head-detection``."""
 OF_THE_SHELL: Final = set("|&;<>$*?~`")
 
 
@@ -67,7 +70,8 @@ READY: Final = {
     "make demo": "the stamp that .venv is installed, and this environment as its Python: the "
     "installation takes minutes and 6 GB, and is how these tests came to run",
     "pip install": "PIP_NO_DEPS, PIP_NO_BUILD_ISOLATION and PIP_NO_INDEX, as all that is needed is "
-    "here; PIP_TARGET, to leave this environment alone. `make package` installs all anew",
+    "here; a PIP_TARGET each, to leave this environment, and lines that run beside, alone. "
+    "`make package` installs all anew",
     "python ": "torch is imported once for all lines, which run in forks (tests/warm_python.py)",
     "configs/scut.yaml": "a small network that downloads no body, 2 epochs (reader_folder.py)",
 }
@@ -191,6 +195,15 @@ def in_order_of_need(blocks: list[Block]) -> list[Block]:
     return ordered
 
 
+def target_of(line: str) -> str:
+    """Return the folder that a ``pip install`` fills.
+
+    Each line has its own: pip empties a target that is there, under the feet of the lines that run
+    beside it and import from it.
+    """
+    return f"installed-{zlib.crc32(line.encode()):08x}"
+
+
 class Outcome(NamedTuple):
     """How a line ended."""
 
@@ -229,8 +242,10 @@ class Terminal:
             exit_code = self._run_python(shlex.split(typed)[1:], output, errors)
         else:
             with output.open("w") as out, errors.open("w") as err:
+                installed = self._transcript.parent / target_of(line)
                 exit_code = subprocess.run(
-                    ["bash", "-c", typed], cwd=self._folder, env=self._environment,
+                    ["bash", "-c", typed], cwd=self._folder,
+                    env=self._environment | {"PIP_TARGET": str(installed)},
                     stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                     timeout=MAX_SECONDS, check=False,
                 ).returncode  # fmt: skip
@@ -259,7 +274,7 @@ class Terminal:
 @contextmanager
 def open_terminals(folder: Path, programs: Path) -> Iterator[SimpleQueue[Terminal]]:
     """Give some terminals, for one line at a time each."""
-    installed = programs / "installed"
+    installed = programs / target_of(INSTALLATION)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     environment |= {
         "PATH": os.pathsep.join((str(programs), str(installed / "bin"), os.environ["PATH"])),
@@ -270,8 +285,6 @@ def open_terminals(folder: Path, programs: Path) -> Iterator[SimpleQueue[Termina
         "PIP_NO_DEPS": "1",
         "PIP_NO_INDEX": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
-        "PIP_TARGET": str(installed),
-        "PIP_UPGRADE": "1",
     }
     opened = [Terminal(folder, environment, programs / str(n)) for n in range(AT_ONCE)]
     terminals: SimpleQueue[Terminal] = SimpleQueue()
