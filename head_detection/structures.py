@@ -1,6 +1,7 @@
 """What the layers hand each other: a frame, heads found in it, and heads that are truly there."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -22,7 +23,10 @@ class Frame:
         name: of what it is from: the video's file, the camera, or the picture itself.
         index: its number there, from 0; frames that were dropped or could not be decoded count.
         seconds: its presentation time; None where it has none, as a picture.
-        pixels: ``(H, W, 3)`` uint8 RGB; None where they could not be decoded, or are not kept.
+        pixels: ``(H, W, 3)`` uint8 RGB, upright; None where they could not be decoded, or are not
+            kept.
+        path: the file of the video; None is a camera, or made.
+        captured: when it came from a camera, by the monotonic clock; None is a file's.
 
     Example:
         >>> Frame("street.mp4", 50, 2.0)
@@ -33,6 +37,8 @@ class Frame:
     index: int
     seconds: float | None = None
     pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    path: Path | None = field(default=None, repr=False, compare=False)
+    captured: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,7 +115,16 @@ class Detections:
 
     def above(self, score_threshold: float) -> Self:
         """Return the heads with ``score >= score_threshold``."""
-        keep = self.scores >= score_threshold
+        return self.where(self.scores >= score_threshold)
+
+    def where(self, keep: BoolArray) -> Self:
+        """Return the heads that a mask ``(N,)`` keeps.
+
+        Example:
+            >>> found = Detections.from_arrays([[0, 0, 1, 1], [5, 5, 9, 9]], [0.75, 0.5], (9, 9))
+            >>> found.where(np.array([False, True])).scores.tolist()
+            [0.5]
+        """
         ids = None if self.ids is None else self.ids[keep]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], ids=ids)
 

@@ -11,10 +11,10 @@ from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.loading import IsReady, frame_name
-from head_detection.pipeline.sources import Item, Source, SourceInfo
+from head_detection.pipeline.sources import Item, Source
 from head_detection.results.formats import Sinks
-from head_detection.results.record import Failure, Outcome, Record
-from head_detection.structures import Frame
+from head_detection.results.record import NOT_TRACKED, Failure, Outcome, Record
+from head_detection.structures import Detections, Frame
 
 NUM_FULLEST: Final = 5
 """Pictures, that a summary names."""
@@ -42,6 +42,28 @@ class Detector(Protocol):
         ...
 
 
+class Tracker(Protocol):
+    """Follows heads from frame to frame, of several videos and cameras at once.
+
+    Attributes:
+        lowest_score: heads down to this score are of use to it.
+    """
+
+    lowest_score: float
+
+    def follow(self, frame: Frame, found: Detections) -> Detections:
+        """Return the same heads in the same order, with ids; -1 for one that is not followed."""
+        ...
+
+
+class Counter(Protocol):
+    """Counts heads at lines and in zones, of several videos and cameras at once."""
+
+    def count(self, record: Record) -> Record:
+        """Return a frame's record with what is in its zones, and what happened there."""
+        ...
+
+
 def run_pipeline(
     source: Source,
     detector: Detector,
@@ -50,6 +72,8 @@ def run_pipeline(
     *,
     keep_pixels: bool = False,
     hide_from: float | None = None,
+    tracker: Tracker | None = None,
+    counter: Counter | None = None,
 ) -> Generator[Outcome]:
     """Take every item of a source through the detector to the sinks, and yield what came of it.
 
@@ -63,26 +87,34 @@ def run_pipeline(
         batch_size: items at once at most; None is what suits the detector.
         keep_pixels: records hold their picture, also where no sink needs it.
         hide_from: records hold heads to be hidden too, from this score on; None: those that count.
+        tracker: gives ids to the heads of frames; a head that it follows counts at any score.
+        counter: counts them at lines and in zones.
 
     Yields:
         A record or a failure an item, in order.
     """
     keep_pixels = keep_pixels or (sinks is not None and sinks.needs_pixels)
     threshold = detector.score_threshold
-    lowest = threshold if hide_from is None else min(hide_from, threshold)
+    asked = (hide_from, None if tracker is None else tracker.lowest_score)
+    lowest = min([threshold, *(score for score in asked if score is not None)])
     results = detector.stream(
         source,
         batch_size,
         keep_pixels=keep_pixels,
         score_threshold=lowest,
-        is_ready=_never if source.info.is_live else source.is_ready,
+        is_ready=source.is_ready,
     )
     with closing(results):
         for index, result in enumerate(results):
-            outcome = _outcome_of(result, index, source.info)
-            if isinstance(outcome, Record) and hide_from is not None:
+            outcome = _outcome_of(result, index)
+            if isinstance(outcome, Record):
                 found = outcome.detections
-                outcome = replace(outcome, detections=found.above(threshold), to_hide=found)
+                if tracker is not None and isinstance(result.image, Frame):
+                    found = tracker.follow(result.image, found)
+                hidden = None if hide_from is None else _from(hide_from, found)
+                outcome = replace(outcome, detections=_from(threshold, found), to_hide=hidden)
+                if counter is not None:
+                    outcome = counter.count(outcome)
             if sinks is not None:
                 sinks.take(outcome)
             yield outcome
@@ -128,19 +160,19 @@ class Tally:
                 del self.fullest[NUM_FULLEST:]
 
 
-def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:
+def _outcome_of(result: PictureResult, index: int) -> Outcome:
     item = result.image
     if not isinstance(item, PictureFile | Frame):
         raise TypeError(f"image: expected a PictureFile or a Frame; got {type(item).__name__}")
     if isinstance(item, Frame):
-        index, seconds, path, prefix = item.index, item.seconds, None, f"{frame_name(item)}: "
+        index, seconds, path, prefix = item.index, item.seconds, item.path, f"{frame_name(item)}: "
     else:
         seconds, path, prefix = None, item.path, f"{item.path}: "
     if result.detections is None:
         error = result.error or PictureError(f"{prefix}nothing came of it")
         reason = str(error).removeprefix(prefix)
         return Failure(index, item.name, reason, error, seconds)
-    source = None if seconds is None else info.name
+    source = None if seconds is None else item.name
     return Record(
         index,
         item.name,
@@ -153,6 +185,7 @@ def _outcome_of(result: PictureResult, index: int, info: SourceInfo) -> Outcome:
     )
 
 
-def _never() -> bool:
-    """Of a live source nothing is read ahead: a frame that waits for another is old."""
-    return False
+def _from(score_threshold: float, found: Detections) -> Detections:
+    """Return the heads from a score on, and those that are followed."""
+    is_kept = found.scores >= score_threshold
+    return found.where(is_kept if found.ids is None else is_kept | (found.ids != NOT_TRACKED))

@@ -21,7 +21,8 @@ class SourceInfo:
         fps: frames a second; None for pictures, and where it is not known or not steady.
         size: (height, width) of every frame; None where that is not known.
         count: how many items; None where that is not known, or there is no end.
-        is_live: the items come as they happen, and the newest counts: none is read ahead.
+        is_live: the items come as they happen, and the newest counts: ``is_ready`` never tells of
+            the next of the same camera, for a frame that waits for another is old.
     """
 
     name: str

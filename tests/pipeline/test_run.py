@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from head_detection.inference.loading import IsReady
 from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.formats import Sinks
-from head_detection.results.record import Failure, Origin, Record
+from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
 from head_detection.structures import Detections, Frame
 
 ORIGIN = Origin({}, 0.5)
@@ -30,6 +31,7 @@ class OneHead:
     score_threshold = 0.25
 
     def __init__(self) -> None:
+        self.found = FOUND
         self.options: list[tuple[int | None, bool]] = []
         self.thresholds: list[float | None] = []
         self.is_ready: IsReady | None = None
@@ -55,7 +57,7 @@ class OneHead:
                     error = PictureError(f"{where}: the file is empty")
                     yield PictureResult(item, None, error, None)
                 else:
-                    yield PictureResult(item, FOUND, None, pixels)
+                    yield PictureResult(item, self.found, None, pixels)
         finally:
             self.is_closed = True
 
@@ -111,7 +113,7 @@ def test_records_tell_pictures_from_frames(detector: OneHead) -> None:
     assert (made.file, made.path, made.frame, made.source) == ("made", None, None, None)
     assert isinstance(frame, Record)
     assert (frame.file, frame.frame, frame.seconds) == ("street.mp4", 40, 1.6)
-    assert (frame.source, frame.pixels) == ("street", None)
+    assert (frame.source, frame.pixels) == ("street.mp4", None)
     assert isinstance(bad, Failure)
     assert (bad.name, bad.reason) == ("bad.mp4: frame 7", "the file is empty")
 
@@ -130,15 +132,43 @@ def test_pixels_are_kept_where_somebody_needs_them(
     assert (record.pixels is not None) == kept
 
 
-def test_of_a_live_source_nothing_is_at_hand(detector: OneHead) -> None:
-    def at_hand() -> bool:
-        return True
-
-    for is_live in (True, False):
-        source = ItemSource(SourceInfo("x", is_live=is_live), [], ready=at_hand)
+def test_the_source_tells_what_is_at_hand(detector: OneHead) -> None:
+    for answer in (True, False):
+        source = ItemSource(SourceInfo("x"), [], ready=lambda answer=answer: answer)
         assert list(run_pipeline(source, detector)) == []
         assert detector.is_ready is not None
-        assert detector.is_ready() is not is_live
+        assert detector.is_ready() is answer
+
+
+class Follower:
+    """Gives the id 7 to the heads under .5."""
+
+    lowest_score = 0.2
+
+    def follow(self, frame: Frame, found: Detections) -> Detections:
+        return replace(found, ids=np.where(found.scores < 0.5, 7, NOT_TRACKED))
+
+
+class Doorman:
+    def count(self, record: Record) -> Record:
+        return replace(record, zones={"door": len(record.detections)})
+
+
+def test_a_head_that_is_followed_counts_at_any_score(detector: OneHead) -> None:
+    scores = [0.9, 0.45, 0.3]
+    boxes = [[n, 0, n + 9, 9] for n in range(3)]
+    found = Detections.from_arrays(boxes, scores, (20, 20))
+
+    detector.found = found
+    detector.score_threshold = 0.6
+    source = ItemSource.of([Frame("a.mp4", 0, 0.0)])
+    (record,) = run_pipeline(source, detector, hide_from=0.1, tracker=Follower(), counter=Doorman())
+    assert isinstance(record, Record)
+    assert detector.thresholds == [0.1]
+    assert record.ids == [NOT_TRACKED, 7, 7]  # .9 counts, .45 and .3 are followed
+    assert record.zones == {"door": 3}
+    assert record.to_hide is not None
+    assert len(record.to_hide) == 3
 
 
 def test_who_stops_early_stops_the_detector(detector: OneHead) -> None:
