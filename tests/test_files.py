@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -204,21 +204,6 @@ def test_what_is_cleared_before_it_is_locked_is_begun_anew(
     write_bytes(tmp_path / "a.txt", b"x")
     assert len(set(tried)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(words, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("needs the right to mount a file system")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 def copy(source: Path, path: Path) -> None:
