@@ -77,9 +77,16 @@ def _describe(old: dict[str, Any]) -> dict[str, Any]:
         "inference": inference,
         "class_names": old["class_names"],
         "training": old["training"],
-        "metrics": old["figures"],
+        "metrics": {name: _metrics(part) for name, part in old["figures"].items()},
         "licence": old["licence"],
     }
+
+
+def _metrics(part: Any) -> Any:
+    """Give what one set's ``metrics.json`` said its name of today; a bare number stays."""
+    if not isinstance(part, dict):
+        return part
+    return {("metrics" if key == "figures" else key): value for key, value in part.items()}
 
 
 def _view(look: dict[str, Any]) -> dict[str, Any]:

@@ -41,25 +41,25 @@ def test_it_is_half_the_size_and_finds_the_same(run_weights, tmp_path, capsys):
         torch.testing.assert_close(released.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_licence_figures_and_threshold_are_inside_and_folders_are_not(run_weights, tmp_path):
-    figures = {"ap50": 0.75}
+def test_licence_metrics_and_threshold_are_inside_and_folders_are_not(run_weights, tmp_path):
+    measured = {"ap50": 0.75}
     metrics = tmp_path / "metrics.json"
-    metrics.write_text(json.dumps({"num_images": 3, "num_heads": 7, "figures": figures}))
+    metrics.write_text(json.dumps({"num_images": 3, "num_heads": 7, "metrics": measured}))
     output = tmp_path / "fast.safetensors"
-    release(run_weights, output, "--figures", f"street={metrics}", "--score-threshold", "0.4")
+    release(run_weights, output, "--metrics", f"street={metrics}", "--score-threshold", "0.4")
     description = read_description(output)
     assert description.licence == "research only"
     assert description.inference.score_threshold == 0.4
-    assert description.metrics["street"] == {"num_images": 3, "num_heads": 7, "figures": figures}
+    assert description.metrics["street"] == {"num_images": 3, "num_heads": 7, "metrics": measured}
     (entry,) = description.training["config"]["data"]["train"]
     assert entry == {"path": "heads/train.json"}
 
 
-@pytest.mark.parametrize("figures", ["street", "=a.json", "street=gone.json"])
-def test_figures_that_are_none_are_refused(run_weights, tmp_path, figures):
+@pytest.mark.parametrize("metrics", ["street", "=a.json", "street=gone.json"])
+def test_metrics_that_are_none_are_refused(run_weights, tmp_path, metrics):
     output = tmp_path / "fast.safetensors"
-    with pytest.raises(WeightsError, match="--figures"):
-        release(run_weights, output, "--figures", figures)
+    with pytest.raises(WeightsError, match="--metrics"):
+        release(run_weights, output, "--metrics", metrics)
     assert not output.exists()
 
 

@@ -61,7 +61,7 @@ def test_weights_are_measured_by_every_protocol(
     report = read_metrics(output)
     assert report["schema"] == "head-detection/metrics/2"
     assert report["num_images"] == len(report["images"]) == 3
-    assert set(report["figures"]) == {
+    assert set(report["metrics"]) == {
         *("coco", "crowdhuman", "mot", "scut", "headhunter", "counting")
     }
     assert report["score_threshold"] == read_description(tiny_weights).inference.score_threshold
@@ -69,7 +69,7 @@ def test_weights_are_measured_by_every_protocol(
     printed = capsys.readouterr().out
     assert "3 pictures" in printed
     assert "operating point: stored in the weights" in printed
-    assert f"{report['figures']['coco']['ap50']:.4f}" in printed
+    assert f"{report['metrics']['coco']['ap50']:.4f}" in printed
     assert len(list((output / "plots").glob("*.png"))) == 4
 
 
@@ -79,13 +79,13 @@ def test_a_detector_that_answers_the_truth_scores_one(
 ) -> None:
     main(["--weights", str(tiny_weights), "--data", str(data), "--num-resamples", "20"])
     report = read_metrics(Path("runs", "evaluate", f"tiny-{data.stem}"))
-    figures = report["figures"]
+    metrics = report["metrics"]
     for protocol, name in (("coco", "ap"), ("scut", "f1"), ("mot", "moda"), ("crowdhuman", "ji")):
-        assert figures[protocol][name] == 1.0
-    assert figures["crowdhuman"]["ap"] == 0.9  # the toolkit's curve begins at the first of 10 heads
-    assert figures["counting"] == {"mae": 0.0, "rmse": 0.0, "bias": 0.0}
+        assert metrics[protocol][name] == 1.0
+    assert metrics["crowdhuman"]["ap"] == 0.9  # the toolkit's curve begins at the first of 10 heads
+    assert metrics["counting"] == {"mae": 0.0, "rmse": 0.0, "bias": 0.0}
     assert report["intervals"]["f1"] == [1.0, 1.0]
-    assert figures["coco"]["recall_from_96"] is None  # no head is as large
+    assert metrics["coco"]["recall_from_96"] is None  # no head is as large
     assert [(p["missed"], p["false"]) for p in report["images"]] == [(0, 0)] * 3
 
 
@@ -96,8 +96,8 @@ def test_a_threshold_that_is_given_is_the_operating_point(
     arguments = ["--weights", str(tiny_weights), "--data", str(data), "--output", "out"]
     main([*arguments, "--score-threshold", "0.05", "--protocol", "scut"])
     report = read_metrics(Path("out"))
-    assert set(report["figures"]) == {"scut", "counting"}
-    assert report["figures"]["counting"]["bias"] == 1.0  # the false alarm of each picture
+    assert set(report["metrics"]) == {"scut", "counting"}
+    assert report["metrics"]["counting"]["bias"] == 1.0  # the false alarm of each picture
     assert report["score_threshold"] == 0.05
     assert report["score_threshold_origin"] == "--score-threshold"
     drawn = sorted(file.name for file in Path("out", "worst").glob("*.jpg"))

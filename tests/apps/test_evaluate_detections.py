@@ -45,7 +45,7 @@ def test_detections_of_a_file_in_place_of_weights(
     path = write_detections(Path("found.json"), labelled)
     main(["--detections", str(path), "--data", str(data), "--output", "out"])
     report = read_metrics(Path("out"))
-    assert report["figures"]["coco"]["ap50"] == 1.0
+    assert report["metrics"]["coco"]["ap50"] == 1.0
     assert report["score_threshold"] == 0.75  # a file cut at 0.02 has no operating point
     assert report["score_threshold_chosen_here"] is True
     assert "note:" not in capsys.readouterr().out
@@ -92,9 +92,9 @@ def test_labels_without_heads_are_noted(
     path = write_detections(Path("found.json"), labelled)
     main(["--detections", str(path), "--data", str(data), "--output", "out"])
     assert "note: set/annotations has no labelled heads to find" in capsys.readouterr().out
-    figures = read_metrics(Path("out"))["figures"]
-    assert figures["coco"]["ap50"] is None
-    assert figures["counting"]["bias"] > 0
+    metrics = read_metrics(Path("out"))["metrics"]
+    assert metrics["coco"]["ap50"] is None
+    assert metrics["counting"]["bias"] > 0
 
 
 def test_coco_results_of_several_categories_are_measured_on_heads(
@@ -121,7 +121,7 @@ def test_coco_results_of_several_categories_are_measured_on_heads(
     note = f"detections of the category 'person', no heads, left out: {labelled.num_heads}"
     assert f"note: {note}" in capsys.readouterr().out
     report = read_metrics(Path("out"))
-    assert report["figures"]["coco"]["ap50"] == 1.0
+    assert report["metrics"]["coco"]["ap50"] == 1.0
     assert note in report["notes"]
     path.write_text(json.dumps([row | {"category_id": 5} for row in rows]))
     with pytest.raises(DetectionFileError, match=r"the head in the labels, 2 \('head'\); got 5"):

@@ -46,7 +46,7 @@ VERSION1: dict[str, Any] = {
     "score_threshold": 0.37,
     "class_names": ["head"],
     "training": {"commit": "abc"},
-    "figures": {"ap50": 0.5},
+    "figures": {"ap50": 0.5, "street": {"num_heads": 7, "figures": {"coco": {"ap50": 0.4}}}},
     "licence": "none",
 }  # fmt: skip
 
@@ -88,7 +88,9 @@ def test_every_value_has_its_new_section(tmp_path: Path) -> None:
         ViewConfig(scale=0.25, smallest_head=200.0, min_score=0.1),
     )
     assert inference.score_threshold == 0.37
-    assert (new.training, new.metrics) == ({"commit": "abc"}, {"ap50": 0.5})
+    street = {"num_heads": 7, "metrics": {"coco": {"ap50": 0.4}}}
+    assert new.training == {"commit": "abc"}
+    assert new.metrics == {"ap50": 0.5, "street": street}
     assert (new.class_names, new.licence, new.format_version) == (("head",), "none", 2)
 
 

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     parser.add_argument("--licence", required=True, help="of the weights, written into them")
     parser.add_argument(
-        "--figures", action="extend", nargs="+", default=[], metavar="NAME=METRICS.JSON",
-        help="figures that evaluate wrote, kept under this name; may be given several times",
+        "--metrics", action="extend", nargs="+", default=[], metavar="NAME=METRICS.JSON",
+        help="metrics that evaluate wrote, kept under this name; may be given several times",
     )  # fmt: skip
     parser.add_argument(
         "--score-threshold", type=probability, help="default of the detector (default: the input's)"
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, and return the exit code."""
     if arguments.output.suffix != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
-    figures = dict(_read_figures(argument) for argument in arguments.figures)
+    metrics = dict(_read_metrics(argument) for argument in arguments.metrics)
     model, description = _load(arguments.input, arguments.set)
     threshold = arguments.score_threshold
     without_paths = _shorten(description.model_dump(mode="json", exclude={"metrics"}))
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             without_paths
             | {
                 "licence": arguments.licence,
-                "metrics": description.metrics | figures,
+                "metrics": description.metrics | metrics,
             }
         )
     )
@@ -77,15 +77,15 @@ def _load(path: Path, overrides: list[str]) -> tuple[FasterRCNN, WeightsDescript
     return model, description.model_copy(update={"inference": inference})
 
 
-def _read_figures(argument: str) -> tuple[str, dict[str, Any]]:
+def _read_metrics(argument: str) -> tuple[str, dict[str, Any]]:
     name, equals, path = argument.partition("=")
     if not (name and equals and path):
-        raise WeightsError(f"--figures {argument}: expected NAME=METRICS.JSON")
+        raise WeightsError(f"--metrics {argument}: expected NAME=METRICS.JSON")
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
-        return name, {key: report[key] for key in ("num_images", "num_heads", "figures")}
+        return name, {key: report[key] for key in ("num_images", "num_heads", "metrics")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"--figures {argument}: expected metrics.json of evaluate") from error
+        raise WeightsError(f"--metrics {argument}: expected metrics.json of evaluate") from error
 
 
 def _shorten(value: Any) -> Any:

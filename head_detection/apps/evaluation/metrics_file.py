@@ -60,7 +60,7 @@ def write_metrics(folder: Path, result: EvaluationResult, num_resamples: int, se
         "score_threshold_chosen_here": predictions.threshold_origin == CHOSEN_HERE,
         "lowest_score": predictions.lowest_score,
         "resamples": {"number": num_resamples, "seed": seed},
-        "figures": measurement.metrics,
+        "metrics": measurement.metrics,
         "intervals": measurement.intervals,
         "ignored": measurement.ignored,
         "notes": result.notes,

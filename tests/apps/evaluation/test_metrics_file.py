@@ -61,7 +61,7 @@ def test_the_file_is_json_that_says_what_was_measured(tmp_path: Path) -> None:
     assert "NaN" not in text
     content = json.loads(text)
     assert content["intervals"]["ap50"] == [None, None]  # without draws
-    assert content["figures"]["coco"]["recall_16_to_32"] is None
+    assert content["metrics"]["coco"]["recall_16_to_32"] is None
     assert content["resamples"] == {"number": 0, "seed": 7}
     assert content["data"]["name"] == "set/val"
     assert (content["num_images"], content["num_heads"], content["num_ignore_regions"]) == (1, 2, 1)
