@@ -17,7 +17,13 @@ from head_detection.results.blur import BlurSink
 from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
 from head_detection.results.counts import CountSink
 from head_detection.results.crops import CropSink
-from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.csv import (
+    CsvSink,
+    looks_like_csv,
+    looks_like_rows,
+    read_csv_detections,
+    read_row_detections,
+)
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
@@ -26,7 +32,12 @@ from head_detection.results.mot import MotSink, read_mot_detections
 from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
-from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
+from head_detection.results.yolo import (
+    LabelDataSink,
+    LabelSink,
+    looks_like_labels,
+    read_yolo_labels,
+)
 
 SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "json": JsonSink,
@@ -36,14 +47,15 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "coco": CocoSink,
     "mot": MotSink,
     "yolo": LabelSink,
+    "yolo-data": LabelDataSink,
     "images": DrawnSink,
     "blur": BlurSink,
     "crops": CropSink,
 }
 """By the names that users know them by."""
 _WANTED: Final = (
-    "detections.json, .csv or .ndjson of this project, COCO results, MOTChallenge text (.txt) or a "
-    "folder of YOLO labels"
+    "detections.json, .csv or .ndjson of this project, COCO results, a table of supervision, "
+    "MOTChallenge text (.txt) or a folder of YOLO labels"
 )
 
 
@@ -55,11 +67,13 @@ class SinkOptions:
         drawing: how ``images`` marks heads; None is the usual way.
         hiding: how ``blur`` hides them; None is the usual way.
         labels: whose ids ``coco`` takes; None numbers the pictures.
+        has_yolo_scores: ``yolo`` has a score in each line.
     """
 
     drawing: Drawing | None = None
     hiding: Hiding | None = None
     labels: CocoIds | None = None
+    has_yolo_scores: bool = False
 
 
 class Sinks:
@@ -93,6 +107,7 @@ class Sinks:
                     "images": partial(DrawnSink, drawing=options.drawing),
                     "blur": partial(BlurSink, hiding=options.hiding),
                     "coco": partial(CocoSink, labels=options.labels),
+                    "yolo": partial(LabelSink, has_scores=options.has_yolo_scores),
                 }
                 for name in names:
                     self._open(kinds[name](folder, origin))
@@ -170,7 +185,8 @@ def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     except (ValueError, RecursionError) as error:
         raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
     if isinstance(content, list):
-        return read_coco_results(path, content, labelled)
+        read = read_row_detections if looks_like_rows(content) else read_coco_results
+        return read(path, content, labelled)
     schema = content.get("schema") if isinstance(content, dict) else None
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)

@@ -20,10 +20,13 @@ def test_formats_are_a_list_with_commas():
     [
         (
             "xml",
-            "^expected some of json,csv,lines,counts,coco,mot,yolo,images,blur,crops; got 'xml'",
+            "^expected some of json,csv,lines,counts,coco,mot,yolo,yolo-data,images,blur,crops; "
+            "got 'xml'",
         ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
+        ("yolo-data", "expected yolo beside it"),
+        ("yolo,yolo-data,images", "and no images"),
     ],
 )
 def test_unknown_formats_are_one_line(text, line):
