@@ -18,7 +18,7 @@ class Timeline:
 
     Example:
         >>> timeline = Timeline(is_live=True)
-        >>> timeline.arrive(7.0, 100.0), timeline.arrive(7.04, 100.24)  # seconds of delay
+        >>> timeline.arrive(7.0, 100.0), round(timeline.arrive(7.04, 100.24), 2)  # of delay
         (0.0, 0.2)
         >>> timeline.seconds_of(7.0, 100.0), timeline.seconds_of(7.04, 100.24)
         (0.0, 0.04)
