@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from head_detection.errors import OutputError, PictureError
-from head_detection.files import replacing, write_bytes
+from head_detection.files import naming, replacing, write_bytes
+from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.record import Failure, Origin, Record
 
@@ -71,9 +72,10 @@ class FileSink(Sink):
 
     def __init__(self, folder: Path, origin: Origin) -> None:
         self._origin = origin
+        self._path = folder / self.file_name
         self._stack = ExitStack()
         with self._stack:
-            temporary = self._stack.enter_context(replacing(folder / self.file_name))
+            temporary = self._stack.enter_context(replacing(self._path))
             self._file = self._stack.enter_context(
                 temporary.open("w", encoding="utf-8", errors=self.encoding_errors, newline="")
             )
@@ -86,8 +88,13 @@ class FileSink(Sink):
         return self.file_name
 
     def write(self, record: Record) -> None:
-        """Add a picture."""
-        self._file.write(self._lines(record))
+        """Add a picture.
+
+        Raises:
+            OSError: it cannot be written; names the file.
+        """
+        with naming(self._path):
+            self._file.write(self._lines(record))
 
     def close(self) -> None:
         """End the file and put it in its place."""
@@ -146,14 +153,14 @@ class FolderSink(Sink):
         """
         names = self._names_of(record, self._name_for(record))
         targets = [self._folder / name for name in names]
-        for name, target in zip(names, targets, strict=True):
+        for target in targets:
             is_there = os.path.exists(target)  # noqa: PTH110 - Path's own raises for a long name
             if record.path and is_there and target.resolve() == record.path.resolve():
                 raise OutputError(f"{target}: would replace its own source; choose another folder")
-            self._list.write(
-                listed_name(str(name))
-            )  # before the file: of a kill, none is forgotten
-        self._list.flush()
+        with naming(self._folder / OUTPUT_MARKER):
+            # Before the files: of a kill, none is forgotten.
+            self._list.writelines(listed_name(str(name)) for name in names)
+            self._list.flush()
         while len(self._waiting) >= MAX_WAITING:
             self._finish_oldest()
         self._waiting.append(self._pool.submit(self._write, record, targets))
@@ -171,7 +178,8 @@ class FolderSink(Sink):
         """
         self._pool.shutdown()
         self._taken.close()
-        self._list.close()
+        with naming(self._folder / OUTPUT_MARKER):
+            self._list.close()
         while self._waiting:
             self._finish_oldest()
 
