@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
+from head_detection.images.finding import VIDEO_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
 from head_detection.pipeline.camera_decoder import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
@@ -118,13 +119,14 @@ class Camera:
             settings.every_frame,
             settings.open_seconds,
             settings.read_seconds,
+            address.is_http and address.suffix in VIDEO_EXTENSIONS,
             settings.stride,
             settings.max_fps,
         )
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
         self._is_asked = False
-        self._frame: Frame | None = None  # brought here
+        self._brought: deque[Frame] = deque()  # one, and perhaps one that failed at the end
         self._first_index = 0  # of the process's frames, in all
         self._first_seconds: float | None = None  # likewise; None before its first
         self._last_seconds = 0.0
@@ -144,7 +146,7 @@ class Camera:
     def is_fresh(self) -> bool:
         """Whether there is a frame that was not taken."""
         is_offered = self._process is not None and self._last_offered > self._last_taken
-        return self._frame is not None or is_offered
+        return bool(self._brought) or is_offered
 
     @property
     def is_lost(self) -> bool:
@@ -153,7 +155,7 @@ class Camera:
 
     def ask(self) -> None:
         """Let the newest frame be brought here from the process, if there is one."""
-        if self.is_fresh and self._frame is None and not self._is_asked and self._process:
+        if self.is_fresh and not self._brought and not self._is_asked and self._process:
             self._is_asked = True
             self._process.ask()
 
@@ -162,7 +164,7 @@ class Camera:
         self.ask()
         while self._is_asked:
             self._changed.wait(1.0)  # not without end: on Windows no signal would get through
-        frame, self._frame = self._frame, None
+        frame = self._brought.popleft() if self._brought else None
         if frame is not None and frame.pixels is not None:
             self.counts.given += 1
         return frame
@@ -255,13 +257,14 @@ class Camera:
                     self.counts.damaged += 1
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
-                self._frame = Frame(
+                frame = Frame(
                     self.address.name,
                     self._first_index + values["index"],
                     seconds,
                     message.pixels,
                     captured=values["captured"],
                 )
+                self._brought.append(frame)
 
     def _learn(self, values: dict[str, Any]) -> None:
         """Take what is known of a stream once it is open."""
@@ -309,19 +312,16 @@ class Camera:
     def _lose(self, reason: str) -> None:
         """Note that the camera is gone, and say so, once for each reason."""
         with self._changed:
-            is_known = self._lost_at is not None
-            if not is_known:
+            if self._lost_at is None:
                 self._lost_at = time.monotonic()
             state = "lost" if self._began is not None else "not there"
-            again = "tried again for ever" if is_known else f"tried again in {self._wait:g} s"
-            self._tell(logging.WARNING, f"{state}: {reason}; {again}")
+            self._tell(logging.WARNING, f"{state}: {reason}; tried again until it comes")
 
     def _end_early(self, reason: str) -> None:
         """Let a file that broke off end in a frame that failed: what is missing is not hidden."""
         self._tell(logging.WARNING, f"ended before its end: {reason}")
         self.is_over = True
-        if self._frame is None:
-            self._frame = Frame(self.address.name, self.counts.received, self._last_seconds)
+        self._brought.append(Frame(self.address.name, self.counts.received, self._last_seconds))
 
     def _tell(self, level: int, text: str) -> None:
         if text != self._told:

@@ -6,6 +6,7 @@ writes messages to its standard output: a line of JSON each, behind one of pixel
 with its input, so that it does not outlive who started it.
 """
 
+import errno
 import json
 import os
 import sys
@@ -55,6 +56,7 @@ class Opening:
         every_frame: drop none; None is so for what turns out to be a file on a web server.
         open_seconds: to wait for the first answer.
         read_seconds: to wait for more.
+        resumes: a web server's connection that broke is taken up where it did, as of a file.
         stride: every so many frames.
         max_fps: frames a second at most; None are all.
     """
@@ -65,6 +67,7 @@ class Opening:
     every_frame: bool | None = None
     open_seconds: float = 10.0
     read_seconds: float = 10.0
+    resumes: bool = False
     stride: int = 1
     max_fps: float | None = None
 
@@ -96,6 +99,7 @@ class Shelf:
     def __init__(self, *, every_frame: bool) -> None:
         self._frames: deque[Decoded] = deque(maxlen=None if every_frame else 1)
         self._room = QUEUE_FRAMES if every_frame else None
+        self._is_sending = False
         self._changed = threading.Condition()
 
     def put(self, frame: Decoded) -> None:
@@ -111,13 +115,20 @@ class Shelf:
         with self._changed:
             self._changed.wait_for(lambda: self._frames)
             frame = self._frames.popleft()
+            self._is_sending = True
             self._changed.notify_all()
             return frame
 
-    def drain(self) -> None:
-        """Wait until all is taken."""
+    def sent(self) -> None:
+        """Note that what was taken has gone."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._frames)
+            self._is_sending = False
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all has gone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._frames and not self._is_sending)
 
 
 class Messages:
@@ -150,24 +161,28 @@ class Decoder:
         self._timeline = Timeline(is_live=not opening.is_file)
         self._index = 0
         self._next_seconds = 0.0
+        self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = False
         self._starts: float | None = None
         self._is_finite = opening.is_file
 
     def run(self) -> None:
         """Decode; say at the end why."""
-        opening, began = self._opening, time.monotonic()
-        is_open = is_complete = False
+        opening, is_open, is_complete = self._opening, False, False
         self._messages.send("opening")
         try:
             with _open(opening) as container:
                 stream = self._begin(container)
-                is_open = True
+                is_open, self._heard_at = True, time.monotonic()
                 self._decode(container, stream)
             reason, is_complete = "the stream ended", True
-        except (OSError, ValueError) as error:  # PyAV's own errors are both
+        except (av.FFmpegError, OSError, ValueError) as error:
             waited = opening.read_seconds if is_open else opening.open_seconds
-            reason = _reason(error, waited, is_open=is_open, took=time.monotonic() - began)
+            silent = time.monotonic() - self._heard_at
+            if isinstance(error, av.error.ExitError) or silent >= waited:
+                reason = f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
+            else:
+                reason = _reason(error)
         if self._is_finite:
             self._shelf.drain()
         self._messages.send("end", reason=reason, is_complete=is_complete)
@@ -187,6 +202,7 @@ class Decoder:
             captured=frame.captured,
             shape=None if pixels is None else pixels.shape,
         )
+        self._shelf.sent()
 
     def _begin(self, container: InputContainer) -> VideoStream:
         """Choose the pictures of what was opened, and say what it is."""
@@ -223,11 +239,12 @@ class Decoder:
     def _decode(self, container: InputContainer, stream: VideoStream) -> None:
         is_skipping, may_skip = False, not self._is_finite and self._opening.every_frame is not True
         for packet in container.demux(stream):
+            self._heard_at = time.monotonic()
             if self._decodes_late:
                 if packet.size:
                     self._take(packet, self._time_of(packet))
                 continue
-            delay = self._timeline.arrive(self._time_of(packet), time.monotonic())
+            delay = self._timeline.arrive(self._time_of(packet), self._heard_at)
             if may_skip and (is_skipping or delay > TOO_LATE_SECONDS):
                 is_skipping = delay > TOO_LATE_SECONDS or not packet.is_keyframe
                 if not packet.is_keyframe:
@@ -315,8 +332,10 @@ def main() -> None:
         os._exit(0)  # whoever started it has gone, wherever the decoder waits
 
     threading.Thread(target=answer, daemon=True).start()
-    decoder.run()
-    os._exit(0)  # at once: the other thread waits for requests
+    try:
+        decoder.run()
+    finally:
+        os._exit(0)  # at once: the other thread waits for requests
 
 
 def _private_output() -> BinaryIO:
@@ -335,8 +354,8 @@ def _open(opening: Opening) -> InputContainer:
         options["protocol_whitelist"] = NETWORK_PROTOCOLS
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
-    elif scheme in ("http", "https"):
-        options["reconnect"] = "1"  # of a file: on from where the connection broke
+    elif opening.resumes:
+        options["reconnect"] = "1"
     elif scheme == "udp":
         options.update(overrun_nonfatal="1", fifo_size="100000")
     return av.open(
@@ -347,10 +366,8 @@ def _open(opening: Opening) -> InputContainer:
     )
 
 
-def _reason(error: Exception, waited: float, *, is_open: bool, took: float) -> str:
+def _reason(error: Exception) -> str:
     """Return what happened, without the address, which FFmpeg puts into its errors."""
-    if isinstance(error, av.error.ExitError | TimeoutError) or (not is_open and took >= waited):
-        return f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error)
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return "the connection broke off"  # FFmpeg's word for most of what ends one
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
