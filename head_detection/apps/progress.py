@@ -97,6 +97,8 @@ class Progress:
         self._report_heads()
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
+        for note in self._sinks.notes:
+            self.say(f"note: {note}")
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")
         if self._folder is not None:

@@ -49,6 +49,11 @@ class Sink(ABC):
         """Return, once each, the pictures whose own file could not be written."""
         return []
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of what was written, a line each; complete once it is closed."""
+        return ()
+
     @abstractmethod
     def close(self) -> None:
         """Finish what is written."""
