@@ -2,11 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from head_detection.errors import OutputError
+from head_detection.files import naming
+from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.output_folder import listed_name, mark_folder
 
 
@@ -47,7 +49,7 @@ class ResultFolder:
         )
         return next(name for name in candidates if self._take(name, is_folder=False))
 
-    def note(self, names: Iterable[PurePosixPath], source: Path | None) -> list[Path]:
+    def note(self, names: Sequence[PurePosixPath], source: Path | None) -> list[Path]:
         """Note files that are to be written, before they are, and return their paths.
 
         Args:
@@ -57,21 +59,22 @@ class ResultFolder:
         Raises:
             OutputError: one of them would replace it.
         """
-        paths: list[Path] = []
-        for name in names:
-            path = self.path / name
+        paths = [self.path / name for name in names]
+        for path in paths:
             is_there = os.path.exists(path)  # noqa: PTH110 - Path's own raises for a long name
             if source and is_there and path.resolve() == source.resolve():
                 raise OutputError(f"{path}: would replace its own source; choose another folder")
-            self._list.write(listed_name(str(name)))  # before the file: a kill forgets none
-            paths.append(path)
-        self._list.flush()
+        with naming(self.path / OUTPUT_MARKER):
+            # Before the files: of a kill, none is forgotten.
+            self._list.writelines(listed_name(str(name)) for name in names)
+            self._list.flush()
         return paths
 
     def close(self) -> None:
         """Close the list of files."""
         self._taken.close()
-        self._list.close()
+        with naming(self.path / OUTPUT_MARKER):
+            self._list.close()
 
     def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
         """Return the folder; a part of it that is another picture's file gets a ~ behind it."""

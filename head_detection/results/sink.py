@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from head_detection.errors import PictureError
-from head_detection.files import replacing, write_bytes
+from head_detection.files import naming, replacing, write_bytes
 from head_detection.results.naming import ResultFolder, inside
 from head_detection.results.record import Failure, Origin, Record
 
@@ -73,9 +73,10 @@ class FileSink(Sink):
 
     def __init__(self, folder: Path, origin: Origin) -> None:
         self._origin = origin
+        self._path = folder / self.file_name
         self._stack = ExitStack()
         with self._stack:
-            temporary = self._stack.enter_context(replacing(folder / self.file_name))
+            temporary = self._stack.enter_context(replacing(self._path))
             self._file = self._stack.enter_context(
                 temporary.open("w", encoding="utf-8", errors=self.encoding_errors, newline="")
             )
@@ -88,8 +89,13 @@ class FileSink(Sink):
         return self.file_name
 
     def write(self, record: Record) -> None:
-        """Add a picture."""
-        self._file.write(self._lines(record))
+        """Add a picture.
+
+        Raises:
+            OSError: it cannot be written; names the file.
+        """
+        with naming(self._path):
+            self._file.write(self._lines(record))
 
     def close(self) -> None:
         """End the file and put it in its place."""
