@@ -17,6 +17,10 @@ class PictureError(HeadDetectionError):
     """A picture that cannot be read."""
 
 
+class PictureSizeError(PictureError):
+    """A picture of more pixels than are read."""
+
+
 class SourceError(HeadDetectionError):
     """A source that gives no pictures."""
 

@@ -14,6 +14,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from contextlib import closing
+from multiprocessing.context import BaseContext
 from typing import Final
 
 import cv2
@@ -132,12 +133,11 @@ class Prefetcher:
             executor = ThreadPoolExecutor(NUM_THREADS, "loader")
             self._submit = lambda job: executor.submit(_load, dataset, job)
         else:
-            # A fork of a process with threads may hang; a spawned one starts clean.
-            context = multiprocessing.get_context("spawn")
-            executor = ProcessPoolExecutor(workers, context, _start_worker, (dataset,))
+            executor = ProcessPoolExecutor(workers, _clean_start(), _start_worker, (dataset,))
             self._submit = lambda job: executor.submit(_load_in_worker, job)
         self._num_at_once = workers or NUM_THREADS
-        weakref.finalize(self, executor.shutdown, wait=False, cancel_futures=True)
+        # A pool of processes that ends by itself may find its pipes closed, and says so.
+        weakref.finalize(self, executor.shutdown, wait=workers > 0, cancel_futures=True)
 
     def samples(self, jobs: Sequence[Job], num_ahead: int) -> Generator[Sample]:
         """Load in the order of the jobs.
@@ -167,6 +167,19 @@ class Prefetcher:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _clean_start() -> BaseContext:
+    """Return how processes are started: a fork of this one, which has threads, may hang.
+
+    A server that has imported all once is forked for each, where there are forks. Spawned ones
+    import it one after the other, for the data set waits in a pipe until the last is done.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 _worker_dataset: HeadDataset | None = None

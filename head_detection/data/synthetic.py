@@ -60,6 +60,16 @@ class Portrait:
         left, top, right, bottom = (float(value) for value in self.head_box)
         return math.sqrt((right - left) * (bottom - top))
 
+    def scaled_to(self, head_size: float) -> "Portrait":
+        """Return the portrait with a head of this size, square root of its area in pixels."""
+        height, width = self.pixels.shape[:2]
+        scale = head_size / self.head_size
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        pixels = np.asarray(cv2.resize(self.pixels, size, interpolation=interpolation), np.uint8)
+        factors = np.array([size[0] / width, size[1] / height] * 2, np.float32)
+        return Portrait(pixels, self.head_box * factors)
+
 
 def sample_portrait() -> Portrait:
     """Return the whole sample picture, 512 x 606 pixels."""
@@ -110,7 +120,8 @@ def lay_out(
         raise ValueError(
             f"expected rows, columns, head_size >= 1; got {rows}, {columns}, {head_size}"
         )
-    tile, box = _scale(portrait, head_size)
+    scaled = portrait.scaled_to(head_size)
+    tile, box = scaled.pixels, scaled.head_box
     height, width = tile.shape[:2]
     mirrored_box = np.array([width - box[2], box[1], width - box[0], box[3]], np.float32)
     picture = np.empty((rows * height, columns * width, 3), np.uint8)
@@ -163,17 +174,6 @@ def synthetic_set(folder: Path, num_images: int, image_size: tuple[int, int], se
     annotations = folder / "annotations.json"
     write_coco(annotations, AnnotatedSet(folder.name, tuple(images)))
     return annotations
-
-
-def _scale(portrait: Portrait, head_size: float) -> tuple[Picture, FloatArray]:
-    """Return the portrait with a head of this size, and its head box."""
-    height, width = portrait.pixels.shape[:2]
-    scale = head_size / portrait.head_size
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    tile = np.asarray(cv2.resize(portrait.pixels, size, interpolation=interpolation), np.uint8)
-    factors = np.array([size[0] / width, size[1] / height] * 2, np.float32)
-    return tile, portrait.head_box * factors
 
 
 def _draw_background(image_size: tuple[int, int], generator: np.random.Generator) -> Picture:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from head_detection.errors import PictureError
+from head_detection.errors import PictureError, PictureSizeError
 from head_detection.images.depth import DeepImage, Levels
 from head_detection.images.finding import FORMATS, readable_formats
 from head_detection.images.png import allow_long_texts, is_turned_late
@@ -300,7 +300,7 @@ def _check_format(image: Image.Image, name: str) -> None:
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureError(
+        raise PictureSizeError(
             f"{name}: {width}x{height} pixels; at most {max_pixels:,} pixels are read; {REMEDY}"
         )
     if width == 0 or height == 0:

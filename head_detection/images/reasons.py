@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from head_detection.errors import PictureError
+from head_detection.errors import PictureError, PictureSizeError
 from head_detection.images.finding import spellings_of
 from head_detection.images.png import MAX_TEXT_BYTES
 
@@ -56,7 +56,8 @@ def describe_start(start: bytes) -> str:
 
 
 def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
-    return PictureError(f"{name}: {_reason(error, name, max_pixels)}")
+    kind = PictureSizeError if isinstance(error, Image.DecompressionBombError) else PictureError
+    return kind(f"{name}: {_reason(error, name, max_pixels)}")
 
 
 def _reason(error: Exception, name: str, max_pixels: int) -> str:

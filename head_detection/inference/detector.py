@@ -20,6 +20,8 @@ from head_detection.inference.loading import (
     Color,
     ImageLike,
     IsReady,
+    LoadedPicture,
+    load_picture,
     load_pictures,
     path_of,
 )
@@ -252,19 +254,8 @@ class HeadDetector:
         batch_size = self.engine.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
-        threshold = self.score_threshold if score_threshold is None else score_threshold
-        if not self.lowest_score <= threshold <= 1.0:
-            raise ValueError(
-                f"score_threshold: expected {self.lowest_score:g}, the lowest that the detector "
-                f"was built for, to 1; got {threshold}"
-            )
-        batches = LikeShapeBatches(
-            self.engine,
-            batch_size,
-            keep_pixels=keep_pixels,
-            max_pixels=self.max_pixels,
-            tiled=self._tiled,
-        )
+        threshold = self._checked(score_threshold)
+        batches = self._batches(batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
@@ -272,6 +263,60 @@ class HeadDetector:
             in_bands = self.engine.reads_in_bands
         loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
         return _above(threshold, batches.run(loaded))
+
+    def load(self, image: ImageLike, *, keep_pixels: bool = False) -> LoadedPicture:
+        """Decode a picture for ``detect_loaded``; from any thread, also while others detect.
+
+        Args:
+            image: as ``detect``.
+            keep_pixels: decode all of it, for drawing; the network often does with less.
+
+        Returns:
+            The picture, or why it cannot be read.
+
+        Raises:
+            TypeError: no picture at all.
+        """
+        enough = None if keep_pixels else self.engine.enough_size
+        return load_picture(image, "picture", enough, max_pixels=self.max_pixels)
+
+    def detect_loaded(
+        self, pictures: Sequence[LoadedPicture], score_threshold: float | None = None
+    ) -> list[PictureResult]:
+        """Find the heads of pictures that ``load`` decoded; those of like shape go together.
+
+        Args:
+            pictures: as many as the device holds at once; none gives none.
+            score_threshold: as ``detect``.
+
+        Returns:
+            One for each, in order; one that failed has ``error``.
+
+        Raises:
+            ValueError: as ``detect``.
+            ForkError: as ``detect``.
+        """
+        threshold = self._checked(score_threshold)
+        batches = self._batches(max(1, len(pictures)), keep_pixels=False)
+        return list(_above(threshold, batches.run(pictures)))
+
+    def _checked(self, score_threshold: float | None) -> float:
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        if not self.lowest_score <= threshold <= 1.0:
+            raise ValueError(
+                f"score_threshold: expected {self.lowest_score:g}, the lowest that the detector "
+                f"was built for, to 1; got {threshold}"
+            )
+        return threshold
+
+    def _batches(self, batch_size: int, *, keep_pixels: bool) -> LikeShapeBatches:
+        return LikeShapeBatches(
+            self.engine,
+            batch_size,
+            keep_pixels=keep_pixels,
+            max_pixels=self.max_pixels,
+            tiled=self._tiled,
+        )
 
 
 def _is_single(images: object) -> bool:

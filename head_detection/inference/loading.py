@@ -123,7 +123,9 @@ def load_pictures(
     numbered = zip(count(), images, strict=False)
     yield from read_ahead(
         numbered,
-        lambda item: _load(item[1], f"images[{item[0]}]", enough, in_bands, max_pixels, color),
+        lambda item: load_picture(
+            item[1], f"images[{item[0]}]", enough, in_bands, max_pixels, color
+        ),
         is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
         is_ready=is_ready,
     )
@@ -183,14 +185,27 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(
+def load_picture(
     image: ImageLike,
     position: str,
-    enough: EnoughSize | None,
-    in_bands: Callable[[tuple[int, int]], bool] | None,
-    max_pixels: int,
-    color: Color,
+    enough: EnoughSize | None = None,
+    in_bands: Callable[[tuple[int, int]], bool] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    color: Color = "rgb",
 ) -> LoadedPicture:
+    """Decode one picture, in any thread; one that cannot be read comes back with its error.
+
+    Args:
+        image: as ``ImageLike`` says.
+        position: what errors call a picture that is no file.
+        enough: as ``load_pictures``.
+        in_bands: as ``load_pictures``.
+        max_pixels: as ``load_pictures``.
+        color: as ``load_pictures``.
+
+    Raises:
+        TypeError: something that is no kind of picture.
+    """
     name = _name(image, position)
     try:
         path = path_of(image)

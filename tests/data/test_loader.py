@@ -1,8 +1,10 @@
 """Batches: the same whatever the number of ranks, threads or processes."""
 
 import gc
+import os
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from head_detection.config import AugmentationConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.dataset import HeadDataset, Sample
 from head_detection.data.formats.coco import read_coco
-from head_detection.data.loader import TrainingBatches
+from head_detection.data.loader import TrainingBatches, _clean_start
 from head_detection.data.synthetic import synthetic_set
 from head_detection.errors import PictureError
 
@@ -173,6 +175,13 @@ def test_processes_give_what_threads_give(annotated: AnnotatedSet, tmp_path: Pat
         results.append(loaded)
     assert results[0], "good pictures come before the broken one"
     assert_same(*results)
+
+
+def test_processes_are_forked_from_a_server_that_has_imported_all() -> None:
+    with ProcessPoolExecutor(2, _clean_start()) as pool:
+        parents = {pool.submit(os.getppid).result() for _ in range(4)}
+        assert len(parents) == 1
+        assert os.getpid() not in parents
 
 
 @pytest.mark.parametrize(

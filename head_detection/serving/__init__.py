@@ -1,0 +1,1 @@
+"""Heads over HTTP: requests meet in batches, within limits; a page for people."""

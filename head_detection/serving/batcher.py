@@ -1,0 +1,309 @@
+"""Pictures of many requests through one detector: batches of like shape, a bounded queue.
+
+A picture is decoded in a few threads and waits, by its shape, for others. One thread owns the
+detector and takes batches: a full one, or what there is once its oldest picture has waited long
+enough. Who no longer waits for an answer is left out, and a picture on which the network fails
+costs its batch a second try, not its answers.
+"""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from head_detection.devices import num_cores
+from head_detection.errors import PictureError, PictureSizeError
+from head_detection.images.reading import Picture, read_picture_size
+from head_detection.inference.batching import PictureResult
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.loading import LoadedPicture
+from head_detection.serving.metrics import Metrics
+from head_detection.serving.problems import (
+    detector_failed,
+    not_ready,
+    queue_full,
+    too_large,
+    unreadable,
+)
+from head_detection.structures import Detections
+
+DECODED_BYTES: Final = 512 * 1024**2
+"""Decoded pictures in memory at once; a larger one has it for itself."""
+BYTES_PER_PIXEL: Final = 3
+WARM_SIZE: Final = (480, 640)
+"""Height and width of the grey picture that the network is tried on first."""
+FAULTS_IN_A_ROW: Final = 5
+"""Of the detector, on pictures alone: from then on it is taken for broken."""
+_MEMORY: Final = 0.8
+"""Of the mean seconds a picture that its last value leaves alone."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a picture.
+
+    Attributes:
+        detections: heads in original pixels, down to the detector's lowest score.
+        pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
+    """
+
+    detections: Detections
+    pixels: Picture | None
+
+
+@dataclass(eq=False)
+class _Job:
+    """A decoded picture that waits for the network."""
+
+    picture: LoadedPicture
+    arrived: float
+    future: "Future[PictureResult]" = field(default_factory=Future)
+
+
+class Room:
+    """Bytes that several tasks of one event loop share."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._size = self._free = num_bytes
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def taking(self, num_bytes: int) -> AsyncIterator[None]:
+        """Hold so many bytes, or all there are, in the block; wait until they are free."""
+        num_bytes = min(num_bytes, self._size)
+        while self._free < num_bytes:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.remove(waiter)
+        self._free -= num_bytes
+        try:
+            yield
+        finally:
+            self._free += num_bytes
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+
+class Batcher:
+    """Runs one detector for many requests of one event loop.
+
+    Args:
+        detector: from ``start`` on this object's thread alone detects with it.
+        metrics: is told of batches and seconds.
+        max_batch: pictures at once at most.
+        max_delay: seconds that a picture waits for others of its shape.
+        queue: pictures that are taken in and not answered yet, at most.
+
+    Attributes:
+        waiting: how many those are.
+    """
+
+    def __init__(
+        self,
+        detector: HeadDetector,
+        metrics: Metrics,
+        *,
+        max_batch: int = 8,
+        max_delay: float = 0.01,
+        queue: int = 64,
+    ) -> None:
+        self.detector, self._metrics = detector, metrics
+        self._max_batch, self._max_delay, self._queue = max_batch, max_delay, queue
+        self.waiting = 0
+        self._room = Room(DECODED_BYTES)
+        self._decoders = ThreadPoolExecutor(num_cores(), thread_name_prefix="decode")
+        self._arrival = threading.Condition()
+        self._groups: dict[tuple[tuple[int, int], ...], deque[_Job]] = {}
+        self._is_closing = self._is_warm = False
+        self._faults = 0
+        self._seconds_each = 0.0
+        self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
+
+    def start(self) -> None:
+        """Warm the network up, in its thread."""
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether pictures are taken."""
+        return self._is_warm and not self._is_closing and self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the detector works, as far as is known."""
+        return self._thread.is_alive() and self._faults < FAULTS_IN_A_ROW
+
+    @contextmanager
+    def admitting(self, count: int) -> Iterator[None]:
+        """Take in so many pictures for the block.
+
+        Raises:
+            ServiceError: the queue has no room for them, or the service is starting or stopping.
+        """
+        if not self.is_ready:
+            raise not_ready()
+        if self.waiting + count > self._queue:
+            raise queue_full(max(1, math.ceil(self.waiting * self._seconds_each)))
+        self.waiting += count
+        try:
+            yield
+        finally:
+            self.waiting -= count
+
+    async def detect(self, data: bytes, *, keep_pixels: bool = False) -> Seen:
+        """Find the heads of one picture; its room is taken by ``admitting``.
+
+        To cancel it takes the picture out of the queue.
+
+        Args:
+            data: a picture file.
+            keep_pixels: decode all of it, and hand it on for drawing.
+
+        Raises:
+            ServiceError: it cannot be read, is too large, or the detector failed on it.
+        """
+        loop = asyncio.get_running_loop()
+        size = await loop.run_in_executor(self._decoders, self._size_of, data)
+        async with self._room.taking(BYTES_PER_PIXEL * size[0] * size[1]):
+            with self._metrics.timing("decode"):
+                picture = await loop.run_in_executor(
+                    self._decoders, lambda: self.detector.load(data, keep_pixels=keep_pixels)
+                )
+            if picture.error is not None:
+                raise unreadable(_reason(picture.error))
+            pixels = picture.pixels if keep_pixels else None
+            job = _Job(picture, time.monotonic())
+            self._add(job)
+            try:
+                result = await asyncio.wrap_future(job.future)
+            finally:
+                self._remove(job)
+        if result.detections is None:
+            error = result.error or PictureError("picture: nothing was found out")
+            raise unreadable(_reason(error))
+        self._metrics.pictures.inc()
+        return Seen(result.detections, pixels)
+
+    def close(self, seconds: float) -> bool:
+        """Take nothing more, finish what there is; tell whether that was done in time."""
+        with self._arrival:
+            self._is_closing = True
+            self._arrival.notify()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _size_of(self, data: bytes) -> tuple[int, int]:
+        """Return a picture's (height, width), by its header where that has it."""
+        try:
+            return read_picture_size(data, self.detector.max_pixels)
+        except PictureSizeError as error:
+            raise too_large(_reason(error)) from error
+        except PictureError as error:
+            raise unreadable(_reason(error)) from error
+
+    def _add(self, job: _Job) -> None:
+        tensor = job.picture.tensor
+        if tensor is None:
+            raise ValueError("picture: expected it decoded")
+        shape = self.detector.engine.padded_sizes((tensor.shape[1], tensor.shape[2]))
+        with self._arrival:
+            self._groups.setdefault(shape, deque()).append(job)
+            self._arrival.notify()
+
+    def _remove(self, job: _Job) -> None:
+        """Take a job out, if it still waits: nobody wants its answer."""
+        with self._arrival:
+            for shape, group in list(self._groups.items()):
+                if job in group:
+                    group.remove(job)
+                if not group:
+                    del self._groups[shape]
+
+    def _work(self) -> None:
+        """Own the detector: the body of its thread."""
+        grey = np.full((*WARM_SIZE, BYTES_PER_PIXEL), 128, np.uint8)
+        self._run([_Job(self.detector.load(grey), time.monotonic())])
+        self._is_warm = True
+        while (jobs := self._next_batch()) is not None:
+            self._run(jobs)
+
+    def _next_batch(self) -> list[_Job] | None:
+        """Wait for a batch and take it; None is the end."""
+        with self._arrival:
+            while True:
+                if not self._groups:
+                    if self._is_closing:
+                        return None
+                    self._arrival.wait()
+                    continue
+                oldest = min(self._groups, key=lambda shape: self._groups[shape][0].arrived)
+                left = self._groups[oldest][0].arrived + self._max_delay - time.monotonic()
+                groups = self._groups.items()
+                full = (shape for shape, jobs in groups if len(jobs) >= self._max_batch)
+                shape = oldest if left <= 0 or self._is_closing else next(full, None)
+                if shape is None:
+                    self._arrival.wait(left)
+                elif jobs := self._take(shape):
+                    return jobs
+
+    def _take(self, shape: tuple[tuple[int, int], ...]) -> list[_Job]:
+        """Take a batch of one shape, without those for which nobody waits any more."""
+        group = self._groups[shape]
+        jobs: list[_Job] = []
+        while group and len(jobs) < self._max_batch:
+            job = group.popleft()
+            if job.future.set_running_or_notify_cancel():
+                jobs.append(job)
+        if not group:
+            del self._groups[shape]
+        return jobs
+
+    def _run(self, jobs: Sequence[_Job]) -> None:
+        start = time.monotonic()
+        try:
+            results = self.detector.detect_loaded(
+                [job.picture for job in jobs], self.detector.lowest_score
+            )
+        except Exception:  # noqa: BLE001 - the others have their answers, and the service goes on
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._run([job])
+                return
+            _log.exception("the detector failed on a picture")
+            self._faults += 1
+            jobs[0].future.set_exception(detector_failed())
+            return
+        self._faults = 0
+        seconds = time.monotonic() - start
+        self._note(jobs, start, seconds)
+        for job, result in zip(jobs, results, strict=True):
+            job.future.set_result(result)
+
+    def _note(self, jobs: Sequence[_Job], start: float, seconds: float) -> None:
+        each = seconds / len(jobs)
+        self._seconds_each = _MEMORY * (self._seconds_each or each) + (1 - _MEMORY) * each
+        self._metrics.batch_sizes.observe(len(jobs))
+        self._metrics.took("network", seconds)
+        for job in jobs:
+            self._metrics.took("queue", start - job.arrived)
+
+
+def _reason(error: PictureError) -> str:
+    """Return why, without the picture's name."""
+    return str(error).partition(": ")[2] or str(error)

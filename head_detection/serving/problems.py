@@ -1,0 +1,71 @@
+"""Why a request, or one picture of it, has no answer: a status of HTTP, a kind, and a line."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+ENDED_BY_CLIENT: Final = 499
+"""Not one of HTTP's, and sent to nobody: the client hung up. nginx counts it under this number."""
+
+
+class ServiceError(Exception):
+    """What a client is told in place of an answer.
+
+    Args:
+        status: of HTTP.
+        kind: a word that programs and metrics tell it by.
+        text: one line: expected, came, what to do.
+        retry_after: seconds after which it may be tried again; None says nothing of that.
+    """
+
+    def __init__(self, status: int, kind: str, text: str, retry_after: int | None = None) -> None:
+        super().__init__(text)
+        self.status, self.kind, self.text = int(status), kind, text
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the response."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"error": self.text, "kind": self.kind}
+
+
+def queue_full(retry_after: int) -> ServiceError:
+    """Return the answer to a request for which there is no room now."""
+    text = f"too many pictures wait already; try again in {retry_after} s"
+    return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "queue_full", text, retry_after)
+
+
+def not_ready() -> ServiceError:
+    """Return the answer while the network is warming up, or the service ends."""
+    text = "the service is starting or stopping; try again in a second"
+    return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", text, 1)
+
+
+def too_late(seconds: float) -> ServiceError:
+    """Return the answer to a request whose deadline passed."""
+    text = f"no answer within {seconds:g} s; send smaller pictures, or fewer at once"
+    return ServiceError(HTTPStatus.GATEWAY_TIMEOUT, "deadline", text)
+
+
+def detector_failed() -> ServiceError:
+    """Return the answer for a picture on which the detector itself failed; its log says why."""
+    text = "the detector failed on this picture; the log of the service says why"
+    return ServiceError(HTTPStatus.INTERNAL_SERVER_ERROR, "detector", text)
+
+
+def unreadable(text: str) -> ServiceError:
+    """Return the answer for what is no picture, or a damaged one."""
+    return ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "picture", text)
+
+
+def too_large(text: str) -> ServiceError:
+    """Return the answer for more bytes or pixels than are read."""
+    return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", text)
+
+
+def bad_request(text: str) -> ServiceError:
+    """Return the answer for a request that cannot be understood."""
+    return ServiceError(HTTPStatus.BAD_REQUEST, "request", text)
