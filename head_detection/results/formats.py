@@ -97,7 +97,7 @@ class Sinks:
                 kinds = SINKS | {
                     "images": partial(DrawnSink, drawing=options.drawing),
                     "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
-                    "blur": partial(BlurSink, hiding=options.hiding),
+                    "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
                     "coco": partial(CocoSink, labels=options.labels),
                 }
                 for name in names:
