@@ -25,7 +25,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from head_detection.images.reading import MAX_PIXELS
+from head_detection.pipeline.sources import FrameOptions
 from head_detection.pipeline.timeline import Timeline
+from head_detection.pipeline.video_file import upright
 
 QUEUE_FRAMES: Final = 4
 """Decoded frames that may wait where none is dropped."""
@@ -53,23 +56,27 @@ class Opening:
         url: as FFmpeg takes it.
         device_format: FFmpeg's name of a system of devices, or None.
         is_file: a file of this machine, taken as if it were live: paced by its times.
-        every_frame: drop none; None is so for what turns out to be a file on a web server.
+        is_live: drop all but the newest; None is so for all but files on web servers.
         open_seconds: to wait for the first answer.
         read_seconds: to wait for more.
         resumes: a web server's connection that broke is taken up where it did, as of a file.
-        stride: every so many frames.
-        max_fps: frames a second at most; None are all.
+        start: as ``FrameOptions``.
+        stride: as there.
+        max_fps: as there.
+        max_pixels: as there.
     """
 
     url: str
     device_format: str | None = None
     is_file: bool = False
-    every_frame: bool | None = None
+    is_live: bool | None = None
     open_seconds: float = 10.0
     read_seconds: float = 10.0
     resumes: bool = False
+    start: float = 0.0
     stride: int = 1
     max_fps: float | None = None
+    max_pixels: int = MAX_PIXELS
 
     def to_line(self) -> bytes:
         """Return a line for the process that opens it."""
@@ -160,7 +167,9 @@ class Decoder:
         self._shelf = Shelf(every_frame=False)
         self._timeline = Timeline(is_live=not opening.is_file)
         self._index = 0
-        self._next_seconds = 0.0
+        self._takes = FrameOptions(
+            start=opening.start, stride=opening.stride, max_fps=opening.max_fps
+        ).chooser()
         self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = False
         self._starts: float | None = None
@@ -214,9 +223,7 @@ class Decoder:
         if opening.url.lower().startswith("http"):
             has_length = bool(length and length > 0) or container.size > 0
             self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
-        every_frame = opening.every_frame
-        if every_frame is None:
-            every_frame = self._is_finite and not opening.is_file
+        every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
         is_live = not self._is_finite
         self._timeline = Timeline(is_live=is_live)
@@ -226,6 +233,11 @@ class Decoder:
         self._decodes_late = is_live and not every_frame and stream.codec_context.codec.intra_only
         rate = float(stream.average_rate or stream.guessed_rate or 0) if self._has_times else 0.0
         size = (stream.codec_context.height, stream.codec_context.width)
+        if size[0] * size[1] > opening.max_pixels:
+            raise ValueError(
+                f"expected frames of at most {opening.max_pixels:,} pixels; they are "
+                f"{size[1]}x{size[0]}"
+            )
         self._messages.send(
             "opened",
             size=size if all(size) else None,
@@ -237,7 +249,7 @@ class Decoder:
         return stream
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> None:
-        is_skipping, may_skip = False, not self._is_finite and self._opening.every_frame is not True
+        is_skipping, may_skip = False, not self._is_finite and self._opening.is_live is not False
         for packet in container.demux(stream):
             self._heard_at = time.monotonic()
             if self._decodes_late:
@@ -280,7 +292,7 @@ class Decoder:
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
         if self._opening.is_file:
             captured = now
-        if self._is_wanted(index, seconds):
+        if self._takes(index, seconds):
             self._shelf.put(Decoded(index, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)
 
@@ -297,26 +309,6 @@ class Decoder:
             self._starts = now - time_of_frame
         time.sleep(max(0.0, self._starts + time_of_frame - now))
         return time.monotonic()
-
-    def _is_wanted(self, index: int, seconds: float) -> bool:
-        opening = self._opening
-        if index % opening.stride:
-            return False
-        if opening.max_fps is not None:
-            if seconds < self._next_seconds:
-                return False
-            # From the time that was due, so that 10 of 25 a second are 10; not from long ago.
-            step = 1 / opening.max_fps
-            self._next_seconds = max(self._next_seconds + step, seconds - step)
-        return True
-
-
-def upright(picture: VideoFrame) -> npt.NDArray[np.uint8]:
-    """Return ``(H, W, 3)`` RGB as the display matrix turns it."""
-    pixels = picture.to_ndarray(format="rgb24")
-    if picture.rotation % 90 == 0 and picture.rotation:
-        pixels = np.rot90(pixels, picture.rotation // 90)
-    return np.ascontiguousarray(pixels, np.uint8)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from camera_servers import (
@@ -28,12 +29,13 @@ from clips import number_of, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
-from head_detection.pipeline.camera import LiveSettings
+from head_detection.pipeline.camera import Patience
 from head_detection.pipeline.cameras import Cameras
+from head_detection.pipeline.sources import FrameOptions
 from head_detection.structures import Frame
 
-QUICK = LiveSettings(open_seconds=5.0, read_seconds=5.0, first_wait=0.1, longest_wait=0.2)
-BLINK = LiveSettings(open_seconds=0.3, read_seconds=0.3, first_wait=0.1, longest_wait=0.2)
+QUICK = Patience(open_seconds=5.0, read_seconds=5.0, first_wait=0.1, longest_wait=0.2)
+BLINK = Patience(open_seconds=0.3, read_seconds=0.3, first_wait=0.1, longest_wait=0.2)
 """They give up soon."""
 LONGEST_WAIT = 20.0
 """Seconds, on a machine that does much else."""
@@ -46,8 +48,9 @@ def opened() -> Iterator[Open]:
     """A function that opens addresses, which are left at the end."""
     sources: list[Cameras] = []
 
-    def open_cameras(*urls: str, settings: LiveSettings = QUICK) -> Cameras:
-        sources.append(Cameras([parse_address(url) for url in urls], settings))
+    def open_cameras(*urls: str, patience: Patience = QUICK, **options: Any) -> Cameras:
+        addresses = [parse_address(url) for url in urls]
+        sources.append(Cameras(addresses, FrameOptions(**options), patience))
         return sources[-1]
 
     yield open_cameras
@@ -186,7 +189,7 @@ def test_a_camera_that_says_nothing_more_is_tried_again(
     reason: str,
 ) -> None:
     with CameraServer(answer) as server:
-        source = opened(server.url, settings=BLINK)
+        source = opened(server.url, patience=BLINK)
         began = time.monotonic()
         assert source.info.is_live
         wait_for(lambda: server.num_connections > 2)
@@ -218,7 +221,7 @@ def test_a_file_that_breaks_off_ends_in_a_frame_that_failed(opened: Open, tmp_pa
     options = {"movflags": "frag_keyframe+empty_moov"}
     clip = write_clip(tmp_path / "a.mp4", 40, container_options=options)
     with CameraServer(file_of(clip, num_bytes=clip.stat().st_size * 2 // 3)) as server:
-        *frames, last = take(opened(server.url, settings=BLINK), 99)
+        *frames, last = take(opened(server.url, patience=BLINK), 99)
     assert [number_in(frame) for frame in frames] == list(range(len(frames)))
     assert 5 < len(frames) < 40
     assert (last.index, last.pixels) == (len(frames), None)
@@ -237,9 +240,8 @@ def test_a_file_may_be_taken_as_if_it_were_live(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_which_every_frame_counts_drops_none(opened: Open) -> None:
-    every = LiveSettings(every_frame=True, first_wait=0.1)
     with CameraServer(mpeg_ts()) as server:
-        source = opened(server.url, settings=every)
+        source = opened(server.url, is_live=False)
         frames = take(source, 12, pause=0.1)
     assert [number_in(frame) for frame in frames] == list(range(12))
     assert source.cameras[0].counts.dropped <= 5  # those that were on their way at the end
@@ -266,9 +268,9 @@ def test_cameras_meet_in_batches_with_one_frame_each(opened: Open) -> None:
 
 def test_stride_and_rate_leave_frames_out(opened: Open) -> None:
     with CameraServer(mpeg_ts()) as server:
-        frames = take(opened(server.url, settings=LiveSettings(stride=3)), 5)
+        frames = take(opened(server.url, stride=3), 5)
         assert [frame.index % 3 for frame in frames] == [0] * 5
-        frames = take(opened(server.url, settings=LiveSettings(max_fps=10.0, end=2.0)), 99)
+        frames = take(opened(server.url, max_fps=10.0, end=2.0), 99)
     gaps = [b.index - a.index for a, b in pairwise(frames)]
     assert 5 <= len(frames) <= 20
     assert min(gaps) >= 2
