@@ -14,6 +14,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "yolo": ("labels/",),
     "yolo-data": ("data.yaml",),
     "images": ("images/",),
+    "video": ("video/",),
     "blur": ("blur/",),
     "crops": ("crops/",),
 }
