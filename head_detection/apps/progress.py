@@ -1,5 +1,6 @@
 """What a user sees while pictures go through: a bar, lines of what failed, a summary."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ LINE_SECONDS: Final = 10.0
 """Between two lines of progress where standard error is a file."""
 SHOWN_NOTES: Final = 5
 """A folder of such pictures has one for each: the others are counted."""
+STATE_SECONDS: Final = 1.0
+"""Between two looks at how cameras do."""
 LONGEST_NAME: Final = 60
 """Characters of a picture's in the summary."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
@@ -45,9 +48,13 @@ class Progress:
         tally: "Tally",
         hide_from: float | None = None,
     ) -> None:
+        from head_detection.pipeline.cameras import Cameras
+
         self._source, self._sinks, self._folder = source, sinks, folder
+        self._cameras = source if isinstance(source, Cameras) else None
         self.tally, self.hide_from = tally, hide_from
         self._num_notes = 0
+        self._state, self._state_at = "", 0.0
 
     @contextmanager
     def bar(self) -> Iterator["tqdm[Never]"]:
@@ -75,7 +82,7 @@ class Progress:
             if self._num_notes <= SHOWN_NOTES:
                 _tell("note", outcome.file, outcome.note)
         self.fail(self._sinks.take_failures())
-        bar.set_postfix_str(f"{self.tally.heads} heads", refresh=False)
+        bar.set_postfix_str(f"{self.tally.heads} heads{self._camera_state()}", refresh=False)
         bar.update()
 
     def fail(self, failures: Iterable["Failure"]) -> None:
@@ -97,10 +104,21 @@ class Progress:
         self._report_heads()
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
+        for note in self._sinks.notes:
+            self.say(f"note: {note}")
+        for line in [] if self._cameras is None else self._cameras.summary():
+            self.say(line)
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")
         if self._folder is not None:
             self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs)}")
+
+    def _camera_state(self) -> str:
+        """Return how each camera does, looked at now and then."""
+        if self._cameras is not None and time.monotonic() > self._state_at + STATE_SECONDS:
+            self._state_at = time.monotonic()
+            self._state = "".join(f"; {state}" for state in self._cameras.states())
+        return self._state
 
     def _report_heads(self) -> None:
         tally = self.tally
@@ -117,6 +135,30 @@ class Progress:
     def say(self, line: str) -> None:
         """Print to standard output, to standard error where the results take that."""
         print(line, file=sys.stderr if self._folder is None else sys.stdout)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Print to standard error what sources tell while they go on: a camera that is lost, say."""
+    logger, handler = logging.getLogger("head_detection.pipeline"), _LineHandler()
+    level, propagates = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+class _LineHandler(logging.Handler):
+    """Prints each message as a line above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        tqdm.write(record.getMessage(), file=sys.stderr)
 
 
 def _cut(name: str) -> str:

@@ -13,7 +13,7 @@ from head_detection.apps.arguments import (
     probability,
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
-from head_detection.apps.progress import Progress
+from head_detection.apps.progress import Progress, telling
 from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
         help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
-        "or - for paths on standard input; also several",
+        "or - for paths on standard input; also several; a camera's number, a stream's address, or "
+        "a .streams list of them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     detector.max_pixels = arguments.max_pixels
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), _naming("--output"):
+    with ending_in_order(), telling(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):

@@ -2,12 +2,19 @@
 
 import glob
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from head_detection.errors import SourceError
 from head_detection.images.finding import VIDEO_EXTENSIONS, find_path
+from head_detection.pipeline.addresses import (
+    STREAMS_EXTENSION,
+    Address,
+    is_url,
+    parse_address,
+    read_streams,
+)
 from head_detection.pipeline.images import (
     open_file,
     open_folder,
@@ -18,14 +25,15 @@ from head_detection.pipeline.images import (
 from head_detection.pipeline.sources import Source
 
 STANDARD_INPUT: Final = "-"
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def open_source(source: str, *more: str) -> Source:
     """Open a picture, a folder with all below it, a glob, a text list, or paths on standard input.
 
+    Also a camera, a stream, or a ``.streams`` list of them: they are begun once they are looked at.
+
     Args:
-        source: a path, a pattern or ``-``.
+        source: a path, a pattern, ``-``, the number of a camera or an address.
         more: files and folders beside it, as a shell makes them of a glob.
 
     Raises:
@@ -41,14 +49,21 @@ def open_source(source: str, *more: str) -> Source:
     if source and (os.path.lexists(path) or _is_kept_from_us(path)):
         if path.suffix.lower() in VIDEO_EXTENSIONS:
             raise SourceError(f"{path}: videos are not supported yet; give pictures")
-        return open_file(path)
+        is_list = path.suffix.lower() == STREAMS_EXTENSION
+        return _open_cameras(read_streams(path), path.stem) if is_list else open_file(path)
+    if is_url(source) or source.isdecimal():
+        return _open_cameras([parse_address(source)])
     if glob.has_magic(source):
         return open_glob(path)
-    if source.isdecimal() or _URL.match(source):
-        raise SourceError(f"{source}: cameras and streams are not supported yet; give pictures")
     raise SourceError(
         f"{source!r}: expected a picture, a folder, a glob, a text list or -; no such file"
     )
+
+
+def _open_cameras(addresses: Sequence[Address], name: str | None = None) -> Source:
+    from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
+
+    return Cameras(addresses, name=name)
 
 
 def _is_kept_from_us(path: Path) -> bool:

@@ -13,6 +13,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "mot": ("mot.txt", "mot/"),
     "yolo": ("labels/",),
     "images": ("images/",),
+    "video": ("video/",),
     "blur": ("blur/",),
     "crops": ("crops/",),
 }

@@ -18,6 +18,7 @@ from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
 from head_detection.results.counts import CountSink
 from head_detection.results.crops import CropSink
 from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.encoding import Encoding
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
@@ -26,6 +27,7 @@ from head_detection.results.mot import MotSink, read_mot_detections
 from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
+from head_detection.results.video import VideoSink
 from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
 
 SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
@@ -37,6 +39,7 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "mot": MotSink,
     "yolo": LabelSink,
     "images": DrawnSink,
+    "video": VideoSink,
     "blur": BlurSink,
     "crops": CropSink,
 }
@@ -52,14 +55,16 @@ class SinkOptions:
     """What some of the formats can be told.
 
     Attributes:
-        drawing: how ``images`` marks heads; None is the usual way.
+        drawing: how ``images`` and ``video`` mark heads; None is the usual way.
         hiding: how ``blur`` hides them; None is the usual way.
         labels: whose ids ``coco`` takes; None numbers the pictures.
+        encoding: how ``video`` and ``blur`` write videos; None is the usual way.
     """
 
     drawing: Drawing | None = None
     hiding: Hiding | None = None
     labels: CocoIds | None = None
+    encoding: Encoding | None = None
 
 
 class Sinks:
@@ -91,7 +96,8 @@ class Sinks:
             else:
                 kinds = SINKS | {
                     "images": partial(DrawnSink, drawing=options.drawing),
-                    "blur": partial(BlurSink, hiding=options.hiding),
+                    "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
+                    "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
                     "coco": partial(CocoSink, labels=options.labels),
                 }
                 for name in names:
@@ -107,6 +113,11 @@ class Sinks:
     def outputs(self) -> list[str]:
         """What is written, for a summary."""
         return [sink.output for sink in self._sinks]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of what was written, a line each; complete once it is closed."""
+        return [note for sink in self._sinks for note in sink.notes]
 
     def take(self, outcome: Outcome) -> None:
         """Hand what came of a picture or a frame to all."""

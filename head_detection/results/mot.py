@@ -20,6 +20,7 @@ from head_detection.files import replacing
 from head_detection.images.finding import natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
+from head_detection.results.naming import inside
 from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
 from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
@@ -123,8 +124,7 @@ class MotSink(Sink):
         self._frames.close()
 
     def _add(self, file: str, frame: int | None, lines: str) -> None:
-        inside = [part for part in PurePosixPath(file).parts if part not in ("..", "/")]
-        path = PurePosixPath(*inside)
+        path = inside(file)
         sequence = "." if frame is not None else str(path.parent)
         self._sequences[sequence] = None
         number = None if frame is None else frame + 1
