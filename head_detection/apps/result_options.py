@@ -55,6 +55,10 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--ids", type=Path, metavar="LABELS.json",
         help="COCO labels whose ids of pictures and category --save coco takes",
     )  # fmt: skip
+    parser.add_argument(
+        "--yolo-scores", action="store_true",
+        help="--save yolo with the score as a sixth number: to measure, not to train with",
+    )  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +124,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         drawing=drawing,
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
+        has_yolo_scores=arguments.yolo_scores,
     )
 
 

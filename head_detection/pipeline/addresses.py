@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -54,6 +54,11 @@ class Address:
     def is_http(self) -> bool:
         """Whether a web server has it, which may be a file as well as a stream."""
         return self.url.lower().startswith(("http://", "https://"))
+
+    @property
+    def suffix(self) -> str:
+        """How its path ends, in small letters: ``.mp4``."""
+        return PurePosixPath(urlsplit(self.url).path).suffix.lower()
 
     def __repr__(self) -> str:
         """Return name and address without anything secret: a traceback may show it."""
