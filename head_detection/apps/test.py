@@ -18,6 +18,7 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    open_window,
     results_folder,
     sink_options,
 )
@@ -28,6 +29,7 @@ from head_detection.results.format_names import parse_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.sources import Source
     from head_detection.results.formats import Sinks
@@ -76,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _naming("--save"):
         formats = parse_formats(arguments.save)
     options = sink_options(arguments)
+    window = open_window(arguments, options)
     source = open_source(*arguments.source)
     hide_from = blur_threshold(arguments, formats)
     detector = HeadDetector.from_weights(
@@ -92,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
             sinks = Sinks(formats, folder, origin, options)
         progress = Progress(source, sinks, folder, Tally(), hide_from)
         try:
-            with sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress)
+            with window, sinks:
+                _detect(source, detector, sinks, arguments.batch_size, progress, window)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
             progress.report()
@@ -117,15 +120,22 @@ def _detect(
     sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
+    window: "Window",
 ) -> None:
     from head_detection.pipeline.run import run_pipeline
 
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source, detector, sinks, batch_size, hide_from=progress.hide_from
+                source,
+                detector,
+                sinks,
+                batch_size,
+                keep_pixels=window.needs_pixels,
+                hide_from=progress.hide_from,
             )
             for outcome in outcomes:
                 progress.add(outcome, bar)
+                window.show(outcome)
     finally:
         ignore_signals()  # the files are brought to their end, which is soon done
