@@ -22,6 +22,7 @@ from head_detection.apps.result_options import (
     results_folder,
     sink_options,
 )
+from head_detection.apps.video_options import add_tracking_options, make_tracker, tracking_config
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
@@ -29,9 +30,9 @@ from head_detection.results.format_names import parse_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
-    from head_detection.apps.window import Window
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.sources import Source
+    from head_detection.pipeline.tracking import HeadTracker
     from head_detection.results.formats import Sinks
 
 SOME_FAILED: Final = 1
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
     add_picture_options(parser)
+    add_tracking_options(parser)
     add_engine_options(parser)
 
 
@@ -81,22 +83,26 @@ def run(arguments: argparse.Namespace) -> int:
     window = open_window(arguments, options)
     source = open_source(*arguments.source)
     hide_from = blur_threshold(arguments, formats)
+    engine = engine_options(arguments)
+    tracking = tracking_config(arguments, engine)
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=hide_from,
-        **engine_options(arguments),
+        lowest_score=min((score for score in asked if score is not None), default=None),
+        **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), telling(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
         try:
             with window, sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress, window)
+                _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
             progress.report()
@@ -120,7 +126,7 @@ def _detect(
     sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
-    window: "Window",
+    tracker: "HeadTracker | None",
 ) -> None:
     from head_detection.pipeline.run import run_pipeline
 
@@ -131,11 +137,11 @@ def _detect(
                 detector,
                 sinks,
                 batch_size,
-                keep_pixels=window.needs_pixels,
+                keep_pixels=progress.needs_pixels,
                 hide_from=progress.hide_from,
+                tracker=tracker,
             )
             for outcome in outcomes:
                 progress.add(outcome, bar)
-                window.show(outcome)
     finally:
         ignore_signals()  # the files are brought to their end, which is soon done

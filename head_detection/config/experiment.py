@@ -15,6 +15,7 @@ from head_detection.config.data import DataConfig
 from head_detection.config.inference import InferenceConfig
 from head_detection.config.network import NetworkConfig
 from head_detection.config.section import Section
+from head_detection.config.tracking import TrackingConfig
 from head_detection.config.training import TrainingConfig
 from head_detection.config.validation import read_values, validate
 from head_detection.config.yaml_text import dump_yaml
@@ -95,6 +96,22 @@ def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> Inf
             )
     values = {"inference": config.model_dump(mode="json")}
     return parse_config(values, overrides, "inference").inference
+
+
+def override_tracking(overrides: Sequence[str]) -> TrackingConfig:
+    """Return how heads are followed, with ``tracking.key=value`` applied to the defaults.
+
+    Raises:
+        ConfigError: not of that form, an unknown key, a wrong type or choice. One line.
+
+    Example:
+        >>> override_tracking(["tracking.lost_seconds=2.5"]).lost_seconds
+        2.5
+    """
+    values: dict[str, Any] = {"tracking": {}}
+    for override in overrides:
+        _apply(values, override)
+    return validate(TrackingConfig, values["tracking"], "tracking")
 
 
 def dump_config(config: BaseModel) -> str:

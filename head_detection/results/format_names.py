@@ -9,6 +9,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "csv": ("detections.csv",),
     "lines": ("detections.ndjson",),
     "counts": ("counts.csv",),
+    "events": ("events.ndjson",),
     "coco": ("coco.json", "coco-images.json"),
     "mot": ("mot.txt", "mot/"),
     "yolo": ("labels/",),

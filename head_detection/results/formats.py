@@ -15,7 +15,7 @@ from head_detection.errors import DetectionFileError, OutputError
 from head_detection.images.styles import Drawing, Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
-from head_detection.results.counts import CountSink
+from head_detection.results.counts import USUAL_SECONDS, CountSink
 from head_detection.results.crops import CropSink
 from head_detection.results.csv import (
     CsvSink,
@@ -25,6 +25,7 @@ from head_detection.results.csv import (
     read_row_detections,
 )
 from head_detection.results.encoding import Encoding
+from head_detection.results.events import EventSink
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
@@ -46,6 +47,7 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "csv": CsvSink,
     "lines": LineSink,
     "counts": CountSink,
+    "events": EventSink,
     "coco": CocoSink,
     "mot": MotSink,
     "yolo": LabelSink,
@@ -72,6 +74,7 @@ class SinkOptions:
         labels: whose ids ``coco`` takes; None numbers the pictures.
         has_yolo_scores: ``yolo`` has a score in each line.
         encoding: how ``video`` and ``blur`` write videos; None is the usual way.
+        counts_every: seconds between two ``counts`` of a video or a camera.
     """
 
     drawing: Drawing | None = None
@@ -79,6 +82,7 @@ class SinkOptions:
     labels: CocoIds | None = None
     has_yolo_scores: bool = False
     encoding: Encoding | None = None
+    counts_every: float = USUAL_SECONDS
 
 
 class Sinks:
@@ -109,6 +113,7 @@ class Sinks:
                 self._open_standard_output(names, origin)
             else:
                 kinds = SINKS | {
+                    "counts": partial(CountSink, every=options.counts_every),
                     "images": partial(DrawnSink, drawing=options.drawing),
                     "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
                     "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
