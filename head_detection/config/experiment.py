@@ -111,7 +111,7 @@ def override_tracking(overrides: Sequence[str]) -> TrackingConfig:
     values: dict[str, Any] = {"tracking": {}}
     for override in overrides:
         _apply(values, override)
-    return _validate(TrackingConfig, values["tracking"], "tracking")
+    return validate(TrackingConfig, values["tracking"], "tracking")
 
 
 def dump_config(config: BaseModel) -> str:
