@@ -99,7 +99,8 @@ def parse_address(text: str, name: str | None = None) -> Address:
         )
     try:
         parts = urlsplit(text)
-        has_place = bool(parts.hostname) or parts.port is not None
+        port = parts.port
+        has_place = bool(parts.hostname) or port is not None
     except ValueError:
         has_place = False
     if not has_place or any(ord(letter) < ord("!") for letter in text):

@@ -7,16 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from camera_servers import (
     FPS,
+    NUM_FRAMES,
     CameraServer,
     file_of,
     mpeg_ts,
@@ -25,7 +28,7 @@ from camera_servers import (
     silent,
     stalling,
 )
-from clips import number_of, write_clip
+from clips import number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
@@ -356,3 +359,76 @@ def test_a_parent_that_is_killed_leaves_no_process() -> None:
 def is_zombie(pid: int) -> bool:
     """In a container nobody may collect what has lost its parent."""
     return "Z (" in Path(f"/proc/{pid}/status").read_text()
+
+
+def send_by_udp(port: int, stop: threading.Event) -> None:
+    target = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    with av.open(target, "w", format="mpegts") as container:
+        codec = {"preset": "ultrafast", "tune": "zerolatency"}
+        stream = container.add_stream("libx264", rate=FPS, options=codec)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 120, "yuv420p", 10
+        for index in range(NUM_FRAMES):
+            picture = av.VideoFrame.from_ndarray(numbered_frame(index), format="rgb24")
+            picture.pts = index
+            container.mux(stream.encode(picture))
+            if stop.wait(1 / FPS):
+                return
+
+
+def test_a_stream_by_udp_is_taken_up_where_it_is(opened: Open) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    stop = threading.Event()
+    sender = threading.Thread(target=send_by_udp, args=(port, stop))
+    sender.start()
+    try:
+        frames = take(opened(f"udp://127.0.0.1:{port}"), 6, pause=0.1)
+    finally:
+        stop.set()
+        sender.join()
+    numbers = [number_in(frame) for frame in frames]
+    first = numbers[0] - frames[0].index  # sent before anybody listened
+    assert numbers == [frame.index + first for frame in frames]
+    assert len(set(numbers)) == 6
+
+
+@contextmanager
+def rtsp_server(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Run GStreamer's server; yield its port."""
+    python, script = Path("/usr/bin/python3"), Path(__file__).parents[1] / "rtsp_server.py"
+    if not python.exists():
+        pytest.skip("no /usr/bin/python3, whose gi has GStreamer")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with subprocess.Popen(
+        [python, script, *arguments], stdout=subprocess.PIPE, text=True, env=plain
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            if not line:
+                pytest.skip("no GStreamer: apt-get install gir1.2-gst-rtsp-server-1.0 and others")
+            yield int(line), server
+        finally:
+            server.kill()
+
+
+def test_rtsp_with_a_password_is_taken_and_comes_back(
+    opened: Open, told: Callable[[], list[str]]
+) -> None:
+    with rtsp_server("0", "me", "geh@im") as (port, server):
+        source = opened(f"rtsp://me:geh%40im@127.0.0.1:{port}/ball")
+        frames = iter(source)
+        first = [next(frames) for _ in range(5)]
+        server.kill()
+        server.wait()
+        wait_for(lambda: any("lost" in line for line in told()))
+        with rtsp_server(str(port), "me", "geh@im"):
+            later = [next(frames) for _ in range(5)]
+    counts = source.cameras[0].counts
+    assert counts.reconnects == 1
+    taken = [*first, *later]
+    assert {frame.pixels.shape for frame in taken if frame.pixels is not None} == {(120, 160, 3)}
+    assert all(a.index < b.index for a, b in pairwise(taken))
+    assert all(a.seconds < b.seconds for a, b in pairwise(taken) if a.seconds and b.seconds)
+    assert "geh" not in "".join([*told(), *source.summary()])
