@@ -41,6 +41,9 @@ MUXING: Final = {
 }
 """Fragments while it grows, so that it opens after a kill; at its end a plain MP4. The header waits
 for the first packets: it says by how much the sound begins earlier, and not to a thousandth."""
+READING: Final = {"protocol_whitelist": "file"}
+AVI: Final = "avi"
+"""Has no times of presentation: its first picture is at 0."""
 KEY_SECONDS: Final = 2
 """Between pictures that stand alone: a kill loses what came after the last, and players jump to
 them."""
@@ -97,8 +100,9 @@ class VideoWriter:
     Args:
         path: of the file; its folder is made if need be. It opens from the first seconds on.
         encoding: how.
-        source: the video file that the pictures are of; None is a camera.
-        is_cut: the first picture is not the source's first: it gets the time 0.
+        source: the video file that the pictures are of; None is a camera. What begins first in
+            it, pictures or sound, gets the time 0.
+        is_cut: the first picture is not the source's first: it gets the time 0 itself.
 
     Attributes:
         notes: what the user should know of the file, a line each.
@@ -121,7 +125,7 @@ class VideoWriter:
         self._sound: Sound | None = None
         self._held: av.Packet[VideoStream] | None = None
         self._error: Exception | None = None
-        self._start, self._back = 0.0, 0.0
+        self._delay = 0.0
         self._last_picture: Picture | None = None
         self._last_ticks, self._step, self._key_ticks = -1, 0, 0
 
@@ -131,7 +135,7 @@ class VideoWriter:
         A time that runs backwards, as after a camera began anew, goes on from the last picture.
 
         Args:
-            seconds: of the source.
+            seconds: since the source's first picture.
             pixels: ``(H, W, 3)`` uint8 RGB.
 
         Raises:
@@ -163,35 +167,44 @@ class VideoWriter:
             if self._sound is not None:
                 end = self._last_ticks + self._step
                 slack = float(self._step * self._time_base) / 2
-                self._sound.write_rest(self._source_seconds(end), slack)
+                self._sound.write_rest(float(end * self._time_base), slack)
             self._output.close()
 
     def _open_source(self, path: Path) -> InputContainer | None:
         try:
-            return self._stack.enter_context(av.open(str(path), metadata_errors="replace"))
+            # The protocol is named, for a file may be called like an address.
+            source = av.open(f"file:{path}", options=READING, metadata_errors="replace")
+            return self._stack.enter_context(source)
         except (FFmpegError, OSError):
             return None
 
     def _begin(self, seconds: float, pixels: Picture) -> None:
-        video = None if self._source is None else self._source.streams.best("video")
-        rate, time_base = USUAL_RATE, TIME_BASE
-        if isinstance(video, VideoStream):
+        source, rate, self._time_base = self._source, USUAL_RATE, TIME_BASE
+        begin = first = 0.0
+        video = None if source is None else source.streams.best("video")
+        if source is not None and isinstance(video, VideoStream):
             guessed = video.average_rate or video.guessed_rate
             rate = guessed if guessed and guessed <= FASTEST_RATE else USUAL_RATE
-            time_base = video.time_base or TIME_BASE
-        if self._encoding.codec == "mpeg4" and time_base.denominator > FINEST_TIME_BASE:
-            time_base = Fraction(1, FINEST_TIME_BASE)
-        self._time_base = time_base
-        self._start = seconds if self._is_cut else 0.0
-        self._step = max(1, round(1 / (rate * time_base)))
+            self._time_base = video.time_base or TIME_BASE
+            if source.format.name != AVI:
+                first = float((video.start_time or 0) * self._time_base)
+                begin = first if source.start_time is None else source.start_time / av.time_base
+        if self._encoding.codec == "mpeg4" and self._time_base.denominator > FINEST_TIME_BASE:
+            self._time_base = Fraction(1, FINEST_TIME_BASE)
+        if self._is_cut:
+            begin = first + seconds
+        self._delay = first - begin
+        self._step = max(1, round(1 / (rate * self._time_base)))
         self._stream = self._add_stream(rate, pixels)
-        if self._source is not None and self._encoding.has_sound:
-            self._sound = Sound(self._source, self._output, self._start)
+        if source is not None and self._encoding.has_sound:
+            self._sound = Sound(source, self._output, begin, is_cut=self._is_cut)
             for codec in self._sound.left_out:
                 self.notes.append(f"{self._path.name}: sound left out: MP4 does not hold {codec}")
 
     def _add_stream(self, rate: Fraction, pixels: Picture) -> VideoStream:
         codec = self._encoding.codec
+        if codec == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors alone; it tells of itself else
         stream = cast("VideoStream", self._output.add_stream(codec, rate, OPTIONS.get(codec)))
         height, width = pixels.shape[:2]
         stream.width, stream.height = width + width % 2, height + height % 2
@@ -224,10 +237,10 @@ class VideoWriter:
     def _encode(self, seconds: float, picture: Picture) -> None:
         if self._stream is None:
             raise AssertionError("begun, yet no stream")
-        ticks = round((seconds - self._start + self._back) / self._time_base)
+        ticks = round((seconds + self._delay) / self._time_base)
         if ticks <= self._last_ticks:
             behind = self._last_ticks + self._step - ticks
-            self._back += float(behind * self._time_base)
+            self._delay += float(behind * self._time_base)
             ticks += behind
         elif self._last_ticks >= 0:
             self._step = ticks - self._last_ticks
@@ -252,12 +265,9 @@ class VideoWriter:
         if packet is None:
             return
         if self._sound is not None and packet.pts is not None:
-            self._sound.write_until(self._source_seconds(packet.pts))
+            self._sound.write_until(float(packet.pts * self._time_base))
         packet.duration = duration
         self._output.mux(packet)
-
-    def _source_seconds(self, ticks: int) -> float:
-        return float(ticks * self._time_base) + self._start
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

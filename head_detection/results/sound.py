@@ -28,14 +28,17 @@ class Sound:
     Args:
         source: the file; read from here on by this alone.
         output: nothing was written into it so far.
-        start: seconds of the source that become 0; what lies before is left out.
+        start: the source's time that becomes 0.
+        is_cut: what lies before it is left out.
 
     Attributes:
         left_out: the codecs of tracks that the output cannot hold.
     """
 
-    def __init__(self, source: InputContainer, output: OutputContainer, start: float) -> None:
-        self._output, self._start = output, start
+    def __init__(
+        self, source: InputContainer, output: OutputContainer, start: float, *, is_cut: bool
+    ) -> None:
+        self._output, self._start, self._is_cut = output, start, is_cut
         self.left_out: list[str] = []
         self._tracks: dict[int, Stream] = {}
         for track in source.streams.audio:
@@ -47,19 +50,19 @@ class Sound:
         self._packets: Iterator[AnyPacket] = iter(())
         if self._tracks:
             wanted = [track for track in source.streams.audio if track.index in self._tracks]
-            if start > LEAD_SECONDS:
-                source.seek(int((start - LEAD_SECONDS) * MICROSECONDS))
+            if is_cut:
+                source.seek(max(0, int((start - LEAD_SECONDS) * MICROSECONDS)))
             self._packets = source.demux([*wanted, *([self._video] if self._video else [])])
 
     def write_until(self, seconds: float) -> None:
-        """Write what begins before a time of the source."""
+        """Write what begins before a time of the output."""
         while self._tracks:
             if not self._waiting:
                 packet = self._next()
                 if packet is None:
                     return
                 self._waiting.append(packet)
-            if _seconds_of(self._waiting[0]) >= seconds:
+            if self._seconds_of(self._waiting[0]) >= seconds:
                 return
             self._write(self._waiting.popleft())
 
@@ -67,18 +70,18 @@ class Sound:
         """Write what is left: all, or up to the end of the pictures where the source has more.
 
         Args:
-            end: of the last picture, in seconds of the source.
+            end: of the last picture, in seconds of the output.
             slack: pictures of the source that begin so soon after are not missed.
         """
         self.write_until(end)
         is_cut = False
         while not is_cut and (packet := self._next(with_video=True)) is not None:
             if self._video is not None and packet.stream_index == self._video.index:
-                is_cut = _seconds_of(packet) > end + slack
+                is_cut = self._seconds_of(packet) > end + slack
             else:
                 self._waiting.append(packet)
         for packet in self._waiting:
-            if not is_cut or _seconds_of(packet) < end:
+            if not is_cut or self._seconds_of(packet) < end:
                 self._write(packet)
         self._waiting.clear()
 
@@ -105,8 +108,7 @@ class Sound:
                     return packet
 
     def _write(self, packet: "AnyPacket") -> None:
-        seconds = _seconds_of(packet)
-        if self._start and seconds < self._start:
+        if self._is_cut and self._seconds_of(packet) < 0:
             return
         shift = round(self._start / (packet.time_base or 1))
         for name in ("pts", "dts"):
@@ -115,8 +117,7 @@ class Sound:
         packet.stream = self._tracks[packet.stream_index]
         self._output.mux(packet)
 
-
-def _seconds_of(packet: "AnyPacket") -> float:
-    """Return when a packet is heard or shown."""
-    ticks = packet.dts if packet.pts is None else packet.pts
-    return float((ticks or 0) * (packet.time_base or 0))
+    def _seconds_of(self, packet: "AnyPacket") -> float:
+        """Return when a packet is heard or shown, in seconds of the output."""
+        ticks = packet.dts if packet.pts is None else packet.pts
+        return float((ticks or 0) * (packet.time_base or 0)) - self._start

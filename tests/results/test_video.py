@@ -25,12 +25,15 @@ VARIABLE = [index / 30 for index in range(12)] + [0.4 + index / 10 for index in 
 def records_of(path: Path, file: str | None = None, every: int = 1) -> Iterator[Record]:
     """Yield the frames of a video without a head."""
     with av.open(str(path)) as container:
+        start = float(
+            (container.streams.video[0].start_time or 0) * container.streams.video[0].time_base
+        )
         for index, frame in enumerate(container.decode(video=0)):
             if index % every == 0:
                 pixels = frame.to_ndarray(format="rgb24")
                 found = Detections.empty(pixels.shape[:2])
                 yield Record(
-                    index, file or path.name, found, path, float(frame.time), path.name,
+                    index, file or path.name, found, path, float(frame.time) - start, path.name,
                     pixels=pixels,
                 )  # fmt: skip
 
@@ -82,6 +85,19 @@ def test_times_and_sound_are_those_of_the_source(
         assert video.codec_context.name == "h264"
         last = times_of(source)[-1] + (times_of(source)[-1] - times_of(source)[-2])
         assert float(video.duration * video.time_base) == pytest.approx(last, abs=0.001)
+
+
+def test_pictures_that_begin_behind_their_sound_stay_there(tmp_path: Path) -> None:
+    """As a phone's, and as a broadcast's, whose clock shows any time."""
+    times = [0.5 + index / 10 for index in range(10)]
+    source = write_clip(tmp_path / "a.mp4", 10, times=times, audio=True)
+    write(tmp_path / "out", records_of(source))
+    written = tmp_path / "out/video/a.mp4"
+    assert times_of(written) == pytest.approx(times, abs=1e-3)
+    assert heard(written) == pytest.approx(heard(source), abs=0.03)
+    late = write_clip(tmp_path / "b.ts", 10, times=[100 + time for time in times])
+    write(tmp_path / "late", records_of(late))
+    assert times_of(tmp_path / "late/video/b.mp4") == pytest.approx([n / 10 for n in range(10)])
 
 
 def test_nothing_of_the_source_is_told(tmp_path: Path) -> None:
@@ -212,7 +228,9 @@ def test_frames_of_another_size_are_fitted_in(
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libsvtav1"])
 def test_other_codecs(tmp_path: Path, codec: str) -> None:
-    source = write_clip(tmp_path / "a.mp4", 6, times=VARIABLE[8:14])
+    source = write_clip(
+        tmp_path / "a.mp4", 6, times=[time - VARIABLE[8] for time in VARIABLE[8:14]]
+    )
     write(tmp_path / "out", records_of(source), Encoding(codec))
     written = tmp_path / "out/video/a.mp4"
     assert times_of(written) == pytest.approx(times_of(source), abs=1.1e-3)  # to the source's ms
