@@ -77,7 +77,9 @@ class MixedSource:
         info, files = self._files.info, self._files.items
         if isinstance(files, list) and not any(is_video_name(file.name) for file in files):
             return info
-        return SourceInfo(info.name)
+        return SourceInfo(
+            info.name, unit="pictures and frames" if isinstance(files, list) else info.unit
+        )
 
     def __iter__(self) -> Iterator[Item]:
         """Begin."""
