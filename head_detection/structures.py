@@ -240,6 +240,7 @@ class GroundTruth:
         ignore: ``(N,)`` bool: regions that are neither a head to find nor background.
         distractor: ``(N,)`` bool: ignored boxes that each hold one thing of another class, where
             MOTChallenge removes what matches; none by default.
+        ids: ``(N,)`` int64: who each is, the same from frame to frame; None where nobody says.
 
     Raises:
         ValueError: the shapes do not fit each other, or a distractor that is not ignored.
@@ -248,15 +249,17 @@ class GroundTruth:
     boxes: FloatArray
     ignore: BoolArray
     distractor: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    ids: IntArray | None = None
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)
         if not self.distractor.size:
             object.__setattr__(self, "distractor", np.zeros(len(self.boxes), np.bool_))
-        for name in ("ignore", "distractor"):
-            shape = getattr(self, name).shape
-            if shape != self.boxes.shape[:1]:
-                raise ValueError(f"{name}: expected shape {self.boxes.shape[:1]}, got {shape}")
+        one_each = self.boxes.shape[:1]
+        for name in ("ignore", "distractor", "ids"):
+            values = getattr(self, name)
+            if values is not None and values.shape != one_each:
+                raise ValueError(f"{name}: expected shape {one_each}, got {values.shape}")
         if (self.distractor & ~self.ignore).any():
             raise ValueError("distractor: expected boxes that are ignored too")
 

@@ -13,7 +13,15 @@ from PIL import ImageColor
 
 from head_detection.apps.arguments import number_in, positive, probability
 from head_detection.apps.command import UsageError
-from head_detection.images.styles import HIDING_STYLES, LARGEST_SCALE, Color, Drawing, Hiding
+from head_detection.images.styles import (
+    DRAWN_PARTS,
+    HIDING_STYLES,
+    LARGEST_SCALE,
+    USUAL_PARTS,
+    Color,
+    Drawing,
+    Hiding,
+)
 from head_detection.results.format_names import (
     DEFAULT_FORMATS,
     LIVE_FORMATS,
@@ -54,11 +62,15 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--ids", type=Path, metavar="LABELS.json",
         help="COCO labels whose ids of pictures and category --save coco takes",
     )  # fmt: skip
+    parser.add_argument(
+        "--yolo-scores", action="store_true",
+        help="--save yolo with the score as a sixth number: to measure, not to train with",
+    )  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """Declare how heads are marked and hidden."""
-    drawn = parser.add_argument_group("--save images")
+    drawn = parser.add_argument_group("--save images, video")
     drawn.add_argument("--draw-color", type=color, metavar="COLOR", help="name or #rrggbb")
     drawn.add_argument(
         "--draw-width", "--line-width", type=positive, metavar="N", help="of lines, in pixels"
@@ -73,14 +85,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--draw-label", metavar="TEXT", help="in the corner (default: '{count} heads')"
     )
     drawn.add_argument(
-        "--hide-labels", dest="draw_label", action="store_const", const="", help="no label"
-    )
-    drawn.add_argument(
-        "--draw-scores",
-        "--show-conf",
-        action="store_true",
-        help="write each head's score beside it",
-    )
+        "--draw", type=drawn_parts, default=USUAL_PARTS, metavar="LIST",
+        help=f"what is drawn, with commas: {', '.join(DRAWN_PARTS)} "
+        f"(default: {','.join(USUAL_PARTS)})",
+    )  # fmt: skip
     usual = Hiding()
     hidden = parser.add_argument_group("--save blur")
     hidden.add_argument(
@@ -113,7 +121,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         "width": arguments.draw_width,
         "font_size": arguments.draw_font_size,
         "label": arguments.draw_label,
-        "has_scores": arguments.draw_scores,
+        "parts": arguments.draw,
     }
     try:
         drawing = Drawing(**{name: value for name, value in given.items() if value is not None})
@@ -123,6 +131,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         drawing=drawing,
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
+        has_yolo_scores=arguments.yolo_scores,
     )
 
 
@@ -155,6 +164,22 @@ def blur_threshold(arguments: argparse.Namespace, formats: Sequence[str]) -> flo
         return None
     given: float | None = arguments.blur_threshold
     return BLUR_THRESHOLD if given is None else given
+
+
+def drawn_parts(text: str) -> tuple[str, ...]:
+    """Read names of what is drawn, with commas.
+
+    Raises:
+        argparse.ArgumentTypeError: an unknown name, or none.
+
+    Example:
+        >>> drawn_parts("boxes, ids")
+        ('boxes', 'ids')
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or not set(names) <= set(DRAWN_PARTS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(DRAWN_PARTS)}; got {text!r}")
+    return names
 
 
 def color(text: str) -> Color:

@@ -21,7 +21,13 @@ from head_detection.apps.result_options import (
     results_folder,
     sink_options,
 )
-from head_detection.apps.video_options import add_frame_options, frame_options
+from head_detection.apps.video_options import (
+    add_frame_options,
+    add_tracking_options,
+    frame_options,
+    make_tracker,
+    tracking_config,
+)
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
@@ -31,6 +37,7 @@ from head_detection.results.output_folder import claiming
 if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.sources import Source
+    from head_detection.pipeline.tracking import HeadTracker
     from head_detection.results.formats import Sinks
 
 SOME_FAILED: Final = 1
@@ -60,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_frame_options(parser)
     add_picture_options(parser)
+    add_tracking_options(parser)
     add_engine_options(parser)
 
 
@@ -81,13 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_source(*arguments.source, options=frame_options(arguments))
     formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
+    engine = engine_options(arguments)
+    tracking = tracking_config(arguments, engine)
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=hide_from,
-        **engine_options(arguments),
+        lowest_score=min((score for score in asked if score is not None), default=None),
+        **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), telling(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
@@ -96,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress = Progress(source, sinks, folder, Tally(), hide_from)
         try:
             with sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress)
+                _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
             progress.report()
@@ -120,13 +132,19 @@ def _detect(
     sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
+    tracker: "HeadTracker | None",
 ) -> None:
     from head_detection.pipeline.run import run_pipeline
 
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source, detector, sinks, batch_size, hide_from=progress.hide_from
+                source,
+                detector,
+                sinks,
+                batch_size,
+                hide_from=progress.hide_from,
+                tracker=tracker,
             )
             for outcome in outcomes:
                 progress.add(outcome, bar)

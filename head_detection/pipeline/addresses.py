@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -55,6 +55,11 @@ class Address:
         """Whether a web server has it, which may be a file as well as a stream."""
         return self.url.lower().startswith(("http://", "https://"))
 
+    @property
+    def suffix(self) -> str:
+        """How its path ends, in small letters: ``.mp4``."""
+        return PurePosixPath(urlsplit(self.url).path).suffix.lower()
+
     def __repr__(self) -> str:
         """Return name and address without anything secret: a traceback may show it."""
         return f"Address(name={self.name!r}, shown={self.shown!r})"
@@ -94,7 +99,8 @@ def parse_address(text: str, name: str | None = None) -> Address:
         )
     try:
         parts = urlsplit(text)
-        has_place = bool(parts.hostname) or parts.port is not None
+        port = parts.port
+        has_place = bool(parts.hostname) or port is not None
     except ValueError:
         has_place = False
     if not has_place or any(ord(letter) < ord("!") for letter in text):

@@ -4,12 +4,14 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from head_detection.images.finding import VIDEO_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
 from head_detection.pipeline.camera_decoder import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
+from head_detection.pipeline.sources import FrameOptions
 from head_detection.structures import Frame
 
 RATE_FRAMES: Final = 128
@@ -21,28 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LiveSettings:
-    """How live sources are taken.
+class Patience:
+    """How long a camera is waited for.
 
     Attributes:
-        every_frame: drop none, however late they are; None is so for files on web servers only.
-        open_seconds: until a camera must have answered.
-        read_seconds: until the next frame must have come.
+        open_seconds: until it must have answered.
+        read_seconds: until its next frame must have come.
         first_wait: seconds before a lost camera is tried again; doubled from try to try.
         longest_wait: seconds, at most.
-        stride: every so many frames.
-        max_fps: frames a second of a camera at most; None are all.
-        end: seconds after a camera's first frame at which it is left; None never.
     """
 
-    every_frame: bool | None = None
     open_seconds: float = 10.0
     read_seconds: float = 10.0
     first_wait: float = 1.0
     longest_wait: float = 30.0
-    stride: int = 1
-    max_fps: float | None = None
-    end: float | None = None
 
 
 @dataclass
@@ -83,7 +77,8 @@ class Camera:
 
     Args:
         address: where it is.
-        settings: how it is taken.
+        options: which frames are taken.
+        patience: how long it is waited for.
         changed: told of all that may matter to who waits for a frame.
         is_file: a file of this machine, paced by its presentation times.
 
@@ -99,7 +94,8 @@ class Camera:
     def __init__(
         self,
         address: Address,
-        settings: LiveSettings,
+        options: FrameOptions,
+        patience: Patience,
         changed: threading.Condition,
         *,
         is_file: bool = False,
@@ -108,29 +104,32 @@ class Camera:
         self.size: tuple[int, int] | None = None
         self.fps: float | None = None
         self.is_finite = True if is_file else None
-        self.every_frame = settings.every_frame is True
+        self.every_frame = options.is_live is False
         self.is_over = False
-        self._settings, self._changed = settings, changed
+        self._options, self._patience, self._changed = options, patience, changed
         self._opening = Opening(
             address.url,
             address.device_format,
-            is_file,
-            settings.every_frame,
-            settings.open_seconds,
-            settings.read_seconds,
-            settings.stride,
-            settings.max_fps,
+            is_file=is_file,
+            is_live=True if is_file else options.is_live,
+            open_seconds=patience.open_seconds,
+            read_seconds=patience.read_seconds,
+            resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
+            start=options.start,
+            stride=options.stride,
+            max_fps=options.max_fps,
+            max_pixels=options.max_pixels,
         )
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
         self._is_asked = False
-        self._frame: Frame | None = None  # brought here
+        self._brought: deque[Frame] = deque()  # one, and perhaps one that failed at the end
         self._first_index = 0  # of the process's frames, in all
         self._first_seconds: float | None = None  # likewise; None before its first
         self._last_seconds = 0.0
         self._began: float | None = None
         self._lost_at: float | None = None
-        self._wait = settings.first_wait
+        self._wait = patience.first_wait
         self._told = ""
         self._arrivals: deque[tuple[float, int]] = deque(maxlen=RATE_FRAMES)
         self._closing = threading.Event()
@@ -144,7 +143,7 @@ class Camera:
     def is_fresh(self) -> bool:
         """Whether there is a frame that was not taken."""
         is_offered = self._process is not None and self._last_offered > self._last_taken
-        return self._frame is not None or is_offered
+        return bool(self._brought) or is_offered
 
     @property
     def is_lost(self) -> bool:
@@ -153,7 +152,7 @@ class Camera:
 
     def ask(self) -> None:
         """Let the newest frame be brought here from the process, if there is one."""
-        if self.is_fresh and self._frame is None and not self._is_asked and self._process:
+        if self.is_fresh and not self._brought and not self._is_asked and self._process:
             self._is_asked = True
             self._process.ask()
 
@@ -162,7 +161,7 @@ class Camera:
         self.ask()
         while self._is_asked:
             self._changed.wait(1.0)  # not without end: on Windows no signal would get through
-        frame, self._frame = self._frame, None
+        frame = self._brought.popleft() if self._brought else None
         if frame is not None and frame.pixels is not None:
             self.counts.given += 1
         return frame
@@ -205,7 +204,7 @@ class Camera:
                 break
             self._lose(reason)
             self._closing.wait(self._wait)
-            self._wait = min(2 * self._wait, self._settings.longest_wait)
+            self._wait = min(2 * self._wait, self._patience.longest_wait)
         with self._changed:
             self.is_over = True
             self._changed.notify_all()
@@ -213,7 +212,8 @@ class Camera:
     def _decode_once(self) -> str:
         """Decode until the process ends, and return why it did."""
         try:
-            process = DecoderProcess(self._opening)
+            start = max(self._options.start - self._last_seconds, 0.0)
+            process = DecoderProcess(replace(self._opening, start=start))
         except OSError as error:  # no memory, no numbers for processes: later, perhaps
             return f"its process could not be started: {error.strerror}"
         with self._changed:
@@ -255,13 +255,14 @@ class Camera:
                     self.counts.damaged += 1
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
-                self._frame = Frame(
+                frame = Frame(
                     self.address.name,
                     self._first_index + values["index"],
                     seconds,
                     message.pixels,
                     captured=values["captured"],
                 )
+                self._brought.append(frame)
 
     def _learn(self, values: dict[str, Any]) -> None:
         """Take what is known of a stream once it is open."""
@@ -285,7 +286,7 @@ class Camera:
         self.counts.offered += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
-        end = self._settings.end
+        end = self._options.end
         if end is not None and self._last_seconds >= end and self._process is not None:
             self.is_over = True
             self._process.kill("")
@@ -303,25 +304,22 @@ class Camera:
             down = now - self._lost_at
             self.counts.down_seconds += down
             text = f"{text}, after {down:.1f} s without"
-        self._lost_at, self._wait = None, self._settings.first_wait
+        self._lost_at, self._wait = None, self._patience.first_wait
         self._tell(logging.INFO, text)
 
     def _lose(self, reason: str) -> None:
         """Note that the camera is gone, and say so, once for each reason."""
         with self._changed:
-            is_known = self._lost_at is not None
-            if not is_known:
+            if self._lost_at is None:
                 self._lost_at = time.monotonic()
             state = "lost" if self._began is not None else "not there"
-            again = "tried again for ever" if is_known else f"tried again in {self._wait:g} s"
-            self._tell(logging.WARNING, f"{state}: {reason}; {again}")
+            self._tell(logging.WARNING, f"{state}: {reason}; tried again until it comes")
 
     def _end_early(self, reason: str) -> None:
         """Let a file that broke off end in a frame that failed: what is missing is not hidden."""
         self._tell(logging.WARNING, f"ended before its end: {reason}")
         self.is_over = True
-        if self._frame is None:
-            self._frame = Frame(self.address.name, self.counts.received, self._last_seconds)
+        self._brought.append(Frame(self.address.name, self.counts.received, self._last_seconds))
 
     def _tell(self, level: int, text: str) -> None:
         if text != self._told:

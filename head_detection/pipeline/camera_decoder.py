@@ -6,6 +6,7 @@ writes messages to its standard output: a line of JSON each, behind one of pixel
 with its input, so that it does not outlive who started it.
 """
 
+import errno
 import json
 import os
 import sys
@@ -24,7 +25,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from head_detection.images.reading import MAX_PIXELS
+from head_detection.pipeline.sources import FrameOptions
 from head_detection.pipeline.timeline import Timeline
+from head_detection.pipeline.video_file import upright
 
 QUEUE_FRAMES: Final = 4
 """Decoded frames that may wait where none is dropped."""
@@ -52,21 +56,27 @@ class Opening:
         url: as FFmpeg takes it.
         device_format: FFmpeg's name of a system of devices, or None.
         is_file: a file of this machine, taken as if it were live: paced by its times.
-        every_frame: drop none; None is so for what turns out to be a file on a web server.
+        is_live: drop all but the newest; None is so for all but files on web servers.
         open_seconds: to wait for the first answer.
         read_seconds: to wait for more.
-        stride: every so many frames.
-        max_fps: frames a second at most; None are all.
+        resumes: a web server's connection that broke is taken up where it did, as of a file.
+        start: as ``FrameOptions``.
+        stride: as there.
+        max_fps: as there.
+        max_pixels: as there.
     """
 
     url: str
     device_format: str | None = None
     is_file: bool = False
-    every_frame: bool | None = None
+    is_live: bool | None = None
     open_seconds: float = 10.0
     read_seconds: float = 10.0
+    resumes: bool = False
+    start: float = 0.0
     stride: int = 1
     max_fps: float | None = None
+    max_pixels: int = MAX_PIXELS
 
     def to_line(self) -> bytes:
         """Return a line for the process that opens it."""
@@ -96,6 +106,7 @@ class Shelf:
     def __init__(self, *, every_frame: bool) -> None:
         self._frames: deque[Decoded] = deque(maxlen=None if every_frame else 1)
         self._room = QUEUE_FRAMES if every_frame else None
+        self._is_sending = False
         self._changed = threading.Condition()
 
     def put(self, frame: Decoded) -> None:
@@ -111,13 +122,20 @@ class Shelf:
         with self._changed:
             self._changed.wait_for(lambda: self._frames)
             frame = self._frames.popleft()
+            self._is_sending = True
             self._changed.notify_all()
             return frame
 
-    def drain(self) -> None:
-        """Wait until all is taken."""
+    def sent(self) -> None:
+        """Note that what was taken has gone."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._frames)
+            self._is_sending = False
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all has gone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._frames and not self._is_sending)
 
 
 class Messages:
@@ -149,25 +167,31 @@ class Decoder:
         self._shelf = Shelf(every_frame=False)
         self._timeline = Timeline(is_live=not opening.is_file)
         self._index = 0
-        self._next_seconds = 0.0
+        self._takes = FrameOptions(
+            start=opening.start, stride=opening.stride, max_fps=opening.max_fps
+        ).chooser()
+        self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = False
         self._starts: float | None = None
         self._is_finite = opening.is_file
 
     def run(self) -> None:
         """Decode; say at the end why."""
-        opening, began = self._opening, time.monotonic()
-        is_open = is_complete = False
+        opening, is_open, is_complete = self._opening, False, False
         self._messages.send("opening")
         try:
             with _open(opening) as container:
                 stream = self._begin(container)
-                is_open = True
+                is_open, self._heard_at = True, time.monotonic()
                 self._decode(container, stream)
             reason, is_complete = "the stream ended", True
-        except (OSError, ValueError) as error:  # PyAV's own errors are both
+        except (av.FFmpegError, OSError, ValueError) as error:
             waited = opening.read_seconds if is_open else opening.open_seconds
-            reason = _reason(error, waited, is_open=is_open, took=time.monotonic() - began)
+            silent = time.monotonic() - self._heard_at
+            if isinstance(error, av.error.ExitError) or silent >= waited:
+                reason = f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
+            else:
+                reason = _reason(error)
         if self._is_finite:
             self._shelf.drain()
         self._messages.send("end", reason=reason, is_complete=is_complete)
@@ -187,6 +211,7 @@ class Decoder:
             captured=frame.captured,
             shape=None if pixels is None else pixels.shape,
         )
+        self._shelf.sent()
 
     def _begin(self, container: InputContainer) -> VideoStream:
         """Choose the pictures of what was opened, and say what it is."""
@@ -198,9 +223,7 @@ class Decoder:
         if opening.url.lower().startswith("http"):
             has_length = bool(length and length > 0) or container.size > 0
             self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
-        every_frame = opening.every_frame
-        if every_frame is None:
-            every_frame = self._is_finite and not opening.is_file
+        every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
         is_live = not self._is_finite
         self._timeline = Timeline(is_live=is_live)
@@ -210,6 +233,11 @@ class Decoder:
         self._decodes_late = is_live and not every_frame and stream.codec_context.codec.intra_only
         rate = float(stream.average_rate or stream.guessed_rate or 0) if self._has_times else 0.0
         size = (stream.codec_context.height, stream.codec_context.width)
+        if size[0] * size[1] > opening.max_pixels:
+            raise ValueError(
+                f"expected frames of at most {opening.max_pixels:,} pixels; they are "
+                f"{size[1]}x{size[0]}"
+            )
         self._messages.send(
             "opened",
             size=size if all(size) else None,
@@ -221,13 +249,14 @@ class Decoder:
         return stream
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> None:
-        is_skipping, may_skip = False, not self._is_finite and self._opening.every_frame is not True
+        is_skipping, may_skip = False, not self._is_finite and self._opening.is_live is not False
         for packet in container.demux(stream):
+            self._heard_at = time.monotonic()
             if self._decodes_late:
                 if packet.size:
                     self._take(packet, self._time_of(packet))
                 continue
-            delay = self._timeline.arrive(self._time_of(packet), time.monotonic())
+            delay = self._timeline.arrive(self._time_of(packet), self._heard_at)
             if may_skip and (is_skipping or delay > TOO_LATE_SECONDS):
                 is_skipping = delay > TOO_LATE_SECONDS or not packet.is_keyframe
                 if not packet.is_keyframe:
@@ -263,7 +292,7 @@ class Decoder:
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
         if self._opening.is_file:
             captured = now
-        if self._is_wanted(index, seconds):
+        if self._takes(index, seconds):
             self._shelf.put(Decoded(index, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)
 
@@ -281,26 +310,6 @@ class Decoder:
         time.sleep(max(0.0, self._starts + time_of_frame - now))
         return time.monotonic()
 
-    def _is_wanted(self, index: int, seconds: float) -> bool:
-        opening = self._opening
-        if index % opening.stride:
-            return False
-        if opening.max_fps is not None:
-            if seconds < self._next_seconds:
-                return False
-            # From the time that was due, so that 10 of 25 a second are 10; not from long ago.
-            step = 1 / opening.max_fps
-            self._next_seconds = max(self._next_seconds + step, seconds - step)
-        return True
-
-
-def upright(picture: VideoFrame) -> npt.NDArray[np.uint8]:
-    """Return ``(H, W, 3)`` RGB as the display matrix turns it."""
-    pixels = picture.to_ndarray(format="rgb24")
-    if picture.rotation % 90 == 0 and picture.rotation:
-        pixels = np.rot90(pixels, picture.rotation // 90)
-    return np.ascontiguousarray(pixels, np.uint8)
-
 
 def main() -> None:
     """Decode what the first line of standard input asks for."""
@@ -315,8 +324,10 @@ def main() -> None:
         os._exit(0)  # whoever started it has gone, wherever the decoder waits
 
     threading.Thread(target=answer, daemon=True).start()
-    decoder.run()
-    os._exit(0)  # at once: the other thread waits for requests
+    try:
+        decoder.run()
+    finally:
+        os._exit(0)  # at once: the other thread waits for requests
 
 
 def _private_output() -> BinaryIO:
@@ -335,8 +346,8 @@ def _open(opening: Opening) -> InputContainer:
         options["protocol_whitelist"] = NETWORK_PROTOCOLS
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
-    elif scheme in ("http", "https"):
-        options["reconnect"] = "1"  # of a file: on from where the connection broke
+    elif opening.resumes:
+        options["reconnect"] = "1"
     elif scheme == "udp":
         options.update(overrun_nonfatal="1", fifo_size="100000")
     return av.open(
@@ -347,10 +358,8 @@ def _open(opening: Opening) -> InputContainer:
     )
 
 
-def _reason(error: Exception, waited: float, *, is_open: bool, took: float) -> str:
+def _reason(error: Exception) -> str:
     """Return what happened, without the address, which FFmpeg puts into its errors."""
-    if isinstance(error, av.error.ExitError | TimeoutError) or (not is_open and took >= waited):
-        return f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error)
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return "the connection broke off"  # FFmpeg's word for most of what ends one
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from head_detection.pipeline.addresses import Address, distinct
-from head_detection.pipeline.camera import Camera, LiveSettings
-from head_detection.pipeline.sources import SourceInfo
+from head_detection.pipeline.camera import Camera, Patience
+from head_detection.pipeline.sources import FrameOptions, SourceInfo
 from head_detection.structures import Frame
 
 CHECK_SECONDS: Final = 0.2
@@ -32,7 +32,8 @@ class Cameras:
 
     Args:
         addresses: one camera each.
-        settings: how they are taken.
+        options: which frames are taken.
+        patience: how long a camera is waited for.
         name: of the source; None is the first camera's.
         are_files: the addresses are paths, to be paced as if they were live.
 
@@ -44,20 +45,20 @@ class Cameras:
     def __init__(
         self,
         addresses: Sequence[Address],
-        settings: LiveSettings | None = None,
-        name: str | None = None,
+        options: FrameOptions | None = None,
+        patience: Patience | None = None,
         *,
+        name: str | None = None,
         are_files: bool = False,
     ) -> None:
-        settings = settings or LiveSettings()
+        options, self._patience = options or FrameOptions(), patience or Patience()
         self.skipped: Counter[str] = Counter()
         self._changed = threading.Condition()
         self.cameras = [
-            Camera(address, settings, self._changed, is_file=are_files)
+            Camera(address, options, self._patience, self._changed, is_file=are_files)
             for address in distinct(addresses)
         ]
         self._name = name or self.cameras[0].address.name
-        self._settings = settings
         self._turns = list(self.cameras)  # who was given longest ago is first
         self._batch: list[tuple[Camera, float | None]] = []
         self._is_batch_over = True
@@ -70,7 +71,7 @@ class Cameras:
     def info(self) -> SourceInfo:
         """What is known beforehand; waits for the answer of a web server, which may have a file."""
         self._start()
-        deadline = time.monotonic() + self._settings.open_seconds
+        deadline = time.monotonic() + self._patience.open_seconds
         asked = [camera for camera in self.cameras if camera.address.is_http]
         with self._changed:
             while any(c.is_finite is None and not c.is_lost for c in asked):

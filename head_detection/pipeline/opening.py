@@ -93,16 +93,9 @@ def _open_cameras(
     *,
     are_files: bool = False,
 ) -> Source:
-    from head_detection.pipeline.camera import LiveSettings  # noqa: PLC0415 - loads FFmpeg
-    from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415
+    from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
-    settings = LiveSettings(
-        every_frame=None if options.is_live is None else not options.is_live,
-        stride=options.stride,
-        max_fps=options.max_fps,
-        end=options.end,
-    )
-    return Cameras(addresses, settings, name, are_files=are_files)
+    return Cameras(addresses, options, name=name, are_files=are_files)
 
 
 def _is_kept_from_us(path: Path) -> bool:

@@ -9,9 +9,11 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "csv": ("detections.csv",),
     "lines": ("detections.ndjson",),
     "counts": ("counts.csv",),
+    "events": ("events.ndjson",),
     "coco": ("coco.json", "coco-images.json"),
     "mot": ("mot.txt", "mot/"),
     "yolo": ("labels/",),
+    "yolo-data": ("data.yaml",),
     "images": ("images/",),
     "video": ("video/",),
     "blur": ("blur/",),
@@ -45,7 +47,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """Return the names of formats in a list with commas, each once.
 
     Raises:
-        OutputError: an unknown name, or none.
+        OutputError: an unknown name, or none; or formats that do not go together.
 
     Example:
         >>> parse_formats("json, csv,json")
@@ -55,4 +57,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names:
         raise OutputError(f"expected some of {','.join(OUTPUTS)}; got {text!r}")
+    if "yolo-data" in names and ("yolo" not in names or "images" in names):
+        raise OutputError(
+            "yolo-data: expected yolo beside it, and no images: its images/ is for the pictures "
+            f"as they are, not drawn on; got {','.join(names)}"
+        )
     return names

@@ -15,10 +15,17 @@ from head_detection.errors import DetectionFileError, OutputError
 from head_detection.images.styles import Drawing, Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
-from head_detection.results.counts import CountSink
+from head_detection.results.counts import USUAL_SECONDS, CountSink
 from head_detection.results.crops import CropSink
-from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.csv import (
+    CsvSink,
+    looks_like_csv,
+    looks_like_rows,
+    read_csv_detections,
+    read_row_detections,
+)
 from head_detection.results.encoding import Encoding
+from head_detection.results.events import EventSink
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
@@ -28,16 +35,23 @@ from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
 from head_detection.results.video import VideoSink
-from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
+from head_detection.results.yolo import (
+    LabelDataSink,
+    LabelSink,
+    looks_like_labels,
+    read_yolo_labels,
+)
 
 SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "json": JsonSink,
     "csv": CsvSink,
     "lines": LineSink,
     "counts": CountSink,
+    "events": EventSink,
     "coco": CocoSink,
     "mot": MotSink,
     "yolo": LabelSink,
+    "yolo-data": LabelDataSink,
     "images": DrawnSink,
     "video": VideoSink,
     "blur": BlurSink,
@@ -45,8 +59,8 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
 }
 """By the names that users know them by."""
 _WANTED: Final = (
-    "detections.json, .csv or .ndjson of this project, COCO results, MOTChallenge text (.txt) or a "
-    "folder of YOLO labels"
+    "detections.json, .csv or .ndjson of this project, COCO results, a table of supervision, "
+    "MOTChallenge text (.txt) or a folder of YOLO labels"
 )
 
 
@@ -58,13 +72,17 @@ class SinkOptions:
         drawing: how ``images`` and ``video`` mark heads; None is the usual way.
         hiding: how ``blur`` hides them; None is the usual way.
         labels: whose ids ``coco`` takes; None numbers the pictures.
+        has_yolo_scores: ``yolo`` has a score in each line.
         encoding: how ``video`` and ``blur`` write videos; None is the usual way.
+        counts_every: seconds between two ``counts`` of a video or a camera.
     """
 
     drawing: Drawing | None = None
     hiding: Hiding | None = None
     labels: CocoIds | None = None
+    has_yolo_scores: bool = False
     encoding: Encoding | None = None
+    counts_every: float = USUAL_SECONDS
 
 
 class Sinks:
@@ -95,10 +113,12 @@ class Sinks:
                 self._open_standard_output(names, origin)
             else:
                 kinds = SINKS | {
+                    "counts": partial(CountSink, every=options.counts_every),
                     "images": partial(DrawnSink, drawing=options.drawing),
                     "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
-                    "blur": partial(BlurSink, hiding=options.hiding),
+                    "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
                     "coco": partial(CocoSink, labels=options.labels),
+                    "yolo": partial(LabelSink, has_scores=options.has_yolo_scores),
                 }
                 for name in names:
                     self._open(kinds[name](folder, origin))
@@ -181,7 +201,8 @@ def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     except (ValueError, RecursionError) as error:
         raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
     if isinstance(content, list):
-        return read_coco_results(path, content, labelled)
+        read = read_row_detections if looks_like_rows(content) else read_coco_results
+        return read(path, content, labelled)
     schema = content.get("schema") if isinstance(content, dict) else None
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)

@@ -12,6 +12,7 @@ from typing import Final
 from head_detection.errors import PictureError
 from head_detection.images.heads import draw_heads
 from head_detection.images.styles import Drawing
+from head_detection.images.traces import Traces
 from head_detection.results.encoding import Encoding, VideoWriter
 from head_detection.results.naming import ResultFolder
 from head_detection.results.record import Failure, Origin, Outcome, Record
@@ -170,13 +171,20 @@ class DrawnVideo(VideoJob):
 
     def __init__(self, place: VideoPlace, encoding: Encoding, drawing: Drawing) -> None:
         self._writer = VideoWriter(place.path, encoding, place.source, is_cut=place.is_cut)
-        self._drawing = drawing
+        self._drawing, self._traces = drawing, Traces()
 
     def take(self, record: Record) -> None:
         """Add a frame."""
         if record.pixels is None or record.seconds is None:
             raise ValueError("pixels: expected in the record; got none")
-        drawn = draw_heads(record.pixels, record.detections, self._drawing)
+        traces = self._traces.add(record.seconds, record.detections)
+        drawn = draw_heads(
+            record.pixels,
+            record.detections,
+            self._drawing,
+            traces=traces,
+            regions=record.regions or (),
+        )
         self._writer.add(record.seconds, drawn)
 
     def fail(self, seconds: float) -> None:

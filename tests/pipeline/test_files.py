@@ -94,7 +94,7 @@ def test_a_folder_mixes_pictures_and_videos_in_natural_order() -> None:
     assert told("in/b/2.mkv", "in/9.jpg", stride=2) == [("in/b/2.mkv", 0), ("in/9.jpg", None)]
     Path("all.txt").write_text("in/10.mp4\nin/9.jpg\n")
     assert told("all.txt", start=0.1) == [("in/10.mp4", 1), ("in/9.jpg", None)]
-    assert (source.info.count, source.info.unit) == (None, "pictures")
+    assert (source.info.count, source.info.unit) == (None, "pictures and frames")
     assert source.skipped == {"not pictures": 2}
     failed = [item for item in source if isinstance(item, PictureFile) and item.problem]
     assert [item.problem for item in failed] == [

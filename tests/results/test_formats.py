@@ -20,10 +20,12 @@ def test_formats_are_a_list_with_commas():
     [
         (
             "xml",
-            r"^expected some of json,csv,.*,yolo,images,video,blur,crops; got 'xml'",
+            r"^expected some of json,csv,.*,yolo,yolo-data,images,video,blur,crops; got 'xml'",
         ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
+        ("yolo-data", "expected yolo beside it"),
+        ("yolo,yolo-data,images", "and no images"),
     ],
 )
 def test_unknown_formats_are_one_line(text, line):
