@@ -18,6 +18,7 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    open_window,
     results_folder,
     sink_options,
 )
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.record import Origin
 
     options = sink_options(arguments)
+    window = open_window(arguments, options)
     with _naming("--save"):
         given = None if arguments.save is None else parse_formats(arguments.save)
     source = open_source(*arguments.source, options=frame_options(arguments))
@@ -105,9 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
         try:
-            with sinks:
+            with window, sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
@@ -143,6 +145,7 @@ def _detect(
                 detector,
                 sinks,
                 batch_size,
+                keep_pixels=progress.needs_pixels,
                 hide_from=progress.hide_from,
                 tracker=tracker,
             )
