@@ -13,6 +13,7 @@ from tqdm import tqdm
 from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.pipeline.run import Tally
     from head_detection.pipeline.sources import Source
     from head_detection.results.formats import Sinks
@@ -38,6 +39,7 @@ class Progress:
         folder: where; None is standard output, and the summary goes to standard error.
         tally: counts what was done.
         hide_from: the score from which heads are hidden; None hides none.
+        window: shows what is found; None is no window.
     """
 
     def __init__(
@@ -47,14 +49,20 @@ class Progress:
         folder: Path | None,
         tally: "Tally",
         hide_from: float | None = None,
+        window: "Window | None" = None,
     ) -> None:
         from head_detection.pipeline.cameras import Cameras
 
         self._source, self._sinks, self._folder = source, sinks, folder
         self._cameras = source if isinstance(source, Cameras) else None
         self.tally, self.hide_from = tally, hide_from
-        self._num_notes = 0
+        self._window, self._num_notes = window, 0
         self._state, self._state_at = "", 0.0
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether records must hold their picture."""
+        return self._window is not None and self._window.needs_pixels
 
     @contextmanager
     def bar(self) -> Iterator["tqdm[Never]"]:
@@ -84,6 +92,8 @@ class Progress:
         self.fail(self._sinks.take_failures())
         bar.set_postfix_str(f"{self.tally.heads} heads{self._camera_state()}", refresh=False)
         bar.update()
+        if self._window is not None:
+            self._window.show(outcome)
 
     def fail(self, failures: Iterable["Failure"]) -> None:
         """Count and tell which pictures were found heads in, and could not be written."""

@@ -18,6 +18,7 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    open_window,
     results_folder,
     sink_options,
 )
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _naming("--save"):
         formats = parse_formats(arguments.save)
     options = sink_options(arguments)
+    window = open_window(arguments, options)
     source = open_source(*arguments.source)
     hide_from = blur_threshold(arguments, formats)
     engine = engine_options(arguments)
@@ -97,9 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
         try:
-            with sinks:
+            with window, sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
@@ -135,6 +137,7 @@ def _detect(
                 detector,
                 sinks,
                 batch_size,
+                keep_pixels=progress.needs_pixels,
                 hide_from=progress.hide_from,
                 tracker=tracker,
             )
