@@ -8,19 +8,26 @@ Source:
 
 import math
 from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import cv2
 import numpy as np
 import supervision as sv
 
-from head_detection.config import TRACKERS, TrackingConfig
-from head_detection.errors import MissingPackageError
-from head_detection.images.reading import Picture
-from head_detection.results.record import NOT_TRACKED
+from head_detection.config import TRACKERS, TrackingConfig, override_tracking
+from head_detection.errors import MissingPackageError, PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.images.reading import Picture, read_picture
+from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.run import Detector, run_pipeline
+from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
+from head_detection.results.record import NOT_TRACKED, Record
 from head_detection.structures import Detections, Frame, IntArray
 
 FRAME_RATE: Final = 20.0
@@ -29,8 +36,73 @@ LONGEST_BUFFERED: Final = 0.5
 """Seconds between frames after which boxes are enlarged no further."""
 SECOND_BUFFER: Final = 5 / 3
 """C-BIoU's second pass enlarges boxes by so much more: its authors' .5 beside .3."""
+FRAMES: Final = "frames"
+"""What pictures in a row are called together."""
 MOST_SOURCES: Final = 256
 """Videos and cameras whose heads are remembered; the one longest without a frame is forgotten."""
+
+
+class LowScoreDetector(Detector, Protocol):
+    """A detector that finds heads down to a score.
+
+    Attributes:
+        lowest_score: which may be asked for.
+    """
+
+    lowest_score: float
+
+
+def track_heads(
+    detector: LowScoreDetector,
+    source: str | Path | Iterable[Frame | PictureFile | Picture],
+    name: str = TRACKERS[0],
+    *,
+    fps: float | None = None,
+    batch_size: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Generator[tuple[Frame, Detections]]:
+    """Yield each frame of a source with its heads, as ``HeadDetector.track`` says."""
+    config = override_tracking(overrides)
+    threshold = detector.score_threshold
+    lowest_score = min(max(config.lowest_score, detector.lowest_score), threshold)
+    config = config.model_copy(update={"lowest_score": lowest_score})
+    tracker = HeadTracker.from_config(config, name, threshold)
+    if isinstance(source, str | Path):
+        opened = open_source(str(source))
+        opened = ItemSource(opened.info, _timed(opened, fps), opened.skipped, opened.is_ready)
+    else:
+        opened = ItemSource(SourceInfo("frames", fps), _timed(source, fps))
+    outcomes = run_pipeline(opened, detector, None, batch_size, keep_pixels=True, tracker=tracker)
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Record) and outcome.frame is not None:
+                at = outcome.frame, outcome.seconds, outcome.pixels, outcome.path
+                yield Frame(outcome.file, *at), outcome.detections
+
+
+def _timed(items: Iterable[Item | Picture], fps: float | None) -> Iterator[Frame]:
+    """Yield frames that have a time: their own, or by their number.
+
+    Raises:
+        ValueError: one that has none, without a rate.
+    """
+    for index, item in enumerate(items):
+        if isinstance(item, Frame) and item.seconds is not None:
+            yield item
+            continue
+        if fps is None or fps <= 0:
+            raise ValueError("expected fps, frames a second: these pictures have no times")
+        seconds = index / fps
+        if isinstance(item, Frame):
+            yield replace(item, index=index, seconds=seconds)
+        elif isinstance(item, PictureFile):
+            try:
+                pixels = read_picture(item.path)
+            except PictureError:
+                pixels = None
+            yield Frame(FRAMES, index, seconds, pixels)
+        else:
+            yield Frame(FRAMES, index, seconds, item)
 
 
 @dataclass(frozen=True)
