@@ -22,6 +22,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
 """By the names that users know the formats by: their files, and their folders with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")
 VIDEO_FORMATS: Final = ("json", "counts", "video")
+MIXED_FORMATS: Final = ("json", "counts", "images", "video")
 LIVE_FORMATS: Final = ("lines", "counts")
 """Of what has no end: no file that is whole at its end only, and none as large as a video."""
 ON_STANDARD_OUTPUT: Final = ("lines",)
@@ -31,7 +32,7 @@ def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
     """Return what is written of a source where nothing is asked for.
 
     Args:
-        unit: what its items are called, ``frames`` among them or not.
+        unit: what its items are called, as ``SourceInfo`` has it.
         is_live: of a camera.
 
     Example:
@@ -40,7 +41,7 @@ def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
     """
     if is_live:
         return LIVE_FORMATS
-    return VIDEO_FORMATS if "frames" in unit else DEFAULT_FORMATS
+    return {"frames": VIDEO_FORMATS, "pictures": DEFAULT_FORMATS}.get(unit, MIXED_FORMATS)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
