@@ -255,6 +255,8 @@ class Camera:
                     self.counts.damaged += 1
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
+                if self._is_past_end(seconds):
+                    return
                 frame = Frame(
                     self.address.name,
                     self._first_index + values["index"],
@@ -286,10 +288,12 @@ class Camera:
         self.counts.offered += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
-        end = self._options.end
-        if end is not None and self._last_seconds >= end and self._process is not None:
+        if self._is_past_end(self._last_seconds) and self._process is not None:
             self.is_over = True
             self._process.kill("")
+
+    def _is_past_end(self, seconds: float) -> bool:
+        return self._options.end is not None and seconds >= self._options.end
 
     def _come_back(self, now: float) -> None:
         height, width = self.size or (0, 0)
