@@ -23,7 +23,12 @@ from head_detection.images.styles import (
     Drawing,
     Hiding,
 )
-from head_detection.results.format_names import DEFAULT_FORMATS, OUTPUTS
+from head_detection.results.format_names import (
+    DEFAULT_FORMATS,
+    LIVE_FORMATS,
+    OUTPUTS,
+    VIDEO_FORMATS,
+)
 from head_detection.results.output_folder import choose_folder
 
 if TYPE_CHECKING:
@@ -48,10 +53,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true",
         help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
     )  # fmt: skip
-    default = ",".join(DEFAULT_FORMATS)
+    usual = (DEFAULT_FORMATS, VIDEO_FORMATS, LIVE_FORMATS)
+    pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
-        "--save", default=default, metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {default})",
+        "--save", metavar="LIST",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
+        f"{videos}, from cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",

@@ -345,8 +345,8 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--source", "gone"], "error: 'gone': expected a picture, a folder"),
-        (["--source", "nothing"], "expected pictures such as .jpg or .png, found none"),
+        (["--source", "gone"], "error: 'gone': expected a picture, a video, a folder"),
+        (["--source", "nothing"], "expected pictures or videos such as .jpg or .mp4, found none"),
         (["--source", "photos", "--video-codec", "x"], "--video-codec: expected libx264, "),
         (["--source", "photos", "--show"], "--show: expected a display"),
         (["--source", "photos", "--save", "xml"], "--save: expected some of json,csv"),
