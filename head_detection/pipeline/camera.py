@@ -11,7 +11,7 @@ from head_detection.images.finding import VIDEO_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
 from head_detection.pipeline.camera_decoder import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
-from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.structures import Frame
 
 RATE_FRAMES: Final = 128
@@ -20,23 +20,6 @@ RATE_SECONDS: Final = 5.0
 SMALLEST_STEP: Final = 0.001
 """Seconds between the last frame of a connection and the first of the next, at least."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a camera is waited for.
-
-    Attributes:
-        open_seconds: until it must have answered.
-        read_seconds: until its next frame must have come.
-        first_wait: seconds before a lost camera is tried again; doubled from try to try.
-        longest_wait: seconds, at most.
-    """
-
-    open_seconds: float = 10.0
-    read_seconds: float = 10.0
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
 
 
 @dataclass

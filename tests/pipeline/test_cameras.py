@@ -32,9 +32,8 @@ from clips import number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
-from head_detection.pipeline.camera import Patience
 from head_detection.pipeline.cameras import Cameras
-from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.structures import Frame
 
 QUICK = Patience(open_seconds=5.0, read_seconds=5.0, first_wait=0.1, longest_wait=0.2)
