@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    if hide_from is not None:  # who counts is hidden
+        hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
