@@ -71,7 +71,7 @@ class Progress:
         with tqdm(
             total=self._source.info.count,
             desc="Finding heads",
-            unit=" pictures",
+            unit=f" {self._source.info.unit}",
             bar_format=BAR,
             mininterval=0.1 if is_terminal else LINE_SECONDS,
             dynamic_ncols=is_terminal,
@@ -106,10 +106,11 @@ class Progress:
         self.fail(self._sinks.take_failures())
         tally = self.tally
         seconds = time.monotonic() - tally.start
-        rate = tally.pictures / seconds if seconds else 0.0
+        rate = (tally.pictures + tally.frames) / seconds if seconds else 0.0
+        unit = "frames" if tally.frames else "pictures"
         self.say(
-            f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
-            f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+            f"{self._items()}, heads: {tally.heads}, failed: {tally.failed}, "
+            f"seconds: {seconds:.1f} ({rate:.2f} {unit}/s)"
         )
         self._report_heads()
         if self._num_notes > SHOWN_NOTES:
@@ -130,9 +131,19 @@ class Progress:
             self._state = "".join(f"; {state}" for state in self._cameras.states())
         return self._state
 
+    def _items(self) -> str:
+        """Return how many pictures and frames went through."""
+        tally, of_videos = self.tally, ""
+        if self._cameras is None:
+            of_videos = f" of {tally.videos} video{'' if tally.videos == 1 else 's'}"
+        frames = f"frames: {tally.frames}{of_videos}"
+        if tally.frames and tally.pictures:
+            return f"pictures: {tally.pictures}, {frames}"
+        return frames if tally.frames else f"pictures: {tally.pictures}"
+
     def _report_heads(self) -> None:
         tally = self.tally
-        if tally.pictures > 1:
+        if tally.pictures + tally.frames > 1:
             fullest = ", ".join(f"{_cut(name)} {count}" for count, name in tally.fullest)
             self.say(f"fullest: {fullest or 'none'}; without heads: {tally.empty}")
         if self.hide_from is not None:

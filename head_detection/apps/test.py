@@ -1,4 +1,4 @@
-"""``test``: heads in pictures, as boxes in files and as drawn pictures."""
+"""``test``: heads in pictures and videos, as boxes in files, and drawn."""
 
 import argparse
 from collections.abc import Iterator
@@ -22,11 +22,17 @@ from head_detection.apps.result_options import (
     results_folder,
     sink_options,
 )
-from head_detection.apps.video_options import add_tracking_options, make_tracker, tracking_config
+from head_detection.apps.video_options import (
+    add_frame_options,
+    add_tracking_options,
+    frame_options,
+    make_tracker,
+    tracking_config,
+)
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.results.format_names import parse_formats
+from head_detection.results.format_names import parse_formats, usual_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
@@ -42,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
-        help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
-        "or - for paths on standard input; also several; a camera's number, a stream's address, or "
-        "a .streams list of them",
+        help="a picture, a video, a folder (with all below it), a glob in quotes, a text list of "
+        "paths, or - for paths on standard input; also several; a camera's number, a stream's "
+        "address, or a .streams list of them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -60,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
+    add_frame_options(parser)
     add_picture_options(parser)
     add_tracking_options(parser)
     add_engine_options(parser)
@@ -77,11 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    with _naming("--save"):
-        formats = parse_formats(arguments.save)
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    source = open_source(*arguments.source)
+    with _naming("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    source = open_source(*arguments.source, options=frame_options(arguments))
+    formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
@@ -93,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    if hide_from is not None:  # who counts is hidden
+        hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), telling(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
