@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -36,6 +36,7 @@ from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError, bad_request, too_late
 from head_detection.serving.requests import Bodies, Upload, unless_gone
 from head_detection.serving.settings import ServiceSettings
+from head_detection.serving.stream import answer_frames
 from head_detection.version import __version__
 
 PAGE: Final = Path(__file__).parent / "page"
@@ -117,6 +118,10 @@ class Service:
         origin = Origin(self._detector.origin, threshold)
         with self.metrics.timing("answer"):
             return await asyncio.to_thread(answer, form, outcomes, origin)
+
+    async def stream(self, socket: WebSocket) -> None:
+        """Answer the frames of a webcam."""
+        await answer_frames(socket, self)
 
     def checked(self, score_threshold: float | None) -> float:
         """Return the threshold that is asked for, or the detector's own.
@@ -254,6 +259,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.add_api_route("/metrics", service.count, methods=["GET"])
     app.add_api_route("/", service.index, methods=["GET"], include_in_schema=False)
     app.add_api_route("/docs", service.docs, methods=["GET"], include_in_schema=False)
+    app.add_api_websocket_route("/stream", service.stream)
     app.mount(OPEN_FOLDER.rstrip("/"), StaticFiles(directory=PAGE / "static"))
 
 

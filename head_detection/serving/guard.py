@@ -110,16 +110,17 @@ class Guard:
             text = "pages of other sites are not let in; see --allow-origin"
             return ServiceError(HTTPStatus.FORBIDDEN, "origin", text)
         is_open = path in OPEN or path.startswith(OPEN_FOLDER) or not is_page
-        if is_open or self.has_key(headers):
+        if is_open or has_key(headers, self._settings.keys):
             return None
         text = "expected a key: Authorization: Bearer KEY, or X-API-Key: KEY"
         return ServiceError(HTTPStatus.UNAUTHORIZED, "key", text)
 
-    def has_key(self, headers: Headers) -> bool:
-        """Tell whether a request has a key, or needs none."""
-        kind, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
-        return is_key(given, self._settings.keys)
+
+def has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
+    """Tell whether a request has one of the keys, or there are none."""
+    kind, _, bearer = headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
+    return is_key(given, keys)
 
 
 def is_key(given: str, keys: tuple[str, ...]) -> bool:
