@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from head_detection.apps.convert import KINDS
 from head_detection.apps.main import available_commands
 from head_detection.apps.parser import CommandParser
-from head_detection.config import ExperimentConfig
+from head_detection.config import ExperimentConfig, TrackingConfig
 from head_detection.config.section import Section
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -34,6 +34,9 @@ ELSEWHERE: Final = {
 """Pages of the site that lie where a reader of the repository looks for them."""
 NOTEBOOKS: Final = {"notebook.md": "first_count.ipynb"}
 LINK: Final = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+TRACKING: Final = (
+    "The keys of `tracking` stand in no experiment file: `test --track --set tracking.KEY=VALUE`.\n"
+)
 COLUMNS: Final = 78
 """Of a terminal, as wide as a page."""
 MARKER: Final = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -90,9 +93,9 @@ def with_site_links(markdown: str, name: str) -> str:
 
 def configuration() -> str:
     """Return a table a section of the experiment file: key, values, default, meaning."""
-    return "\n".join(
-        _section(ExperimentConfig, "", griffe.load("head_detection.config", search_paths=[ROOT]))
-    )
+    package = griffe.load("head_detection.config", search_paths=[ROOT])
+    experiment = _section(ExperimentConfig, "", package)
+    return "\n".join([*experiment, TRACKING, *_section(TrackingConfig, "tracking", package)])
 
 
 def _section(model: type[Section], path: str, package: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ class HeadDetectionError(ValueError):
 
 
 class ConfigError(HeadDetectionError):
-    """A mistake in an experiment file or in an override."""
+    """A mistake in an experiment file, in an override or in a file of zones."""
 
 
 class PictureError(HeadDetectionError):

@@ -34,6 +34,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def create_bytes(path: Path, content: bytes) -> None:
+    """Put the content at ``path`` in one step, unless something is there.
+
+    Raises:
+        FileExistsError: something is.
+    """
+    with naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # no links here: the name is taken first, and empty for a moment
+            path.open("xb").close()
+            temporary.replace(path)
+        else:
+            temporary.unlink()
+        _sync_folder(path.parent)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside ``path`` to write, then put it in its place.
@@ -44,10 +65,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; names ``path``.
     """
-    with _naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
+    with naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
 
@@ -59,7 +79,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     ``path`` is empty or not there. What is in the folder reaches the disk before it takes its
     place. After an error or a kill it is as with a file.
     """
-    with _naming(path), _beside(path, Path.mkdir) as temporary:
+    with naming(path), _beside(path, Path.mkdir) as temporary:
         folder = temporary / path.name
         folder.mkdir()
         yield folder
@@ -69,6 +89,34 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             path.rmdir()
         folder.replace(path)
         temporary.rmdir()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name what is written, not nothing or its temporary name."""
+    try:
+        yield
+    except OSError as error:
+        # The second name is that of a copy.
+        name = error.filename if error.filename2 is None else error.filename2
+        is_own = name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts))
+        if is_own and error.errno is not None:  # others have no place for a name
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; once, for to list it takes time.
+
+    What a process still writes is locked. Where there are no locks all stays.
+    """
+    with suppress(OSError):
+        for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
+            lock = _lock(path)
+            if lock is not None:
+                _remove(path)
+                os.close(lock)
 
 
 def is_temporary(name: str) -> bool:
@@ -99,7 +147,7 @@ def is_unicode(path: str | Path) -> bool:
 def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     """Give a locked temporary file or folder beside ``path``; remove it after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clear(path.parent)
+    clear_leftovers(path.parent)
     lock = None
     while lock is None:  # another process may clear it before it is locked
         token = secrets.token_hex(8)
@@ -116,34 +164,6 @@ def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     finally:
         if lock is not None:
             os.close(lock)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name what is written, not nothing or its temporary name."""
-    try:
-        yield
-    except OSError as error:
-        # The second name is that of a copy.
-        name = error.filename if error.filename2 is None else error.filename2
-        is_own = name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts))
-        if is_own and error.errno is not None:  # others have no place for a name
-            error.filename, error.filename2 = str(path), None
-        raise
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _clear(folder: Path) -> None:
-    """Remove what killed processes have left in a folder; once, for to list it takes time.
-
-    What a process still writes is locked. Where there are no locks all stays.
-    """
-    with suppress(OSError):
-        for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
-            lock = _lock(path)
-            if lock is not None:
-                _remove(path)
-                os.close(lock)
 
 
 def _lock(path: Path, *, waits: bool = False) -> int | None:
@@ -174,6 +194,11 @@ def _remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 BOX_SHAPE = (4,)
+Point = tuple[float, float]
+"""x and y."""
+LINE_POINTS = 2
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,84 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class RegionCount:
+    """A zone or a line in a picture or a frame, and what was counted there up to it.
+
+    Attributes:
+        name: as the user gave it.
+        points: in original pixels: the two ends of a line, in their order, or three corners and
+            more of a zone.
+        now: heads in the zone; None for a line.
+        num_in: crossings of the line to its *in* side, or heads that came into the zone.
+        num_out: crossings the other way, or heads that left the zone.
+
+    Example:
+        >>> RegionCount("door", ((0, 9), (8, 9)), num_in=5, num_out=2).text
+        'door: 5 in, 2 out'
+        >>> RegionCount("hall", ((0, 0), (9, 0), (9, 9)), now=3, num_in=5, num_out=2).text
+        'hall: 3 now, 5 in, 2 out'
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    now: int | None = None
+    num_in: int = 0
+    num_out: int = 0
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it is a line; else it is a zone."""
+        return len(self.points) == LINE_POINTS
+
+    @property
+    def text(self) -> str:
+        """Name and counts in one line."""
+        now = "" if self.now is None else f"{self.now} now, "
+        return f"{self.name}: {now}{self.num_in} in, {self.num_out} out"
+
+    @property
+    def inward(self) -> Point:
+        """A vector as long as the line, to its *in* side: left, for who walks along it.
+
+        y points down, so from the left end to the right end that is up.
+
+        Example:
+            >>> RegionCount("door", ((0, 9), (8, 9))).inward
+            (0, -8)
+        """
+        (start_x, start_y), (end_x, end_y) = self.points
+        return end_y - start_y, start_x - end_x
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a head that is followed did at a line or in a zone.
+
+    Attributes:
+        kind: ``crossing`` of a line; ``entry`` into a zone and ``exit`` from it; ``appearance``: it
+            was first seen on the *in* side of a line, which it did not cross.
+        region: the name of the line or the zone.
+        head: its id.
+        frame: when it happened, which is some frames before that is sure.
+        seconds: likewise, presentation time.
+        position: the centre of its box then, in original pixels.
+        direction: of a crossing.
+        dwell: seconds from entry to exit.
+        is_lost: an exit of a head that was in the zone when it was last seen.
+    """
+
+    kind: Literal["crossing", "entry", "exit", "appearance"]
+    region: str
+    head: int
+    frame: int
+    seconds: float
+    position: Point
+    direction: Literal["in", "out"] | None = None
+    dwell: float | None = None
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """Labelled heads of one picture.
 
@@ -159,6 +240,7 @@ class GroundTruth:
         ignore: ``(N,)`` bool: regions that are neither a head to find nor background.
         distractor: ``(N,)`` bool: ignored boxes that each hold one thing of another class, where
             MOTChallenge removes what matches; none by default.
+        ids: ``(N,)`` int64: who each is, the same from frame to frame; None where nobody says.
 
     Raises:
         ValueError: the shapes do not fit each other, or a distractor that is not ignored.
@@ -167,15 +249,17 @@ class GroundTruth:
     boxes: FloatArray
     ignore: BoolArray
     distractor: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    ids: IntArray | None = None
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes)
         if not self.distractor.size:
             object.__setattr__(self, "distractor", np.zeros(len(self.boxes), np.bool_))
-        for name in ("ignore", "distractor"):
-            shape = getattr(self, name).shape
-            if shape != self.boxes.shape[:1]:
-                raise ValueError(f"{name}: expected shape {self.boxes.shape[:1]}, got {shape}")
+        one_each = self.boxes.shape[:1]
+        for name in ("ignore", "distractor", "ids"):
+            values = getattr(self, name)
+            if values is not None and values.shape != one_each:
+                raise ValueError(f"{name}: expected shape {one_each}, got {values.shape}")
         if (self.distractor & ~self.ignore).any():
             raise ValueError("distractor: expected boxes that are ignored too")
 

@@ -1,7 +1,9 @@
 """What all tests share."""
 
 import io
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce, update_wrapper
@@ -32,7 +34,7 @@ settings.register_profile("package", deadline=None)  # a busy machine is no faul
 settings.load_profile("package")
 
 ROOT = Path(__file__).resolve().parents[1]
-collect_ignore = ["fuzz/damaged_pictures.py", "kill.py"]
+collect_ignore = ["fuzz/damaged_pictures.py", "kill.py", "rtsp_server.py", "soak.py"]
 """Scripts: they import what lies beside them, which pytest does not put on the path."""
 SHAPED = ("head_detection.boxes", "head_detection.evaluation", "head_detection.models")
 """Modules and packages whose ``Annotated[..., "n 4"]`` shapes are checked at every call of a test.
@@ -168,6 +170,21 @@ def encode() -> Callable[..., bytes]:
         return file.getvalue()
 
     return save
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(words, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs the right to mount a file system")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.fixture(scope="session")

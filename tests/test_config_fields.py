@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import head_detection
-from head_detection.config import ExperimentConfig
+from head_detection.config import ExperimentConfig, TrackingConfig
 
 PACKAGE = Path(head_detection.__file__).parent
 
@@ -82,7 +82,7 @@ READS = {
 
 @pytest.mark.parametrize(
     ("owner", "key", "field"),
-    sorted(set(fields_of(ExperimentConfig, "config"))),
+    sorted({*fields_of(ExperimentConfig, "config"), *fields_of(TrackingConfig, "tracking")}),
     ids=str,
 )
 def test_every_field_is_read(owner: str, key: str, field: str) -> None:

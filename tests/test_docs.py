@@ -23,7 +23,7 @@ from head_detection.data.formats import FORMATS
 from head_detection.errors import PictureError
 from head_detection.results.formats import SINKS, Sinks
 from head_detection.results.record import Failure, Origin, Record
-from head_detection.structures import Detections
+from head_detection.structures import Detections, RegionCount
 
 pytest.importorskip("mkdocs", reason="the site's own packages are not here: pip install '.[docs]'")
 
@@ -179,12 +179,15 @@ def written(folder: Path, *outcomes: Record | Failure) -> Any:
     return json.loads((folder / "detections.json").read_text(encoding="utf-8"))
 
 
+HALL = RegionCount("hall", ((0, 0), (9, 0), (9, 9)), now=1)
+
+
 def test_detections_json_fits_its_schema(tmp_path: Path) -> None:
     found = Detections.from_arrays([[1, 2, 3, 4.5]], [0.75], (48, 64), ids=[7])
     content = written(
         tmp_path,
         Record(0, "a.jpg", Detections.empty((48, 64))),
-        Record(1, "v.mp4", found, seconds=0.04, source="v.mp4", zones={"door": 1}),
+        Record(1, "v.mp4", found, seconds=0.04, source="v.mp4", regions=(HALL,)),
         Failure(2, "v.mp4", "it is broken", PictureError("it is broken"), seconds=0.08),
     )
     assert [len(content[key]) for key in ("images", "failed")] == [2, 1]

@@ -4,13 +4,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from head_detection import files
-from head_detection.files import is_temporary, replacing, replacing_folder, write_bytes
+from head_detection.files import (
+    create_bytes,
+    is_temporary,
+    replacing,
+    replacing_folder,
+    write_bytes,
+)
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="locks and permissions as POSIX has them")
 
@@ -47,6 +53,23 @@ def test_an_error_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseExce
         stop_half_way()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_created_whole_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = tmp_path / "a" / "b.txt"
+    create_bytes(path, b"first")
+    with pytest.raises(FileExistsError):
+        create_bytes(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
@@ -91,7 +114,7 @@ def write_anew() -> Callable[[Path], None]:
     """A function that writes as a new process does: it does not know any folder."""
 
     def write(path: Path) -> None:
-        files._clear.cache_clear()
+        files.clear_leftovers.cache_clear()
         write_bytes(path, b"new")
 
     return write
@@ -181,21 +204,6 @@ def test_what_is_cleared_before_it_is_locked_is_begun_anew(
     write_bytes(tmp_path / "a.txt", b"x")
     assert len(set(tried)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(words, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("needs the right to mount a file system")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 def copy(source: Path, path: Path) -> None:

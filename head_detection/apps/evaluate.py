@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights_option(measured)
     measured.add_argument(
         "--detections", type=Path, metavar="FILE",
-        help="in place of weights: detections.json of test, COCO results, MOTChallenge text "
-        "(a .txt, or a folder with one a sequence)",
+        help="in place of weights: what test wrote (json, lines, csv, coco, yolo, mot), or another "
+        "program likewise: COCO results, YOLO labels, MOTChallenge text, supervision's sinks",
     )  # fmt: skip
     measured.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),

@@ -13,11 +13,26 @@ from PIL import ImageColor
 
 from head_detection.apps.arguments import number_in, positive, probability
 from head_detection.apps.command import UsageError
-from head_detection.images.styles import HIDING_STYLES, LARGEST_SCALE, Color, Drawing, Hiding
-from head_detection.results.format_names import DEFAULT_FORMATS, OUTPUTS
+from head_detection.errors import OutputError
+from head_detection.images.styles import (
+    DRAWN_PARTS,
+    HIDING_STYLES,
+    LARGEST_SCALE,
+    USUAL_PARTS,
+    Color,
+    Drawing,
+    Hiding,
+)
+from head_detection.results.format_names import (
+    DEFAULT_FORMATS,
+    LIVE_FORMATS,
+    OUTPUTS,
+    VIDEO_FORMATS,
+)
 from head_detection.results.output_folder import choose_folder
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.results.formats import SinkOptions
 
 STANDARD_OUTPUT: Final = Path("-")
@@ -38,20 +53,26 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true",
         help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
     )  # fmt: skip
-    default = ",".join(DEFAULT_FORMATS)
+    usual = (DEFAULT_FORMATS, VIDEO_FORMATS, LIVE_FORMATS)
+    pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
-        "--save", default=default, metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {default})",
+        "--save", metavar="LIST",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
+        f"{videos}, from cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
         help="COCO labels whose ids of pictures and category --save coco takes",
     )  # fmt: skip
+    parser.add_argument(
+        "--yolo-scores", action="store_true",
+        help="--save yolo with the score as a sixth number: to measure, not to train with",
+    )  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """Declare how heads are marked and hidden."""
-    drawn = parser.add_argument_group("--save images")
+    drawn = parser.add_argument_group("--save images, video")
     drawn.add_argument("--draw-color", type=color, metavar="COLOR", help="name or #rrggbb")
     drawn.add_argument(
         "--draw-width", "--line-width", type=positive, metavar="N", help="of lines, in pixels"
@@ -66,14 +87,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--draw-label", metavar="TEXT", help="in the corner (default: '{count} heads')"
     )
     drawn.add_argument(
-        "--hide-labels", dest="draw_label", action="store_const", const="", help="no label"
-    )
-    drawn.add_argument(
-        "--draw-scores",
-        "--show-conf",
-        action="store_true",
-        help="write each head's score beside it",
-    )
+        "--draw", type=drawn_parts, default=USUAL_PARTS, metavar="LIST",
+        help=f"what is drawn, with commas: {', '.join(DRAWN_PARTS)} "
+        f"(default: {','.join(USUAL_PARTS)})",
+    )  # fmt: skip
     usual = Hiding()
     hidden = parser.add_argument_group("--save blur")
     hidden.add_argument(
@@ -89,16 +106,26 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
         help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
     )  # fmt: skip
+    drawn.add_argument(
+        "--show", action="store_true", help="in a window too, while they are found; q ends"
+    )
+    written = parser.add_argument_group("videos that are written")
+    written.add_argument(
+        "--video-codec", metavar="NAME",
+        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+    )  # fmt: skip
+    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
 
 
 def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
     """Return how the options want results to be written.
 
     Raises:
-        UsageError: a label that cannot be written.
+        UsageError: a label that cannot be written, or a codec that is not there.
         HeadDetectionError: ids of no COCO labels.
     """
     from head_detection.results.coco import CocoIds
+    from head_detection.results.encoding import Encoding
     from head_detection.results.formats import SinkOptions
 
     given = {
@@ -106,8 +133,13 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         "width": arguments.draw_width,
         "font_size": arguments.draw_font_size,
         "label": arguments.draw_label,
-        "has_scores": arguments.draw_scores,
+        "parts": arguments.draw,
     }
+    codec = {} if arguments.video_codec is None else {"codec": arguments.video_codec}
+    try:
+        encoding = Encoding(**codec, has_sound=not arguments.no_audio)
+    except OutputError as error:
+        raise UsageError(f"--video-{error}") from error
     try:
         drawing = Drawing(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
@@ -116,7 +148,20 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         drawing=drawing,
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
+        encoding=encoding,
+        has_yolo_scores=arguments.yolo_scores,
     )
+
+
+def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Window":
+    """Return the window that shows what is found; one that shows nothing where none is wanted.
+
+    Raises:
+        UsageError: no display, or an OpenCV without windows.
+    """
+    from head_detection.apps.window import Window
+
+    return Window(options.drawing if arguments.show else None)
 
 
 def results_folder(
@@ -148,6 +193,22 @@ def blur_threshold(arguments: argparse.Namespace, formats: Sequence[str]) -> flo
         return None
     given: float | None = arguments.blur_threshold
     return BLUR_THRESHOLD if given is None else given
+
+
+def drawn_parts(text: str) -> tuple[str, ...]:
+    """Read names of what is drawn, with commas.
+
+    Raises:
+        argparse.ArgumentTypeError: an unknown name, or none.
+
+    Example:
+        >>> drawn_parts("boxes, ids")
+        ('boxes', 'ids')
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or not set(names) <= set(DRAWN_PARTS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(DRAWN_PARTS)}; got {text!r}")
+    return names
 
 
 def color(text: str) -> Color:

@@ -1,4 +1,4 @@
-"""``test``: heads in pictures, as boxes in files and as drawn pictures."""
+"""``test``: heads in pictures and videos, as boxes in files, and drawn."""
 
 import argparse
 from collections.abc import Iterator
@@ -13,23 +13,32 @@ from head_detection.apps.arguments import (
     probability,
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
-from head_detection.apps.progress import Progress
+from head_detection.apps.progress import Progress, telling
 from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    open_window,
     results_folder,
     sink_options,
+)
+from head_detection.apps.video_options import (
+    add_frame_options,
+    add_tracking_options,
+    frame_options,
+    make_tracker,
+    tracking_config,
 )
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.results.format_names import parse_formats
+from head_detection.results.format_names import parse_formats, usual_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.sources import Source
+    from head_detection.pipeline.tracking import HeadTracker
     from head_detection.results.formats import Sinks
 
 SOME_FAILED: Final = 1
@@ -39,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
-        help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
-        "or - for paths on standard input; also several",
+        help="a picture, a video, a folder (with all below it), a glob in quotes, a text list of "
+        "paths, or - for paths on standard input; also several; a camera's number, a stream's "
+        "address, or a .streams list of them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -56,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
+    add_frame_options(parser)
     add_picture_options(parser)
+    add_tracking_options(parser)
     add_engine_options(parser)
 
 
@@ -72,27 +84,33 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    with _naming("--save"):
-        formats = parse_formats(arguments.save)
     options = sink_options(arguments)
-    source = open_source(*arguments.source)
+    window = open_window(arguments, options)
+    with _naming("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    source = open_source(*arguments.source, options=frame_options(arguments))
+    formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
+    engine = engine_options(arguments)
+    tracking = tracking_config(arguments, engine)
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=hide_from,
-        **engine_options(arguments),
+        lowest_score=min((score for score in asked if score is not None), default=None),
+        **engine,
     )
     detector.max_pixels = arguments.max_pixels
-    with ending_in_order(), _naming("--output"):
+    tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
+    with ending_in_order(), telling(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
         try:
-            with sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress)
+            with window, sinks:
+                _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
             progress.report()
@@ -116,13 +134,20 @@ def _detect(
     sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
+    tracker: "HeadTracker | None",
 ) -> None:
     from head_detection.pipeline.run import run_pipeline
 
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source, detector, sinks, batch_size, hide_from=progress.hide_from
+                source,
+                detector,
+                sinks,
+                batch_size,
+                keep_pixels=progress.needs_pixels,
+                hide_from=progress.hide_from,
+                tracker=tracker,
             )
             for outcome in outcomes:
                 progress.add(outcome, bar)

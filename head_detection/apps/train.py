@@ -103,6 +103,16 @@ def _open_run(arguments: argparse.Namespace) -> "Run":
         raise RunFolderError(f"{error}: --resume RUN goes on, --output DIR chooses") from error
 
 
+def _remedy(sets: Sequence["AnnotatedSet"]) -> str:
+    """Say what to do about problems: where no picture is found, they lie elsewhere."""
+    is_lost = any(
+        group.images and not any(image.path.is_file() for image in group.images) for group in sets
+    )
+    if is_lost:
+        return "say where the pictures are: --images DIR, or images in an experiment file"
+    return "mend or remove them"
+
+
 def _check_pictures(folder: Path, sets: Sequence["AnnotatedSet"]) -> None:
     """List everything that is wrong with pictures and boxes at once, before anything is trained."""
     from head_detection.data.annotations import find_problems
@@ -115,5 +125,5 @@ def _check_pictures(folder: Path, sets: Sequence["AnnotatedSet"]) -> None:
             print(line, file=sys.stderr)
         raise AnnotationError(
             f"{len(problems)} problems in the annotations, all of them in {file};"
-            " mend or remove them, nothing was trained"
+            f" {_remedy(sets)}, nothing was trained"
         )

@@ -14,6 +14,7 @@ from head_detection.config.experiment import (
     dump_config,
     load_config,
     override_inference,
+    override_tracking,
     parse_config,
 )
 from head_detection.config.inference import (
@@ -32,6 +33,7 @@ from head_detection.config.network import (
     BoxHeadConfig,
     NetworkConfig,
 )
+from head_detection.config.tracking import TRACKERS, TrackerName, TrackingConfig
 from head_detection.config.training import (
     EmaConfig,
     OptimizerConfig,
@@ -44,6 +46,7 @@ from head_detection.config.training import (
 __all__ = [
     "BODIES",
     "LABEL_FORMATS",
+    "TRACKERS",
     "AnchorConfig",
     "AugmentationConfig",
     "BackboneConfig",
@@ -63,10 +66,13 @@ __all__ = [
     "ScheduleConfig",
     "SoftNmsConfig",
     "SuppressionConfig",
+    "TrackerName",
+    "TrackingConfig",
     "TrainingConfig",
     "ViewConfig",
     "dump_config",
     "load_config",
     "override_inference",
+    "override_tracking",
     "parse_config",
 ]

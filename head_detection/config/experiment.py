@@ -4,25 +4,22 @@ One YAML holds one experiment and names only what differs from the defaults.
 The YAML key, the field and the path of an override are spelt alike.
 """
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel
 
 from head_detection.config.data import DataConfig
 from head_detection.config.inference import InferenceConfig
 from head_detection.config.network import NetworkConfig
 from head_detection.config.section import Section
+from head_detection.config.tracking import TrackingConfig
 from head_detection.config.training import TrainingConfig
-from head_detection.config.yaml_text import dump_yaml, parse_yaml
+from head_detection.config.validation import read_values, validate
+from head_detection.config.yaml_text import dump_yaml
 from head_detection.errors import ConfigError
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ExperimentConfig(Section):
@@ -60,7 +57,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: expected a YAML experiment file; {reason}") from error
-    values = _read_yaml(text, str(path))
+    values = read_values(text, str(path))
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values; got {type(values).__name__}")
     return parse_config(values or {}, overrides, source=str(path))
@@ -77,7 +74,7 @@ def parse_config(
     merged: dict[str, Any] = json.loads(json.dumps(values))
     for override in overrides:
         _apply(merged, override)
-    return _validate(ExperimentConfig, merged, source)
+    return validate(ExperimentConfig, merged, source)
 
 
 def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> InferenceConfig:
@@ -101,21 +98,25 @@ def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> Inf
     return parse_config(values, overrides, "inference").inference
 
 
+def override_tracking(overrides: Sequence[str]) -> TrackingConfig:
+    """Return how heads are followed, with ``tracking.key=value`` applied to the defaults.
+
+    Raises:
+        ConfigError: not of that form, an unknown key, a wrong type or choice. One line.
+
+    Example:
+        >>> override_tracking(["tracking.lost_seconds=2.5"]).lost_seconds
+        2.5
+    """
+    values: dict[str, Any] = {"tracking": {}}
+    for override in overrides:
+        _apply(values, override)
+    return validate(TrackingConfig, values["tracking"], "tracking")
+
+
 def dump_config(config: BaseModel) -> str:
     """Write every field, defaults too, as YAML that ``load_config`` reads back."""
     return dump_yaml(config.model_dump(mode="json"))
-
-
-def _read_yaml(text: str, source: str) -> Any:
-    try:
-        values = parse_yaml(text)
-        json.dumps(values)
-    except RecursionError as error:
-        raise ConfigError(f"{source}: not a config: brackets within brackets, too deep") from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        first_line = " ".join(str(error).split())
-        raise ConfigError(f"{source}: not YAML that a config can hold: {first_line}") from error
-    return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -126,7 +127,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     section: Any = values
     for key in keys[:-1]:
         section = _enter(section, key, override)
-    value = _read_yaml(text, f"override {override!r}")
+    value = read_values(text, f"override {override!r}")
     if isinstance(section, list):
         section[_index(section, keys[-1], override)] = value
     else:
@@ -150,65 +151,3 @@ def _index(section: Sequence[Any], key: str, override: str) -> int:
             f"got {key!r}"
         )
     return int(key)
-
-
-def _validate(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
-    try:
-        return model.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        lines = _explain(model, error.errors())
-        raise ConfigError(f"{source}: {'; '.join(lines)}") from error
-
-
-def _explain(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str]:
-    """Say each mistake once: pydantic reports every kind that a union allows on its own."""
-    lines: dict[tuple[str, str], str] = {}
-    for error in errors:
-        path, section = _walk(model, error["loc"])
-        ending = f"; got {error['input']!r}"
-        if error["type"] == "extra_forbidden":
-            expected, ending = _unknown_key(path[-1], section), ""
-        elif error["type"] == "value_error":
-            expected, ending = str(error["ctx"]["error"]), ""
-        else:
-            expected = error["msg"].replace("Input should be", "expected")
-        # A check of a whole section begins with the field's own name.
-        separator = "." if error["type"] == "value_error" else ": "
-        start = f"{'.'.join(path)}{separator}"
-        known = lines.get((start, ending))
-        lines[start, ending] = expected if known is None else f"{known} or {expected}"
-    return [f"{start}{expected}{ending}" for (start, ending), expected in lines.items()]
-
-
-def _unknown_key(key: str, section: type[BaseModel]) -> str:
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(key, known, n=1)
-    return "unknown key; " + (
-        f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
-    )
-
-
-def _walk(
-    model: type[BaseModel], location: Sequence[str | int]
-) -> tuple[list[str], type[BaseModel]]:
-    """Return the key path without pydantic's names for the kinds of a union, and its section."""
-    path: list[str] = []
-    section = model
-    inner: type[BaseModel] | None = model
-    for part in location:
-        if isinstance(part, int):
-            path.append(str(part))
-        elif inner is not None:
-            path.append(part)
-            section = inner
-            field = section.model_fields.get(part)
-            inner = None if field is None else _section_of(field.annotation)
-    return path, section
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    kinds = (annotation, *get_args(annotation))
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, Section):
-            return kind
-    return None

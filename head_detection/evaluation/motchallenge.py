@@ -63,7 +63,7 @@ def frame_as_motchallenge(overlap: Overlap) -> FrameCounts:
         Bernardin and Stiefelhagen, CLEAR MOT, 2008; Stiefelhagen et al., CLEAR 2006, for MODA and
         MODP; TrackEval's head tracking challenge for distractors.
     """
-    on_distractor = _on_distractors(overlap)
+    on_distractor = on_distractors(overlap)
     pairs = overlap.pairs
     pairs = pairs.take((pairs.iou >= IOU_THRESHOLD) & ~on_distractor[pairs.detection])
     pairs = pairs.take(most_pairs(pairs))
@@ -81,7 +81,7 @@ def frame_as_motchallenge(overlap: Overlap) -> FrameCounts:
     )
 
 
-def _on_distractors(overlap: Overlap) -> BoolArray:
+def on_distractors(overlap: Overlap) -> BoolArray:
     """Return ``(N,)``: the detections that belong to a thing of another class."""
     removed = np.zeros(len(overlap.detections), np.bool_)
     truth = overlap.truth

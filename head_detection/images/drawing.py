@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -192,7 +193,7 @@ def write_text(
     ink: Color = WHITE,
 ) -> None:
     """Write a line of text, its left top corner where stated; the size is that of the font."""
-    canvas.text(corner, text, fill=ink, font=ImageFont.load_default(size))
+    canvas.text(corner, text, fill=ink, font=_font(size))
 
 
 def text_size(text: str, size: float) -> tuple[int, int]:
@@ -202,8 +203,13 @@ def text_size(text: str, size: float) -> tuple[int, int]:
         >>> text_size("", 16)[0], text_size("88", 16)[0] == 2 * text_size("8", 16)[0]
         (0, True)
     """
-    font = ImageFont.load_default(size)
-    return round(font.getlength(text)), round(size * 1.2)
+    return round(_font(size).getlength(text)), round(size * 1.2)
+
+
+@lru_cache(maxsize=64)
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font; to load it takes as long as to write a line."""
+    return ImageFont.load_default(size)
 
 
 def _fit(pixels: Picture) -> tuple[Picture, float]:
@@ -242,7 +248,7 @@ class _Pen:
         top = box[1] - size - FALSE_ALARM.width * self.scale
         left = min(max(0.0, box[0]), self._scene_width - text_size(text, size)[0])
         corner = (left, top if top >= 0 else box[3] + 2)
-        ground = self._canvas.textbbox(corner, text, ImageFont.load_default(size))
+        ground = self._canvas.textbbox(corner, text, _font(size))
         rim = (ground[0] - 2, ground[1] - 2, ground[2] + 1, ground[3] + 1)
         self._canvas.rectangle(rim, fill=BLACK)
         write_text(self._canvas, corner, text, size, _SCORE_COLOR)

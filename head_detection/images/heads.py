@@ -1,17 +1,19 @@
 """A picture with its heads marked, and no label on any of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
+import cv2
 import numpy as np
-import supervision as sv
 from PIL import Image, ImageDraw
 
 from head_detection.boxes import areas
 from head_detection.images.drawing import BLACK, WHITE, text_size, write_text
 from head_detection.images.reading import Picture
-from head_detection.images.styles import Color, Drawing
-from head_detection.structures import Detections, FloatArray
+from head_detection.images.styles import HEAD_COLOR, Color, Drawing
+from head_detection.images.zones import draw_regions
+from head_detection.structures import Detections, FloatArray, IntArray, RegionCount
 
 SMALLEST_DRAWN_SIDE: Final = 240
 """Pixels; a smaller picture is enlarged, else nothing could be written on it."""
@@ -27,15 +29,30 @@ SMALL_TEXT: Final = 12
 """Pixels: rather a shorter label than smaller letters."""
 SMALLEST_TEXT: Final = 8
 """Pixels: smaller letters cannot be read."""
-SCORE_SIZE: Final = 0.4
-"""Of a head's size."""
-LARGEST_SCORE: Final = 0.02
+BESIDE_SIZE: Final = 0.4
+"""Of a head's size, for what is written beside it."""
+LARGEST_BESIDE: Final = 0.02
 """Of the short side."""
 LARGEST_LABEL: Final = 0.08
 """Of the picture's width; a label that needs more is written smaller, or shorter, or not at all."""
 
+ID_COLORS: Final[tuple[Color, ...]] = (
+    (255, 92, 92), (255, 165, 0), (255, 230, 0), (170, 255, 60), (0, 230, 118), (0, 229, 255),
+    (80, 170, 255), (150, 130, 255), (230, 120, 255), (255, 110, 190), (255, 190, 150),
+    (190, 240, 220), (255, 255, 255),
+)  # fmt: skip
+"""Of heads that are followed; light ones, for their ids are written in them on black. Thirteen, a
+prime: heads whose ids rise by two or three have unlike ones too."""
 
-def draw_heads(pixels: Picture, detections: Detections, drawing: Drawing | None = None) -> Picture:
+
+def draw_heads(
+    pixels: Picture,
+    detections: Detections,
+    drawing: Drawing | None = None,
+    *,
+    traces: Mapping[int, FloatArray] | None = None,
+    regions: Sequence[RegionCount] = (),
+) -> Picture:
     """Return the picture with a box around each head and their number beside them.
 
     Labels lie on no box and on no other label, and are at most 8 % of the picture wide; one that
@@ -45,6 +62,8 @@ def draw_heads(pixels: Picture, detections: Detections, drawing: Drawing | None 
         pixels: ``(H, W, 3)`` uint8 RGB; not changed.
         detections: boxes in its pixels.
         drawing: None is the usual way.
+        traces: by id, where each head was, as ``Traces`` tells.
+        regions: zones and lines with what was counted there.
 
     Returns:
         The same size; a picture with a side under 240 pixels is enlarged by a whole number.
@@ -54,15 +73,50 @@ def draw_heads(pixels: Picture, detections: Detections, drawing: Drawing | None 
     scene = pixels.copy() if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)
     boxes = detections.boxes * scale
     thickness = drawing.width or _line_thickness(scene.shape[:2], boxes)
-    marked = sv.Detections(xyxy=boxes, class_id=np.zeros(len(boxes), dtype=int))
-    # supervision takes its colours for blue, green, red.
-    color = sv.Color(*reversed(drawing.color))
-    scene = sv.BoxAnnotator(color=color, thickness=thickness).annotate(scene, marked)
+    if "traces" in drawing.parts:
+        for key, points in (traces or {}).items():
+            _draw_trace(scene, points * scale, _color_of(drawing, key), thickness)
+    keys = [None] * len(boxes) if detections.ids is None else detections.ids.tolist()
+    colors = [_color_of(drawing, key) for key in keys]
+    if "boxes" in drawing.parts:
+        for (x1, y1, x2, y2), color in zip(_whole(boxes, scene).tolist(), colors, strict=True):
+            cv2.rectangle(scene, (x1, y1), (x2, y2), color, thickness)
     labels = _Labels(scene, boxes, thickness)
-    _write_count(labels, drawing, len(boxes))
-    if drawing.has_scores:
-        _write_scores(labels, drawing, boxes, detections.scores)
+    if "count" in drawing.parts:
+        _write_count(labels, drawing, len(boxes))
+    _write_beside(labels, drawing, boxes, _texts_of(detections, drawing), colors)
+    if "zones" in drawing.parts and regions:
+        scene = draw_regions(scene, regions, scale)  # last: what was counted is to be read
     return scene
+
+
+def _color_of(drawing: Drawing, key: int | None) -> Color:
+    """Return the colour of a head: one for all, or the one of its id."""
+    if drawing.color is not None:
+        return drawing.color
+    return HEAD_COLOR if key is None or key < 0 else ID_COLORS[key % len(ID_COLORS)]
+
+
+def _texts_of(detections: Detections, drawing: Drawing) -> list[str]:
+    """Return what is written beside each head, the empty text where nothing is."""
+    texts = [""] * len(detections)
+    if "ids" in drawing.parts and detections.ids is not None:
+        texts = [str(key) if key >= 0 else "" for key in detections.ids.tolist()]
+    if "scores" in drawing.parts:
+        scores = [f"{score:.2f}".removeprefix("0") for score in detections.scores]
+        texts = [f"{text} {score}".strip() for text, score in zip(texts, scores, strict=True)]
+    return texts
+
+
+def _whole(points: FloatArray, scene: Picture) -> IntArray:
+    """Return pixels as OpenCV takes them: whole, and not far outside, where its numbers end."""
+    limit = 2 * max(scene.shape)
+    return np.clip(points, -limit, limit).astype(np.int64)
+
+
+def _draw_trace(scene: Picture, points: FloatArray, color: Color, thickness: int) -> None:
+    whole = _whole(points, scene).astype(np.int32)
+    cv2.polylines(scene, [whole], isClosed=False, color=color, thickness=thickness)
 
 
 class _Labels:
@@ -113,9 +167,8 @@ class _Labels:
             apart = (taken[:, 0] >= left + width) | (taken[:, 2] <= left)
             apart |= (taken[:, 1] >= top + height) | (taken[:, 3] <= top)
             if apart.all():
-                label = Image.new("RGB", (width, height), BLACK)
-                write_text(ImageDraw.Draw(label), (size // 3, size // 6), text, size, ink)
-                self._scene[top : top + height, left : left + width] = np.asarray(label)
+                label = _label_picture(text, size, ink, width, height)
+                self._scene[top : top + height, left : left + width] = label
                 self._taken[self._num_taken] = (left, top, left + width, top + height)
                 self._num_taken += 1
                 return True
@@ -154,13 +207,22 @@ def _places(labels: _Labels, width: int, height: int) -> Iterator[tuple[int, int
             yield left, top
 
 
-def _write_scores(labels: _Labels, drawing: Drawing, boxes: FloatArray, scores: FloatArray) -> None:
-    """Write each head's score above its box, or else below or beside it."""
-    most = max(SMALLEST_TEXT, round(min(labels.width, labels.height) * LARGEST_SCORE))
+def _write_beside(
+    labels: _Labels,
+    drawing: Drawing,
+    boxes: FloatArray,
+    texts: Sequence[str],
+    colors: Sequence[Color],
+) -> None:
+    """Write a text for each head above its box, or else below or beside it."""
+    most = max(SMALLEST_TEXT, round(min(labels.width, labels.height) * LARGEST_BESIDE))
     sides = np.sqrt(areas(boxes))
-    for (x1, y1, x2, y2), side, score in zip(boxes.tolist(), sides, scores, strict=True):
-        text = f"{score:.2f}".removeprefix("0")
-        largest = drawing.font_size or min(most, max(SMALLEST_TEXT, round(side * SCORE_SIZE)))
+    for (x1, y1, x2, y2), side, text, color in zip(
+        boxes.tolist(), sides, texts, colors, strict=True
+    ):
+        if not text:
+            continue
+        largest = drawing.font_size or min(most, max(SMALLEST_TEXT, round(side * BESIDE_SIZE)))
         size = labels.fit(text, largest, SMALLEST_TEXT)
         if size is None:
             continue
@@ -168,4 +230,12 @@ def _write_scores(labels: _Labels, drawing: Drawing, boxes: FloatArray, scores: 
         gap = labels.thickness + 1
         above, below = (x1, y1 - gap - height), (x1, y2 + gap)
         right, left = (x2 + gap, y1), (x1 - gap - width, y1)
-        labels.write(text, size, np.array([above, below, right, left]), drawing.color)
+        labels.write(text, size, np.array([above, below, right, left]), color)
+
+
+@lru_cache(maxsize=4096)
+def _label_picture(text: str, size: int, ink: Color, width: int, height: int) -> Picture:
+    """Return a label; those of a video come again and again."""
+    label = Image.new("RGB", (width, height), BLACK)
+    write_text(ImageDraw.Draw(label), (size // 3, size // 6), text, size, ink)
+    return np.asarray(label)

@@ -40,12 +40,8 @@ def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = 
         [255, 0, 0, 0, 0, 255, 255, 255]
     """
     hiding = hiding or Hiding()
-    size = (pixels.shape[0], pixels.shape[1])
-    if detections.image_size != size or not np.isfinite(detections.boxes).all():
-        raise PictureError(
-            f"the heads could not be hidden: expected boxes in {size[1]}x{size[0]} pixels; got "
-            f"{detections.image_size[1]}x{detections.image_size[0]}"
-        )
+    check_boxes(pixels, detections)
+    size = detections.image_size
     boxes = _whole_pixels(detections.boxes, size, hiding.scale)
     scene = pixels.copy()
     if hiding.style == "solid":
@@ -57,6 +53,21 @@ def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = 
     if visible:
         raise PictureError(f"the heads could not be hidden: {len(visible)} are still to be seen")
     return scene
+
+
+def check_boxes(pixels: Picture, detections: Detections) -> None:
+    """Refuse heads of another picture, which would be hidden elsewhere.
+
+    Raises:
+        PictureError: the boxes are those of a picture of another size, or are no numbers. One line,
+            without a name.
+    """
+    size = (pixels.shape[0], pixels.shape[1])
+    if detections.image_size != size or not np.isfinite(detections.boxes).all():
+        raise PictureError(
+            f"the heads could not be hidden: expected boxes in {size[1]}x{size[0]} pixels; got "
+            f"{detections.image_size[1]}x{detections.image_size[0]}"
+        )
 
 
 def _pixelated(scene: Picture, boxes: FloatArray) -> Picture:

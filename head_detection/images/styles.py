@@ -6,6 +6,10 @@ from typing import Final, Literal, get_args
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 HEAD_COLOR: Final[Color] = (57, 255, 20)
+DrawnPart = Literal["boxes", "ids", "traces", "zones", "count", "scores"]
+DRAWN_PARTS: Final = get_args(DrawnPart)
+USUAL_PARTS: Final = DRAWN_PARTS[:-1]
+"""What there is of them: a picture has no ids."""
 HidingStyle = Literal["solid", "pixelate"]
 HIDING_STYLES: Final = get_args(HidingStyle)
 LARGEST_SCALE: Final = 10.0
@@ -17,27 +21,33 @@ class Drawing:
     """How heads are marked.
 
     Attributes:
-        color: of the boxes, red, green and blue.
+        color: of the boxes, red, green and blue; None is green, and for a head that is followed one
+            that goes by its id.
         width: of their lines in pixels; None goes by the picture and its heads.
         font_size: of labels in pixels at most; None goes by the picture and its heads.
         label: of the picture, ``{count}`` is its number of heads; None is ``3 heads``, and the
             empty text no label. Where there is little room, the number stands alone.
-        has_scores: write each head's score beside it.
+        parts: what is drawn: boxes of heads, their ids, the way that each took in the last second,
+            zones and lines with what was counted there, the number of heads, each head's score.
 
     Raises:
-        ValueError: a width or a size under 1, or a label with other names in braces.
+        ValueError: a width or a size under 1, a label with other names in braces, or an unknown
+            part.
     """
 
-    color: Color = HEAD_COLOR
+    color: Color | None = None
     width: int | None = None
     font_size: int | None = None
     label: str | None = None
-    has_scores: bool = False
+    parts: tuple[str, ...] = USUAL_PARTS
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("font_size", self.font_size)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected 1 or more; got {value}")
+        unknown = [part for part in self.parts if part not in DRAWN_PARTS]
+        if unknown:
+            raise ValueError(f"parts: expected some of {','.join(DRAWN_PARTS)}; got {unknown[0]}")
         try:
             (self.label or "").format(count=0)
         except (LookupError, ValueError, AttributeError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
@@ -263,6 +264,46 @@ class HeadDetector:
             in_bands = self.engine.reads_in_bands
         loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
         return _above(threshold, batches.run(loaded))
+
+    def track(
+        self,
+        source: str | Path | Iterable[Frame | PictureFile | npt.NDArray[np.uint8]],
+        tracker: str = "bytetrack",
+        *,
+        fps: float | None = None,
+        batch_size: int | None = None,
+        overrides: Sequence[str] = (),
+    ) -> Generator[tuple[Frame, Found]]:
+        """Find the heads of each frame, and give each an id that it keeps from frame to frame.
+
+        A head that is followed counts at any score that the detector was built for: build it with
+        ``lowest_score=0.1`` to keep hold of heads in unlikely moments. Memory does not grow with
+        the number of frames; one that cannot be decoded is left out.
+
+        Args:
+            source: a video, camera or stream as ``test --source`` takes it; or frames, RGB arrays
+                or files in order, also without end.
+            tracker: bytetrack, ocsort, cbiou or botsort.
+            fps: frames a second, of pictures that have no times of their own.
+            batch_size: as ``detect``.
+            overrides: ``tracking.key=value``: ``tracking.lost_seconds=2``, say.
+
+        Yields:
+            The frame with its ``index``, ``seconds`` and ``pixels``, and its heads with ``ids``,
+            from 1 on for each video; -1 for a head that is not followed (yet).
+
+        Raises:
+            MissingPackageError: the ``track`` extra is not installed.
+            SourceError: no such source.
+            ConfigError: an override of no field.
+            ValueError: another tracker, or pictures without times and without ``fps``.
+        """
+        # The loop stands above the detector; only this asks for it.
+        from head_detection.pipeline.tracking import track_heads  # noqa: PLC0415
+
+        options: dict[str, Any] = {"fps": fps, "batch_size": batch_size, "overrides": overrides}
+        for frame, found in track_heads(self, source, tracker, **options):
+            yield frame, Found.of(found, frame.path)
 
     def load(self, image: ImageLike, *, keep_pixels: bool = False) -> LoadedPicture:
         """Decode a picture for ``detect_loaded``; from any thread, also while others detect.

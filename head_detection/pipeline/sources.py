@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from head_detection.images.finding import PictureFile
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.structures import Frame
 
 Item = PictureFile | Frame
 """A picture to read, or a frame that is decoded already."""
+MAX_FPS_SLACK: Final = 0.05
+"""How much too early a frame may come, of the time from one to the next."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class SourceInfo:
         fps: frames a second; None for pictures, and where it is not known or not steady.
         size: (height, width) of every frame; None where that is not known.
         count: how many items; None where that is not known, or there is no end.
+        unit: what the items are called: ``pictures``, ``frames`` or ``pictures and frames``.
         is_live: the items come as they happen, and the newest counts: ``is_ready`` never tells of
             the next of the same camera, for a frame that waits for another is old.
     """
@@ -30,6 +34,57 @@ class SourceInfo:
     size: tuple[int, int] | None = None
     count: int | None = None
     is_live: bool = False
+    unit: str = "pictures"
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """Which frames of videos and cameras are taken; pictures are all taken.
+
+    A frame that is left out keeps its number: that of the next taken one tells of it.
+
+    Attributes:
+        start: seconds of a video's beginning to leave out.
+        end: seconds from its beginning where to stop; a frame shown just then is left out, so that
+            two parts of a video share none. None goes on to its end.
+        stride: one frame of so many is taken, the first one of them.
+        max_fps: at most so many frames in each second are taken; None is all.
+        max_pixels: larger frames are refused.
+        is_live: the newest frame is taken and older ones are dropped; False waits for every one;
+            None is as the kind of source suggests.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    stride: int = 1
+    max_fps: float | None = None
+    max_pixels: int = MAX_PIXELS
+    is_live: bool | None = None
+
+    def chooser(self) -> Callable[[int, float], bool]:
+        """Return what tells of a frame's number and seconds, in order, whether it is taken.
+
+        Example:
+            >>> takes = FrameOptions(max_fps=10).chooser()
+            >>> [index for index in range(8) if takes(index, index / 25)]
+            [0, 3, 5]
+        """
+        last = -1
+
+        def takes(index: int, seconds: float) -> bool:
+            nonlocal last
+            has_begun = self.start <= max(seconds, 0.0)
+            is_within = has_begun and (self.end is None or seconds < self.end)
+            if not is_within or index % self.stride:
+                return False
+            if self.max_fps is None:
+                return True
+            # Times are rounded to the file's clock: .1 s may have become .0999.
+            slot = int(seconds * self.max_fps + MAX_FPS_SLACK)
+            is_due, last = slot > last, max(slot, last)
+            return is_due
+
+        return takes
 
 
 class Source(Protocol):

@@ -1,33 +1,208 @@
-"""``blur/``: each picture with its heads made unrecognisable."""
+"""``blur/``: each picture and each video with its heads made unrecognisable."""
 
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
-from head_detection.images.hiding import hide_heads
+import cv2
+import numpy as np
+
+from head_detection.images.hiding import check_boxes, hide_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Hiding
+from head_detection.results.encoding import Encoding, VideoWriter
+from head_detection.results.filling import CoveredFrame, GapFiller
 from head_detection.results.images import PictureSink
-from head_detection.results.record import Origin, Record
+from head_detection.results.record import Failure, Origin, Record
+from head_detection.results.video import VideoFiles, VideoJob, VideoPlace
+from head_detection.structures import Detections
+
+WAITING_QUALITY: Final = 95
+"""JPEG's, of pictures that wait for what is found later: two seconds of them lie in memory."""
 
 
 class BlurSink(PictureSink):
-    """``blur/``: each picture with its heads made unrecognisable, and nothing drawn.
+    """``blur/``: each picture with its heads made unrecognisable, and nothing drawn; videos too.
 
     The files are made anew from the pixels: no metadata of the picture comes along, and nothing is
-    transparent. A picture whose heads are still to be seen afterwards is not written: it fails.
+    transparent. A picture whose heads are still to be seen afterwards is not written: it fails. In
+    a video heads are hidden on the frames too that the detector missed them on, see ``GapFiller``;
+    a frame that it had no answer for shows the hidden one before.
 
     Args:
         folder: as ``FolderSink``.
-        origin: as ``FolderSink``.
+        origin: its score threshold tells which heads are held in a video.
         hiding: None is solid black.
+        encoding: how videos are written; None is the usual way.
     """
 
     folder_name = "blur"
 
-    def __init__(self, folder: Path, origin: Origin, hiding: Hiding | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        hiding: Hiding | None = None,
+        encoding: Encoding | None = None,
+    ) -> None:
         super().__init__(folder, origin)
         self._hiding = hiding
+        usual = encoding or Encoding()
+        self._filled = FilledFrames()
+        self._videos = VideoFiles(
+            self._files,
+            lambda place: HiddenVideo(place, usual, hiding, origin.score_threshold, self._filled),
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the videos."""
+        return [*self._filled.described(), *self._videos.notes]
+
+    def write(self, record: Record) -> None:
+        """Write a picture's file, or add a frame, soon.
+
+        Raises:
+            OutputError: as ``FolderSink``, or as ``VideoFiles``.
+            OSError: likewise.
+        """
+        if record.seconds is None:
+            super().write(record)
+        else:
+            self._videos.take(record)
+
+    def fail(self, failure: Failure) -> None:
+        """Note that a frame is missing."""
+        self._videos.take(failure)
+
+    def take_failures(self) -> list[Failure]:
+        """Return, once each, what could not be written."""
+        return [*super().take_failures(), *self._videos.take_failures()]
+
+    def close(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            OSError: as ``FolderSink``, or a video could not be written.
+        """
+        with ExitStack() as stack:
+            stack.callback(super().close)
+            self._videos.close()
 
     def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
-        found = record.detections if record.to_hide is None else record.to_hide
-        yield hide_heads(pixels, found, self._hiding)
+        yield hide_heads(pixels, _to_hide(record), self._hiding)
+
+
+class FilledFrames:
+    """On how many frames heads were hidden that were not found there; of several threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def add(self, frame: CoveredFrame) -> None:
+        """Count a frame."""
+        is_between = frame.is_missing_in(frame.between)
+        is_around = frame.is_missing_in(frame.around)
+        with self._lock:
+            self._counts.update(frames=1, between=is_between, around=is_around and not is_between)
+
+    def described(self) -> list[str]:
+        """Return one line, none without frames."""
+        if not self._counts["frames"]:
+            return []
+        between, around = self._counts["between"], self._counts["around"]
+        return [
+            f"blur: heads were filled in on {between} of {self._counts['frames']} frames, found "
+            f"before and after; on {around} more a head is held before it is first found, or after"
+        ]
+
+
+@dataclass(frozen=True)
+class _WaitingPicture:
+    """A picture of a frame that waits for what is found later."""
+
+    content: bytes
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, pixels: Picture) -> "_WaitingPicture":
+        options = [cv2.IMWRITE_JPEG_QUALITY, WAITING_QUALITY]
+        bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        content = cv2.imencode(".jpg", bgr, options)[1].tobytes()
+        return cls(content, (pixels.shape[0], pixels.shape[1]))
+
+    def pixels(self) -> Picture:
+        bgr = cv2.imdecode(np.frombuffer(self.content, np.uint8), cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise AssertionError("encoded here, yet no picture")
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+class HiddenVideo(VideoJob):
+    """A video with its heads hidden, some two seconds behind the detector.
+
+    Args:
+        place: where it goes.
+        encoding: how it is written.
+        hiding: how heads are hidden; None is solid black.
+        score_threshold: as ``GapFiller``.
+        filled: counts what was filled in.
+    """
+
+    def __init__(
+        self,
+        place: VideoPlace,
+        encoding: Encoding,
+        hiding: Hiding | None,
+        score_threshold: float,
+        filled: FilledFrames,
+    ) -> None:
+        self._writer = VideoWriter(place.path, encoding, place.source, is_cut=place.is_cut)
+        self._hiding, self._filled = hiding, filled
+        self._filler = GapFiller(score_threshold)
+        self._waiting: deque[_WaitingPicture | None] = deque()
+
+    def take(self, record: Record) -> None:
+        """Add a frame."""
+        if record.pixels is None or record.seconds is None:
+            raise ValueError("pixels: expected in the record; got none")
+        found = _to_hide(record)
+        check_boxes(record.pixels, found)  # here, where its own name is known
+        self._add(record.seconds, found, _WaitingPicture.of(record.pixels))
+
+    def fail(self, seconds: float) -> None:
+        """Show the hidden frame before where one is missing."""
+        self._add(seconds, Detections.empty((1, 1)), None)
+
+    def close(self) -> list[str]:
+        """Write the frames that wait, and end the video."""
+        try:
+            self._write(self._filler.rest())
+        finally:
+            self._writer.close()
+        return self._writer.notes
+
+    def _add(self, seconds: float, found: Detections, picture: _WaitingPicture | None) -> None:
+        self._waiting.append(picture)
+        self._filler.add(seconds, found)
+        self._write(self._filler.ready())
+
+    def _write(self, frames: Iterable[CoveredFrame]) -> None:
+        for frame in frames:
+            picture = self._waiting.popleft()
+            if picture is None:
+                self._writer.repeat(frame.seconds)
+                continue
+            ones = np.ones(len(frame.boxes), np.float32)
+            heads = Detections(frame.boxes, ones, picture.size)
+            self._writer.add(frame.seconds, hide_heads(picture.pixels(), heads, self._hiding))
+            self._filled.add(frame)
+
+
+def _to_hide(record: Record) -> Detections:
+    return record.detections if record.to_hide is None else record.to_hide

@@ -1,24 +1,163 @@
-"""``counts.csv``: a line a picture, how many heads it has."""
+"""``counts.csv``: how many heads a picture has, or a video and a camera as time goes on."""
 
+import csv
+import math
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, Literal, TextIO
+
+from head_detection.files import replacing
 from head_detection.results.csv import csv_lines
-from head_detection.results.record import Failure, Record
-from head_detection.results.sink import FileSink
+from head_detection.results.record import Failure, Origin, Record
+from head_detection.results.sink import FileSink, Sink
+
+FILE: Final = "counts.csv"
+PICTURE_COLUMNS: Final = ("file", "count")
+FRAME_COLUMNS: Final = ("time", "source", "zone", "in", "out", "now")
+USUAL_SECONDS: Final = 1.0
+"""Between two counts of a source."""
+MAX_SOURCES: Final = 1000
+"""Whose last counts wait for the next; of more, as in a folder of videos, the oldest is ended."""
+_ROUNDING: Final = 1e-6
+"""Of times over the seconds between counts: three tenths are no less than three times .1."""
+
+Row = tuple[float | None, str, str, int | None, int | None, int | None]
 
 
-class CountSink(FileSink):
-    """``counts.csv``: ``file,count``, 0 for a picture without heads.
+@dataclass
+class _Series:
+    """The counts of one source.
 
-    A picture that could not be read has no number: it is not known to be empty.
+    Attributes:
+        due: the time of the next.
+        waiting: of a frame that came before that.
     """
 
-    file_name = "counts.csv"
+    due: float
+    waiting: list[Row]
+
+
+class CountSink(Sink):
+    """``counts.csv``: ``file,count`` for pictures, ``time,source,zone,in,out,now`` for frames.
+
+    Of pictures the file is written whole. With the first frame it becomes that of frames, in which
+    a picture is a row with a source and a ``now`` alone: rows follow each other every so many
+    seconds of presentation time, at once. ``zone`` is the name of a zone or a line and empty for
+    the whole frame. The last frame of each source has a row too.
+
+    Args:
+        folder: of the file; made if need be.
+        origin: as ``FileSink``.
+        every: seconds between two counts of a source; 0 counts every frame.
+    """
+
+    file_name: ClassVar[str] = FILE
+
+    def __init__(self, folder: Path, origin: Origin, every: float = USUAL_SECONDS) -> None:
+        self._path, self._every = folder / self.file_name, every
+        self._pictures = _PictureTable(folder, origin)
+        self._file: TextIO | None = None
+        self._sources: OrderedDict[str, _Series] = OrderedDict()
+        self._stack = ExitStack()
+
+    @property
+    def output(self) -> str:
+        """The file's name."""
+        return self.file_name
+
+    def write(self, record: Record) -> None:
+        """Add a picture, or the counts of a frame where it is time."""
+        if record.seconds is not None:
+            self._count(record.file, record.seconds, _rows_of(record))
+        elif self._file is None:
+            self._pictures.write(record)
+        else:
+            self._add([_picture_row(record.file, len(record.detections))])
 
     def fail(self, failure: Failure) -> None:
-        """Add a picture without a number."""
+        """Add a picture without a number: it is not known to be empty. Frames have none."""
+        if failure.seconds is not None:
+            return
+        if self._file is None:
+            self._pictures.fail(failure)
+        else:
+            self._add([_picture_row(failure.file, None)])
+
+    def close(self) -> None:
+        """Add the last frames and end the file."""
+        if self._file is None:
+            self._pictures.close()
+            return
+        with self._stack:
+            for series in self._sources.values():
+                self._add(series.waiting)
+
+    def _count(self, source: str, seconds: float, rows: list[Row]) -> None:
+        series = self._sources.setdefault(source, _Series(seconds, []))
+        self._sources.move_to_end(source)
+        is_due = seconds >= series.due or seconds < series.due - self._every - _ROUNDING
+        series.waiting = [] if is_due else rows
+        if is_due:
+            self._add(rows)
+            if self._every:
+                passed = math.floor(seconds / self._every + _ROUNDING)
+                series.due = (passed + 1) * self._every - self._every * _ROUNDING
+        if len(self._sources) > MAX_SOURCES:
+            _, oldest = self._sources.popitem(last=False)
+            self._add(oldest.waiting)
+
+    def _add(self, rows: list[Row]) -> None:
+        file = self._file or self._begin_frames()
+        file.write(csv_lines(rows))
+        file.flush()
+
+    def _begin_frames(self) -> TextIO:
+        """Write the pictures so far as rows of the file of frames, which grows from there on."""
+        self._pictures.close()
+        with (
+            _open(self._path, "r") as pictures,
+            replacing(self._path) as temporary,
+            _open(temporary, "w") as file,
+        ):
+            lines = csv.reader(pictures)
+            next(lines)
+            file.write(csv_lines([FRAME_COLUMNS]))
+            for name, count in lines:
+                file.write(csv_lines([_picture_row(name, int(count) if count else None)]))
+        self._file = self._stack.enter_context(_open(self._path, "a"))
+        return self._file
+
+
+class _PictureTable(FileSink):
+    """``file,count``: 0 for a picture without heads, nothing for one that could not be read."""
+
+    file_name = FILE
+
+    def fail(self, failure: Failure) -> None:
         self._file.write(csv_lines([(failure.file, None)]))
 
     def _head(self) -> str:
-        return csv_lines([("file", "count")])
+        return csv_lines([PICTURE_COLUMNS])
 
     def _lines(self, record: Record) -> str:
         return csv_lines([(record.file, len(record.detections))])
+
+
+def _open(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:
+    return path.open(mode, encoding="utf-8", errors=FileSink.encoding_errors, newline="")
+
+
+def _picture_row(name: str, count: int | None) -> Row:
+    return None, name, "", None, None, count
+
+
+def _rows_of(record: Record) -> list[Row]:
+    """Return the row of a whole frame, then those of its zones and lines."""
+    seconds, source = record.rounded_seconds, record.file
+    regions = record.regions or ()
+    return [
+        (seconds, source, "", None, None, len(record.detections)),
+        *((seconds, source, r.name, r.num_in, r.num_out, r.now) for r in regions),
+    ]

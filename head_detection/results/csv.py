@@ -17,12 +17,14 @@ from head_detection.results.reading import (
     KnownPictures,
     as_number,
     found_in_rows,
+    shown,
     size_of,
 )
 from head_detection.results.record import Record
 from head_detection.results.sink import FileSink
 
 FORM: Final = "detections.csv"
+ROWS_FORM: Final = "rows of JSON"
 COLUMNS: Final = ("file", "frame", "seconds", "id", "x1", "y1", "x2", "y2", "score")
 FILES: Final = ("file", "file_name", "filename", "image", "image_path", "path")
 CORNERS: Final = (
@@ -99,18 +101,34 @@ def columns_of(header: Sequence[str]) -> Columns | None:
     def named(names: Sequence[str]) -> str | None:
         return next((name for name in names if name in header), None)
 
-    corners = next((names for names in CORNERS if set(names) <= set(header)), None)
-    file, score = named(FILES), named(SCORES)
+    corners, file, score = _corners_in(header), named(FILES), named(SCORES)
     if corners is None or file is None or score is None:
         return None
     return Columns(file, corners, score, named(CLASS_IDS), named(CLASS_NAMES))
 
 
+def _corners_in(header: Sequence[str]) -> tuple[str, ...] | None:
+    return next((names for names in CORNERS if set(names) <= set(header)), None)
+
+
 def looks_like_csv(path: Path) -> bool:
-    """Tell whether a file's first line names the columns of detections."""
+    """Tell whether a file's first line names the columns of boxes."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         line = file.readline(LONGEST_HEADER)
-    return columns_of(next(csv.reader([line]), [])) is not None
+    return _corners_in(next(csv.reader([line]), [])) is not None
+
+
+def looks_like_rows(content: Sequence[Any]) -> bool:
+    """Tell whether entries of JSON are the lines of a table of boxes, as ``JSONSink`` writes them.
+
+    Example:
+        >>> looks_like_rows([{"x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4}])
+        True
+        >>> looks_like_rows([{"bbox": [1, 2, 3, 4]}]), looks_like_rows([])
+        (False, False)
+    """
+    first = content[0] if content else None
+    return isinstance(first, dict) and _corners_in(list(first)) is not None
 
 
 def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
@@ -127,30 +145,77 @@ def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
         DetectionFileError: boxes and scores that are none, or pictures that the set does not have.
             One line.
     """
-    pictures = KnownPictures(path, labelled)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = csv.DictReader(file)
-        columns = columns_of(lines.fieldnames or [])
-        if columns is None:
-            raise DetectionFileError(f"{path}: expected columns {','.join(COLUMNS)}")
+        header = lines.fieldnames or []
         try:
             table = [(f"{path}: line {lines.line_num}", line) for line in lines]
         except csv.Error as error:
             raise DetectionFileError(f"{path}: after line {lines.line_num}: {error}") from error
+    return _read_table(path, header, table, labelled, FORM)
+
+
+def read_row_detections(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:
+    """Give each picture of a set its own of a table in JSON, a list of one object a head.
+
+    Keys go by name as columns do: supervision's ``JSONSink`` writes such a file, and the picture's
+    name is there where ``append(..., custom_data={"file": name})`` was given one.
+
+    Args:
+        path: the file, for errors.
+        content: what it holds.
+        labelled: the pictures to measure on.
+
+    Raises:
+        DetectionFileError: as ``read_csv_detections``.
+    """
+    for number, entry in enumerate(content):
+        if not isinstance(entry, dict):
+            raise DetectionFileError(f"{path}: [{number}]: expected an object; got {shown(entry)}")
+    table = [(f"{path}: [{number}]", entry) for number, entry in enumerate(content)]
+    return _read_table(path, list(content[0]), table, labelled, ROWS_FORM)
+
+
+def _read_table(
+    path: Path,
+    header: Sequence[str],
+    table: Sequence[tuple[str, Mapping[str, Any]]],
+    labelled: AnnotatedSet,
+    form: str,
+) -> FoundElsewhere:
+    columns = columns_of(header)
+    if columns is None:
+        raise DetectionFileError(
+            f"{path}: expected a column with the picture's name ({', '.join(FILES)}) and one with "
+            f"the score ({', '.join(SCORES)}); got {shown(','.join(header))}"
+        )
+    pictures = KnownPictures(path, labelled)
     stated = [_class_of(line, columns) for _, line in table]
     classes = HeadClasses(path, "class", (), stated)
     rows = DetectionRows()
     for (where, line), own in zip(table, stated, strict=True):
-        index = pictures.find(line[columns.file], where)
+        name = line.get(columns.file)
+        if not isinstance(name, str):
+            raise DetectionFileError(
+                f"{where}: expected the picture's name as {columns.file}; got {shown(name)}"
+            )
+        index = pictures.find(name, where)
         if classes.is_head(own, where) and index is not None:
-            box = [as_number(line[corner]) for corner in columns.corners]
-            rows.add(index, box, as_number(line[columns.score]), where)
+            box = [_number_in(line, corner) for corner in columns.corners]
+            rows.add(index, box, _number_in(line, columns.score), where)
     pictures.refuse_unknown()
     found = rows.collect([size_of(image) for image in labelled.images])
-    return found_in_rows(FORM, found, labelled, classes.notes)
+    return found_in_rows(form, found, labelled, classes.notes)
 
 
-def _class_of(line: Mapping[str, str | None], columns: Columns) -> StatedClass:
-    number = None if columns.class_id is None else line[columns.class_id]
-    name = None if columns.class_name is None else line[columns.class_name]
-    return StatedClass(as_id(number) if number else None, name or None)
+def _number_in(line: Mapping[str, Any], column: str) -> Any:
+    """Return a field as a number where it is the text of one, else as it is, to be checked."""
+    value = line.get(column)
+    return as_number(value) if isinstance(value, str) else value
+
+
+def _class_of(line: Mapping[str, Any], columns: Columns) -> StatedClass:
+    number = None if columns.class_id is None else line.get(columns.class_id)
+    name = None if columns.class_name is None else line.get(columns.class_name)
+    is_named = isinstance(name, str) and name != ""
+    return StatedClass(None if number in (None, "") else as_id(number), name if is_named else None)

@@ -9,23 +9,45 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "csv": ("detections.csv",),
     "lines": ("detections.ndjson",),
     "counts": ("counts.csv",),
+    "events": ("events.ndjson",),
     "coco": ("coco.json", "coco-images.json"),
     "mot": ("mot.txt", "mot/"),
     "yolo": ("labels/",),
+    "yolo-data": ("data.yaml",),
     "images": ("images/",),
+    "video": ("video/",),
     "blur": ("blur/",),
     "crops": ("crops/",),
 }
 """By the names that users know the formats by: their files, and their folders with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")
+VIDEO_FORMATS: Final = ("json", "counts", "video")
+LIVE_FORMATS: Final = ("lines", "counts")
+"""Of what has no end: no file that is whole at its end only, and none as large as a video."""
 ON_STANDARD_OUTPUT: Final = ("lines",)
+
+
+def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
+    """Return what is written of a source where nothing is asked for.
+
+    Args:
+        unit: what its items are called, ``frames`` among them or not.
+        is_live: of a camera.
+
+    Example:
+        >>> usual_formats("pictures", is_live=False), usual_formats("frames", is_live=False)
+        (('json', 'counts', 'images'), ('json', 'counts', 'video'))
+    """
+    if is_live:
+        return LIVE_FORMATS
+    return VIDEO_FORMATS if "frames" in unit else DEFAULT_FORMATS
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the names of formats in a list with commas, each once.
 
     Raises:
-        OutputError: an unknown name, or none.
+        OutputError: an unknown name, or none; or formats that do not go together.
 
     Example:
         >>> parse_formats("json, csv,json")
@@ -35,4 +57,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names:
         raise OutputError(f"expected some of {','.join(OUTPUTS)}; got {text!r}")
+    if "yolo-data" in names and ("yolo" not in names or "images" in names):
+        raise OutputError(
+            "yolo-data: expected yolo beside it, and no images: its images/ is for the pictures "
+            f"as they are, not drawn on; got {','.join(names)}"
+        )
     return names

@@ -15,9 +15,17 @@ from head_detection.errors import DetectionFileError, OutputError
 from head_detection.images.styles import Drawing, Hiding
 from head_detection.results.blur import BlurSink
 from head_detection.results.coco import CocoIds, CocoSink, read_coco_results
-from head_detection.results.counts import CountSink
+from head_detection.results.counts import USUAL_SECONDS, CountSink
 from head_detection.results.crops import CropSink
-from head_detection.results.csv import CsvSink, looks_like_csv, read_csv_detections
+from head_detection.results.csv import (
+    CsvSink,
+    looks_like_csv,
+    looks_like_rows,
+    read_csv_detections,
+    read_row_detections,
+)
+from head_detection.results.encoding import Encoding
+from head_detection.results.events import EventSink
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
@@ -26,24 +34,33 @@ from head_detection.results.mot import MotSink, read_mot_detections
 from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
-from head_detection.results.yolo import LabelSink, looks_like_labels, read_yolo_labels
+from head_detection.results.video import VideoSink
+from head_detection.results.yolo import (
+    LabelDataSink,
+    LabelSink,
+    looks_like_labels,
+    read_yolo_labels,
+)
 
 SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "json": JsonSink,
     "csv": CsvSink,
     "lines": LineSink,
     "counts": CountSink,
+    "events": EventSink,
     "coco": CocoSink,
     "mot": MotSink,
     "yolo": LabelSink,
+    "yolo-data": LabelDataSink,
     "images": DrawnSink,
+    "video": VideoSink,
     "blur": BlurSink,
     "crops": CropSink,
 }
 """By the names that users know them by."""
 _WANTED: Final = (
-    "detections.json, .csv or .ndjson of this project, COCO results, MOTChallenge text (.txt) or a "
-    "folder of YOLO labels"
+    "detections.json, .csv or .ndjson of this project, COCO results, a table of supervision, "
+    "MOTChallenge text (.txt) or a folder of YOLO labels"
 )
 
 
@@ -52,14 +69,20 @@ class SinkOptions:
     """What some of the formats can be told.
 
     Attributes:
-        drawing: how ``images`` marks heads; None is the usual way.
+        drawing: how ``images`` and ``video`` mark heads; None is the usual way.
         hiding: how ``blur`` hides them; None is the usual way.
         labels: whose ids ``coco`` takes; None numbers the pictures.
+        has_yolo_scores: ``yolo`` has a score in each line.
+        encoding: how ``video`` and ``blur`` write videos; None is the usual way.
+        counts_every: seconds between two ``counts`` of a video or a camera.
     """
 
     drawing: Drawing | None = None
     hiding: Hiding | None = None
     labels: CocoIds | None = None
+    has_yolo_scores: bool = False
+    encoding: Encoding | None = None
+    counts_every: float = USUAL_SECONDS
 
 
 class Sinks:
@@ -90,9 +113,14 @@ class Sinks:
                 self._open_standard_output(names, origin)
             else:
                 kinds = SINKS | {
-                    "images": partial(DrawnSink, drawing=options.drawing),
-                    "blur": partial(BlurSink, hiding=options.hiding),
+                    "counts": partial(CountSink, every=options.counts_every),
+                    "images": partial(
+                        DrawnSink, drawing=options.drawing, has_frames="video" not in names
+                    ),
+                    "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
+                    "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
                     "coco": partial(CocoSink, labels=options.labels),
+                    "yolo": partial(LabelSink, has_scores=options.has_yolo_scores),
                 }
                 for name in names:
                     self._open(kinds[name](folder, origin))
@@ -107,6 +135,11 @@ class Sinks:
     def outputs(self) -> list[str]:
         """What is written, for a summary."""
         return [sink.output for sink in self._sinks]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of what was written, a line each; complete once it is closed."""
+        return [note for sink in self._sinks for note in sink.notes]
 
     def take(self, outcome: Outcome) -> None:
         """Hand what came of a picture or a frame to all."""
@@ -170,7 +203,8 @@ def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     except (ValueError, RecursionError) as error:
         raise DetectionFileError(f"{path}: expected {_WANTED}; not JSON ({error})") from error
     if isinstance(content, list):
-        return read_coco_results(path, content, labelled)
+        read = read_row_detections if looks_like_rows(content) else read_coco_results
+        return read(path, content, labelled)
     schema = content.get("schema") if isinstance(content, dict) else None
     if str(schema).startswith(SCHEMA_FAMILY):
         return read_json_detections(path, content, labelled)

@@ -1,6 +1,7 @@
 """``images/``: each picture with its heads drawn."""
 
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,10 +11,14 @@ import cv2
 from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Drawing
+from head_detection.images.traces import Traces
 from head_detection.results.record import Origin, Record
 from head_detection.results.sink import FolderSink
+from head_detection.structures import FloatArray
 
 JPEG_QUALITY: Final = 92
+MOST_SOURCES: Final = 64
+"""Videos and cameras side by side whose heads leave traces."""
 LARGEST_JPEG_SIDE: Final = 65_535  # pixels, of the format
 
 
@@ -44,19 +49,53 @@ class PictureSink(FolderSink):
 
 
 class DrawnSink(PictureSink):
-    """``images/``: each picture with its heads in boxes and their number.
+    """``images/``: each picture with its heads in boxes and their number, each frame with ids too.
 
     Args:
         folder: as ``FolderSink``.
         origin: as ``FolderSink``.
         drawing: how; None is the usual way.
+        has_frames: frames of videos are written too; else they have another place.
     """
 
     folder_name = "images"
 
-    def __init__(self, folder: Path, origin: Origin, drawing: Drawing | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        drawing: Drawing | None = None,
+        *,
+        has_frames: bool = True,
+    ) -> None:
         super().__init__(folder, origin)
-        self._drawing = drawing
+        self._drawing, self._has_frames = drawing, has_frames
+        self._traces: OrderedDict[str, Traces] = OrderedDict()
+        self._ways: dict[tuple[str, int], dict[int, FloatArray]] = {}
+
+    def write(self, record: Record) -> None:
+        """Write the picture's files soon: as ``FolderSink``; the ways of its heads are known now.
+
+        Raises:
+            OutputError: as ``FolderSink``.
+            OSError: as ``FolderSink``.
+        """
+        if record.seconds is not None and not self._has_frames:
+            return
+        if record.seconds is not None:
+            traces = self._traces.setdefault(record.file, Traces())
+            self._traces.move_to_end(record.file)
+            if len(self._traces) > MOST_SOURCES:
+                self._traces.popitem(last=False)
+            ways = traces.add(record.seconds, record.detections)
+            self._ways[record.file, record.index] = ways
+        super().write(record)
 
     def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
-        yield draw_heads(pixels, record.detections, self._drawing)
+        yield draw_heads(
+            pixels,
+            record.detections,
+            self._drawing,
+            traces=self._ways.pop((record.file, record.index), None),
+            regions=record.regions or (),
+        )

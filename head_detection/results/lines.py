@@ -2,7 +2,7 @@
 
 import json
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError
+from head_detection.files import naming
 from head_detection.results.reading import FoundElsewhere
 from head_detection.results.record import (
     JSON_ERRORS,
@@ -39,11 +40,12 @@ class LineSink(Sink):
     def __init__(self, folder: Path | None, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
         self._stack = ExitStack()
         self._file: BinaryIO
-        if folder is None:
+        self._path = None if folder is None else folder / FORM
+        if self._path is None:
             self._output, self._file = "standard output", sys.stdout.buffer
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._stack.enter_context((folder / FORM).open("wb"))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._stack.enter_context(self._path.open("wb"))
             self._output = FORM
 
     @property
@@ -61,11 +63,17 @@ class LineSink(Sink):
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        self._stack.close()
+        with self._named():
+            self._stack.close()
 
     def _add(self, values: dict[str, Any]) -> None:
-        self._file.write((dump_json(values) + "\n").encode("utf-8", JSON_ERRORS))
-        self._file.flush()
+        with self._named():
+            self._file.write((dump_json(values) + "\n").encode("utf-8", JSON_ERRORS))
+            self._file.flush()
+
+    def _named(self) -> AbstractContextManager[None]:
+        """Let an error name the file; of standard output the system's word is enough."""
+        return nullcontext() if self._path is None else naming(self._path)
 
 
 def looks_like_lines(path: Path, text: str) -> bool:

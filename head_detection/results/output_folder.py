@@ -1,13 +1,15 @@
 """Folders of results: each holds those of one run, and what a run wrote can be removed again."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Final, TextIO
 
 from head_detection.errors import OutputError
+from head_detection.files import clear_leftovers, create_bytes
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.format_names import OUTPUTS
 
@@ -21,6 +23,7 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
     """Return a folder for the results of a run: the one that is wanted, or one with a number.
 
     ``out`` with the results of an earlier run leaves them alone and gives ``out-2``, ``out-3`` ...
+    Of the last one that is passed over, what a killed run was about to write is cleared away.
 
     Args:
         folder: the wanted one; need not be there.
@@ -33,9 +36,7 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
     if overwrite:
         clear_folder(folder)
     else:
-        wanted = folder.resolve() if folder.name in ("", "..") else folder
-        numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
-        folder = next(free for free in chain([folder], numbered) if not _has_results(free))
+        folder = _free_folder(folder)
     for name in (name for kind in formats for name in OUTPUTS[kind]):
         if not name.endswith("/") and (folder / name).is_file():
             raise OutputError(
@@ -60,10 +61,8 @@ def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
         yield
         return
     outputs = [name for kind in formats for name in OUTPUTS[kind]]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with (folder / RUN_FILE).open("x", encoding="utf-8") as file:
-            file.write(json.dumps({"outputs": outputs}) + "\n")
+        create_bytes(folder / RUN_FILE, (json.dumps({"outputs": outputs}) + "\n").encode())
     except FileExistsError as error:
         raise OutputError(f"{folder}: another run writes here; choose another folder") from error
     try:
@@ -123,6 +122,22 @@ def listed_name(name: str) -> str:
         '"a/b\\nc.jpg"\n'
     """
     return json.dumps(name) + "\n"
+
+
+def _free_folder(folder: Path) -> Path:
+    """Return the first of ``folder``, ``folder-2``, ... without results."""
+    wanted = folder.resolve() if folder.name in ("", "..") else folder
+    passed = None
+    for number in count(2):
+        if not _has_results(folder):
+            break
+        passed, folder = folder, wanted.with_name(f"{wanted.name}-{number}")
+    if passed is not None:
+        clear_leftovers(passed)
+        for name in (name for names in OUTPUTS.values() for name in names if name.endswith("/")):
+            for path, _, _ in os.walk(passed / name):
+                clear_leftovers(Path(path))
+    return folder
 
 
 def _has_results(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from head_detection.results.reading import (
     shown,
     size_of,
 )
-from head_detection.structures import Detections
+from head_detection.structures import Detections, Event, RegionCount
 
 SCHEMA: Final = "head-detection/detections/2"
 """Of files that hold RECORDs."""
@@ -57,7 +57,9 @@ class Record:
         path: the file of a picture, where it is one.
         seconds: presentation time of a frame; None is a picture.
         source: which of several videos or cameras a frame is from.
-        zones: heads in each zone, where there are zones.
+        regions: zones and lines with what was counted there up to this frame; None where nobody
+            counts.
+        events: what heads did there since the last frame of the source.
         pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
         note: what the user is to know of how the picture was read; in no file.
         to_hide: what is made unrecognisable, less likely heads too; None is ``detections``.
@@ -69,7 +71,8 @@ class Record:
     path: Path | None = None
     seconds: float | None = None
     source: str | None = None
-    zones: Mapping[str, int] | None = None
+    regions: tuple[RegionCount, ...] | None = None
+    events: tuple[Event, ...] = ()
     pixels: npt.NDArray[np.uint8] | None = None
     note: str | None = None
     to_hide: Detections | None = None
@@ -95,9 +98,20 @@ class Record:
         return None if self.detections.ids is None else self.detections.ids.tolist()
 
     @property
+    def zones(self) -> dict[str, int] | None:
+        """Heads in each zone; None where nobody counts in zones."""
+        counts = {zone.name: zone.now for zone in self.regions or () if zone.now is not None}
+        return counts or None
+
+    @property
     def frame(self) -> int | None:
         """The frame's number in its video, from 0; None for a picture."""
         return None if self.seconds is None else self.index
+
+    @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        return self.file if self.seconds is None else f"{self.file}: frame {self.index}"
 
     @property
     def rounded_seconds(self) -> float | None:
@@ -112,7 +126,7 @@ class Record:
             "seconds": self.rounded_seconds,
             "source": self.source,
             "ids": self.ids,
-            "zones": None if self.zones is None else dict(self.zones),
+            "zones": self.zones,
         }
         return {
             "file": self.file,

@@ -1,20 +1,17 @@
 """What every format's writer is made of: takes results one by one."""
 
 import errno
-import os
-import sqlite3
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
-from head_detection.errors import OutputError, PictureError
-from head_detection.files import replacing, write_bytes
-from head_detection.results.output_folder import listed_name, mark_folder
+from head_detection.errors import PictureError
+from head_detection.files import naming, replacing, write_bytes
+from head_detection.results.naming import ResultFolder, inside
 from head_detection.results.record import Failure, Origin, Record
 
 NUM_THREADS: Final = 2
@@ -52,6 +49,11 @@ class Sink(ABC):
         """Return, once each, the pictures whose own file could not be written."""
         return []
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of what was written, a line each; complete once it is closed."""
+        return ()
+
     @abstractmethod
     def close(self) -> None:
         """Finish what is written."""
@@ -71,9 +73,10 @@ class FileSink(Sink):
 
     def __init__(self, folder: Path, origin: Origin) -> None:
         self._origin = origin
+        self._path = folder / self.file_name
         self._stack = ExitStack()
         with self._stack:
-            temporary = self._stack.enter_context(replacing(folder / self.file_name))
+            temporary = self._stack.enter_context(replacing(self._path))
             self._file = self._stack.enter_context(
                 temporary.open("w", encoding="utf-8", errors=self.encoding_errors, newline="")
             )
@@ -86,8 +89,13 @@ class FileSink(Sink):
         return self.file_name
 
     def write(self, record: Record) -> None:
-        """Add a picture."""
-        self._file.write(self._lines(record))
+        """Add a picture.
+
+        Raises:
+            OSError: it cannot be written; names the file.
+        """
+        with naming(self._path):
+            self._file.write(self._lines(record))
 
     def close(self) -> None:
         """End the file and put it in its place."""
@@ -121,13 +129,8 @@ class FolderSink(Sink):
     folder_name: ClassVar[str]
 
     def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
-        self._folder = folder / self.folder_name
-        self._list = mark_folder(self._folder)
-        # A table and no set: it lies on the disk, however many pictures there are.
-        self._taken = sqlite3.connect("", isolation_level=None)
-        self._taken.execute(
-            "CREATE TABLE taken (name BLOB PRIMARY KEY, is_folder INTEGER) WITHOUT ROWID"
-        )
+        self._files = ResultFolder(folder / self.folder_name)
+        self._folder = self._files.path
         self._waiting: deque[Future[Failure | None]] = deque()
         self._failures: list[Failure] = []
         self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=self.folder_name)
@@ -145,15 +148,7 @@ class FolderSink(Sink):
             OSError: an earlier file could not be written, and no other one could.
         """
         names = self._names_of(record, self._name_for(record))
-        targets = [self._folder / name for name in names]
-        for name, target in zip(names, targets, strict=True):
-            is_there = os.path.exists(target)  # noqa: PTH110 - Path's own raises for a long name
-            if record.path and is_there and target.resolve() == record.path.resolve():
-                raise OutputError(f"{target}: would replace its own source; choose another folder")
-            self._list.write(
-                listed_name(str(name))
-            )  # before the file: of a kill, none is forgotten
-        self._list.flush()
+        targets = self._files.note(names, record.path)
         while len(self._waiting) >= MAX_WAITING:
             self._finish_oldest()
         self._waiting.append(self._pool.submit(self._write, record, targets))
@@ -170,8 +165,7 @@ class FolderSink(Sink):
             OSError: a file could not be written, and no other one could.
         """
         self._pool.shutdown()
-        self._taken.close()
-        self._list.close()
+        self._files.close()
         while self._waiting:
             self._finish_oldest()
 
@@ -211,30 +205,7 @@ class FolderSink(Sink):
 
     def _name_for(self, record: Record) -> PurePosixPath:
         """Return a path inside the folder that no other picture of the run has."""
-        inside = [part for part in PurePosixPath(record.file).parts if part not in ("..", "/")]
-        path, suffix = PurePosixPath(*inside), self._suffix(record)
+        suffix = self._suffix(record)
         if record.frame is not None:
-            return path / f"{record.frame:06d}{suffix}"
-        path = self._free_folder(path.parent) / path.name
-        candidates = chain(
-            [path.with_suffix(suffix), path.with_name(f"{path.name}{suffix}")],
-            (path.with_name(f"{path.name}~{n}{suffix}") for n in count(record.index + 1)),
-        )
-        return next(name for name in candidates if self._take(name, is_folder=False))
-
-    def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
-        """Return the folder; a part of it that is another picture's file gets a ~ behind it."""
-        free = PurePosixPath()
-        for part in folder.parts:
-            names = (free / (part + "~" * n) for n in count())
-            free = next(name for name in names if self._take(name, is_folder=True))
-        return free
-
-    def _take(self, name: PurePosixPath, *, is_folder: bool) -> bool:
-        """Take a name, in any letter case; tell whether it was free, or a folder as is wanted."""
-        key = str(name).casefold().encode("utf-8", "surrogatepass")
-        row = self._taken.execute("SELECT is_folder FROM taken WHERE name = ?", [key]).fetchone()
-        if row is not None:
-            return is_folder and bool(row[0])
-        self._taken.execute("INSERT INTO taken VALUES (?, ?)", [key, is_folder])
-        return True
+            return inside(record.file) / f"{record.frame:06d}{suffix}"
+        return self._files.free_name(record.file, suffix, record.index)

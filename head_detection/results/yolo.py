@@ -15,7 +15,7 @@ import numpy as np
 from head_detection.data.annotations import AnnotatedSet, LabelClass
 from head_detection.data.formats.class_names import HEAD, choose_heads
 from head_detection.data.formats.label_files import as_id, read_text
-from head_detection.data.formats.yolo_description import CLASSES, SCHEME
+from head_detection.data.formats.yolo_description import CLASSES, FILE, PICTURES, SCHEME
 from head_detection.errors import DetectionFileError
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.classes import HeadClasses, StatedClass
@@ -26,8 +26,8 @@ from head_detection.results.reading import (
     as_number,
     size_of,
 )
-from head_detection.results.record import Record
-from head_detection.results.sink import FolderSink
+from head_detection.results.record import SCORE_DECIMALS, Origin, Record
+from head_detection.results.sink import FileSink, FolderSink
 
 FORM: Final = "YOLO labels"
 CLASS: Final = 0
@@ -58,12 +58,22 @@ class LabelledBox:
 
 
 class LabelSink(FolderSink):
-    """``labels/*.txt``: ``0 x y width height`` a head, without scores: labels to train with.
+    """``labels/*.txt``: ``0 x y width height`` a head: labels to train with.
 
     A picture without heads gives an empty file, as YOLO's tools expect.
+
+    Args:
+        folder: as ``FolderSink``.
+        origin: as ``FolderSink``.
+        has_scores: give each line the score as a sixth number, as Ultralytics' ``save_conf``:
+            detections to measure, no labels.
     """
 
     folder_name = "labels"
+
+    def __init__(self, folder: Path, origin: Origin, *, has_scores: bool = False) -> None:
+        super().__init__(folder, origin)
+        self._has_scores = has_scores
 
     def _suffix(self, record: Record) -> str:  # noqa: ARG002 - the same for all
         return ".txt"
@@ -75,7 +85,28 @@ class LabelSink(FolderSink):
         centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
         rows = np.clip(np.concatenate([centres, sides], axis=1), 0.0, 1.0)
         lines = [f"{CLASS} " + " ".join(f"{value:.6f}" for value in row) for row in rows]
+        if self._has_scores:
+            pairs = zip(lines, record.scores, strict=True)
+            lines = [f"{line} {score:.{SCORE_DECIMALS}f}" for line, score in pairs]
         yield "".join(f"{line}\n" for line in lines).encode()
+
+
+class LabelDataSink(FileSink):
+    """``data.yaml``: a set of the labels, once the pictures lie in ``images`` beside them.
+
+    Both parts are all of it: Ultralytics wants both, ``convert split`` makes two of one.
+    """
+
+    file_name = FILE
+
+    def _head(self) -> str:
+        return (
+            f"# The pictures belong into {PICTURES}/, each where its label is in labels/.\n"
+            f"train: {PICTURES}\nval: {PICTURES}\nnames:\n  {CLASS}: {HEAD}\n"
+        )
+
+    def _lines(self, record: Record) -> str:  # noqa: ARG002 - the same for all
+        return ""
 
 
 def looks_like_labels(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from head_detection.evaluation.precision_recall import SIZE_NAMES
-from head_detection.files import replacing
+from head_detection.files import naming, replacing
 from head_detection.training.step import LOSS_NAMES
 
 TRAINING_COLUMNS = (
@@ -91,12 +91,18 @@ class RunLog:
             step: steps done.
             epoch: epochs begun: 1 is the first; of a validation, epochs done.
             values: by column name.
+
+        Raises:
+            OSError: it cannot be written; names the file.
         """
         numbers = {name: f"{value:.6g}" for name, value in values.items() if math.isfinite(value)}
         time = datetime.now(UTC).isoformat(timespec="seconds")
         row = {"step": str(step), "epoch": str(epoch), "time": time, **numbers}
         self.rows.append(row)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with (
+            naming(self.path),
+            self.path.open("a", newline="", encoding="utf-8") as file,
+        ):
             csv.DictWriter(file, COLUMNS).writerow(row)
         if self.events is not None:
             for name in numbers:

@@ -118,8 +118,8 @@ def test_the_order_of_the_labels_does_not_matter_but_the_seed_does(
 def test_a_picture_that_cannot_be_read(
     labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["split", "--input", str(labels), "--output", str(tmp_path), "--parts", "a=.5"]
-    assert run_command(main, [*arguments, "b=.5"]) == 2
+    places = ["--input", str(labels), "--images", str(tmp_path), "--output", str(tmp_path)]
+    assert run_command(main, ["split", *places, "--parts", "a=.5", "b=.5"]) == 2
     error = capsys.readouterr().err
     assert "error: 20 pictures cannot be read, the first:" in error
     assert "'convert check' lists them all" in error

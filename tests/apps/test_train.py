@@ -1,3 +1,4 @@
+import argparse
 import csv
 import json
 import os
@@ -13,6 +14,7 @@ import torchvision
 from PIL import Image
 
 from head_detection.apps.main import main
+from head_detection.apps.training.options import add_options, overrides_of
 from head_detection.config import DatasetConfig, load_config
 from head_detection.data.formats import load_annotations, write_annotations
 from head_detection.models.faster_rcnn import load_detector
@@ -27,6 +29,22 @@ def the_error(capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
+
+
+def test_pictures_elsewhere_are_named_by_an_option(labels, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(next(labels.rglob("*.json")) if labels.is_dir() else labels, "labels.json")
+    assert train("--data", "labels.json") == 2
+    remedy = "say where the pictures are: --images DIR, or images in an experiment file"
+    assert remedy in the_error(capsys)
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    overrides = overrides_of(parser.parse_args(["--data", "labels.json", "--images", "elsewhere"]))
+    name, _, entry = next(overrides).partition("=")
+    assert name == "data.train"
+    assert json.loads(entry) == [{"path": "labels.json", "format": "coco", "images": "elsewhere"}]
+    assert train("--cfg", tmp_path / "a.yaml", "--images", "elsewhere") == 2
+    assert the_error(capsys).startswith("error: --images: expected --data")
 
 
 RUNS = ("first", "second")

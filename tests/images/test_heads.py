@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from head_detection.images.heads import LARGEST_LABEL, draw_heads
+from head_detection.images.heads import ID_COLORS, LARGEST_LABEL, draw_heads
 from head_detection.images.styles import Drawing
-from head_detection.structures import Detections
+from head_detection.structures import Detections, RegionCount
 
 GREEN = (57, 255, 20)
 
@@ -87,7 +87,7 @@ def test_scores_lie_beside_their_boxes_and_on_no_other():
     size = (400, 800)
     boxes = np.array([[100, 100, 160, 160], [100, 161, 160, 220], [0, 0, 60, 60]])
     found = Detections.from_arrays(boxes, [0.9, 0.8, 0.7], size)
-    drawn = draw_heads(np.full((*size, 3), 90, np.uint8), found, Drawing(label="", has_scores=True))
+    drawn = draw_heads(np.full((*size, 3), 90, np.uint8), found, Drawing(parts=("boxes", "scores")))
     rows, columns = black(drawn)
     for x1, y1, x2, y2 in boxes.tolist():
         inside = (columns >= x1) & (columns < x2) & (rows >= y1) & (rows < y2)
@@ -111,7 +111,62 @@ def test_color_width_font_size_and_label():
     assert heights == [9 + 2 + 3, 36 + 10]
 
 
-@pytest.mark.parametrize("options", [{"width": 0}, {"font_size": 0}, {"label": "{heads}"}])
+@pytest.mark.parametrize(
+    "options", [{"width": 0}, {"font_size": 0}, {"label": "{heads}"}, {"parts": ("faces",)}]
+)
 def test_a_drawing_that_cannot_be_made(options):
     with pytest.raises(ValueError, match=r"^\w+: expected "):
         Drawing(**options)
+
+
+def followed(boxes, ids, size):
+    return Detections.from_arrays(boxes, [0.9] * len(boxes), size, ids=ids)
+
+
+def test_heads_that_are_followed_have_colors_of_their_own_and_their_id():
+    size = (300, 400)
+    grey = np.full((*size, 3), 90, np.uint8)
+    found = followed(
+        [(50, 100, 90, 140), (150, 100, 190, 140), (250, 100, 290, 140)], [1, 2, -1], size
+    )
+    drawn = draw_heads(grey, found, Drawing(parts=("boxes", "ids")))
+    colors = [tuple(drawn[120, x].tolist()) for x in (50, 150, 250)]
+    assert colors == [ID_COLORS[1], ID_COLORS[2], GREEN]
+    columns = black(drawn)[1]  # the first two have an id above them
+    assert columns.min() >= 50
+    assert columns.max() < 200
+    again = draw_heads(grey, followed([(300, 200, 340, 240)], [2], size), Drawing(parts=("boxes",)))
+    assert tuple(again[220, 300].tolist()) == ID_COLORS[2]
+    one_color = draw_heads(grey, found, Drawing((255, 0, 0), parts=("boxes",)))
+    assert tuple(one_color[120, 50].tolist()) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(180, 320), (2160, 3840)])
+def test_ids_are_read_in_small_and_in_large_pictures(size):
+    box = (size[1] // 2, size[0] // 2, size[1] // 2 + size[0] // 18, size[0] // 2 + size[0] // 18)
+    drawn = draw_heads(
+        np.full((*size, 3), 90, np.uint8), followed([box], [88], size), Drawing(parts=("ids",))
+    )
+    height = np.ptp(black(drawn)[0]) + 1
+    assert height >= max(10, 0.02 * size[0])
+
+
+def test_traces_and_zones_are_drawn_where_they_were():
+    size = (300, 400)
+    grey = np.full((*size, 3), 90, np.uint8)
+    found = followed([(50, 100, 90, 140)], [1], size)
+    ways = {1: np.array([[170, 120], [120, 120], [70, 120]], np.float32)}
+    region = RegionCount("door", ((250, 280), (390, 280)), num_in=3)
+    drawn = draw_heads(grey, found, Drawing(), traces=ways, regions=[region])
+    assert tuple(drawn[120, 150].tolist()) == ID_COLORS[1]
+    assert (drawn[280, 260:380] != 90).any()
+    bare = draw_heads(grey, found, Drawing(parts=("boxes",)), traces=ways, regions=[region])
+    assert (bare[120, 95:200] == 90).all()
+    assert (bare[270:] == 90).all()
+
+
+def test_boxes_that_no_picture_has_stop_nothing():
+    size = (100, 100)
+    boxes = np.array([[-1e9, 5, 1e12, 50], [3, 0, 5, 5]], np.float32)
+    found = Detections(boxes, np.ones(2, np.float32), size, np.array([1, 2]))
+    assert draw_heads(np.zeros((*size, 3), np.uint8), found).shape[2] == 3

@@ -18,11 +18,12 @@ from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.formats import Sinks
 from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
-from head_detection.structures import Detections, Frame
+from head_detection.structures import Detections, Frame, RegionCount
 
 ORIGIN = Origin({}, 0.5)
 FOUND = Detections.from_arrays([[1, 2, 3, 4]], [0.75], (32, 48))
 PIXELS = np.zeros((32, 48, 3), np.uint8)
+DOOR = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0))
 
 
 class OneHead:
@@ -151,7 +152,7 @@ class Follower:
 
 class Doorman:
     def count(self, record: Record) -> Record:
-        return replace(record, zones={"door": len(record.detections)})
+        return replace(record, regions=(RegionCount("door", DOOR, len(record.detections)),))
 
 
 def test_a_head_that_is_followed_counts_at_any_score(detector: OneHead) -> None:

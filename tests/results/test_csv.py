@@ -1,7 +1,9 @@
 import csv
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,20 +54,63 @@ def test_what_was_written_is_read(tmp_path: Path, record: Make, put: Put, labell
     assert read.without == ("c.png",)
 
 
-def test_a_table_of_supervision_with_other_classes(tmp_path: Path, labelled: Label) -> None:
-    path = tmp_path / "found.csv"
+@pytest.mark.parametrize(
+    ("sink_class", "form"), [(sv.CSVSink, "detections.csv"), (sv.JSONSink, "rows of JSON")]
+)
+def test_a_table_of_supervision_with_other_classes(
+    tmp_path: Path, labelled: Label, sink_class: Any, form: str
+) -> None:
+    path = tmp_path / "found"
     detections = sv.Detections(
         xyxy=np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),
         confidence=np.array([0.75, 0.5], np.float32),
         class_id=np.array([1, 0]),
         data={"class_name": np.array(["head", "person"])},
     )
-    with sv.CSVSink(str(path)) as sink:
+    with sink_class(str(path)) as sink:
         sink.append(detections, custom_data={"image": "a.png"})
     read = read_detection_file(path, labelled("a.png"))
+    assert read.form == form
     (found,) = read.detections
     assert (found.boxes.tolist(), found.scores.tolist()) == ([[1, 2, 3, 4]], [0.75])
     assert read.notes == ("detections of the class 'person', no heads, left out: 1",)
+
+
+@pytest.mark.parametrize("sink_class", [sv.CSVSink, sv.JSONSink])
+def test_a_table_of_supervision_without_names_or_classes(
+    tmp_path: Path, labelled: Label, sink_class: Any
+) -> None:
+    detections = sv.Detections(np.array([[1, 2, 3, 4]], np.float32), confidence=np.array([0.75]))
+    for name, given in (("with", {"file": "a.png"}), ("without", None)):
+        with sink_class(str(tmp_path / name)) as sink:
+            sink.append(detections, custom_data=given)
+    (found,) = read_detection_file(tmp_path / "with", labelled("a.png")).detections
+    assert (found.boxes.tolist(), found.scores.tolist()) == ([[1, 2, 3, 4]], [0.75])
+    with pytest.raises(DetectionFileError, match=r"expected a column with the picture's name"):
+        read_detection_file(tmp_path / "without", labelled("a.png"))
+
+
+ROW = {"file": "a.png", "xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4, "conf": 0.5, "class_id": 0}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (7, r"\[1\]: expected an object; got 7"),
+        ({**ROW, "file": 3}, r"\[1\]: expected the picture's name as file; got 3"),
+        ({"file": "a.png", "class_id": 0}, r"\[1\]: expected a box of four finite numbers"),
+        ({**ROW, "xmin": [1]}, r"\[1\]: expected a box of four finite numbers"),
+        ({**ROW, "conf": None}, r"\[1\]: expected a score from 0 to 1; got None"),
+        ({**ROW, "class_id": 1}, r"which class is the head; got 0, 1"),
+    ],
+)
+def test_a_bad_row_of_json_is_named(
+    tmp_path: Path, entry: Any, message: str, labelled: Label
+) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([ROW, entry]))
+    with pytest.raises(DetectionFileError, match=message):
+        read_detection_file(path, labelled("a.png"))
 
 
 def test_a_table_without_boxes_is_none(tmp_path: Path, labelled: Label) -> None:

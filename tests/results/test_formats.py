@@ -20,10 +20,12 @@ def test_formats_are_a_list_with_commas():
     [
         (
             "xml",
-            "^expected some of json,csv,lines,counts,coco,mot,yolo,images,blur,crops; got 'xml'",
+            r"^expected some of json,csv,.*,yolo,yolo-data,images,video,blur,crops; got 'xml'",
         ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
+        ("yolo-data", "expected yolo beside it"),
+        ("yolo,yolo-data,images", "and no images"),
     ],
 )
 def test_unknown_formats_are_one_line(text, line):
@@ -36,12 +38,13 @@ def test_each_sink_takes_heads_no_heads_frames_and_failures(
     tmp_path, record, frames, failure, name
 ):
     with Sinks([name], tmp_path, ORIGIN) as sinks:
-        assert sinks.needs_pixels == (name in ("images", "blur", "crops"))
+        assert sinks.needs_pixels == (name in ("images", "video", "blur", "crops"))
         for outcome in (record(), record([], "b.png", 1), failure(), *frames):
             sinks.take(outcome)
     (output,) = sinks.outputs
-    assert (tmp_path / output).exists()
-    assert output in OUTPUTS[name]
+    for one in output.split(", "):
+        assert (tmp_path / one).exists()
+        assert one in OUTPUTS[name]
     written = {f"{path.name}/" if path.is_dir() else path.name for path in tmp_path.iterdir()}
     assert written <= set(OUTPUTS[name])
 
@@ -93,6 +96,15 @@ def test_a_sink_that_cannot_begin_leaves_no_temporary_files(tmp_path):
 def test_standard_output_takes_lines_alone(names):
     with pytest.raises(OutputError, match=r"^standard output: expected lines alone; got"):
         Sinks(names, None, ORIGIN)
+
+
+def test_frames_are_drawn_once_where_a_video_is_made_of_them(tmp_path, record, frames):
+    with Sinks(["images", "video"], tmp_path, ORIGIN) as sinks:
+        for outcome in (record(), *frames):
+            sinks.take(outcome)
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*g*"))
+    assert [name for name in written if "/." not in name] == ["images/a.png"]
+    assert (tmp_path / "video/a.mp4").is_file()
 
 
 def test_nothing_to_write_is_nothing(tmp_path, record):

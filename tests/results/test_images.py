@@ -74,6 +74,18 @@ def test_frames_are_jpeg_in_a_folder_of_their_video(tmp_path, frames):
     assert write_all(DrawnSink, tmp_path, frames) == ["a.mp4/000000.jpg", "a.mp4/000002.jpg"]
 
 
+def test_frames_show_the_way_of_each_head_in_their_order(tmp_path, record):
+    frames = [
+        record([(10 + 10 * n, 20, 20 + 10 * n, 30)], "a", n, ids=[5], seconds=n / 10, path=None)
+        for n in range(8)
+    ]
+    write_all(DrawnSink, tmp_path, frames)
+    with Image.open(tmp_path / "images/a/000007.jpg") as image:
+        row = np.asarray(image).astype(int)[75]  # the centres', enlarged three times
+    assert (np.abs(row[60:200] - 128).max(axis=1) > 40).all()
+    assert np.abs(row[:40] - 128).max() < 40
+
+
 def test_drawn_and_hidden_heads_go_side_by_side(tmp_path, record):
     assert write_all(DrawnSink, tmp_path, [record()]) == ["a.png"]
     assert write_all(BlurSink, tmp_path, [record()]) == ["a.png"]

@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from head_detection import files
 from head_detection.errors import OutputError
 from head_detection.results.output_folder import (
     MARKER_TEXT,
@@ -38,6 +40,22 @@ def test_a_folder_of_before_these_lists_is_one_of_results(tmp_path: Path) -> Non
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / NAME).write_text(MARKER_TEXT)
     assert choose_folder(tmp_path, ["json"]) == tmp_path.with_name(f"{tmp_path.name}-2")
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is cleared where there are no locks")
+def test_what_a_killed_run_left_is_cleared_where_its_folder_is_passed_over(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "out", "a/1.jpg")
+    (folder / "images" / "a").mkdir()
+    (folder / "mine").mkdir()
+    name = ".x.0123456789abcdef.part"
+    parts = [folder / name, folder / "images" / name, folder / "images" / "a" / name]
+    others = [folder / "mine" / name, folder / "images" / "a" / "1.jpg"]
+    for path in (*parts, *others):
+        path.touch()
+    files.clear_leftovers.cache_clear()  # as in the process of the next run
+    assert choose_folder(folder, ["json"]) == tmp_path / "out-2"
+    assert [path.exists() for path in parts] == [False] * 3
+    assert [path.exists() for path in others] == [True] * 2
 
 
 @pytest.mark.parametrize("name", ["", "."])
@@ -77,6 +95,7 @@ def test_a_run_that_cannot_begin_claims_nothing(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="another run writes here"), claiming(tmp_path, ["json"]):
         pass
+    assert json.loads((tmp_path / RUN_FILE).read_text()) == {"outputs": ["detections.json"]}
     clear_folder(tmp_path / "none")
     (tmp_path / RUN_FILE).write_text("{")
     (tmp_path / "detections.json").write_text("mine")

@@ -1,6 +1,7 @@
 import pytest
 
 from head_detection.results.record import Failure
+from head_detection.structures import RegionCount
 
 
 def test_a_picture_has_no_key_without_a_value(record) -> None:
@@ -15,10 +16,16 @@ def test_a_picture_has_no_key_without_a_value(record) -> None:
 
 
 def test_a_frame_has_its_place_its_time_and_what_was_counted(frames, record) -> None:
-    plain = record([], "a.mp4", 50, seconds=2.0000004, source="door", zones={"left": 0}).as_plain()
+    regions = (
+        RegionCount("left", ((0, 0), (9, 0), (9, 9)), 0),
+        RegionCount("line", ((0, 0), (9, 0))),
+    )
+    frame = record([], "a.mp4", 50, seconds=2.0000004, source="door", regions=regions)
+    plain = frame.as_plain()
     assert list(plain)[-4:] == ["frame", "seconds", "source", "zones"]
     assert [plain[key] for key in ("frame", "seconds", "source")] == [50, 2.0, "door"]
     assert plain["zones"] == {"left": 0}
+    assert "zones" not in record([], regions=regions[1:]).as_plain()  # a line holds nobody
     assert frames[0].as_plain()["ids"] == [7, -1]
 
 

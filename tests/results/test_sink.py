@@ -6,6 +6,8 @@ from head_detection.errors import OutputError
 from head_detection.results.coco import CocoSink
 from head_detection.results.counts import CountSink
 from head_detection.results.csv import CsvSink
+from head_detection.results.format_names import OUTPUTS
+from head_detection.results.formats import Sinks
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import JsonSink
 from head_detection.results.record import Origin
@@ -68,6 +70,21 @@ def test_one_picture_that_cannot_be_written_fails_and_the_rest_is_done(tmp_path,
     assert failures[1].reason.endswith(": File name too long")
     assert sink.take_failures() == []
     assert (tmp_path / "images/c.png").exists()
+
+
+@pytest.mark.parametrize("name", ["json", "lines", "csv", "counts", "coco", "mot"])
+def test_a_full_disk_is_told_with_the_name_of_the_file(small_disk, record, name):
+    heads = [(10, 5, 30, 45)] * 5
+    records = [record(heads, file=f"{number:0200}.png", index=number) for number in range(600)]
+
+    def write():
+        with Sinks([name], small_disk, ORIGIN) as sinks:
+            for outcome in records:
+                sinks.take(outcome)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert Path(caught.value.filename).name in OUTPUTS[name]
 
 
 def test_names_never_leave_the_folder(tmp_path, record):

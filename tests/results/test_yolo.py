@@ -2,11 +2,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet, LabelClass
+from head_detection.data.formats import load_annotations
 from head_detection.errors import DetectionFileError
-from head_detection.results.formats import read_detection_file
-from head_detection.results.record import Record
+from head_detection.results.formats import SinkOptions, Sinks, read_detection_file
+from head_detection.results.record import Origin, Record
 from head_detection.results.yolo import LabelSink
 from head_detection.structures import Detections
 
@@ -57,6 +60,31 @@ def test_what_was_written_is_read_as_sure_and_that_is_noted(
         assert found.boxes.tolist() == [pytest.approx([10, 5, 30, 45], abs=1e-4)]
         assert found.scores.tolist() == [1.0]
     assert read.notes == ("3 boxes have no confidence and count as sure: AP says nothing of them",)
+
+
+def test_scores_are_a_sixth_number_where_they_are_asked_for(
+    tmp_path: Path, record: Make, labelled: Label
+) -> None:
+    options = SinkOptions(has_yolo_scores=True)
+    with Sinks(["yolo"], tmp_path, Origin({}, 0.4), options) as sinks:
+        sinks.take(record())
+    text = (tmp_path / "labels/a.txt").read_text()
+    assert text == "0 0.200000 0.500000 0.200000 0.800000 0.500000\n"
+    read = read_detection_file(tmp_path / "labels", labelled("a.png", size=(50, 100)))
+    assert [found.scores.tolist() for found in read.detections] == [[0.5]]
+    assert read.notes == ()
+
+
+def test_with_the_pictures_beside_them_labels_are_a_set(tmp_path: Path, record: Make) -> None:
+    with Sinks(["yolo", "yolo-data"], tmp_path, Origin({}, 0.4)) as sinks:
+        sinks.take(record(file="sub/a.png"))
+        sinks.take(record([], "b.png"))
+    for name in ("sub/a.png", "b.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 50)).save(tmp_path / "images" / name)
+    read = load_annotations(DatasetConfig(path=str(tmp_path / "data.yaml"), format="yolo"))
+    boxes = {image.file_name: image.truth.boxes.tolist() for image in read.images}
+    assert boxes == {"b.png": [], "sub/a.png": [[10, 5, 30, 45]]}
 
 
 @pytest.mark.parametrize(

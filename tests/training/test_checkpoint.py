@@ -95,7 +95,7 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_one(tmp_path, model)
     assert len(list(tmp_path.iterdir())) == 2  # the old one, and what was killed
     assert path.read_bytes() == before
     assert load_checkpoint(path).progress.step == 1
-    files._clear.cache_clear()  # as in the process that goes on with the run
+    files.clear_leftovers.cache_clear()  # as in the process that goes on with the run
     save(path, model, step=2)
     assert list(tmp_path.iterdir()) == [path]
     assert load_checkpoint(path).progress.step == 2

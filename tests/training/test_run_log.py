@@ -28,6 +28,21 @@ def test_rows_by_name_with_blanks(tmp_path):
     assert (second["loss"], second["ap50"], second["recall_under_8"]) == ("", "0.5", "")
 
 
+def test_a_full_disk_is_told_with_the_name_of_the_log(small_disk):
+    log = RunLog(small_disk, 0)
+    (small_disk / "rest").write_bytes(bytes(56 * 1024))
+
+    def fill():
+        for step in range(1, 1000):
+            log.add(step, 1, {"loss": 1.25})
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        fill()
+    assert caught.value.filename == str(small_disk / "log.csv")
+    (small_disk / "rest").unlink()
+    assert [row["step"] for row in RunLog(small_disk, 1).rows] == ["1"]
+
+
 def test_a_row_has_the_means_of_the_steps_since_the_last(tmp_path):
     log = RunLog(tmp_path, 0)
     log.collect({"loss": 1.0, "gradient_norm": 2.0})

@@ -65,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     kept = [group for group in groups if len(group) > 1]
     print(f"{len(kept)} groups of near-duplicates, {sum(map(len, kept))} pictures, kept together")
     if not is_found:
-        print(f"pictures are named from {root}: give it as --images, or as images in a config")
+        print(
+            f"pictures are named from {root}: give it as --images, or as images in an experiment "
+            "file"
+        )
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from head_detection.apps.arguments import positive, weights
+from head_detection.apps.command import UsageError
 from head_detection.config import LABEL_FORMATS
 
 
@@ -26,6 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of --data and --val; default: as their names tell",
     )
     parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="folder that the picture names of --data and --val start from",
+    )
+    parser.add_argument(
         "--weights", type=weights, metavar="NAME|FILE",
         help="what the run starts from (default: fast; with --cfg what that says)",
     )  # fmt: skip
@@ -43,12 +49,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield the overrides that short options stand for."""
+    """Yield the overrides that short options stand for.
+
+    Raises:
+        UsageError: a folder of pictures without labels that it could belong to.
+    """
     from head_detection.data.formats import FORMATS, guess_format
 
     def one_set(path: str) -> str:
         kind = arguments.format or guess_format(Path(path))
-        return json.dumps([{"path": path, "format": kind}])
+        return json.dumps([{"path": path, "format": kind, "images": arguments.images}])
+
+    if arguments.images is not None and arguments.data is None and arguments.val is None:
+        raise UsageError(
+            "--images: expected --data, the labels of these pictures; in an experiment file it is "
+            "images, beside path"
+        )
 
     if arguments.data is not None:
         yield f"data.train={one_set(arguments.data)}"

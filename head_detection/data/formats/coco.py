@@ -165,7 +165,12 @@ def _is_apart(path: Path) -> bool:
 def _picture_folders(path: Path) -> list[Path]:
     """Return where the pictures of a labels file may lie, the likeliest first."""
     own = path.parent
-    beside = [find_folder(own, PICTURES), own, find_folder(own, "data")]
+    beside = [
+        find_folder(own, PICTURES),
+        own,
+        find_folder(own, "data"),
+        find_folder(own, "pictures"),
+    ]
     if _is_apart(path):
         parent = own.absolute().parent
         split = path.stem.rpartition("_")[2]  # instances_val2017.json

@@ -117,7 +117,8 @@ class Collector:
     def _without_empty(self, truth: GroundTruth) -> GroundTruth:
         keep = areas(truth.boxes) > 0
         self.note("boxes without area, left out", int(np.count_nonzero(~keep)))
-        return GroundTruth(truth.boxes[keep], truth.ignore[keep], truth.distractor[keep])
+        ids = None if truth.ids is None else truth.ids[keep]
+        return GroundTruth(truth.boxes[keep], truth.ignore[keep], truth.distractor[keep], ids)
 
 
 def _num_outside(image: AnnotatedImage, *, is_exchanged: bool = False) -> int:

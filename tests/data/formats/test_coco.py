@@ -45,6 +45,13 @@ def test_bbox_is_left_top_width_height(tmp_path: Path) -> None:
     assert image.file_name == "a.jpg"
 
 
+@pytest.mark.parametrize("folder", ["images", "data", "Pictures", "."])
+def test_pictures_lie_in_the_usual_folders(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "a.jpg").touch()
+    assert read_one(tmp_path).path == tmp_path / folder / "a.jpg"
+
+
 def test_crowds_and_ignored_are_regions_to_ignore(tmp_path: Path) -> None:
     image = read_one(tmp_path, box(iscrowd=1), box(ignore=1), box(iscrowd=0, ignore=0), box())
     npt.assert_array_equal(image.truth.ignore, [True, True, False, False])

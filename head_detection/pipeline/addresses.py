@@ -1,0 +1,225 @@
+"""Addresses of cameras and streams: as a user types them, as they are shown, and in lists."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from head_detection.errors import SourceError
+
+SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "srt", "rtmp", "tcp")
+"""Of addresses that are decoded; files have a path."""
+STREAMS_EXTENSION: Final = ".streams"
+MAX_LIST_BYTES: Final = 1024 * 1024
+"""A list of cameras is typed: thousands of lines are less."""
+LONGEST_NAME: Final = 100
+"""Bytes; file systems take 255, and endings are put behind it."""
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_NAMED: Final = re.compile(r"(?P<name>[^=]*?)\s*=\s*(?P<url>.*)")
+_SECRET: Final = re.compile(
+    r"((?:user|usr|login|pass|passwd|password|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
+    r"[^/&;_?#\s]+",
+    re.IGNORECASE,
+)
+"""Some cameras want name and password in the path: ``/user=admin_password=x_channel=1``."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a camera, a stream or a file is.
+
+    Attributes:
+        name: of the camera in results and messages; a folder may be called so.
+        url: as FFmpeg takes it, with what is secret in it; a path for a device or a file.
+        device_format: FFmpeg's name of the system that devices are read through; None is no device.
+
+    Example:
+        >>> Address("door", "rtsp://me:secret@cam/1")
+        Address(name='door', shown='rtsp://cam/1')
+    """
+
+    name: str
+    url: str
+    device_format: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address without anything secret."""
+        return shown_url(self.url)
+
+    @property
+    def is_http(self) -> bool:
+        """Whether a web server has it, which may be a file as well as a stream."""
+        return self.url.lower().startswith(("http://", "https://"))
+
+    @property
+    def suffix(self) -> str:
+        """How its path ends, in small letters: ``.mp4``."""
+        return PurePosixPath(urlsplit(self.url).path).suffix.lower()
+
+    def __repr__(self) -> str:
+        """Return name and address without anything secret: a traceback may show it."""
+        return f"Address(name={self.name!r}, shown={self.shown!r})"
+
+
+def is_url(text: str) -> bool:
+    """Tell an address with a scheme from a path.
+
+    Example:
+        >>> is_url("rtsp://cam/1"), is_url("C:/clips/a.mp4")
+        (True, False)
+    """
+    return _URL.match(text) is not None
+
+
+def parse_address(text: str, name: str | None = None) -> Address:
+    """Read an address as a user types it: the number of a camera of this machine, or a URL.
+
+    Args:
+        text: ``0`` or ``rtsp://...``.
+        name: None is made of the address.
+
+    Raises:
+        SourceError: another scheme, or no host. One line, without anything secret.
+
+    Example:
+        >>> parse_address("rtsp://me:secret@cam.local:554/live/1").name
+        'cam.local-554-live-1'
+    """
+    if text.isascii() and text.isdecimal():
+        return _device(int(text), name)
+    scheme = text.partition("://")[0].lower()
+    if not is_url(text) or scheme not in SCHEMES:
+        raise SourceError(
+            f"{shown_url(text)}: expected a camera's number or an address that begins with "
+            f"{', '.join(f'{known}://' for known in SCHEMES)}"
+        )
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        has_place = bool(parts.hostname) or port is not None
+    except ValueError:
+        has_place = False
+    if not has_place or any(ord(letter) < ord("!") for letter in text):
+        raise SourceError(
+            f"{shown_url(text)}: expected {scheme}://host:port/path, without blanks; user and "
+            "password with their / @ : # % ? as %2F %40 %3A %23 %25 %3F"
+        )
+    return Address(name or _name_of(text), text)
+
+
+def read_streams(path: Path) -> list[Address]:
+    """Read a ``.streams`` list: ``name=URL`` or ``URL`` a line; what follows a # at its start, not.
+
+    Raises:
+        SourceError: no text, no address, a line that is none, or a name that is given twice; one
+            line that names file and line.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_LIST_BYTES + 1)
+    expected = f"{path}: expected a list of cameras, name=URL or URL a line"
+    if len(content) > MAX_LIST_BYTES:
+        raise SourceError(f"{expected}; it is larger than {MAX_LIST_BYTES:,} bytes")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{expected}, in UTF-8; byte {error.start} is not") from error
+    addresses: list[Address] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            addresses.append(_parse_line(line.strip(), f"{path}: line {number}", addresses))
+    if not addresses:
+        raise SourceError(f"{expected}; it has none")
+    return addresses
+
+
+def distinct(addresses: Iterable[Address]) -> list[Address]:
+    """Give each address a name of its own: ``cam``, ``cam-2`` ..."""
+    taken: list[Address] = []
+    for address in addresses:
+        name, number = address.name, 1
+        while any(name.casefold() == other.name.casefold() for other in taken):
+            number += 1
+            name = f"{address.name}-{number}"
+        taken.append(Address(name, address.url, address.device_format))
+    return taken
+
+
+def shown_url(url: str) -> str:
+    """Return an address without user, password and query, which may hold others.
+
+    Example:
+        >>> shown_url("rtsp://me:se/cr@et@cam:554/live?token=1")
+        'rtsp://cam:554/live'
+        >>> shown_url("rtsp://cam/user=admin_password=x_channel=1")
+        'rtsp://cam/user=*_password=*_channel=1'
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        # All to the last @ goes: a password may hold a / or a ? that should have been escaped.
+        rest = rest.rpartition("@")[2]
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    text = f"{scheme}{separator}{rest}"
+    return _SECRET.sub(r"\1*", "".join(c if c.isprintable() else "?" for c in text))
+
+
+def without_secrets(text: str, url: str) -> str:
+    """Return a message of a library without what is secret in an address.
+
+    Example:
+        >>> without_secrets("cannot open rtsp://me:secret@cam/1", "rtsp://me:secret@cam/1")
+        'cannot open rtsp://cam/1'
+    """
+    text = text.replace(url, shown_url(url))
+    user_info = url.partition("://")[2].rpartition("@")[0]
+    secrets = {user_info, *user_info.split(":", 1)[1:]}
+    for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+        text = text.replace(secret, "*")
+    return _SECRET.sub(r"\1*", text)
+
+
+def _parse_line(line: str, where: str, before: Sequence[Address]) -> Address:
+    named = _NAMED.fullmatch(line)
+    name, url = None, line
+    if named is not None and not is_url(line):
+        name, url = named["name"].strip(), named["url"]
+        _check_name(name, where)
+    try:
+        address = parse_address(url, name)
+    except SourceError as error:
+        raise SourceError(f"{where}: {error}") from error
+    if name is not None and any(name.casefold() == other.name.casefold() for other in before):
+        raise SourceError(f"{where}: expected a name of its own; {name} is there already")
+    return address
+
+
+def _check_name(name: str, where: str) -> None:
+    is_short = 0 < len(name.encode()) <= LONGEST_NAME
+    is_plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and name.strip(".") != ""
+    if not is_short or not is_plain:
+        shown = "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])
+        raise SourceError(
+            f"{where}: expected a name of letters and digits, at most {LONGEST_NAME} bytes, before "
+            f"the =; got {shown!r}"
+        )
+
+
+def _name_of(url: str) -> str:
+    """Return a name that a folder may have."""
+    name = re.sub(r"[^\w.-]+", "-", shown_url(url).partition("://")[2]).strip("-.")
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "stream"
+
+
+def _device(number: int, name: str | None) -> Address:
+    name = name or f"camera-{number}"
+    if sys.platform == "darwin":
+        return Address(name, f"{number}:none", "avfoundation")
+    if sys.platform == "win32":
+        raise SourceError(
+            f"{number}: expected the address of a stream: on Windows cameras have no numbers; "
+            "serve it as http:// or rtsp://"
+        )
+    return Address(name, f"/dev/video{number}", "v4l2")

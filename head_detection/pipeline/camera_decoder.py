@@ -1,0 +1,365 @@
+"""What decodes one camera, stream or file, in a process of its own that can be killed.
+
+The process imports neither torch nor anything else that takes long. It reads requests from its
+standard input: a line of JSON that says what to open, then a line for each frame that is wanted. It
+writes messages to its standard output: a line of JSON each, behind one of pixels these. It ends
+with its input, so that it does not outlive who started it.
+"""
+
+import errno
+import json
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from head_detection.images.reading import MAX_PIXELS
+from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.timeline import Timeline
+from head_detection.pipeline.video_file import upright
+
+QUEUE_FRAMES: Final = 4
+"""Decoded frames that may wait where none is dropped."""
+TOO_LATE_SECONDS: Final = 0.5
+"""A stream that is decoded more slowly than it comes is taken up again at a key frame, from this
+delay on: half of the second that a live picture may be old."""
+LONGEST_RATE: Final = 240.0
+"""Frames a second; more is a time base that a container gives for want of a rate."""
+UNSIZED_FORMATS: Final = frozenset({"mpjpeg"})
+"""A browser's multipart stream has no end, whatever its headers say."""
+UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
+"""They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
+NETWORK_PROTOCOLS: Final = (
+    "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtmp,rtmpt,rtmps,srt,crypto,data,hls"
+)
+"""What a stream may lead on to: a playlist of a stranger opens no file of this machine."""
+MICROSECONDS: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What to open, and how frames are given.
+
+    Attributes:
+        url: as FFmpeg takes it.
+        device_format: FFmpeg's name of a system of devices, or None.
+        is_file: a file of this machine, taken as if it were live: paced by its times.
+        is_live: drop all but the newest; None is so for all but files on web servers.
+        open_seconds: to wait for the first answer.
+        read_seconds: to wait for more.
+        resumes: a web server's connection that broke is taken up where it did, as of a file.
+        start: as ``FrameOptions``.
+        stride: as there.
+        max_fps: as there.
+        max_pixels: as there.
+    """
+
+    url: str
+    device_format: str | None = None
+    is_file: bool = False
+    is_live: bool | None = None
+    open_seconds: float = 10.0
+    read_seconds: float = 10.0
+    resumes: bool = False
+    start: float = 0.0
+    stride: int = 1
+    max_fps: float | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def to_line(self) -> bytes:
+        """Return a line for the process that opens it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A frame that waits to be wanted.
+
+    Attributes:
+        index: its number in the stream, from 0.
+        seconds: since the first.
+        captured: when it left the camera, by the monotonic clock; None of a file.
+        picture: a packet where each is decoded by itself; None where it could not be decoded.
+    """
+
+    index: int
+    seconds: float
+    captured: float | None
+    picture: "VideoFrame | Packet[VideoStream] | None"
+
+
+class Shelf:
+    """Frames that wait to be wanted: the newest, or a few of which none is dropped."""
+
+    def __init__(self, *, every_frame: bool) -> None:
+        self._frames: deque[Decoded] = deque(maxlen=None if every_frame else 1)
+        self._room = QUEUE_FRAMES if every_frame else None
+        self._is_sending = False
+        self._changed = threading.Condition()
+
+    def put(self, frame: Decoded) -> None:
+        """Add a frame; without drops, wait until there is room."""
+        with self._changed:
+            if self._room is not None:
+                self._changed.wait_for(lambda: len(self._frames) < QUEUE_FRAMES)
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def take(self) -> Decoded:
+        """Wait for a frame and take it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames)
+            frame = self._frames.popleft()
+            self._is_sending = True
+            self._changed.notify_all()
+            return frame
+
+    def sent(self) -> None:
+        """Note that what was taken has gone."""
+        with self._changed:
+            self._is_sending = False
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all has gone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._frames and not self._is_sending)
+
+
+class Messages:
+    """What the process says, from both of its threads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._lock = stream, threading.Lock()
+
+    def send(
+        self, kind: str, payload: npt.NDArray[np.uint8] | None = None, /, **values: Any
+    ) -> None:
+        """Write a message; nobody there to read it is the end."""
+        line = json.dumps({"kind": kind, **values}).encode() + b"\n"
+        try:
+            with self._lock:
+                self._stream.write(line)
+                if payload is not None:
+                    self._stream.write(payload.data)
+                self._stream.flush()
+        except OSError:
+            os._exit(0)
+
+
+class Decoder:
+    """Decodes what is opened until it ends, and announces each frame."""
+
+    def __init__(self, opening: Opening, messages: Messages) -> None:
+        self._opening, self._messages = opening, messages
+        self._shelf = Shelf(every_frame=False)
+        self._timeline = Timeline(is_live=not opening.is_file)
+        self._index = 0
+        self._takes = FrameOptions(
+            start=opening.start, stride=opening.stride, max_fps=opening.max_fps
+        ).chooser()
+        self._heard_at = time.monotonic()
+        self._decodes_late = self._has_times = False
+        self._starts: float | None = None
+        self._is_finite = opening.is_file
+
+    def run(self) -> None:
+        """Decode; say at the end why."""
+        opening, is_open, is_complete = self._opening, False, False
+        self._messages.send("opening")
+        try:
+            with _open(opening) as container:
+                stream = self._begin(container)
+                is_open, self._heard_at = True, time.monotonic()
+                self._decode(container, stream)
+            reason, is_complete = "the stream ended", True
+        except (av.FFmpegError, OSError, ValueError) as error:
+            waited = opening.read_seconds if is_open else opening.open_seconds
+            silent = time.monotonic() - self._heard_at
+            if isinstance(error, av.error.ExitError) or silent >= waited:
+                reason = f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
+            else:
+                reason = _reason(error)
+        if self._is_finite:
+            self._shelf.drain()
+        self._messages.send("end", reason=reason, is_complete=is_complete)
+
+    def give(self) -> None:
+        """Send a frame, which was announced."""
+        frame = self._shelf.take()
+        picture = frame.picture
+        if isinstance(picture, Packet):
+            picture = next(self._pictures_of(picture), None)
+        pixels = None if picture is None else upright(picture)
+        self._messages.send(
+            "pixels",
+            pixels,
+            index=frame.index,
+            seconds=frame.seconds,
+            captured=frame.captured,
+            shape=None if pixels is None else pixels.shape,
+        )
+        self._shelf.sent()
+
+    def _begin(self, container: InputContainer) -> VideoStream:
+        """Choose the pictures of what was opened, and say what it is."""
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            raise ValueError("it has no pictures")  # noqa: TRY004 - of the stream, not of an argument
+        opening = self._opening
+        length = None if container.duration is None else container.duration / MICROSECONDS
+        if opening.url.lower().startswith("http"):
+            has_length = bool(length and length > 0) or container.size > 0
+            self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
+        every_frame = self._is_finite if opening.is_live is None else not opening.is_live
+        self._shelf = Shelf(every_frame=every_frame)
+        is_live = not self._is_finite
+        self._timeline = Timeline(is_live=is_live)
+        stream.thread_type = "SLICE" if is_live else "AUTO"  # threads by frames are frames of delay
+        self._has_times = self._is_finite or container.format.name not in UNTIMED_FORMATS
+        # Frames that need no other are decoded once they are wanted, which most never are.
+        self._decodes_late = is_live and not every_frame and stream.codec_context.codec.intra_only
+        rate = float(stream.average_rate or stream.guessed_rate or 0) if self._has_times else 0.0
+        size = (stream.codec_context.height, stream.codec_context.width)
+        if size[0] * size[1] > opening.max_pixels:
+            raise ValueError(
+                f"expected frames of at most {opening.max_pixels:,} pixels; they are "
+                f"{size[1]}x{size[0]}"
+            )
+        self._messages.send(
+            "opened",
+            size=size if all(size) else None,
+            fps=rate if 0 < rate <= LONGEST_RATE else None,
+            is_finite=self._is_finite,
+            every_frame=every_frame,
+            length=length if self._is_finite else None,
+        )
+        return stream
+
+    def _decode(self, container: InputContainer, stream: VideoStream) -> None:
+        is_skipping, may_skip = False, not self._is_finite and self._opening.is_live is not False
+        for packet in container.demux(stream):
+            self._heard_at = time.monotonic()
+            if self._decodes_late:
+                if packet.size:
+                    self._take(packet, self._time_of(packet))
+                continue
+            delay = self._timeline.arrive(self._time_of(packet), self._heard_at)
+            if may_skip and (is_skipping or delay > TOO_LATE_SECONDS):
+                is_skipping = delay > TOO_LATE_SECONDS or not packet.is_keyframe
+                if not packet.is_keyframe:
+                    self._index += 1
+                    continue
+                stream.codec_context.flush_buffers()
+            for picture in self._pictures_of(packet):
+                timed = picture if self._has_times else None
+                self._take(picture, None if timed is None else timed.time)
+
+    def _pictures_of(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame | None]:
+        """Yield the frames of a packet; None for what is damaged: nothing is made up for it."""
+        try:
+            for picture in packet.decode():
+                if isinstance(picture, VideoFrame):
+                    yield None if picture.is_corrupt else picture
+        except av.error.EOFError:
+            return
+        except av.FFmpegError:
+            yield None
+
+    def _take(
+        self, picture: "VideoFrame | Packet[VideoStream] | None", time_of_frame: float | None
+    ) -> None:
+        now = time.monotonic()
+        if self._opening.is_file and time_of_frame is not None:
+            now = self._wait_for(time_of_frame)
+        index, self._index = self._index, self._index + 1
+        if picture is None and not self._is_finite:
+            self._messages.send("damaged")
+            return
+        seconds = self._timeline.seconds_of(time_of_frame, now)
+        captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
+        if self._opening.is_file:
+            captured = now
+        if self._takes(index, seconds):
+            self._shelf.put(Decoded(index, seconds, captured, picture))
+            self._messages.send("frame", index=index, seconds=seconds)
+
+    def _time_of(self, packet: "Packet[VideoStream]") -> float | None:
+        ticks = packet.pts if packet.dts is None else packet.dts
+        if ticks is None or packet.time_base is None or not self._has_times:
+            return None
+        return float(ticks * packet.time_base)
+
+    def _wait_for(self, time_of_frame: float) -> float:
+        """Wait until a file's frame is due, and return when."""
+        now = time.monotonic()
+        if self._starts is None:
+            self._starts = now - time_of_frame
+        time.sleep(max(0.0, self._starts + time_of_frame - now))
+        return time.monotonic()
+
+
+def main() -> None:
+    """Decode what the first line of standard input asks for."""
+    messages = Messages(_private_output())
+    requests = sys.stdin.buffer
+    opening = Opening(**json.loads(requests.readline()))
+    decoder = Decoder(opening, messages)
+
+    def answer() -> None:
+        while requests.readline():
+            decoder.give()
+        os._exit(0)  # whoever started it has gone, wherever the decoder waits
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        decoder.run()
+    finally:
+        os._exit(0)  # at once: the other thread waits for requests
+
+
+def _private_output() -> BinaryIO:
+    """Return standard output for messages alone; what libraries print goes nowhere."""
+    messages = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    return messages
+
+
+def _open(opening: Opening) -> InputContainer:
+    scheme = opening.url.partition("://")[0].lower()
+    options = {"probesize": "2000000", "analyzeduration": str(2 * MICROSECONDS)}
+    if not opening.is_file and opening.device_format is None:
+        options["protocol_whitelist"] = NETWORK_PROTOCOLS
+    if scheme in ("rtsp", "rtsps"):
+        options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
+    elif opening.resumes:
+        options["reconnect"] = "1"
+    elif scheme == "udp":
+        options.update(overrun_nonfatal="1", fifo_size="100000")
+    return av.open(
+        opening.url,
+        format=opening.device_format,
+        options=options,
+        timeout=(opening.open_seconds, opening.read_seconds),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return what happened, without the address, which FFmpeg puts into its errors."""
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return "the connection broke off"  # FFmpeg's word for most of what ends one
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

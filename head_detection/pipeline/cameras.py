@@ -1,0 +1,205 @@
+"""Cameras and streams as a source: the newest frame of each in turn, the others counted."""
+
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from head_detection.pipeline.addresses import Address, distinct
+from head_detection.pipeline.camera import Camera, Patience
+from head_detection.pipeline.sources import FrameOptions, SourceInfo
+from head_detection.structures import Frame
+
+CHECK_SECONDS: Final = 0.2
+"""Between two looks at the processes."""
+ASK_AHEAD: Final = 4
+"""Cameras whose frames are brought from their processes at the same time."""
+WAIT_SECONDS: Final = 1.0
+"""On Windows a signal is heard between two waits only."""
+
+
+class Cameras:
+    """Gives the newest frames of cameras as they come, each in turn.
+
+    A camera that is not there is tried for ever; the others go on. What a camera sends while the
+    detector is busy is dropped but for the newest frame, so that what is found is never old; files
+    on web servers give every frame. A frame's index counts dropped ones, its seconds go on over
+    reconnects, by the clock. Changes of state are told to the log of ``head_detection.pipeline``.
+
+    A batch holds one frame of a camera at most: those that are at hand when it begins.
+
+    Args:
+        addresses: one camera each.
+        options: which frames are taken.
+        patience: how long a camera is waited for.
+        name: of the source; None is the first camera's.
+        are_files: the addresses are paths, to be paced as if they were live.
+
+    Attributes:
+        cameras: each by its own; what became of its frames is in ``counts``.
+        skipped: nothing: frames that are dropped are counted camera by camera.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        options: FrameOptions | None = None,
+        patience: Patience | None = None,
+        *,
+        name: str | None = None,
+        are_files: bool = False,
+    ) -> None:
+        options, self._patience = options or FrameOptions(), patience or Patience()
+        self.skipped: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self.cameras = [
+            Camera(address, options, self._patience, self._changed, is_file=are_files)
+            for address in distinct(addresses)
+        ]
+        self._name = name or self.cameras[0].address.name
+        self._turns = list(self.cameras)  # who was given longest ago is first
+        self._batch: list[tuple[Camera, float | None]] = []
+        self._is_batch_over = True
+        self._has_started = False
+        self._stopped = threading.Event()
+        # Also where nobody closes it: at the end of the interpreter no process is left.
+        self._finalizer = weakref.finalize(self, _close, self.cameras, self._stopped)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known beforehand; waits for the answer of a web server, which may have a file."""
+        self._start()
+        deadline = time.monotonic() + self._patience.open_seconds
+        asked = [camera for camera in self.cameras if camera.address.is_http]
+        with self._changed:
+            while any(c.is_finite is None and not c.is_lost for c in asked):
+                if time.monotonic() > deadline:
+                    break
+                self._changed.wait(CHECK_SECONDS)
+        is_live = any(not camera.is_finite or not camera.every_frame for camera in self.cameras)
+        only = self.cameras[0] if len(self.cameras) == 1 else None
+        return SourceInfo(
+            self._name,
+            fps=None if only is None else only.fps,
+            size=None if only is None else only.size,
+            is_live=is_live,
+            unit="frames",
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Begin; the cameras are left when the iterator ends or is closed."""
+        self._start()
+        try:
+            while (frame := self._next()) is not None:
+                yield frame
+        finally:
+            self.close()
+
+    def is_ready(self) -> bool:
+        """Tell whether a frame is at hand of a camera that the batch has none of, or the end."""
+        with self._changed:
+            if self._is_batch_over:
+                return False
+            if all(camera.is_finite and camera.every_frame for camera in self.cameras):
+                return True  # files: a full batch is worth the wait
+            if any(map(self._may_give, self.cameras)) or self._is_over():
+                return True
+            self._is_batch_over = True
+            return False
+
+    def close(self) -> None:
+        """Leave the cameras at once; no process is left."""
+        self._finalizer()
+
+    def states(self) -> list[str]:
+        """Return how each camera does now, in words."""
+        with self._changed:
+            return [_state_of(camera) for camera in self.cameras]
+
+    def summary(self) -> list[str]:
+        """Return what became of each camera's frames, in words."""
+        with self._changed:
+            return [_summary_of(camera) for camera in self.cameras]
+
+    def _start(self) -> None:
+        if self._has_started:
+            return
+        self._has_started = True
+        for camera in self.cameras:
+            camera.start()
+        watchdog = threading.Thread(
+            target=_watch, args=(self.cameras, self._changed, self._stopped), daemon=True
+        )
+        watchdog.start()
+
+    def _next(self) -> Frame | None:
+        with self._changed:
+            if self._is_batch_over:
+                self._begin_batch()
+            while True:
+                camera = next(filter(self._may_give, self._turns), None)
+                if camera is None:
+                    if self._is_over():
+                        return None
+                    self._begin_batch()  # whoever asks takes frames one by one
+                    if not any(camera.is_fresh for camera in self.cameras):
+                        self._changed.wait(WAIT_SECONDS)
+                    continue
+                for other in [c for c in self._turns if self._may_give(c)][:ASK_AHEAD]:
+                    other.ask()
+                frame = camera.take()
+                if frame is not None:
+                    self._turns.remove(camera)
+                    self._turns.append(camera)
+                    self._batch.append((camera, frame.captured))
+                    return frame
+
+    def _begin_batch(self) -> None:
+        """Begin another batch: what was given before has come to results by now."""
+        for camera, captured in self._batch:
+            if captured is not None:
+                camera.measure(captured)
+        self._batch.clear()
+        self._is_batch_over = False
+
+    def _may_give(self, camera: Camera) -> bool:
+        is_in_batch = not camera.every_frame and any(camera is given for given, _ in self._batch)
+        return camera.is_fresh and not is_in_batch
+
+    def _is_over(self) -> bool:
+        return all(camera.is_over and not camera.is_fresh for camera in self.cameras)
+
+
+def _state_of(camera: Camera) -> str:
+    counts = camera.counts
+    if camera.is_lost:
+        return f"{camera.address.name}: lost"
+    now = f"{camera.rate():.1f} fps, {counts.latency:.2f} s late"
+    return f"{camera.address.name}: {now}, {counts.dropped} dropped, {counts.reconnects} reconnects"
+
+
+def _summary_of(camera: Camera) -> str:
+    counts = camera.counts
+    down = f" ({counts.down_seconds:.1f} s without)" if counts.reconnects else ""
+    return (
+        f"camera {camera.address.name}: received: {counts.received}, given: {counts.given}, "
+        f"dropped: {counts.dropped}, damaged: {counts.damaged}, reconnects: {counts.reconnects}"
+        f"{down}, longest latency: {counts.longest_latency:.2f} s"
+    )
+
+
+def _watch(
+    cameras: Sequence[Camera], changed: threading.Condition, stopped: threading.Event
+) -> None:
+    while not stopped.wait(CHECK_SECONDS):
+        with changed:
+            for camera in cameras:
+                camera.check()
+
+
+def _close(cameras: Sequence[Camera], stopped: threading.Event) -> None:
+    stopped.set()
+    for camera in cameras:
+        camera.close()

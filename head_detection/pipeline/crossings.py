@@ -1,0 +1,161 @@
+"""Who crosses a line, and which way: one line of one source."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from head_detection.structures import Event, Point, RegionCount
+
+Points = npt.NDArray[np.float64]
+
+
+class Moment(NamedTuple):
+    """When a frame was taken.
+
+    Attributes:
+        frame: its number in its source.
+        seconds: its presentation time.
+    """
+
+    frame: int
+    seconds: float
+
+
+@dataclass
+class _Course:
+    """One head's way past the line.
+
+    Attributes:
+        position: where it was last.
+        is_in: on which side it is for sure; None: it was on the line alone.
+        run: how often in a row it was on the other side since.
+        has_crossed: whether it came there through the line, not around its ends.
+        began: when and where it was there first.
+    """
+
+    position: Point
+    is_in: bool | None
+    run: int
+    has_crossed: bool
+    began: tuple[Moment, Point]
+
+
+class LineCounter:
+    """Counts heads that cross a line of two ends.
+
+    A head crosses where its way from one frame to the next does, and counts once it was seen
+    ``min_frames`` times in a row beyond; if it turns back before, nothing happened. Who goes around
+    an end changes sides without being counted. On the line itself a head is where it was before.
+    Where it is seen first, it is for sure: who enters the picture a step before the line counts.
+
+    Args:
+        name: of the line.
+        points: both ends in original pixels; *in* is to the left of the way from one to the other.
+        min_frames: 1 or more.
+    """
+
+    def __init__(self, name: str, points: tuple[Point, ...], min_frames: int) -> None:
+        self.num_in = self.num_out = self.num_appeared = 0
+        self._name, self._min_frames = name, min_frames
+        self._courses: dict[int, _Course] = {}
+        self.place(points)
+
+    def place(self, points: tuple[Point, ...]) -> None:
+        """Move the line; who was followed there is forgotten, what was counted stays."""
+        self._points = points
+        self._courses.clear()
+
+    @property
+    def count(self) -> RegionCount:
+        """What was counted so far."""
+        return RegionCount(self._name, self._points, None, self.num_in, self.num_out)
+
+    def forget(self, head: int) -> Iterator[Event]:
+        """Drop what is known of a head; nothing happens by that."""
+        self._courses.pop(head, None)
+        yield from ()
+
+    def follow(self, moment: Moment, heads: list[int], positions: Points) -> Iterator[Event]:
+        """Take where heads are in a frame.
+
+        Args:
+            moment: later than the last.
+            heads: their ids.
+            positions: ``(N, 2)`` in original pixels.
+        """
+        offsets = offsets_from(self._points, positions).tolist()
+        places = positions.tolist()
+        for head, offset, (x, y) in zip(heads, offsets, places, strict=True):
+            if head in self._courses:
+                yield from self._move(head, offset, (x, y), moment)
+            else:
+                yield from self._begin(head, offset, (x, y), moment)
+
+    def _begin(self, head: int, offset: float, place: Point, moment: Moment) -> Iterator[Event]:
+        is_in = None if offset == 0 else offset > 0
+        self._courses[head] = _Course(place, is_in, 0, False, (moment, place))
+        if is_in and self._is_beside(place):
+            self.num_appeared += 1
+            yield Event("appearance", self._name, head, *moment, place)
+
+    def _move(self, head: int, offset: float, place: Point, moment: Moment) -> Iterator[Event]:
+        course = self._courses[head]
+        before, course.position = course.position, place
+        is_in = offset > 0
+        if offset == 0:
+            return
+        if course.is_in is None:
+            course.is_in = is_in
+        if is_in == course.is_in:
+            course.run = 0
+            return
+        if course.run == 0:
+            course.has_crossed = self._is_between(before, place)
+            course.began = moment, place
+        course.run += 1
+        if course.run < self._min_frames:
+            return
+        course.is_in, course.run = is_in, 0
+        if course.has_crossed:
+            began, where = course.began
+            direction: Literal["in", "out"] = "in" if is_in else "out"
+            self.num_in += is_in
+            self.num_out += not is_in
+            yield Event("crossing", self._name, head, *began, where, direction)
+
+    def _is_between(self, before: Point, after: Point) -> bool:
+        """Tell whether the way from one point to the other goes between the ends, or over one."""
+        if before == after:
+            return False
+        start, end = offsets_from((before, after), np.array(self._points)).tolist()
+        return bool(start * end <= 0)
+
+    def _is_beside(self, place: Point) -> bool:
+        """Tell whether a point is beside the line, not beside what would lengthen it."""
+        (x1, y1), (x2, y2) = self._points
+        along = (place[0] - x1) * (x2 - x1) + (place[1] - y1) * (y2 - y1)
+        return 0 <= along <= (x2 - x1) ** 2 + (y2 - y1) ** 2
+
+
+def offsets_from(line: tuple[Point, ...], positions: Points) -> Points:
+    """Return how far points are to the left of a line without ends, times its length.
+
+    The other order of the ends gives the same numbers with the other sign, to the last digit.
+
+    Args:
+        line: two points.
+        positions: ``(N, 2)``; y points down.
+
+    Returns:
+        ``(N,)``: above 0 on the left of the way from the first point to the second.
+
+    Example:
+        >>> offsets_from(((0, 5), (10, 5)), np.array([[3.0, 4.0], [3.0, 5.0], [3.0, 7.0]])).tolist()
+        [10.0, 0.0, -20.0]
+    """
+    (x1, y1), (x2, y2) = sorted(line)
+    offsets: Points = (positions[:, 0] - x1) * (y2 - y1) - (positions[:, 1] - y1) * (x2 - x1)
+    return offsets if line[0] <= line[1] else 0.0 - offsets

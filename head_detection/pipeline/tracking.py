@@ -1,0 +1,318 @@
+"""Heads followed from frame to frame, of several videos and cameras at once.
+
+Source:
+    The trackers are those of the ``trackers`` package: ByteTrack (Zhang et al., ECCV 2022), OC-SORT
+    (Cao et al., CVPR 2023), BoT-SORT (Aharon et al., arXiv 2206.14651), C-BIoU (Yang et al., WACV
+    2023). Each matches by buffered IoU here, C-BIoU's: heads move by more than their size.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Protocol, Self
+
+import cv2
+import numpy as np
+import supervision as sv
+
+from head_detection.config import TRACKERS, TrackingConfig, override_tracking
+from head_detection.errors import MissingPackageError, PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.images.reading import Picture, read_picture
+from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.run import Detector, run_pipeline
+from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
+from head_detection.results.record import NOT_TRACKED, Record
+from head_detection.structures import Detections, Frame, IntArray
+
+FRAME_RATE: Final = 20.0
+"""The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""
+LONGEST_BUFFERED: Final = 0.5
+"""Seconds between frames after which boxes are enlarged no further."""
+SECOND_BUFFER: Final = 5 / 3
+"""C-BIoU's second pass enlarges boxes by so much more: its authors' .5 beside .3."""
+FRAMES: Final = "frames"
+"""What pictures in a row are called together."""
+MOST_SOURCES: Final = 256
+"""Videos and cameras whose heads are remembered; the one longest without a frame is forgotten."""
+
+
+class LowScoreDetector(Detector, Protocol):
+    """A detector that finds heads down to a score.
+
+    Attributes:
+        lowest_score: which may be asked for.
+    """
+
+    lowest_score: float
+
+
+def track_heads(
+    detector: LowScoreDetector,
+    source: str | Path | Iterable[Frame | PictureFile | Picture],
+    name: str = TRACKERS[0],
+    *,
+    fps: float | None = None,
+    batch_size: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Generator[tuple[Frame, Detections]]:
+    """Yield each frame of a source with its heads, as ``HeadDetector.track`` says."""
+    config = override_tracking(overrides)
+    threshold = detector.score_threshold
+    lowest_score = min(max(config.lowest_score, detector.lowest_score), threshold)
+    config = config.model_copy(update={"lowest_score": lowest_score})
+    tracker = HeadTracker.from_config(config, name, threshold)
+    if isinstance(source, str | Path):
+        opened = open_source(str(source))
+        opened = ItemSource(opened.info, _timed(opened, fps), opened.skipped, opened.is_ready)
+    else:
+        opened = ItemSource(SourceInfo("frames", fps), _timed(source, fps))
+    outcomes = run_pipeline(opened, detector, None, batch_size, keep_pixels=True, tracker=tracker)
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Record) and outcome.frame is not None:
+                at = outcome.frame, outcome.seconds, outcome.pixels, outcome.path
+                yield Frame(outcome.file, *at), outcome.detections
+
+
+def _timed(items: Iterable[Item | Picture], fps: float | None) -> Iterator[Frame]:
+    """Yield frames that have a time: their own, or by their number.
+
+    Raises:
+        ValueError: one that has none, without a rate.
+    """
+    for index, item in enumerate(items):
+        if isinstance(item, Frame) and item.seconds is not None:
+            yield item
+            continue
+        if fps is None or fps <= 0:
+            raise ValueError("expected fps, frames a second: these pictures have no times")
+        seconds = index / fps
+        if isinstance(item, Frame):
+            yield replace(item, index=index, seconds=seconds)
+        elif isinstance(item, PictureFile):
+            try:
+                pixels = read_picture(item.path)
+            except PictureError:
+                pixels = None
+            yield Frame(FRAMES, index, seconds, pixels)
+        else:
+            yield Frame(FRAMES, index, seconds, item)
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """How heads are followed; ``TrackingConfig`` says what each value does.
+
+    Attributes:
+        start_score: heads are followed from this score on.
+        lowest_score: and one that is followed down to this score.
+        lost_seconds: one that is not found for longer gets a new id.
+        min_detections: found in so many frames before it gets an id.
+        min_overlap: of where a head is expected and where one is found.
+        buffer: boxes are enlarged by this share of their size on each side, to be matched.
+        buffer_per_second: so much more a second between frames.
+        camera_motion: ``botsort`` tells the camera's motion by the picture.
+    """
+
+    start_score: float = 0.5
+    lowest_score: float = 0.1
+    lost_seconds: float = 1.0
+    min_detections: int = 2
+    min_overlap: float = 0.1
+    buffer: float = 0.2
+    buffer_per_second: float = 4.0
+    camera_motion: bool = True
+
+
+class HeadTracker:
+    """Gives ids to heads, from 1 on for each video and camera; ``Frame.name`` tells them apart.
+
+    Args:
+        name: one of ``TRACKERS``.
+        settings: how heads are followed.
+
+    Attributes:
+        lowest_score: heads down to this score are of use.
+
+    Raises:
+        MissingPackageError: the ``track`` extra is not installed.
+        ValueError: no such tracker.
+    """
+
+    def __init__(self, name: str = TRACKERS[0], settings: TrackingSettings | None = None) -> None:
+        if name not in TRACKERS:
+            raise ValueError(f"expected one of {', '.join(TRACKERS)}; got {name!r}")
+        settings = TrackingSettings() if settings is None else settings
+        self.lowest_score = min(settings.lowest_score, settings.start_score)
+        self._is_by_picture = settings.camera_motion and name == "botsort"
+        self._name, self._settings = name, settings
+        self._library = _import_trackers()
+        self._followers: OrderedDict[str, _Follower] = OrderedDict()
+
+    @classmethod
+    def from_config(cls, config: TrackingConfig, name: str, score_threshold: float) -> Self:
+        """Build the tracker of a config, for a detector of this score threshold.
+
+        Raises:
+            MissingPackageError: as the class.
+            ValueError: as the class.
+        """
+        settings = TrackingSettings(
+            start_score=score_threshold if config.start_score is None else config.start_score,
+            lowest_score=config.lowest_score,
+            lost_seconds=config.lost_seconds,
+            min_detections=config.min_detections,
+            min_overlap=config.min_overlap,
+            buffer=config.buffer,
+            buffer_per_second=config.buffer_per_second,
+            camera_motion=config.camera_motion,
+        )
+        return cls(name, settings)
+
+    def follow(self, frame: Frame, found: Detections) -> Detections:
+        """Return the same heads in the same order, with ids; -1 for one that is not followed.
+
+        A frame without a time, or with one that is not after that of the frame before, is taken to
+        come a twentieth of a second after it.
+        """
+        follower = self._followers.get(frame.name)
+        if follower is None:
+            follower = _Follower(self._library, self._name, self._settings)
+            self._followers[frame.name] = follower
+            if len(self._followers) > MOST_SOURCES:
+                self._followers.popitem(last=False)
+        self._followers.move_to_end(frame.name)
+        pixels = frame.pixels if self._is_by_picture else None
+        return replace(found, ids=follower.follow(found, frame.seconds, pixels))
+
+
+class _Follower:
+    """The heads of one video or camera."""
+
+    def __init__(self, library: ModuleType, name: str, settings: TrackingSettings) -> None:
+        self._settings = settings
+        make = {
+            "bytetrack": _make_bytetrack,
+            "ocsort": _make_ocsort,
+            "botsort": _make_botsort,
+            "cbiou": _make_cbiou,
+        }[name]
+        self._tracker, self._overlaps = make(library, settings)
+        self._tracker.maximum_time_without_update = settings.lost_seconds
+        self._clock = 0.0
+        self._last_seconds: float | None = None
+
+    def follow(self, found: Detections, seconds: float | None, pixels: Picture | None) -> IntArray:
+        """Return ``(N,)`` ids."""
+        gap = self._gap_to(seconds)
+        self._clock += gap
+        buffer = self._settings.buffer
+        buffer += self._settings.buffer_per_second * min(gap, LONGEST_BUFFERED)
+        for overlap, factor in self._overlaps:
+            overlap.buffer_ratio = buffer * factor
+        places = np.flatnonzero(found.scores >= self._settings.lowest_score)
+        heads = sv.Detections(
+            xyxy=found.boxes[places],
+            confidence=found.scores[places],
+            class_id=places,  # comes back beside the id, and tells who is who
+        )
+        bgr = None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        tracked = self._tracker.update(heads, bgr, self._clock)
+        ids = np.full(len(found), NOT_TRACKED, np.int64)
+        if len(tracked):
+            is_followed = tracked.tracker_id >= 0
+            ids[tracked.class_id[is_followed]] = tracked.tracker_id[is_followed] + 1
+        return ids
+
+    def _gap_to(self, seconds: float | None) -> float:
+        """Return the seconds since the frame before, whatever the source's clock does."""
+        last, gap = self._last_seconds, 1 / FRAME_RATE
+        if seconds is not None and math.isfinite(seconds):
+            if last is not None and seconds > last:
+                gap = seconds - last
+            self._last_seconds = seconds
+        return gap
+
+
+Made = tuple[Any, list[tuple[Any, float]]]
+"""A tracker, and the overlaps that it matches by, each with the factor of its buffer."""
+
+
+def _make_bytetrack(library: ModuleType, settings: TrackingSettings) -> Made:
+    overlap = library.BIoU()
+    tracker = library.ByteTrackTracker(
+        **_common(settings),
+        minimum_consecutive_frames=settings.min_detections,
+        track_activation_threshold=settings.start_score,
+        minimum_iou_threshold=settings.min_overlap,
+        iou=overlap,
+    )
+    return tracker, [(overlap, 1.0)]
+
+
+def _make_ocsort(library: ModuleType, settings: TrackingSettings) -> Made:
+    overlap = library.BIoU()
+    tracker = library.OCSORTTracker(
+        **_common(settings),
+        # It counts matches, of which the first detection is none.
+        minimum_consecutive_frames=max(1, settings.min_detections - 1),
+        minimum_iou_threshold=settings.min_overlap,
+        iou=overlap,
+    )
+    return tracker, [(overlap, 1.0)]
+
+
+def _make_botsort(library: ModuleType, settings: TrackingSettings) -> Made:
+    overlap = library.BIoU()
+    tracker = library.BoTSORTTracker(
+        **_common(settings),
+        **_by_score(settings),
+        enable_cmc=settings.camera_motion,
+        iou=overlap,
+    )
+    return tracker, [(overlap, 1.0)]
+
+
+def _make_cbiou(library: ModuleType, settings: TrackingSettings) -> Made:
+    tracker = library.CBIoUTracker(**_common(settings), **_by_score(settings))
+    return tracker, [(tracker.iou_first, 1.0), (tracker.iou_second, SECOND_BUFFER)]
+
+
+def _common(settings: TrackingSettings) -> dict[str, Any]:
+    return {"frame_rate": FRAME_RATE, "high_conf_det_threshold": settings.start_score}
+
+
+def _by_score(settings: TrackingSettings) -> dict[str, Any]:
+    return {
+        "minimum_consecutive_frames": settings.min_detections,
+        "track_activation_threshold": settings.start_score,
+        "minimum_iou_threshold_first_assoc": settings.min_overlap,
+        "minimum_iou_threshold_second_assoc": settings.min_overlap,
+        "minimum_iou_threshold_unconfirmed_assoc": settings.min_overlap,
+    }
+
+
+def _import_trackers() -> ModuleType:
+    """Import the package.
+
+    Raises:
+        MissingPackageError: it is not installed, or OpenCV lacks a library of the system.
+    """
+    try:
+        return import_module("trackers")
+    except ImportError as error:
+        if "libGL" in str(error):
+            raise MissingPackageError(
+                f"trackers needs OpenCV with windows, and that needs libGL ({error}): "
+                "apt-get install libgl1 libglib2.0-0"
+            ) from error
+        raise MissingPackageError(
+            f"expected the package trackers to follow heads; it is not installed ({error}): "
+            "pip install 'head-detection[track]'"
+        ) from error

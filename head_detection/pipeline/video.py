@@ -1,0 +1,242 @@
+"""The frames of a video file, in order, with number and time, whatever is damaged."""
+
+from collections.abc import Generator, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from head_detection.images.finding import PictureFile
+from head_detection.pipeline.numbering import FrameNumbers
+from head_detection.pipeline.sources import FrameOptions, Item
+from head_detection.pipeline.video_file import Pixels, opened, steady_rate, upright
+from head_detection.structures import Frame
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    VideoPacket = Packet[VideoStream]
+
+VP8_DECODERS: Final = frozenset({"vp8", "libvpx"})
+VP8_SHOWN: Final = 0x10
+"""The bit of a packet's first byte that says it is shown, not for reference alone (RFC 6386, 9.1).
+Of later codecs each packet is shown."""
+ZERO_FREE: Final = frozenset({"h264", "hevc"})
+ZEROED: Final = bytes(16)
+"""Three zero bytes never follow each other inside a unit of H.264 and HEVC (H.264, 7.4.1); with the
+length before the next one there are four at most. More are a part of the disk that was lost, which
+the decoder takes for grey without a word."""
+MAX_BUFFERED_BYTES: Final = 64 * 1024**2
+"""Packets kept from the last key frame on while the start is looked for; more are decoded."""
+USUAL_RATE: Final = 25
+"""Where nothing tells of it, nor of the times."""
+MOST_MISSING: Final = 100_000
+"""A longer gap is no damage, but another recording behind the first."""
+
+
+def read_video(path: Path, name: str, options: FrameOptions) -> Generator[Item]:
+    """Decode the frames of a video that are asked for, in order of presentation.
+
+    Seconds count from the track's first frame. A frame that is damaged or missing comes without
+    pixels, in its place; where the file ends before its header says, an item tells so at the end.
+    Frames behind a damaged one, up to the next key frame, show what the decoder makes of them.
+
+    Args:
+        path: the file, whatever its name's end.
+        name: of the frames.
+        options: which are taken.
+
+    Raises:
+        SourceError: as ``describe_video``.
+    """
+    with opened(path, options.max_pixels) as (container, video):
+        yield from _Reading(container, video, path, name, options).items()
+
+
+class _Reading:
+    """One pass through a video.
+
+    Args:
+        container: open, at its beginning.
+        video: the track.
+        path: of the file.
+        name: of the frames.
+        options: which are taken.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        path: Path,
+        name: str,
+        options: FrameOptions,
+    ) -> None:
+        self._container, self._video, self._path, self._name = container, video, path, name
+        self._takes, self._options = options.chooser(), options
+        is_avi = container.format.name == "avi"
+        self._numbers = FrameNumbers(in_order=is_avi)
+        self._rate = steady_rate(video)
+        self._step = 1 / float(self._rate or video.average_rate or USUAL_RATE)
+        self._time_base = video.time_base or Fraction(1, av.time_base)
+        extradata = video.codec_context.extradata or b""
+        # Units with their length before them; those that a start code divides may have zeros.
+        self._is_zero_free = video.codec_context.name in ZERO_FREE and extradata[:1] == b"\x01"
+        self._zeroed: set[int] = set()
+        self._origin = None if is_avi else video.start_time  # AVI's encoders delay the first
+        self._last: float | None = None
+        self._num_packets = self._num_decoded = 0
+        self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
+        self._reason: str | None = None
+
+    def items(self) -> Iterator[Item]:
+        """Yield the frames that are taken."""
+        for packet in self._from_start():
+            yield from self._items_of(packet)
+            if self._is_past_end:
+                return
+        missing = self._numbers.rest()
+        if self._num_decoded == 0:
+            self._reason = self._reason or f"none of its {self._num_packets} frames can be decoded"
+        elif self._has_errors or not self._is_interlaced:
+            yield from self._without_pixels(missing)
+        if self._reason is None and self._num_packets < self._video.frames:
+            self._reason = (
+                f"it ends early: {self._num_packets} of its {self._video.frames} frames are there"
+            )
+        if self._reason is not None:
+            yield PictureFile(self._path, self._name, self._reason)
+
+    def _from_start(self) -> "Iterator[VideoPacket]":
+        """Yield the packets to decode: from the last key frame before the start on."""
+        start = self._options.start
+        buffered: list[VideoPacket] = []
+        num_bytes, is_there = 0, start <= 0
+        for packet in self._packets():
+            if is_there:
+                yield packet
+                continue
+            seconds = self._seconds_of(packet.pts)
+            if packet.pts is not None and packet.is_keyframe and (seconds or 0.0) <= start:
+                self._numbers.pass_over(packet.pts)
+                buffered, num_bytes = [], 0
+            buffered.append(packet)
+            num_bytes += packet.size
+            decoded_at = self._seconds_of(packet.pts if packet.dts is None else packet.dts)
+            is_there = decoded_at is None or decoded_at > start or num_bytes > MAX_BUFFERED_BYTES
+            if is_there:
+                yield from buffered
+                buffered = []
+        yield from buffered
+
+    def _packets(self) -> "Iterator[VideoPacket]":
+        """Yield all packets, each noted for its number; the last is empty."""
+        packets = self._container.demux(self._video)
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError as error:
+                self._reason = f"it breaks off: {error.strerror}"
+                return
+            if packet is None:
+                return
+            stamp = _stamp_of(packet)
+            if packet.size == 0 and stamp is not None:
+                continue  # AVI's for a picture that stays; to a decoder it would be the end
+            if _is_shown(packet):
+                self._num_packets += 1
+                if stamp is not None:
+                    self._origin = stamp if self._origin is None else self._origin
+                    self._numbers.send(stamp)
+                    if self._is_zero_free and ZEROED in bytes(packet):
+                        self._zeroed.add(stamp)
+            yield packet
+
+    def _items_of(self, packet: "VideoPacket") -> Iterator[Item]:
+        """Yield the taken frames that come out once a packet went in."""
+        try:
+            pictures = packet.decode()
+        except FFmpegError:
+            self._has_errors, stamp = True, _stamp_of(packet)
+            if stamp is not None:
+                self._numbers.fail(stamp)
+            elif packet.size:
+                yield from self._without_pixels([(self._numbers.take(None).index, None)])
+            return
+        for picture in pictures:
+            yield from self._items_until(picture)
+
+    def _items_until(self, picture: VideoFrame) -> Iterator[Item]:
+        """Yield a picture, where it is taken, and before it the frames that are missing."""
+        numbered = self._numbers.take(picture.pts)
+        index, seconds = numbered.index, self._seconds_of(numbered.stamp)
+        # Not missing without an error: those before the first key frame, and second fields.
+        self._is_interlaced = picture.interlaced_frame
+        is_usual = self._num_decoded == 0 or self._is_interlaced
+        if numbered.missing and (self._has_errors or not is_usual):
+            yield from self._without_pixels(numbered.missing)
+        if self._is_broken and seconds is not None:
+            num_missing = self._missing_until(seconds)
+            self._numbers.skip(num_missing)
+            yield from self._without_pixels([(index + n, None) for n in range(num_missing)])
+            index += num_missing
+        if seconds is None or (self._last is not None and seconds <= self._last):
+            seconds = self._next_seconds()
+        self._num_decoded += 1
+        is_damaged = picture.is_corrupt or numbered.stamp in self._zeroed
+        self._zeroed.discard(numbered.stamp or 0)
+        yield from self._item(index, seconds, None if is_damaged else picture)
+
+    def _missing_until(self, seconds: float) -> int:
+        """Return how many frames a damaged file lacks between the last one and one at a time."""
+        if self._rate is None or self._last is None:
+            return 0
+        missing = round((seconds - self._last) * float(self._rate)) - 1
+        return missing if 0 < missing <= MOST_MISSING else 0
+
+    def _without_pixels(self, missing: Iterable[tuple[int, int | None]]) -> Iterator[Item]:
+        for index, stamp in missing:
+            seconds = self._seconds_of(stamp)
+            yield from self._item(index, self._next_seconds() if seconds is None else seconds, None)
+
+    def _item(self, index: int, seconds: float, picture: VideoFrame | None) -> Iterator[Item]:
+        """Yield a frame where it is taken; without a picture it is damaged, or missing."""
+        self._last, self._is_broken = seconds, picture is None
+        end = self._options.end
+        self._is_past_end = self._is_past_end or (end is not None and seconds >= end)
+        if self._takes(index, seconds):
+            pixels = None if picture is None else _pixels_or_none(picture)
+            yield Frame(self._name, index, seconds, pixels, self._path)
+
+    def _seconds_of(self, stamp: int | None) -> float | None:
+        if stamp is None or self._origin is None:
+            return None
+        return float((stamp - self._origin) * self._time_base)
+
+    def _next_seconds(self) -> float:
+        return 0.0 if self._last is None else self._last + self._step
+
+
+def _stamp_of(packet: "VideoPacket") -> int | None:
+    return packet.dts if packet.pts is None else packet.pts
+
+
+def _is_shown(packet: "VideoPacket") -> bool:
+    """Tell whether a packet is a frame to show: not one cut away, or for reference alone."""
+    if packet.size == 0 or packet.is_discard:
+        return False
+    is_vp8 = packet.stream.codec_context.name in VP8_DECODERS
+    return not is_vp8 or bool(memoryview(packet)[0] & VP8_SHOWN)
+
+
+def _pixels_or_none(picture: VideoFrame) -> Pixels | None:
+    """Return the pixels; None where memory or the converter refuses them."""
+    try:
+        return upright(picture)
+    except (FFmpegError, MemoryError, ValueError):
+        return None

@@ -1,0 +1,224 @@
+"""A video file: opened, described, its frames upright."""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from head_detection.errors import SourceError
+from head_detection.images.reading import MAX_PIXELS
+
+CONTAINERS: Final = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut"),
+    *("ivf", "dv", "wtv", "rm", "gxf", "dhav", "mpegvideo", "h264", "hevc", "m4v", "obu"),
+    *("yuv4mpegpipe", "mpjpeg"),
+)
+"""What is opened, by FFmpeg's names. None that reads other files or addresses (playlists, concat),
+no picture, and no text, which its ``tty`` would draw."""
+MAX_THREADS: Final = 4
+"""That decode: the network needs the others."""
+FIRST_PACKETS: Final = 500
+"""Give a frame, or the size upright is not known beforehand."""
+STEADY: Final = 0.01
+"""Two measures of a file's rate may differ by so much where it is steady."""
+BLOCK_SLACK: Final = 2
+SMALL_PIXELS: Final = 64 * 1024
+"""Sides rounded up to whole blocks of at most 64 pixels are at most twice as many pixels, but for
+small pictures."""
+BOX_HEADER: Final = struct.Struct(">I4s")
+"""Of a part of an MP4 file: its size and its kind."""
+MOST_BOXES: Final = 10_000
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says of itself.
+
+    Attributes:
+        size: (height, width) upright; None where no frame at its beginning can be decoded.
+        fps: frames a second where that is steady, as far as the header tells.
+        count: of frames; None where the header does not tell.
+        seconds: from the first frame to the end; None where it does not tell.
+        num_tracks: of video. One is read: FFmpeg's best, by the default mark, then by its size.
+    """
+
+    size: tuple[int, int] | None
+    fps: float | None
+    count: int | None
+    seconds: float | None
+    num_tracks: int
+
+
+def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+    """Look at a video's header and first frame.
+
+    Raises:
+        SourceError: missing, no video, cut off before its index, or of too large frames.
+    """
+    with opened(path, max_pixels) as (container, video):
+        rate, seconds = steady_rate(video), None
+        if video.duration and video.time_base:
+            seconds = float(video.duration * video.time_base)
+        elif container.duration:
+            seconds = container.duration / av.time_base
+        tracks = [track for track in container.streams.video if not _is_cover(track)]
+        fps = None if rate is None else float(rate)
+        size = _first_size(container, video)
+        return VideoInfo(size, fps, video.frames or None, seconds, len(tracks))
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its track of video.
+
+    Raises:
+        SourceError: as ``describe_video``.
+    """
+    # FFmpeg's own counts whole blocks, and sees the header while the file is opened.
+    limit = str(min(BLOCK_SLACK * max_pixels + SMALL_PIXELS, np.iinfo(np.int32).max))
+    options = {
+        "format_whitelist": ",".join(CONTAINERS),
+        "protocol_whitelist": "file",
+        "max_pixels": limit,
+    }
+    try:
+        # The protocol is named, for a file may be called like an address.
+        container = av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
+    except FFmpegError as error:
+        raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
+    with container:
+        video = _track_of(container, path, max_pixels)
+        num_pixels = video.width * video.height
+        if num_pixels > max_pixels:
+            raise SourceError(
+                f"{path}: {video.width}x{video.height} is {num_pixels:,} pixels a frame; at most "
+                f"{max_pixels:,} are read; make it smaller, or allow more with max_pixels"
+            )
+        video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
+        video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
+        yield container, video
+
+
+def upright(picture: VideoFrame) -> Pixels:
+    """Return ``(H, W, 3)`` uint8 RGB, turned and mirrored as the display matrix says.
+
+    It is taken to the nearest quarter of a turn.
+    """
+    pixels: Pixels = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    turn = _Turn.of(picture)
+    if turn.is_on_its_side:
+        pixels = pixels.transpose(1, 0, 2)
+    step_down, step_across = -1 if turn.is_upside_down else 1, -1 if turn.is_mirrored else 1
+    return np.ascontiguousarray(pixels[::step_down, ::step_across])
+
+
+class _Turn(NamedTuple):
+    """How a stored picture is brought upright: first its sides are swapped, then it is flipped."""
+
+    is_on_its_side: bool = False
+    is_upside_down: bool = False
+    is_mirrored: bool = False
+
+    @classmethod
+    def of(cls, picture: VideoFrame) -> "_Turn":
+        """Read the display matrix: a, b, u, c, d, v, x, y, w. A pixel goes to ax + cy, bx + dy."""
+        matrix = picture.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(bytes(cast("Any", matrix)), np.int32)[:5].tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(is_on_its_side=True, is_upside_down=b < 0, is_mirrored=c < 0)
+        return cls(is_upside_down=d < 0, is_mirrored=a < 0)
+
+
+def steady_rate(video: VideoStream) -> Fraction | None:
+    """Return the frames a second where two ways to tell agree, else None."""
+    average, guessed = video.average_rate, video.guessed_rate
+    if not average or not guessed or abs(average / guessed - 1) > STEADY:
+        return None
+    return average
+
+
+def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoStream:
+    """Return the track that is read.
+
+    Raises:
+        SourceError: there is none, or nothing here decodes it.
+    """
+    tracks = [track for track in container.streams.video if not _is_cover(track)]
+    if not tracks:
+        raise SourceError(f"{path}: expected a video; it has no track of pictures")
+    best = container.streams.best("video")
+    track = next((track for track in tracks if track is best), tracks[0])
+    if track.codec_context is None or not track.width * track.height:
+        raise SourceError(
+            f"{path}: expected a codec that FFmpeg decodes, and frames of at most {max_pixels:,} "
+            "pixels; its header has another codec or size"
+        )
+    return track
+
+
+def _is_cover(track: VideoStream) -> bool:
+    """Tell whether a track is a picture of the disc's cover."""
+    return bool(track.disposition & Disposition.attached_pic)
+
+
+def _why_not_opened(path: Path, error: FFmpegError) -> str:
+    """Return why a file is no video, in words for the user."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return error.strerror or "it cannot be read"
+    try:
+        if path.stat().st_size == 0:
+            return "expected a video; the file is empty"
+        if _lacks_index(path):
+            return (
+                "the recording was cut off before its index (moov) was written, so that nothing "
+                "tells where its frames are; the camera, or a tool such as untrunc, may repair it"
+            )
+    except OSError as refusal:
+        return refusal.strerror or "it cannot be read"
+    return f"expected a video; it is damaged, or of no known format ({error.strerror})"
+
+
+def _lacks_index(path: Path) -> bool:
+    """Tell whether a file is MP4 or MOV without the box that says where the frames are."""
+    boxes = []
+    with path.open("rb") as file:
+        while len(header := file.read(BOX_HEADER.size)) == BOX_HEADER.size:
+            size, kind = BOX_HEADER.unpack(header)
+            boxes.append(kind)
+            if size == 1:  # the size is a longer number, behind
+                size = int.from_bytes(file.read(8), "big") - 8
+            if size < BOX_HEADER.size or len(boxes) > MOST_BOXES:
+                break
+            file.seek(size - BOX_HEADER.size, os.SEEK_CUR)
+    return boxes[:1] == [b"ftyp"] and b"moov" not in boxes
+
+
+def _first_size(container: InputContainer, video: VideoStream) -> tuple[int, int] | None:
+    """Return (height, width) upright of the first frame that can be decoded."""
+    with suppress(FFmpegError):
+        for number, packet in enumerate(container.demux(video)):
+            with suppress(FFmpegError):
+                for picture in packet.decode():
+                    is_on_its_side = _Turn.of(picture).is_on_its_side
+                    size = (picture.height, picture.width)
+                    return size[::-1] if is_on_its_side else size
+            if number > FIRST_PACKETS:
+                break
+    return None

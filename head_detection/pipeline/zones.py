@@ -1,0 +1,310 @@
+"""Counting at lines and in zones, of several videos and cameras at once."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from head_detection.config.zones import ZoneConfig, ZonesConfig, matches
+from head_detection.errors import ConfigError
+from head_detection.pipeline.crossings import LineCounter, Moment, Points
+from head_detection.pipeline.stays import ZoneCounter
+from head_detection.results.record import NOT_TRACKED, Record
+from head_detection.structures import Detections, Event, Point, RegionCount
+
+FORGET_SECONDS: Final = 10.0
+"""A head that was not seen for so long is dropped: longer than a tracker looks for a lost one."""
+MAX_SOURCES: Final = 1000
+"""That are kept apart; of more, as in a folder of videos, the oldest are kept as sums."""
+SHOWN_SOURCES: Final = 10
+"""In a summary, before the sum of all."""
+ONE: Final = (1, 1)
+"""The size that shares of a picture are of."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A zone or a line as it was given, before there is a picture.
+
+    Attributes:
+        pattern: of the sources it is in; None: in all.
+        name: shown, and in files.
+        points: the two ends of a line, or the corners of a zone.
+        size: width and height that the points are of; None: pixels of whatever picture.
+        min_frames: a head counts once it was seen so often there.
+        min_seconds: the smallest stay that counts.
+    """
+
+    pattern: str | None
+    name: str
+    points: tuple[Point, ...]
+    size: tuple[int, int] | None = ONE
+    min_frames: int = 1
+    min_seconds: float = 0.0
+
+    def place(self, source: str, image_size: tuple[int, int]) -> tuple[Point, ...]:
+        """Return the points in pixels of a picture of ``(height, width)``.
+
+        Raises:
+            ConfigError: pixels outside it.
+
+        Example:
+            >>> Region(None, "door", ((0, 0.5), (1, 0.5))).place("a.mp4", (480, 640))
+            ((0.0, 240.0), (640.0, 240.0))
+        """
+        height, width = image_size
+        if self.size is not None:
+            across, down = width / self.size[0], height / self.size[1]
+            return tuple((x * across, y * down) for x, y in self.points)
+        for x, y in self.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise ConfigError(
+                    f"{self.name}: expected points inside {source}, {width}x{height} pixels; got "
+                    f"{x:g}, {y:g}; give the size that the points are of, or shares of the picture"
+                )
+        return self.points
+
+
+def build_region_counter(config: ZonesConfig) -> "RegionCounter":
+    """Return what counts in the zones and at the lines of a file."""
+    return RegionCounter(list(_regions_of(config)))
+
+
+class RegionCounter:
+    """Counts heads at lines and in zones; a head is where the centre of its box is.
+
+    Each source is counted for itself. Memory does not grow with the time or the number of heads.
+    Pictures have counts of the moment alone.
+
+    Args:
+        regions: of all sources.
+        forget_seconds: a head that was not seen for so long is dropped.
+    """
+
+    def __init__(self, regions: Sequence[Region], forget_seconds: float = FORGET_SECONDS) -> None:
+        self._regions = regions
+        self._forget_seconds = forget_seconds
+        self._sources: OrderedDict[str, _SourceCounter] = OrderedDict()
+        self._past: dict[str, Total] = {}
+        self._unused = {region.pattern for region in regions} - {None}
+
+    def count(self, record: Record) -> Record:
+        """Return the record with what is in its zones, and what happened there.
+
+        Raises:
+            ConfigError: points outside the picture, or a name that two patterns give its source.
+        """
+        if record.seconds is None:
+            counter = self._start(record)
+            return replace(record, regions=counter.look(record.detections))
+        counter = self._sources.get(record.file) or self._start(record)
+        self._sources[record.file] = counter
+        self._sources.move_to_end(record.file)
+        if len(self._sources) > MAX_SOURCES:
+            _, oldest = self._sources.popitem(last=False)
+            _add(self._past, oldest.totals())
+        moment = Moment(record.index, record.seconds)
+        events = tuple(counter.follow(moment, record.detections))
+        return replace(record, regions=counter.look(record.detections), events=events)
+
+    def regions_in(self, source: str, image_size: tuple[int, int]) -> tuple[RegionCount, ...]:
+        """Return the zones and lines of a source in its pixels, nothing counted.
+
+        Raises:
+            ConfigError: as ``count``.
+        """
+        chosen = self._choose(source)
+        return _SourceCounter(source, image_size, chosen).look(Detections.empty(image_size))
+
+    def summary(self) -> list[str]:
+        """Return lines for people: what was counted, a line a region of each source, and sums."""
+        lines: list[str] = []
+        sums: dict[str, Total] = {}
+        _add(sums, self._past)
+        is_alone = len(self._sources) == 1 and not self._past
+        for number, (name, counter) in enumerate(self._sources.items()):
+            totals = counter.totals()
+            _add(sums, totals)
+            if number < SHOWN_SOURCES:
+                start = "" if is_alone else f"{name}: "
+                lines += [f"{start}{region}: {total.text}" for region, total in totals.items()]
+        if not is_alone:
+            lines += [f"all sources: {region}: {total.text}" for region, total in sums.items()]
+        lines += [
+            f"no source is called {pattern}: nothing counted"
+            for pattern in sorted(pattern for pattern in self._unused if pattern is not None)
+        ]
+        return lines
+
+    def _start(self, record: Record) -> "_SourceCounter":
+        size = record.detections.image_size
+        return _SourceCounter(record.file, size, self._choose(record.file), self._forget_seconds)
+
+    def _choose(self, source: str) -> list[Region]:
+        """Return the regions of a source."""
+        chosen = [r for r in self._regions if r.pattern is None or matches(r.pattern, source)]
+        self._unused -= {region.pattern for region in chosen}
+        names = Counter(region.name for region in chosen)
+        if twice := [name for name, number in names.items() if number > 1]:
+            raise ConfigError(
+                f"{twice[0]}: expected a name once for {source}; several patterns give it one"
+            )
+        return chosen
+
+
+@dataclass
+class Total:
+    """What was counted at a line or in a zone, for a summary.
+
+    Attributes:
+        is_line: else a zone.
+        num_in: crossings, or heads that came.
+        num_out: crossings the other way, or heads that left.
+        now: heads in the zone.
+        num_appeared: heads first seen on the *in* side of the line.
+        seconds: the sum of all stays.
+        longest: of them.
+    """
+
+    is_line: bool
+    num_in: int = 0
+    num_out: int = 0
+    now: int = 0
+    num_appeared: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The counts in one line.
+
+        Example:
+            >>> Total(True, 5, 2, num_appeared=1).text
+            '5 in, 2 out; 1 first seen beyond'
+            >>> Total(False, 2, 1, 3, seconds=5.0, longest=4.0).text
+            '3 now, 2 in, 1 out; stayed 2.5 s on average, 4.0 s at most'
+        """
+        counts = f"{self.num_in} in, {self.num_out} out"
+        if self.is_line:
+            appeared = f"; {self.num_appeared} first seen beyond" if self.num_appeared else ""
+            return f"{counts}{appeared}"
+        mean = self.seconds / max(1, self.num_in)
+        stayed = f"; stayed {mean:.1f} s on average, {self.longest:.1f} s at most"
+        return f"{self.now} now, {counts}{stayed if self.num_in else ''}"
+
+    def add(self, other: "Total") -> None:
+        """Add what was counted elsewhere."""
+        self.num_in += other.num_in
+        self.num_out += other.num_out
+        self.now += other.now
+        self.num_appeared += other.num_appeared
+        self.seconds += other.seconds
+        self.longest = max(self.longest, other.longest)
+
+
+@dataclass
+class _SourceCounter:
+    """The zones and lines of one source, and who was seen there lately.
+
+    Attributes:
+        source: its name.
+        image_size: (height, width) of its frames.
+        regions: as they were given.
+        forget_seconds: a head that was not seen for so long is dropped.
+    """
+
+    source: str
+    image_size: tuple[int, int]
+    regions: list[Region]
+    forget_seconds: float = FORGET_SECONDS
+    _seen: OrderedDict[int, float] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._counters: list[LineCounter | ZoneCounter] = [
+            _counter_of(region, region.place(self.source, self.image_size))
+            for region in self.regions
+        ]
+
+    def look(self, found: Detections) -> tuple[RegionCount, ...]:
+        """Take where all heads of a frame are, and return what was counted up to it."""
+        positions = centres(found)
+        for counter in self._counters:
+            if isinstance(counter, ZoneCounter):
+                counter.look(positions)
+        return tuple(counter.count for counter in self._counters)
+
+    def follow(self, moment: Moment, found: Detections) -> Iterator[Event]:
+        """Take a frame, and yield what happened."""
+        if found.image_size != self.image_size:
+            yield from self._forget(lambda _: True)
+            self.image_size = found.image_size
+            for region, counter in zip(self.regions, self._counters, strict=True):
+                counter.place(region.place(self.source, self.image_size))
+        heads: list[int] = []
+        positions = centres(found)
+        if found.ids is not None:
+            is_followed = found.ids != NOT_TRACKED
+            heads, positions = found.ids[is_followed].tolist(), positions[is_followed]
+        for head in heads:
+            self._seen[head] = moment.seconds
+            self._seen.move_to_end(head)
+        # Time may go back too, where a camera begins anew.
+        yield from self._forget(lambda seen: abs(moment.seconds - seen) > self.forget_seconds)
+        if heads:
+            for counter in self._counters:
+                yield from counter.follow(moment, heads, positions)
+
+    def totals(self) -> dict[str, Total]:
+        """Return what was counted, by name."""
+        totals = {}
+        for counter in self._counters:
+            count = counter.count
+            total = Total(count.is_line, count.num_in, count.num_out, count.now or 0)
+            if isinstance(counter, LineCounter):
+                total.num_appeared = counter.num_appeared
+            else:
+                total.seconds, total.longest = counter.dwell
+            totals[count.name] = total
+        return totals
+
+    def _forget(self, is_old: Callable[[float], bool]) -> Iterator[Event]:
+        """Drop the heads that were seen longest ago."""
+        while self._seen and is_old(next(islice(self._seen.values(), 1))):
+            head, _ = self._seen.popitem(last=False)
+            for counter in self._counters:
+                yield from counter.forget(head)
+
+
+def centres(found: Detections) -> Points:
+    """Return where heads are: ``(N, 2)`` centres of their boxes in original pixels.
+
+    Example:
+        >>> centres(Detections.from_arrays([[10, 20, 30, 50]], [0.9], (99, 99))).tolist()
+        [[20.0, 35.0]]
+    """
+    boxes = found.boxes.astype(np.float64)
+    middles: Points = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return middles
+
+
+def _counter_of(region: Region, points: tuple[Point, ...]) -> LineCounter | ZoneCounter:
+    if RegionCount(region.name, points).is_line:
+        return LineCounter(region.name, points, region.min_frames)
+    return ZoneCounter(region.name, points, region.min_frames, region.min_seconds)
+
+
+def _regions_of(config: ZonesConfig) -> Iterator[Region]:
+    for pattern, part in [(None, config), *config.sources.items()]:
+        for name, region in part.regions.items():
+            stay = region.min_seconds if isinstance(region, ZoneConfig) else 0.0
+            yield Region(
+                pattern, name, region.points, config.size_of(part), region.min_frames, stay
+            )
+
+
+def _add(sums: dict[str, Total], totals: dict[str, Total]) -> None:
+    for name, total in totals.items():
+        sums.setdefault(name, Total(total.is_line)).add(total)

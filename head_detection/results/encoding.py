@@ -1,0 +1,287 @@
+"""A video file that grows picture by picture, and opens whatever ends it."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, cast
+
+import av
+import cv2
+import numpy as np
+from av.codec.codec import UnknownCodecError
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from head_detection.devices import num_cores
+from head_detection.errors import OutputError
+from head_detection.images.reading import Picture
+from head_detection.results.sound import Sound
+
+DEFAULT_CODEC: Final = "libx264"
+PIXEL_FORMAT: Final = "yuv420p"
+"""The one that every player shows; its colours lie on every second pixel, so sides are even."""
+OPTIONS: Final = {
+    "libx264": {"preset": "veryfast", "crf": "20", "rc-lookahead": "10"},
+    "libx265": {"preset": "veryfast", "crf": "23", "x265-params": "log-level=none"},
+    "libsvtav1": {"preset": "10", "crf": "30"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "crf": "30", "b": "0"},
+}
+"""Quick, for a detector runs beside it, and good enough that a head of 12 pixels stays one: text
+and thin lines come out of crf 20 as they went in."""
+MUXING: Final = {
+    "movflags": "hybrid_fragmented+delay_moov",
+    "flush_packets": "1",
+    "movie_timescale": "90000",
+}
+"""Fragments while it grows, so that it opens after a kill; at its end a plain MP4. The header waits
+for the first packets: it says by how much the sound begins earlier, and not to a thousandth."""
+READING: Final = {"protocol_whitelist": "file"}
+AVI: Final = "avi"
+"""Has no times of presentation: its first picture is at 0."""
+KEY_SECONDS: Final = 2
+"""Between pictures that stand alone: a kill loses what came after the last, and players jump to
+them."""
+TIME_BASE: Final = Fraction(1, 90_000)
+"""Of a camera's video: MPEG's clock."""
+FINEST_TIME_BASE: Final = 65_535
+"""Parts of a second, of MPEG-4 part 2."""
+USUAL_RATE: Final = Fraction(25)
+FASTEST_RATE: Final = 240
+"""Frames a second: more is no rate but the clock of a file with a variable one."""
+MOST_THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How videos are written.
+
+    Attributes:
+        codec: FFmpeg's name of an encoder.
+        has_sound: the source's sound comes along.
+
+    Raises:
+        OutputError: PyAV has no such encoder, or MP4 does not hold what it makes. One line.
+    """
+
+    codec: str = DEFAULT_CODEC
+    has_sound: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            codec = av.codec.Codec(self.codec, "w")
+            formats = [pixel_format.name for pixel_format in codec.video_formats or ()]
+        except UnknownCodecError:
+            formats = []
+        if PIXEL_FORMAT not in formats or self.codec not in (*OPTIONS, "mpeg4", *_hardware()):
+            raise OutputError(
+                f"codec: expected {', '.join((*OPTIONS, 'mpeg4', *_hardware()))}; got {self.codec}"
+            )
+
+
+def _hardware() -> tuple[str, ...]:
+    """Return the encoders of graphics cards that this PyAV knows; the card may still be missing."""
+    names = ("h264_nvenc", "hevc_nvenc", "h264_qsv", "h264_videotoolbox", "hevc_videotoolbox")
+    return tuple(name for name in names if name in av.codecs_available)
+
+
+class VideoWriter:
+    """Writes one MP4 with the presentation times, and the sound, of its source.
+
+    Pictures with an odd side get one more row or column, a copy of the last. No metadata of the
+    source comes along, nor its rotation: the pictures are upright.
+
+    Args:
+        path: of the file; its folder is made if need be. It opens from the first seconds on.
+        encoding: how.
+        source: the video file that the pictures are of; None is a camera. What begins first in
+            it, pictures or sound, gets the time 0.
+        is_cut: the first picture is not the source's first: it gets the time 0 itself.
+
+    Attributes:
+        notes: what the user should know of the file, a line each.
+    """
+
+    def __init__(
+        self, path: Path, encoding: Encoding, source: Path | None = None, *, is_cut: bool = False
+    ) -> None:
+        self._path, self._encoding = path, encoding
+        self._is_cut = is_cut or source is None
+        self.notes: list[str] = []
+        self._stack = ExitStack()
+        with self._stack:
+            self._source = None if source is None else self._open_source(source)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._stack.enter_context(path.open("wb", buffering=0))
+            self._output = av.open(self._file, "w", format="mp4", container_options=MUXING)
+            self._stack = self._stack.pop_all()
+        self._stream: VideoStream | None = None
+        self._sound: Sound | None = None
+        self._held: av.Packet[VideoStream] | None = None
+        self._error: Exception | None = None
+        self._delay = 0.0
+        self._last_picture: Picture | None = None
+        self._last_ticks, self._step, self._key_ticks = -1, 0, 0
+
+    def add(self, seconds: float, pixels: Picture) -> None:
+        """Add a picture at its presentation time; one of another size than the first is fitted in.
+
+        A time that runs backwards, as after a camera began anew, goes on from the last picture.
+
+        Args:
+            seconds: since the source's first picture.
+            pixels: ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            OSError: it cannot be written.
+            OutputError: the codec does not work here. One line.
+        """
+        with self._failing():
+            if self._stream is None:
+                self._begin(seconds, pixels)
+            self._encode(seconds, self._fitted(pixels))
+
+    def repeat(self, seconds: float) -> None:
+        """Show the last picture again at a time whose own is missing; nothing where none was."""
+        with self._failing():
+            if self._last_picture is not None:
+                self._encode(seconds, self._last_picture)
+
+    def close(self) -> None:
+        """Write the rest, and end the file.
+
+        Raises:
+            OSError: it cannot be written; the file opens up to some seconds before.
+        """
+        with self._stack, self._failing():
+            if self._stream is None:
+                return
+            self._mux(self._stream.encode(None))
+            self._mux_held(self._step)
+            if self._sound is not None:
+                end = self._last_ticks + self._step
+                slack = float(self._step * self._time_base) / 2
+                self._sound.write_rest(float(end * self._time_base), slack)
+            self._output.close()
+
+    def _open_source(self, path: Path) -> InputContainer | None:
+        try:
+            # The protocol is named, for a file may be called like an address.
+            source = av.open(f"file:{path}", options=READING, metadata_errors="replace")
+            return self._stack.enter_context(source)
+        except (FFmpegError, OSError):
+            return None
+
+    def _begin(self, seconds: float, pixels: Picture) -> None:
+        source, rate, self._time_base = self._source, USUAL_RATE, TIME_BASE
+        begin = first = 0.0
+        video = None if source is None else source.streams.best("video")
+        if source is not None and isinstance(video, VideoStream):
+            guessed = video.average_rate or video.guessed_rate
+            rate = guessed if guessed and guessed <= FASTEST_RATE else USUAL_RATE
+            self._time_base = video.time_base or TIME_BASE
+            if source.format.name != AVI:
+                first = float((video.start_time or 0) * self._time_base)
+                begin = first if source.start_time is None else source.start_time / av.time_base
+        if self._encoding.codec == "mpeg4" and self._time_base.denominator > FINEST_TIME_BASE:
+            self._time_base = Fraction(1, FINEST_TIME_BASE)
+        if self._is_cut:
+            begin = first + seconds
+        self._delay = first - begin
+        self._step = max(1, round(1 / (rate * self._time_base)))
+        self._stream = self._add_stream(rate, pixels)
+        if source is not None and self._encoding.has_sound:
+            self._sound = Sound(source, self._output, begin, is_cut=self._is_cut)
+            for codec in self._sound.left_out:
+                self.notes.append(f"{self._path.name}: sound left out: MP4 does not hold {codec}")
+
+    def _add_stream(self, rate: Fraction, pixels: Picture) -> VideoStream:
+        codec = self._encoding.codec
+        if codec == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors alone; it tells of itself else
+        stream = cast("VideoStream", self._output.add_stream(codec, rate, OPTIONS.get(codec)))
+        height, width = pixels.shape[:2]
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = PIXEL_FORMAT
+        context = stream.codec_context
+        context.time_base, stream.time_base = self._time_base, self._time_base
+        context.gop_size = max(1, round(KEY_SECONDS * rate))
+        context.max_b_frames = 0  # what is encoded is written at once
+        context.thread_count = max(1, min(MOST_THREADS, num_cores() // 2))
+        # Said, or players guess by the size: greens and reds of a small video shift.
+        context.color_range = ColorRange.MPEG
+        context.colorspace = Colorspace.ITU709
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        return stream
+
+    def _fitted(self, pixels: Picture) -> Picture:
+        """Return the picture in the size of the video."""
+        if self._stream is None:
+            raise AssertionError("begun, yet no stream")
+        size = (self._stream.height, self._stream.width)
+        height, width = pixels.shape[:2]
+        if not (0 <= size[0] - height <= 1 and 0 <= size[1] - width <= 1):
+            scale = min(size[0] / height, size[1] / width)
+            height, width = max(1, round(height * scale)), max(1, round(width * scale))
+            pixels = np.asarray(cv2.resize(pixels, (width, height)), np.uint8)
+            down, across = size[0] - height, size[1] - width
+            return np.pad(pixels, ((0, down), (0, across), (0, 0)))
+        return np.pad(pixels, ((0, size[0] - height), (0, size[1] - width), (0, 0)), "edge")
+
+    def _encode(self, seconds: float, picture: Picture) -> None:
+        if self._stream is None:
+            raise AssertionError("begun, yet no stream")
+        ticks = round((seconds + self._delay) / self._time_base)
+        if ticks <= self._last_ticks:
+            behind = self._last_ticks + self._step - ticks
+            self._delay += float(behind * self._time_base)
+            ticks += behind
+        elif self._last_ticks >= 0:
+            self._step = ticks - self._last_ticks
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format=PIXEL_FORMAT,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.pts, frame.time_base, frame.duration = ticks, self._time_base, self._step
+        self._last_picture, self._last_ticks = picture, ticks
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: "list[av.Packet[VideoStream]]") -> None:
+        """Write packets but the last: how long it is shown tells the one that follows."""
+        for packet in packets:
+            if self._held is not None and packet.pts is not None:
+                self._mux_held(packet.pts - (self._held.pts or 0))
+            self._held = packet
+
+    def _mux_held(self, duration: int) -> None:
+        packet, self._held = self._held, None
+        if packet is None:
+            return
+        if self._sound is not None and packet.pts is not None:
+            self._sound.write_until(float(packet.pts * self._time_base))
+        packet.duration = duration
+        self._output.mux(packet)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Name the file in an error; behind one, write nothing and say it again."""
+        if self._error is not None:
+            raise self._error
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            self._file.close()  # or the output would write an end, and over the beginning
+            self._error = self._described(error)
+            raise self._error from error
+
+    def _described(self, error: Exception) -> Exception:
+        number = error.errno if isinstance(error, OSError) else None
+        if number is not None and number in errno.errorcode:
+            return OSError(number, os.strerror(number), str(self._path))
+        return OutputError(f"{self._path}: {self._encoding.codec} does not work here: {error}")

@@ -1,0 +1,123 @@
+"""The sound of a video, taken over as it is: no packet of it is decoded."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Stream
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    AnyPacket = Packet[Stream]
+
+MICROSECONDS: Final = 1_000_000
+LEAD_SECONDS: Final = 1.0
+"""A search in a file goes to so much before the place: the sound lies near its pictures, not at
+them."""
+
+
+class Sound:
+    """All sound tracks of a file, on their way into another, in step with its pictures.
+
+    Tracks that the other cannot hold are left out.
+
+    Args:
+        source: the file; read from here on by this alone.
+        output: nothing was written into it so far.
+        start: the source's time that becomes 0.
+        is_cut: what lies before it is left out.
+
+    Attributes:
+        left_out: the codecs of tracks that the output cannot hold.
+    """
+
+    def __init__(
+        self, source: InputContainer, output: OutputContainer, start: float, *, is_cut: bool
+    ) -> None:
+        self._output, self._start, self._is_cut = output, start, is_cut
+        self.left_out: list[str] = []
+        self._tracks: dict[int, Stream] = {}
+        for track in source.streams.audio:
+            copy = self._copy(track)
+            if copy is not None:
+                self._tracks[track.index] = copy
+        self._video = source.streams.best("video")
+        self._waiting: deque[AnyPacket] = deque()
+        self._packets: Iterator[AnyPacket] = iter(())
+        if self._tracks:
+            wanted = [track for track in source.streams.audio if track.index in self._tracks]
+            if is_cut:
+                source.seek(max(0, int((start - LEAD_SECONDS) * MICROSECONDS)))
+            self._packets = source.demux([*wanted, *([self._video] if self._video else [])])
+
+    def write_until(self, seconds: float) -> None:
+        """Write what begins before a time of the output."""
+        while self._tracks:
+            if not self._waiting:
+                packet = self._next()
+                if packet is None:
+                    return
+                self._waiting.append(packet)
+            if self._seconds_of(self._waiting[0]) >= seconds:
+                return
+            self._write(self._waiting.popleft())
+
+    def write_rest(self, end: float, slack: float) -> None:
+        """Write what is left: all, or up to the end of the pictures where the source has more.
+
+        Args:
+            end: of the last picture, in seconds of the output.
+            slack: pictures of the source that begin so soon after are not missed.
+        """
+        self.write_until(end)
+        is_cut = False
+        while not is_cut and (packet := self._next(with_video=True)) is not None:
+            if self._video is not None and packet.stream_index == self._video.index:
+                is_cut = self._seconds_of(packet) > end + slack
+            else:
+                self._waiting.append(packet)
+        for packet in self._waiting:
+            if not is_cut or self._seconds_of(packet) < end:
+                self._write(packet)
+        self._waiting.clear()
+
+    def _copy(self, track: AudioStream) -> Stream | None:
+        name = track.codec_context.name
+        if track.codec_context.codec.canonical_name not in self._output.supported_codecs:
+            self.left_out.append(name)
+            return None
+        return self._output.add_stream_from_template(track)
+
+    def _next(self, *, with_video: bool = False) -> "AnyPacket | None":
+        """Return the next packet of sound, or of pictures too; None at the end, or at damage."""
+        while True:
+            try:
+                packet = next(self._packets, None)
+            except (FFmpegError, OSError):  # the pictures tell of it, if it matters
+                packet = None
+            if packet is None:
+                self._packets = iter(())
+                return None
+            if packet.size and packet.dts is not None and packet.time_base is not None:
+                is_sound = packet.stream_index in self._tracks
+                if with_video or is_sound:
+                    return packet
+
+    def _write(self, packet: "AnyPacket") -> None:
+        if self._is_cut and self._seconds_of(packet) < 0:
+            return
+        shift = round(self._start / (packet.time_base or 1))
+        for name in ("pts", "dts"):
+            value = getattr(packet, name)
+            setattr(packet, name, None if value is None else value - shift)
+        packet.stream = self._tracks[packet.stream_index]
+        self._output.mux(packet)
+
+    def _seconds_of(self, packet: "AnyPacket") -> float:
+        """Return when a packet is heard or shown, in seconds of the output."""
+        ticks = packet.dts if packet.pts is None else packet.pts
+        return float((ticks or 0) * (packet.time_base or 0)) - self._start

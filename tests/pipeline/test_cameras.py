@@ -1,0 +1,434 @@
+"""Cameras that are there, come and go, lie, and say nothing, on servers of the test's own."""
+
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from camera_servers import (
+    FPS,
+    NUM_FRAMES,
+    CameraServer,
+    file_of,
+    mpeg_ts,
+    multipart_jpeg,
+    rubbish,
+    silent,
+    stalling,
+)
+from clips import number_of, numbered_frame, write_clip
+
+from head_detection.inference.loading import read_ahead
+from head_detection.pipeline.addresses import Address, parse_address
+from head_detection.pipeline.camera import Patience
+from head_detection.pipeline.cameras import Cameras
+from head_detection.pipeline.sources import FrameOptions
+from head_detection.structures import Frame
+
+QUICK = Patience(open_seconds=5.0, read_seconds=5.0, first_wait=0.1, longest_wait=0.2)
+BLINK = Patience(open_seconds=0.3, read_seconds=0.3, first_wait=0.1, longest_wait=0.2)
+"""They give up soon."""
+LONGEST_WAIT = 20.0
+"""Seconds, on a machine that does much else."""
+
+Open = Callable[..., Cameras]
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """A function that opens addresses, which are left at the end."""
+    sources: list[Cameras] = []
+
+    def open_cameras(*urls: str, patience: Patience = QUICK, **options: Any) -> Cameras:
+        addresses = [parse_address(url) for url in urls]
+        sources.append(Cameras(addresses, FrameOptions(**options), patience))
+        return sources[-1]
+
+    yield open_cameras
+    for source in sources:
+        source.close()
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """A function that returns what was told so far."""
+    caplog.set_level(logging.INFO, "head_detection.pipeline")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONGEST_WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def take(source: Cameras, count: int, pause: float = 0.0) -> list[Frame]:
+    """Take frames, slowly; the cameras are left then."""
+    frames = []
+    with closing(iter(source)) as items:  # type: ignore[type-var]
+        for frame in islice(items, count):
+            frames.append(frame)
+            time.sleep(pause)
+    return frames
+
+
+def number_in(frame: Frame) -> int:
+    assert frame.pixels is not None
+    return number_of(frame.pixels)
+
+
+def pids(source: Cameras) -> list[int]:
+    return [c._process.pid for c in source.cameras if c._process is not None]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_newest_frame_wins_and_what_is_dropped_is_counted(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        source = opened(server.url)
+        assert source.info.is_live
+        latencies = []
+        for frame in islice(source, 9):
+            assert frame.captured is not None
+            time.sleep(0.2)  # a detector six times slower than the camera
+            latencies.append(time.monotonic() - frame.captured)
+            assert number_in(frame) == frame.index
+            assert frame.seconds == pytest.approx(frame.index / FPS, abs=0.001)
+        counts = source.cameras[0].counts
+    assert max(latencies) < 1.0
+    assert counts.given == 9
+    assert counts.dropped > 20
+    assert counts.longest_latency < 1.0
+    assert (frame.name, frame.path) == (source.info.name, None)
+
+
+def test_pictures_without_times_are_timed_by_the_clock(opened: Open) -> None:
+    """FFmpeg says 25 a second of every multipart stream; this one has 15."""
+    with CameraServer(multipart_jpeg(fps=15)) as server:
+        frames = take(opened(server.url), 6, pause=0.2)
+    assert [number_in(frame) for frame in frames] == [frame.index for frame in frames]
+    first, last = frames[0], frames[-1]
+    assert first.seconds is not None
+    assert last.seconds is not None
+    assert last.seconds - first.seconds == pytest.approx((last.index - first.index) / 15, rel=0.3)
+
+
+def test_a_dead_camera_does_not_stop_the_others(
+    opened: Open, told: Callable[[], list[str]]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with CameraServer(mpeg_ts()) as server:
+        frames = take(opened(f"http://127.0.0.1:{port}/dead", server.url), 30)
+    assert {frame.name for frame in frames} == {f"127.0.0.1-{server.port}-live"}
+    (line,) = [line for line in told() if "dead" in line]
+    assert line.endswith("-dead: not there: Connection refused; tried again until it comes")
+
+
+def test_a_camera_that_comes_back_goes_on(opened: Open, told: Callable[[], list[str]]) -> None:
+    with CameraServer(mpeg_ts()) as server, CameraServer(mpeg_ts()) as other:
+        source = opened(server.url, other.url)
+        frames: dict[str, list[Frame]] = {camera.address.name: [] for camera in source.cameras}
+        mine, others = frames.values()
+        gone_at = back_at = None
+        for frame in source:
+            frames[frame.name].append(frame)
+            now = time.monotonic()
+            if gone_at is None and len(mine) == 10:
+                server.stop()
+                gone_at = now
+            if gone_at is not None and back_at is None and now > gone_at + 0.5:
+                server.start()
+                back_at = now
+            if len(mine) >= 20:
+                break
+        counts = source.cameras[0].counts
+    assert counts.reconnects == 1
+    assert counts.down_seconds > 0.3
+    for one in (mine, others):  # numbers and seconds only grow
+        assert all(a.index < b.index for a, b in pairwise(one))
+        assert all(a.seconds < b.seconds for a, b in pairwise(one) if a.seconds and b.seconds)
+    gaps = [b.seconds - a.seconds for a, b in pairwise(mine) if a.seconds and b.seconds]
+    assert max(gaps) > 0.3
+    lines = [line.partition("live: ")[2] for line in told() if f"-{server.port}-" in line]
+    assert lines[0] == "connected: 160x120, 30 frames/s"
+    assert lines[1].startswith("lost: ")
+    assert lines[-1].startswith("connected: 160x120, 30 frames/s, after ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (silent, "not there: no answer for 0.3 s"),
+        (rubbish, "not there: (Invalid data|no answer)"),
+        (stalling(12), "lost: (nothing came|no frame) for 0.3 s"),
+        (mpeg_ts(num_frames=12), "lost: the (stream ended|connection broke off)"),
+    ],
+    ids=["silent", "rubbish", "stalling", "ending"],
+)
+def test_a_camera_that_says_nothing_more_is_tried_again(
+    opened: Open,
+    told: Callable[[], list[str]],
+    answer: Callable[[socket.socket], None],
+    reason: str,
+) -> None:
+    with CameraServer(answer) as server:
+        source = opened(server.url, patience=BLINK)
+        began = time.monotonic()
+        assert source.info.is_live
+        wait_for(lambda: server.num_connections > 2)
+        assert time.monotonic() - began < LONGEST_WAIT
+        began = time.monotonic()
+        before = pids(source)
+        source.close()
+        assert time.monotonic() - began < 1.0
+    assert not any(map(is_alive, before))
+    assert any(re.search(reason, line) for line in told()), told()
+
+
+def test_a_file_on_a_web_server_gives_every_frame(
+    opened: Open, told: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 20, fps=50)
+    with CameraServer(file_of(clip)) as server:
+        source = opened(server.url)
+        assert not source.info.is_live
+        assert source.is_ready() is False  # before the first, as of any new batch
+        frames = take(source, 99, pause=0.02)
+    assert [number_in(frame) for frame in frames] == list(range(20))
+    assert [frame.seconds for frame in frames] == [index / 50 for index in range(20)]
+    assert {frame.captured for frame in frames} == {None}
+    assert "it is a file, 0.4 s long, not a camera: every frame" in told()[0]
+
+
+def test_a_file_that_breaks_off_ends_in_a_frame_that_failed(opened: Open, tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    clip = write_clip(tmp_path / "a.mp4", 40, container_options=options)
+    with CameraServer(file_of(clip, num_bytes=clip.stat().st_size * 2 // 3)) as server:
+        *frames, last = take(opened(server.url, patience=BLINK), 99)
+    assert [number_in(frame) for frame in frames] == list(range(len(frames)))
+    assert 5 < len(frames) < 40
+    assert (last.index, last.pixels) == (len(frames), None)
+
+
+def test_a_file_may_be_taken_as_if_it_were_live(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 25, fps=25)
+    source = Cameras([Address("clip", str(clip))], are_files=True)
+    assert source.info.is_live
+    began = time.monotonic()
+    frames = take(source, 99, pause=0.1)
+    assert time.monotonic() - began > 0.8
+    assert [number_in(frame) for frame in frames] == [frame.index for frame in frames]
+    assert 5 <= len(frames) <= 13
+    assert frames[-1].index == 24  # the last is never dropped: none is newer
+
+
+def test_a_stream_of_which_every_frame_counts_drops_none(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        source = opened(server.url, is_live=False)
+        frames = take(source, 12, pause=0.1)
+    assert [number_in(frame) for frame in frames] == list(range(12))
+    assert source.cameras[0].counts.dropped <= 5  # those that were on their way at the end
+
+
+def test_cameras_meet_in_batches_with_one_frame_each(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as first, CameraServer(mpeg_ts()) as second:
+        source = opened(first.url, second.url)
+        batches: list[list[str]] = [[]]
+        read = read_ahead(source, lambda frame: frame.name, lambda _: False, source.is_ready)
+        with closing(read):  # type: ignore[type-var]
+            for name in read:
+                if name is not None:
+                    batches[-1].append(name)
+                    continue
+                time.sleep(0.1)  # the network, three frames long
+                batches.append([])
+                if len(batches) > 15:
+                    break
+    late = batches[5:-1]
+    assert all(len(batch) == len(set(batch)) for batch in batches)
+    assert sum(len(batch) == 2 for batch in late) > 0.7 * len(late)
+
+
+def test_stride_and_rate_leave_frames_out(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        frames = take(opened(server.url, stride=3), 5)
+        assert [frame.index % 3 for frame in frames] == [0] * 5
+        frames = take(opened(server.url, max_fps=10.0, end=2.0), 99)
+    gaps = [b.index - a.index for a, b in pairwise(frames)]
+    assert 5 <= len(frames) <= 20
+    assert min(gaps) >= 2
+    assert sum(gaps) / len(gaps) == pytest.approx(3, abs=0.5)
+    assert frames[-1].seconds is not None
+    assert frames[-1].seconds < 2.0
+
+
+def test_no_address_shows_its_password(
+    opened: Open, told: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        url = server.url.replace("//", "//me:geh%40im@") + "?token=abc123"
+        source = opened(url)
+        shown = [source.info.name, repr(source.cameras[0].address)]
+        frames = iter(source)
+        frame = next(frames)
+        pid = pids(source)[0]
+        shown += [frame.name, *source.states(), *source.summary()]
+        if Path(f"/proc/{pid}").exists():
+            shown.append(Path(f"/proc/{pid}/cmdline").read_text())
+            shown.append(Path(f"/proc/{pid}/environ").read_text())
+        server.stop()
+        wait_for(lambda: len(told()) > 1)
+    text = "\n".join([*shown, *told()])
+    assert "lost" in text
+    for secret in ("geh", "abc123", "me:"):
+        assert secret not in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_the_process_of_a_camera_is_light(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        source = opened(server.url)
+        frames = iter(source)
+        next(frames)
+        (pid,) = pids(source)
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    assert "libavcodec" in maps
+    assert "torch" not in maps
+
+
+def test_a_process_that_dies_is_replaced(opened: Open, told: Callable[[], list[str]]) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        source = opened(server.url)
+        frames = iter(source)
+        next(frames)
+        (pid,) = pids(source)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: source.cameras[0].counts.reconnects == 1)
+        assert next(frames).pixels is not None
+    assert not is_alive(pid)
+    assert any("lost: its process ended by signal 9" in line for line in told())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_a_parent_that_is_killed_leaves_no_process() -> None:
+    program = (
+        "import sys\n"
+        "from head_detection.pipeline.opening import open_source\n"
+        "source = open_source(sys.argv[1])\n"
+        "source.info\n"
+        "frames = iter(source)\n"
+        "next(frames)\n"
+        "print(source.cameras[0]._process.pid, flush=True)\n"
+        "list(frames)\n"
+    )
+    with (
+        CameraServer(mpeg_ts()) as server,
+        subprocess.Popen(
+            [sys.executable, "-c", program, server.url],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as parent,
+    ):
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        parent.kill()
+        wait_for(lambda: not Path(f"/proc/{child}/cmdline").exists() or is_zombie(child))
+
+
+def is_zombie(pid: int) -> bool:
+    """In a container nobody may collect what has lost its parent."""
+    return "Z (" in Path(f"/proc/{pid}/status").read_text()
+
+
+def send_by_udp(port: int, stop: threading.Event) -> None:
+    target = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    with av.open(target, "w", format="mpegts") as container:
+        codec = {"preset": "ultrafast", "tune": "zerolatency"}
+        stream = container.add_stream("libx264", rate=FPS, options=codec)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 120, "yuv420p", 10
+        for index in range(NUM_FRAMES):
+            picture = av.VideoFrame.from_ndarray(numbered_frame(index), format="rgb24")
+            picture.pts = index
+            container.mux(stream.encode(picture))
+            if stop.wait(1 / FPS):
+                return
+
+
+def test_a_stream_by_udp_is_taken_up_where_it_is(opened: Open) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    stop = threading.Event()
+    sender = threading.Thread(target=send_by_udp, args=(port, stop))
+    sender.start()
+    try:
+        frames = take(opened(f"udp://127.0.0.1:{port}"), 6, pause=0.1)
+    finally:
+        stop.set()
+        sender.join()
+    numbers = [number_in(frame) for frame in frames]
+    first = numbers[0] - frames[0].index  # sent before anybody listened
+    assert numbers == [frame.index + first for frame in frames]
+    assert len(set(numbers)) == 6
+
+
+@contextmanager
+def rtsp_server(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Run GStreamer's server; yield its port."""
+    python, script = Path("/usr/bin/python3"), Path(__file__).parents[1] / "rtsp_server.py"
+    if not python.exists():
+        pytest.skip("no /usr/bin/python3, whose gi has GStreamer")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with subprocess.Popen(
+        [python, script, *arguments], stdout=subprocess.PIPE, text=True, env=plain
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            if not line:
+                pytest.skip("no GStreamer: apt-get install gir1.2-gst-rtsp-server-1.0 and others")
+            yield int(line), server
+        finally:
+            server.kill()
+
+
+def test_rtsp_with_a_password_is_taken_and_comes_back(
+    opened: Open, told: Callable[[], list[str]]
+) -> None:
+    with rtsp_server("0", "me", "geh@im") as (port, server):
+        source = opened(f"rtsp://me:geh%40im@127.0.0.1:{port}/ball")
+        frames = iter(source)
+        first = [next(frames) for _ in range(5)]
+        server.kill()
+        server.wait()
+        wait_for(lambda: any("lost" in line for line in told()))
+        with rtsp_server(str(port), "me", "geh@im"):
+            later = [next(frames) for _ in range(5)]
+    counts = source.cameras[0].counts
+    assert counts.reconnects == 1
+    taken = [*first, *later]
+    assert {frame.pixels.shape for frame in taken if frame.pixels is not None} == {(120, 160, 3)}
+    assert all(a.index < b.index for a, b in pairwise(taken))
+    assert all(a.seconds < b.seconds for a, b in pairwise(taken) if a.seconds and b.seconds)
+    assert "geh" not in "".join([*told(), *source.summary()])

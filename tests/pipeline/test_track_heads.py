@@ -1,0 +1,96 @@
+"""``detector.track``: frames and their heads under ids, from videos, frames, arrays and files."""
+
+from collections.abc import Generator, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from head_detection.data.sequences import door_scene
+from head_detection.errors import ConfigError, PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.inference.batching import PictureResult
+from head_detection.inference.detector import HeadDetector
+from head_detection.inference.loading import IsReady
+from head_detection.pipeline.sources import Item
+from head_detection.pipeline.tracking import track_heads
+from head_detection.structures import Detections, Frame
+
+PIXELS = np.zeros((48, 64, 3), np.uint8)
+
+
+class OneHead:
+    """Finds the same head in every frame that has pixels, ever less likely."""
+
+    score_threshold = 0.5
+    lowest_score = 0.3
+
+    def stream(
+        self,
+        images: Iterable[Item],
+        batch_size: int | None = None,
+        *,
+        keep_pixels: bool = False,
+        score_threshold: float | None = None,
+        is_ready: IsReady | None = None,
+    ) -> Generator[PictureResult]:
+        assert score_threshold == 0.3
+        for number, item in enumerate(images):
+            assert isinstance(item, Frame)
+            found = Detections.from_arrays([[10, 10, 30, 30]], [0.9 - 0.1 * number], (48, 64))
+            if item.pixels is None:
+                yield PictureResult(item, None, PictureError("not decoded"), None)
+            else:
+                yield PictureResult(item, found, None, item.pixels if keep_pixels else None)
+
+
+def ids_of(tracked: Iterable[tuple[Frame, Detections]]) -> list[list[int]]:
+    return [[] if found.ids is None else found.ids.tolist() for _, found in tracked]
+
+
+def test_frames_keep_their_times_and_heads_their_ids() -> None:
+    frames = [Frame("door.mp4", 2 * k, k / 5, PIXELS, Path("in/door.mp4")) for k in range(6)]
+    frames[2] = Frame("door.mp4", 4, 0.4)
+    tracked = list(track_heads(OneHead(), frames))
+    assert [frame.index for frame, _ in tracked] == [0, 2, 6, 8, 10]  # without the broken one
+    assert [frame.seconds for frame, _ in tracked] == [0, 0.2, 0.6, 0.8, 1.0]
+    assert tracked[0][0].pixels is not None
+    assert tracked[0][0].path == Path("in/door.mp4")
+    # .9, .8, (.7), .6, .5, .4: the last is under the threshold, and followed.
+    assert ids_of(tracked)[1:] == [[1]] * 4
+
+
+def test_arrays_and_files_come_at_a_rate(tmp_path: Path) -> None:
+    path = tmp_path / "0001.png"
+    Image.fromarray(PIXELS).save(path)
+    broken = tmp_path / "0002.png"
+    broken.write_bytes(b"no picture")
+    items = [PIXELS, PictureFile(path, "0001.png"), PictureFile(broken, "0002.png"), PIXELS]
+    tracked = list(track_heads(OneHead(), items, fps=10))
+    assert [(frame.index, frame.seconds) for frame, _ in tracked] == [(0, 0), (1, 0.1), (3, 0.3)]
+    assert ids_of(tracked)[1:] == [[1], [1]]
+    assert len(list(track_heads(OneHead(), tmp_path, fps=10))) == 1
+    with pytest.raises(ValueError, match="expected fps"):
+        list(track_heads(OneHead(), [PIXELS]))
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(ConfigError, match="unknown key"):
+        list(track_heads(OneHead(), [], overrides=["tracking.lost=2"]))
+    with pytest.raises(ValueError, match="expected one of bytetrack"):
+        list(track_heads(OneHead(), [], "deepsort"))
+
+
+def test_the_shipped_detector_follows_the_people_at_the_door() -> None:
+    detector = HeadDetector.from_weights()
+    frames = [frame for frame in door_scene(fps=5).frames() if 5 <= frame.index < 10]
+    tracked = list(detector.track(frames))
+    assert [len(found) for _, found in tracked] == [3, 3, 4, 4, 4]  # the fourth comes in
+    ids = ids_of(tracked)
+    assert sorted(ids[-1]) == [1, 2, 3, 4]
+    middles = [found.boxes[:, [0, 2]].mean(axis=1) for _, found in tracked]
+    first, last = (dict(zip(ids[k], middles[k], strict=True)) for k in (1, 4))
+    # Persons 1 and 3 walk 96 and 77 px a second to the right and to the left, 4 154 to the left.
+    ways = sorted(round(float(last[key] - first[key])) for key in (1, 2, 3))
+    assert ways == pytest.approx([-92, -46, 58], abs=6)

@@ -1,0 +1,305 @@
+"""Frames of video files: order, numbers, times, upright; what is damaged, and what is hostile."""
+
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from clips import corners_of, number_of, numbered_frame, write_clip
+
+from head_detection.errors import SourceError
+from head_detection.images.finding import PictureFile
+from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.video import read_video
+from head_detection.pipeline.video_file import describe_video
+from head_detection.structures import Frame
+
+UPRIGHT = ["red", "green", "blue", "white"]
+
+
+def read(path: Path, **options: Any) -> list[Any]:
+    return list(read_video(path, path.name, FrameOptions(**options)))
+
+
+def told(frames: list[Any]) -> list[tuple[int, float]]:
+    """Return number and seconds of the frames that have pixels; check that those say the number."""
+    seen = [frame for frame in frames if isinstance(frame, Frame) and frame.pixels is not None]
+    assert [number_of(frame.pixels) for frame in seen] == [frame.index for frame in seen]
+    return [(frame.index, round(frame.seconds, 3)) for frame in seen]
+
+
+def lost(frames: list[Any]) -> list[int]:
+    return [frame.index for frame in frames if isinstance(frame, Frame) and frame.pixels is None]
+
+
+def damage(path: Path, at: float = 0.5, num_bytes: int = 2048) -> Path:
+    content = bytearray(path.read_bytes())
+    start = int(len(content) * at)
+    content[start : start + num_bytes] = bytes(num_bytes)
+    path.write_bytes(content)
+    return path
+
+
+def busy(count: int) -> Iterator[Any]:
+    """Frames that need some bytes each."""
+    texture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+    for index in range(count):
+        frame = numbered_frame(index, (240, 320))
+        frame[160:220, 80:240] = np.roll(texture, index, axis=1).repeat(2, 0).repeat(2, 1)
+        yield frame
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("h264.mp4", {}),
+        ("h264.mkv", {}),
+        ("h264.ts", {}),
+        ("h264.avi", {"codec": "libx264"}),
+        ("fragmented.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("vp9.webm", {}),
+        ("vp8.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "8"}}),
+        ("mjpeg.avi", {}),
+        ("mpeg4.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
+        ("ten_bits.mp4", {"pixel_format": "yuv420p10le"}),
+        ("interlaced.mp4", {"options": {"x264-params": "tff=1"}}),
+        ("odd.mp4", {"size": (121, 163)}),
+    ],
+)
+def test_every_frame_comes_in_order_with_its_time(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    path = write_clip(tmp_path / name, 24, **options)
+    frames = read(path)
+    assert told(frames) == [(index, index / 10) for index in range(24)]
+    assert {frame.pixels.shape for frame in frames} == {(*options.get("size", (120, 160)), 3)}
+    assert [(frame.name, frame.path) for frame in frames[:1]] == [(name, path)]
+    assert corners_of(frames[7].pixels) == UPRIGHT
+
+
+def test_mpeg_program_streams_begin_at_zero(tmp_path: Path) -> None:
+    frames = read(write_clip(tmp_path / "a.mpg", 12, fps=25))
+    assert told(frames) == [(index, index / 25) for index in range(12)]
+
+
+@pytest.mark.parametrize("end", ["mp4", "webm"])
+def test_a_variable_rate_keeps_its_times(tmp_path: Path, end: str) -> None:
+    times = [*(index / 30 for index in range(15)), *(0.5 + index / 10 for index in range(6))]
+    path = write_clip(tmp_path / f"a.{end}", 21, fps=30, times=times, audio=True)
+    assert told(read(path)) == [(index, round(time, 3)) for index, time in enumerate(times)]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corners", "shape"),
+    [
+        (90, ["blue", "red", "white", "green"], (160, 120, 3)),
+        (180, ["white", "blue", "green", "red"], (120, 160, 3)),
+        (270, ["green", "white", "red", "blue"], (160, 120, 3)),
+    ],
+)
+def test_frames_are_turned_upright(
+    tmp_path: Path, rotation: int, corners: list[str], shape: tuple[int, int, int]
+) -> None:
+    path = write_clip(tmp_path / "phone.mp4", 2, rotation=rotation)
+    frame = read(path)[0]
+    if rotation == 180:
+        corners = ["white", "blue", "green", "red"]
+    assert frame.pixels.shape == shape
+    assert describe_video(path).size == shape[:2]
+    assert corners_of(frame.pixels) == corners
+
+
+def test_mirrored_frames_are_mirrored_back(tmp_path: Path) -> None:
+    path = tmp_path / "selfie.mp4"
+    write_clip(path, 2)
+    content = bytearray(path.read_bytes())
+    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    mirrored = struct.pack(">9i", -(1 << 16), 0, 0, 0, 1 << 16, 0, 160 << 16, 0, 1 << 30)
+    place = content.rindex(identity)  # the track's; the film's comes first
+    content[place : place + len(mirrored)] = mirrored
+    path.write_bytes(content)
+    assert corners_of(read(path)[0].pixels) == ["green", "red", "white", "blue"]
+
+
+def test_a_header_tells_of_size_rate_and_length(tmp_path: Path) -> None:
+    info = describe_video(write_clip(tmp_path / "a.mp4", 30, fps=Fraction(30000, 1001)))
+    assert (info.size, info.count, info.num_tracks) == ((120, 160), 30, 1)
+    assert info.fps == pytest.approx(29.97, abs=0.001)
+    assert info.seconds == pytest.approx(1.001)
+    times = [0, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 2.1, 2.2, 3.0]
+    uneven = write_clip(tmp_path / "b.mp4", times=times)
+    assert describe_video(uneven).fps is None
+    assert describe_video(write_clip(tmp_path / "c.webm", 4)).count is None
+
+
+def test_the_default_track_of_several_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for track, (height, width) in zip(tracks, [(48, 64), (64, 80)], strict=True):
+            track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+        tracks[0].disposition = av.stream.Disposition.default
+        tracks[1].disposition = av.stream.Disposition(0)
+        for index in range(4):
+            for track in tracks:
+                pixels = numbered_frame(index, (track.height, track.width))
+                container.mux(track.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for track in tracks:
+            container.mux(track.encode(None))
+    info = describe_video(path)
+    assert (info.size, info.num_tracks) == ((48, 64), 2)
+    assert [frame.pixels.shape for frame in read(path)] == [(48, 64, 3)] * 4
+
+
+@pytest.mark.parametrize("end", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize(("start", "end_at", "first"), [(0.0, 0.5, 0), (1.25, 2.0, 13), (3, 9, 30)])
+def test_a_part_in_seconds_is_exact(
+    tmp_path: Path, end: str, start: float, end_at: float, first: int
+) -> None:
+    path = write_clip(tmp_path / f"a.{end}", 36, gop=8)
+    expected = [(i, i / 10) for i in range(first, min(36, round(end_at * 10)))]
+    assert told(read(path, start=start, end=end_at)) == expected
+
+
+def test_a_part_is_found_in_one_long_run_of_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "a.mp4", 40, gop=100)
+    assert [index for index, _ in told(read(path, start=3.5))] == [35, 36, 37, 38, 39]
+    monkeypatch.setattr("head_detection.pipeline.video.MAX_BUFFERED_BYTES", 1000)
+    assert [index for index, _ in told(read(path, start=3.5))] == [35, 36, 37, 38, 39]
+    assert read(path, start=60) == []
+
+
+def test_frames_left_out_keep_their_numbers(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 25, fps=25)
+    assert told(read(path, stride=10)) == [(0, 0), (10, 0.4), (20, 0.8)]
+    assert told(read(path, max_fps=5)) == [(0, 0), (5, 0.2), (10, 0.4), (15, 0.6), (20, 0.8)]
+    assert len(read(path, max_fps=100)) == 25
+
+
+def test_zeroed_bytes_in_the_middle_shift_nothing(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", busy(40), fps=25)
+    whole = read(path)
+    frames = read(damage(path))
+    assert lost(frames) == [20]  # the key frame in the middle
+    assert [(f.index, f.seconds) for f in frames] == [(f.index, f.seconds) for f in whole]
+    behind = [frame for frame in frames if frame.index >= 30]  # the next key frame
+    assert [number_of(frame.pixels) for frame in behind] == list(range(30, 40))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.mp4", "mpeg4")])
+def test_frames_that_are_lost_to_damage_are_counted(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_clip(tmp_path / name, busy(40), fps=25, codec=codec)
+    frames = read(damage(path))
+    assert lost(frames)
+    assert [frame.index for frame in frames] == list(range(40))
+    assert [round(frame.seconds, 3) for frame in frames] == [i / 25 for i in range(40)]
+    behind = frames[lost(frames)[-1] + 1 :]
+    assert [number_of(frame.pixels) for frame in behind[10:]] == [f.index for f in behind[10:]]
+
+
+def test_a_lost_frame_outside_what_is_asked_for_is_none_of_it(tmp_path: Path) -> None:
+    path = damage(write_clip(tmp_path / "a.mp4", busy(40), fps=25))
+    assert lost(read(path, stride=3)) == []
+    assert lost(read(path, stride=4)) == [20]
+    assert lost(read(path, end=0.5)) == []
+
+
+def test_a_file_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "a.mp4", busy(40), fps=25, container_options={"movflags": "faststart"}
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    *frames, last = read(path)
+    assert len(frames) > 15
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert isinstance(last, PictureFile)
+    assert last.problem is not None
+    assert "ends early" in last.problem or "breaks off" in last.problem
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(SourceError) as caught:
+        read(path, **options)
+    with pytest.raises(SourceError):
+        describe_video(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+    contents = {
+        "empty.mp4": (b"", "the file is empty"),
+        "text.mp4": (b"no film\n" * 99, "no known format"),
+        "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "no known format"),
+        "concat.mp4": (b"ffconcat version 1.0\nfile /etc/passwd\n", "no known format"),
+    }
+    for name, (content, reason) in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert reason in refusal(tmp_path / name)
+    assert "No such file" in refusal(tmp_path / "gone.mp4")
+
+
+def test_a_recording_without_its_index_says_what_may_help(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", busy(20))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "cut off before its index (moov)" in refusal(path)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 48000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    assert "no track of pictures" in refusal(path)
+
+
+def test_large_frames_are_refused_by_their_header(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 2)
+    assert "160x120 is 19,200 pixels a frame; at most 19,199" in refusal(path, max_pixels=19_199)
+    assert len(read(path, max_pixels=19_200)) == 2
+
+
+def test_a_header_of_huge_frames_is_refused_unread(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", 2)
+    content = path.read_bytes()
+    # The picture's own header, and the file's.
+    huge = content.replace(struct.pack(">2H", 120, 160), struct.pack(">2H", 60_000, 60_000))
+    path.write_bytes(huge)
+    (item,) = read(path)
+    assert item.problem == "none of its 2 frames can be decoded"
+    path.write_bytes(huge.replace(struct.pack("<2I", 160, 120), struct.pack("<2I", 60_000, 60_000)))
+    assert "its header has another codec or size" in refusal(path)
+
+
+def test_a_name_that_looks_like_an_address_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "a.mp4", 2).rename("concat:a|b.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    assert len(read(Path("concat:a|b.mp4"))) == 2
+
+
+def test_memory_stays_flat_over_many_frames(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", 1200, size=(16, 32), codec="mpeg4", gop=300)
+    tracemalloc.start()
+    held = [
+        tracemalloc.get_traced_memory()[0]
+        for frame in read_video(path, "a", FrameOptions())
+        if isinstance(frame, Frame) and frame.index % 200 == 199
+    ]
+    tracemalloc.stop()
+    assert len(held) == 6
+    assert max(held[1:]) - min(held[1:]) < 200_000

@@ -1,0 +1,119 @@
+"""Heads on frames that nobody found them on, by numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from head_detection.results.filling import CoveredFrame, GapFiller
+from head_detection.structures import Detections
+
+SIZE = (100, 1000)
+Box = tuple[float, float, float, float]
+
+
+def square(left: float, side: float = 10, top: float = 40) -> Box:
+    return (left, top, left + side, top + side)
+
+
+def run(
+    frames: list[list[Box]],
+    *,
+    fps: float = 10,
+    scores: list[list[float]] | None = None,
+    ids: list[list[int]] | None = None,
+) -> list[CoveredFrame]:
+    """Fill the gaps of frames; heads score .9 unless stated, and .5 counts."""
+    filler, covered = GapFiller(0.5), []
+    for number, boxes in enumerate(frames):
+        own = [0.9] * len(boxes) if scores is None else scores[number]
+        array = np.array(boxes, np.float32).reshape(-1, 4)
+        given = None if ids is None else np.array(ids[number], np.int64)
+        filler.add(
+            number / fps, Detections(array, np.array(own, np.float32).reshape(-1), SIZE, given)
+        )
+        covered += filler.ready()
+    covered += filler.rest()
+    assert [frame.seconds for frame in covered] == [n / fps for n in range(len(frames))]
+    return covered
+
+
+def is_hidden(frame: CoveredFrame, box: Box) -> bool:
+    x1, y1, x2, y2 = box
+    within = (frame.boxes[:, :2] <= (x1, y1)) & (frame.boxes[:, 2:] >= (x2, y2))
+    return bool(within.all(axis=1).any())
+
+
+@pytest.mark.parametrize("step", [3, 14, -14])
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_a_moving_head_is_hidden_where_the_detector_was_blind(step: int, has_ids: bool) -> None:
+    """The steps are shorter and longer than the head: 14 pixels a frame, of a head of 10."""
+    way = [square(500 + step * n) for n in range(20)]
+    blind = (10, 11, 12)
+    frames = [[] if n in blind else [box] for n, box in enumerate(way)]
+    covered = run(frames, ids=[[7] * len(boxes) for boxes in frames] if has_ids else None)
+    for n in blind:
+        assert is_hidden(covered[n], way[n]), n
+        assert covered[n].is_missing_in(covered[n].between)
+    assert not covered[5].between + covered[5].around
+
+
+def test_two_heads_that_pass_each_other_are_both_hidden() -> None:
+    ways = [[square(100 + 5 * n, top=10), square(200 - 5 * n, top=24)] for n in range(20)]
+    frames = [[] if n in (9, 10) else boxes for n, boxes in enumerate(ways)]
+    covered = run(frames)
+    for n in (9, 10):
+        assert all(is_hidden(covered[n], box) for box in ways[n])
+
+
+def test_a_head_is_held_before_it_is_found_and_after() -> None:
+    """At 10 frames a second, half a second is 5 frames; it stands still."""
+    frames = [[square(50)] if 8 <= n < 12 else [] for n in range(22)]
+    covered = run(frames)
+    hidden = [n for n, frame in enumerate(covered) if is_hidden(frame, square(50))]
+    assert hidden == list(range(3, 17))
+
+
+def test_a_head_that_comes_and_goes_is_held_along_its_way() -> None:
+    way = [square(100 + 5 * n) for n in range(20)]
+    covered = run([[way[n]] if 8 <= n < 12 else [] for n in range(20)])
+    hidden = [n for n, frame in enumerate(covered) if is_hidden(frame, way[n])]
+    assert hidden == list(range(3, 17))
+
+
+def test_less_likely_heads_are_hidden_where_they_are_and_not_held() -> None:
+    frames = [[square(50)] if n in (8, 10) else [] for n in range(20)]
+    scores = [[0.1] * len(boxes) for boxes in frames]
+    hidden = [n for n, frame in enumerate(run(frames, scores=scores)) if len(frame.boxes)]
+    assert hidden == [8, 9, 10]
+    scores[10] = [0.8]  # one that counts at last was one before
+    hidden = [n for n, frame in enumerate(run(frames, scores=scores)) if len(frame.boxes)]
+    assert hidden == list(range(3, 16))
+
+
+def test_a_head_that_is_away_for_long_is_two() -> None:
+    frames = [[square(50)] if n in (0, 40) else [] for n in range(41)]
+    hidden = [n for n, frame in enumerate(run(frames)) if len(frame.boxes)]
+    assert hidden == [*range(6), *range(35, 41)]
+
+
+def test_unlike_heads_are_not_taken_for_one() -> None:
+    covered = run([[square(50)], [], [square(46, 30, 36)]])
+    assert not covered[1].between
+
+
+def test_a_clock_that_is_set_back_forgets() -> None:
+    filler = GapFiller(0.5)
+    head = Detections.from_arrays([square(50)], [0.9], SIZE)
+    for seconds in (5.0, 5.1, 0.0):
+        filler.add(seconds, head if seconds else Detections.empty(SIZE))
+    assert [frame.seconds for frame in filler.ready()] == [5.0, 5.1]
+    (last,) = filler.rest()
+    assert not len(last.boxes)
+
+
+def test_memory_does_not_grow() -> None:
+    filler = GapFiller(0.5)
+    for number in range(3000):
+        filler.add(number / 25, Detections.from_arrays([square(number % 900)], [0.9], SIZE))
+        assert sum(1 for _ in filler.ready()) <= 2
+    assert len(filler._frames) <= 52
+    assert len(filler._heads) <= 52
