@@ -1,7 +1,8 @@
 """Frames over a WebSocket, as the page sends them."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from head_detection.serving.settings import ServiceSettings
 FileOf = Callable[..., bytes]
 
 
-def connect(detector: HeadDetector, **settings: Any) -> TestClient:
-    client = TestClient(create_app(detector, ServiceSettings(**settings)))
-    client.__enter__()
-    while client.get("/readyz").status_code != 200:
-        threading.Event().wait(0.002)
-    return client
+@contextmanager
+def connect(detector: HeadDetector, **settings: Any) -> Iterator[TestClient]:
+    """A client of a warm service."""
+    with TestClient(create_app(detector, ServiceSettings(**settings))) as client:
+        while client.get("/readyz").status_code != 200:
+            threading.Event().wait(0.002)
+        yield client
 
 
 def test_each_frame_is_answered_with_its_record(detector: HeadDetector, file_of: FileOf) -> None:
@@ -52,8 +54,10 @@ def test_each_frame_is_answered_with_its_record(detector: HeadDetector, file_of:
 def test_who_says_something_else_is_cut_off(
     detector: HeadDetector, hello: str, reason: str
 ) -> None:
-    client = connect(detector, keys=("secret",))
-    with client, client.websocket_connect("/stream") as socket:
+    with (
+        connect(detector, keys=("secret",)) as client,
+        client.websocket_connect("/stream") as socket,
+    ):
         socket.send_text(hello)
         socket.send_text("text in place of a frame")
         with pytest.raises(WebSocketDisconnect) as caught:
