@@ -13,6 +13,7 @@ from PIL import ImageColor
 
 from head_detection.apps.arguments import number_in, positive, probability
 from head_detection.apps.command import UsageError
+from head_detection.errors import OutputError
 from head_detection.images.styles import (
     DRAWN_PARTS,
     HIDING_STYLES,
@@ -22,10 +23,16 @@ from head_detection.images.styles import (
     Drawing,
     Hiding,
 )
-from head_detection.results.format_names import DEFAULT_FORMATS, OUTPUTS
+from head_detection.results.format_names import (
+    DEFAULT_FORMATS,
+    LIVE_FORMATS,
+    OUTPUTS,
+    VIDEO_FORMATS,
+)
 from head_detection.results.output_folder import choose_folder
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.results.formats import SinkOptions
 
 STANDARD_OUTPUT: Final = Path("-")
@@ -38,18 +45,20 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Declare what is written, and where."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--output", type=Path, metavar="DIR",
+        "--output", type=some_path, metavar="DIR",
         help="default: runs/test/<name of the source>; - with --save lines is standard output",
     )  # fmt: skip
-    place.add_argument("--name", metavar="NAME", help="write to runs/test/NAME")
+    place.add_argument("--name", type=folder_name, metavar="NAME", help="write to runs/test/NAME")
     parser.add_argument(
         "--overwrite", action="store_true",
         help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
     )  # fmt: skip
-    default = ",".join(DEFAULT_FORMATS)
+    usual = (DEFAULT_FORMATS, VIDEO_FORMATS, LIVE_FORMATS)
+    pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
-        "--save", default=default, metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {default})",
+        "--save", metavar="LIST",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
+        f"{videos}, from cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
@@ -97,16 +106,26 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
         help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
     )  # fmt: skip
+    drawn.add_argument(
+        "--show", action="store_true", help="in a window too, while they are found; q ends"
+    )
+    written = parser.add_argument_group("videos that are written")
+    written.add_argument(
+        "--video-codec", metavar="NAME",
+        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+    )  # fmt: skip
+    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
 
 
 def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
     """Return how the options want results to be written.
 
     Raises:
-        UsageError: a label that cannot be written.
+        UsageError: a label that cannot be written, or a codec that is not there.
         HeadDetectionError: ids of no COCO labels.
     """
     from head_detection.results.coco import CocoIds
+    from head_detection.results.encoding import Encoding
     from head_detection.results.formats import SinkOptions
 
     given = {
@@ -116,6 +135,11 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         "label": arguments.draw_label,
         "parts": arguments.draw,
     }
+    codec = {} if arguments.video_codec is None else {"codec": arguments.video_codec}
+    try:
+        encoding = Encoding(**codec, has_sound=not arguments.no_audio)
+    except OutputError as error:
+        raise UsageError(f"--video-{error}") from error
     try:
         drawing = Drawing(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
@@ -124,8 +148,20 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         drawing=drawing,
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
+        encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
     )
+
+
+def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Window":
+    """Return the window that shows what is found; one that shows nothing where none is wanted.
+
+    Raises:
+        UsageError: no display, or an OpenCV without windows.
+    """
+    from head_detection.apps.window import Window
+
+    return Window(options.drawing if arguments.show else None)
 
 
 def results_folder(
@@ -173,6 +209,32 @@ def drawn_parts(text: str) -> tuple[str, ...]:
     if not names or not set(names) <= set(DRAWN_PARTS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(DRAWN_PARTS)}; got {text!r}")
     return names
+
+
+def some_path(text: str) -> Path:
+    """Read a path that is not empty, as that of an unset variable of a shell is.
+
+    Raises:
+        argparse.ArgumentTypeError: the empty text.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder; got an empty text")
+    return Path(text)
+
+
+def folder_name(text: str) -> str:
+    """Read the name of one folder.
+
+    Raises:
+        argparse.ArgumentTypeError: a path, or no name.
+
+    Example:
+        >>> folder_name("mine")
+        'mine'
+    """
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"expected a name, --output takes paths; got {text!r}")
+    return text
 
 
 def color(text: str) -> Color:

@@ -1,4 +1,4 @@
-"""``test``: heads in pictures, as boxes in files and as drawn pictures."""
+"""``test``: heads in pictures and videos, as boxes in files, and drawn."""
 
 import argparse
 from collections.abc import Iterator
@@ -18,14 +18,21 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    open_window,
     results_folder,
     sink_options,
 )
-from head_detection.apps.video_options import add_tracking_options, make_tracker, tracking_config
+from head_detection.apps.video_options import (
+    add_frame_options,
+    add_tracking_options,
+    frame_options,
+    make_tracker,
+    tracking_config,
+)
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.results.format_names import parse_formats
+from head_detection.results.format_names import parse_formats, usual_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
@@ -41,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
-        help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
-        "or - for paths on standard input; also several; a camera's number, a stream's address, or "
-        "a .streams list of them",
+        help="a picture, a video, a folder (with all below it), a glob in quotes, a text list of "
+        "paths, or - for paths on standard input; also several; a camera's number, a stream's "
+        "address, or a .streams list of them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -59,11 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
+    add_frame_options(parser)
     add_picture_options(parser)
     add_tracking_options(parser)
     add_engine_options(parser)
 
 
+@telling()
 def run(arguments: argparse.Namespace) -> int:
     """Find heads and return the exit code: 0, or 1 where a picture could not be read.
 
@@ -76,10 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    with _naming("--save"):
-        formats = parse_formats(arguments.save)
     options = sink_options(arguments)
-    source = open_source(*arguments.source)
+    window = open_window(arguments, options)
+    with _naming("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    source = open_source(*arguments.source, **frame_options(arguments))
+    formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
@@ -91,15 +102,17 @@ def run(arguments: argparse.Namespace) -> int:
         **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    if hide_from is not None:  # who counts is hidden
+        hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), telling(), _naming("--output"):
+    with ending_in_order(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
         try:
-            with sinks:
+            with window, sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
@@ -135,6 +148,7 @@ def _detect(
                 detector,
                 sinks,
                 batch_size,
+                keep_pixels=progress.needs_pixels,
                 hide_from=progress.hide_from,
                 tracker=tracker,
             )

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from head_detection.pipeline.addresses import Address, distinct
-from head_detection.pipeline.camera import Camera, Patience
-from head_detection.pipeline.sources import FrameOptions, SourceInfo
+from head_detection.pipeline.camera import Camera
+from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.structures import Frame
 
 CHECK_SECONDS: Final = 0.2
@@ -85,6 +85,7 @@ class Cameras:
             fps=None if only is None else only.fps,
             size=None if only is None else only.size,
             is_live=is_live,
+            unit="frames",
         )
 
     def __iter__(self) -> Iterator[Frame]:

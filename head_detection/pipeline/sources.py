@@ -24,6 +24,7 @@ class SourceInfo:
         fps: frames a second; None for pictures, and where it is not known or not steady.
         size: (height, width) of every frame; None where that is not known.
         count: how many items; None where that is not known, or there is no end.
+        unit: what the items are called: ``pictures``, ``frames`` or ``pictures and frames``.
         is_live: the items come as they happen, and the newest counts: ``is_ready`` never tells of
             the next of the same camera, for a frame that waits for another is old.
     """
@@ -33,6 +34,7 @@ class SourceInfo:
     size: tuple[int, int] | None = None
     count: int | None = None
     is_live: bool = False
+    unit: str = "pictures"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,23 @@ class FrameOptions:
             return is_due
 
         return takes
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a camera is waited for.
+
+    Attributes:
+        open_seconds: until it must have answered.
+        read_seconds: until its next frame must have come.
+        first_wait: seconds before a lost camera is tried again; doubled from try to try.
+        longest_wait: seconds, at most.
+    """
+
+    open_seconds: float = 10.0
+    read_seconds: float = 10.0
+    first_wait: float = 1.0
+    longest_wait: float = 30.0
 
 
 class Source(Protocol):

@@ -207,7 +207,10 @@ def test_less_likely_heads_are_hidden_and_not_counted(photos, one_head, capsys, 
         "--save",
         "json,blur,images",
     ]
-    for options, num_hidden in ([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3):
+    for options, num_hidden in (
+        *(([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3)),
+        (["--blur-threshold", "0.99"], 2),  # those that count are hidden all the same
+    ):
         main([*arguments, "--output", "out", "--overwrite", *options])
         image = np.asarray(Image.open("out/blur/1.png"))
         corners = [image[4, 4, 0], image[4, 24, 0], image[24, 4, 0]]
@@ -345,8 +348,10 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--source", "gone"], "error: 'gone': expected a picture, a folder"),
-        (["--source", "nothing"], "expected pictures such as .jpg or .png, found none"),
+        (["--source", "gone"], "error: 'gone': expected a picture, a video, a folder"),
+        (["--source", "nothing"], "expected pictures or videos such as .jpg or .mp4, found none"),
+        (["--source", "photos", "--video-codec", "x"], "--video-codec: expected libx264, "),
+        (["--source", "photos", "--show"], "--show: expected a display"),
         (["--source", "photos", "--save", "xml"], "--save: expected some of json,csv"),
         (["--source", "photos", "--output", "-"], "--output: standard output: expected lines"),
         (["--source", "photos", "--weights", "gone"], "error: gone: expected a weights file"),
@@ -356,8 +361,11 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
     ],
 )
 def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
-    photos, tiny_weights, capsys, arguments, line
+    photos, tiny_weights, capsys, arguments, line, monkeypatch
 ):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", str(tiny_weights)]
     Path("nothing").mkdir()
@@ -380,9 +388,13 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--max-pixels", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--blur-style", "smear"], "choose from"),
         (["--source", "a", "--blur-threshold", "2"], "expected 0 to 1; got 2"),
+        (["--source", "a", "--draw", "boxes,faces"], "expected some of boxes,ids,traces,zones,co"),
         (["--source", "a", "--draw-color", "reddish"], "expected red or #ff0000, say; got redd"),
         (["--source", "a", "--line-width", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--name", "b", "--output", "c"], "not allowed with"),
+        (["--source", "a", "--output", ""], "expected a folder; got an empty text"),
+        (["--source", "a", "--name", ""], "expected a name, --output takes paths; got ''"),
+        (["--source", "a", "--name", "../b"], "expected a name, --output takes paths; got '../b'"),
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),

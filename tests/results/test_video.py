@@ -67,7 +67,13 @@ def missing(index: int, seconds: float, file: str) -> Failure:
 
 @pytest.mark.parametrize(
     ("name", "times"),
-    [("a.mp4", None), ("a.mp4", VARIABLE), ("a.mkv", VARIABLE), ("a.avi", None)],
+    [
+        ("a.mp4", None),
+        ("a.mp4", VARIABLE),
+        ("a.mkv", VARIABLE),
+        ("a.avi", None),
+        ("a.webm", VARIABLE),
+    ],
 )
 def test_times_and_sound_are_those_of_the_source(
     tmp_path: Path, name: str, times: list[float] | None
@@ -238,7 +244,7 @@ def test_other_codecs(tmp_path: Path, codec: str) -> None:
 
 @pytest.mark.parametrize("codec", ["nonsense", "aac", "gif", ""])
 def test_an_unknown_codec_is_one_line(codec: str) -> None:
-    line = rf"^video codec: expected libx264, .*; got {codec}$"
+    line = rf"^codec: expected libx264, .*; got {codec}$"
     with pytest.raises(OutputError, match=line):
         Encoding(codec)
 
