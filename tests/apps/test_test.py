@@ -207,7 +207,10 @@ def test_less_likely_heads_are_hidden_and_not_counted(photos, one_head, capsys, 
         "--save",
         "json,blur,images",
     ]
-    for options, num_hidden in ([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3):
+    for options, num_hidden in (
+        *(([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3)),
+        (["--blur-threshold", "0.99"], 2),  # those that count are hidden all the same
+    ):
         main([*arguments, "--output", "out", "--overwrite", *options])
         image = np.asarray(Image.open("out/blur/1.png"))
         corners = [image[4, 4, 0], image[4, 24, 0], image[24, 4, 0]]
@@ -389,6 +392,9 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--draw-color", "reddish"], "expected red or #ff0000, say; got redd"),
         (["--source", "a", "--line-width", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--name", "b", "--output", "c"], "not allowed with"),
+        (["--source", "a", "--output", ""], "expected a folder; got an empty text"),
+        (["--source", "a", "--name", ""], "expected a name, --output takes paths; got ''"),
+        (["--source", "a", "--name", "../b"], "expected a name, --output takes paths; got '../b'"),
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),
