@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_options(parser)
 
 
+@telling()
 def run(arguments: argparse.Namespace) -> int:
     """Find heads and return the exit code: 0, or 1 where a picture could not be read.
 
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     window = open_window(arguments, options)
     with _naming("--save"):
         given = None if arguments.save is None else parse_formats(arguments.save)
-    source = open_source(*arguments.source, options=frame_options(arguments))
+    source = open_source(*arguments.source, **frame_options(arguments))
     formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     engine = engine_options(arguments)
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     if hide_from is not None:  # who counts is hidden
         hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), telling(), _naming("--output"):
+    with ending_in_order(), _naming("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
