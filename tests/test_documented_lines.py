@@ -105,6 +105,7 @@ LEFT: Final = {
         "found/images",
     ],
     "head-detection test --source door.mp4 --track": ["tracked/video/door.mp4", "tracked/mot.txt"],
+    "--output followed": ["followed/video/door.mp4", "followed/mot.txt"],
     "--max-fps 5": ["part/detections.csv"],
     "train.py --cfg configs/scut.yaml --set": ["runs/train/scut/config.yaml"],
     "--resume runs/train/scut": ["runs/train/scut/best.safetensors", "runs/train/scut/curves.png"],
