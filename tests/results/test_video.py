@@ -67,7 +67,13 @@ def missing(index: int, seconds: float, file: str) -> Failure:
 
 @pytest.mark.parametrize(
     ("name", "times"),
-    [("a.mp4", None), ("a.mp4", VARIABLE), ("a.mkv", VARIABLE), ("a.avi", None)],
+    [
+        ("a.mp4", None),
+        ("a.mp4", VARIABLE),
+        ("a.mkv", VARIABLE),
+        ("a.avi", None),
+        ("a.webm", VARIABLE),
+    ],
 )
 def test_times_and_sound_are_those_of_the_source(
     tmp_path: Path, name: str, times: list[float] | None
