@@ -15,6 +15,7 @@ from head_detection.pipeline.sources import describe_skipped
 if TYPE_CHECKING:
     from head_detection.pipeline.run import Tally
     from head_detection.pipeline.sources import Source
+    from head_detection.pipeline.zones import RegionCounter
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Failure, Outcome
 
@@ -38,6 +39,7 @@ class Progress:
         folder: where; None is standard output, and the summary goes to standard error.
         tally: counts what was done.
         hide_from: the score from which heads are hidden; None hides none.
+        counter: counts at lines and in zones; None: nobody does.
     """
 
     def __init__(
@@ -47,12 +49,13 @@ class Progress:
         folder: Path | None,
         tally: "Tally",
         hide_from: float | None = None,
+        counter: "RegionCounter | None" = None,
     ) -> None:
         from head_detection.pipeline.cameras import Cameras
 
         self._source, self._sinks, self._folder = source, sinks, folder
         self._cameras = source if isinstance(source, Cameras) else None
-        self.tally, self.hide_from = tally, hide_from
+        self.tally, self.hide_from, self.counter = tally, hide_from, counter
         self._num_notes = 0
         self._state, self._state_at = "", 0.0
 
@@ -102,6 +105,8 @@ class Progress:
             f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
         )
         self._report_heads()
+        for line in [] if self.counter is None else self.counter.summary():
+            self.say(line)
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
         for note in self._sinks.notes:

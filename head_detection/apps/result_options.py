@@ -125,6 +125,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
         has_yolo_scores=arguments.yolo_scores,
+        counts_every=arguments.counts_every,
     )
 
 

@@ -21,7 +21,13 @@ from head_detection.apps.result_options import (
     results_folder,
     sink_options,
 )
-from head_detection.apps.video_options import add_tracking_options, make_tracker, tracking_config
+from head_detection.apps.video_options import (
+    add_video_options,
+    make_counter,
+    make_tracker,
+    tracking_config,
+    zones_config,
+)
 from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
@@ -60,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
     add_picture_options(parser)
-    add_tracking_options(parser)
+    add_video_options(parser)
     add_engine_options(parser)
 
 
@@ -81,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = sink_options(arguments)
     source = open_source(*arguments.source)
     hide_from = blur_threshold(arguments, formats)
+    zones = zones_config(arguments, formats)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
     asked = (hide_from, None if tracking is None else tracking.lowest_score)
@@ -97,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from)
+        counter = make_counter(zones, tracking)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, counter)
         try:
             with sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
@@ -131,13 +139,9 @@ def _detect(
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source,
-                detector,
-                sinks,
-                batch_size,
-                hide_from=progress.hide_from,
-                tracker=tracker,
-            )
+                source, detector, sinks, batch_size,
+                hide_from=progress.hide_from, tracker=tracker, counter=progress.counter,
+            )  # fmt: skip
             for outcome in outcomes:
                 progress.add(outcome, bar)
     finally:
