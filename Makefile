@@ -8,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check docs smoke fuzz kill audit package clean
+.PHONY: help demo test check docs smoke fuzz kill soak audit package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make kill                 kill test, train and convert 200 times, look at what is left"
+	@echo "make soak                 an hour of cameras that come and go: what is late, lost, left"
 	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
 	@echo "make clean                remove what these targets made"
@@ -52,6 +53,10 @@ fuzz: $(VENV)/dev.done
 
 kill: $(VENV)/core.done
 	@$(VENV)/bin/python tests/kill.py
+
+# SOAK_MINUTES=5 make soak: not as long.
+soak: $(VENV)/core.done
+	@$(VENV)/bin/python tests/soak.py $${SOAK_MINUTES:-60}
 
 audit: $(VENV)/core.done
 	@bash tests/audit.sh $(VENV) $(PYTHON)

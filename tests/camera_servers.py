@@ -1,15 +1,18 @@
 """Servers that do what cameras do, and what broken ones do; each in a thread, on a port of its own.
 
 ``with CameraServer(mpeg_ts()) as server: open_source(server.url)``. A frame says its number.
+As a script with a port it serves MPEG-TS without end, in a process that can be killed.
 """
 
 import io
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +23,8 @@ from PIL import Image
 FPS: Final = 30
 NUM_FRAMES: Final = 300
 """In a stream, at most: ten seconds."""
+MOST_NUMBERS: Final = 2**15
+"""Then they begin anew; a frame has room for twice as many."""
 LONGEST_WAIT: Final = 20.0
 
 Answer = Callable[[socket.socket], None]
@@ -92,6 +97,16 @@ def mpeg_ts(fps: int = FPS, num_frames: int = NUM_FRAMES) -> Answer:
     return answer
 
 
+def endless_ts(fps: int) -> Answer:
+    """Send MPEG-TS at its pace for as long as anybody reads."""
+
+    def answer(connection: socket.socket) -> None:
+        _reply(connection, "Content-Type: video/mp2t")
+        _pace(connection, _encode(count(), fps), fps)
+
+    return answer
+
+
 def stalling(num_frames: int) -> Answer:
     """Send so many frames of MPEG-TS, then nothing; the connection stays."""
 
@@ -140,26 +155,29 @@ def file_of(path: Path, num_bytes: int | None = None) -> Answer:
 @cache
 def ts_chunks(fps: int) -> Sequence[bytes]:
     """Return numbered frames as MPEG-TS, the bytes of one frame each; a key frame every ten."""
-    chunks: list[bytes] = []
+    return [*_encode(range(NUM_FRAMES), fps)]
+
+
+def _encode(indices: Iterable[int], fps: int) -> Iterator[bytes]:
+    waiting: list[bytes] = []
 
     class Written:
         def write(self, content: bytes) -> int:
             waiting.append(bytes(content))
             return len(content)
 
-    waiting: list[bytes] = []
     options = {"muxdelay": "0", "flush_packets": "1"}
     with av.open(Written(), "w", format="mpegts", container_options=options) as container:
         codec = {"preset": "ultrafast", "tune": "zerolatency"}
         stream = container.add_stream("libx264", rate=fps, options=codec)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 120, "yuv420p", 10
-        for index in range(NUM_FRAMES):
-            picture = av.VideoFrame.from_ndarray(numbered_frame(index), format="rgb24")
+        for index in indices:
+            picture = av.VideoFrame.from_ndarray(numbered_frame(index % MOST_NUMBERS), "rgb24")
             picture.pts = index
             container.mux(stream.encode(picture))
-            chunks.append(b"".join(waiting))
+            yield b"".join(waiting)
             waiting.clear()
-    return [*chunks, b"".join(waiting)]
+    yield b"".join(waiting)
 
 
 @cache
@@ -187,14 +205,17 @@ def _reply(connection: socket.socket, headers: str) -> bytes:
     return request
 
 
-def _pace(connection: socket.socket, chunks: Sequence[bytes], fps: int) -> None:
+def _pace(connection: socket.socket, chunks: Iterable[bytes], fps: int) -> None:
     for chunk, due in zip(chunks, _ticks(fps), strict=False):
         time.sleep(max(0.0, due - time.monotonic()))
         connection.sendall(chunk)
 
 
 def _ticks(fps: int) -> Iterator[float]:
-    begin, count = time.monotonic(), 0
-    while True:
-        yield begin + count / fps
-        count += 1
+    begin = time.monotonic()
+    yield from (begin + number / fps for number in count())
+
+
+if __name__ == "__main__":
+    with CameraServer(endless_ts(fps=25), int(sys.argv[1])):
+        threading.Event().wait()

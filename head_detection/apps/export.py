@@ -106,7 +106,7 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
 
     from head_detection.images.finding import PictureFile
     from head_detection.inference.backends.int8 import read_sample
-    from head_detection.pipeline.opening import open_source
+    from head_detection.pipeline.opening import open_pictures
 
     def is_readable(path: Path) -> bool:
         try:
@@ -118,7 +118,7 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
 
     if folder is None:
         return [Path(cbook.get_sample_data(SAMPLE, asfileobj=False))]
-    items = open_source(str(folder))
+    items = open_pictures(str(folder))
     paths = [item.path for item in items if isinstance(item, PictureFile)]
     random.Random(0).shuffle(paths)  # noqa: S311 - no secret
     chosen = list(islice(filter(is_readable, paths), CALIBRATION_PICTURES))

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.pipeline.run import Tally
     from head_detection.pipeline.sources import Source
     from head_detection.pipeline.zones import RegionCounter
@@ -39,6 +40,7 @@ class Progress:
         folder: where; None is standard output, and the summary goes to standard error.
         tally: counts what was done.
         hide_from: the score from which heads are hidden; None hides none.
+        window: shows what is found; None is no window.
         counter: counts at lines and in zones; None: nobody does.
     """
 
@@ -49,6 +51,7 @@ class Progress:
         folder: Path | None,
         tally: "Tally",
         hide_from: float | None = None,
+        window: "Window | None" = None,
         counter: "RegionCounter | None" = None,
     ) -> None:
         from head_detection.pipeline.cameras import Cameras
@@ -56,8 +59,13 @@ class Progress:
         self._source, self._sinks, self._folder = source, sinks, folder
         self._cameras = source if isinstance(source, Cameras) else None
         self.tally, self.hide_from, self.counter = tally, hide_from, counter
-        self._num_notes = 0
+        self._window, self._num_notes = window, 0
         self._state, self._state_at = "", 0.0
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether records must hold their picture."""
+        return self._window is not None and self._window.needs_pixels
 
     @contextmanager
     def bar(self) -> Iterator["tqdm[Never]"]:
@@ -66,7 +74,7 @@ class Progress:
         with tqdm(
             total=self._source.info.count,
             desc="Finding heads",
-            unit=" pictures",
+            unit=f" {self._source.info.unit}",
             bar_format=BAR,
             mininterval=0.1 if is_terminal else LINE_SECONDS,
             dynamic_ncols=is_terminal,
@@ -87,6 +95,8 @@ class Progress:
         self.fail(self._sinks.take_failures())
         bar.set_postfix_str(f"{self.tally.heads} heads{self._camera_state()}", refresh=False)
         bar.update()
+        if self._window is not None:
+            self._window.show(outcome)
 
     def fail(self, failures: Iterable["Failure"]) -> None:
         """Count and tell which pictures were found heads in, and could not be written."""
@@ -99,10 +109,11 @@ class Progress:
         self.fail(self._sinks.take_failures())
         tally = self.tally
         seconds = time.monotonic() - tally.start
-        rate = tally.pictures / seconds if seconds else 0.0
+        rate = (tally.pictures + tally.frames) / seconds if seconds else 0.0
+        unit = "frames" if tally.frames else "pictures"
         self.say(
-            f"pictures: {tally.pictures}, heads: {tally.heads}, failed: {tally.failed}, "
-            f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+            f"{self._items()}, heads: {tally.heads}, failed: {tally.failed}, "
+            f"seconds: {seconds:.1f} ({rate:.2f} {unit}/s)"
         )
         self._report_heads()
         for line in [] if self.counter is None else self.counter.summary():
@@ -125,9 +136,19 @@ class Progress:
             self._state = "".join(f"; {state}" for state in self._cameras.states())
         return self._state
 
+    def _items(self) -> str:
+        """Return how many pictures and frames went through."""
+        tally, of_videos = self.tally, ""
+        if self._cameras is None:
+            of_videos = f" of {tally.videos} video{'' if tally.videos == 1 else 's'}"
+        frames = f"frames: {tally.frames}{of_videos}"
+        if tally.frames and tally.pictures:
+            return f"pictures: {tally.pictures}, {frames}"
+        return frames if tally.frames else f"pictures: {tally.pictures}"
+
     def _report_heads(self) -> None:
         tally = self.tally
-        if tally.pictures > 1:
+        if tally.pictures + tally.frames > 1:
             fullest = ", ".join(f"{_cut(name)} {count}" for count, name in tally.fullest)
             self.say(f"fullest: {fullest or 'none'}; without heads: {tally.empty}")
         if self.hide_from is not None:

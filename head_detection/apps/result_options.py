@@ -5,7 +5,8 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from PIL import ImageColor
 
 from head_detection.apps.arguments import number_in, positive, probability
 from head_detection.apps.command import UsageError
+from head_detection.errors import OutputError
 from head_detection.images.styles import (
     DRAWN_PARTS,
     HIDING_STYLES,
@@ -22,10 +24,18 @@ from head_detection.images.styles import (
     Drawing,
     Hiding,
 )
-from head_detection.results.format_names import DEFAULT_FORMATS, OUTPUTS
+from head_detection.results.format_names import (
+    DEFAULT_FORMATS,
+    LIVE_FORMATS,
+    OUTPUTS,
+    VIDEO_FORMATS,
+    parse_formats,
+    usual_formats,
+)
 from head_detection.results.output_folder import choose_folder
 
 if TYPE_CHECKING:
+    from head_detection.apps.window import Window
     from head_detection.results.formats import SinkOptions
 
 STANDARD_OUTPUT: Final = Path("-")
@@ -46,10 +56,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true",
         help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
     )  # fmt: skip
-    default = ",".join(DEFAULT_FORMATS)
+    usual = (DEFAULT_FORMATS, VIDEO_FORMATS, LIVE_FORMATS)
+    pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
-        "--save", default=default, metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {default})",
+        "--save", metavar="LIST",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
+        f"{videos}, from cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
@@ -97,16 +109,26 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
         help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
     )  # fmt: skip
+    drawn.add_argument(
+        "--show", action="store_true", help="in a window too, while they are found; q ends"
+    )
+    written = parser.add_argument_group("videos that are written")
+    written.add_argument(
+        "--video-codec", metavar="NAME",
+        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+    )  # fmt: skip
+    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
 
 
 def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
     """Return how the options want results to be written.
 
     Raises:
-        UsageError: a label that cannot be written.
+        UsageError: a label that cannot be written, or a codec that is not there.
         HeadDetectionError: ids of no COCO labels.
     """
     from head_detection.results.coco import CocoIds
+    from head_detection.results.encoding import Encoding
     from head_detection.results.formats import SinkOptions
 
     given = {
@@ -116,6 +138,11 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         "label": arguments.draw_label,
         "parts": arguments.draw,
     }
+    codec = {} if arguments.video_codec is None else {"codec": arguments.video_codec}
+    try:
+        encoding = Encoding(**codec, has_sound=not arguments.no_audio)
+    except OutputError as error:
+        raise UsageError(f"--video-{error}") from error
     try:
         drawing = Drawing(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
@@ -124,9 +151,41 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         drawing=drawing,
         hiding=Hiding(arguments.blur_style, arguments.blur_scale),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
+        encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
         counts_every=arguments.counts_every,
     )
+
+
+def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Window":
+    """Return the window that shows what is found; one that shows nothing where none is wanted.
+
+    Raises:
+        UsageError: no display, or an OpenCV without windows.
+    """
+    from head_detection.apps.window import Window
+
+    return Window(options.drawing if arguments.show else None)
+
+
+def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
+    """Return what is to be written: what was asked for, else what suits the source.
+
+    Raises:
+        OutputError: an unknown name.
+    """
+    with naming_option("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    return given or usual_formats(unit, is_live=is_live)
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """Name the option that a mistake is in."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{option}: {error}") from error
 
 
 def results_folder(

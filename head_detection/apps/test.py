@@ -1,8 +1,6 @@
-"""``test``: heads in pictures, as boxes in files and as drawn pictures."""
+"""``test``: heads in pictures and videos, as boxes in files, and drawn."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import (
@@ -18,20 +16,23 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    choose_formats,
+    naming_option,
+    open_window,
     results_folder,
     sink_options,
 )
 from head_detection.apps.video_options import (
     add_video_options,
+    frame_options,
+    lowest_score,
     make_counter,
     make_tracker,
     tracking_config,
     zones_config,
 )
-from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.results.format_names import parse_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
-        help="a picture, a folder (with all below it), a glob in quotes, a text list of paths, "
-        "or - for paths on standard input; also several; a camera's number, a stream's address, or "
-        "a .streams list of them",
+        help="a picture, a video, a folder (with all below it), a glob in quotes, a text list of "
+        "paths, or - for paths on standard input; also several; a camera's number, a stream's "
+        "address, or a .streams list of them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -65,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
-    add_picture_options(parser)
     add_video_options(parser)
+    add_picture_options(parser)
     add_engine_options(parser)
 
 
@@ -82,32 +83,33 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    with _naming("--save"):
-        formats = parse_formats(arguments.save)
     options = sink_options(arguments)
-    source = open_source(*arguments.source)
+    window = open_window(arguments, options)
+    source = open_source(*arguments.source, options=frame_options(arguments))
+    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
-    zones = zones_config(arguments, formats)
+    zones = zones_config(arguments, formats, source.info.unit)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
-    asked = (hide_from, None if tracking is None else tracking.lowest_score)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=min((score for score in asked if score is not None), default=None),
+        lowest_score=lowest_score(hide_from, tracking),
         **engine,
     )
     detector.max_pixels = arguments.max_pixels
+    if hide_from is not None:  # who counts is hidden
+        hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), telling(), _naming("--output"):
+    with ending_in_order(), telling(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
         counter = make_counter(zones, tracking)
-        progress = Progress(source, sinks, folder, Tally(), hide_from, counter)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         try:
-            with sinks:
+            with window, sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
         except (KeyboardInterrupt, SystemExit):
             progress.say("stopped early; what was found till then is written")
@@ -115,15 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise
     progress.report()
     return SOME_FAILED if progress.tally.failed else 0
-
-
-@contextmanager
-def _naming(option: str) -> Iterator[None]:
-    """Name the option that a mistake is in."""
-    try:
-        yield
-    except OutputError as error:
-        raise OutputError(f"{option}: {error}") from error
 
 
 def _detect(
@@ -140,7 +133,8 @@ def _detect(
         with progress.bar() as bar:
             outcomes = run_pipeline(
                 source, detector, sinks, batch_size,
-                hide_from=progress.hide_from, tracker=tracker, counter=progress.counter,
+                keep_pixels=progress.needs_pixels, hide_from=progress.hide_from,
+                tracker=tracker, counter=progress.counter,
             )  # fmt: skip
             for outcome in outcomes:
                 progress.add(outcome, bar)

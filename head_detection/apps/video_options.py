@@ -1,4 +1,4 @@
-"""Options of frames: of what follows heads in videos and from cameras.
+"""Options of frames: which of videos and cameras are taken, and what is done with them.
 
 Nothing here may import torch, nor anything else that takes long: options are parsed before it is.
 """
@@ -10,24 +10,76 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from head_detection.apps.arguments import number_in
+from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
+from head_detection.pipeline.sources import FrameOptions
 
 if TYPE_CHECKING:
     from head_detection.config.zones import ZonesConfig
     from head_detection.pipeline.tracking import HeadTracker
     from head_detection.pipeline.zones import RegionCounter
 
-LONGEST_INTERVAL: Final = 86_400.0
-"""Seconds: a day."""
 _TRACKING: Final = "tracking."
+LONGEST_SECONDS: Final = 1e9
+LOWEST_FPS: Final = 1e-4
+HIGHEST_FPS: Final = 1e4
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what is done with the frames of videos and cameras."""
+    """Declare which frames are taken, and what is done with their heads."""
+    add_frame_options(parser)
     add_tracking_options(parser)
     add_counting_options(parser)
+
+
+def add_frame_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which frames are taken."""
+    frames = parser.add_argument_group("frames of videos and cameras")
+    frames.add_argument(
+        "--start", type=seconds, default=0.0, metavar="S",
+        help="leave out so many seconds of each video's beginning",
+    )  # fmt: skip
+    frames.add_argument(
+        "--end", type=seconds, metavar="S", help="stop so many seconds from its beginning"
+    )
+    rate = frames.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--stride", "--vid-stride", type=positive, default=1, metavar="N",
+        help="take one frame of N; it keeps its number",
+    )  # fmt: skip
+    rate.add_argument(
+        "--max-fps", type=fps, metavar="X", help="take at most X frames of each second"
+    )
+    waiting = frames.add_mutually_exclusive_group()
+    waiting.add_argument(
+        "--live", action="store_const", const=True, dest="live",
+        help="take the newest frame and drop older ones, as of a camera (default of those)",
+    )  # fmt: skip
+    waiting.add_argument(
+        "--every-frame", action="store_const", const=False, dest="live",
+        help="drop no frame, however late it is (default of files)",
+    )  # fmt: skip
+
+
+def frame_options(arguments: argparse.Namespace) -> FrameOptions:
+    """Return which frames the options ask for.
+
+    Raises:
+        UsageError: an end that is not behind the start.
+    """
+    if arguments.end is not None and arguments.end <= arguments.start:
+        raise UsageError(
+            f"--end: expected more than --start, {arguments.start:g}; got {arguments.end:g}"
+        )
+    return FrameOptions(
+        start=arguments.start,
+        end=arguments.end,
+        stride=arguments.stride,
+        max_fps=arguments.max_fps,
+        max_pixels=arguments.max_pixels,
+        is_live=arguments.live,
+    )
 
 
 def add_tracking_options(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +113,12 @@ def tracking_config(
     return None if arguments.track is None else override_tracking(own)
 
 
+def lowest_score(hide_from: float | None, tracking: TrackingConfig | None) -> float | None:
+    """Return down to which score heads are of use to what hides or follows them."""
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
+    return min((score for score in asked if score is not None), default=None)
+
+
 def make_tracker(
     name: str | None, config: TrackingConfig | None, score_threshold: float
 ) -> "HeadTracker | None":
@@ -84,14 +142,21 @@ def add_counting_options(parser: argparse.ArgumentParser) -> None:
         f"are followed for it (by {TRACKERS[0]} without --track)",
     )  # fmt: skip
     parser.add_argument(
-        "--counts-every", type=interval, default=1.0, metavar="S",
+        "--counts-every", type=seconds, default=1.0, metavar="S",
         help="seconds between two counts of a video or a camera in counts.csv; 0 is each frame "
         "(default: 1)",
     )  # fmt: skip
 
 
-def zones_config(arguments: argparse.Namespace, formats: Sequence[str]) -> "ZonesConfig | None":
+def zones_config(
+    arguments: argparse.Namespace, formats: Sequence[str], unit: str
+) -> "ZonesConfig | None":
     """Return where heads are to be counted, and see that they are followed for it.
+
+    Args:
+        arguments: of the command; ``track`` is set where it has to be.
+        formats: what is written.
+        unit: what the source's items are called, ``frames`` among them or not.
 
     Raises:
         UsageError: events asked for without zones.
@@ -104,19 +169,16 @@ def zones_config(arguments: argparse.Namespace, formats: Sequence[str]) -> "Zone
     from head_detection.config.zones import load_zones
 
     zones = load_zones(arguments.zones)
-    if arguments.track is None and (zones.has_lines or find_spec("trackers")):
+    note = None
+    if "frames" not in unit and "-" not in arguments.source:  # where both may be typed
+        note = "lines count in videos and from cameras alone" if zones.has_lines else None
+    elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
         arguments.track = TRACKERS[0]
-        print(
-            f"note: heads of videos are followed by {TRACKERS[0]}, for --zones (--track names "
-            "another)",
-            file=sys.stderr,
-        )
+        note = f"--zones follows heads by {TRACKERS[0]}; --track names another"
     elif arguments.track is None:
-        print(
-            "note: zones have counts of the moment alone: to follow heads, "
-            "pip install 'head-detection[track]'",
-            file=sys.stderr,
-        )
+        note = "without pip install 'head-detection[track]' zones have counts of the moment alone"
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
     return zones
 
 
@@ -131,14 +193,27 @@ def make_counter(
     return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
 
 
-def interval(text: str) -> float:
-    """Read seconds from 0 to a day.
+def seconds(text: str) -> float:
+    """Read a time in a video.
 
     Raises:
-        argparse.ArgumentTypeError: anything else.
+        argparse.ArgumentTypeError: no number, or one below 0.
 
     Example:
-        >>> interval("0.5")
-        0.5
+        >>> seconds("2.5")
+        2.5
     """
-    return number_in(text, 0.0, LONGEST_INTERVAL)
+    return number_in(text, 0.0, LONGEST_SECONDS)
+
+
+def fps(text: str) -> float:
+    """Read how many frames a second; less than one too.
+
+    Raises:
+        argparse.ArgumentTypeError: no number, or none above 0.
+
+    Example:
+        >>> fps("0.2")
+        0.2
+    """
+    return number_in(text, LOWEST_FPS, HIGHEST_FPS)

@@ -18,7 +18,7 @@ from head_detection.data.synthetic import lay_out, sample_person, sample_portrai
 from head_detection.errors import BenchmarkError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import Picture, read_picture
-from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.opening import open_pictures
 from head_detection.pipeline.sources import Source
 
 CROWD: Final = 150
@@ -42,11 +42,11 @@ def pictures_to_measure(
         SourceError: no pictures there.
     """
     if source is not None:
-        yield _files_of(open_source(source), limit)
+        yield _files_of(open_pictures(source), limit)
         return
     with tempfile.TemporaryDirectory(prefix="head-detection-") as folder:
         make_pictures(Path(folder), SCENES[scene](size), limit)
-        yield _files_of(open_source(folder), limit)
+        yield _files_of(open_pictures(folder), limit)
 
 
 def _files_of(source: Source, limit: int) -> list[PictureFile]:

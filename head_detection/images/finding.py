@@ -16,9 +16,16 @@ from typing import Final
 from PIL import Image
 
 VIDEO_EXTENSIONS: Final = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
-    | {".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+    {".3g2", ".3gp", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265"}
+    | {".hevc", ".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"}
+    | {".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".ts", ".vob", ".webm", ".wmv", ".wtv"}
+    | {".y4m"}
 )
+_TRANSPORT_STREAMS: Final = frozenset({".mts", ".ts"})
+"""Ends of names that programs in TypeScript have too."""
+_SYNC_BYTE: Final = b"G"
+_TIMED_PACKET_START: Final = 4
+"""Where the sync byte is behind a time stamp, as in cameras' files."""
 OUTPUT_MARKER: Final = ".head-detection-output"
 """A file of this name says that a folder's pictures are results: they are no input again."""
 FORMATS: Final = (
@@ -89,6 +96,16 @@ def is_picture_name(name: str) -> bool:
     return PurePath(name).suffix.lower().rstrip() in picture_extensions()
 
 
+def is_video_name(name: str) -> bool:
+    """Tell whether a name ends like a video's, in any case.
+
+    Example:
+        >>> is_video_name("a/1.MOV"), is_video_name("a/1.gif")
+        (True, False)
+    """
+    return PurePath(name).suffix.lower().rstrip() in VIDEO_EXTENSIONS
+
+
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts numbers in a name by value and letters without their case.
 
@@ -133,12 +150,16 @@ def spellings_of(name: str) -> tuple[str, ...]:
 class PictureFinder:
     """Gives each picture file once, and counts what it passes over.
 
+    Args:
+        with_videos: give files of videos too.
+
     Attributes:
         skipped: how many were passed over, by reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_videos: bool = False) -> None:
         self.skipped: Counter[str] = Counter()
+        self._with_videos = with_videos
         self._seen: set[str] = set()
 
     def single(self, path: Path) -> Iterator[PictureFile]:
@@ -238,8 +259,10 @@ class PictureFinder:
         """Go by the extension; a file that was named itself may go without one."""
         if is_picture_name(path.name) or (named and not path.suffix):
             return True
-        is_video = path.suffix.lower() in VIDEO_EXTENSIONS
-        self.skipped["videos (not supported yet)" if is_video else "not pictures"] += 1
+        is_video = is_video_name(path.name) and (named or not _is_program(path))
+        if is_video and self._with_videos:
+            return True
+        self.skipped["videos" if is_video else "not pictures"] += 1
         return False
 
     def _once(self, path: Path, root: Path, real: str) -> Iterator[PictureFile]:
@@ -262,6 +285,18 @@ def _is_folder(path: str) -> bool:
         if error.errno in _NOTHING_THERE:
             return False
         raise
+
+
+def _is_program(path: Path) -> bool:
+    """Tell a program in TypeScript from a transport stream."""
+    if path.suffix.lower() not in _TRANSPORT_STREAMS:
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(_TIMED_PACKET_START + 1)
+    except OSError:  # whoever reads it says so
+        return False
+    return _SYNC_BYTE not in (start[:1], start[_TIMED_PACKET_START:])
 
 
 def _is_output(folder: str) -> bool:

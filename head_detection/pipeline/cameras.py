@@ -85,6 +85,7 @@ class Cameras:
             fps=None if only is None else only.fps,
             size=None if only is None else only.size,
             is_live=is_live,
+            unit="frames",
         )
 
     def __iter__(self) -> Iterator[Frame]:

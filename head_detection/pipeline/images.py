@@ -1,4 +1,4 @@
-"""Pictures as a source: files, folders, globs, lists, and paths on standard input."""
+"""Files as a source: alone, in folders, globs and lists, and by paths on standard input."""
 
 import codecs
 import glob
@@ -31,7 +31,7 @@ _MARK_BYTES: Final = 4
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
-def open_file(path: Path) -> ItemSource:
+def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
     """Open a picture, or a text list of paths by its extension.
 
     Listed paths start from the list's folder, else from the working one.
@@ -39,7 +39,7 @@ def open_file(path: Path) -> ItemSource:
     Raises:
         SourceError: a list without pictures.
     """
-    finder = PictureFinder()
+    finder = PictureFinder(with_videos=with_videos)
     if path.suffix.lower() not in LIST_EXTENSIONS:
         return _collect(finder, path.stem, finder.single(path), str(path))
     decoder, start = _decoder_of(content := path.read_bytes())
@@ -47,8 +47,8 @@ def open_file(path: Path) -> ItemSource:
     return _collect(finder, path.stem, finder.listed(lines, [path.parent, Path()]), str(path))
 
 
-def open_folder(path: Path) -> ItemSource:
-    """Open the pictures of a folder and of all folders in it.
+def open_folder(path: Path, *, with_videos: bool = False) -> ItemSource:
+    """Open the pictures of a folder and of all folders in it, and its videos where asked.
 
     Order is natural (``2.jpg`` before ``10.jpg``). A file reached twice, also through a link,
     counts once. Hidden files, files that Pillow has no decoder for, and folders of results are
@@ -57,33 +57,33 @@ def open_folder(path: Path) -> ItemSource:
     Raises:
         SourceError: there are none.
     """
-    finder = PictureFinder()
+    finder = PictureFinder(with_videos=with_videos)
     return _collect(finder, path.resolve().name or "root", finder.below(path, path), str(path))
 
 
-def open_glob(pattern: Path) -> ItemSource:
+def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
     """Open what a glob matches, with the folders that it matches as ``open_folder``.
 
     Raises:
         SourceError: nothing.
     """
-    finder = PictureFinder()
+    finder = PictureFinder(with_videos=with_videos)
     root = _fixed_part(pattern)
     found = finder.matching(pattern, root)
     return _collect(finder, root.resolve().name or "root", found, str(pattern))
 
 
-def open_paths(paths: Sequence[str]) -> ItemSource:
+def open_paths(paths: Sequence[str], *, with_videos: bool = False) -> ItemSource:
     """Open several files and folders, as a shell makes them of a glob; each to the letter.
 
     Raises:
         SourceError: no pictures among them.
     """
-    finder = PictureFinder()
+    finder = PictureFinder(with_videos=with_videos)
     return _collect(finder, "pictures", finder.named(paths), " ".join(paths))
 
 
-def open_standard_input() -> ItemSource:
+def open_standard_input(*, with_videos: bool = False) -> ItemSource:
     """Open the pictures whose paths are typed: waits for the first, gives each as it comes.
 
     Each line is answered, also one that names a picture again: the file may have changed, and to
@@ -94,7 +94,7 @@ def open_standard_input() -> ItemSource:
     """
     if sys.stdin is None:  # as Python has it where the caller closed it
         raise SourceError("standard input: expected paths of pictures; it is closed")
-    typed = _TypedPictures(sys.stdin.fileno())
+    typed = _TypedPictures(sys.stdin.fileno(), with_videos=with_videos)
     first = next(typed, None)
     if first is None:
         raise _no_pictures("standard input", typed.skipped)
@@ -120,16 +120,18 @@ def _decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
 def _collect(
     finder: PictureFinder, name: str, found: Iterator[PictureFile], source: str
 ) -> ItemSource:
-    pictures = list(found)
-    if not pictures:
+    files = list(found)
+    if not files:
         raise _no_pictures(source, finder.skipped)
-    return ItemSource(SourceInfo(name, count=len(pictures)), pictures, finder.skipped)
+    return ItemSource(SourceInfo(name, count=len(files)), files, finder.skipped)
 
 
 def _no_pictures(source: str, skipped: Counter[str]) -> SourceError:
     passed_over = describe_skipped(skipped)
     detail = f"; passed over: {passed_over}" if passed_over else ""
-    return SourceError(f"{source}: expected pictures such as .jpg or .png, found none{detail}")
+    return SourceError(
+        f"{source}: expected pictures or videos such as .jpg or .mp4, found none{detail}"
+    )
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -154,8 +156,9 @@ class _TypedPictures:
         skipped: how many were passed over, by reason.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, with_videos: bool) -> None:
         self.skipped: Counter[str] = Counter()
+        self._with_videos = with_videos
         self._lines = _Lines(descriptor)
         self._of_line: Iterator[PictureFile] = iter(())
         self._next: PictureFile | None = None
@@ -188,7 +191,9 @@ class _TypedPictures:
         return self._next is not None
 
     def _find(self, line: str) -> Iterator[PictureFile]:
-        finder = PictureFinder()  # a new one: what it has seen is of this line alone
+        finder = PictureFinder(
+            with_videos=self._with_videos
+        )  # a new one: what it has seen is of this line alone
         yield from finder.listed([line], [Path()])
         self.skipped.update(finder.skipped)
 

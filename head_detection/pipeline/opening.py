@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from head_detection.errors import SourceError
-from head_detection.images.finding import VIDEO_EXTENSIONS, find_path
+from head_detection.images.finding import find_path
 from head_detection.pipeline.addresses import (
     STREAMS_EXTENSION,
     Address,
@@ -16,54 +16,86 @@ from head_detection.pipeline.addresses import (
     read_streams,
 )
 from head_detection.pipeline.images import (
+    LIST_EXTENSIONS,
     open_file,
     open_folder,
     open_glob,
     open_paths,
     open_standard_input,
 )
-from head_detection.pipeline.sources import Source
+from head_detection.pipeline.sources import FrameOptions, ItemSource, Source
 
 STANDARD_INPUT: Final = "-"
 
 
-def open_source(source: str, *more: str) -> Source:
-    """Open a picture, a folder with all below it, a glob, a text list, or paths on standard input.
+def open_source(source: str, *more: str, options: FrameOptions | None = None) -> Source:
+    """Open pictures and videos: a file, a folder, a glob, a list, or paths on standard input.
 
     Also a camera, a stream, or a ``.streams`` list of them: they are begun once they are looked at.
 
     Args:
         source: a path, a pattern, ``-``, the number of a camera or an address.
         more: files and folders beside it, as a shell makes them of a glob.
+        options: which frames of videos and cameras are taken; None is all of them.
 
     Raises:
         SourceError: nothing there, nothing found, or a kind of source that is not supported.
     """
+    from head_detection.pipeline.files import MixedSource, open_video  # noqa: PLC0415 - FFmpeg
+
+    options = options or FrameOptions()
+    if not more and source != STANDARD_INPUT:
+        path = find_path(source)
+        if source and os.path.isfile(path):  # noqa: PTH113 - Path's own raises without permission
+            suffix = path.suffix.lower()
+            if suffix == STREAMS_EXTENSION:
+                return _open_cameras(read_streams(path), options, path.stem)
+            video = None if suffix in LIST_EXTENSIONS else open_video(path, options)
+            if video is not None and options.is_live:
+                return _open_cameras([Address(path.name, str(path))], options, are_files=True)
+            if video is not None:
+                return video
+        elif is_url(source) or (source.isdecimal() and not os.path.lexists(path)):
+            return _open_cameras([parse_address(source)], options)
+    return MixedSource(_open_files(source, *more, with_videos=True), options)
+
+
+def open_pictures(source: str, *more: str) -> ItemSource:
+    """Open pictures alone, as ``open_source`` does; videos are passed over.
+
+    Raises:
+        SourceError: nothing there, or nothing found.
+    """
+    return _open_files(source, *more, with_videos=False)
+
+
+def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
     if more:
-        return open_paths([source, *more])
+        return open_paths([source, *more], with_videos=with_videos)
     if source == STANDARD_INPUT:
-        return open_standard_input()
+        return open_standard_input(with_videos=with_videos)
     path = find_path(source)
     if source and os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
-        return open_folder(path)
+        return open_folder(path, with_videos=with_videos)
     if source and (os.path.lexists(path) or _is_kept_from_us(path)):
-        if path.suffix.lower() in VIDEO_EXTENSIONS:
-            raise SourceError(f"{path}: videos are not supported yet; give pictures")
-        is_list = path.suffix.lower() == STREAMS_EXTENSION
-        return _open_cameras(read_streams(path), path.stem) if is_list else open_file(path)
-    if is_url(source) or source.isdecimal():
-        return _open_cameras([parse_address(source)])
+        return open_file(path, with_videos=with_videos)
     if glob.has_magic(source):
-        return open_glob(path)
+        return open_glob(path, with_videos=with_videos)
     raise SourceError(
-        f"{source!r}: expected a picture, a folder, a glob, a text list or -; no such file"
+        f"{source!r}: expected a picture, a video, a folder, a glob, a text list or -; no such file"
     )
 
 
-def _open_cameras(addresses: Sequence[Address], name: str | None = None) -> Source:
+def _open_cameras(
+    addresses: Sequence[Address],
+    options: FrameOptions,
+    name: str | None = None,
+    *,
+    are_files: bool = False,
+) -> Source:
     from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
-    return Cameras(addresses, name=name)
+    return Cameras(addresses, options, name=name, are_files=are_files)
 
 
 def _is_kept_from_us(path: Path) -> bool:

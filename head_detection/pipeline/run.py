@@ -126,6 +126,8 @@ class Tally:
 
     Attributes:
         pictures: that went through the network.
+        frames: of videos and cameras that did.
+        videos: that they are of, one after another.
         heads: that count.
         failed: pictures that could not be read or written.
         hidden: heads that are to be hidden.
@@ -135,12 +137,15 @@ class Tally:
     """
 
     pictures: int = 0
+    frames: int = 0
+    videos: int = 0
     heads: int = 0
     failed: int = 0
     hidden: int = 0
     empty: int = 0
     fullest: list[tuple[int, str]] = field(default_factory=list)
     start: float = field(default_factory=time.monotonic)
+    _last_video: str | None = field(default=None, repr=False)
 
     def add(self, outcome: Outcome) -> None:
         """Count what came of an item."""
@@ -148,16 +153,24 @@ class Tally:
             self.failed += 1
         else:
             count = len(outcome.detections)
-            self.pictures += 1
+            self._add_item(outcome)
             self.heads += count
             self.hidden += count if outcome.to_hide is None else len(outcome.to_hide)
             if count == 0:
                 self.empty += 1
             elif len(self.fullest) < NUM_FULLEST or count > self.fullest[-1][0]:
                 # Of equal ones the first stays: the sort keeps their order.
-                self.fullest.append((count, outcome.file))
+                self.fullest.append((count, outcome.name))
                 self.fullest.sort(key=itemgetter(0), reverse=True)
                 del self.fullest[NUM_FULLEST:]
+
+    def _add_item(self, record: Record) -> None:
+        if record.frame is None:
+            self.pictures += 1
+        else:
+            self.frames += 1
+            self.videos += record.file != self._last_video
+        self._last_video = None if record.frame is None else record.file
 
 
 def _outcome_of(result: PictureResult, index: int) -> Outcome:

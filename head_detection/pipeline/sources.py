@@ -24,6 +24,7 @@ class SourceInfo:
         fps: frames a second; None for pictures, and where it is not known or not steady.
         size: (height, width) of every frame; None where that is not known.
         count: how many items; None where that is not known, or there is no end.
+        unit: what the items are called: ``pictures``, ``frames`` or ``pictures and frames``.
         is_live: the items come as they happen, and the newest counts: ``is_ready`` never tells of
             the next of the same camera, for a frame that waits for another is old.
     """
@@ -33,6 +34,7 @@ class SourceInfo:
     size: tuple[int, int] | None = None
     count: int | None = None
     is_live: bool = False
+    unit: str = "pictures"
 
 
 @dataclass(frozen=True)

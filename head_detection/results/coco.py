@@ -1,6 +1,6 @@
 """``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,8 @@ class CocoSink(FileSink):
     """``coco.json``, and ``coco-images.json`` with the pictures, as labels without a head.
 
     ``COCO("coco-images.json").loadRes("coco.json")`` of pycocotools reads both. ``image_id`` is the
-    picture's number in the source, from 1. ``file_name`` and ``category_name``, which COCO does not
+    picture's number in the source, from 1; a frame has the next number, and the name of its file in
+    ``images/``, ``street.mp4/000040.jpg``. ``file_name`` and ``category_name``, which COCO does not
     ask for, say which picture that is and that it is a head: the labels of others may number both
     otherwise.
 
@@ -101,9 +102,10 @@ class CocoSink(FileSink):
         self._separator = "\n"
         self._labels = labels
         self._failures: list[Failure] = []
+        self._number = 0
         self._category = (CATEGORY_ID, HEAD) if labels is None else labels.category
         super().__init__(folder, origin)
-        self._images = _ImageSink(folder, origin, self._category, self._id_of)
+        self._images = _ImageSink(folder, origin, self._category)
         self._stack.callback(self._images.close)
 
     def take_failures(self) -> list[Failure]:
@@ -115,7 +117,10 @@ class CocoSink(FileSink):
         return "["
 
     def _id_of(self, record: Record) -> LabelId | None:
-        return record.index + 1 if self._labels is None else self._labels.find(record.file)
+        if self._labels is not None:
+            return self._labels.find(_name_of(record))
+        self._number = max(self._number, 0 if record.frame is not None else record.index) + 1
+        return self._number
 
     def _lines(self, record: Record) -> str:
         try:
@@ -127,12 +132,13 @@ class CocoSink(FileSink):
             mistake = PictureError(f"{self.file_name}: no id in {labels}: {problem}")
             self._failures.append(Failure(record.index, record.file, str(mistake), mistake))
             return ""
+        self._images.next_id = key
         self._images.write(record)
         lines = ""
         for box, score in zip(record.boxes_xywh, record.scores, strict=True):
             head = {
                 "image_id": key,
-                "file_name": record.file,
+                "file_name": _name_of(record),
                 "category_id": self._category[0],
                 "category_name": self._category[1],
                 "bbox": box,
@@ -146,8 +152,17 @@ class CocoSink(FileSink):
         yield "\n]\n"
 
 
+def _name_of(record: Record) -> str:
+    """Return the name of a picture, or of a frame: as ``images/`` has it."""
+    return record.file if record.frame is None else f"{record.file}/{record.frame:06d}.jpg"
+
+
 class _ImageSink(FileSink):
-    """``coco-images.json``: the pictures and the category, without annotations."""
+    """``coco-images.json``: the pictures and the category, without annotations.
+
+    Attributes:
+        next_id: of the picture that is written next.
+    """
 
     file_name = "coco-images.json"
     encoding_errors = JSON_ERRORS
@@ -157,9 +172,9 @@ class _ImageSink(FileSink):
         folder: Path,
         origin: Origin,
         category: tuple[LabelId, str],
-        id_of: Callable[[Record], LabelId | None],
     ) -> None:
-        self._separator, self._category, self._id_of = "\n", category, id_of
+        self._separator, self._category = "\n", category
+        self.next_id: LabelId = 0
         super().__init__(folder, origin)
 
     def _head(self) -> str:
@@ -169,8 +184,8 @@ class _ImageSink(FileSink):
     def _lines(self, record: Record) -> str:
         height, width = record.detections.image_size
         image = {
-            "id": self._id_of(record),
-            "file_name": record.file,
+            "id": self.next_id,
+            "file_name": _name_of(record),
             "width": width,
             "height": height,
         }

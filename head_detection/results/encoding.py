@@ -80,8 +80,7 @@ class Encoding:
             formats = []
         if PIXEL_FORMAT not in formats or self.codec not in (*OPTIONS, "mpeg4", *_hardware()):
             raise OutputError(
-                f"video codec: expected {', '.join((*OPTIONS, 'mpeg4', *_hardware()))}; "
-                f"got {self.codec}"
+                f"codec: expected {', '.join((*OPTIONS, 'mpeg4', *_hardware()))}; got {self.codec}"
             )
 
 

@@ -114,7 +114,9 @@ class Sinks:
             else:
                 kinds = SINKS | {
                     "counts": partial(CountSink, every=options.counts_every),
-                    "images": partial(DrawnSink, drawing=options.drawing),
+                    "images": partial(
+                        DrawnSink, drawing=options.drawing, has_frames="video" not in names
+                    ),
                     "video": partial(VideoSink, drawing=options.drawing, encoding=options.encoding),
                     "blur": partial(BlurSink, hiding=options.hiding, encoding=options.encoding),
                     "coco": partial(CocoSink, labels=options.labels),

@@ -55,13 +55,21 @@ class DrawnSink(PictureSink):
         folder: as ``FolderSink``.
         origin: as ``FolderSink``.
         drawing: how; None is the usual way.
+        has_frames: frames of videos are written too; else they have another place.
     """
 
     folder_name = "images"
 
-    def __init__(self, folder: Path, origin: Origin, drawing: Drawing | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        drawing: Drawing | None = None,
+        *,
+        has_frames: bool = True,
+    ) -> None:
         super().__init__(folder, origin)
-        self._drawing = drawing
+        self._drawing, self._has_frames = drawing, has_frames
         self._traces: OrderedDict[str, Traces] = OrderedDict()
         self._ways: dict[tuple[str, int], dict[int, FloatArray]] = {}
 
@@ -72,6 +80,8 @@ class DrawnSink(PictureSink):
             OutputError: as ``FolderSink``.
             OSError: as ``FolderSink``.
         """
+        if record.seconds is not None and not self._has_frames:
+            return
         if record.seconds is not None:
             traces = self._traces.setdefault(record.file, Traces())
             self._traces.move_to_end(record.file)

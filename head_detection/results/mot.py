@@ -17,7 +17,7 @@ from head_detection.data.formats.label_files import as_id, read_text
 from head_detection.data.formats.names import natural_order
 from head_detection.errors import DetectionFileError
 from head_detection.files import replacing
-from head_detection.images.finding import natural_key
+from head_detection.images.finding import VIDEO_EXTENSIONS, natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
 from head_detection.results.naming import inside
@@ -62,13 +62,14 @@ class FrameLine:
 
 
 class MotSink(Sink):
-    """``frame,id,left,top,width,height,score,-1,-1,-1``, a file for each sequence of pictures.
+    """``frame,id,left,top,width,height,score,-1,-1,-1``, a file for each sequence.
 
     A sequence is a folder of pictures: ``mot.txt`` is of those in the source itself, and
     ``mot/HT21-01.txt`` of those in ``HT21-01``, or in its ``img1``. Frame n is the n-th picture of
     its sequence in natural order of the names, whatever the order of the source; pictures that
-    failed count. Frames and pixels count from 1, as the benchmark counts. The id is -1 for a head
-    that is not followed.
+    failed count. A video or a camera is one too: ``mot.txt`` where it is alone, else
+    ``mot/street.txt`` of ``street.mp4``. Frames and pixels count from 1, as the benchmark counts.
+    The id is -1 for a head that is not followed.
 
     Args:
         folder: of the files, made if need be.
@@ -88,12 +89,14 @@ class MotSink(Sink):
             "CREATE TABLE frames (sequence BLOB, name BLOB, number INTEGER, lines TEXT)"
         )
         self._sequences: dict[str, None] = {}
+        self._videos: set[str] = set()
 
     @property
     def output(self) -> str:
         """The names of the file and the folder that there are."""
-        is_alone = not self._sequences or "." in self._sequences
-        return ", ".join([FILE] * is_alone + [f"{FOLDER}/"] * bool(self._sequences.keys() - {"."}))
+        has_file = not self._sequences or "." in self._sequences or self._is_one_video
+        has_folder = self._sequences.keys() - {"."} and not self._is_one_video
+        return ", ".join([FILE] * has_file + [f"{FOLDER}/"] * bool(has_folder))
 
     def write(self, record: Record) -> None:
         """Take a frame."""
@@ -108,13 +111,16 @@ class MotSink(Sink):
 
     def fail(self, failure: Failure) -> None:
         """Take a frame that has no heads to tell of."""
-        self._add(failure.file, None if failure.seconds is None else failure.index, "")
+        if failure.seconds is not None or str(inside(failure.file)) not in self._videos:
+            self._add(failure.file, None if failure.seconds is None else failure.index, "")
 
     def close(self) -> None:
         """Write the files."""
         names: dict[str, str] = {}
         for sequence in sorted(self._sequences):
-            own = _own_name(sequence)
+            is_video = sequence in self._videos
+            own = _video_name(sequence) if is_video else _own_name(sequence)
+            own = "." if self._is_one_video else own
             candidates = chain([own, sequence], (f"{own}~{number}" for number in count(2)))
             name = next(name for name in candidates if name.casefold() not in names)
             names[name.casefold()] = sequence
@@ -123,10 +129,16 @@ class MotSink(Sink):
             self._write(".", ".")
         self._frames.close()
 
+    @property
+    def _is_one_video(self) -> bool:
+        return len(self._sequences) == len(self._videos) == 1
+
     def _add(self, file: str, frame: int | None, lines: str) -> None:
         path = inside(file)
-        sequence = "." if frame is not None else str(path.parent)
+        sequence = str(path.parent if frame is None else path)
         self._sequences[sequence] = None
+        if frame is not None:
+            self._videos.add(sequence)
         number = None if frame is None else frame + 1
         row = (_as_bytes(sequence), _sort_key(path.name), number, lines)
         self._frames.execute("INSERT INTO frames VALUES (?, ?, ?, ?)", row)
@@ -155,6 +167,17 @@ def _own_name(sequence: str) -> str:
     """
     path = PurePosixPath(sequence)
     return str(path.parent if path.name == PICTURES else path)
+
+
+def _video_name(file: str) -> str:
+    """Return what the file of a video or a camera is called.
+
+    Example:
+        >>> _video_name("a/street.mp4"), _video_name("door.2")
+        ('a/street', 'door.2')
+    """
+    path = PurePosixPath(file)
+    return str(path.with_suffix("") if path.suffix.lower() in VIDEO_EXTENSIONS else path)
 
 
 def _sort_key(name: str) -> bytes:

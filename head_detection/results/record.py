@@ -109,6 +109,11 @@ class Record:
         return None if self.seconds is None else self.index
 
     @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        return self.file if self.seconds is None else f"{self.file}: frame {self.index}"
+
+    @property
     def rounded_seconds(self) -> float | None:
         """The presentation time to a millionth."""
         return None if self.seconds is None else round(self.seconds, SECONDS_DECIMALS)

@@ -9,7 +9,7 @@ import pytest
 from head_detection.errors import PictureError, SourceError
 from head_detection.images.finding import PictureFile, picture_extensions
 from head_detection.images.reading import read_picture
-from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.opening import open_pictures, open_source
 from head_detection.pipeline.sources import describe_skipped
 
 NOBODY = 65_534
@@ -65,8 +65,8 @@ def test_names_of_the_same_file_name_keep_their_folders(make):
 
 def test_what_is_passed_over_is_counted_by_reason(make):
     make("p/a.jpg", "p/.b.jpg", "p/.git/c.jpg", "p/notes.txt", "p/x.eps", "p/clip.MP4")
-    skipped = open_source("p").skipped
-    assert skipped == {"hidden": 2, "not pictures": 2, "videos (not supported yet)": 1}
+    assert open_pictures("p").skipped == {"hidden": 2, "not pictures": 2, "videos": 1}
+    assert open_source("p").skipped == {"hidden": 2, "not pictures": 2}
 
 
 def test_nothing_passed_over_has_no_line(make):
@@ -363,12 +363,15 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("gone", "'gone': expected a picture, a folder, a glob, a text list or -; no such file"),
+        (
+            "gone",
+            "'gone': expected a picture, a video, a folder, a glob, a text list or -; no such file",
+        ),
         ("", "''"),
-        ("empty", "empty: expected pictures such as .jpg or .png, found none"),
+        ("empty", "empty: expected pictures or videos such as .jpg or .mp4, found none"),
         ("texts", "texts: .* found none; passed over: 1 not pictures"),
         ("*.gif", "found none"),
-        ("clip.mp4", "videos are not supported yet"),
+        ("clip.mp4", "clip.mp4: expected a video; the file is empty"),
         ("rstp://me:secret@camera/1", "^rstp://camera/1: expected a camera's number or an address"),
         ("blank.txt", "found none"),
         ("-", "standard input: .* found none"),

@@ -273,3 +273,29 @@ def test_average_precision_is_that_of_coco_s_own_tool(tmp_path: Path) -> None:
     ap50 = judge.eval["precision"][0, :, 0, 0, -1].mean()
     assert 0.5 < ap50 < 1
     assert measured.metrics["coco"]["ap50"] == pytest.approx(ap50, abs=1e-9)
+
+
+def test_frames_have_numbers_and_names_of_their_own(
+    tmp_path: Path, record: Callable[..., Record], put: Put
+) -> None:
+    outcomes = [
+        record([], "a.png", 0),
+        *(
+            record(file=name, index=n, seconds=n / 10)
+            for n in (0, 7)
+            for name in ("b.mp4", "c.mp4")
+        ),
+        record(file="d.png", index=9),
+    ]
+    put(CocoSink, tmp_path, outcomes)
+    images = json.loads((tmp_path / "coco-images.json").read_text())["images"]
+    assert {image["id"]: image["file_name"] for image in images} == {
+        1: "a.png",
+        2: "b.mp4/000000.jpg",
+        3: "c.mp4/000000.jpg",
+        4: "b.mp4/000007.jpg",
+        5: "c.mp4/000007.jpg",
+        10: "d.png",
+    }
+    heads = json.loads((tmp_path / "coco.json").read_text())
+    assert [head["image_id"] for head in heads] == [2, 3, 4, 5, 10]

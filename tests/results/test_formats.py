@@ -42,8 +42,9 @@ def test_each_sink_takes_heads_no_heads_frames_and_failures(
         for outcome in (record(), record([], "b.png", 1), failure(), *frames):
             sinks.take(outcome)
     (output,) = sinks.outputs
-    assert (tmp_path / output).exists()
-    assert output in OUTPUTS[name]
+    for one in output.split(", "):
+        assert (tmp_path / one).exists()
+        assert one in OUTPUTS[name]
     written = {f"{path.name}/" if path.is_dir() else path.name for path in tmp_path.iterdir()}
     assert written <= set(OUTPUTS[name])
 
@@ -95,6 +96,15 @@ def test_a_sink_that_cannot_begin_leaves_no_temporary_files(tmp_path):
 def test_standard_output_takes_lines_alone(names):
     with pytest.raises(OutputError, match=r"^standard output: expected lines alone; got"):
         Sinks(names, None, ORIGIN)
+
+
+def test_frames_are_drawn_once_where_a_video_is_made_of_them(tmp_path, record, frames):
+    with Sinks(["images", "video"], tmp_path, ORIGIN) as sinks:
+        for outcome in (record(), *frames):
+            sinks.take(outcome)
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*g*"))
+    assert [name for name in written if "/." not in name] == ["images/a.png"]
+    assert (tmp_path / "video/a.mp4").is_file()
 
 
 def test_nothing_to_write_is_nothing(tmp_path, record):

@@ -209,3 +209,29 @@ def test_two_folders_of_one_sequence_have_a_file_each(
     put(MotSink, tmp_path, [record(file=name) for name in ("a/1.png", "a/img1/1.png", "A/1.png")])
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.txt"))
     assert written == ["mot/A.txt", "mot/a/img1.txt", "mot/a~2.txt"]
+
+
+def test_each_of_several_videos_has_a_file(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    put: Callable[..., None],
+) -> None:
+    box = [(10, 5, 30, 45)]
+    outcomes = [
+        record(box, name, index, ids=[number], seconds=index / 10)
+        for index in (0, 4)
+        for number, name in enumerate(("a.mp4", "b/door.2", "b/a.avi"), start=1)
+    ]
+    # One picture beside them, and a video that ends before its header says.
+    put(MotSink, tmp_path, [*outcomes, record([], "1.png", 6), failure("a.mp4")])
+    written = {p.relative_to(tmp_path).as_posix(): p.read_text() for p in tmp_path.rglob("*.txt")}
+    rest = "11.0,6.0,20.0,40.0,0.5,-1,-1,-1\n"
+    assert written == {
+        "mot.txt": "",
+        "mot/a.txt": f"1,1,{rest}5,1,{rest}",
+        "mot/b/door.2.txt": f"1,2,{rest}5,2,{rest}",
+        "mot/b/a.txt": f"1,3,{rest}5,3,{rest}",
+    }
+    put(MotSink, tmp_path / "one", outcomes[:1])
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["mot.txt"]

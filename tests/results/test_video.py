@@ -238,7 +238,7 @@ def test_other_codecs(tmp_path: Path, codec: str) -> None:
 
 @pytest.mark.parametrize("codec", ["nonsense", "aac", "gif", ""])
 def test_an_unknown_codec_is_one_line(codec: str) -> None:
-    line = rf"^video codec: expected libx264, .*; got {codec}$"
+    line = rf"^codec: expected libx264, .*; got {codec}$"
     with pytest.raises(OutputError, match=line):
         Encoding(codec)
 

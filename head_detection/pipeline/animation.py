@@ -1,0 +1,65 @@
+"""Animated GIF and WebP as videos: by Pillow, as their first frame is when they are a picture."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from head_detection.errors import PictureError
+from head_detection.images.finding import PictureFile
+from head_detection.images.reading import decode_picture, open_picture
+from head_detection.images.reasons import explaining
+from head_detection.pipeline.sources import FrameOptions, Item
+from head_detection.structures import Frame
+
+ANIMATED: Final = frozenset({"GIF", "WEBP"})
+"""By Pillow's names. Animations of other formats are pictures: their first frame."""
+EXTENSIONS: Final = frozenset({".gif", ".webp"})
+SHORTEST_MS: Final = 10
+USUAL_MS: Final = 100
+"""What browsers make of a frame that is shown for the shortest time or less."""
+
+
+def count_animated(path: Path, max_pixels: int) -> int | None:
+    """Return how many frames an animation has; None where a file is none, or cannot be read."""
+    try:
+        with explaining(str(path), max_pixels), open_picture(path, max_pixels) as image:
+            is_animated = image.format in ANIMATED and getattr(image, "is_animated", False)
+            return int(getattr(image, "n_frames", 1)) if is_animated else None
+    except PictureError:
+        return None
+
+
+def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Item]:
+    """Decode the frames of an animation that are asked for, once through.
+
+    Where it is damaged, an item at the end says so.
+
+    Args:
+        path: the file.
+        name: of the frames.
+        options: which are taken.
+    """
+    takes = options.chooser()
+    try:
+        with explaining(str(path), options.max_pixels), open_picture(path) as image:
+            for index, seconds in _shown(image):
+                if options.end is not None and seconds >= options.end:
+                    return
+                if takes(index, seconds):
+                    pixels = decode_picture(image, str(path), options.max_pixels).pixels
+                    yield Frame(name, index, seconds, pixels, path)
+    except PictureError as error:
+        yield PictureFile(path, name, str(error).removeprefix(f"{path}: "))
+
+
+def _shown(image: Image.Image) -> Iterator[tuple[int, float]]:
+    """Go through the frames; yield the number of each and when it is shown, in seconds."""
+    milliseconds = 0
+    for index in range(getattr(image, "n_frames", 1)):
+        image.seek(index)
+        image.load()  # of WebP, its time is known then
+        yield index, milliseconds / 1000
+        duration = int(image.info.get("duration") or 0)
+        milliseconds += duration if duration > SHORTEST_MS else USUAL_MS

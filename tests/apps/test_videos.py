@@ -1,0 +1,151 @@
+"""``test`` on videos: what is written, what is said, and how damage ends."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clips import numbered_frame, write_clip
+from PIL import Image
+
+from head_detection.apps.main import main, run
+from head_detection.apps.test import add_arguments
+from head_detection.apps.video_options import frame_options
+from head_detection.inference.detector import HeadDetector
+from head_detection.pipeline.sources import FrameOptions
+from head_detection.structures import Detections
+
+
+class OneHeadEngine:
+    """Finds a head of 10 x 10 in each frame."""
+
+    name, device, precision, batch_size = "one", "cpu", "fp32", 2
+
+    def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int]]:
+        return (image_size,)
+
+    def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        return image_size
+
+    def detect(self, images: Any) -> list[Detections]:
+        return [
+            Detections.from_arrays([[2, 3, 12, 13]], [0.5], tuple(image.shape[1:]))
+            for image in images
+        ]
+
+
+@pytest.fixture(autouse=True)
+def one_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command find one head in each frame, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    detector = HeadDetector(OneHeadEngine(), 0.5, {"weights": "one"})  # type: ignore[arg-type]
+    monkeypatch.setattr(HeadDetector, "from_weights", lambda *_, **__: detector)
+
+
+def written(name: str) -> Any:
+    return json.loads(Path("runs", "test", name, "detections.json").read_text())
+
+
+def test_a_video_becomes_boxes_counts_and_a_drawn_video(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("street.mp4", 12)
+    assert run(["test", "--source", "street.mp4"]) == 0
+    out, err = capsys.readouterr()
+    assert "frames: 12 of 1 video, heads: 12, failed: 0" in out
+    assert "fullest: street.mp4: frame 0 1, street.mp4: frame 1 1" in out
+    assert "results in runs/test/street: detections.json, counts.csv, video/" in out
+    assert "12/12" in err
+    records = written("street")["images"]
+    assert [(r["file"], r["frame"], r["seconds"], r["count"]) for r in records] == [
+        ("street.mp4", index, index / 10, 1) for index in range(12)
+    ]
+    assert Path("runs/test/street/video/street.mp4").is_file()
+
+
+def test_a_folder_of_both_goes_on_behind_a_video_that_is_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("in").mkdir()
+    write_clip("in/1.webm", 3)
+    Path("in/2.mp4").write_bytes(b"no film")
+    Image.fromarray(numbered_frame(0)).save("in/3.png")
+    assert run(["test", "--source", "in", "--save", "json"]) == 1
+    out, err = capsys.readouterr()
+    assert "pictures: 1, frames: 3 of 1 video, heads: 4, failed: 1" in out
+    assert "failed: 2.mp4: expected a video; it is damaged, or of no known format" in err
+    assert "Traceback" not in err
+    content = written("in")
+    assert [(image["file"], image.get("frame")) for image in content["images"]] == [
+        *[("1.webm", 0), ("1.webm", 1), ("1.webm", 2), ("3.png", None)]
+    ]
+    assert [entry["file"] for entry in content["failed"]] == ["2.mp4"]
+
+
+def test_a_damaged_frame_fails_alone_and_shifts_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    path = write_clip("a.mp4", (np.roll(noise, index, 1) for index in range(9)), gop=3)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2048] = bytes(2048)
+    path.write_bytes(content)
+    assert run(["test", "--source", "a.mp4", "--save", "json"]) == 1
+    out, err = capsys.readouterr()
+    result = written("a")
+    failed = [entry["frame"] for entry in result["failed"]]
+    assert failed
+    assert f"frames: {9 - len(failed)} of 1 video" in out
+    assert f"failed: a.mp4: frame {failed[0]}: it could not be decoded" in err
+    frames = [(image["frame"], image["seconds"]) for image in result["images"]]
+    assert frames == [(index, index / 10) for index in range(9) if index not in failed]
+
+
+def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("a.mp4", 30)
+    options = ["--start", "1", "--end", "2", "--max-fps", "5", "--save", "json"]
+    assert run(["test", "--source", "a.mp4", *options]) == 0
+    assert [record["frame"] for record in written("a")["images"]] == [10, 12, 14, 16, 18]
+    assert "5/5" in capsys.readouterr().err
+
+
+def options_of(*arguments: str) -> FrameOptions:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))
+
+
+def test_options_of_frames() -> None:
+    assert options_of() == FrameOptions()
+    assert options_of("--start", "1.5", "--end", "2", "--stride", "3", "--live") == FrameOptions(
+        start=1.5, end=2.0, stride=3, is_live=True
+    )
+    assert options_of("--every-frame", "--max-fps", ".5", "--max-pixels", "9") == FrameOptions(
+        max_fps=0.5, max_pixels=9, is_live=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--start", "-1"], "--start: expected 0 to 1e+09; got -1"),
+        (["--start", "2", "--end", "2"], "--end: expected more than --start, 2; got 2"),
+        (["--max-fps", "0"], "--max-fps: expected 0.0001 to 10000; got 0"),
+        (["--stride", "0"], "expected 1 or more; got 0"),
+        (["--stride", "2", "--max-fps", "3"], "--max-fps: not allowed with argument --stride"),
+        (["--live", "--every-frame"], "not allowed with argument --live"),
+        (["--start", "1"], "a.mp4: expected a start before its end at 0.4 seconds; got 1"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
+    write_clip("a.mp4", 4)
+    try:
+        assert main(["test", "--source", "a.mp4", *arguments]) == 2
+    except SystemExit as error:
+        assert error.code == 2  # noqa: PT017 - argparse's own way
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1

@@ -1,0 +1,168 @@
+"""Pictures and videos as one source, through what a user types."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clips import number_of, numbered_frame, write_clip
+from PIL import Image
+
+from head_detection.errors import SourceError
+from head_detection.images.finding import PictureFile
+from head_detection.pipeline.opening import open_pictures, open_source
+from head_detection.pipeline.sources import FrameOptions
+from head_detection.structures import Frame
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def picture(path: str, **options: Any) -> None:
+    Path(path).parent.mkdir(exist_ok=True)
+    Image.fromarray(numbered_frame(0)).save(path, **options)
+
+
+def animation(path: str, durations: list[int]) -> None:
+    first, *rest = [Image.fromarray(numbered_frame(index)) for index in range(len(durations))]
+    quality = {"lossless": True} if path.endswith("webp") else {}
+    first.save(path, save_all=True, append_images=rest, duration=durations, **quality)
+
+
+def told(*sources: str, **options: Any) -> list[tuple[str, int | None]]:
+    """Return what comes: of frames their number, of pictures None; of failures -1."""
+    items = list(open_source(*sources, options=FrameOptions(**options)))
+    return [
+        (item.name, item.index if isinstance(item, Frame) else None if item.problem is None else -1)
+        for item in items
+    ]
+
+
+def test_a_video_alone_is_a_source_of_frames() -> None:
+    write_clip("street.mp4", 12)
+    source = open_source("street.mp4")
+    info = source.info
+    assert (info.name, info.fps, info.size, info.count) == ("street", 10.0, (120, 160), 12)
+    assert (info.unit, info.is_live, source.skipped) == ("frames", False, {})
+    items = [item for item in source if isinstance(item, Frame)]
+    assert [number_of(item.pixels) for item in items] == list(range(12))
+    assert {(item.name, item.path) for item in items} == {("street.mp4", Path("street.mp4"))}
+    assert source.is_ready()
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({"stride": 5}, 3), ({"start": 0.5, "end": 0.9}, 4), ({"max_fps": 5}, 6), ({"end": 9}, 12)],
+)
+def test_the_number_of_frames_is_known_beforehand(options: dict[str, Any], count: int) -> None:
+    write_clip("a.mp4", 12)
+    source = open_source("a.mp4", options=FrameOptions(**options))
+    assert source.info.count == len(list(source)) == count
+
+
+def test_content_decides_what_a_file_is() -> None:
+    write_clip("clip.mp4", 3).rename("clip.bin")
+    picture("photo.png")
+    Path("photo.png").rename("photo.mp4")
+    assert told("clip.bin") == [("clip.bin", 0), ("clip.bin", 1), ("clip.bin", 2)]
+    assert told("photo.mp4") == [("photo.mp4", None)]
+    assert told(".") == [("photo.mp4", None)]
+    Path("bytes").write_bytes(bytes(range(256)) * 40)
+    assert told("bytes") == [("bytes", None)]  # as any file: reading it says that it is no picture
+
+
+def test_a_folder_mixes_pictures_and_videos_in_natural_order() -> None:
+    Path("in/b").mkdir(parents=True)
+    write_clip("in/b/2.mkv", 2)
+    write_clip("in/10.mp4", 2)
+    picture("in/9.jpg")
+    picture("in/11.png")
+    Path("in/b/broken.avi").write_bytes(b"no film")
+    Path("in/program.ts").write_text("export const a = 1;")
+    Path("in/notes.txt").write_text("")
+    expected = [
+        *[("9.jpg", None), ("10.mp4", 0), ("10.mp4", 1), ("11.png", None)],
+        *[("b/2.mkv", 0), ("b/2.mkv", 1), ("b/broken.avi", -1)],
+    ]
+    source = open_source("in")
+    assert told("in") == expected
+    assert told("in/*.mp4") == [("10.mp4", 0), ("10.mp4", 1)]
+    assert told("in/b/2.mkv", "in/9.jpg", stride=2) == [("in/b/2.mkv", 0), ("in/9.jpg", None)]
+    Path("all.txt").write_text("in/10.mp4\nin/9.jpg\n")
+    assert told("all.txt", start=0.1) == [("in/10.mp4", 1), ("in/9.jpg", None)]
+    assert (source.info.count, source.info.unit) == (None, "pictures and frames")
+    assert source.skipped == {"not pictures": 2}
+    failed = [item for item in source if isinstance(item, PictureFile) and item.problem]
+    assert [item.problem for item in failed] == [
+        "expected a video; it is damaged, or of no known format "
+        "(Invalid data found when processing input)"
+    ]
+    assert [item.name for item in open_pictures("in")] == ["9.jpg", "11.png"]
+
+
+def test_a_folder_of_pictures_alone_has_their_number() -> None:
+    picture("in/a.jpg")
+    picture("in/b.gif")
+    assert open_source("in").info.count == 2
+    assert told("in") == [("a.jpg", None), ("b.gif", None)]
+
+
+@pytest.mark.parametrize("end", ["gif", "webp"])
+def test_an_animation_is_a_video_alone_and_in_a_folder(end: str) -> None:
+    # A time of 10 ms or less is shown for 100, as browsers do.
+    animation(f"a.{end}", [200, 10, 300, 100])
+    picture("b.png")
+    source = open_source(f"a.{end}")
+    assert (source.info.count, source.info.unit, source.info.fps) == (4, "frames", None)
+    frames = [item for item in source if isinstance(item, Frame)]
+    assert [(number_of(f.pixels), f.seconds) for f in frames] == [
+        *[(0, 0.0), (1, 0.2), (2, 0.3), (3, 0.6)]
+    ]
+    name = f"a.{end}"
+    assert told(".") == [*((name, index) for index in range(4)), ("b.png", None)]
+    assert told(name, start=0.2, end=0.6) == [(name, 1), (name, 2)]
+    assert told(name, stride=3) == [(name, 0), (name, 3)]
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(content[: len(content) // 2])
+    assert told(name)[-1] in ((name, -1), (name, None))
+
+
+def test_a_start_behind_the_end_is_said() -> None:
+    write_clip("a.mp4", 10)
+    with pytest.raises(SourceError, match=r"a.mp4: expected a start before its end at 1 seconds"):
+        open_source("a.mp4", options=FrameOptions(start=1))
+    picture("b.png")
+    source = open_source(".", options=FrameOptions(start=5))
+    assert [item.name for item in source] == ["b.png"]
+    assert source.skipped == {"videos that end before the start": 1}
+
+
+def test_the_thread_of_a_video_ends_with_its_reader() -> None:
+    write_clip("a.mp4", 50)
+    items = iter(open_source("a.mp4"))
+    next(items)
+    assert [t.name for t in threading.enumerate() if t.name == "read-ahead"] == ["read-ahead"]
+    items.close()  # type: ignore[attr-defined]
+    assert [t.name for t in threading.enumerate() if t.name == "read-ahead"] == []
+
+
+def test_large_frames_are_refused_alone_and_fail_in_a_folder() -> None:
+    write_clip("a.mp4", 2)
+    animation("b.gif", [100, 100])
+    with pytest.raises(SourceError, match="160x120 is 19,200 pixels"):
+        open_source("a.mp4", options=FrameOptions(max_pixels=1000))
+    assert told(".", max_pixels=1000) == [("a.mp4", -1), ("b.gif", None)]
+
+
+def test_paths_on_standard_input_may_be_videos(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip("a.mp4", 2)
+    Path("lines").write_text("a.mp4\n")
+    with Path("lines").open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert told("-") == [("a.mp4", 0), ("a.mp4", 1)]
