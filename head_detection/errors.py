@@ -110,5 +110,9 @@ class ExportError(HeadDetectionError):
     """A mistake in what is to be exported."""
 
 
+class ServingError(HeadDetectionError):
+    """A service that cannot start."""
+
+
 class BenchmarkError(HeadDetectionError):
     """Something whose speed cannot be measured."""
