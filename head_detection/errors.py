@@ -14,13 +14,13 @@ _JOINERS: Final = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    """Return text as a terminal may show it: what is no letter in it, a line's end too, as escapes.
+    r"""Return text as a terminal may show it: what is no letter in it, a line's end too, as escapes.
 
     Names of files hold what others chose: a terminal would be led by it, a line be two.
 
     Example:
-        >>> printable("1\x1b[31m.jpg"), printable("Zo\u00eb \u4eba.jpg")
-        ('1\\x1b[31m.jpg', 'Zo\u00eb \u4eba.jpg')
+        >>> print(printable(f"{chr(27)}[31m.jpg"))
+        \x1b[31m.jpg
     """
     return "".join(
         repr(letter)[1:-1]
