@@ -48,10 +48,10 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Declare what is written, and where."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--output", type=Path, metavar="DIR",
+        "--output", type=some_path, metavar="DIR",
         help="default: runs/test/<name of the source>; - with --save lines is standard output",
     )  # fmt: skip
-    place.add_argument("--name", metavar="NAME", help="write to runs/test/NAME")
+    place.add_argument("--name", type=folder_name, metavar="NAME", help="write to runs/test/NAME")
     parser.add_argument(
         "--overwrite", action="store_true",
         help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
@@ -233,6 +233,32 @@ def drawn_parts(text: str) -> tuple[str, ...]:
     if not names or not set(names) <= set(DRAWN_PARTS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(DRAWN_PARTS)}; got {text!r}")
     return names
+
+
+def some_path(text: str) -> Path:
+    """Read a path that is not empty, as that of an unset variable of a shell is.
+
+    Raises:
+        argparse.ArgumentTypeError: the empty text.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder; got an empty text")
+    return Path(text)
+
+
+def folder_name(text: str) -> str:
+    """Read the name of one folder.
+
+    Raises:
+        argparse.ArgumentTypeError: a path, or no name.
+
+    Example:
+        >>> folder_name("mine")
+        'mine'
+    """
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"expected a name, --output takes paths; got {text!r}")
+    return text
 
 
 def color(text: str) -> Color:

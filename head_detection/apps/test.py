@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_options(parser)
 
 
+@telling()
 def run(arguments: argparse.Namespace) -> int:
     """Find heads and return the exit code: 0, or 1 where a picture could not be read.
 
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    source = open_source(*arguments.source, options=frame_options(arguments))
+    source = open_source(*arguments.source, **frame_options(arguments))
     formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info.unit)
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     if hide_from is not None:  # who counts is hidden
         hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), telling(), naming_option("--output"):
+    with ending_in_order(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):

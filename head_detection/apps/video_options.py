@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
-from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.sources import FrameOptions, Patience
 
 if TYPE_CHECKING:
     from head_detection.config.zones import ZonesConfig
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TRACKING: Final = "tracking."
 LONGEST_SECONDS: Final = 1e9
+SHORTEST_TIMEOUT: Final = 0.1
 LOWEST_FPS: Final = 1e-4
 HIGHEST_FPS: Final = 1e4
 
@@ -60,10 +61,26 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
         "--every-frame", action="store_const", const=False, dest="live",
         help="drop no frame, however late it is (default of files)",
     )  # fmt: skip
+    usual = Patience()
+    frames.add_argument(
+        "--open-timeout", type=timeout, default=usual.open_seconds, metavar="S",
+        help=f"try a camera again that has not answered for S seconds ({usual.open_seconds:g})",
+    )  # fmt: skip
+    frames.add_argument(
+        "--read-timeout", type=timeout, default=usual.read_seconds, metavar="S",
+        help=f"try a camera again that has sent nothing for S seconds ({usual.read_seconds:g})",
+    )  # fmt: skip
 
 
-def frame_options(arguments: argparse.Namespace) -> FrameOptions:
-    """Return which frames the options ask for.
+class SourceOptions(TypedDict):
+    """Of ``open_source``."""
+
+    options: FrameOptions
+    patience: Patience
+
+
+def frame_options(arguments: argparse.Namespace) -> SourceOptions:
+    """Return which frames the options ask for, and how long cameras are waited for.
 
     Raises:
         UsageError: an end that is not behind the start.
@@ -72,7 +89,7 @@ def frame_options(arguments: argparse.Namespace) -> FrameOptions:
         raise UsageError(
             f"--end: expected more than --start, {arguments.start:g}; got {arguments.end:g}"
         )
-    return FrameOptions(
+    options = FrameOptions(
         start=arguments.start,
         end=arguments.end,
         stride=arguments.stride,
@@ -80,6 +97,10 @@ def frame_options(arguments: argparse.Namespace) -> FrameOptions:
         max_pixels=arguments.max_pixels,
         is_live=arguments.live,
     )
+    return {
+        "options": options,
+        "patience": Patience(arguments.open_timeout, arguments.read_timeout),
+    }
 
 
 def add_tracking_options(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +225,19 @@ def seconds(text: str) -> float:
         2.5
     """
     return number_in(text, 0.0, LONGEST_SECONDS)
+
+
+def timeout(text: str) -> float:
+    """Read how long to wait, in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: no number, or one that no answer is as quick as.
+
+    Example:
+        >>> timeout("10")
+        10.0
+    """
+    return number_in(text, SHORTEST_TIMEOUT, LONGEST_SECONDS)
 
 
 def fps(text: str) -> float:

@@ -64,7 +64,7 @@ class ReducedPicture:
         pixels: ``(height, width, 3)`` uint8 RGB, writable.
         image_size: (height, width) of the whole picture, the right way up.
         note: which range of more than 8 bits became black to white, where the file can be taken in
-            two ways.
+            two ways; that it holds further pages or frames.
     """
 
     pixels: Picture
@@ -153,13 +153,14 @@ def decode_picture(
     with explaining(name, max_pixels):
         _check_format(image, name)
         _check_size(image, name, max_pixels)
-        deep, note = DeepImage.of(image), None
+        deep, note = DeepImage.of(image), _note_of_more(image)
         image.load()
         orientation = orientation_of(image)
         if deep is not None:
             values = deep.values()
             if levels is None:
-                levels, note = deep.choose_levels(values, name)
+                levels, own_note = deep.choose_levels(values, name)
+                note = "; ".join(filter(None, (note, own_note))) or None
             image = deep.to_8_bits(values, levels)
         rgb = image if _is_plain_rgb(image) else _convert(image)
         upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
@@ -320,6 +321,18 @@ def orientation_of(image: Image.Image) -> int:
         return int(value) if value in _TURNS else _UPRIGHT
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the picture unreadable
         return _UPRIGHT
+
+
+def _note_of_more(image: Image.Image) -> str | None:
+    """Say that a file holds more pictures than the one that is read.
+
+    A phone's MPO does too, and shows one: the others are what it was computed from.
+    """
+    try:
+        has_more = image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # noqa: BLE001 - of a damaged second one; the first may be whole
+        return None
+    return "the first of several pages or frames alone was read" if has_more else None
 
 
 def _is_plain_rgb(image: Image.Image) -> bool:

@@ -60,14 +60,20 @@ def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
     return kind(f"{name}: {_reason(error, name, max_pixels)}")
 
 
+def _missing(name: str) -> str:
+    if os.path.islink(name):  # noqa: PTH114 - Path's own raises for a long name
+        return "a link to a file that is not there"
+    is_there = any(map(os.path.lexists, spellings_of(name)))
+    return f"no such file{_OTHER_SPELLING if is_there else ''}"
+
+
 def _reason(error: Exception, name: str, max_pixels: int) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case Image.DecompressionBombError():
             reason = f"too many pixels; at most {max_pixels:,} are read; {REMEDY}"
         case FileNotFoundError() | NotADirectoryError():
-            is_there = any(map(os.path.lexists, spellings_of(name)))
-            reason = f"no such file{_OTHER_SPELLING if is_there else ''}"
+            reason = _missing(name)
         case PermissionError():
             reason = "no permission to read the file"
         case MemoryError():

@@ -1,6 +1,7 @@
 """How heads are marked, and how they are hidden: known before anything heavy is loaded."""
 
 from dataclasses import dataclass
+from string import Formatter
 from typing import Final, Literal, get_args
 
 Color = tuple[int, int, int]
@@ -12,6 +13,8 @@ USUAL_PARTS: Final = DRAWN_PARTS[:-1]
 """What there is of them: a picture has no ids."""
 HidingStyle = Literal["solid", "pixelate"]
 HIDING_STYLES: Final = get_args(HidingStyle)
+LARGEST_STROKE: Final = 1000
+"""Pixels of a line or of a letter."""
 LARGEST_SCALE: Final = 10.0
 """More hides the street, not the head."""
 
@@ -31,8 +34,8 @@ class Drawing:
             zones and lines with what was counted there, the number of heads, each head's score.
 
     Raises:
-        ValueError: a width or a size under 1, a label with other names in braces, or an unknown
-            part.
+        ValueError: a width or a size outside 1..1000, a label with anything else in braces, or an
+            unknown part.
     """
 
     color: Color | None = None
@@ -43,15 +46,13 @@ class Drawing:
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("font_size", self.font_size)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected 1 or more; got {value}")
+            if value is not None and not 1 <= value <= LARGEST_STROKE:
+                raise ValueError(f"{name}: expected 1 to {LARGEST_STROKE}; got {value}")
         unknown = [part for part in self.parts if part not in DRAWN_PARTS]
         if unknown:
             raise ValueError(f"parts: expected some of {','.join(DRAWN_PARTS)}; got {unknown[0]}")
-        try:
-            (self.label or "").format(count=0)
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ValueError(f"label: expected text, {{count}} in it; got {self.label}") from error
+        if not _is_label(self.label or ""):
+            raise ValueError(f"label: expected text, {{count}} in it; got {self.label}")
 
     def labels(self, count: int) -> tuple[str, ...]:
         """Return what may be written of a picture, best first.
@@ -65,6 +66,20 @@ class Drawing:
         text = self.label.format(count=count)
         texts = (text, str(count)) if "{count}" in self.label else (text,)
         return tuple(filter(None, dict.fromkeys(texts)))
+
+
+def _is_label(text: str) -> bool:
+    """Tell whether a text has nothing but ``{count}`` in braces, which alone is harmless.
+
+    Example:
+        >>> _is_label("{count} heads {{}}"), _is_label("{count:>9}"), _is_label("{")
+        (True, False, False)
+    """
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(part[1:] in ((None, None, None), ("count", "", None)) for part in parts)
 
 
 @dataclass(frozen=True)

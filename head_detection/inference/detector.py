@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from io import IOBase
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack, cast, overload
 
@@ -17,6 +18,7 @@ from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
 from head_detection.inference.found import Found
 from head_detection.inference.loading import (
+    NO_FILE,
     PICTURE_DIMENSIONS,
     Color,
     ImageLike,
@@ -174,6 +176,7 @@ class HeadDetector:
             PictureError: as ``detect``.
             ValueError: as ``detect``.
         """
+        _refuse_others(images)
         if not _is_single(images):
             return self.detect(cast("Iterable[ImageLike]", images), **options)
         (found,) = self.detect([cast("ImageLike", images)], **options)
@@ -247,6 +250,7 @@ class HeadDetector:
             ValueError: as ``detect``.
             TypeError: as ``detect``.
         """
+        _refuse_others(images)
         if _is_single(images):
             raise TypeError(
                 "images: expected a list of pictures, got one; write detector(picture) or "
@@ -360,10 +364,23 @@ class HeadDetector:
         )
 
 
+def _refuse_others(images: object) -> None:
+    """Raise TypeError for what is neither a picture nor a list of them, in words that help."""
+    if isinstance(images, IOBase):
+        raise TypeError("images: expected a path or bytes; got an open file: give its read()")
+    if not isinstance(images, Iterable) and not _is_single(images):
+        raise TypeError(
+            f"images: expected a picture or a list of them; got {type(images).__name__}"
+            f"{NO_FILE if images is None else ''}"
+        )
+
+
 def _is_single(images: object) -> bool:
-    """Tell one picture from a list of them."""
+    """Tell one picture from a list of them; numbers in another form than a batch are one."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "buif":
+        return False
     if isinstance(images, np.ndarray | Tensor):
-        return images.ndim == PICTURE_DIMENSIONS
+        return images.ndim != PICTURE_DIMENSIONS + 1
     return isinstance(images, str | bytes | Path | PictureFile | Frame | Image.Image)
 
 

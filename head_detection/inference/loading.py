@@ -38,6 +38,8 @@ Color = Literal["rgb", "bgr"]
 PICTURE_DIMENSIONS: Final = 3
 """Height, width and colours, in one order or the other."""
 NUM_COLORS: Final = 3
+NO_FILE: Final = ", which cv2.imread gives where it finds no picture file"
+"""What is said of a ``None``."""
 MAX_THREADS: Final = 16
 """A GPU takes pictures faster than a few cores decode them."""
 READ_AHEAD_BYTES: Final = 256 * 1024**2
@@ -295,14 +297,17 @@ def _to_tensor(image: ImageLike, position: str, color: Color) -> Tensor:
             raise TypeError(
                 f"{position}: expected a path, bytes, a frame, a Pillow image, an array or a "
                 "tensor; "
-                f"got {type(image).__name__}"
+                f"got {type(image).__name__}{NO_FILE if image is None else ''}"
             )
 
 
 def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
     if array.shape[2:] != (NUM_COLORS,) or array.dtype != np.uint8 or 0 in array.shape:
+        is_grey = array.ndim == PICTURE_DIMENSIONS - 1 and array.dtype == np.uint8
+        remedy = "; np.stack([grey] * 3, axis=-1) makes one of a grey picture" if is_grey else ""
         raise PictureError(
-            f"{position}: expected an (H, W, 3) uint8 RGB array; got {array.shape} {array.dtype}"
+            f"{position}: expected an (H, W, 3) uint8 RGB array; "
+            f"got {array.shape} {array.dtype}{remedy}"
         )
     # Torch shares the memory, and takes neither read-only arrays nor negative strides.
     return _channels_first(np.require(array, requirements=["C", "W"]))

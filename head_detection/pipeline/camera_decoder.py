@@ -171,7 +171,7 @@ class Decoder:
             start=opening.start, stride=opening.stride, max_fps=opening.max_fps
         ).chooser()
         self._heard_at = time.monotonic()
-        self._decodes_late = self._has_times = False
+        self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
         self._is_finite = opening.is_file
 
@@ -225,6 +225,7 @@ class Decoder:
             self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
         every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
+        self._is_paced = self._is_finite and not every_frame
         is_live = not self._is_finite
         self._timeline = Timeline(is_live=is_live)
         stream.thread_type = "SLICE" if is_live else "AUTO"  # threads by frames are frames of delay
@@ -282,7 +283,7 @@ class Decoder:
         self, picture: "VideoFrame | Packet[VideoStream] | None", time_of_frame: float | None
     ) -> None:
         now = time.monotonic()
-        if self._opening.is_file and time_of_frame is not None:
+        if self._is_paced and time_of_frame is not None:
             now = self._wait_for(time_of_frame)
         index, self._index = self._index, self._index + 1
         if picture is None and not self._is_finite:
@@ -290,8 +291,7 @@ class Decoder:
             return
         seconds = self._timeline.seconds_of(time_of_frame, now)
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
-        if self._opening.is_file:
-            captured = now
+        captured = now if self._is_paced else captured
         if self._takes(index, seconds):
             self._shelf.put(Decoded(index, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from head_detection.pipeline.addresses import Address, distinct
-from head_detection.pipeline.camera import Camera, Patience
-from head_detection.pipeline.sources import FrameOptions, SourceInfo
+from head_detection.pipeline.camera import Camera
+from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.structures import Frame
 
 CHECK_SECONDS: Final = 0.2

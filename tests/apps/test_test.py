@@ -208,7 +208,10 @@ def test_less_likely_heads_are_hidden_and_not_counted(photos, one_head, capsys, 
         "--save",
         "json,blur,images",
     ]
-    for options, num_hidden in ([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3):
+    for options, num_hidden in (
+        *(([], 3), (["--blur-threshold", "0.1"], 2), (["--conf", "0.01"], 3)),
+        (["--blur-threshold", "0.99"], 2),  # those that count are hidden all the same
+    ):
         main([*arguments, "--output", "out", "--overwrite", *options])
         image = np.asarray(Image.open("out/blur/1.png"))
         corners = [image[4, 4, 0], image[4, 24, 0], image[24, 4, 0]]
@@ -390,6 +393,9 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--draw-color", "reddish"], "expected red or #ff0000, say; got redd"),
         (["--source", "a", "--line-width", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--name", "b", "--output", "c"], "not allowed with"),
+        (["--source", "a", "--output", ""], "expected a folder; got an empty text"),
+        (["--source", "a", "--name", ""], "expected a name, --output takes paths; got ''"),
+        (["--source", "a", "--name", "../b"], "expected a name, --output takes paths; got '../b'"),
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),
@@ -512,6 +518,22 @@ def test_names_in_all_letters_are_read_and_written(tmp_path, monkeypatch, one_he
         with Image.open(written) as drawn:
             assert drawn.size == (240, 160)  # 5 x 48 and 32
         assert (output / "labels" / image["file"]).with_suffix(".txt").read_text().count("\n") == 1
+
+
+def test_names_do_not_lead_the_terminal(tmp_path, monkeypatch, one_head, capsys):
+    """They hold what others chose: a colour, a title of the window, a second line."""
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "\x1b]0;title\x07\nred\x1b[31m.jpg").write_bytes(b"no picture")
+    for name in ("two\nlines.png", "Zoë 人\u3000.png", "\u202egnp.png"):
+        Image.new("RGB", (8, 8)).save(source / name)
+    assert main(["test", "--source", "in", "--save", "counts", "--output", "out"]) == 1
+    said = "".join(capsys.readouterr())
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    assert "failed: \\x1b]0;title\\x07\\nred\\x1b[31m.jpg: not a picture" in said
+    fullest = next(line for line in said.splitlines() if line.startswith("fullest: "))
+    assert all(name in fullest for name in ("two\\nlines.png 1", "Zoë 人\u3000.png 1"))
 
 
 def test_lists_of_powershell_home_folders_and_long_lines(photos, one_head, capsys):

@@ -112,7 +112,12 @@ def test_color_width_font_size_and_label():
 
 
 @pytest.mark.parametrize(
-    "options", [{"width": 0}, {"font_size": 0}, {"label": "{heads}"}, {"parts": ("faces",)}]
+    "options",
+    [
+        *({"width": 0}, {"width": 100_000}, {"font_size": 0}, {"font_size": 1001}),
+        *({"label": "{heads}"}, {"label": "{count:>100000000}"}, {"label": "{count.__class__}"}),
+        *({"label": "{count!r}"}, {"label": "{"}, {"parts": ("faces",)}),
+    ],
 )
 def test_a_drawing_that_cannot_be_made(options):
     with pytest.raises(ValueError, match=r"^\w+: expected "):

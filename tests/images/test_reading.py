@@ -19,6 +19,7 @@ from head_detection.images.reading import (
 )
 
 Encode = Callable[..., bytes]
+ANIMATED = ("TIFF", "GIF", "PNG", "WEBP")
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
 """Two rows of three pixels, all different."""
 
@@ -299,3 +300,21 @@ def test_a_reduced_jpeg_stands_upright(jpeg):
 def test_other_formats_are_read_in_full(encode):
     picture = read_reduced(encode(Image.new("RGB", (80, 40))), lambda size: (1, 1))
     assert (picture.pixels.shape[:2], picture.image_size) == ((40, 80), (40, 80))
+
+
+@pytest.mark.parametrize(
+    ("file_format", "note"),
+    [
+        *((name, "the first of several pages or frames alone was read") for name in ANIMATED),
+        ("MPO", None),  # a phone's photo with what it was computed from
+    ],
+)
+def test_further_pages_and_frames_are_noted(
+    encode: Encode, file_format: str, note: str | None
+) -> None:
+    first, second = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
+    content = encode(first, file_format, save_all=True, append_images=[second])
+    reduced = read_reduced(content, None)
+    assert reduced.note == note
+    assert reduced.pixels[0, 0, 0] > 200
+    assert read_reduced(encode(first, file_format), None).note is None

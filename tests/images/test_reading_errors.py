@@ -258,6 +258,12 @@ def test_a_name_whose_accents_are_composed_otherwise_is_told(tmp_path: Path) -> 
         read_picture(tmp_path / "caff\u00e8.png")
 
 
+def test_a_link_without_its_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("gone.png")
+    with pytest.raises(PictureError, match="a link to a file that is not there"):
+        read_picture(tmp_path / "a.png")
+
+
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]
 

@@ -236,6 +236,28 @@ def test_a_single_picture_in_place_of_a_list_is_told(detector, image):
         detector.detect(image)
 
 
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        (None, "got NoneType, which cv2.imread gives where it finds no picture file"),
+        (0, "images: expected a picture or a list of them; got int"),
+        (io.BytesIO(b"x"), r"got an open file: give its read\(\)"),
+        ([None], "images.0.: expected a path, .*; got NoneType, which cv2.imread gives"),
+    ],
+)
+def test_what_is_no_picture_is_told(detector, image, line):
+    with pytest.raises(TypeError, match=line):
+        detector(image)
+    with pytest.raises(TypeError, match=line):
+        detector.detect(image)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_an_array_in_grey_is_told_by_its_shape(detector, color):
+    with pytest.raises(PictureError, match=r"got \(5, 4\) uint8; np\.stack\(\[grey\] \* 3"):
+        detector(np.zeros((5, 4), np.uint8), color=color)
+
+
 def test_wrong_numbers_are_told(detector, engine):
     with pytest.raises(ValueError, match="batch_size: expected 1 or more; got 0"):
         detector.detect([], batch_size=0)
