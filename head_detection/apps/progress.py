@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 from tqdm import tqdm
 
+from head_detection.errors import printable
 from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print to standard output, to standard error where the results take that."""
-        print(line, file=sys.stderr if self._folder is None else sys.stdout)
+        print(printable(line), file=sys.stderr if self._folder is None else sys.stdout)
 
 
 @contextmanager
@@ -182,12 +183,12 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
-        tqdm.write(record.getMessage(), file=sys.stderr)
+        tqdm.write(printable(record.getMessage()), file=sys.stderr)
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"...{name[-LONGEST_NAME:]}"
+    return printable(name if len(name) <= LONGEST_NAME else f"...{name[-LONGEST_NAME:]}")
 
 
 def _tell(kind: str, name: str, reason: str) -> None:
-    tqdm.write(f"{kind}: {name}: {reason}", file=sys.stderr)
+    tqdm.write(printable(f"{kind}: {name}: {reason}"), file=sys.stderr)
