@@ -14,7 +14,7 @@ _JOINERS: Final = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    r"""Return text as a terminal may show it: what is no letter in it, a line's end too, as escapes.
+    r"""Return text as a terminal may show it: what is no letter, a line's end too, as escapes.
 
     Names of files hold what others chose: a terminal would be led by it, a line be two.
 

@@ -121,8 +121,11 @@ class Progress:
             self.say(line)
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
-        for note in self._sinks.notes:
+        notes = self._sinks.notes
+        for note in notes[:SHOWN_NOTES]:
             self.say(f"note: {note}")
+        if len(notes) > SHOWN_NOTES:
+            self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
         for line in [] if self._cameras is None else self._cameras.summary():
             self.say(line)
         if self._source.skipped:
