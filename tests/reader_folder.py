@@ -120,6 +120,7 @@ def make_own_pictures() -> None:
     crowd, _ = lay_out(sample_person(), 50, rows=2, columns=3)
     Image.fromarray(crowd).save("street.png")
     door = replace(door_scene(fps=5), duration=4.0)
+    Path("door.yaml").write_text("lines: {door: [[0.5, 0.0], [0.5, 1.0]]}\n", encoding="utf-8")
     write_clip("door.mp4", (frame.pixels for frame in door.frames()), fps=5, audio=True)
 
 
