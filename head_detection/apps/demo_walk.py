@@ -103,7 +103,8 @@ def _follow(
     from head_detection.pipeline.run import run_pipeline
     from head_detection.pipeline.zones import build_region_counter
     from head_detection.results.formats import Sinks
-    from head_detection.results.record import NOT_TRACKED, Failure, Origin
+    from head_detection.results.record import Failure, Origin
+    from head_detection.structures import NOT_TRACKED
 
     # To the right is to the left of the way from the top down.
     line = LineConfig(points=((0.5, 0.0), (0.5, 1.0)))
