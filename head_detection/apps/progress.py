@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 from tqdm import tqdm
 
+from head_detection.errors import printable
 from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
@@ -115,8 +116,11 @@ class Progress:
         self._report_heads()
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
-        for note in self._sinks.notes:
+        notes = self._sinks.notes
+        for note in notes[:SHOWN_NOTES]:
             self.say(f"note: {note}")
+        if len(notes) > SHOWN_NOTES:
+            self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
         for line in [] if self._cameras is None else self._cameras.summary():
             self.say(line)
         if self._source.skipped:
@@ -155,7 +159,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print to standard output, to standard error where the results take that."""
-        print(line, file=sys.stderr if self._folder is None else sys.stdout)
+        print(printable(line), file=sys.stderr if self._folder is None else sys.stdout)
 
 
 @contextmanager
@@ -179,12 +183,12 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
-        tqdm.write(record.getMessage(), file=sys.stderr)
+        tqdm.write(printable(record.getMessage()), file=sys.stderr)
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"...{name[-LONGEST_NAME:]}"
+    return printable(name if len(name) <= LONGEST_NAME else f"...{name[-LONGEST_NAME:]}")
 
 
 def _tell(kind: str, name: str, reason: str) -> None:
-    tqdm.write(f"{kind}: {name}: {reason}", file=sys.stderr)
+    tqdm.write(printable(f"{kind}: {name}: {reason}"), file=sys.stderr)

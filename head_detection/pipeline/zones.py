@@ -12,8 +12,8 @@ from head_detection.config.zones import ZoneConfig, ZonesConfig, matches
 from head_detection.errors import ConfigError
 from head_detection.pipeline.crossings import LineCounter, Moment, Points
 from head_detection.pipeline.stays import ZoneCounter
-from head_detection.results.record import NOT_TRACKED, Record
-from head_detection.structures import Detections, Event, Point, RegionCount
+from head_detection.results.record import Record
+from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount
 
 FORGET_SECONDS: Final = 10.0
 """A head that was not seen for so long is dropped: longer than a tracker looks for a lost one."""

@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from head_detection.results.record import NOT_TRACKED
-from head_detection.structures import Detections, FloatArray
+from head_detection.structures import NOT_TRACKED, Detections, FloatArray
 
 BRIDGE_SECONDS: Final = 2.0
 """A head that is found again so soon was there meanwhile; trackers give up after one or two."""

@@ -519,6 +519,22 @@ def test_names_in_all_letters_are_read_and_written(tmp_path, monkeypatch, one_he
         assert (output / "labels" / image["file"]).with_suffix(".txt").read_text().count("\n") == 1
 
 
+def test_names_do_not_lead_the_terminal(tmp_path, monkeypatch, one_head, capsys):
+    """They hold what others chose: a colour, a title of the window, a second line."""
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "\x1b]0;title\x07\nred\x1b[31m.jpg").write_bytes(b"no picture")
+    for name in ("two\nlines.png", "Zoë 人\u3000.png", "\u202egnp.png"):
+        Image.new("RGB", (8, 8)).save(source / name)
+    assert main(["test", "--source", "in", "--save", "counts", "--output", "out"]) == 1
+    said = "".join(capsys.readouterr())
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    assert "failed: \\x1b]0;title\\x07\\nred\\x1b[31m.jpg: not a picture" in said
+    fullest = next(line for line in said.splitlines() if line.startswith("fullest: "))
+    assert all(name in fullest for name in ("two\\nlines.png 1", "Zoë 人\u3000.png 1"))
+
+
 def test_lists_of_powershell_home_folders_and_long_lines(photos, one_head, capsys):
     lines = ["photos/1.png", "~backup.png", "x" * 6_000 + ".png", "photos/sub"]
     Path("all.txt").write_bytes("\r\n".join(lines).encode("utf-16"))
