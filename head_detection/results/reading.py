@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from head_detection import errors
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.names import PictureNames
 from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
@@ -228,7 +229,7 @@ def as_number(text: str | None) -> float | str | None:
 
 def printable(text: str) -> str:
     """Return text on one line, cut short, what cannot be shown as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:LONGEST_SHOWN]
+    return errors.printable(text)[:LONGEST_SHOWN]
 
 
 def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:
