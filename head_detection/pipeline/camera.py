@@ -239,6 +239,7 @@ class Camera:
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
                 if self._is_past_end(seconds):
+                    self._leave()
                     return
                 frame = Frame(
                     self.address.name,
@@ -271,8 +272,12 @@ class Camera:
         self.counts.offered += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
-        if self._is_past_end(self._last_seconds) and self._process is not None:
-            self.is_over = True
+        if not self.every_frame and self._is_past_end(self._last_seconds):
+            self._leave()  # else those before it are to be given first
+
+    def _leave(self) -> None:
+        self.is_over = True
+        if self._process is not None:
             self._process.kill("")
 
     def _is_past_end(self, seconds: float) -> bool:
