@@ -4,6 +4,31 @@ A text says what was expected, what came and what to do; it names config keys, n
 a command: the commands know those.
 """
 
+import unicodedata
+from typing import Final
+
+_NO_LETTERS: Final = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
+"""Unicode's kinds of what is no letter: it tells a terminal what to do, is half of one, or none."""
+_JOINERS: Final = "\u200c\u200d"
+"""They hold letters of some scripts, and parts of an emoji, together."""
+
+
+def printable(text: str) -> str:
+    r"""Return text as a terminal may show it: what is no letter, a line's end too, as escapes.
+
+    Names of files hold what others chose: a terminal would be led by it, a line be two.
+
+    Example:
+        >>> print(printable(f"{chr(27)}[31m.jpg"))
+        \x1b[31m.jpg
+    """
+    return "".join(
+        repr(letter)[1:-1]
+        if unicodedata.category(letter) in _NO_LETTERS and letter not in _JOINERS
+        else letter
+        for letter in text
+    )
+
 
 class HeadDetectionError(ValueError):
     """A mistake of the user, whose text is one line for them; all others are faults of the code."""
@@ -83,6 +108,10 @@ class EvaluationError(HeadDetectionError):
 
 class ExportError(HeadDetectionError):
     """A mistake in what is to be exported."""
+
+
+class ServingError(HeadDetectionError):
+    """A service that cannot start."""
 
 
 class BenchmarkError(HeadDetectionError):

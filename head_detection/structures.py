@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 BOX_SHAPE = (4,)
+NOT_TRACKED: Final = -1
+"""The id of a head that is not followed."""
 Point = tuple[float, float]
 """x and y."""
 LINE_POINTS = 2

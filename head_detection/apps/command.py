@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
-from head_detection.errors import HeadDetectionError, OutputError
+from head_detection.errors import HeadDetectionError, OutputError, printable
 
 Command = Callable[[Sequence[str] | None], int]
 """Takes the arguments (None: the process's own), returns the exit code."""
@@ -209,7 +209,7 @@ def _one_line(error: Exception) -> str:
         text = reason if error.filename is None else f"{error.filename}: {reason}"
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _discard(stream: TextIO) -> None:

@@ -21,7 +21,9 @@ from head_detection.apps.evaluation.result import (
     store_threshold,
 )
 from head_detection.apps.evaluation.table import print_table
+from head_detection.apps.evaluation.tracks import FPS, TRACK, evaluate_tracks, frame_rate
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
+from head_detection.apps.video_options import add_tracking_options
 from head_detection.config import LABEL_FORMATS, DatasetConfig
 from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
@@ -51,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="coco", choices=LABEL_FORMATS, help="default: coco")
     parser.add_argument("--split", help="of formats that have splits")
     parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")
-    parser.add_argument("--protocol", default=ALL, choices=[*PROTOCOLS, ALL], help="default: all")
+    parser.add_argument(
+        "--protocol", default=ALL, choices=[*PROTOCOLS, TRACK, ALL],
+        help="default: all of single pictures; track is of sequences whose heads have ids",
+    )  # fmt: skip
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
         "--score-threshold", type=probability, metavar="X",
@@ -68,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
+    add_tracking_options(parser)
+    parser.add_argument(
+        "--fps", type=frame_rate, default=FPS, metavar="N",
+        help=f"frames a second, of --protocol track (default: {FPS:g})",
+    )  # fmt: skip
     add_engine_options(parser)
 
 
@@ -91,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if not labelled.images:
         raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
+    if arguments.protocol == TRACK:
+        return evaluate_tracks(arguments, labelled)
     read = detect_all if arguments.detections is None else read_detections
     protocols = PROTOCOLS if arguments.protocol == ALL else (arguments.protocol,)
     predictions = read(arguments, labelled)

@@ -5,7 +5,8 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,8 @@ from head_detection.results.format_names import (
     LIVE_FORMATS,
     OUTPUTS,
     VIDEO_FORMATS,
+    parse_formats,
+    usual_formats,
 )
 from head_detection.results.output_folder import choose_folder
 
@@ -57,8 +60,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
         "--save", metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
-        f"{videos}, from cameras {cameras})",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; of videos "
+        f"{videos}, of cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
@@ -150,6 +153,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
         encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
+        counts_every=arguments.counts_every,
     )
 
 
@@ -162,6 +166,26 @@ def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Windo
     from head_detection.apps.window import Window
 
     return Window(options.drawing if arguments.show else None)
+
+
+def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
+    """Return what is to be written: what was asked for, else what suits the source.
+
+    Raises:
+        OutputError: an unknown name.
+    """
+    with naming_option("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    return given or usual_formats(unit, is_live=is_live)
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """Name the option that a mistake is in."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{option}: {error}") from error
 
 
 def results_folder(

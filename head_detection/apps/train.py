@@ -15,6 +15,7 @@ from head_detection.errors import (
     ConfigError,
     RunFolderError,
     TrainingError,
+    printable,
 )
 from head_detection.inference.weights_files import shipped_weights
 
@@ -122,7 +123,7 @@ def _check_pictures(folder: Path, sets: Sequence["AnnotatedSet"]) -> None:
     if problems:
         file = write_problems(folder, problems)
         for line in problems[:SHOWN_PROBLEMS]:
-            print(line, file=sys.stderr)
+            print(printable(line), file=sys.stderr)
         raise AnnotationError(
             f"{len(problems)} problems in the annotations, all of them in {file};"
             f" {_remedy(sets)}, nothing was trained"

@@ -4,20 +4,34 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 """
 
 import argparse
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
-from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.sources import FrameOptions, Patience
 
 if TYPE_CHECKING:
+    from head_detection.config.zones import ZonesConfig
     from head_detection.pipeline.tracking import HeadTracker
+    from head_detection.pipeline.zones import RegionCounter
 
 _TRACKING: Final = "tracking."
 LONGEST_SECONDS: Final = 1e9
+SHORTEST_TIMEOUT: Final = 0.1
 LOWEST_FPS: Final = 1e-4
 HIGHEST_FPS: Final = 1e4
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which frames are taken, and what is done with their heads."""
+    add_frame_options(parser)
+    add_tracking_options(parser)
+    add_counting_options(parser)
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +61,26 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
         "--every-frame", action="store_const", const=False, dest="live",
         help="drop no frame, however late it is (default of files)",
     )  # fmt: skip
+    usual = Patience()
+    frames.add_argument(
+        "--open-timeout", type=timeout, default=usual.open_seconds, metavar="S",
+        help=f"try a camera again that has not answered for S seconds ({usual.open_seconds:g})",
+    )  # fmt: skip
+    frames.add_argument(
+        "--read-timeout", type=timeout, default=usual.read_seconds, metavar="S",
+        help=f"try a camera again that has sent nothing for S seconds ({usual.read_seconds:g})",
+    )  # fmt: skip
 
 
-def frame_options(arguments: argparse.Namespace) -> FrameOptions:
-    """Return which frames the options ask for.
+class SourceOptions(TypedDict):
+    """Of ``open_source``."""
+
+    options: FrameOptions
+    patience: Patience
+
+
+def frame_options(arguments: argparse.Namespace) -> SourceOptions:
+    """Return which frames the options ask for, and how long cameras are waited for.
 
     Raises:
         UsageError: an end that is not behind the start.
@@ -59,7 +89,7 @@ def frame_options(arguments: argparse.Namespace) -> FrameOptions:
         raise UsageError(
             f"--end: expected more than --start, {arguments.start:g}; got {arguments.end:g}"
         )
-    return FrameOptions(
+    options = FrameOptions(
         start=arguments.start,
         end=arguments.end,
         stride=arguments.stride,
@@ -67,6 +97,10 @@ def frame_options(arguments: argparse.Namespace) -> FrameOptions:
         max_pixels=arguments.max_pixels,
         is_live=arguments.live,
     )
+    return {
+        "options": options,
+        "patience": Patience(arguments.open_timeout, arguments.read_timeout),
+    }
 
 
 def add_tracking_options(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +134,12 @@ def tracking_config(
     return None if arguments.track is None else override_tracking(own)
 
 
+def lowest_score(hide_from: float | None, tracking: TrackingConfig | None) -> float | None:
+    """Return down to which score heads are of use to what hides or follows them."""
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
+    return min((score for score in asked if score is not None), default=None)
+
+
 def make_tracker(
     name: str | None, config: TrackingConfig | None, score_threshold: float
 ) -> "HeadTracker | None":
@@ -115,6 +155,65 @@ def make_tracker(
     return HeadTracker.from_config(config, name, score_threshold)
 
 
+def add_counting_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where heads are counted, and how often that is written."""
+    parser.add_argument(
+        "--zones", type=Path, metavar="FILE.yaml",
+        help="count heads at the lines and in the zones of this file; heads of videos and cameras "
+        f"are followed for it (by {TRACKERS[0]} without --track)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--counts-every", type=seconds, default=1.0, metavar="S",
+        help="seconds between two counts of a video or a camera in counts.csv; 0 is each frame "
+        "(default: 1)",
+    )  # fmt: skip
+
+
+def zones_config(
+    arguments: argparse.Namespace, formats: Sequence[str], unit: str
+) -> "ZonesConfig | None":
+    """Return where heads are to be counted, and see that they are followed for it.
+
+    Args:
+        arguments: of the command; ``track`` is set where it has to be.
+        formats: what is written.
+        unit: what the source's items are called, ``frames`` among them or not.
+
+    Raises:
+        UsageError: events asked for without zones.
+        ConfigError: no such file, or a mistake in it.
+    """
+    if arguments.zones is None:
+        if "events" in formats:
+            raise UsageError("--save events: expected --zones FILE.yaml beside it, where they are")
+        return None
+    from head_detection.config.zones import load_zones
+
+    zones = load_zones(arguments.zones)
+    note = None
+    if "frames" not in unit and "-" not in arguments.source:  # where both may be typed
+        note = "lines count in videos and from cameras alone" if zones.has_lines else None
+    elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
+        arguments.track = TRACKERS[0]
+        note = f"--zones follows heads by {TRACKERS[0]}; --track names another"
+    elif arguments.track is None:
+        note = "without pip install 'head-detection[track]' zones have counts of the moment alone"
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
+    return zones
+
+
+def make_counter(
+    zones: "ZonesConfig | None", tracking: TrackingConfig | None
+) -> "RegionCounter | None":
+    """Build what counts in zones; None: none were given."""
+    if zones is None:
+        return None
+    from head_detection.pipeline.zones import build_region_counter
+
+    return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
+
+
 def seconds(text: str) -> float:
     """Read a time in a video.
 
@@ -126,6 +225,19 @@ def seconds(text: str) -> float:
         2.5
     """
     return number_in(text, 0.0, LONGEST_SECONDS)
+
+
+def timeout(text: str) -> float:
+    """Read how long to wait, in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: no number, or one that no answer is as quick as.
+
+    Example:
+        >>> timeout("10")
+        10.0
+    """
+    return number_in(text, SHORTEST_TIMEOUT, LONGEST_SECONDS)
 
 
 def fps(text: str) -> float:

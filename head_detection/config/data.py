@@ -27,6 +27,7 @@ class DatasetConfig(Section):
         "crohd",
         "hollywood",
         "brainwash",
+        "vscrowd",
         "headhunter",
         "yolo",
         "folder",

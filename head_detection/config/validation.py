@@ -15,6 +15,8 @@ from head_detection.errors import ConfigError
 
 MAX_VALUES: Final = 100_000
 """Of a file, aliases written out: a few lines of them would fill any memory."""
+SHOWN_CHARACTERS: Final = 100
+"""Of a value in an error: a section given in place of a number is long."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -37,18 +39,26 @@ def read_values(text: str, source: str) -> Any:
     return values
 
 
-def validate(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
+def validate(model: type[_Model], values: Any, source: str) -> _Model:
     """Return the checked section that plain values make.
 
     Raises:
-        ConfigError: every mistake in them, in one line that starts with ``source``.
+        ConfigError: no mapping, or every mistake in them, in one line that starts with ``source``.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: expected keys with values; got {_shown(values)}")
     try:
         return model.model_validate_json(json.dumps(values))
     except ValidationError as error:
         lines = _explain(model, error.errors())
         # Names that users choose may hold anything.
         raise ConfigError(f"{source}: {' '.join('; '.join(lines).split())}") from error
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it, cut short."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _check_number(values: Any) -> None:
@@ -70,9 +80,11 @@ def _explain(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str
     lines: dict[tuple[str, str], str] = {}
     for error in errors:
         path, section = _walk(model, error["loc"])
-        ending = f"; got {error['input']!r}"
+        ending = f"; got {_shown(error['input'])}"
         if error["type"] == "extra_forbidden":
             expected, ending = _unknown_key(path[-1], section), ""
+        elif error["type"] == "missing":
+            expected, ending = "expected a value; there is no such key", ""
         elif error["type"] == "value_error":
             expected, ending = str(error["ctx"]["error"]), ""
         else:

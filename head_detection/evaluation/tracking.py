@@ -22,12 +22,11 @@ from head_detection.evaluation.matching import (
     heaviest_pairs,
 )
 from head_detection.evaluation.motchallenge import DISTRACTOR_IOU, on_distractors
-from head_detection.structures import BoolArray, Detections, FloatArray, GroundTruth
+from head_detection.structures import NOT_TRACKED, BoolArray, Detections, FloatArray, GroundTruth
 
 IOU_THRESHOLD: Final = 0.5
 IDEUCL_IOU: Final = 0.4
 HOTA_THRESHOLDS: Final = np.arange(0.05, 0.99, 0.05)
-NOT_TRACKED: Final = -1
 _EPS: Final = float(np.finfo(float).eps)
 _KEPT_BONUS: Final = 1000.0
 """TrackEval's: a match that goes on is worth more than any IoU."""

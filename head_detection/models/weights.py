@@ -9,13 +9,13 @@ from typing import Any
 
 import safetensors
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from head_detection.config import InferenceConfig, NetworkConfig, override_inference
-from head_detection.config.yaml_text import dump_yaml, parse_yaml
+from head_detection.config.validation import read_values, validate
+from head_detection.config.yaml_text import dump_yaml
 from head_detection.errors import ConfigError, WeightsError
 from head_detection.files import is_unicode, write_bytes
 
@@ -170,13 +170,13 @@ def read_metadata(path: str | Path) -> str:
 
 def _read_preset(path: Path) -> Preset:
     check_file(path, LARGEST_PRESET)
+    source = f"{path}: expected a preset with weights and inference"
     try:
-        preset = Preset.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"{path}: expected a preset with weights and inference: {reason}"
-        ) from error
+        preset = validate(Preset, read_values(path.read_text(encoding="utf-8"), source), source)
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{source}; this is no UTF-8 text") from error
+    except ConfigError as error:
+        raise WeightsError(str(error)) from error
     if Path(preset.weights).name != preset.weights or preset.weights.endswith(PRESET_SUFFIX):
         raise WeightsError(
             f"{path}: expected the name of a .safetensors file beside it as weights; "
@@ -331,22 +331,26 @@ def parse_description(path: str | Path, text: str) -> WeightsDescription:
     Raises:
         WeightsError: another format version, or damaged. One line.
     """
+    source = f"{path}: its description is damaged"
     try:
-        version = json.loads(text).get("format_version")
-        if version == 1:
-            raise WeightsError(
-                f"{path}: expected format version {FORMAT_VERSION}; got 1: convert the file with "
-                "`convert weights`"
-            )
-        if version != FORMAT_VERSION:
-            raise WeightsError(
-                f"{path}: expected format version {FORMAT_VERSION}; got {version}: "
-                "another release of head-detection wrote it"
-            )
-        return WeightsDescription.model_validate_json(text)
-    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: its description is damaged: {reason}") from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{source}: expected JSON; {error}") from error
+    version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
+    if version == 1:
+        raise WeightsError(
+            f"{path}: expected format version {FORMAT_VERSION}; got 1: convert the file with "
+            "`convert weights`"
+        )
+    if version != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: expected format version {FORMAT_VERSION}; got {version!r:.40}: "
+            "another release of head-detection wrote it"
+        )
+    try:
+        return validate(WeightsDescription, content, source)
+    except ConfigError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _unwrap(path: str | Path, content: object) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from head_detection.images.finding import VIDEO_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
 from head_detection.pipeline.camera_decoder import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
-from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.structures import Frame
 
 RATE_FRAMES: Final = 128
@@ -20,23 +20,6 @@ RATE_SECONDS: Final = 5.0
 SMALLEST_STEP: Final = 0.001
 """Seconds between the last frame of a connection and the first of the next, at least."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a camera is waited for.
-
-    Attributes:
-        open_seconds: until it must have answered.
-        read_seconds: until its next frame must have come.
-        first_wait: seconds before a lost camera is tried again; doubled from try to try.
-        longest_wait: seconds, at most.
-    """
-
-    open_seconds: float = 10.0
-    read_seconds: float = 10.0
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
 
 
 @dataclass
@@ -107,19 +90,7 @@ class Camera:
         self.every_frame = options.is_live is False
         self.is_over = False
         self._options, self._patience, self._changed = options, patience, changed
-        self._opening = Opening(
-            address.url,
-            address.device_format,
-            is_file=is_file,
-            is_live=True if is_file else options.is_live,
-            open_seconds=patience.open_seconds,
-            read_seconds=patience.read_seconds,
-            resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
-            start=options.start,
-            stride=options.stride,
-            max_fps=options.max_fps,
-            max_pixels=options.max_pixels,
-        )
+        self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
         self._is_asked = False
@@ -255,6 +226,9 @@ class Camera:
                     self.counts.damaged += 1
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
+                if self._is_past_end(seconds):
+                    self._leave()
+                    return
                 frame = Frame(
                     self.address.name,
                     self._first_index + values["index"],
@@ -286,10 +260,16 @@ class Camera:
         self.counts.offered += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
-        end = self._options.end
-        if end is not None and self._last_seconds >= end and self._process is not None:
-            self.is_over = True
+        if not self.every_frame and self._is_past_end(self._last_seconds):
+            self._leave()  # else those before it are to be given first
+
+    def _leave(self) -> None:
+        self.is_over = True
+        if self._process is not None:
             self._process.kill("")
+
+    def _is_past_end(self, seconds: float) -> bool:
+        return self._options.end is not None and seconds >= self._options.end
 
     def _come_back(self, now: float) -> None:
         height, width = self.size or (0, 0)
@@ -325,3 +305,21 @@ class Camera:
         if text != self._told:
             self._told = text
             logger.log(level, "camera %s: %s", self.address.name, text)
+
+
+def _opening_of(
+    address: Address, options: FrameOptions, patience: Patience, *, is_file: bool
+) -> Opening:
+    return Opening(
+        address.url,
+        address.device_format,
+        is_file=is_file,
+        is_live=True if is_file else options.is_live,
+        open_seconds=patience.open_seconds,
+        read_seconds=patience.read_seconds,
+        resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
+        start=options.start,
+        stride=options.stride,
+        max_fps=options.max_fps,
+        max_pixels=options.max_pixels,
+    )

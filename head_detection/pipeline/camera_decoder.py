@@ -39,6 +39,8 @@ LONGEST_RATE: Final = 240.0
 """Frames a second; more is a time base that a container gives for want of a rate."""
 UNSIZED_FORMATS: Final = frozenset({"mpjpeg"})
 """A browser's multipart stream has no end, whatever its headers say."""
+PLAYLISTS: Final = frozenset({"hls", "dash"})
+"""The size of such a file is not that of its stream."""
 UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
 """They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
 NETWORK_PROTOCOLS: Final = (
@@ -171,7 +173,7 @@ class Decoder:
             start=opening.start, stride=opening.stride, max_fps=opening.max_fps
         ).chooser()
         self._heard_at = time.monotonic()
-        self._decodes_late = self._has_times = False
+        self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
         self._is_finite = opening.is_file
 
@@ -221,10 +223,12 @@ class Decoder:
         opening = self._opening
         length = None if container.duration is None else container.duration / MICROSECONDS
         if opening.url.lower().startswith("http"):
-            has_length = bool(length and length > 0) or container.size > 0
-            self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
+            kind = container.format.name
+            has_size = container.size > 0 and kind not in PLAYLISTS
+            self._is_finite = (bool(length) or has_size) and kind not in UNSIZED_FORMATS
         every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
+        self._is_paced = self._is_finite and not every_frame
         is_live = not self._is_finite
         self._timeline = Timeline(is_live=is_live)
         stream.thread_type = "SLICE" if is_live else "AUTO"  # threads by frames are frames of delay
@@ -282,7 +286,7 @@ class Decoder:
         self, picture: "VideoFrame | Packet[VideoStream] | None", time_of_frame: float | None
     ) -> None:
         now = time.monotonic()
-        if self._opening.is_file and time_of_frame is not None:
+        if self._is_paced and time_of_frame is not None:
             now = self._wait_for(time_of_frame)
         index, self._index = self._index, self._index + 1
         if picture is None and not self._is_finite:
@@ -290,8 +294,7 @@ class Decoder:
             return
         seconds = self._timeline.seconds_of(time_of_frame, now)
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
-        if self._opening.is_file:
-            captured = now
+        captured = now if self._is_paced else captured
         if self._takes(index, seconds):
             self._shelf.put(Decoded(index, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)

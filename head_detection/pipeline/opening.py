@@ -23,20 +23,26 @@ from head_detection.pipeline.images import (
     open_paths,
     open_standard_input,
 )
-from head_detection.pipeline.sources import FrameOptions, ItemSource, Source
+from head_detection.pipeline.sources import FrameOptions, ItemSource, Patience, Source
 
 STANDARD_INPUT: Final = "-"
 
 
-def open_source(source: str, *more: str, options: FrameOptions | None = None) -> Source:
+def open_source(
+    source: str,
+    *more: str,
+    options: FrameOptions | None = None,
+    patience: Patience | None = None,
+) -> Source:
     """Open pictures and videos: a file, a folder, a glob, a list, or paths on standard input.
 
     Also a camera, a stream, or a ``.streams`` list of them: they are begun once they are looked at.
 
     Args:
         source: a path, a pattern, ``-``, the number of a camera or an address.
-        more: files and folders beside it, as a shell makes them of a glob.
+        more: files and folders beside it, as a shell makes them of a glob; or more addresses.
         options: which frames of videos and cameras are taken; None is all of them.
+        patience: how long a camera is waited for.
 
     Raises:
         SourceError: nothing there, nothing found, or a kind of source that is not supported.
@@ -44,19 +50,26 @@ def open_source(source: str, *more: str, options: FrameOptions | None = None) ->
     from head_detection.pipeline.files import MixedSource, open_video  # noqa: PLC0415 - FFmpeg
 
     options = options or FrameOptions()
+    if more and any(map(is_url, (source, *more))):
+        addresses = [parse_address(address) for address in (source, *more)]
+        return _open_cameras(addresses, options, patience, "cameras")
     if not more and source != STANDARD_INPUT:
         path = find_path(source)
         if source and os.path.isfile(path):  # noqa: PTH113 - Path's own raises without permission
             suffix = path.suffix.lower()
             if suffix == STREAMS_EXTENSION:
-                return _open_cameras(read_streams(path), options, path.stem)
+                return _open_cameras(read_streams(path), options, patience, path.stem)
             video = None if suffix in LIST_EXTENSIONS else open_video(path, options)
             if video is not None and options.is_live:
-                return _open_cameras([Address(path.name, str(path))], options, are_files=True)
+                as_camera = [Address(path.name, str(path))]
+                return _open_cameras(as_camera, options, patience, are_files=True)
             if video is not None:
                 return video
         elif is_url(source) or (source.isdecimal() and not os.path.lexists(path)):
-            return _open_cameras([parse_address(source)], options)
+            address = parse_address(source)
+            if address.device_format == "v4l2" and not os.path.lexists(address.url):
+                raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
+            return _open_cameras([address], options, patience)
     return MixedSource(_open_files(source, *more, with_videos=True), options)
 
 
@@ -89,13 +102,14 @@ def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
 def _open_cameras(
     addresses: Sequence[Address],
     options: FrameOptions,
+    patience: Patience | None,
     name: str | None = None,
     *,
     are_files: bool = False,
 ) -> Source:
     from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
-    return Cameras(addresses, options, name=name, are_files=are_files)
+    return Cameras(addresses, options, patience, name=name, are_files=are_files)
 
 
 def _is_kept_from_us(path: Path) -> bool:

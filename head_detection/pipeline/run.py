@@ -13,8 +13,8 @@ from head_detection.inference.batching import PictureResult
 from head_detection.inference.loading import IsReady, frame_name
 from head_detection.pipeline.sources import Item, Source
 from head_detection.results.formats import Sinks
-from head_detection.results.record import NOT_TRACKED, Failure, Outcome, Record
-from head_detection.structures import Detections, Frame
+from head_detection.results.record import Failure, Outcome, Record
+from head_detection.structures import NOT_TRACKED, Detections, Frame
 
 NUM_FULLEST: Final = 5
 """Pictures, that a summary names."""

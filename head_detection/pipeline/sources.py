@@ -87,6 +87,23 @@ class FrameOptions:
         return takes
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a camera is waited for.
+
+    Attributes:
+        open_seconds: until it must have answered.
+        read_seconds: until its next frame must have come.
+        first_wait: seconds before a lost camera is tried again; doubled from try to try.
+        longest_wait: seconds, at most.
+    """
+
+    open_seconds: float = 10.0
+    read_seconds: float = 10.0
+    first_wait: float = 1.0
+    longest_wait: float = 30.0
+
+
 class Source(Protocol):
     """Gives items in order, once."""
 

@@ -27,8 +27,8 @@ from head_detection.images.reading import Picture, read_picture
 from head_detection.pipeline.opening import open_source
 from head_detection.pipeline.run import Detector, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
-from head_detection.results.record import NOT_TRACKED, Record
-from head_detection.structures import Detections, Frame, IntArray
+from head_detection.results.record import Record
+from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray
 
 FRAME_RATE: Final = 20.0
 """The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""

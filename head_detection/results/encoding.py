@@ -18,7 +18,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from head_detection.devices import num_cores
+from head_detection.cores import num_cores
 from head_detection.errors import OutputError
 from head_detection.images.reading import Picture
 from head_detection.results.sound import Sound
@@ -27,7 +27,7 @@ DEFAULT_CODEC: Final = "libx264"
 PIXEL_FORMAT: Final = "yuv420p"
 """The one that every player shows; its colours lie on every second pixel, so sides are even."""
 OPTIONS: Final = {
-    "libx264": {"preset": "veryfast", "crf": "20", "rc-lookahead": "10"},
+    "libx264": {"preset": "veryfast", "crf": "20", "rc-lookahead": "5"},
     "libx265": {"preset": "veryfast", "crf": "23", "x265-params": "log-level=none"},
     "libsvtav1": {"preset": "10", "crf": "30"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "crf": "30", "b": "0"},
@@ -36,17 +36,18 @@ OPTIONS: Final = {
 and thin lines come out of crf 20 as they went in."""
 MUXING: Final = {
     "movflags": "hybrid_fragmented+delay_moov",
+    "frag_duration": "500000",
     "flush_packets": "1",
     "movie_timescale": "90000",
 }
-"""Fragments while it grows, so that it opens after a kill; at its end a plain MP4. The header waits
-for the first packets: it says by how much the sound begins earlier, and not to a thousandth."""
+"""Fragments of half a second while it grows, so that it opens after a kill; at its end a plain MP4.
+The header waits for the first packets: it says by how much the sound begins earlier, and not to a
+thousandth."""
 READING: Final = {"protocol_whitelist": "file"}
 AVI: Final = "avi"
 """Has no times of presentation: its first picture is at 0."""
 KEY_SECONDS: Final = 2
-"""Between pictures that stand alone: a kill loses what came after the last, and players jump to
-them."""
+"""Between pictures that stand alone, to which players jump."""
 TIME_BASE: Final = Fraction(1, 90_000)
 """Of a camera's video: MPEG's clock."""
 FINEST_TIME_BASE: Final = 65_535

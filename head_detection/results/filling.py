@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from head_detection.results.record import NOT_TRACKED
-from head_detection.structures import Detections, FloatArray
+from head_detection.structures import NOT_TRACKED, Detections, FloatArray
 
 BRIDGE_SECONDS: Final = 2.0
 """A head that is found again so soon was there meanwhile; trackers give up after one or two."""
@@ -33,17 +32,21 @@ class CoveredFrame:
         found: ``(N, 4)`` xyxy, where heads were found.
         between: boxes ``(4,)`` of heads that were found before and after.
         around: boxes ``(4,)`` where a head is first found soon, or was last found just before.
+        unlikely: boxes ``(4,)`` between two sights of what is less likely a head than those that
+            count.
     """
 
     seconds: float
     found: FloatArray
     between: list[FloatArray] = field(default_factory=list)
     around: list[FloatArray] = field(default_factory=list)
+    unlikely: list[FloatArray] = field(default_factory=list)
 
     @property
     def boxes(self) -> FloatArray:
         """All of it, ``(M, 4)`` xyxy."""
-        return np.array([*self.found, *self.between, *self.around], np.float32).reshape(-1, 4)
+        boxes = [*self.found, *self.between, *self.around, *self.unlikely]
+        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def is_missing_in(self, boxes: list[FloatArray]) -> bool:
         """Tell whether one of some boxes covers more than was found."""
@@ -80,7 +83,7 @@ class GapFiller:
     A frame is held back for ``BRIDGE_SECONDS``, for what is found later tells where a head was.
     Heads go by their id, or else by the place where they should be: the nearest first. What is less
     likely than the heads that count is not held beyond the frames where it is found, and those
-    between: a wrong one would hide the street for a second.
+    between, half a second at most: wrong ones would hide the street.
 
     Args:
         score_threshold: heads scored lower do not count.
@@ -113,7 +116,7 @@ class GapFiller:
                 head = _Head(key, box, seconds, box, seconds, is_sure=False)
                 self._heads.append(head)
             else:
-                self._bridge(head, box, seconds)
+                self._bridge(head, box, seconds, is_sure=head.is_sure or bool(is_sure[number]))
             seen.add(id(head))
             self._meet(head, key, box, seconds, is_sure=bool(is_sure[number]))
         self._frames.append(frame)
@@ -156,14 +159,18 @@ class GapFiller:
                 matches[numbers[column]] = heads[row]
         return matches
 
-    def _bridge(self, head: _Head, box: FloatArray, seconds: float) -> None:
+    def _bridge(self, head: _Head, box: FloatArray, seconds: float, *, is_sure: bool) -> None:
         """Hide a head on the frames since it was last found."""
+        if not is_sure and seconds - head.seconds > HOLD_SECONDS:
+            return
         for frame in reversed(self._frames):
             if frame.seconds <= head.seconds:
                 break
             part = (frame.seconds - head.seconds) / (seconds - head.seconds)
-            frame.between.append(_between(head.box, box, part))
-            if seconds - frame.seconds <= HOLD_SECONDS:  # it may have stood still, then moved
+            (frame.between if is_sure else frame.unlikely).append(_between(head.box, box, part))
+            if (
+                is_sure and seconds - frame.seconds <= HOLD_SECONDS
+            ):  # it may have stood still, then moved
                 frame.around.append(box)
 
     def _meet(

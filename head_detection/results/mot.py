@@ -4,6 +4,7 @@ Source:
     Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
 """
 
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ from head_detection.results.csv import csv_lines
 from head_detection.results.naming import inside
 from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
-from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
+from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.sink import Sink
+from head_detection.structures import NOT_TRACKED
 
 FORM: Final = "MOTChallenge text"
 FILE: Final = "mot.txt"
@@ -48,6 +50,7 @@ class FrameLine:
 
     Attributes:
         picture: which one.
+        track: who it is, from 0; -1 is nobody known.
         box: left, top, width, height; pixels count from 1.
         score: how sure it is.
         class_number: what it is of; None where the line does not say.
@@ -55,6 +58,7 @@ class FrameLine:
     """
 
     picture: int
+    track: int
     box: list[float]
     score: float
     class_number: int | None
@@ -119,7 +123,7 @@ class MotSink(Sink):
         names: dict[str, str] = {}
         for sequence in sorted(self._sequences):
             is_video = sequence in self._videos
-            own = _video_name(sequence) if is_video else _own_name(sequence)
+            own = _video_name(sequence) if is_video else own_name(sequence)
             own = "." if self._is_one_video else own
             candidates = chain([own, sequence], (f"{own}~{number}" for number in count(2)))
             name = next(name for name in candidates if name.casefold() not in names)
@@ -158,11 +162,11 @@ class MotSink(Sink):
                 file.writelines(f"{number or place}{line}\n" for line in lines.splitlines())
 
 
-def _own_name(sequence: str) -> str:
+def own_name(sequence: str) -> str:
     """Return what the file of a folder of pictures is called.
 
     Example:
-        >>> _own_name("train/HT21-01/img1"), _own_name("photos"), _own_name("img1")
+        >>> own_name("train/HT21-01/img1"), own_name("photos"), own_name("img1")
         ('train/HT21-01', 'photos', '.')
     """
     path = PurePosixPath(sequence)
@@ -220,7 +224,7 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     if not files:
         raise DetectionFileError(f"{path}: expected MOTChallenge text, one .txt a sequence")
-    sequences = _sequences_of(labelled)
+    sequences = sequences_of(labelled)
     rows = DetectionRows(is_xywh=True, origin=ORIGIN)
     lines: list[FrameLine] = []
     taken: dict[int, Path] = {}
@@ -234,7 +238,7 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     classes = _classes_of(path, lines)
     for line in lines:
         if classes.is_head(StatedClass(line.class_number), line.where):
-            rows.add(line.picture, line.box, line.score, line.where)
+            rows.add(line.picture, line.box, line.score, line.where, line.track)
     found = rows.collect([size_of(image) for image in labelled.images])
     return found_in_rows(FORM, found, labelled, (*_frame_notes(labelled), *classes.notes))
 
@@ -252,7 +256,7 @@ def _classes_of(path: Path, lines: Sequence[FrameLine]) -> HeadClasses:
 
 def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
     """Return a note where the names of the pictures are numbers, but others than their frames'."""
-    for frames in _sequences_of(labelled).values():
+    for frames in sequences_of(labelled).values():
         stems = [PurePosixPath(labelled.images[index].file_name).stem for index in frames]
         numbers = [int(stem) for stem in stems if stem.isdecimal()]
         if len(numbers) == len(stems) and numbers != list(range(1, len(stems) + 1)):
@@ -261,7 +265,7 @@ def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
     return ()
 
 
-def _sequences_of(labelled: AnnotatedSet) -> dict[PurePosixPath, list[int]]:
+def sequences_of(labelled: AnnotatedSet) -> dict[PurePosixPath, list[int]]:
     """Return the pictures of each folder, in natural order."""
     names = [image.file_name.replace("\\", "/") for image in labelled.images]
     order = sorted(range(len(names)), key=lambda index: natural_order(names[index]))
@@ -281,7 +285,7 @@ def _frames_of(
     """Return the pictures of a file of a name: of the only sequence, of its own, or like it."""
     if is_only:
         return next(iter(sequences.values()))
-    own = {folder: PurePosixPath(_own_name(str(folder))).parts for folder in sequences}
+    own = {folder: PurePosixPath(own_name(str(folder))).parts for folder in sequences}
     if name == (PurePosixPath(FILE).stem,):
         name = () if () in own.values() else name
     rules = (
@@ -337,4 +341,7 @@ def _parse_line(text: str, where: str) -> FrameLine:
         )
     stated = as_id(fields[NUM_FIELDS]) if len(fields) == NUM_TRUTH_FIELDS else None
     class_number = stated if isinstance(stated, int) and stated >= 0 else None
-    return FrameLine(int(numbers[0]), numbers[2:6], numbers[6], class_number, where)
+    track = int(numbers[1]) if math.isfinite(numbers[1]) else NOT_TRACKED
+    return FrameLine(
+        int(numbers[0]), max(track, NOT_TRACKED), numbers[2:6], numbers[6], class_number, where
+    )

@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from head_detection import errors
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet
 from head_detection.data.formats.names import PictureNames
 from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
 from head_detection.images.reading import read_picture_size
-from head_detection.structures import Detections
+from head_detection.structures import NOT_TRACKED, Detections
 
 NUM_CORNERS: Final = 4
 LARGEST_COORDINATE: Final = 1e7
@@ -61,8 +62,9 @@ class DetectionRows:
         self._boxes: list[Any] = []
         self._scores: list[Any] = []
         self._locations: list[str] = []
+        self._tracks: list[int] = []
 
-    def add(self, picture: int, box: Any, score: Any, where: str) -> None:
+    def add(self, picture: int, box: Any, score: Any, where: str, track: int = NOT_TRACKED) -> None:
         """Take a row as the file has it.
 
         Args:
@@ -70,7 +72,9 @@ class DetectionRows:
             box: four numbers, to be checked.
             score: a number, to be checked.
             where: file and line or entry, for errors.
+            track: who it is; where nobody has one, there are no ids.
         """
+        self._tracks.append(track)
         self._pictures.append(picture)
         self._boxes.append(box)
         self._scores.append(score)
@@ -91,8 +95,12 @@ class DetectionRows:
         pictures = np.array(self._pictures, np.int64)
         order = np.argsort(pictures, kind="stable")
         ends = np.searchsorted(pictures[order], np.arange(1, len(image_sizes)))
+        tracks = np.array(self._tracks, np.int64)
+        is_tracked = bool((tracks != NOT_TRACKED).any())
         return tuple(
-            Detections.from_arrays(boxes[rows], scores[rows], size)
+            Detections.from_arrays(
+                boxes[rows], scores[rows], size, tracks[rows] if is_tracked else None
+            )
             for rows, size in zip(np.split(order, ends), image_sizes, strict=True)
         )
 
@@ -221,7 +229,7 @@ def as_number(text: str | None) -> float | str | None:
 
 def printable(text: str) -> str:
     """Return text on one line, cut short, what cannot be shown as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:LONGEST_SHOWN]
+    return errors.printable(text)[:LONGEST_SHOWN]
 
 
 def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:

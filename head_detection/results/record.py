@@ -27,8 +27,6 @@ BOX_DECIMALS: Final = 4
 SCORE_DECIMALS: Final = 6
 """Enough to tell two runs apart, far finer than it is known where a head is."""
 SECONDS_DECIMALS: Final = 6
-NOT_TRACKED: Final = -1
-"""The id of a head that is not followed."""
 JSON_ERRORS: Final = "backslashreplace"
 """What of a file name is not Unicode becomes \\udcxx, an escape of JSON: no byte of it is lost."""
 

@@ -69,11 +69,12 @@ def test_an_operating_point_of_a_file_leaves_its_tensors(preset: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected a preset"),
-        ("[1]", "expected a preset"),
+        ("", "expected a preset with weights and inference: expected keys with values; got None$"),
+        ("[1]", r"expected keys with values; got \[1\]$"),
+        ("weights: [a, b]", r": weights: expected a valid string; got \['a', 'b'\]$"),
         ("weights: [", "expected a preset"),
-        ("inference: {}", "weights"),
-        ("weights: own.safetensors\npictures: 3", "pictures"),
+        ("inference: {}", ": weights: expected a value; there is no such key$"),
+        ("weights: own.safetensors\npictures: 3", ": pictures: unknown key; known keys: weights, "),
         ("weights: gone.safetensors", "no such file"),
         ("weights: ../own.safetensors", "expected the name of a .safetensors file beside it"),
         ("weights: /etc/passwd", "expected the name of a .safetensors file beside it"),

@@ -124,7 +124,15 @@ def test_tensors_of_another_network_are_named(weights: Path, tmp_path: Path) -> 
         ({"head_detection": "{"}, "damaged"),
         ({"head_detection": "[]"}, "damaged"),
         ({"head_detection": '{"format_version": 9}'}, "format version 2; got 9"),
-        ({"head_detection": '{"format_version": 2, "network": {"bakbone": {}}}'}, "damaged"),
+        ({"head_detection": '{"format_version": 2, "network": {"bakbone": {}}}'}, "mean backbone?"),
+        (
+            {"head_detection": '{"format_version": 2, "network": null}'},
+            "network: expected an object; got None$",
+        ),
+        (
+            {"head_detection": '{"format_version": 2, "network": {"std": [0, 1, 1]}}'},
+            "its description is damaged: network.std.0: expected greater than 0; got 0$",
+        ),
     ],
 )
 def test_files_of_others(metadata: dict[str, str] | None, message: str, tmp_path: Path) -> None:

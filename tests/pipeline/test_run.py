@@ -17,8 +17,8 @@ from head_detection.inference.loading import IsReady
 from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.formats import Sinks
-from head_detection.results.record import NOT_TRACKED, Failure, Origin, Record
-from head_detection.structures import Detections, Frame, RegionCount
+from head_detection.results.record import Failure, Origin, Record
+from head_detection.structures import NOT_TRACKED, Detections, Frame, RegionCount
 
 ORIGIN = Origin({}, 0.5)
 FOUND = Detections.from_arrays([[1, 2, 3, 4]], [0.75], (32, 48))

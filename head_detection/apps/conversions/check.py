@@ -25,7 +25,7 @@ from head_detection.data.quality.findings import (
 from head_detection.data.quality.near_duplicates import find_copies
 from head_detection.data.quality.report import QualityReport, write_report
 from head_detection.data.quality.survey import measure_set, pixel_statistics, survey_pictures
-from head_detection.errors import ConfigError
+from head_detection.errors import ConfigError, printable
 
 NUM_SHOWN: Final = 3
 """Worst findings of a kind on the terminal."""
@@ -127,15 +127,7 @@ def _unlabelled(
 
 def _print_summary(report: QualityReport, folder: Path | None) -> None:
     for line in report.as_lines(NUM_SHOWN):
-        print(_printable(line))
+        print(printable(line))
     if folder is not None:
-        print(f"report: {_printable(str(folder / 'index.html'))}")
+        print(f"report: {printable(str(folder / 'index.html'))}")
     print("healthy" if report.is_clean else "not healthy: see above")
-
-
-def _printable(text: str) -> str:
-    """Return text that no terminal takes for a command and every encoding has a form of."""
-    safe = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return safe.encode(sys.stdout.encoding or "utf-8", "backslashreplace").decode(
-        sys.stdout.encoding or "utf-8"
-    )

@@ -23,6 +23,7 @@ from head_detection.data.formats.headhunter import read_headhunter, write_headhu
 from head_detection.data.formats.hollywood import read_hollywood
 from head_detection.data.formats.names import inner_name
 from head_detection.data.formats.scut import read_scut
+from head_detection.data.formats.vscrowd import read_vscrowd
 from head_detection.errors import AnnotationError
 
 __all__ = [
@@ -182,6 +183,7 @@ FORMATS: Final[dict[str, LabelFormat]] = {
     "brainwash": LabelFormat(read_brainwash, write=write_brainwash),
     "scut": LabelFormat(read_scut),
     "hollywood": LabelFormat(read_hollywood),
+    "vscrowd": LabelFormat(read_vscrowd),
     "folder": LabelFormat(_unsplit(read_folder), has_splits=False),
 }
 """By the name that the experiment file has for it."""

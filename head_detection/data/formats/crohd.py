@@ -44,8 +44,8 @@ _NUM_FIELDS: Final = 9
 _FIRST_PIXEL: Final = 1
 _MAX_FRAMES: Final = 1_000_000  # nine hours of video; a larger number is a broken file
 _SHOWN: Final = 200
-Rows = list[tuple[Box, bool]]
-"""Boxes, and whether each is a distractor."""
+Rows = list[tuple[Box, bool, int]]
+"""Boxes, whether each is a distractor, and who it is."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     """Write ``gt/gt.txt`` and ``seqinfo.ini`` of one sequence into a new folder.
 
     The pictures belong into ``img1``. Pictures called ``000001.jpg`` and so on keep their frames;
-    all others are numbered in the order of the set. Who is who is not known: every head has an id
-    of its own. ``seqinfo.ini`` does not state a frame rate.
+    all others are numbered in the order of the set. Where a picture does not say who is who, every
+    head has an id of its own. ``seqinfo.ini`` does not state a frame rate.
 
     Returns:
         What became of frames and of regions to ignore.
@@ -147,9 +147,10 @@ def _read_sequence(folder: Path, prefix: str, place: Path | None, collector: Col
     for frame in wanted:
         name = files.get(frame, f"{frame:0{_NUM_DIGITS}d}{info.suffix}")
         rows = frames.get(frame, [])
-        flags = np.array([is_distractor for _, is_distractor in rows], np.bool_)
-        boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
-        truth = GroundTruth(boxes, flags, flags.copy())
+        flags = np.array([is_distractor for _, is_distractor, _ in rows], np.bool_)
+        boxes = np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4)
+        ids = np.array([head_id for _, _, head_id in rows], np.int64)
+        truth = GroundTruth(boxes, flags, flags.copy(), ids)
         collector.add(index.root / name, f"{prefix}{info.folder}/{name}", truth, info.image_size)
 
 
@@ -167,6 +168,7 @@ def _read_truth(path: Path, length: int | None, collector: Collector) -> dict[in
             raise AnnotationError(
                 f"{where}: expected a frame from 1 to {length or _MAX_FRAMES}, got {frame}"
             )
+        head_id = parse_whole(fields[1], where, "an id")
         left, top, width, height = parse_box(fields[2:6], where)
         flag, _, visibility, _ = parse_box([fields[6], 0, fields[8], 0], where)
         kind = parse_whole(fields[7], where, "a class")
@@ -175,7 +177,8 @@ def _read_truth(path: Path, length: int | None, collector: Collector) -> dict[in
         if is_distractor:
             why = f"class {kind}" if kind != HEAD_CLASS else "not visible, or flag 0"
             collector.note(f"boxes ignored as distractors ({why})")
-        frames.setdefault(frame, []).append(((x1, y1, x1 + width, y1 + height), is_distractor))
+        row = (x1, y1, x1 + width, y1 + height), is_distractor, head_id
+        frames.setdefault(frame, []).append(row)
     return frames
 
 
@@ -209,15 +212,19 @@ def _read_info(path: Path) -> SequenceInfo:
 
 def _lines_of(pairs: Sequence[tuple[int, AnnotatedImage]]) -> list[str]:
     lines: list[str] = []
+    known = [image.truth.ids for _, image in pairs if image.truth.ids is not None]
+    largest = max((int(ids.max(initial=0)) for ids in known), default=0)
     for frame, image in pairs:
         truth = image.truth
-        for (x1, y1, x2, y2), is_ignored in zip(
-            truth.boxes.tolist(), truth.ignore.tolist(), strict=True
+        fresh = range(largest + len(lines) + 1, largest + len(lines) + 1 + len(truth.boxes))
+        ids = fresh if truth.ids is None else truth.ids.tolist()
+        for head_id, (x1, y1, x2, y2), is_ignored in zip(
+            ids, truth.boxes.tolist(), truth.ignore.tolist(), strict=True
         ):
             box = [x1 + _FIRST_PIXEL, y1 + _FIRST_PIXEL, x2 - x1, y2 - y1]
             numbers = ",".join(format_pixels(value) for value in box)
             ending = f"0,{IGNORED_CLASS}" if is_ignored else f"1,{HEAD_CLASS}"
-            lines.append(f"{frame},{len(lines) + 1},{numbers},{ending},1\n")
+            lines.append(f"{frame},{head_id},{numbers},{ending},1\n")
     return lines
 
 

@@ -8,12 +8,13 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from head_detection.config import NetworkConfig
+from head_detection.config.validation import read_values, validate
 from head_detection.devices import PRECISIONS
-from head_detection.errors import DeviceError, WeightsError
+from head_detection.errors import ConfigError, DeviceError, WeightsError
 from head_detection.models.anchors import build_anchors
 from head_detection.models.network import DenseMaps
 from head_detection.models.roi_heads import NUM_CLASSES
@@ -140,11 +141,11 @@ def parse_texts(path: Path, texts: Mapping[str, str]) -> tuple[WeightsDescriptio
             f"{path}: expected format version {FORMAT_VERSION}; got 1: export it again, of the "
             ".safetensors file converted with `convert weights`"
         )
+    source = f"{path}: its record of the export is damaged"
     try:
-        record = ExportRecord.model_validate_json(texts[RECORD_KEY])
-    except ValidationError as error:
-        reason = one_line(error)
-        raise WeightsError(f"{path}: its record of the export is damaged: {reason}") from error
+        record = validate(ExportRecord, read_values(texts[RECORD_KEY], source), source)
+    except ConfigError as error:
+        raise WeightsError(str(error)) from error
     return parse_description(path, texts[METADATA_KEY]), record
 
 

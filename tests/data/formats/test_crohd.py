@@ -7,7 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from head_detection.data.annotations import find_problems
-from head_detection.data.formats.crohd import read_crohd
+from head_detection.data.formats.crohd import read_crohd, write_crohd
 from head_detection.errors import AnnotationError
 
 Write = Callable[..., Path]
@@ -135,3 +135,15 @@ def test_bad_seqinfo(sequence: Callable[..., Path], text: Write, info: str) -> N
     with pytest.raises(AnnotationError, match=r"seqinfo\.ini: ") as caught:
         read_crohd(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_ids_are_read_and_written(sequence: Callable[..., Path], tmp_path: Path) -> None:
+    folder = sequence(
+        "s", "1,7,2,2,4,5,1,1,1\n1,8,12,2,0,5,1,1,1\n2,9,2,2,4,5,1,1,1\n2,7,9,2,4,5,1,1,1"
+    )
+    annotated = read_crohd(folder)
+    ids = [image.truth.ids for image in annotated.images]
+    assert [one.tolist() for one in ids if one is not None] == [[7], [9, 7]]  # 8 has no area
+    write_crohd(tmp_path / "again", annotated)
+    again = (tmp_path / "again" / "gt" / "gt.txt").read_text().splitlines()
+    assert [line.split(",")[:2] for line in again] == [["1", "7"], ["2", "9"], ["2", "7"]]

@@ -1,0 +1,157 @@
+"""``evaluate --protocol track``: how well ids are kept over labelled sequences."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from head_detection.apps.arguments import engine_options, number_in
+from head_detection.apps.evaluation.predictions import counted, read_detections
+from head_detection.apps.evaluation.result import short_name, without_nan
+from head_detection.apps.evaluation.worst import safe_name
+from head_detection.apps.video_options import tracking_config
+from head_detection.config import TRACKERS
+from head_detection.data.annotations import AnnotatedSet
+from head_detection.errors import EvaluationError
+from head_detection.evaluation.tracking import TrackCounts, track_counts, track_metrics
+from head_detection.files import write_bytes
+from head_detection.images.finding import PictureFile
+from head_detection.results.mot import own_name, sequences_of
+from head_detection.structures import Detections
+
+TRACK: Final = "track"
+FILE: Final = "tracks.json"
+ALL: Final = "all"
+COLUMNS: Final = {
+    "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "deta": "DetA", "assa": "AssA",
+    "ideucl": "IDEucl", "id_switches": "switches",
+}  # fmt: skip
+FPS: Final = 25.0
+"""Of CroHD's sequences."""
+FRAME_RATES: Final = (0.01, 1000.0)
+Sequences = Mapping[str, Sequence[int]]
+"""Places in the set, by the sequence's name."""
+
+
+def frame_rate(text: str) -> float:
+    """Read frames a second.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+
+    Example:
+        >>> frame_rate("25")
+        25.0
+    """
+    return number_in(text, *FRAME_RATES)
+
+
+def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> int:
+    """Measure tracks, print a line a sequence and one of all, and write ``tracks.json``.
+
+    Raises:
+        EvaluationError: labels or detections without ids, or pictures that are missing.
+        HeadDetectionError: another mistake of the user.
+    """
+    sequences = {
+        own_name(str(folder)): indices for folder, indices in sequences_of(labelled).items()
+    }
+    if arguments.detections is None:
+        found: Sequence[Detections]
+        title, found = _track(arguments, labelled, sequences)
+    else:
+        predictions = read_detections(arguments, labelled)
+        title, found = predictions.title, predictions.detections
+        if all(one.ids is None for one in found):
+            raise EvaluationError(
+                f"--detections {arguments.detections}: expected ids, that tell who is who; got "
+                "none: test --track --save mot writes them"
+            )
+    counts: dict[str, TrackCounts] = {}
+    for name, indices in sequences.items():
+        truths = [labelled.images[index].truth for index in indices]
+        try:
+            counts[name] = track_counts([found[index] for index in indices], truths)
+        except EvaluationError as error:
+            raise EvaluationError(f"{labelled.name}, {name}: {error}") from error
+    metrics = {name: track_metrics([one]) for name, one in counts.items()}
+    metrics[ALL] = track_metrics(list(counts.values()))
+    print(f"{title} on {labelled.name}")
+    for note in labelled.notes:
+        print(f"note: {note}")
+    _print_table(metrics, sequences, counts)
+    weights = arguments.detections or arguments.weights
+    name = safe_name("shipped" if weights is None else short_name(weights))
+    default = Path("runs", "evaluate", f"{name}-{safe_name(labelled.name)}-{TRACK}")
+    path: Path = (arguments.output or default) / FILE
+    content = {"protocol": TRACK, "of": title, "metrics": without_nan(metrics)}
+    write_bytes(path, json.dumps(content, indent=2).encode())
+    print(f"\nwritten to {path}")
+    return 0
+
+
+def _print_table(
+    metrics: Mapping[str, Mapping[str, float]],
+    sequences: Sequences,
+    counts: Mapping[str, TrackCounts],
+) -> None:
+    frames = {name: len(indices) for name, indices in sequences.items()}
+    heads = {name: one.num_heads for name, one in counts.items()}
+    frames[ALL], heads[ALL] = sum(frames.values()), sum(heads.values())
+    rows = [
+        (name, frames[name], heads[name], *(_shown(key, values[key]) for key in COLUMNS))
+        for name, values in metrics.items()
+    ]
+    header = ("sequence", "frames", "heads", *COLUMNS.values())
+    sides = ("left", *("right" for _ in header[1:]))
+    print()
+    print(tabulate(rows, header, "simple", disable_numparse=True, colalign=sides))
+    print("\nIoU .50; HOTA, DetA, AssA: mean of .05 to .95; IDEucl: .40. Heads without an id are")
+    print("left out; what matches a distractor is taken out first.")
+
+
+def _shown(key: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if key == "id_switches" else f"{value:.4f}"
+
+
+def _track(
+    arguments: argparse.Namespace, labelled: AnnotatedSet, sequences: Sequences
+) -> tuple[str, list[Detections]]:
+    """Run the weights and a tracker over the labelled pictures, each sequence for itself."""
+    missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
+    if missing:
+        what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
+        raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
+    arguments.track = arguments.track or TRACKERS[0]
+    engine = engine_options(arguments)
+    given = [override for override in arguments.set if override.startswith("tracking.")]
+    config = tracking_config(arguments, engine)
+    from head_detection.inference.detector import HeadDetector
+
+    detector = HeadDetector.from_weights(
+        arguments.weights,
+        score_threshold=arguments.score_threshold,
+        lowest_score=None if config is None else config.lowest_score,
+        **engine,
+    )
+    found = [Detections.empty((0, 0))] * len(labelled)
+    with tqdm(total=len(labelled), desc="Following heads", unit=" frames", file=sys.stderr) as bar:
+        for indices in sequences.values():
+            images = [labelled.images[index] for index in indices]
+            files = [PictureFile(image.path, image.file_name) for image in images]
+            tracked = detector.track(files, arguments.track, fps=arguments.fps, overrides=given)
+            for (frame, heads), expected in zip(tracked, range(len(files)), strict=False):
+                if frame.index != expected:
+                    path = files[expected].path
+                    raise EvaluationError(f"{path}: expected a picture; it cannot be read")
+                found[indices[frame.index]] = heads
+                bar.update()
+    return f"{detector.origin['weights']} with {arguments.track}", found

@@ -1,0 +1,103 @@
+"""``serve``: heads over HTTP, for programs and for people with a browser."""
+
+import argparse
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+
+from head_detection.apps.arguments import (
+    add_engine_options,
+    add_weights_option,
+    engine_options,
+    not_negative,
+    positive,
+    probability,
+)
+from head_detection.apps.service_options import add_limit_options, port, read_keys
+from head_detection.errors import MissingPackageError
+
+PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+LOWEST_SCORE: Final = 0.05
+"""That can be asked for: the page's slider goes down to it, and ``blur`` hides from it on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="NAME",
+        help="address to listen at; 0.0.0.0 lets other machines in (default: this machine alone)",
+    )  # fmt: skip
+    parser.add_argument("--port", type=port, default=8000, metavar="N", help="0 is a free one")
+    add_weights_option(parser)
+    parser.add_argument(
+        "--score-threshold", "--conf", type=probability, metavar="X",
+        help="leave out heads scored lower unless asked for (default: the weights' own)",
+    )  # fmt: skip
+    batches = parser.add_argument_group("batches")
+    batches.add_argument(
+        "--max-batch", type=positive, default=8, metavar="N",
+        help="pictures of like shape through the network at once, at most (default: 8)",
+    )  # fmt: skip
+    batches.add_argument(
+        "--max-delay", type=not_negative, default=10, metavar="MS",
+        help="milliseconds that a picture waits for others (default: 10)",
+    )  # fmt: skip
+    batches.add_argument(
+        "--queue", type=positive, default=64, metavar="N",
+        help="pictures that may wait; more are answered 503 (default: 64)",
+    )  # fmt: skip
+    batches.add_argument(
+        "--workers", type=positive, default=1, metavar="N",
+        help="processes that share the port, each with its network and queue (default: 1)",
+    )  # fmt: skip
+    add_limit_options(parser.add_argument_group("limits, and who is let in"))
+    add_engine_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Answer requests until the process is told to end; return 0.
+
+    Raises:
+        HeadDetectionError: a mistake of the user, one line.
+        OSError: the port is taken, or a file of keys cannot be read.
+    """
+    _check_packages()
+    keys = () if arguments.api_key_file is None else read_keys(arguments.api_key_file)
+    from head_detection.inference.detector import HeadDetector
+    from head_detection.serving.server import hosts_for, open_socket, serve
+    from head_detection.serving.settings import ServiceSettings
+
+    build = partial(
+        HeadDetector.from_weights,
+        arguments.weights,
+        score_threshold=arguments.score_threshold,
+        lowest_score=LOWEST_SCORE,
+        **engine_options(arguments),
+    )
+    settings = ServiceSettings(keys=keys, hosts=hosts_for(arguments.host), **_limits(arguments))
+    with open_socket(arguments.host, arguments.port) as listener:
+        number = listener.getsockname()[1]
+        name = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        print(f"http://{name}:{number} (Ctrl-C ends it)", flush=True)
+        serve(build, settings, listener, arguments.workers)
+    return 0
+
+
+def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("max_batch", "queue", "deadline", "max_bytes", "max_pixels", "max_files")
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "max_delay": arguments.max_delay / 1000,
+        "origins": tuple(origin.rstrip("/") for origin in arguments.allow_origin),
+    }
+
+
+def _check_packages() -> None:
+    for name in PACKAGES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"expected the package {name} for this; it is not installed ({error}): "
+                "pip install 'head-detection[serve]'"
+            ) from error

@@ -1,0 +1,140 @@
+"""What came of a request's pictures, in the form that was asked for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import cv2
+from fastapi import Response
+from fastapi.responses import JSONResponse
+
+from head_detection.data.formats.class_names import HEAD
+from head_detection.errors import PictureError
+from head_detection.images.heads import draw_heads
+from head_detection.images.hiding import hide_heads
+from head_detection.results.coco import CATEGORY_ID
+from head_detection.results.csv import COLUMNS, csv_lines
+from head_detection.results.images import JPEG_QUALITY, LARGEST_JPEG_SIDE
+from head_detection.results.record import JSON_ERRORS, SCHEMA, Origin, Record, dump_json
+from head_detection.serving.problems import ServiceError, unreadable
+
+Form = Literal["json", "csv", "coco", "image", "blur"]
+OF_PIXELS: Final = ("image", "blur")
+"""Forms that are a picture: of one picture alone."""
+HEADS_HEADER: Final = "X-Head-Count"
+FAILED_HEADER: Final = "X-Failed-Pictures"
+"""For those forms that have no place for it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture without an answer.
+
+    Attributes:
+        file: its name.
+        error: why.
+    """
+
+    file: str
+    error: ServiceError
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return plain values, as ``detections.json`` has them of a failure."""
+        return {"file": self.file, "error": self.error.text, "status": self.error.status}
+
+
+Outcome = Record | Failed
+
+
+def answer(form: Form, outcomes: Sequence[Outcome], origin: Origin) -> Response:
+    """Return the response to a request.
+
+    Args:
+        form: json, csv or coco of any number of pictures; image or blur of one, with its pixels.
+        outcomes: what came of each picture, in order.
+        origin: what made them.
+
+    Returns:
+        Status 200 where one picture or more has an answer, else that of the first one's error.
+
+    Raises:
+        ServiceError: heads that could not be hidden.
+    """
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    status = 200 if records else failed[0].error.status
+    if form == "json":
+        return _text(_as_json(records, failed, origin), "application/json", status, outcomes)
+    if not records:
+        return JSONResponse(failed[0].error.as_plain(), status, failed[0].error.headers)
+    if form == "csv":
+        return _text(_as_csv(records), "text/csv", status, outcomes)
+    if form == "coco":
+        return _text(_as_coco(outcomes), "application/json", status, outcomes)
+    return _as_picture(records[0], hides=form == "blur")
+
+
+def _text(text: str, media_type: str, status: int, outcomes: Sequence[Outcome]) -> Response:
+    counts = [len(each.detections) for each in outcomes if isinstance(each, Record)]
+    headers = {HEADS_HEADER: str(sum(counts)), FAILED_HEADER: str(len(outcomes) - len(counts))}
+    content = text.encode("utf-8", JSON_ERRORS)
+    return Response(content, status, headers, f"{media_type}; charset=utf-8")
+
+
+def _as_json(records: Sequence[Record], failed: Sequence[Failed], origin: Origin) -> str:
+    return dump_json(
+        {
+            "schema": SCHEMA,
+            "model": origin.model,
+            "score_threshold": origin.score_threshold,
+            "images": [record.as_plain() for record in records],
+            "failed": [failure.as_plain() for failure in failed],
+        }
+    )
+
+
+def _as_csv(records: Sequence[Record]) -> str:
+    def rows() -> Iterator[Sequence[Any]]:
+        yield COLUMNS
+        for record in records:
+            for box, score in zip(record.boxes, record.scores, strict=True):
+                yield record.file, None, None, None, *box, score
+
+    return csv_lines(rows())
+
+
+def _as_coco(outcomes: Sequence[Outcome]) -> str:
+    """Return COCO's results; ``image_id`` is the picture's number in the request, from 1."""
+    heads = [
+        {
+            "image_id": number,
+            "file_name": outcome.file,
+            "category_id": CATEGORY_ID,
+            "category_name": HEAD,
+            "bbox": box,
+            "score": score,
+        }
+        for number, outcome in enumerate(outcomes, 1)
+        if isinstance(outcome, Record)
+        for box, score in zip(outcome.boxes_xywh, outcome.scores, strict=True)
+    ]
+    return dump_json(heads)
+
+
+def _as_picture(record: Record, *, hides: bool) -> Response:
+    if record.pixels is None:
+        raise ValueError("pixels: expected in the record; got none")
+    try:
+        if hides:
+            pixels = hide_heads(record.pixels, record.to_hide or record.detections)
+        else:
+            pixels = draw_heads(record.pixels, record.detections)
+    except PictureError as error:
+        raise unreadable(str(error)) from error
+    is_jpeg = max(pixels.shape[:2]) <= LARGEST_JPEG_SIDE
+    suffix, options = (
+        (".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]) if is_jpeg else (".png", [])
+    )
+    content = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+    headers = {HEADS_HEADER: str(len(record.detections))}
+    return Response(content, 200, headers, "image/jpeg" if is_jpeg else "image/png")

@@ -1,0 +1,171 @@
+"""Who is let in, and what every answer carries: keys, hosts, origins, headers, time limits."""
+
+import asyncio
+import hmac
+import logging
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from head_detection.serving.metrics import Metrics
+from head_detection.serving.problems import ENDED_BY_CLIENT, ServiceError
+from head_detection.serving.settings import ServiceSettings
+
+CONTENT_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+OPEN: Final = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
+OPEN_FOLDER: Final = "/page/"
+"""What needs no key: it tells nothing of pictures, and the page asks for the key itself."""
+POLICY_VIOLATION: Final = 1008
+"""Of a WebSocket that is closed."""
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Stands before an application.
+
+    Args:
+        app: the application.
+        settings: whom it lets in.
+        metrics: is told of every request.
+        routes: paths that are counted by themselves.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics, routes: frozenset[str]
+    ) -> None:
+        self._app, self._settings = app, settings
+        self._metrics, self._routes = metrics, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of ASGI, or hand it on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        reason = self.refusal(scope["path"], Headers(scope=scope), is_page=scope["type"] == "http")
+        if scope["type"] == "websocket":
+            if reason is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+        await self._answer(scope, receive, _Answering(send, self._settings.body_seconds), reason)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, answering: "_Answering", reason: ServiceError | None
+    ) -> None:
+        problem = reason
+        try:
+            if problem is None:
+                await self._app(scope, receive, answering.send)
+        except ClientDisconnect:
+            answering.status = answering.status or ENDED_BY_CLIENT
+        except TimeoutError as error:
+            problem = None if answering.status else _fault(error)  # of a client that does not read
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and told of
+            problem = error if isinstance(error, ServiceError) else _fault(error)
+        if problem is not None:
+            self._metrics.errors.labels(problem.kind).inc()
+        if problem is not None and not answering.status:
+            response = JSONResponse(problem.as_plain(), problem.status, problem.headers)
+            with suppress(TimeoutError):
+                await response(scope, receive, answering.send)
+        path = scope["path"] if scope["path"] in self._routes else "other"
+        self._metrics.requests.labels(path, str(answering.status)).inc()
+
+    def refusal(self, path: str, headers: Headers, *, is_page: bool) -> ServiceError | None:
+        """Return why a request is not let in; None lets it in.
+
+        Args:
+            path: that it asks for.
+            headers: its own.
+            is_page: whether the key is among them; a WebSocket of a browser sends it later.
+        """
+        host = _split(f"//{headers.get('host', '')}").hostname
+        if self._settings.hosts is not None and host not in self._settings.hosts:
+            return ServiceError(HTTPStatus.FORBIDDEN, "host", "the service has another name")
+        origin = headers.get("origin")
+        is_own = origin is None or _split(origin).netloc == headers.get("host")
+        if not is_own and origin not in self._settings.origins:
+            text = "pages of other sites are not let in; see --allow-origin"
+            return ServiceError(HTTPStatus.FORBIDDEN, "origin", text)
+        is_open = path in OPEN or path.startswith(OPEN_FOLDER) or not is_page
+        if is_open or has_key(headers, self._settings.keys):
+            return None
+        text = "expected a key: Authorization: Bearer KEY, or X-API-Key: KEY"
+        return ServiceError(HTTPStatus.UNAUTHORIZED, "key", text)
+
+
+def has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
+    """Tell whether a request has one of the keys, or there are none."""
+    kind, _, bearer = headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
+    return is_key(given, keys)
+
+
+def is_key(given: str, keys: tuple[str, ...]) -> bool:
+    """Tell whether a text is one of the keys, in a time that does not depend on how much is right.
+
+    Example:
+        >>> is_key("b", ("a", "b")), is_key("", ("a",)), is_key("", ())
+        (True, False, True)
+    """
+    matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+    return not keys or any(matches)
+
+
+class _Answering:
+    """Sends an answer with all headers, to a client that takes it in time.
+
+    Attributes:
+        status: that was sent; 0 while none was.
+    """
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send, self._seconds = send, seconds
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            if self.status == HTTPStatus.UNAUTHORIZED:
+                headers["WWW-Authenticate"] = "Bearer"
+        async with asyncio.timeout(self._seconds):
+            await self._send(message)
+
+
+def _split(url: str) -> SplitResult:
+    """Return the parts of a URL, none of what is no URL."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # half an IPv6 address, say
+        return urlsplit("")
+
+
+def _fault(error: Exception) -> ServiceError:
+    _log.error("a request failed", exc_info=error)
+    text = "the service failed; its log says why"
+    return ServiceError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", text)

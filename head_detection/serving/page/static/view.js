@@ -1,0 +1,111 @@
+// A picture on a canvas with its boxes, which can be zoomed and moved.
+
+const CLOSEST = 40; // canvas pixels a picture pixel
+const STEP = 60; // canvas pixels an arrow key
+
+export class View {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.pen = canvas.getContext("2d");
+    this.pointers = new Map();
+    this.reset();
+    new ResizeObserver(() => this.paint()).observe(canvas);
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    }, { passive: false });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.pointers.set(event.pointerId, event);
+    });
+    canvas.addEventListener("pointermove", (event) => this.drag(event));
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+    }
+    canvas.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  draw(bitmap, record, threshold) {
+    Object.assign(this, { bitmap, record, threshold });
+    this.paint();
+  }
+
+  reset() {
+    Object.assign(this, { factor: 1, left: 0, top: 0 });
+    this.paint();
+  }
+
+  /** Canvas pixels a picture pixel when all of it is shown. */
+  get fit() {
+    const { clientWidth, clientHeight } = this.canvas;
+    return this.record ? Math.min(clientWidth / this.record.width, clientHeight / this.record.height) : 1;
+  }
+
+  /** Zoom about a point of the canvas, which stays where it is. */
+  zoom(by, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
+    const factor = Math.min(Math.max(this.factor * by, 1), Math.max(1, CLOSEST / this.fit));
+    const change = factor / this.factor;
+    const [atX, atY] = [x - this.canvas.clientWidth / 2, y - this.canvas.clientHeight / 2];
+    this.left = atX - (atX - this.left) * change;
+    this.top = atY - (atY - this.top) * change;
+    this.factor = factor;
+    this.paint();
+  }
+
+  move(x, y) {
+    this.left += x;
+    this.top += y;
+    this.paint();
+  }
+
+  drag(event) {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    const others = [...this.pointers.values()].filter((each) => each.pointerId !== event.pointerId);
+    this.pointers.set(event.pointerId, event);
+    if (others.length) {
+      const distance = (each) => Math.hypot(each.offsetX - others[0].offsetX, each.offsetY - others[0].offsetY);
+      this.zoom(distance(event) / Math.max(1, distance(before)), event.offsetX, event.offsetY);
+    } else {
+      this.move(event.offsetX - before.offsetX, event.offsetY - before.offsetY);
+    }
+  }
+
+  press(event) {
+    const actions = {
+      "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), 0: () => this.reset(),
+      ArrowLeft: () => this.move(STEP, 0), ArrowRight: () => this.move(-STEP, 0),
+      ArrowUp: () => this.move(0, STEP), ArrowDown: () => this.move(0, -STEP),
+    };
+    if (!actions[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    actions[event.key]();
+  }
+
+  paint() {
+    const { canvas, pen, record } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    if (!record || !width) return;
+    const scale = this.fit * this.factor;
+    const [shownWidth, shownHeight] = [record.width * scale, record.height * scale];
+    const limit = (value, room) => Math.min(Math.max(value, -room), room);
+    this.left = limit(this.left, Math.max(0, (shownWidth - width) / 2));
+    this.top = limit(this.top, Math.max(0, (shownHeight - height) / 2));
+    const x0 = (width - shownWidth) / 2 + this.left;
+    const y0 = (height - shownHeight) / 2 + this.top;
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.imageSmoothingEnabled = scale < 4;
+    if (this.bitmap) pen.drawImage(this.bitmap, x0, y0, shownWidth, shownHeight);
+    for (const [color, line] of [["#000", 4], ["#39ff14", 2]]) {
+      pen.strokeStyle = color;
+      pen.lineWidth = line;
+      record.boxes.forEach(([x1, y1, x2, y2], index) => {
+        if (record.scores[index] < this.threshold) return;
+        pen.strokeRect(x0 + x1 * scale, y0 + y1 * scale, (x2 - x1) * scale, (y2 - y1) * scale);
+      });
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// Frames of a webcam to the service, one at a time: the next one goes when the last is answered.
+
+const QUALITY = 0.85;
+
+export class Webcam {
+  constructor(video, button, { key, lowest, say, began, seen }) {
+    Object.assign(this, { video, button, key, lowest, say, began, seen });
+    this.canvas = document.createElement("canvas");
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => (this.stream ? this.stop() : this.start()));
+  }
+
+  async start() {
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ video: true });
+    } catch (error) {
+      this.say(`The webcam cannot be used: ${error.message}`);
+      return;
+    }
+    this.button.setAttribute("aria-pressed", "true");
+    this.video.srcObject = this.stream;
+    await this.video.play();
+    this.began();
+    const url = new URL("stream", document.baseURI);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.socket = new WebSocket(url);
+    this.socket.addEventListener("open", () => {
+      this.socket.send(JSON.stringify({ key: this.key(), score_threshold: this.lowest }));
+      this.send();
+    });
+    this.socket.addEventListener("message", (event) => this.take(JSON.parse(event.data)));
+    this.socket.addEventListener("close", (event) => {
+      if (this.stream) this.say(`The service ended the stream. ${event.reason}`);
+      this.stop();
+    });
+    this.say("Webcam on");
+  }
+
+  async send() {
+    if (!this.stream) return;
+    const { videoWidth, videoHeight } = this.video;
+    Object.assign(this.canvas, { width: videoWidth, height: videoHeight });
+    this.canvas.getContext("2d").drawImage(this.video, 0, 0);
+    const blob = await new Promise((done) => { this.canvas.toBlob(done, "image/jpeg", QUALITY); });
+    this.sent = await createImageBitmap(this.canvas);
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(blob);
+  }
+
+  take(answer) {
+    if (!this.stream) return;
+    if (answer.error) this.say(answer.error); else this.seen(this.sent, answer);
+    this.send();
+  }
+
+  stop() {
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = null;
+    this.socket?.close();
+    this.socket = null;
+    this.button.setAttribute("aria-pressed", "false");
+  }
+}

@@ -1,0 +1,171 @@
+"""Pictures out of a request, in memory alone, within limits that are kept before any work."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from head_detection.serving.problems import (
+    ENDED_BY_CLIENT,
+    ServiceError,
+    bad_request,
+    queue_full,
+    too_large,
+)
+from head_detection.serving.settings import ServiceSettings
+
+BODY_BYTES: Final = 512 * 1024**2
+"""Of all requests that are read or answered, at once."""
+MAX_FIELDS: Final = 16
+"""Of a form, beside its files; they are passed over."""
+LONGEST_NAME: Final = 255
+UNNAMED: Final = "picture"
+"""What a picture is called that comes without a name."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was sent.
+
+    Attributes:
+        name: as the client calls it.
+        data: its bytes.
+    """
+
+    name: str
+    data: bytes
+
+
+class _MemoryParser(MultiPartParser):
+    """Reads a form; unlike its base it writes no large file to the disk."""
+
+    spool_max_size = BODY_BYTES + 1
+
+
+class Bodies:
+    """Reads the bodies of a service's requests.
+
+    Args:
+        settings: the limits.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._held = 0
+
+    @asynccontextmanager
+    async def reading(self, request: Request) -> AsyncIterator[list[Upload]]:
+        """Give the files of a request: those of a form, or the body itself.
+
+        Raises:
+            ServiceError: too many bytes or files, none, another encoding, or too slow.
+        """
+        self._check_headers(request)
+        counted = _Count()
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                uploads = await self._read(request, counted)
+            yield uploads
+        except TimeoutError as error:
+            raise ServiceError(
+                HTTPStatus.REQUEST_TIMEOUT, "slow",
+                f"expected the whole request within {self._settings.body_seconds:g} s",
+            ) from error  # fmt: skip
+        finally:
+            self._held -= counted.num_bytes
+
+    def _check_headers(self, request: Request) -> None:
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise ServiceError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding",
+                "expected a body without Content-Encoding: pictures are compressed already",
+            )  # fmt: skip
+        stated = request.headers.get("content-length", "0")
+        if stated.isdecimal() and int(stated) > self._settings.max_bytes:
+            raise self._too_many_bytes()
+
+    async def _read(self, request: Request, counted: "_Count") -> list[Upload]:
+        chunks = self._chunks(request, counted)
+        if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            data = b"".join([chunk async for chunk in chunks])
+            if not data:
+                raise bad_request("expected a picture as the body, or a form of files; got nothing")
+            return [Upload(UNNAMED, data)]
+        try:
+            form = await _MemoryParser(
+                request.headers, chunks, max_files=self._settings.max_files, max_fields=MAX_FIELDS
+            ).parse()
+        except MultiPartException as error:
+            if error.message.startswith("Too many files"):
+                raise too_large(
+                    f"expected at most {self._settings.max_files} files; send more requests"
+                ) from error
+            raise bad_request("expected a form (multipart/form-data); it is damaged") from error
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        uploads = [Upload(_clean(file.filename), await file.read()) for file in files]
+        await form.close()
+        if not uploads:
+            raise bad_request("expected files in the form, with file names; got none")
+        return uploads
+
+    async def _chunks(self, request: Request, counted: "_Count") -> AsyncGenerator[bytes, None]:
+        async for chunk in request.stream():
+            counted.num_bytes += len(chunk)
+            self._held += len(chunk)
+            if counted.num_bytes > self._settings.max_bytes:
+                raise self._too_many_bytes()
+            if self._held > BODY_BYTES:
+                raise queue_full(1)
+            yield chunk
+
+    def _too_many_bytes(self) -> ServiceError:
+        return too_large(f"expected at most {self._settings.max_bytes:,} bytes in a request")
+
+
+@dataclass
+class _Count:
+    num_bytes: int = 0
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Return what comes of the work; cancel it as soon as the client has hung up.
+
+    Raises:
+        ServiceError: the client has.
+    """
+    working: asyncio.Future[T] = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(request))
+    waiting: set[asyncio.Future[Any]] = {working, leaving}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ServiceError(ENDED_BY_CLIENT, "gone", "the client hung up")
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _clean(name: str | None) -> str:
+    """Return a file's name as one line of a bounded length.
+
+    Example:
+        >>> _clean("a  b.jpg"), _clean(None)
+        ('a b.jpg', 'picture')
+    """
+    return " ".join((name or "").split())[:LONGEST_NAME] or UNNAMED

@@ -1,0 +1,34 @@
+"""What a service allows, and whom."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Limits of a service.
+
+    Attributes:
+        max_batch: pictures through the network at once, at most.
+        max_delay: seconds that a picture waits for others of its shape.
+        queue: pictures taken in and not answered yet, at most.
+        deadline: seconds from the whole request to its answer, at most.
+        body_seconds: that the body of a request may take to come in, and an answer to go out.
+        max_bytes: of a request's body.
+        max_pixels: of a picture.
+        max_files: pictures in a request.
+        keys: whoever has one of these is let in; none lets everybody in.
+        origins: ``https://host`` of other sites whose pages may ask; their browsers are told so.
+        hosts: names under which browsers reach the service; None is any name.
+    """
+
+    max_batch: int = 8
+    max_delay: float = 0.01
+    queue: int = 64
+    deadline: float = 30.0
+    body_seconds: float = 30.0
+    max_bytes: int = 64 * 1024**2
+    max_pixels: int = 64_000_000
+    max_files: int = 16
+    keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None

@@ -1,0 +1,81 @@
+"""Frames of a webcam over a WebSocket: a JPEG in, a record out, one after the other.
+
+The first message is text, JSON with ``key`` and ``score_threshold``, both optional: a browser
+cannot send a key among the headers of a WebSocket. Each that follows is a picture as bytes, and is
+answered with its RECORD, or with ``error``, and its number, ``frame``, from 0. A frame that is sent
+before the last one was answered waits; who wants the newest sends it when the answer is there.
+"""
+
+import asyncio
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from head_detection.serving.guard import POLICY_VIOLATION, has_key, is_key
+from head_detection.serving.problems import ServiceError, bad_request
+from head_detection.serving.requests import Upload
+
+if TYPE_CHECKING:
+    from head_detection.serving.app import Service
+
+IDLE_SECONDS: Final = 60.0
+"""Without a message: the stream is ended."""
+GOING_AWAY: Final = 1001
+LONGEST_REASON: Final = 120
+"""Bytes of a WebSocket's last word, which may have 123."""
+NAME: Final = "webcam"
+
+
+async def answer_frames(socket: WebSocket, service: "Service") -> None:
+    """Answer the frames of one client until it leaves."""
+    await socket.accept()
+    try:
+        threshold = _begin(await _receive(socket), socket, service)
+        for number in count():
+            data = (await _receive(socket)).get("bytes")
+            if data is None:
+                raise bad_request("expected a frame as a binary message, JPEG for example")
+            await socket.send_json(await _answer(number, data, threshold, service))
+    except WebSocketDisconnect:
+        return
+    except TimeoutError:
+        await socket.close(GOING_AWAY, f"no frame for {IDLE_SECONDS:g} s")
+    except ServiceError as error:
+        service.metrics.errors.labels(error.kind).inc()
+        await socket.close(POLICY_VIOLATION, error.text[:LONGEST_REASON])
+
+
+async def _receive(socket: WebSocket) -> dict[str, Any]:
+    async with asyncio.timeout(IDLE_SECONDS):
+        message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", GOING_AWAY))
+    return dict(message)
+
+
+def _begin(message: dict[str, Any], socket: WebSocket, service: "Service") -> float:
+    """Return the threshold that the first message asks for, of a client that is let in."""
+    try:
+        hello = json.loads(message.get("text") or "")
+    except (ValueError, RecursionError):
+        hello = None
+    if not isinstance(hello, dict):
+        raise bad_request("expected JSON with key and score_threshold first, both optional")
+    keys = service.settings.keys
+    if not has_key(socket.headers, keys) and not is_key(str(hello.get("key", "")), keys):
+        raise bad_request("expected a key in the first message")
+    threshold = hello.get("score_threshold")
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise bad_request("score_threshold: expected a number")
+    return service.checked(threshold)
+
+
+async def _answer(number: int, data: bytes, threshold: float, service: "Service") -> dict[str, Any]:
+    try:
+        with service.batcher.admitting(1):
+            outcome = await service.find(number, Upload(NAME, data), threshold)
+    except ServiceError as error:
+        return {"frame": number, **error.as_plain(), "status": error.status}
+    return {**outcome.as_plain(), "frame": number}

@@ -1,0 +1,277 @@
+"""Requests as clients send them, to a service whose network is scripted."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
+from starlette.testclient import TestClient
+
+from head_detection.inference.detector import HeadDetector
+from head_detection.serving.app import create_app
+from head_detection.serving.settings import ServiceSettings
+
+FileOf = Callable[..., bytes]
+Open = Callable[..., TestClient]
+
+
+@pytest.fixture
+def connect(detector: HeadDetector) -> Iterator[Open]:
+    """A function from settings to a client of a warm service."""
+    opened: list[TestClient] = []
+
+    def start(**settings: Any) -> TestClient:
+        client = TestClient(create_app(detector, ServiceSettings(**settings)))
+        client.__enter__()
+        opened.append(client)
+        while client.get("/readyz").status_code != 200:
+            threading.Event().wait(0.002)
+        return client
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(connect: Open) -> TestClient:
+    return connect()
+
+
+def form(*files: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("file", (name, data)) for name, data in files]
+
+
+def counted(client: TestClient, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+def test_a_picture_as_the_body_is_answered_with_a_record(
+    client: TestClient, file_of: FileOf, repository: Path
+) -> None:
+    answer = client.post("/detect", content=file_of())
+    assert answer.status_code == 200
+    content = answer.json()
+    schema = json.loads((repository / "docs" / "detections-2.schema.json").read_text())
+    Draft202012Validator(schema).validate(content)
+    assert content["score_threshold"] == 0.5
+    assert content["model"] == {"weights": "scripted"}
+    assert content["images"] == [
+        {
+            "file": "picture",
+            "width": 64,
+            "height": 48,
+            "count": 1,
+            "boxes": [[1.0, 2.0, 11.0, 12.0]],
+            "scores": [0.9],
+        }
+    ]
+
+
+def test_a_bad_picture_of_several_fails_alone(
+    client: TestClient, file_of: FileOf, poisoned: bytes, repository: Path
+) -> None:
+    files = form(
+        ("a.png", file_of()), ("b.txt", b"text"), ("c.png", poisoned), ("d.png", file_of())
+    )
+    answer = client.post("/detect", files=files, params={"score_threshold": 0.1})
+    assert answer.status_code == 200
+    content = answer.json()
+    schema = json.loads((repository / "docs" / "detections-2.schema.json").read_text())
+    Draft202012Validator(schema).validate(content)
+    assert [(r["file"], r["count"]) for r in content["images"]] == [("a.png", 2), ("d.png", 2)]
+    assert [(f["file"], f["status"]) for f in content["failed"]] == [("b.txt", 422), ("c.png", 500)]
+    assert (answer.headers["X-Head-Count"], answer.headers["X-Failed-Pictures"]) == ("4", "2")
+
+
+def test_where_all_pictures_fail_the_status_says_so(client: TestClient) -> None:
+    answer = client.post("/detect", files=form(("a.txt", b"text"), ("b.txt", b"more text")))
+    assert answer.status_code == 422
+    assert len(answer.json()["failed"]) == 2
+    answer = client.post("/detect", content=b"text", params={"format": "csv"})
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "not a picture in any known format", "kind": "picture"}
+
+
+def test_csv_and_coco_have_a_line_a_head(client: TestClient, file_of: FileOf) -> None:
+    files = form(("a,b.png", file_of()), ("c.png", b"text"), ("d.png", file_of()))
+    answer = client.post("/detect", files=files, params={"format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.text.splitlines() == [
+        "file,frame,seconds,id,x1,y1,x2,y2,score",
+        '"a,b.png",,,,1.0,2.0,11.0,12.0,0.9',
+        "d.png,,,,1.0,2.0,11.0,12.0,0.9",
+    ]
+    answer = client.post("/detect", files=files, params={"format": "coco"})
+    head = {"category_id": 1, "category_name": "head", "bbox": [1.0, 2.0, 10.0, 10.0], "score": 0.9}
+    assert answer.json() == [
+        {"image_id": 1, "file_name": "a,b.png", **head},
+        {"image_id": 3, "file_name": "d.png", **head},
+    ]
+
+
+def test_a_picture_comes_back_drawn_or_hidden(client: TestClient, file_of: FileOf) -> None:
+    data = file_of(640, 480)
+
+    def picture(kind: str) -> np.ndarray[Any, Any]:
+        answer = client.post("/detect", content=data, params={"format": kind})
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.headers["X-Head-Count"] == "1"
+        return np.asarray(Image.open(BytesIO(answer.content)))
+
+    hidden = picture("blur")
+    assert hidden.shape == (480, 640, 3)
+    # Of both heads, for the second is likely enough to be one; what is far from them is red.
+    assert hidden[4:10, 3:9].max() < 40
+    assert hidden[8:16, 7:13].max() < 40
+    assert hidden[100, 100, 0] > 180
+    assert (picture("image")[:20, :20] != hidden[:20, :20]).any()
+    answer = client.post("/detect", files=form(("a", data), ("b", data)), params={"format": "blur"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"score_threshold": "0.01"}, "score_threshold: expected 0.05 to 1; got 0.01"),
+        ({"score_threshold": "nan"}, "score_threshold: expected 0.05 to 1; got nan"),
+        ({"score_threshold": "many"}, "score_threshold: Input should be a valid number"),
+        ({"format": "xml"}, "format: Input should be 'json', 'csv', 'coco', 'image' or 'blur'"),
+    ],
+)
+def test_wrong_parameters_are_answered_in_one_line(
+    client: TestClient, file_of: FileOf, parameters: dict[str, str], words: str
+) -> None:
+    answer = client.post("/detect", content=file_of(), params=parameters)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(words)
+
+
+def test_limits_are_kept_before_any_work(connect: Open, engine: Any, file_of: FileOf) -> None:
+    client = connect(max_bytes=10_000, max_pixels=5000, max_files=2)
+    small, large = file_of(), file_of(100, 51)
+
+    def post(**request: Any) -> tuple[int, str]:
+        answer = client.post("/detect", **request)
+        return answer.status_code, answer.json().get("kind", "")
+
+    assert post(content=b"x" * 10_001) == (413, "too_large")
+    assert post(content=iter([b"x" * 6000] * 2)) == (413, "too_large")  # of no stated length
+    assert post(content=large)[0] == 413
+    assert post(files=form(*[("a.png", small)] * 3)) == (413, "too_large")
+    assert post(content=b"") == (400, "request")
+    assert post(data={"note": "no file"}, files=[])[0] == 422
+    assert post(content=small, headers={"Content-Encoding": "gzip"}) == (415, "encoding")
+    damaged = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert post(content=b"--y\r\n\r\n", headers=damaged) == (400, "request")
+    assert post(content=b"", headers=damaged) == (400, "request")
+    assert post(content=b"x", headers={"Content-Type": "multipart/form-data"}) == (400, "request")
+    assert engine.batches == [[(480, 640)]]
+    assert post(content=small)[0] == 200
+
+
+def test_a_full_queue_and_a_deadline(connect: Open, engine: Any, file_of: FileOf) -> None:
+    client = connect(queue=2, deadline=0.05, max_batch=1)
+    files = form(*[("a.png", file_of())] * 3)
+    answer = client.post("/detect", files=files)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    engine.may_run.clear()
+    answer = client.post("/detect", files=files[:2])
+    assert answer.status_code == 504
+    assert [failure["status"] for failure in answer.json()["failed"]] == [504, 504]
+    engine.may_run.set()
+    while client.post("/detect", content=file_of()).status_code != 200:
+        threading.Event().wait(0.01)
+    # The one that the network had begun with, and the one after: the second was left out.
+    assert len(engine.batches) <= 1 + 1 + 2
+    assert counted(client, 'head_detection_errors_total{kind="deadline"}') >= 2
+
+
+def test_nobody_without_a_key_is_let_in(connect: Open, file_of: FileOf) -> None:
+    client = connect(keys=("secret", "other"))
+    for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Basic secret"}):
+        answer = client.post("/detect", content=file_of(), headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for headers in ({"X-API-Key": "other"}, {"Authorization": "Bearer secret"}):
+        assert client.post("/detect", content=file_of(), headers=headers).status_code == 200
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/models").status_code == 401
+    assert client.get("/nothing").status_code == 401
+    for path in ("/", "/docs", "/healthz", "/page/page.css"):
+        assert client.get(path).status_code == 200
+
+
+def test_other_sites_and_other_names_are_not_let_in(connect: Open, file_of: FileOf) -> None:
+    client = connect(hosts=("testserver",), origins=("https://friend.example",))
+
+    def post(**headers: str) -> int:
+        return client.post("/detect", content=file_of(), headers=headers).status_code
+
+    assert post() == post(Origin="http://testserver") == 200
+    assert post(Origin="https://evil.example") == post(Origin="null") == 403
+    assert post(Host="evil.example") == post(Host="[") == 403
+    assert post(Origin="https://friend.example") == 200
+    asked = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
+    answer = client.options("/detect", headers=asked)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://friend.example"
+    assert "Access-Control-Allow-Origin" not in client.get("/models").headers
+
+
+def test_every_answer_has_the_security_headers(client: TestClient) -> None:
+    answers = [client.get(path) for path in ("/", "/docs", "/models", "/nothing", "/page/page.css")]
+    answers += [client.get("/page/../app.py"), client.get("/page/%2e%2e/app.py")]
+    answers.append(client.put("/detect"))
+    assert [a.status_code for a in answers] == [200, 200, 200, 404, 200, 404, 404, 405]
+    for answer in answers:
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answers[-1].json() == {"error": "Method Not Allowed", "kind": "http"}
+
+
+def test_models_docs_and_metrics_tell_what_there_is(client: TestClient, file_of: FileOf) -> None:
+    (model,) = client.get("/models").json()["models"]
+    assert (model["weights"], model["lowest_score"], model["engine"]) == (
+        "scripted", 0.05, "scripted",
+    )  # fmt: skip
+    page = client.get("/docs").text
+    assert "<code>POST /detect</code>" in page
+    assert "json, csv, coco, image, blur" in page
+    assert "//" not in page.replace("<!doctype", "")
+    for _ in range(3):
+        client.post("/detect", content=file_of())
+    client.post("/detect", content=b"text")
+    client.get("/a-path-of-many")
+    assert counted(client, 'head_detection_requests_total{route="/detect",status="200"}') == 3
+    assert counted(client, 'head_detection_requests_total{route="/detect",status="422"}') == 1
+    assert counted(client, 'head_detection_requests_total{route="other",status="404"}') == 1
+    assert counted(client, "head_detection_pictures_total") == 3
+    assert counted(client, "head_detection_heads_total") == 3
+    assert counted(client, 'head_detection_errors_total{kind="picture"}') == 1
+    assert counted(client, "head_detection_queue ") == 0
+    assert counted(client, 'head_detection_stage_seconds_count{stage="network"}') == 4  # one warm
+
+
+def test_nothing_of_a_picture_touches_the_disk_or_the_log(
+    client: TestClient,
+    file_of: FileOf,
+    poisoned: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tempfile._TemporaryFileWrapper", None)
+    monkeypatch.setattr("tempfile.TemporaryFile", None)  # to call it fails
+    padded = file_of() + b"\0" * 3_000_000  # more than a form's parser keeps in memory by itself
+    answer = client.post("/detect", files=form(("who-is-it.png", padded), ("b.png", poisoned)))
+    assert [record["count"] for record in answer.json()["images"]] == [1]
+    assert "the detector failed on a picture" in caplog.text
+    assert "who-is-it" not in caplog.text

@@ -1,0 +1,152 @@
+"""The service behind a socket: clients that speak HTTP badly, and the process as it is started."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from head_detection.inference.detector import HeadDetector
+from head_detection.serving import server
+from head_detection.serving.app import create_app
+from head_detection.serving.server import hosts_for, open_socket
+from head_detection.serving.settings import ServiceSettings
+
+SECONDS = 240
+"""For a process to start, on a machine that has much else to do."""
+
+
+@pytest.fixture
+def port(detector: HeadDetector, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Of a running service that is soon tired of slow clients."""
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    settings = ServiceSettings(body_seconds=0.2, hosts=("127.0.0.1",), max_bytes=100_000)
+    with open_socket("127.0.0.1", 0) as listener:
+        app = create_app(detector, settings)
+        service = uvicorn.Server(server._config(app, settings, timeout_keep_alive=0.2))
+        thread = threading.Thread(target=service.run, args=([listener],))
+        thread.start()
+        number = listener.getsockname()[1]
+        while not service.started:
+            time.sleep(0.005)
+        yield number
+        service.should_exit = True
+        thread.join()
+
+
+def spoken(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Send parts and return all that is answered until the service hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        answer = b""
+        try:
+            while more := connection.recv(65536):
+                answer += more
+        except ConnectionError:
+            pass
+        return answer
+
+
+def test_slow_senders_are_hung_up_on(port: int) -> None:
+    assert spoken(port) == b""  # connects and says nothing
+    assert spoken(port, b"GET /healthz HT") == b""
+    head = b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n"
+    answer = spoken(port, head, b"a few bytes")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"expected the whole request within 0.2 s" in answer
+    two = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /healthz HT"
+    assert spoken(port, two).count(b"HTTP/1.1 200 OK") == 1  # the next one is slow
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),  # TLS
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),  # no host
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 40_000, b"400"),  # no end
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", b"403"),
+        (
+            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100001\r\n\r\n",
+            b"413",
+        ),
+        (
+            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"400",
+        ),
+    ],
+)
+def test_bad_requests_have_a_status(port: int, request_bytes: bytes, status: bytes) -> None:
+    assert spoken(port, request_bytes).startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_service_of_this_machine_has_this_machines_names() -> None:
+    assert hosts_for("localhost") == hosts_for("::1") == ("localhost", "127.0.0.1", "::1")
+    assert hosts_for("192.0.2.1") is None
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with open_socket("127.0.0.1", 0) as first:
+        with pytest.raises(OSError, match="Address already in use") as caught:
+            open_socket("127.0.0.1", first.getsockname()[1])
+        assert caught.value.filename.startswith("127.0.0.1:")
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def until_ready(port: int) -> None:
+    start = time.monotonic()
+    while ask(port, "GET", "/readyz")[0] != 200:
+        assert time.monotonic() < start + SECONDS
+        time.sleep(0.05)
+
+
+def test_the_process_answers_and_ends_with_what_it_has(
+    repository: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable, repository / "scripts" / "serve.py", "--weights", tiny_weights,
+        "--port", "0", "--max-delay", "2000",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    try:
+        number = int(process.stdout.readline().split()[0].rpartition(":")[2])
+        until_ready(number)
+        picture = (repository / "docs" / "portrait.jpg").read_bytes()
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask, number, "POST", "/detect?score_threshold=0.05", picture)
+            while metric(number, "head_detection_queue ") < 1:  # it waits for others of its shape
+                time.sleep(0.01)
+            process.terminate()
+            status, content = answer.result()
+    finally:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        process.stdout.close()
+    assert (status, content["images"][0]["width"]) == (200, 512)
+    assert list(tmp_path.iterdir()) == []
+
+
+def metric(port: int, name: str) -> float:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
