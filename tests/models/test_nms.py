@@ -113,3 +113,12 @@ def test_overlaps_are_torchvisions():
 def test_rounds_wait_for_no_gpu(count_waits):
     boxes, scores = crowd(50, 5, 100)
     assert count_waits(lambda: greedy_nms(boxes[None], scores[None], 0.5, waits=False)) == 0
+
+
+def test_boxes_that_begin_beside_each_other_are_not_compared():
+    """900 boxes of 10 pixels in a grid of 20: each is beyond the columns of the one before it."""
+    left, top = np.meshgrid(np.arange(30) * 20.0, np.arange(30) * 20.0)
+    corners = np.stack([left.ravel(), top.ravel()], axis=1)
+    pairs = nms_module._near_pairs(np.concatenate([corners, corners + 10], axis=1))
+    assert pairs is not None
+    assert sum(len(first) for first, _ in pairs) == 0
