@@ -197,6 +197,23 @@ def noise() -> Callable[..., Picture]:
     return draw
 
 
+@pytest.fixture
+def tiny_experiment() -> dict[str, Any]:
+    """What the smallest trainings have in common: a name, a network, and what is done around it."""
+    return {
+        "name": "tiny",
+        "network": {
+            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
+            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
+            "box_head": {"width": 16, "pool_size": 2},
+        },
+        "inference": {
+            "resize": {"min_size": 64, "max_size": 96},
+            "suppression": {"detections_per_image": 20},
+        },
+    }
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of an untrained network: they find nothing sensible, quickly."""

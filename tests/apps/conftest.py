@@ -38,19 +38,10 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def experiment(labels: Path, tmp_path: Path) -> Path:
+def experiment(labels: Path, tmp_path: Path, tiny_experiment: dict[str, Any]) -> Path:
     """A training of three steps."""
     values = {
-        "name": "tiny",
-        "network": {
-            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
-            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "box_head": {"width": 16, "pool_size": 2},
-        },
-        "inference": {
-            "resize": {"min_size": 64, "max_size": 96},
-            "suppression": {"detections_per_image": 20},
-        },
+        **tiny_experiment,
         "data": {
             "train": [{"path": str(labels)}],
             "validation": [{"path": str(labels)}],

@@ -30,20 +30,11 @@ def labels(tmp_path_factory):
 
 
 @pytest.fixture
-def values(labels):
+def values(labels, tiny_experiment):
     """A tiny experiment as plain values."""
     data = {"path": str(labels)}
     return {
-        "name": "tiny",
-        "network": {
-            "backbone": {"name": "mobilenet0.25", "strides": [16, 32], "fpn_width": 8},
-            "anchors": {"sizes": [[16], [32]], "ratios": [1.0]},
-            "box_head": {"width": 16, "pool_size": 2},
-        },
-        "inference": {
-            "resize": {"min_size": 64, "max_size": 96},
-            "suppression": {"detections_per_image": 20},
-        },
+        **tiny_experiment,
         "data": {"train": [data], "validation": [data]},
         "training": {
             "rpn": {"pre_nms_top_n": 20, "post_nms_top_n": 10},
