@@ -117,6 +117,8 @@ def make_own_pictures() -> None:
     Image.fromarray(sample_portrait().pixels).save("classroom.jpg")
     crowd, _ = lay_out(sample_person(), 50, rows=2, columns=3)
     Image.fromarray(crowd).save("street.png")
+    page = (ROOT / "docs" / "zones.md").read_text(encoding="utf-8")
+    Path("zones.yaml").write_text(page.split("```text\n")[1].split("```")[0], encoding="utf-8")
 
 
 def make_public_sets() -> None:
