@@ -136,7 +136,7 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
 def options_of(*arguments: str) -> FrameOptions:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))
+    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))["options"]
 
 
 def test_options_of_frames() -> None:
