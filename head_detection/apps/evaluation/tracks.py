@@ -11,7 +11,7 @@ from typing import Final
 from tabulate import tabulate
 from tqdm import tqdm
 
-from head_detection.apps.arguments import engine_options, number_in
+from head_detection.apps.arguments import engine_options
 from head_detection.apps.evaluation.predictions import counted, read_detections
 from head_detection.apps.evaluation.result import short_name, without_nan
 from head_detection.apps.evaluation.worst import safe_name
@@ -34,22 +34,8 @@ COLUMNS: Final = {
 }  # fmt: skip
 FPS: Final = 25.0
 """Of CroHD's sequences."""
-FRAME_RATES: Final = (0.01, 1000.0)
 Sequences = Mapping[str, Sequence[int]]
 """Places in the set, by the sequence's name."""
-
-
-def frame_rate(text: str) -> float:
-    """Read frames a second.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-
-    Example:
-        >>> frame_rate("25")
-        25.0
-    """
-    return number_in(text, *FRAME_RATES)
 
 
 def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> int:
