@@ -60,8 +60,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
         "--save", metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
-        f"{videos}, from cameras {cameras})",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; of videos "
+        f"{videos}, of cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
