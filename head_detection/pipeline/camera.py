@@ -90,19 +90,7 @@ class Camera:
         self.every_frame = options.is_live is False
         self.is_over = False
         self._options, self._patience, self._changed = options, patience, changed
-        self._opening = Opening(
-            address.url,
-            address.device_format,
-            is_file=is_file,
-            is_live=True if is_file else options.is_live,
-            open_seconds=patience.open_seconds,
-            read_seconds=patience.read_seconds,
-            resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
-            start=options.start,
-            stride=options.stride,
-            max_fps=options.max_fps,
-            max_pixels=options.max_pixels,
-        )
+        self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
         self._is_asked = False
@@ -317,3 +305,21 @@ class Camera:
         if text != self._told:
             self._told = text
             logger.log(level, "camera %s: %s", self.address.name, text)
+
+
+def _opening_of(
+    address: Address, options: FrameOptions, patience: Patience, *, is_file: bool
+) -> Opening:
+    return Opening(
+        address.url,
+        address.device_format,
+        is_file=is_file,
+        is_live=True if is_file else options.is_live,
+        open_seconds=patience.open_seconds,
+        read_seconds=patience.read_seconds,
+        resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
+        start=options.start,
+        stride=options.stride,
+        max_fps=options.max_fps,
+        max_pixels=options.max_pixels,
+    )

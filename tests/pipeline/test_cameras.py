@@ -217,7 +217,13 @@ def test_a_file_on_a_web_server_gives_every_frame(
         source = opened(server.url)
         assert not source.info.is_live
         assert source.is_ready() is False  # before the first, as of any new batch
-        frames = take(source, 99, pause=0.02)
+        frames, is_ready = [], []
+        for frame in source:
+            frames.append(frame)
+            is_ready.append(source.is_ready())
+            time.sleep(0.02)
+    assert all(is_ready)  # a full batch is worth the wait
+    assert len(source._batch) == 1  # what was given is not kept
     assert [number_in(frame) for frame in frames] == list(range(20))
     assert [frame.seconds for frame in frames] == [index / 50 for index in range(20)]
     assert {frame.captured for frame in frames} == {None}
