@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     engine_options,
     positive,
     probability,
@@ -80,6 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
         KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
     """
+    with _naming("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    check_detector_options(arguments)
+    source = open_source(*arguments.source, **frame_options(arguments))
+
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
     from head_detection.results.formats import Sinks
@@ -87,9 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    with _naming("--save"):
-        given = None if arguments.save is None else parse_formats(arguments.save)
-    source = open_source(*arguments.source, **frame_options(arguments))
     formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     engine = engine_options(arguments)
