@@ -1,6 +1,5 @@
-"""Where a network runs, on how many cores, and what it multiplies in."""
+"""Where a network runs, and what it multiplies in."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -13,8 +12,6 @@ from head_detection.errors import DeviceError
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
 CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")  # Linux alone has it
-CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
-"""Of a container on Linux: microseconds of cores in a period, and the period (cgroup version 2)."""
 _BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}
 """x86, x86 with tiles, and ARM: the processor multiplies bfloat16 itself."""
 
@@ -74,17 +71,6 @@ def cpu_multiplies_bf16() -> bool:
     except OSError:
         return False
     return not _BF16_FLAGS.isdisjoint(described.split())
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use: fewer than the machine's in a container, say."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    try:
-        quota, period = CPU_QUOTA.read_text(encoding="utf-8").split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return cores
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402 - the checkout's own, and what it needs
 import yaml  # noqa: E402
+from clips import write_clip  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
@@ -26,6 +27,7 @@ from head_detection.apps.main import run  # noqa: E402
 from head_detection.config import DatasetConfig, ExperimentConfig, load_config  # noqa: E402
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet  # noqa: E402
 from head_detection.data.formats import load_annotations, write_annotations  # noqa: E402
+from head_detection.data.sequences import door_scene  # noqa: E402
 from head_detection.data.synthetic import (  # noqa: E402
     lay_out,
     sample_person,
@@ -117,6 +119,9 @@ def make_own_pictures() -> None:
     Image.fromarray(sample_portrait().pixels).save("classroom.jpg")
     crowd, _ = lay_out(sample_person(), 50, rows=2, columns=3)
     Image.fromarray(crowd).save("street.png")
+    door = replace(door_scene(fps=5), duration=4.0)
+    Path("door.yaml").write_text("lines: {door: [[0.5, 0.0], [0.5, 1.0]]}\n", encoding="utf-8")
+    write_clip("door.mp4", (frame.pixels for frame in door.frames()), fps=5, audio=True)
 
 
 def make_public_sets() -> None:

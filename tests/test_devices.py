@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from head_detection import devices
-from head_detection.devices import find_device, find_precision, num_cores
+from head_detection.devices import find_device, find_precision
 from head_detection.errors import DeviceError
 
 
@@ -74,25 +74,3 @@ def test_bf16_is_judged_on_old_and_new_torch(
         path.write_text(cpuinfo)
     monkeypatch.setattr(devices, "CPU_DESCRIPTION", path)
     assert devices.cpu_multiplies_bf16() is expected
-
-
-@pytest.mark.parametrize(
-    ("affinity", "quota", "expected"),
-    [
-        (8, None, 8),
-        (8, "max 100000\n", 8),
-        (8, "300000 100000\n", 3),
-        (8, "150000 100000\n", 1),
-        (8, "50000 100000\n", 1),
-        (2, "300000 100000\n", 2),
-    ],
-)
-def test_cores_are_those_that_affinity_and_container_leave(
-    monkeypatch, tmp_path, affinity, quota, expected
-):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(affinity)), False)
-    path = tmp_path / "cpu.max"
-    if quota is not None:
-        path.write_text(quota)
-    monkeypatch.setattr(devices, "CPU_QUOTA", path)
-    assert num_cores() == expected

@@ -93,9 +93,20 @@ WAITS_FOR: Final = {
 }
 """A block with these words begins when that with the others has ended: it reads its files."""
 LEFT: Final = {
-    "make demo": ["runs/demo/portrait.png", "runs/demo/heads-of-12-pixels.png"],
+    "make demo": [
+        "runs/demo/portrait.png",
+        "runs/demo/heads-of-12-pixels.png",
+        "runs/demo/walk/video/door.mp4",
+    ],
     "make demo SOURCE=my/pictures": ["runs/demo/detections.json", "runs/demo/images/0000.jpg"],
-    "head-detection test": ["found/detections.json", "found/detections.csv", "found/images"],
+    "head-detection test --source my": [
+        "found/detections.json",
+        "found/detections.csv",
+        "found/images",
+    ],
+    "head-detection test --source door.mp4 --track": ["tracked/video/door.mp4", "tracked/mot.txt"],
+    "--output followed": ["followed/video/door.mp4", "followed/mot.txt"],
+    "--max-fps 5": ["part/detections.csv"],
     "train.py --cfg configs/scut.yaml --set": ["runs/train/scut/config.yaml"],
     "--resume runs/train/scut": ["runs/train/scut/best.safetensors", "runs/train/scut/curves.png"],
     "torchrun": ["runs/train/two/best.safetensors", "runs/train/two/last.safetensors"],

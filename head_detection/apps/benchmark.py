@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--runs", type=positive, default=5, metavar="N", help="counted runs (default: 5)")
     text = f"with commas: {', '.join(PARTS)} (default: all)"
     add("--measure", type=_parts, default=list(PARTS), metavar="LIST", help=text)
+    text = "how well trackers keep the ids of made crowds, in place of all else"
+    add("--tracking", action="store_true", help=text)
     add("--output", type=Path, metavar="DIR", help="default: runs/benchmark/<name of the weights>")
 
 
@@ -60,6 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         HeadDetectionError: a mistake of the user, one line.
     """
+    if arguments.tracking:
+        from head_detection.benchmark.tracking import measure_trackers, tracking_table
+
+        print(tracking_table(measure_trackers()))
+        return 0
     import torch
 
     from head_detection.apps.evaluation.worst import safe_name

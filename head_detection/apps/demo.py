@@ -1,4 +1,4 @@
-"""``demo``: the shipped detector on pictures with a known number of heads, or on the user's own."""
+"""``demo``: the shipped detector on pictures and a video with known heads, or on the user's own."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from head_detection.apps.arguments import add_weights_option
+from head_detection.apps.demo_walk import show_walk
 from head_detection.apps.main import run as run_command_line
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         if row.there >= FEWEST and row.there - row.right > MISSED * row.there:
             enlarging = HeadDetector.from_weights(arguments.weights, overrides=[ENLARGED])
             _explain(sample, row, _compare(sample, enlarging.detect([sample.pixels])[0]))
+    show_walk(detector, arguments.output)
     print("\nThe pictures with the heads drawn in, the fullest first:")
     for sample in reversed(samples):
         print(f"  {_picture_of(sample, arguments.output).resolve().as_uri()}")

@@ -1,7 +1,6 @@
 """``head-detection <command>``: readies the process, then runs the command."""
 
 import argparse
-import ctypes
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from typing import Final
 
 from head_detection.apps.command import run_command
 from head_detection.apps.parser import CommandParser, add_commands
+from head_detection.inference.memory import keep_freed_memory
 from head_detection.version import __version__
 
 COMMANDS: Final = {
@@ -22,10 +22,6 @@ COMMANDS: Final = {
     "batch": "find heads in very many pictures on several machines",
     "demo": "find heads in pictures whose number of heads is known",
 }
-_TRIM_THRESHOLD: Final = -1
-_MMAP_MAX: Final = -4
-"""glibc's numbers for ``mallopt``, from its malloc.h."""
-_NEVER: Final = 2**31 - 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,20 +70,3 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     exit_code: int = arguments.run(arguments)
     return exit_code
-
-
-def keep_freed_memory() -> bool:
-    """Let glibc use freed memory again instead of giving it back to the system.
-
-    The maps of a network are tens of megabytes, which glibc asks of the system anew for each
-    picture; the system hands them out as zeroed pages, thousands of faults that cost a tenth of a
-    small network's time. The process keeps what it needed at its peak.
-
-    Returns:
-        Whether the C library took it: others than glibc have no such setting.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
-        return False
-    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))

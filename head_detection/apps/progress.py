@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from head_detection.apps.window import Window
     from head_detection.pipeline.run import Tally
     from head_detection.pipeline.sources import Source
+    from head_detection.pipeline.zones import RegionCounter
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Failure, Outcome
 
@@ -41,6 +42,7 @@ class Progress:
         tally: counts what was done.
         hide_from: the score from which heads are hidden; None hides none.
         window: shows what is found; None is no window.
+        counter: counts at lines and in zones; None: nobody does.
     """
 
     def __init__(
@@ -51,12 +53,13 @@ class Progress:
         tally: "Tally",
         hide_from: float | None = None,
         window: "Window | None" = None,
+        counter: "RegionCounter | None" = None,
     ) -> None:
         from head_detection.pipeline.cameras import Cameras
 
         self._source, self._sinks, self._folder = source, sinks, folder
         self._cameras = source if isinstance(source, Cameras) else None
-        self.tally, self.hide_from = tally, hide_from
+        self.tally, self.hide_from, self.counter = tally, hide_from, counter
         self._window, self._num_notes = window, 0
         self._state, self._state_at = "", 0.0
 
@@ -114,10 +117,15 @@ class Progress:
             f"seconds: {seconds:.1f} ({rate:.2f} {unit}/s)"
         )
         self._report_heads()
+        for line in [] if self.counter is None else self.counter.summary():
+            self.say(line)
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
-        for note in self._sinks.notes:
+        notes = self._sinks.notes
+        for note in notes[:SHOWN_NOTES]:
             self.say(f"note: {note}")
+        if len(notes) > SHOWN_NOTES:
+            self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
         for line in [] if self._cameras is None else self._cameras.summary():
             self.say(line)
         if self._source.skipped:

@@ -5,7 +5,8 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,8 @@ from head_detection.results.format_names import (
     LIVE_FORMATS,
     OUTPUTS,
     VIDEO_FORMATS,
+    parse_formats,
+    usual_formats,
 )
 from head_detection.results.output_folder import choose_folder
 
@@ -57,8 +60,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
         "--save", metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; with videos "
-        f"{videos}, from cameras {cameras})",
+        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; of videos "
+        f"{videos}, of cameras {cameras})",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
@@ -71,7 +74,18 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how heads are marked and hidden."""
+    """Declare how heads are marked and hidden, in pictures and in videos."""
+    _add_drawing_options(parser)
+    _add_hiding_options(parser)
+    written = parser.add_argument_group("videos that are written")
+    written.add_argument(
+        "--video-codec", metavar="NAME",
+        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+    )  # fmt: skip
+    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
+
+
+def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
     drawn = parser.add_argument_group("--save images, video")
     drawn.add_argument("--draw-color", type=color, metavar="COLOR", help="name or #rrggbb")
     drawn.add_argument(
@@ -91,6 +105,12 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         help=f"what is drawn, with commas: {', '.join(DRAWN_PARTS)} "
         f"(default: {','.join(USUAL_PARTS)})",
     )  # fmt: skip
+    drawn.add_argument(
+        "--show", action="store_true", help="in a window too, while they are found; q ends"
+    )
+
+
+def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
     usual = Hiding()
     hidden = parser.add_argument_group("--save blur")
     hidden.add_argument(
@@ -106,15 +126,6 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
         help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
     )  # fmt: skip
-    drawn.add_argument(
-        "--show", action="store_true", help="in a window too, while they are found; q ends"
-    )
-    written = parser.add_argument_group("videos that are written")
-    written.add_argument(
-        "--video-codec", metavar="NAME",
-        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
-    )  # fmt: skip
-    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
 
 
 def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
@@ -150,6 +161,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
         encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
+        counts_every=arguments.counts_every,
     )
 
 
@@ -162,6 +174,26 @@ def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Windo
     from head_detection.apps.window import Window
 
     return Window(options.drawing if arguments.show else None)
+
+
+def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
+    """Return what is to be written: what was asked for, else what suits the source.
+
+    Raises:
+        OutputError: an unknown name.
+    """
+    with naming_option("--save"):
+        given = None if arguments.save is None else parse_formats(arguments.save)
+    return given or usual_formats(unit, is_live=is_live)
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """Name the option that a mistake is in."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{option}: {error}") from error
 
 
 def results_folder(

@@ -1,8 +1,6 @@
 """``test``: heads in pictures and videos, as boxes in files, and drawn."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import (
@@ -19,21 +17,23 @@ from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
     blur_threshold,
+    choose_formats,
+    naming_option,
     open_window,
     results_folder,
     sink_options,
 )
 from head_detection.apps.video_options import (
-    add_frame_options,
-    add_tracking_options,
+    add_video_options,
     frame_options,
+    lowest_score,
+    make_counter,
     make_tracker,
     tracking_config,
+    zones_config,
 )
-from head_detection.errors import OutputError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
-from head_detection.results.format_names import parse_formats, usual_formats
 from head_detection.results.output_folder import claiming
 
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
         help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
-    add_frame_options(parser)
+    add_video_options(parser)
     add_picture_options(parser)
-    add_tracking_options(parser)
     add_engine_options(parser)
 
 
@@ -81,10 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
         KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
     """
-    with _naming("--save"):
-        given = None if arguments.save is None else parse_formats(arguments.save)
     check_detector_options(arguments)
     source = open_source(*arguments.source, **frame_options(arguments))
+    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
 
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
@@ -93,27 +91,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    formats = given or usual_formats(source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
+    zones = zones_config(arguments, formats, source.info.unit)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
-    asked = (hide_from, None if tracking is None else tracking.lowest_score)
     detector = HeadDetector.from_weights(
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=min((score for score in asked if score is not None), default=None),
+        lowest_score=lowest_score(hide_from, tracking),
         **engine,
     )
     detector.max_pixels = arguments.max_pixels
     if hide_from is not None:  # who counts is hidden
         hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
-    with ending_in_order(), _naming("--output"):
+    with ending_in_order(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
             sinks = Sinks(formats, folder, origin, options)
-        progress = Progress(source, sinks, folder, Tally(), hide_from, window)
+        counter = make_counter(zones, tracking)
+        progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         try:
             with window, sinks:
                 _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
@@ -123,15 +121,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise
     progress.report()
     return SOME_FAILED if progress.tally.failed else 0
-
-
-@contextmanager
-def _naming(option: str) -> Iterator[None]:
-    """Name the option that a mistake is in."""
-    try:
-        yield
-    except OutputError as error:
-        raise OutputError(f"{option}: {error}") from error
 
 
 def _detect(
@@ -147,14 +136,10 @@ def _detect(
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source,
-                detector,
-                sinks,
-                batch_size,
-                keep_pixels=progress.needs_pixels,
-                hide_from=progress.hide_from,
-                tracker=tracker,
-            )
+                source, detector, sinks, batch_size,
+                keep_pixels=progress.needs_pixels, hide_from=progress.hide_from,
+                tracker=tracker, counter=progress.counter,
+            )  # fmt: skip
             for outcome in outcomes:
                 progress.add(outcome, bar)
     finally:

@@ -4,6 +4,10 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from head_detection.apps.arguments import number_in, positive
@@ -12,13 +16,22 @@ from head_detection.config import TRACKERS, TrackingConfig, override_tracking
 from head_detection.pipeline.sources import FrameOptions, Patience
 
 if TYPE_CHECKING:
+    from head_detection.config.zones import ZonesConfig
     from head_detection.pipeline.tracking import HeadTracker
+    from head_detection.pipeline.zones import RegionCounter
 
 _TRACKING: Final = "tracking."
 LONGEST_SECONDS: Final = 1e9
 SHORTEST_TIMEOUT: Final = 0.1
 LOWEST_FPS: Final = 1e-4
 HIGHEST_FPS: Final = 1e4
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which frames are taken, and what is done with their heads."""
+    add_frame_options(parser)
+    add_tracking_options(parser)
+    add_counting_options(parser)
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +134,12 @@ def tracking_config(
     return None if arguments.track is None else override_tracking(own)
 
 
+def lowest_score(hide_from: float | None, tracking: TrackingConfig | None) -> float | None:
+    """Return down to which score heads are of use to what hides or follows them."""
+    asked = (hide_from, None if tracking is None else tracking.lowest_score)
+    return min((score for score in asked if score is not None), default=None)
+
+
 def make_tracker(
     name: str | None, config: TrackingConfig | None, score_threshold: float
 ) -> "HeadTracker | None":
@@ -134,6 +153,65 @@ def make_tracker(
     from head_detection.pipeline.tracking import HeadTracker
 
     return HeadTracker.from_config(config, name, score_threshold)
+
+
+def add_counting_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where heads are counted, and how often that is written."""
+    parser.add_argument(
+        "--zones", type=Path, metavar="FILE.yaml",
+        help="count heads at the lines and in the zones of this file; heads of videos and cameras "
+        f"are followed for it (by {TRACKERS[0]} without --track)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--counts-every", type=seconds, default=1.0, metavar="S",
+        help="seconds between two counts of a video or a camera in counts.csv; 0 is each frame "
+        "(default: 1)",
+    )  # fmt: skip
+
+
+def zones_config(
+    arguments: argparse.Namespace, formats: Sequence[str], unit: str
+) -> "ZonesConfig | None":
+    """Return where heads are to be counted, and see that they are followed for it.
+
+    Args:
+        arguments: of the command; ``track`` is set where it has to be.
+        formats: what is written.
+        unit: what the source's items are called, ``frames`` among them or not.
+
+    Raises:
+        UsageError: events asked for without zones.
+        ConfigError: no such file, or a mistake in it.
+    """
+    if arguments.zones is None:
+        if "events" in formats:
+            raise UsageError("--save events: expected --zones FILE.yaml beside it, where they are")
+        return None
+    from head_detection.config.zones import load_zones
+
+    zones = load_zones(arguments.zones)
+    note = None
+    if "frames" not in unit and "-" not in arguments.source:  # where both may be typed
+        note = "lines count in videos and from cameras alone" if zones.has_lines else None
+    elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
+        arguments.track = TRACKERS[0]
+        note = f"--zones follows heads by {TRACKERS[0]}; --track names another"
+    elif arguments.track is None:
+        note = "without pip install 'head-detection[track]' zones have counts of the moment alone"
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
+    return zones
+
+
+def make_counter(
+    zones: "ZonesConfig | None", tracking: TrackingConfig | None
+) -> "RegionCounter | None":
+    """Build what counts in zones; None: none were given."""
+    if zones is None:
+        return None
+    from head_detection.pipeline.zones import build_region_counter
+
+    return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
 
 
 def seconds(text: str) -> float:

@@ -14,6 +14,7 @@ What each format takes besides the rows that are asked for, and the peak of a pr
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -79,8 +80,8 @@ class Bands:
         self.image_size = read_picture_size(path, max_pixels)
         with explaining(self._name, max_pixels), open_picture(path, max_pixels) as image:
             self._blocks = _blocks_of(path, image, max_pixels)
-        self._rows: Picture = np.zeros((0, self.image_size[1], 3), np.uint8)
-        self._top = 0
+        self._held: deque[tuple[int, Picture]] = deque()  # first row and rows, of what is decoded
+        self._top = self._end = 0
 
     def read(self, top: int, bottom: int) -> Picture:
         """Return rows, ``(bottom - top, width, 3)`` uint8 RGB.
@@ -98,18 +99,23 @@ class Bands:
                 f"expected {self._top} <= top <= bottom <= {self.image_size[0]}; "
                 f"got {top} and {bottom}"
             )
-        parts = [self._rows[top - self._top :]]
-        end = self._top + len(self._rows)
+        self._top = top
+        while self._held and self._held[0][0] + len(self._held[0][1]) <= top:
+            self._held.popleft()
         with explaining(self._name, self._max_pixels):
-            while end < bottom:
+            while self._end < bottom:
                 block = next(self._blocks, None)
                 if block is None:
                     raise PictureError(f"{self._name}: corrupt or truncated picture (rows missing)")
-                parts.append(block[max(0, top - end) :])
-                end += len(block)
-        self._rows, self._top = np.concatenate(parts), top
-        del parts
-        return self._rows[: bottom - top].copy()
+                if self._end + len(block) > top:
+                    self._held.append((self._end, block))
+                self._end += len(block)
+        rows: Picture = np.empty((bottom - top, self.image_size[1], 3), np.uint8)
+        for start, block in self._held:
+            first, last = max(start, top), min(start + len(block), bottom)
+            if first < last:
+                rows[first - top : last - top] = block[first - start : last - start]
+        return rows
 
     def close(self) -> None:
         """Let go of the file and of what is decoded."""

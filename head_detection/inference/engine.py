@@ -11,6 +11,7 @@ from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, ForkError
 from head_detection.inference.isolation import is_forked, isolated
+from head_detection.inference.memory import FreedMemory
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
@@ -112,6 +113,7 @@ class TwoStageEngine:
         self.precision, self.batch_size = backend.precision, backend.batch_size
         self._device, self._process = backend.device, os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
+        self._freed = FreedMemory()
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to."""
@@ -154,6 +156,7 @@ class TwoStageEngine:
                         "use cpu or a smaller inference.resize"
                     ) from error
                 self._room[size] = len(batch) // 2
+            self._freed.tidy()
         return found
 
     @torch.inference_mode()

@@ -150,6 +150,7 @@ class TiledEngine:
             for tile in row:
                 part = np.ascontiguousarray(pixels[:, tile.left : tile.right])
                 yield tile, torch.from_numpy(part).permute(2, 0, 1)
+            del pixels  # before the next band is read
 
     def _merge(
         self,
@@ -196,13 +197,21 @@ class _Shrunk:
 
     def add(self, rows: Picture, top: int) -> None:
         """Take the rows from ``top`` on; those that were taken before are passed over."""
-        new = np.concatenate([self._rest, rows[max(0, self._seen - top) :]])
+        new = rows[max(0, self._seen - top) :]
         self._seen = max(self._seen, top + len(rows))
-        count = len(new) // self._factor
-        taken, self._rest = np.split(new, [count * self._factor])
-        if count:
-            size = (max(1, new.shape[1] // self._factor), count)
-            shrunk = cv2.resize(np.ascontiguousarray(taken), size, interpolation=cv2.INTER_AREA)
+        missing = -len(self._rest) % self._factor
+        if len(self._rest) and len(new) >= missing:
+            self._shrink(np.concatenate([self._rest, new[:missing]]))
+            new, self._rest = new[missing:], self._rest[:0]
+        whole = 0 if len(self._rest) else len(new) - len(new) % self._factor
+        self._shrink(new[:whole])
+        self._rest = np.concatenate([self._rest, new[whole:]])
+
+    def _shrink(self, rows: Picture) -> None:
+        """Take rows whose number is a multiple of the factor."""
+        if len(rows):
+            size = (max(1, rows.shape[1] // self._factor), len(rows) // self._factor)
+            shrunk = cv2.resize(rows, size, interpolation=cv2.INTER_AREA)
             self._parts.append(np.asarray(shrunk, np.uint8))
 
     @property

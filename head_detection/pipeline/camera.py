@@ -90,19 +90,7 @@ class Camera:
         self.every_frame = options.is_live is False
         self.is_over = False
         self._options, self._patience, self._changed = options, patience, changed
-        self._opening = Opening(
-            address.url,
-            address.device_format,
-            is_file=is_file,
-            is_live=True if is_file else options.is_live,
-            open_seconds=patience.open_seconds,
-            read_seconds=patience.read_seconds,
-            resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
-            start=options.start,
-            stride=options.stride,
-            max_fps=options.max_fps,
-            max_pixels=options.max_pixels,
-        )
+        self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
         self._is_asked = False
@@ -239,6 +227,7 @@ class Camera:
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
                 if self._is_past_end(seconds):
+                    self._leave()
                     return
                 frame = Frame(
                     self.address.name,
@@ -271,8 +260,12 @@ class Camera:
         self.counts.offered += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
-        if self._is_past_end(self._last_seconds) and self._process is not None:
-            self.is_over = True
+        if not self.every_frame and self._is_past_end(self._last_seconds):
+            self._leave()  # else those before it are to be given first
+
+    def _leave(self) -> None:
+        self.is_over = True
+        if self._process is not None:
             self._process.kill("")
 
     def _is_past_end(self, seconds: float) -> bool:
@@ -312,3 +305,21 @@ class Camera:
         if text != self._told:
             self._told = text
             logger.log(level, "camera %s: %s", self.address.name, text)
+
+
+def _opening_of(
+    address: Address, options: FrameOptions, patience: Patience, *, is_file: bool
+) -> Opening:
+    return Opening(
+        address.url,
+        address.device_format,
+        is_file=is_file,
+        is_live=True if is_file else options.is_live,
+        open_seconds=patience.open_seconds,
+        read_seconds=patience.read_seconds,
+        resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
+        start=options.start,
+        stride=options.stride,
+        max_fps=options.max_fps,
+        max_pixels=options.max_pixels,
+    )

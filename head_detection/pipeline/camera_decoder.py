@@ -39,6 +39,8 @@ LONGEST_RATE: Final = 240.0
 """Frames a second; more is a time base that a container gives for want of a rate."""
 UNSIZED_FORMATS: Final = frozenset({"mpjpeg"})
 """A browser's multipart stream has no end, whatever its headers say."""
+PLAYLISTS: Final = frozenset({"hls", "dash"})
+"""The size of such a file is not that of its stream."""
 UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
 """They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
 NETWORK_PROTOCOLS: Final = (
@@ -221,8 +223,9 @@ class Decoder:
         opening = self._opening
         length = None if container.duration is None else container.duration / MICROSECONDS
         if opening.url.lower().startswith("http"):
-            has_length = bool(length and length > 0) or container.size > 0
-            self._is_finite = has_length and container.format.name not in UNSIZED_FORMATS
+            kind = container.format.name
+            has_size = container.size > 0 and kind not in PLAYLISTS
+            self._is_finite = (bool(length) or has_size) and kind not in UNSIZED_FORMATS
         every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
         self._is_paced = self._is_finite and not every_frame

@@ -60,7 +60,7 @@ class Cameras:
         ]
         self._name = name or self.cameras[0].address.name
         self._turns = list(self.cameras)  # who was given longest ago is first
-        self._batch: list[tuple[Camera, float | None]] = []
+        self._batch: dict[Camera, float | None] = {}  # when its last frame was captured
         self._is_batch_over = True
         self._has_started = False
         self._stopped = threading.Event()
@@ -153,20 +153,24 @@ class Cameras:
                 if frame is not None:
                     self._turns.remove(camera)
                     self._turns.append(camera)
-                    self._batch.append((camera, frame.captured))
+                    self._measure(camera)  # of whom every frame counts there may be several
+                    self._batch[camera] = frame.captured
                     return frame
 
     def _begin_batch(self) -> None:
         """Begin another batch: what was given before has come to results by now."""
-        for camera, captured in self._batch:
-            if captured is not None:
-                camera.measure(captured)
+        for camera in self._batch:
+            self._measure(camera)
         self._batch.clear()
         self._is_batch_over = False
 
+    def _measure(self, camera: Camera) -> None:
+        captured = self._batch.get(camera)
+        if captured is not None:
+            camera.measure(captured)
+
     def _may_give(self, camera: Camera) -> bool:
-        is_in_batch = not camera.every_frame and any(camera is given for given, _ in self._batch)
-        return camera.is_fresh and not is_in_batch
+        return camera.is_fresh and (camera.every_frame or camera not in self._batch)
 
     def _is_over(self) -> bool:
         return all(camera.is_over and not camera.is_fresh for camera in self.cameras)

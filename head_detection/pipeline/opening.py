@@ -66,7 +66,10 @@ def open_source(
             if video is not None:
                 return video
         elif is_url(source) or (source.isdecimal() and not os.path.lexists(path)):
-            return _open_cameras([parse_address(source)], options, patience)
+            address = parse_address(source)
+            if address.device_format == "v4l2" and not os.path.lexists(address.url):
+                raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
+            return _open_cameras([address], options, patience)
     return MixedSource(_open_files(source, *more, with_videos=True), options)
 
 

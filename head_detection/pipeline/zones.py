@@ -16,7 +16,7 @@ from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount
 
 FORGET_SECONDS: Final = 10.0
-"""A head that was not seen for so long is dropped: longer than a tracker looks for a lost one."""
+"""A head that was not seen for so long is dropped: longer than trackers look for a lost one."""
 MAX_SOURCES: Final = 1000
 """That are kept apart; of more, as in a folder of videos, the oldest are kept as sums."""
 SHOWN_SOURCES: Final = 10
@@ -68,9 +68,14 @@ class Region:
         return self.points
 
 
-def build_region_counter(config: ZonesConfig) -> "RegionCounter":
-    """Return what counts in the zones and at the lines of a file."""
-    return RegionCounter(list(_regions_of(config)))
+def build_region_counter(config: ZonesConfig, lost_seconds: float = 0.0) -> "RegionCounter":
+    """Return what counts in the zones and at the lines of a file.
+
+    Args:
+        config: the file.
+        lost_seconds: for how long a tracker looks for a head that it lost.
+    """
+    return RegionCounter(list(_regions_of(config)), max(FORGET_SECONDS, 2 * lost_seconds))
 
 
 class RegionCounter:
@@ -183,13 +188,15 @@ class Total:
 
         Example:
             >>> Total(True, 5, 2, num_appeared=1).text
-            '5 in, 2 out; 1 first seen beyond'
+            '5 in, 2 out; 1 first seen on the in side'
             >>> Total(False, 2, 1, 3, seconds=5.0, longest=4.0).text
             '3 now, 2 in, 1 out; stayed 2.5 s on average, 4.0 s at most'
         """
         counts = f"{self.num_in} in, {self.num_out} out"
         if self.is_line:
-            appeared = f"; {self.num_appeared} first seen beyond" if self.num_appeared else ""
+            appeared = (
+                f"; {self.num_appeared} first seen on the in side" if self.num_appeared else ""
+            )
             return f"{counts}{appeared}"
         mean = self.seconds / max(1, self.num_in)
         stayed = f"; stayed {mean:.1f} s on average, {self.longest:.1f} s at most"

@@ -18,7 +18,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
-from head_detection.devices import num_cores
+from head_detection.cores import num_cores
 from head_detection.errors import OutputError
 from head_detection.images.reading import Picture
 from head_detection.results.sound import Sound

@@ -23,6 +23,8 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
 """By the names that users know the formats by: their files, and their folders with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")
 VIDEO_FORMATS: Final = ("json", "counts", "video")
+MIXED_FORMATS: Final = ("json", "counts", "images", "video")
+"""Beside videos, ``images`` holds pictures alone."""
 LIVE_FORMATS: Final = ("lines", "counts")
 """Of what has no end: no file that is whole at its end only, and none as large as a video."""
 ON_STANDARD_OUTPUT: Final = ("lines",)
@@ -32,16 +34,20 @@ def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
     """Return what is written of a source where nothing is asked for.
 
     Args:
-        unit: what its items are called, ``frames`` among them or not.
+        unit: what its items are called, ``pictures`` and ``frames`` among them or not.
         is_live: of a camera.
 
     Example:
         >>> usual_formats("pictures", is_live=False), usual_formats("frames", is_live=False)
         (('json', 'counts', 'images'), ('json', 'counts', 'video'))
+        >>> usual_formats("pictures and frames", is_live=False)
+        ('json', 'counts', 'images', 'video')
     """
     if is_live:
         return LIVE_FORMATS
-    return VIDEO_FORMATS if "frames" in unit else DEFAULT_FORMATS
+    if "frames" not in unit:
+        return DEFAULT_FORMATS
+    return MIXED_FORMATS if "pictures" in unit else VIDEO_FORMATS
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

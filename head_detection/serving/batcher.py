@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from head_detection.devices import num_cores
+from head_detection.cores import num_cores
 from head_detection.errors import PictureError, PictureSizeError
 from head_detection.images.reading import Picture, read_picture_size
 from head_detection.inference.batching import PictureResult

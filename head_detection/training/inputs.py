@@ -8,11 +8,11 @@ from typing import Final
 import torch
 
 from head_detection.config import DatasetConfig, ExperimentConfig
+from head_detection.cores import num_cores
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.data.loader import TrainingBatches
-from head_detection.devices import num_cores
 from head_detection.errors import AnnotationError, ConfigError, HeadDetectionError
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 from head_detection.models.pretrained import load_initial

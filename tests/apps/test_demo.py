@@ -1,17 +1,21 @@
 import argparse
 import re
-from collections.abc import Generator, Iterable
+import sys
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from head_detection.apps import demo
+from head_detection.apps import demo, demo_walk
 from head_detection.apps import test as test_command
 from head_detection.apps.main import main
+from head_detection.data.sequences import door_scene
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
+from head_detection.pipeline.video_file import describe_video
 from head_detection.structures import Detections, Frame
 
 
@@ -30,6 +34,12 @@ class PerfectDetector:
             yield PictureResult(frame, found, None, None)
 
 
+@pytest.fixture
+def without_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures alone."""
+    monkeypatch.setattr(demo, "show_walk", lambda *_: None)
+
+
 def test_samples_have_the_heads_they_say() -> None:
     samples = demo.create_samples()
     assert [len(sample.truth.boxes) for sample in samples] == [1, 6, 24, 70, 160, 336]
@@ -43,6 +53,7 @@ def test_samples_have_the_heads_they_say() -> None:
         assert np.abs(sizes - sample.head_size).max() < 0.05 * sample.head_size
 
 
+@pytest.mark.usefixtures("without_video")
 def test_the_table_counts_right_and_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +71,7 @@ def test_the_table_counts_right_and_wrong(
     assert drawn.shape == (680, 930, 3)
 
 
+@pytest.mark.usefixtures("without_video")
 def test_small_heads_that_are_missed_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +82,47 @@ def test_small_heads_that_are_missed_are_explained(
     there, plain, enlarged = map(int, re.findall(r"(\d+) (?:heads|were)", explained))
     assert there == 336
     assert plain < 0.9 * there <= enlarged
+
+
+class WalkDetector:
+    """Finds every head of the clip that can be seen."""
+
+    score_threshold = 0.25
+    origin: Mapping[str, object] = {}
+
+    def stream(
+        self, frames: Iterable[Frame], batch_size: int, **options: object
+    ) -> Generator[PictureResult]:
+        truths = replace(door_scene(), duration=demo_walk.SECONDS).truths()
+        for truth, frame in zip(truths, frames, strict=True):
+            assert frame.pixels is not None
+            scores = np.full(len(truth.boxes), 0.9)
+            found = Detections.from_arrays(truth.boxes, scores, frame.pixels.shape[:2])
+            yield PictureResult(frame, found, None, frame.pixels)
+
+
+def test_the_walk_is_counted_beside_the_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trackers")
+    for _ in range(2):  # the second in place of the first
+        demo_walk.show_walk(WalkDetector(), tmp_path)  # type: ignore[arg-type]
+        lines = capsys.readouterr().out.splitlines()
+        # Of the door's story the first half: two pass in each direction, five are seen.
+        assert [line.split()[-2:] for line in lines[3:6]] == [["5", "5"], ["2", "2"], ["2", "2"]]
+        assert lines[-1] == f"  {tmp_path.as_uri()}/walk/video/door.mp4"
+    assert describe_video(tmp_path / "walk" / "video" / "door.mp4").count == 40
+
+
+def test_without_a_tracker_the_walk_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    demo_walk.show_walk(WalkDetector(), tmp_path)  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("\nThe video is left out: ")
+    assert "pip install 'head-detection[track]'" in err
 
 
 def test_own_pictures_go_to_the_test_command(

@@ -35,9 +35,9 @@ def own_weights(tiny_weights: Path, tmp_path: Path) -> Path:
 def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every detector answer the truth, scored 0.9 to 0.6, and a false alarm scored 0.1."""
 
-    def answer(detector: object, labelled: AnnotatedSet) -> list[Detections]:
+    def answer(detector: object, labelled: AnnotatedSet) -> tuple[list[Detections], list[str]]:
         corner = [[0, 0, 1, 1]]
-        return [
+        found = [
             Detections.from_arrays(
                 np.concatenate([image.truth.boxes, corner]),
                 [*np.linspace(0.9, 0.6, len(image.truth.boxes)), 0.1],
@@ -45,8 +45,27 @@ def perfect(labelled: AnnotatedSet, monkeypatch: pytest.MonkeyPatch) -> None:
             )
             for image in labelled.images
         ]
+        return found, []
 
     monkeypatch.setattr(predictions, "_detect", answer)
+
+
+def test_pictures_that_were_shrunk_are_noted(
+    data: Path,
+    tiny_weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_metrics: ReadMetrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predictions, "SHOWN_NOTES", 2)
+    small = ["--set", "inference.resize.min_size=32", "inference.resize.max_size=32"]
+    main(["--weights", str(tiny_weights), "--data", str(data), "--output", "out", *small])
+    notes = read_metrics(Path("out"))["notes"]
+    assert [note.partition(":")[2][:30] for note in notes[:2]] == [
+        " seen at 40% of its size, wher"
+    ] * 2
+    assert notes[2:] == ["notes on pictures: 3, of which 2 are shown"]
+    assert f"note: {notes[0]}\n" in capsys.readouterr().out
 
 
 def test_weights_are_measured_by_every_protocol(
@@ -132,7 +151,7 @@ def test_no_threshold_is_stored_where_none_finds_a_head(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     nothing = [Detections.empty(image.image_size) for image in labelled.images]
-    monkeypatch.setattr(predictions, "_detect", lambda detector, labelled: nothing)
+    monkeypatch.setattr(predictions, "_detect", lambda detector, labelled: (nothing, []))
     before = own_weights.read_bytes()
     arguments = ["--weights", str(own_weights), "--data", str(data), "--choose-threshold"]
     assert run_command(main, arguments) == 2

@@ -1,7 +1,6 @@
 """``head-detection``: what it offers, and that asking for help costs nothing."""
 
 import os
-import platform
 import subprocess
 import sys
 from importlib import import_module
@@ -11,7 +10,7 @@ import pytest
 
 from head_detection import __version__
 from head_detection.apps import main as dispatcher
-from head_detection.apps.main import available_commands, keep_freed_memory, main
+from head_detection.apps.main import available_commands, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,28 +125,3 @@ def test_a_script_runs_from_any_folder_of_a_plain_checkout(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: test.py")
-
-
-FAULTS = """
-import resource, torch
-from head_detection.apps.main import keep_freed_memory
-if {keep}: assert keep_freed_memory()
-def work():
-    for _ in range(10): torch.ones(16_000_000)
-work()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_memory_is_taken_from_the_system_once() -> None:
-    faults = [int(run("-c", FAULTS.format(keep=keep)).stdout) for keep in (False, True)]
-    # 64 MB are 15,625 pages of 4 KiB, ten times; where pages are larger there are fewer.
-    assert faults[1] < faults[0] / 10
-
-
-def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher.ctypes, "CDLL", lambda _name: object())
-    assert keep_freed_memory() is False

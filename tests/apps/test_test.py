@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -647,3 +648,35 @@ def test_a_signal_ends_the_script_with_whole_files(repository, photos, tiny_weig
     assert "Traceback" not in err
     assert "stopped early" in out
     assert len(results(Path("runs/test/stdin"))["images"]) >= 1
+
+
+ZONES = "zones: {left: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], right: [[0.5, 0], [1, 0], [1, 1]]}\n"
+
+
+def test_zones_are_counted_in_pictures_and_those_of_no_source_are_told(photos, one_head, capsys):
+    text = ZONES + "sources: {door.mp4: {lines: {door: [[0, 0.5], [1, 0.5]]}}}\n"
+    (photos / "zones.yaml").write_text(text)
+    source = str(photos / "1.png")
+    assert main(["test", "--source", source, "--zones", "photos/zones.yaml", "--name", "z"]) == 0
+    (image,) = results(Path("runs/test/z"))["images"]
+    assert image["zones"] == {"left": 1, "right": 0}
+    said = capsys.readouterr()
+    assert "no source is called door.mp4: nothing counted" in said.out
+    assert "note: lines count in videos and from cameras alone" in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--save", "events"], "--save events: expected --zones FILE.yaml beside it"),
+        (["--zones", "none.yaml"], "none.yaml: expected a YAML file of zones; No such file"),
+        (["--zones", "bad.yaml"], "bad.yaml: zonnes: unknown key; did you mean zones?"),
+        (["--counts-every", "-1"], "--counts-every: expected 0 to 1e+09; got -1"),
+    ],
+)
+def test_a_mistake_about_zones_is_one_line(photos, one_head, capsys, options, line):
+    Path("bad.yaml").write_text("zonnes: {}")
+    with suppress(SystemExit):  # of the parser
+        assert main(["test", "--source", "photos/1.png", *options]) == 2
+    assert line in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("runs").exists()

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from clips import numbered_frame, write_clip
@@ -82,6 +83,28 @@ def test_a_folder_of_both_goes_on_behind_a_video_that_is_none(
     assert [entry["file"] for entry in content["failed"]] == ["2.mp4"]
 
 
+def test_pictures_beside_videos_are_drawn_as_pictures() -> None:
+    Path("in").mkdir()
+    write_clip("in/1.mp4", 3, audio=True)
+    Image.fromarray(numbered_frame(0)).save("in/2.png")
+    assert run(["test", "--source", "in", "--no-audio"]) == 0
+    folder = Path("runs/test/in")
+    drawn = [p for p in folder.rglob("*") if p.is_file() and p.suffix in (".jpg", ".png", ".mp4")]
+    names = sorted(path.relative_to(folder).as_posix() for path in drawn)
+    assert names == ["images/2.png", "video/1.mp4"]
+    with av.open("runs/test/in/video/1.mp4") as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_hidden_heads_of_a_video_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("street.mp4", 12)
+    options = ["--save", "blur", "--blur-threshold", "0.5", "--max-fps", "5"]
+    assert run(["test", "--source", "street.mp4", *options]) == 0
+    out = capsys.readouterr().out
+    assert "hidden: 6 heads" in out
+    assert "note: blur: heads were filled in on 0 of 6 frames" in out
+
+
 def test_a_damaged_frame_fails_alone_and_shifts_no_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -113,7 +136,7 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
 def options_of(*arguments: str) -> FrameOptions:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))
+    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))["options"]
 
 
 def test_options_of_frames() -> None:

@@ -1,5 +1,7 @@
 """Cameras that are there, come and go, lie, and say nothing, on servers of the test's own."""
 
+import io
+import json
 import logging
 import os
 import re
@@ -27,13 +29,16 @@ from camera_servers import (
     rubbish,
     silent,
     stalling,
+    ts_chunks,
 )
 from clips import number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
+from head_detection.pipeline.camera_decoder import Decoder, Messages, Opening
 from head_detection.pipeline.cameras import Cameras
 from head_detection.pipeline.sources import FrameOptions, Patience
+from head_detection.pipeline.video_file import upright
 from head_detection.structures import Frame
 
 QUICK = Patience(open_seconds=5.0, read_seconds=5.0, first_wait=0.1, longest_wait=0.2)
@@ -212,7 +217,13 @@ def test_a_file_on_a_web_server_gives_every_frame(
         source = opened(server.url)
         assert not source.info.is_live
         assert source.is_ready() is False  # before the first, as of any new batch
-        frames = take(source, 99, pause=0.02)
+        frames, is_ready = [], []
+        for frame in source:
+            frames.append(frame)
+            is_ready.append(source.is_ready())
+            time.sleep(0.02)
+    assert all(is_ready)  # a full batch is worth the wait
+    assert len(source._batch) == 1  # what was given is not kept
     assert [number_in(frame) for frame in frames] == list(range(20))
     assert [frame.seconds for frame in frames] == [index / 50 for index in range(20)]
     assert {frame.captured for frame in frames} == {None}
@@ -271,17 +282,51 @@ def test_cameras_meet_in_batches_with_one_frame_each(opened: Open) -> None:
     assert sum(len(batch) == 2 for batch in late) > 0.7 * len(late)
 
 
-def test_stride_and_rate_leave_frames_out(opened: Open) -> None:
+def test_a_device_is_read_through_the_system_of_its_format() -> None:
+    """FFmpeg's own makes a picture where no camera is."""
+    made = Address("made", "testsrc=size=160x120:rate=25,realtime", "lavfi")
+    source = Cameras([made])
+    frames = take(source, 4, pause=0.15)
+    assert [frame.pixels.shape for frame in frames if frame.pixels is not None] == [
+        (120, 160, 3)
+    ] * 4
+    assert frames[-1].seconds == pytest.approx(frames[-1].index / 25, abs=0.01)
+    assert source.cameras[0].counts.dropped > 3
+
+
+def test_a_playlist_that_goes_on_is_live_and_opens_no_file_of_this_machine(
+    opened: Open, tmp_path: Path
+) -> None:
+    part = b"".join(ts_chunks(FPS))
+    (tmp_path / "private.ts").write_bytes(part)
+    head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:10,\n"
+    end = "#EXT-X-ENDLIST\n"  # or it would be asked for again and again
+
+    def answer(connection: socket.socket) -> None:
+        request = connection.recv(4096)
+        listed = f"file://{tmp_path}/private.ts\n{end}" if b"/bad" in request else "part.ts"
+        content = part if b"/part.ts" in request else f"{head}{listed}\n".encode()
+        kind = "video/mp2t" if content is part else "application/vnd.apple.mpegurl"
+        length = f"Content-Length: {len(content)}\r\nContent-Type: {kind}\r\n\r\n"
+        connection.sendall(f"HTTP/1.0 200 OK\r\n{length}".encode() + content)
+
+    with CameraServer(answer) as server:
+        urls = [server.url.replace("live", name) for name in ("good.m3u8", "bad.m3u8")]
+        source = opened(*urls)
+        assert source.info.is_live
+        frames = take(source, 2)
+    assert {frame.name for frame in frames} == {f"127.0.0.1-{server.port}-good.m3u8"}
+    assert source.cameras[0].is_finite is False
+
+
+def test_stride_rate_and_end_leave_frames_out(opened: Open) -> None:
     with CameraServer(mpeg_ts()) as server:
-        frames = take(opened(server.url, stride=3), 5)
-        assert [frame.index % 3 for frame in frames] == [0] * 5
-        frames = take(opened(server.url, max_fps=10.0, end=2.0), 99)
-    gaps = [b.index - a.index for a, b in pairwise(frames)]
-    assert 5 <= len(frames) <= 20
-    assert min(gaps) >= 2
-    assert sum(gaps) / len(gaps) == pytest.approx(3, abs=0.5)
-    assert frames[-1].seconds is not None
-    assert frames[-1].seconds < 2.0
+        newest = take(opened(server.url, stride=4, end=1.0), 99)
+        frames = take(opened(server.url, is_live=False, max_fps=10.0, start=0.2, end=1.0), 99)
+    assert [frame.index for frame in frames] == list(range(6, 30, 3))
+    assert {frame.index % 4 for frame in newest} == {0}
+    assert newest[-1].seconds is not None
+    assert 0.5 < newest[-1].seconds < 1.0
 
 
 def test_no_address_shows_its_password(
@@ -434,3 +479,39 @@ def test_rtsp_with_a_password_is_taken_and_comes_back(
     assert all(a.index < b.index for a, b in pairwise(taken))
     assert all(a.seconds < b.seconds for a, b in pairwise(taken) if a.seconds and b.seconds)
     assert "geh" not in "".join([*told(), *source.summary()])
+
+
+class LateFor:
+    """Tells of each packet's delay, as it is given."""
+
+    def __init__(self, delays: list[float]) -> None:
+        self.delays = iter(delays)
+
+    def arrive(self, time_of_packet: float | None, now: float) -> float:
+        return next(self.delays)
+
+    def captured_at(self, time_of_frame: float | None, now: float) -> float:
+        return now
+
+    def seconds_of(self, time_of_frame: float | None, now: float) -> float:
+        return 0.0 if time_of_frame is None else time_of_frame
+
+
+def test_a_stream_that_is_too_much_to_decode_is_taken_up_at_key_frames(tmp_path: Path) -> None:
+    """A key frame every 10: late from frame 5 to 14, all up to key frame 20 but 10 is left out."""
+    clip = tmp_path / "a.ts"
+    clip.write_bytes(b"".join(ts_chunks(FPS)[:30]))
+    said = io.BytesIO()
+    decoder = Decoder(Opening(str(clip)), Messages(said))
+    with av.open(str(clip)) as container:
+        stream = decoder._begin(container)
+        decoder._timeline = LateFor([0.0] * 5 + [0.7] * 10 + [0.0] * 99)  # type: ignore[assignment]
+        decoder._decode(container, stream)
+    messages = [json.loads(line) for line in said.getvalue().splitlines()]
+    announced = [message["index"] for message in messages if message["kind"] == "frame"]
+    assert announced[:6] == [0, 1, 2, 3, 4, 10]
+    assert announced[6:] == list(range(20, 20 + len(announced[6:])))
+    assert len(announced) >= 14
+    last = decoder._shelf.take()
+    assert isinstance(last.picture, av.VideoFrame)
+    assert number_of(upright(last.picture)) == last.index == announced[-1]

@@ -1,6 +1,7 @@
 """Counting at lines and in zones, on paths worked out by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from head_detection.config.zones import load_zones
+from head_detection.data.sequences import HeadSequence, door_scene
 from head_detection.errors import ConfigError
 from head_detection.images.zones import draw_regions
+from head_detection.inference.batching import PictureResult
+from head_detection.pipeline.run import run_pipeline
+from head_detection.pipeline.sources import Item, ItemSource
+from head_detection.pipeline.tracking import HeadTracker
 from head_detection.pipeline.zones import Region, RegionCounter, build_region_counter
-from head_detection.results.record import Record
-from head_detection.structures import Detections, Event, Point, RegionCount
+from head_detection.results.formats import Sinks
+from head_detection.results.record import Origin, Record
+from head_detection.structures import Detections, Event, Frame, Point, RegionCount
 
 SIZE = (100, 100)
 ACROSS = ((0, 50), (100, 50))
@@ -151,7 +158,7 @@ def test_who_is_first_seen_beyond_is_told_and_not_counted() -> None:
     counter = RegionCounter([line([(40, 50), (60, 50)])])
     _, events = walk(counter, [(50, 40)], [(50, 60)], [(90, 40)])  # the last is beside its end
     assert events == [Event("appearance", "door", 1, 0, 0.0, (50, 40))]
-    assert counter.summary() == ["door: 0 in, 0 out; 1 first seen beyond"]
+    assert counter.summary() == ["door: 0 in, 0 out; 1 first seen on the in side"]
 
 
 def test_the_drawn_arrow_points_to_where_in_is() -> None:
@@ -283,8 +290,8 @@ def test_sources_are_counted_apart_and_summed() -> None:
     assert counts(record) == [(None, 0, 1)]
     assert counter.summary() == [
         "a.mp4: door: 1 in, 1 out",
-        "b.mp4: door: 0 in, 1 out; 1 first seen beyond",
-        "all sources: door: 1 in, 2 out; 1 first seen beyond",
+        "b.mp4: door: 0 in, 1 out; 1 first seen on the in side",
+        "all sources: door: 1 in, 2 out; 1 first seen on the in side",
     ]
 
 
@@ -356,3 +363,44 @@ def test_pixels_outside_the_picture_and_names_of_two_patterns_are_one_line() -> 
     twice = RegionCounter([Region(pattern, "door", ACROSS) for pattern in ("a*", "*.mp4")])
     with pytest.raises(ConfigError, match=r"^door: expected a name once for a\.mp4"):
         twice.count(frame(0, {}))
+
+
+class Knowing:
+    """Finds the heads of a made sequence where they are."""
+
+    score_threshold = 0.5
+
+    def __init__(self, sequence: HeadSequence) -> None:
+        self.sequence = sequence
+
+    def stream(self, images: Iterable[Item], *_: Any, **__: Any) -> Generator[PictureResult]:
+        for truth, image in zip(self.sequence.truths(), images, strict=True):
+            scores = np.full(len(truth.boxes), 0.9, np.float32)
+            yield PictureResult(
+                image, Detections(truth.boxes, scores, self.sequence.image_size), None, None
+            )
+
+
+@pytest.mark.parametrize("fps", [10, 25])  # at 5 the way from the wall to the line is one frame
+def test_a_door_is_counted_from_heads_to_files_at_any_rate(fps: int, tmp_path: Path) -> None:
+    """The story of ``door_scene``: 4 cross to the right, 2 to the left."""
+    sequence = door_scene(fps)
+    frames = [
+        Frame("door.mp4", truth.index, truth.seconds, path=Path("door.mp4"))
+        for truth in sequence.truths()
+    ]
+    counter = RegionCounter([Region(None, "door", ((0.5, 0), (0.5, 1)), min_frames=2)])
+    with Sinks(["counts", "events"], tmp_path, Origin({}, 0.5)) as sinks:
+        outcomes = run_pipeline(
+            ItemSource.of(frames), Knowing(sequence), sinks, tracker=HeadTracker(), counter=counter
+        )
+        assert sum(1 for _ in outcomes) == 8 * fps
+    assert counter.summary() == ["door: 4 in, 2 out; 2 first seen on the in side"]
+    events = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
+    crossings = [event for event in events if event["event"] == "crossing"]
+    assert [event["direction"] for event in crossings].count("in") == 4
+    assert all(abs(event["x"] - 160) < 40 for event in crossings)
+    rows = (tmp_path / "counts.csv").read_text().splitlines()
+    last = (8 * fps - 1) / fps
+    assert rows[-1].startswith(f"{last:g},door.mp4,door,4,2")
+    assert len(rows) == 1 + 2 * 9  # at 0 to 7 s, and the last frame

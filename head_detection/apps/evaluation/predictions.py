@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tqdm import tqdm
 
 from head_detection.apps.arguments import engine_options
+from head_detection.apps.progress import SHOWN_NOTES
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.images.finding import PictureFile
@@ -82,31 +83,42 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     elif given is None:
         stored = describe_weights(arguments.weights or shipped_weights())
         threshold, origin = stored.inference.score_threshold, STORED
+    detections, notes = _detect(detector, labelled)
     return Predictions(
         path=arguments.weights or Path(weights),
         title=f"{weights} ({detector.origin['backbone']}, {engine})",
         model=detector.origin,
-        detections=_detect(detector, labelled),
+        detections=detections,
         score_threshold=threshold,
         threshold_origin=origin,
         lowest_score=lowest,
+        notes=notes,
     )
 
 
-def _detect(detector: "HeadDetector", labelled: AnnotatedSet) -> list[Detections]:
+def _detect(detector: "HeadDetector", labelled: AnnotatedSet) -> tuple[list[Detections], list[str]]:
+    """Return the heads of each picture, and what ``test`` would note of some."""
     from head_detection.pipeline.run import run_pipeline
 
     files = [PictureFile(image.path, image.file_name) for image in labelled.images]
-    found, num_heads = [], 0
+    found, num_heads = list[Detections](), 0
+    notes: list[str] = []
+    num_notes = 0
     with tqdm(total=len(files), desc="Finding heads", unit=" pictures", file=sys.stderr) as bar:
         for outcome in run_pipeline(ItemSource.of(files), detector):
             if isinstance(outcome, Failure):
                 raise outcome.error
             found.append(outcome.detections)
+            if outcome.note is not None:
+                num_notes += 1
+                if num_notes <= SHOWN_NOTES:
+                    notes.append(f"{outcome.file}: {outcome.note}")
             num_heads += len(outcome.detections)
             bar.set_postfix_str(f"{num_heads} boxes", refresh=False)
             bar.update()
-    return found
+    if num_notes > SHOWN_NOTES:
+        notes.append(f"notes on pictures: {num_notes}, of which {SHOWN_NOTES} are shown")
+    return found, notes
 
 
 def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
