@@ -22,9 +22,8 @@ from head_detection.apps.evaluation.result import (
     store_threshold,
 )
 from head_detection.apps.evaluation.table import print_table
-from head_detection.apps.evaluation.tracks import FPS, TRACK, evaluate_tracks, frame_rate
+from head_detection.apps.evaluation.tracks import TRACK, add_track_options, evaluate_tracks
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
-from head_detection.apps.video_options import add_tracking_options
 from head_detection.config import LABEL_FORMATS, DatasetConfig
 from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
@@ -74,11 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
-    add_tracking_options(parser)
-    parser.add_argument(
-        "--fps", type=frame_rate, default=FPS, metavar="N",
-        help=f"frames a second, of --protocol track (default: {FPS:g})",
-    )  # fmt: skip
+    add_track_options(parser)
     add_engine_options(parser)
 
 
