@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import numbered_frame, write_clip
+from clips import corners_of, heard, numbered_frame, packets, write_clip
 from PIL import Image
 
 from head_detection.apps.main import main, run
@@ -94,6 +94,25 @@ def test_pictures_beside_videos_are_drawn_as_pictures() -> None:
     assert names == ["images/2.png", "video/1.mp4"]
     with av.open("runs/test/in/video/1.mp4") as container:
         assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("name", ["turned.mp4", "turned.webm"])
+def test_a_drawn_video_is_upright_in_step_and_sounds_as_before(name: str) -> None:
+    """Three tenths at 30 frames a second, then six at 10, with a beep each second."""
+    times = [n / 30 for n in range(9)] + [0.3 + n / 10 for n in range(8)]
+    rotation = 90 if name.endswith("mp4") else 0  # WebM has none
+    write_clip(name, len(times), times=times, rotation=rotation, audio=True, size=(240, 320))
+    assert run(["test", "--source", name, "--save", "video", "--draw", "boxes"]) == 0
+    drawn = "runs/test/turned/video/turned.mp4"
+    with av.open(drawn) as container:
+        frames = list(container.decode(video=0))
+    assert [float(frame.time) for frame in frames] == pytest.approx(times, abs=2e-3)
+    turned = np.rot90(frames[0].to_ndarray(format="rgb24"), 1 if rotation else 0)
+    assert turned.shape == (240, 320, 3)
+    assert corners_of(turned) == ["red", "green", "blue", "white"]
+    assert frames[0].rotation == 0
+    assert packets(drawn) == packets(name)
+    assert heard(drawn) == pytest.approx(heard(name), abs=0.03)
 
 
 def test_hidden_heads_of_a_video_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
