@@ -20,7 +20,7 @@ def test_formats_are_a_list_with_commas():
     [
         (
             "xml",
-            r"^expected some of json,csv,.*,yolo,yolo-data,images,video,blur,crops,heatmap; got 'xml'",
+            r"^expected some of json,csv,.*,yolo-data,images,video,blur,crops,heatmap; got 'xml'",
         ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
