@@ -7,6 +7,7 @@ from typing import Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     not_negative,
     positive,
     probability,
@@ -126,7 +127,9 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
             ": choose there, then export again"
         )
-    if arguments.detections is not None and not arguments.detections.exists():
+    if arguments.detections is None:
+        check_detector_options(arguments)
+    elif not arguments.detections.exists():
         raise EvaluationError(f"--detections: {arguments.detections}: no such file")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     engine_options,
     positive,
     probability,
@@ -79,6 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
         KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
     """
+    check_detector_options(arguments)
+    source = open_source(*arguments.source, **frame_options(arguments))
+    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
+
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
     from head_detection.results.formats import Sinks
@@ -86,8 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    source = open_source(*arguments.source, **frame_options(arguments))
-    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info.unit)
     engine = engine_options(arguments)
