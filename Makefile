@@ -92,6 +92,8 @@ $(VENV)/dev.done: $(VENV)/core.done
 	@echo "Installing the tools for checks and tests ..."
 	@touch $(VENV)/installing
 	@$(PIP) install --editable '.[dev]'
+	@# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+	@$(PIP) install --quiet --force-reinstall --no-deps opencv-python-headless
 	@mv $(VENV)/installing $@
 
 define find-python
