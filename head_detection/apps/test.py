@@ -94,11 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     zones = zones_config(arguments, formats, source.info.unit)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
+    engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     detector = HeadDetector.from_weights(
-        arguments.weights,
-        score_threshold=arguments.score_threshold,
-        lowest_score=lowest_score(hide_from, tracking),
-        **engine,
+        arguments.weights, score_threshold=arguments.score_threshold, **engine
     )
     detector.max_pixels = arguments.max_pixels
     if hide_from is not None:  # who counts is hidden
