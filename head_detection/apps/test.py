@@ -83,7 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_detector_options(arguments)
     source = open_source(*arguments.source, **frame_options(arguments))
     formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
-
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
     from head_detection.results.formats import Sinks
@@ -107,9 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
-        origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
-            sinks = Sinks(formats, folder, origin, options)
+            sinks = Sinks(
+                formats, folder, Origin(detector.origin, detector.score_threshold), options
+            )
         counter = make_counter(zones, tracking)
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         with progress.reporting(), window, sinks:

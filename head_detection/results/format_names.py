@@ -19,6 +19,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "video": ("video/",),
     "blur": ("blur/",),
     "crops": ("crops/",),
+    "heatmap": ("heatmap/",),
 }
 """By the names that users know the formats by: their files, and their folders with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")

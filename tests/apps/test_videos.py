@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from head_detection.apps.test import add_arguments
 from head_detection.apps.video_options import frame_options
 from head_detection.inference.detector import HeadDetector
 from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.video_file import describe_video
 from head_detection.structures import Detections
 
 
@@ -150,6 +152,28 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["test", "--source", "a.mp4", *options]) == 0
     assert [record["frame"] for record in written("a")["images"]] == [10, 12, 14, 16, 18]
     assert "5/5" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_files_that_open_and_no_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip("a.mp4", 40)
+    num_batches = iter(range(6))
+    detect = OneHeadEngine.detect
+
+    def interrupted(self: OneHeadEngine, images: Any) -> list[Detections]:
+        if next(num_batches) == 5:
+            raise KeyboardInterrupt
+        return detect(self, images)
+
+    monkeypatch.setattr(OneHeadEngine, "detect", interrupted)
+    assert main(["test", "--source", "a.mp4"]) == 130
+    assert "stopped early; what was found till then is written" in capsys.readouterr().out
+    records = written("a")["images"]
+    assert [record["frame"] for record in records] == list(range(len(records)))
+    assert len(records) == 10
+    assert describe_video(Path("runs/test/a/video/a.mp4")).size is not None
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
 def options_of(*arguments: str) -> FrameOptions:
