@@ -110,14 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
         counter = make_counter(zones, tracking)
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
-        try:
-            with window, sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
-        except (KeyboardInterrupt, SystemExit):
-            progress.say("stopped early; what was found till then is written")
-            progress.report()
-            raise
-    progress.report()
+        with progress.reporting(), window, sinks:
+            _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
     return SOME_FAILED if progress.tally.failed else 0
 
 
