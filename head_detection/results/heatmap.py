@@ -31,6 +31,8 @@ MAX_SOURCES: Final = 256
 """Maps in memory; of more, as in a folder of videos, the oldest is written."""
 OPACITY: Final = 0.75
 """Of the hottest cell over the picture."""
+SPREAD: Final = 2.0
+"""Cells that a head is smoothed over in the picture: few heads would be dots. The array is not."""
 _TEXT: Final = 16
 
 
@@ -130,7 +132,7 @@ class HeatmapSink(Sink):
 
 
 def draw_heat(pixels: Picture, cells: npt.NDArray[np.float32]) -> Picture:
-    """Return the picture in grey with the cells over it, and what the hottest has in a corner.
+    """Return the picture in grey, the cells smoothed over it, and what the hottest has in a corner.
 
     Args:
         pixels: ``(H, W, 3)`` uint8 RGB; not changed.
@@ -138,7 +140,9 @@ def draw_heat(pixels: Picture, cells: npt.NDArray[np.float32]) -> Picture:
     """
     height, width = pixels.shape[:2]
     hottest = float(cells.max(initial=0.0))
-    share = cv2.resize(cells / max(hottest, 1e-9), (width, height), interpolation=cv2.INTER_LINEAR)
+    smooth = np.asarray(cv2.GaussianBlur(cells, (0, 0), SPREAD), np.float32)
+    smooth = smooth / max(float(smooth.max(initial=0.0)), 1e-9)
+    share = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     color = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB).astype(np.float32)
     grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
