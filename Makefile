@@ -8,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check docs smoke fuzz kill soak audit package clean
+.PHONY: help demo test check docs smoke fuzz hostile kill soak audit package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make docs                 the pages of docs/ as a site, in build/site"
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
+	@echo "make hostile              10,000 requests to the service that mean no good"
 	@echo "make kill                 kill test, train and convert 200 times, look at what is left"
 	@echo "make soak                 an hour of cameras that come and go: what is late, lost, left"
 	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
@@ -50,6 +51,9 @@ smoke: $(VENV)/core.done
 # FUZZ_ROUNDS=100 make fuzz: as many times more.
 fuzz: $(VENV)/dev.done
 	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
+
+hostile: $(VENV)/dev.done
+	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} $(VENV)/bin/python -m pytest tests/serving/test_hostile.py
 
 kill: $(VENV)/core.done
 	@$(VENV)/bin/python tests/kill.py
@@ -88,6 +92,8 @@ $(VENV)/dev.done: $(VENV)/core.done
 	@echo "Installing the tools for checks and tests ..."
 	@touch $(VENV)/installing
 	@$(PIP) install --editable '.[dev]'
+	@# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+	@$(PIP) install --quiet --force-reinstall --no-deps opencv-python-headless
 	@mv $(VENV)/installing $@
 
 define find-python

@@ -34,7 +34,13 @@ settings.register_profile("package", deadline=None)  # a busy machine is no faul
 settings.load_profile("package")
 
 ROOT = Path(__file__).resolve().parents[1]
-collect_ignore = ["fuzz/damaged_pictures.py", "kill.py", "rtsp_server.py", "soak.py"]
+collect_ignore = [
+    "fuzz/damaged_pictures.py",
+    "kill.py",
+    "rtsp_server.py",
+    "soak.py",
+    "service_load.py",
+]
 """Scripts: they import what lies beside them, which pytest does not put on the path."""
 SHAPED = ("head_detection.boxes", "head_detection.evaluation", "head_detection.models")
 """Modules and packages whose ``Annotated[..., "n 4"]`` shapes are checked at every call of a test.

@@ -29,3 +29,21 @@ x1, y1, x2, y2 = image["boxes"][0]
 assert 100 < x1 < 200 and 0 <= y1 < 80 and 330 < x2 < 420 and 280 < y2 < 380, image["boxes"]
 PYTHON
 echo "package: the installed wheel finds the head of the portrait"
+
+echo "Installing the extra track beside it ..."
+wheel="$(echo wheel/head_detection-*.whl)"
+pip install "$wheel[track]"
+# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+pip install --force-reinstall --no-deps opencv-python-headless
+venv/bin/python - <<'PYTHON'
+from head_detection.data.sequences import door_scene
+from head_detection.data.simulated_detections import SimulatedDetector
+from head_detection.pipeline.tracking import HeadTracker
+from head_detection.structures import Frame
+
+tracker, ids = HeadTracker(), set()
+for index, found in enumerate(SimulatedDetector(door_scene()).detections()):
+    ids.update(tracker.follow(Frame("door", index, index / 10), found).ids.tolist())
+assert 5 <= max(ids) <= 12, ids
+PYTHON
+echo "package: with the extra track it follows heads"

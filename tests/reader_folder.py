@@ -119,6 +119,8 @@ def make_own_pictures() -> None:
     Image.fromarray(sample_portrait().pixels).save("classroom.jpg")
     crowd, _ = lay_out(sample_person(), 50, rows=2, columns=3)
     Image.fromarray(crowd).save("street.png")
+    page = (ROOT / "docs" / "zones.md").read_text(encoding="utf-8")
+    Path("zones.yaml").write_text(page.split("```text\n")[1].split("```")[0], encoding="utf-8")
     door = replace(door_scene(fps=5), duration=4.0)
     Path("door.yaml").write_text("lines: {door: [[0.5, 0.0], [0.5, 1.0]]}\n", encoding="utf-8")
     write_clip("door.mp4", (frame.pixels for frame in door.frames()), fps=5, audio=True)

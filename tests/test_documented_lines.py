@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -69,6 +70,7 @@ ADDED: Final = {
 READY: Final = {
     "make demo": "the stamp that .venv is installed, and this environment as its Python: the "
     "installation takes minutes and 6 GB, and is how these tests came to run",
+    "curl": "a server, which SERVES has started, and a curl that finds it",
     "pip install": "PIP_NO_DEPS, PIP_NO_BUILD_ISOLATION and PIP_NO_INDEX, as all that is needed is "
     "here; a PIP_TARGET each, to leave this environment, and lines that run beside, alone. "
     "`make package` installs all anew",
@@ -82,8 +84,15 @@ UNTYPED: Final = {
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": "likewise",
     "apt-get install libgl1": "the machine's packages",
     "pip install --force-reinstall --no-deps opencv-python-headless": "needs an index of packages",
+    "docker build --tag head-detection --build-arg "
+    "TORCH_INDEX=https://download.pytorch.org/whl/cpu .": "needs Docker, and an index of packages",
+    "docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:8000:8000 "
+    "head-detection": "likewise",
 }
 """Lines that are not typed, and why."""
+SERVES: Final = "python scripts/serve.py"
+"""Goes on until it is stopped. It is typed before all others, with a free port, which ``curl``
+finds whatever port a line names, and stopped after them."""
 WAITS_FOR: Final = {
     "my/train.json": "convert.py split",
     "my/val.json": "convert.py split",
@@ -122,6 +131,7 @@ LEFT: Final = {
     "convert.py split": ["my/train.json", "my/val.json"],
     "--output fast.xml": ["fast.bin"],
     "--output fast-int8.xml": ["fast-int8.bin"],
+    "format=blur": ["blurred.jpg"],
     "--engine openvino": ["runs/test/pictures-2/counts.csv", "runs/test/pictures-2/images"],
     'open("heads.csv", "w"': ["heads.csv"],
     "convert.py annotations --from coco": ["my-yolo/data.yaml", "my-yolo/labels"],
@@ -331,6 +341,37 @@ def type_all(blocks: list[Block], terminals: SimpleQueue[Terminal]) -> dict[str,
     return outcomes
 
 
+@contextmanager
+def serving(folder: Path, programs: Path) -> Iterator[list[Outcome]]:
+    """Type the line that serves and lead ``curl`` to it; the list has its outcome at the end."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("needs curl, which the lines of docs/service.md are of")
+    words = [sys.executable, *shlex.split(SERVES)[1:], "--port", "0"]
+    ended: list[Outcome] = []
+    start, errors = time.monotonic(), programs / "served.err"
+    with (
+        errors.open("w") as file,
+        subprocess.Popen(
+            words, cwd=folder, stdout=subprocess.PIPE, stderr=file, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.split()[0].removeprefix("http://")
+        # It answers 503 until its network is warm.
+        patient = "--retry 60 --retry-delay 1 --retry-all-errors"
+        write_program(programs / "curl", f"{curl} --connect-to ::{address} {patient}")
+        try:
+            yield ended
+        finally:
+            process.terminate()
+            exit_code = process.wait(MAX_SECONDS)
+    seconds = time.monotonic() - start
+    ended.append(Outcome(exit_code, line, errors.read_text(), seconds))
+
+
 def write_program(path: Path, words: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
@@ -358,7 +399,9 @@ def outcomes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         terminals.put(terminal)
         assert filled.exit_code == 0, filled.errors
         (folder / ".venv" / "core.done").touch()  # after what it is made of
-        ended = type_all(BLOCKS, terminals)
+        with serving(folder, programs) as served:
+            ended = type_all([block for block in BLOCKS if not block.has(SERVES)], terminals)
+        ended[SERVES] = served[0]
     for line, outcome in [("the folder", filled), *ended.items()]:
         print(f"{outcome.seconds:6.1f} s, exit code {outcome.exit_code}: {line[:90]!r}")  # noqa: T201
     return ended

@@ -4,14 +4,16 @@ Nothing here may import torch: options are parsed before it is.
 """
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection.errors import WeightsError
-from head_detection.inference.weights_files import ENGINES, weights_path
+from head_detection.errors import DeviceError, WeightsError
+from head_detection.inference.weights_files import ENGINES, check_presence, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 """As ``devices`` has them, which imports torch; a test compares."""
+DEVICE: Final = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 
 
 def weights(text: str) -> Path:
@@ -79,6 +81,31 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "compile_network": arguments.compile,
         "overrides": [*arguments.set, *_sizes(arguments)],
     }
+
+
+def check_detector_options(arguments: argparse.Namespace) -> None:
+    """Refuse what no detector takes, before torch is loaded, which takes seconds, to say the same.
+
+    Values of a list, as ``inference.views.0.scale``, wait for the weights, whose list it is; how
+    heads are followed is checked elsewhere.
+
+    Raises:
+        WeightsError: no such file.
+        DeviceError: no kind of device.
+        ConfigError: no such key, or not its kind of value.
+    """
+    from head_detection.config import InferenceConfig, override_inference
+
+    if arguments.weights is not None:
+        check_presence(arguments.weights)
+    if not DEVICE.fullmatch(arguments.device):
+        raise DeviceError(
+            f"device: expected auto, cpu, cuda, cuda:N or mps; got {arguments.device!r}"
+        )
+    overrides: list[str] = engine_options(arguments)["overrides"]
+    waiting = re.compile(r"tracking\.|[^=]*\.\d+[.=]")
+    known = [override for override in overrides if not waiting.match(override)]
+    override_inference(InferenceConfig(), known)
 
 
 def _sizes(arguments: argparse.Namespace) -> list[str]:

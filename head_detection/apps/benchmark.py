@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tqdm import tqdm
+
 from head_detection.apps.arguments import PRECISIONS, positive, weights
 from head_detection.inference.weights_files import ENGINES
 
@@ -63,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
     """
     if arguments.tracking:
-        from head_detection.benchmark.tracking import measure_trackers, tracking_table
+        from head_detection.benchmark.tracking import NUM_FIGURES, measure_trackers, tracking_table
 
-        print(tracking_table(measure_trackers()))
+        print(tracking_table(tqdm(measure_trackers(), "Following", NUM_FIGURES, unit=" crowds")))
         return 0
     import torch
 

@@ -19,6 +19,11 @@ from head_detection.errors import HeadDetectionError, OutputError, printable
 Command = Callable[[Sequence[str] | None], int]
 """Takes the arguments (None: the process's own), returns the exit code."""
 
+LIBGL: Final = "libGL"
+NEEDS_LIBGL: Final = (
+    "opencv-python is installed, which needs it; apt-get install libgl1, or "
+    "pip install --force-reinstall --no-deps opencv-python-headless"
+)
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -45,7 +50,8 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
     the code 2. A command that has several things to say prints them itself before it raises.
     Ctrl-C gives 130, SIGTERM 143 and SIGHUP 129, after the work is unwound. A reader of results on
     standard output that went away (``--output - | head``) gives 141, in silence; one of messages
-    changes nothing. Any other exception is a fault of the program and keeps its traceback.
+    changes nothing. A build of OpenCV whose libGL is missing is told in one line too: the extra
+    ``track`` brings it. Any other exception is a fault of the program and keeps its traceback.
 
     Args:
         main: of a command.
@@ -69,6 +75,11 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
             if not is_user_error(error):
                 raise
             print(f"error: {_one_line(error)}", file=sys.stderr)
+            return USER_ERROR
+        except ImportError as error:
+            if LIBGL not in str(error):
+                raise
+            print(f"error: {_one_line(error)}: {NEEDS_LIBGL}", file=sys.stderr)
             return USER_ERROR
 
 

@@ -14,6 +14,7 @@ KINDS: Final = {
     "weights": "weights made by others",
     "average": "the mean of the weights of several runs that started from the same ones",
     "detections": "what was found, as labels to begin with in CVAT, Label Studio, FiftyOne or COCO",
+    "zones": "lines and zones to count in, checked and drawn on a picture or a first frame",
     "release": "weights of a run to hand out: half the size, licence and metrics inside",
 }
 

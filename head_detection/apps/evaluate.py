@@ -7,6 +7,7 @@ from typing import Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     not_negative,
     positive,
     probability,
@@ -21,9 +22,8 @@ from head_detection.apps.evaluation.result import (
     store_threshold,
 )
 from head_detection.apps.evaluation.table import print_table
-from head_detection.apps.evaluation.tracks import FPS, TRACK, evaluate_tracks, frame_rate
+from head_detection.apps.evaluation.tracks import TRACK, add_track_options, evaluate_tracks
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
-from head_detection.apps.video_options import add_tracking_options
 from head_detection.config import LABEL_FORMATS, DatasetConfig
 from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
@@ -73,11 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draws of pictures behind the 95 %% intervals (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
-    add_tracking_options(parser)
-    parser.add_argument(
-        "--fps", type=frame_rate, default=FPS, metavar="N",
-        help=f"frames a second, of --protocol track (default: {FPS:g})",
-    )  # fmt: skip
+    add_track_options(parser)
     add_engine_options(parser)
 
 
@@ -131,7 +127,9 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
             ": choose there, then export again"
         )
-    if arguments.detections is not None and not arguments.detections.exists():
+    if arguments.detections is None:
+        check_detector_options(arguments)
+    elif not arguments.detections.exists():
         raise EvaluationError(f"--detections: {arguments.detections}: no such file")
 
 

@@ -39,11 +39,23 @@ class CommandParser(argparse.ArgumentParser):
         # The words after a command's name are that command's.
         own = args if self._subparsers is None else takewhile(NAME.match, args)
         self._check_names(own)
-        return super().parse_known_args(args, namespace)
+        parsed, left = super().parse_known_args(args, namespace)
+        if left:  # said here, where the parser is the command's own
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return parsed, left
 
     def error(self, message: str) -> Never:
         """Say the mistake in one line, without the usage, and exit."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Add which choice was meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            close = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
+            error.message += f", did you mean {close[0]}?" if close else ""
+            raise
 
     def _check_names(self, words: Iterable[str]) -> None:
         options = list(self._option_string_actions)

@@ -105,6 +105,17 @@ class Progress:
             self.tally.failed += 1
             _tell("failed", failure.name, failure.reason)
 
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Print the summary behind the work, also where it is stopped early."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self.say("stopped early; what was found till then is written")
+            self.report()
+            raise
+        self.report()
+
     def report(self) -> None:
         """Print the summary, once all is written."""
         self.fail(self._sinks.take_failures())

@@ -74,7 +74,18 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how heads are marked and hidden."""
+    """Declare how heads are marked and hidden, in pictures and in videos."""
+    _add_drawing_options(parser)
+    _add_hiding_options(parser)
+    written = parser.add_argument_group("videos that are written")
+    written.add_argument(
+        "--video-codec", metavar="NAME",
+        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+    )  # fmt: skip
+    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
+
+
+def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
     drawn = parser.add_argument_group("--save images, video")
     drawn.add_argument("--draw-color", type=color, metavar="COLOR", help="name or #rrggbb")
     drawn.add_argument(
@@ -94,6 +105,12 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         help=f"what is drawn, with commas: {', '.join(DRAWN_PARTS)} "
         f"(default: {','.join(USUAL_PARTS)})",
     )  # fmt: skip
+    drawn.add_argument(
+        "--show", action="store_true", help="in a window too, while they are found; q ends"
+    )
+
+
+def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
     usual = Hiding()
     hidden = parser.add_argument_group("--save blur")
     hidden.add_argument(
@@ -109,15 +126,6 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
         help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
     )  # fmt: skip
-    drawn.add_argument(
-        "--show", action="store_true", help="in a window too, while they are found; q ends"
-    )
-    written = parser.add_argument_group("videos that are written")
-    written.add_argument(
-        "--video-codec", metavar="NAME",
-        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
-    )  # fmt: skip
-    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
 
 
 def sink_options(arguments: argparse.Namespace) -> "SinkOptions":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     engine_options,
     positive,
     probability,
@@ -79,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, one line.
         KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
     """
+    check_detector_options(arguments)
+    source = open_source(*arguments.source, **frame_options(arguments))
+    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
     from head_detection.results.formats import Sinks
@@ -86,17 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = sink_options(arguments)
     window = open_window(arguments, options)
-    source = open_source(*arguments.source, **frame_options(arguments))
-    formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info.unit)
     engine = engine_options(arguments)
     tracking = tracking_config(arguments, engine)
+    engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     detector = HeadDetector.from_weights(
-        arguments.weights,
-        score_threshold=arguments.score_threshold,
-        lowest_score=lowest_score(hide_from, tracking),
-        **engine,
+        arguments.weights, score_threshold=arguments.score_threshold, **engine
     )
     detector.max_pixels = arguments.max_pixels
     if hide_from is not None:  # who counts is hidden
@@ -104,19 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
-        origin = Origin(detector.origin, detector.score_threshold)
         with claiming(folder, formats):
-            sinks = Sinks(formats, folder, origin, options)
+            sinks = Sinks(
+                formats, folder, Origin(detector.origin, detector.score_threshold), options
+            )
         counter = make_counter(zones, tracking)
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
-        try:
-            with window, sinks:
-                _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
-        except (KeyboardInterrupt, SystemExit):
-            progress.say("stopped early; what was found till then is written")
-            progress.report()
-            raise
-    progress.report()
+        with progress.reporting(), window, sinks:
+            _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
     return SOME_FAILED if progress.tally.failed else 0
 
 

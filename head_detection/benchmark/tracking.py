@@ -24,6 +24,7 @@ CROWDS: Final = {
     300: ((1080, 1920), (14.0, 28.0)),
 }
 """Heads at a time: size of the picture, and sizes of the smallest and the largest head."""
+NUM_FIGURES: Final = len(CROWDS) * len(RATES) * len(TRACKERS)
 METRICS: Final = {
     "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "ideucl": "IDEucl", "id_switches": "switches",
 }  # fmt: skip

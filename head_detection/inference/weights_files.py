@@ -3,6 +3,7 @@
 No torch here: options are parsed, and mistakes in them answered, before it loads.
 """
 
+import difflib
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,22 @@ def weights_path(name: str | Path) -> Path:
     is_bare = not path.suffix and path.name == str(name) and not path.exists()
     shipped = (_find(f"{name}{suffix}") for suffix in SUFFIXES) if is_bare else ()
     return next((found for found in shipped if found is not None), path)
+
+
+def check_presence(path: Path) -> None:
+    """Make sure that there is a weights file, of which nothing is read.
+
+    Raises:
+        WeightsError: none. One line, with the shipped name that is close to it.
+    """
+    if path.exists():
+        return
+    shipped = [
+        file for folder in _folders() for file in folder.glob("*") if file.suffix in SUFFIXES
+    ]
+    close = difflib.get_close_matches(str(path), sorted({file.stem for file in shipped}), n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise WeightsError(f"{path}: expected a weights file; got no such file{meant}")
 
 
 def _best_of_run(folder: Path) -> Path:

@@ -258,9 +258,10 @@ class Decoder:
             self._heard_at = time.monotonic()
             if self._decodes_late:
                 if packet.size:
-                    self._take(packet, self._time_of(packet))
+                    self._take(packet, self._time_of(packet.pts, stream))
                 continue
-            delay = self._timeline.arrive(self._time_of(packet), self._heard_at)
+            stamp = packet.pts if packet.dts is None else packet.dts
+            delay = self._timeline.arrive(self._time_of(stamp, stream), self._heard_at)
             if may_skip and (is_skipping or delay > TOO_LATE_SECONDS):
                 is_skipping = delay > TOO_LATE_SECONDS or not packet.is_keyframe
                 if not packet.is_keyframe:
@@ -268,8 +269,8 @@ class Decoder:
                     continue
                 stream.codec_context.flush_buffers()
             for picture in self._pictures_of(packet):
-                timed = picture if self._has_times else None
-                self._take(picture, None if timed is None else timed.time)
+                stamp = packet.pts if picture is None else picture.pts
+                self._take(picture, self._time_of(stamp, stream))
 
     def _pictures_of(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame | None]:
         """Yield the frames of a packet; None for what is damaged: nothing is made up for it."""
@@ -299,11 +300,10 @@ class Decoder:
             self._shelf.put(Decoded(index, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)
 
-    def _time_of(self, packet: "Packet[VideoStream]") -> float | None:
-        ticks = packet.pts if packet.dts is None else packet.dts
-        if ticks is None or packet.time_base is None or not self._has_times:
+    def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
+        if stamp is None or stream.time_base is None or not self._has_times:
             return None
-        return float(ticks * packet.time_base)
+        return float(stamp * stream.time_base)
 
     def _wait_for(self, time_of_frame: float) -> float:
         """Wait until a file's frame is due, and return when."""

@@ -31,6 +31,7 @@ class Timeline:
         self._anchor: float | None = None
         self._anchored = 0.0
         self._before: tuple[float | None, float, float] | None = None
+        self._last: float | None = None
 
     def arrive(self, time_of_packet: float | None, now: float) -> float:
         """Note that a packet came, and return how late it is against the soonest."""
@@ -51,14 +52,17 @@ class Timeline:
 
     def seconds_of(self, time_of_frame: float | None, now: float) -> float:
         """Return the time since the first frame, which only grows."""
+        if time_of_frame is None and not self._is_live and self._last is not None:
+            self._last += SMALLEST_STEP  # the next one with a time tells where it is
+            return round(self._last, 6)
         seconds = 0.0
-        if self._before is not None:
+        if self._before is not None and self._last is not None:
             time_before, now_before, seconds_before = self._before
-            passed = now - now_before
-            step = passed
+            step = passed = now - now_before
             if time_of_frame is not None and time_before is not None:
                 step = time_of_frame - time_before
-            is_jump = self._is_live and abs(step - passed) > JUMP_SECONDS
-            seconds = seconds_before + max(passed if is_jump or step <= 0 else step, SMALLEST_STEP)
-        self._before = (time_of_frame, now, seconds)
+            if self._is_live and (step <= 0 or abs(step - passed) > JUMP_SECONDS):
+                step = passed
+            seconds = max(seconds_before + step, self._last + SMALLEST_STEP)
+        self._before, self._last = (time_of_frame, now, seconds), seconds
         return round(seconds, 6)

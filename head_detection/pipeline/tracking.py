@@ -309,8 +309,8 @@ def _import_trackers() -> ModuleType:
     except ImportError as error:
         if "libGL" in str(error):
             raise MissingPackageError(
-                f"trackers needs OpenCV with windows, and that needs libGL ({error}): "
-                "apt-get install libgl1 libglib2.0-0"
+                f"opencv-python, which trackers asks for, needs libGL ({error}): "
+                "apt-get install libgl1"
             ) from error
         raise MissingPackageError(
             f"expected the package trackers to follow heads; it is not installed ({error}): "

@@ -138,11 +138,13 @@ class RegionCounter:
                 lines += [f"{start}{region}: {total.text}" for region, total in totals.items()]
         if not is_alone:
             lines += [f"all sources: {region}: {total.text}" for region, total in sums.items()]
-        lines += [
-            f"no source is called {pattern}: nothing counted"
-            for pattern in sorted(pattern for pattern in self._unused if pattern is not None)
-        ]
+        lines += [f"no source is called {name}: nothing counted" for name in self.unused]
         return lines
+
+    @property
+    def unused(self) -> list[str]:
+        """The patterns that no source so far is of."""
+        return sorted(pattern for pattern in self._unused if pattern is not None)
 
     def _start(self, record: Record) -> "_SourceCounter":
         size = record.detections.image_size

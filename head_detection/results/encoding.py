@@ -1,6 +1,5 @@
 """A video file that grows picture by picture, and opens whatever ends it."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from head_detection.cores import num_cores
-from head_detection.errors import OutputError
+from head_detection.errors import DeviceError, OutputError
 from head_detection.images.reading import Picture
 from head_detection.results.sound import Sound
 
@@ -140,7 +139,7 @@ class VideoWriter:
 
         Raises:
             OSError: it cannot be written.
-            OutputError: the codec does not work here. One line.
+            DeviceError: the codec does not work here. One line.
         """
         with self._failing():
             if self._stream is None:
@@ -162,7 +161,7 @@ class VideoWriter:
         with self._stack, self._failing():
             if self._stream is None:
                 return
-            self._mux(self._stream.encode(None))
+            self._mux(self._encoded(self._stream, None))
             self._mux_held(self._step)
             if self._sound is not None:
                 end = self._last_ticks + self._step
@@ -251,7 +250,16 @@ class VideoWriter:
         )
         frame.pts, frame.time_base, frame.duration = ticks, self._time_base, self._step
         self._last_picture, self._last_ticks = picture, ticks
-        self._mux(self._stream.encode(frame))
+        self._mux(self._encoded(self._stream, frame))
+
+    def _encoded(
+        self, stream: VideoStream, frame: av.VideoFrame | None
+    ) -> "list[av.Packet[VideoStream]]":
+        try:
+            return stream.encode(frame)
+        except FFmpegError as error:  # nothing is written here: it is the codec
+            reason = f"{self._encoding.codec} does not work on this machine ({error.strerror})"
+            raise DeviceError(f"{self._path}: {reason}; choose another codec") from error
 
     def _mux(self, packets: "list[av.Packet[VideoStream]]") -> None:
         """Write packets but the last: how long it is shown tells the one that follows."""
@@ -276,13 +284,12 @@ class VideoWriter:
             raise self._error
         try:
             yield
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, DeviceError) as error:
             self._file.close()  # or the output would write an end, and over the beginning
-            self._error = self._described(error)
+            self._error = self._named(error)
             raise self._error from error
 
-    def _described(self, error: Exception) -> Exception:
-        number = error.errno if isinstance(error, OSError) else None
-        if number is not None and number in errno.errorcode:
-            return OSError(number, os.strerror(number), str(self._path))
-        return OutputError(f"{self._path}: {self._encoding.codec} does not work here: {error}")
+    def _named(self, error: Exception) -> Exception:
+        if isinstance(error, FFmpegError | OSError):
+            return OSError(error.errno, error.strerror, str(self._path))
+        return error

@@ -1,5 +1,6 @@
 """The formats' names and what each writes: known before anything heavy is loaded."""
 
+import difflib
 from typing import Final
 
 from head_detection.errors import OutputError
@@ -18,6 +19,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "video": ("video/",),
     "blur": ("blur/",),
     "crops": ("crops/",),
+    "heatmap": ("heatmap/",),
 }
 """By the names that users know the formats by: their files, and their folders with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")
@@ -62,7 +64,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names:
-        raise OutputError(f"expected some of {','.join(OUTPUTS)}; got {text!r}")
+        close = [difflib.get_close_matches(name, OUTPUTS, n=1) for name in unknown]
+        meant = "".join(f"; did you mean {names[0]}?" for names in close[:1] if names)
+        raise OutputError(f"expected some of {','.join(OUTPUTS)}; got {text!r}{meant}")
     if "yolo-data" in names and ("yolo" not in names or "images" in names):
         raise OutputError(
             "yolo-data: expected yolo beside it, and no images: its images/ is for the pictures "

@@ -27,6 +27,7 @@ from head_detection.results.csv import (
 from head_detection.results.encoding import Encoding
 from head_detection.results.events import EventSink
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
+from head_detection.results.heatmap import HeatmapSink
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
 from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
@@ -56,6 +57,7 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "video": VideoSink,
     "blur": BlurSink,
     "crops": CropSink,
+    "heatmap": HeatmapSink,
 }
 """By the names that users know them by."""
 _WANTED: Final = (

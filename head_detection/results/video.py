@@ -80,7 +80,8 @@ class VideoFiles:
         """Hand a frame, or the lack of one, to the video that it is of.
 
         Raises:
-            OutputError: the video would replace its source, or its codec does not work here.
+            OutputError: the video would replace its source.
+            DeviceError: its codec does not work here.
             OSError: a video cannot be written.
         """
         if outcome.seconds is None:
@@ -239,7 +240,7 @@ class VideoSink(Sink):
         """Add a frame soon.
 
         Raises:
-            OutputError: as ``VideoFiles``.
+            HeadDetectionError: as ``VideoFiles``.
             OSError: as ``VideoFiles``.
         """
         self._videos.take(record)

@@ -91,7 +91,6 @@ class Service:
             max_delay=settings.max_delay,
             queue=settings.queue,
         )
-        self.metrics.observe_waiting(lambda: self.batcher.waiting)
         self._detector, self._bodies = detector, Bodies(settings)
         self._pages = Environment(
             loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined

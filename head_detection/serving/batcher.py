@@ -160,10 +160,12 @@ class Batcher:
         if self.waiting + count > self._queue:
             raise queue_full(max(1, math.ceil(self.waiting * self._seconds_each)))
         self.waiting += count
+        self._metrics.waiting.inc(count)
         try:
             yield
         finally:
             self.waiting -= count
+            self._metrics.waiting.dec(count)
 
     async def detect(self, data: bytes, *, keep_pixels: bool = False) -> Seen:
         """Find the heads of one picture; its room is taken by ``admitting``.

@@ -1,7 +1,7 @@
 """What Prometheus is told: requests, pictures, heads, queue, batches, seconds by stage, errors."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
@@ -58,11 +58,6 @@ class Metrics:
     def took(self, stage: str, seconds: float) -> None:
         """Add seconds to a stage."""
         self._stages.labels(stage).observe(seconds)
-
-    def observe_waiting(self, waiting: Callable[[], int]) -> None:
-        """Ask for the length of the queue whenever it is to be told."""
-        if SEVERAL_PROCESSES not in os.environ:
-            self.waiting.set_function(waiting)
 
     def as_text(self) -> bytes:
         """Return all of them in Prometheus' text format, of all workers together."""

@@ -241,3 +241,20 @@ def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in numbers]
     assert run_command(lambda argv: 0) == 0
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_missing_libgl_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(argv: object) -> int:
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    assert run_command(fail) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: libGL.so.1: cannot open")
+    assert "apt-get install libgl1" in error
+    assert error.count("\n") == 1
+
+    def fail_otherwise(argv: object) -> int:
+        raise ImportError("no module named x")
+
+    with pytest.raises(ImportError, match="no module"):
+        run_command(fail_otherwise)

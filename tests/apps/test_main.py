@@ -64,6 +64,28 @@ def test_a_misspelt_option_is_answered_before_torch_is_imported(name: str) -> No
     assert done.stderr.startswith("error: there is no option --no-such-option")
 
 
+def test_a_detector_that_cannot_be_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    mistakes = (
+        *(
+            ["--weights", "acurate"],
+            ["--device", "gpu"],
+            ["--save", "jsn"],
+            ["--tile-overlap", "1"],
+        ),
+        *(["--set", "inference.tyle=1"], ["--set", "tile=1"], ["--source", "gone.png"]),
+    )
+    code = (
+        "import sys, head_detection.apps.main as main\n"
+        f"for words in {mistakes!r}:\n"
+        f"    code = main.main(['test', '--source', {str(tmp_path)!r}, *words])\n"
+        "    print(code, 'torch' in sys.modules)"
+    )
+    done = run("-c", code)
+    assert done.stdout == "2 False\n" * len(mistakes)
+    assert done.stderr.count("\n") == done.stderr.count("error: ") == len(mistakes)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks torch's OpenMP, as it is on Linux")
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_threads_do_not_spin_while_they_wait_unless_asked_to(

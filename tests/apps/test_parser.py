@@ -55,7 +55,7 @@ def test_a_command_runs_with_its_arguments(parser: CommandParser) -> None:
         (["--source", "x", "--zzz"], "error: there is no option --zzz; see made-up find --help"),
         ([], "error: the following arguments are required: --source; see made-up find --help"),
         (["--score-threshold", "x"], "error: argument --score-threshold: invalid float value: 'x'"),
-        (["--source", "x", "more"], "error: unrecognized arguments: more; see made-up --help"),
+        (["--source", "x", "more"], "error: unrecognized arguments: more; see made-up find --help"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -262,7 +262,8 @@ def test_coco_by_the_ids_of_labels(photos, one_head, capsys):
 
 def test_the_options_reach_the_detector(photos, one_head):
     options = "--weights w --device cpu --precision bf16 --score-threshold 0.6 --engine torch "
-    options += "--compile --set model.a=1 model.b=2 --imgsz 640"
+    options += "--compile --set inference.tile=0 inference.views.0.mirrored=true --imgsz 640"
+    Path("w").touch()
     assert main(["test", "--source", "photos/sub", "--save", "json", *options.split()]) == 0
     assert one_head.calls == [
         (
@@ -275,7 +276,7 @@ def test_the_options_reach_the_detector(photos, one_head):
                 "lowest_score": None,
                 "compile_network": True,
                 "overrides": [
-                    *("model.a=1", "model.b=2"),
+                    *("inference.tile=0", "inference.views.0.mirrored=true"),
                     *("inference.resize.min_size=640", "inference.resize.max_size=640"),
                 ],
             },
@@ -354,6 +355,10 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
         (["--source", "photos", "--video-codec", "x"], "--video-codec: expected libx264, "),
         (["--source", "photos", "--show"], "--show: expected a display"),
         (["--source", "photos", "--save", "xml"], "--save: expected some of json,csv"),
+        (["--source", "photos", "--save", "json,cvs"], "got 'json,cvs'; did you mean csv?"),
+        (["--source", "photos", "--weights", "acurate"], "such file; did you mean accurate?"),
+        (["--source", "photos", "--tile-overlap", "1"], "tile_overlap: expected less than 1"),
+        (["--source", "photos", "--set", "inference.tyle=1"], "tyle: unknown key; did you mean ti"),
         (["--source", "photos", "--output", "-"], "--output: standard output: expected lines"),
         (["--source", "photos", "--weights", "gone"], "error: gone: expected a weights file"),
         (["--source", "photos", "--weights", "photos/1.png"], ".safetensors file"),
@@ -399,6 +404,8 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),
+        (["--source", "a", "--engine", "onx"], ", did you mean onnx?; see head-detection test --h"),
+        (["--source", "a", "--imgsz", "640", "480"], "arguments: 480; see head-detection test --h"),
     ],
 )
 def test_an_argument_that_does_not_exist_is_exit_code_2(arguments, line, capsys):

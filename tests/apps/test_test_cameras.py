@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from camera_servers import CameraServer, mpeg_ts, silent
+from camera_servers import CameraServer, file_of, mpeg_ts, silent
+from clips import write_clip
 
 from head_detection.apps.main import main
 
@@ -99,3 +100,26 @@ def test_addresses_and_files_do_not_go_together(
     assert capsys.readouterr().err.startswith("error: a.jpg: expected a camera's number or an")
     assert main(["test", "--source", "rtps://me:geheim@cam/1"]) == 2
     assert capsys.readouterr().err.startswith("error: rtps://cam/1: expected a camera's number")
+
+
+@pytest.mark.parametrize(("share", "code"), [(1.0, 0), (0.7, 1)])
+def test_a_file_on_a_web_server_ends_and_one_that_breaks_off_is_a_failure(
+    tiny_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    share: float,
+    code: int,
+) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    clip = write_clip(tmp_path / "a.mp4", 20, container_options=options, gop=5)
+    out = tmp_path / "out"
+    with CameraServer(file_of(clip, round(share * clip.stat().st_size))) as server:
+        source = ["--source", server.url, "--save", "lines", "--output", str(out)]
+        assert main(["test", *source, "--weights", str(tiny_weights), "--device", "cpu"]) == code
+    records = [json.loads(line) for line in (out / "detections.ndjson").read_text().splitlines()]
+    frames = [record["frame"] for record in records]
+    assert frames == list(range(20 if code == 0 else len(frames)))
+    assert [("error" in record) for record in records] == [False] * (len(frames) - code) + [
+        True
+    ] * code
+    assert capsys.readouterr().out.startswith(f"frames: {len(frames) - code}")

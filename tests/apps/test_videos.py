@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from clips import numbered_frame, write_clip
+from clips import corners_of, heard, numbered_frame, packets, write_clip
 from PIL import Image
 
 from head_detection.apps.main import main, run
@@ -16,6 +17,7 @@ from head_detection.apps.test import add_arguments
 from head_detection.apps.video_options import frame_options
 from head_detection.inference.detector import HeadDetector
 from head_detection.pipeline.sources import FrameOptions
+from head_detection.pipeline.video_file import describe_video
 from head_detection.structures import Detections
 
 
@@ -96,6 +98,25 @@ def test_pictures_beside_videos_are_drawn_as_pictures() -> None:
         assert [stream.type for stream in container.streams] == ["video"]
 
 
+@pytest.mark.parametrize("name", ["turned.mp4", "turned.webm"])
+def test_a_drawn_video_is_upright_in_step_and_sounds_as_before(name: str) -> None:
+    """Three tenths at 30 frames a second, then six at 10, with a beep each second."""
+    times = [n / 30 for n in range(9)] + [0.3 + n / 10 for n in range(8)]
+    rotation = 90 if name.endswith("mp4") else 0  # WebM has none
+    write_clip(name, len(times), times=times, rotation=rotation, audio=True, size=(240, 320))
+    assert run(["test", "--source", name, "--save", "video", "--draw", "boxes"]) == 0
+    drawn = "runs/test/turned/video/turned.mp4"
+    with av.open(drawn) as container:
+        frames = list(container.decode(video=0))
+    assert [float(frame.time) for frame in frames] == pytest.approx(times, abs=2e-3)
+    turned = np.rot90(frames[0].to_ndarray(format="rgb24"), 1 if rotation else 0)
+    assert turned.shape == (240, 320, 3)
+    assert corners_of(turned) == ["red", "green", "blue", "white"]
+    assert frames[0].rotation == 0
+    assert packets(drawn) == packets(name)
+    assert heard(drawn) == pytest.approx(heard(name), abs=0.03)
+
+
 def test_hidden_heads_of_a_video_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     write_clip("street.mp4", 12)
     options = ["--save", "blur", "--blur-threshold", "0.5", "--max-fps", "5"]
@@ -131,6 +152,28 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["test", "--source", "a.mp4", *options]) == 0
     assert [record["frame"] for record in written("a")["images"]] == [10, 12, 14, 16, 18]
     assert "5/5" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_files_that_open_and_no_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip("a.mp4", 40)
+    num_batches = iter(range(6))
+    detect = OneHeadEngine.detect
+
+    def interrupted(self: OneHeadEngine, images: Any) -> list[Detections]:
+        if next(num_batches) == 5:
+            raise KeyboardInterrupt
+        return detect(self, images)
+
+    monkeypatch.setattr(OneHeadEngine, "detect", interrupted)
+    assert main(["test", "--source", "a.mp4"]) == 130
+    assert "stopped early; what was found till then is written" in capsys.readouterr().out
+    records = written("a")["images"]
+    assert [record["frame"] for record in records] == list(range(len(records)))
+    assert len(records) == 10
+    assert describe_video(Path("runs/test/a/video/a.mp4")).size is not None
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
 def options_of(*arguments: str) -> FrameOptions:

@@ -171,6 +171,9 @@ def test_a_camera_that_comes_back_goes_on(opened: Open, told: Callable[[], list[
     for one in (mine, others):  # numbers and seconds only grow
         assert all(a.index < b.index for a, b in pairwise(one))
         assert all(a.seconds < b.seconds for a, b in pairwise(one) if a.seconds and b.seconds)
+    # No frame is made up: each is one that was sent, the server's anew after the gap.
+    assert all(number_in(frame) == frame.index for frame in (*others, *mine[:10]))
+    assert len({frame.index - number_in(frame) for frame in mine[-8:]}) == 1
     gaps = [b.seconds - a.seconds for a, b in pairwise(mine) if a.seconds and b.seconds]
     assert max(gaps) > 0.3
     lines = [line.partition("live: ")[2] for line in told() if f"-{server.port}-" in line]

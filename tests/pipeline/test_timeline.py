@@ -43,4 +43,6 @@ def test_a_clock_that_is_set_does_not_turn_back_the_seconds() -> None:
 
 def test_the_seconds_of_a_file_are_its_own() -> None:
     timeline = Timeline(is_live=False)
-    assert [timeline.seconds_of(time, 0.0) for time in (5.0, 5.5, 65.5)] == [0.0, 0.5, 60.5]
+    times = (5.0, 5.5, None, 65.5, 65.5)  # the third is damaged, and its time unknown
+    seconds = [timeline.seconds_of(time, float(now)) for now, time in enumerate(times)]
+    assert seconds == [0.0, 0.5, 0.501, 60.5, 60.501]

@@ -20,7 +20,7 @@ def test_formats_are_a_list_with_commas():
     [
         (
             "xml",
-            r"^expected some of json,csv,.*,yolo,yolo-data,images,video,blur,crops; got 'xml'",
+            r"^expected some of json,csv,.*,yolo-data,images,video,blur,crops,heatmap; got 'xml'",
         ),
         ("", "got ''"),
         ("json,JSON", "got 'json,JSON'"),
@@ -38,7 +38,7 @@ def test_each_sink_takes_heads_no_heads_frames_and_failures(
     tmp_path, record, frames, failure, name
 ):
     with Sinks([name], tmp_path, ORIGIN) as sinks:
-        assert sinks.needs_pixels == (name in ("images", "video", "blur", "crops"))
+        assert sinks.needs_pixels == (name in ("images", "video", "blur", "crops", "heatmap"))
         for outcome in (record(), record([], "b.png", 1), failure(), *frames):
             sinks.take(outcome)
     (output,) = sinks.outputs

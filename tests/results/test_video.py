@@ -1,5 +1,6 @@
 """Drawn videos: times, sound, sides, and what ends them."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from clips import heard, number_of, packets, write_clip
 
-from head_detection.errors import OutputError, PictureError
+from head_detection.errors import DeviceError, OutputError, PictureError
 from head_detection.images.styles import Drawing
 from head_detection.results.encoding import Encoding, VideoWriter
 from head_detection.results.record import Failure, Origin, Outcome, Record
@@ -240,6 +241,18 @@ def test_other_codecs(tmp_path: Path, codec: str) -> None:
     write(tmp_path / "out", records_of(source), Encoding(codec))
     written = tmp_path / "out/video/a.mp4"
     assert times_of(written) == pytest.approx(times_of(source), abs=1.1e-3)  # to the source's ms
+
+
+@pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="PyAV without it")
+@pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="a card that has it")
+def test_a_codec_of_a_card_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "a.mp4", Encoding("h264_nvenc"))
+    line = r"a\.mp4: h264_nvenc does not work on this machine \(.+\); choose another codec$"
+    for _ in range(2):  # whatever comes behind it
+        with pytest.raises(DeviceError, match=line):
+            writer.add(0.0, np.zeros((240, 320, 3), np.uint8))
+    with pytest.raises(DeviceError, match=line):
+        writer.close()
 
 
 @pytest.mark.parametrize("codec", ["nonsense", "aac", "gif", ""])

@@ -183,6 +183,7 @@ def test_a_full_queue_and_a_deadline(connect: Open, engine: Any, file_of: FileOf
     answer = client.post("/detect", files=files)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     engine.may_run.clear()
+    assert counted(client, "head_detection_queue ") == 0
     answer = client.post("/detect", files=files[:2])
     assert answer.status_code == 504
     assert [failure["status"] for failure in answer.json()["failed"]] == [504, 504]

@@ -11,11 +11,11 @@ from typing import Final
 from tabulate import tabulate
 from tqdm import tqdm
 
-from head_detection.apps.arguments import engine_options, number_in
+from head_detection.apps.arguments import engine_options
 from head_detection.apps.evaluation.predictions import counted, read_detections
 from head_detection.apps.evaluation.result import short_name, without_nan
 from head_detection.apps.evaluation.worst import safe_name
-from head_detection.apps.video_options import tracking_config
+from head_detection.apps.video_options import add_tracking_options, fps, tracking_config
 from head_detection.config import TRACKERS
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
@@ -34,22 +34,17 @@ COLUMNS: Final = {
 }  # fmt: skip
 FPS: Final = 25.0
 """Of CroHD's sequences."""
-FRAME_RATES: Final = (0.01, 1000.0)
 Sequences = Mapping[str, Sequence[int]]
 """Places in the set, by the sequence's name."""
 
 
-def frame_rate(text: str) -> float:
-    """Read frames a second.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-
-    Example:
-        >>> frame_rate("25")
-        25.0
-    """
-    return number_in(text, *FRAME_RATES)
+def add_track_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how the heads of sequences are followed."""
+    add_tracking_options(parser)
+    parser.add_argument(
+        "--fps", type=fps, default=FPS, metavar="N",
+        help=f"frames a second, of --protocol track (default: {FPS:g})",
+    )  # fmt: skip
 
 
 def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> int:

@@ -57,6 +57,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     categories = _categories_of(content, path)
     collector = Collector(boxes_may_reach_outside=_draws_heads_whole(content))
     rows = _read_rows(content, entries, categories, path, collector)
+    _refuse_shares(rows, path)
     folders = _picture_folders(path) if images is None else [images]
     own = path.absolute().parent
     root = images or (own.parent if _is_apart(path) else own)
@@ -157,6 +158,15 @@ def _read_rows(
     return rows
 
 
+def _refuse_shares(rows: dict[LabelId, list[tuple[Row, bool]]], path: Path) -> None:
+    """Refuse boxes in shares of the picture: read as pixels, all would be one corner of it."""
+    boxes = np.array([box for entries in rows.values() for (box, _), _ in entries])
+    if boxes.size and boxes.max() <= 1 and (boxes % 1).any():
+        raise AnnotationError(
+            f"{path}: expected boxes in pixels; all lie between 0 and 1, as shares of their picture"
+        )
+
+
 def _is_apart(path: Path) -> bool:
     """Tell whether labels lie in a folder of their own, beside that of the pictures."""
     return path.absolute().parent.name.lower() == "annotations"
@@ -243,7 +253,12 @@ def _categories_of(content: dict[str, Any], path: Path) -> list[LabelClass]:
         if key is None:
             stated = repr(category.get("id"))[:SHOWN]
             raise AnnotationError(f"{path}: categories[{number}]: expected an id, got {stated}")
-        names[key] = str(category.get("name"))
+        name = str(category.get("name"))
+        if names.setdefault(key, name) != name:
+            raise AnnotationError(
+                f"{path}: categories[{number}]: expected an id of its own; {key} is "
+                f"{names[key][:SHOWN]!r} and {name[:SHOWN]!r}"
+            )
         if category.get("supercategory") != category.get("name"):
             groups.add(str(category.get("supercategory")))
     annotations = _list_of(content, "annotations", path)

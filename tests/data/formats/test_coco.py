@@ -162,6 +162,18 @@ def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
             {"images": [], "annotations": [], "categories": [{"id": {}}]},
             r"categories\[0\]: expected an id",
         ),
+        (
+            {
+                "images": [],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "head"}, {"id": 1, "name": "body"}],
+            },
+            r"categories\[1\]: expected an id of its own; 1 is 'head' and 'body'",
+        ),
+        (
+            {"images": [picture()], "annotations": [box(bbox=[0.5, 0.25, 0.125, 0.25])]},
+            "expected boxes in pixels; all lie between 0 and 1",
+        ),
     ],
 )
 def test_bad_content(tmp_path: Path, content: dict[str, Any], text: str) -> None:

@@ -1,0 +1,24 @@
+# The service: docker build --tag head-detection . ; docs/service.md has the lines to run it.
+FROM python:3.12-slim AS build
+ARG TORCH_INDEX=""
+RUN python -m venv /opt/head-detection
+ENV PATH=/opt/head-detection/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /source
+COPY requirements.txt .
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} $(grep '^torch' requirements.txt)
+RUN pip install --requirement requirements.txt
+COPY LICENSE README.md pyproject.toml ./
+COPY weights weights
+COPY head_detection head_detection
+RUN pip install '.[serve]'
+
+FROM python:3.12-slim
+COPY --from=build /opt/head-detection /opt/head-detection
+# Libraries keep small caches in a home: all of them in the one folder that may be written.
+ENV PATH=/opt/head-detection/bin:$PATH HOME=/tmp MPLCONFIGDIR=/tmp PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", \
+  "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["head-detection", "serve", "--host", "0.0.0.0"]

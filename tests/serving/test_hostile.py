@@ -1,0 +1,215 @@
+"""Requests that mean no good: damaged, huge, half-closed, malformed. ``make hostile`` sends 10,000.
+
+``HOSTILE_REQUESTS`` is their number.
+"""
+
+import gzip
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+
+import pytest
+import uvicorn
+
+from head_detection.inference.detector import HeadDetector
+from head_detection.serving import server
+from head_detection.serving.app import create_app
+from head_detection.serving.server import open_socket
+from head_detection.serving.settings import ServiceSettings
+
+NUM_REQUESTS: Final = int(os.environ.get("HOSTILE_REQUESTS", "300"))
+MANY: Final = 5000
+"""From so many on memory is looked at, and a worker killed."""
+GROWTH: Final = 64 * 1024**2
+"""Bytes of memory that the second half of them may take."""
+AT_ONCE: Final = 8
+START_SECONDS: Final = 240
+HEAD: Final = b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+ANSWERS: Final = {200, 307, 400, 401, 403, 404, 405, 408, 413, 415, 422, 426, 501, 503, 504}
+"""What may be answered: 500 is not among them."""
+
+FileOf = Callable[..., bytes]
+
+
+@pytest.fixture
+def port(detector: HeadDetector) -> Iterator[int]:
+    settings = ServiceSettings(
+        body_seconds=0.3, deadline=5.0, max_bytes=300_000, max_pixels=1_000_000,
+        hosts=("127.0.0.1",),
+    )  # fmt: skip
+    with open_socket("127.0.0.1", 0) as listener:
+        app = create_app(detector, settings)
+        service = uvicorn.Server(server._config(app, settings, timeout_keep_alive=0.5))
+        thread = threading.Thread(target=service.run, args=([listener],))
+        thread.start()
+        while not app.state.service.batcher.is_ready:
+            time.sleep(0.005)
+        yield listener.getsockname()[1]
+        assert app.state.service.batcher.waiting == 0
+        service.should_exit = True
+        thread.join()
+
+
+def with_length(body: bytes, headers: bytes = b"") -> bytes:
+    return HEAD + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it has 60,000 x 60,000 pixels."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def form_of(*files: bytes, boundary: bytes = b"x") -> bytes:
+    parts = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n%s\r\n' % file
+        for file in files
+    )
+    body = parts + b"--x--\r\n"
+    return with_length(body, b"Content-Type: multipart/form-data; boundary=%s\r\n" % boundary)
+
+
+def hostile(chance: random.Random, good: bytes) -> bytes:
+    """Return what one client sends."""
+    damaged = bytearray(good)
+    for _ in range(chance.randint(1, 20)):
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    noise = chance.randbytes(chance.randint(0, 2000))
+    path = chance.choice(
+        [b"/../../etc/passwd", b"/page/..%2f..%2fapp.py", b"/%00", b"/" + b"a" * 5000, b"*", b"//"]
+    )
+    return chance.choice(
+        [
+            lambda: with_length(bytes(damaged)),
+            lambda: with_length(good[: chance.randrange(len(good))]),
+            lambda: with_length(noise),
+            lambda: with_length(bomb()),
+            lambda: with_length(bytes(300_001)),
+            lambda: with_length(gzip.compress(bytes(1_000_000)), b"Content-Encoding: gzip\r\n"),
+            lambda: with_length(b'{"image": {}}', b"Content-Type: application/json\r\n"),
+            lambda: form_of(bytes(damaged), noise, good),
+            lambda: form_of(*[good] * 17),
+            lambda: form_of(good, boundary=b"y"),
+            lambda: form_of(good)[: -chance.randint(1, 99)],  # less than it says
+            lambda: HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"zz\r\n",
+            lambda: HEAD + b"Content-Length: -5\r\n\r\n",
+            lambda: HEAD + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(3000)) + b"\r\n",
+            lambda: b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            lambda: b"BREW /detect HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            lambda: (
+                b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AA\r\n\r\n"
+            ),
+            lambda: (
+                HEAD.replace(b"/detect", b"/detect?format=" + noise.hex().encode()[:99])
+                + b"Content-Length: 0\r\n\r\n"
+            ),
+            lambda: noise,
+        ]
+    )()
+
+
+def send(port: int, data: bytes, chance: random.Random) -> int:
+    """Send it, perhaps without waiting for an answer; return its status, 0 for none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(data)
+            if chance.random() < 0.2:
+                return 0
+            if chance.random() < 0.3:
+                connection.shutdown(socket.SHUT_WR)
+            words = connection.recv(4096).split(b" ")
+            return int(words[1]) if len(words) > 1 else 0
+    except (ConnectionError, BrokenPipeError):
+        return 0  # it was hung up on, in the middle of what it sent
+
+
+def own_memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_hostile_requests_are_answered_and_leave_nothing_behind(port: int, file_of: FileOf) -> None:
+    good = file_of()
+
+    def attack(seeds: range) -> Counter[int]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            chances = [random.Random(seed) for seed in seeds]  # noqa: S311 - no secret
+            return Counter(pool.map(lambda c: send(port, hostile(c, good), c), chances))
+
+    half = NUM_REQUESTS // 2
+    answers = attack(range(half))
+    before = own_memory()
+    answers += attack(range(half, NUM_REQUESTS))
+    assert set(answers) <= ANSWERS | {0}, answers
+    assert answers.total() == NUM_REQUESTS
+    assert {400, 404, 405, 413, 415, 422} <= set(answers)
+    if NUM_REQUESTS >= MANY:
+        assert own_memory() - before < GROWTH
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(with_length(good))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.skipif(NUM_REQUESTS < MANY, reason="starts five processes: make hostile")
+def test_a_worker_that_is_killed_is_replaced(
+    repository: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable, repository / "scripts" / "serve.py", "--weights", tiny_weights,
+        "--port", "0", "--workers", "2",
+    ]  # fmt: skip
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            number = int(process.stdout.readline().split()[0].rpartition(":")[2])
+            until(lambda: is_ready(number))
+            first, *others = workers_of(process.pid)
+            os.kill(first, signal.SIGKILL)
+            until(lambda: first not in (now := workers_of(process.pid)) and len(now) > len(others))
+            until(lambda: is_ready(number))
+        finally:
+            process.terminate()
+            assert process.wait(START_SECONDS) == 0
+    assert list(tmp_path.iterdir()) == []  # what the workers shared is gone
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    start = time.monotonic()
+    while not is_so():
+        assert time.monotonic() < start + START_SECONDS
+        time.sleep(0.05)
+
+
+def is_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def workers_of(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    names = {int(number): Path(f"/proc/{number}/cmdline").read_bytes() for number in text.split()}
+    return [number for number, name in names.items() if b"spawn_main" in name]
