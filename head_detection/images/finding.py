@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -168,13 +169,14 @@ class PictureFinder:
 
     def below(self, folder: Path, root: Path) -> Iterator[PictureFile]:
         """Give the pictures of a folder and of all folders in it, links followed."""
-        waiting = [(folder, _real_path(folder))]
+        base = _real_path(folder)
+        waiting = [(folder, base)]
         while waiting:
             path, real = waiting.pop()
             try:
                 is_folder = _is_folder(real)
                 if is_folder and self._is_to_open(real, is_root=path == folder):
-                    waiting.extend(reversed(self._children(path, real)))
+                    waiting.extend(reversed(self._children(path, real, base)))
             except OSError as error:
                 kept = isinstance(error, PermissionError)
                 problem = "no permission to read it" if kept else error.strerror or str(error)
@@ -242,7 +244,8 @@ class PictureFinder:
             return False
         return True
 
-    def _children(self, folder: Path, real: str) -> list[tuple[Path, str]]:
+    def _children(self, folder: Path, real: str, base: str) -> list[tuple[Path, str]]:
+        """Return what is in a folder; without links to what is found in its own place."""
         if not os.access(real, os.R_OK | os.X_OK):
             raise PermissionError(f"{folder}: it may not be looked into")
         with os.scandir(real) as scan:
@@ -250,10 +253,30 @@ class PictureFinder:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         if len(visible) < len(entries):
             self.skipped["hidden"] += len(entries) - len(visible)
-        return [
-            (folder / entry.name, _real_path(entry.path) if entry.is_symlink() else entry.path)
-            for entry in visible
-        ]
+        children = []
+        for entry in visible:
+            end = _real_path(entry.path) if entry.is_symlink() else entry.path
+            if end == entry.path or not self._is_found_itself(end, base):
+                children.append((folder / entry.name, end))
+            else:
+                is_folder = os.path.isdir(end)  # noqa: PTH112 - Path's own raises
+                self.skipped["folders reached twice" if is_folder else "reached twice"] += 1
+        return children
+
+    def _is_found_itself(self, end: str, base: str) -> bool:
+        """Tell whether what a link leads to is given under its own name, which labels have."""
+        if not end.startswith(base + os.sep):
+            return False
+        *folders, name = Path(end).relative_to(base).parts
+        if any(part.startswith(".") for part in (*folders, name)):
+            return False
+        parents = accumulate(folders, os.path.join, initial=base)
+        if any(_is_output(parent) for parent in parents if parent != base):
+            return False
+        if os.path.isdir(end):  # noqa: PTH112 - Path's own raises
+            return True
+        is_given = is_picture_name(name) or (self._with_videos and is_video_name(name))
+        return is_given and os.path.exists(end)  # noqa: PTH110 - as above
 
     def _is_picture(self, path: Path, *, named: bool) -> bool:
         """Go by the extension; a file that was named itself may go without one."""

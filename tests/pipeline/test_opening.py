@@ -199,6 +199,19 @@ def test_a_file_reached_twice_through_links_counts_once(make):
     assert source.skipped == {"reached twice": 1, "folders reached twice": 1}
 
 
+def test_a_file_has_its_own_name_where_a_link_comes_first(make):
+    make("p/a.jpg", "p/sub/b.jpg", "p/0/c.jpg", "p/.hidden/d.jpg", "p/e")
+    Path("p/0/alias.jpg").symlink_to(Path("p/a.jpg").resolve())
+    Path("p/0/all").symlink_to(Path("p/sub").resolve(), target_is_directory=True)
+    source = open_source("p")
+    assert [file.name for file in source] == ["0/c.jpg", "a.jpg", "sub/b.jpg"]
+    assert source.skipped["reached twice"] == source.skipped["folders reached twice"] == 1
+    # What has no name of its own here, for it is hidden or called like no picture, has the link's.
+    Path("p/0/d.jpg").symlink_to(Path("p/.hidden/d.jpg").resolve())
+    Path("p/0/e.jpg").symlink_to(Path("p/e").resolve())
+    assert names("p") == ["0/c.jpg", "0/d.jpg", "0/e.jpg", "a.jpg", "sub/b.jpg"]
+
+
 def test_a_linked_folder_is_searched(make):
     make("elsewhere/a.jpg", "p/b.jpg")
     Path("p/linked").symlink_to(Path("elsewhere").resolve(), target_is_directory=True)
