@@ -22,8 +22,8 @@ class ResizeConfig(Section):
     """Short side in network pixels."""
     max_size: PositiveInt = 1400
     """Long side in network pixels at most."""
-    enlargement: PositiveFloat = 1.0
-    """Times the size that all the above gives; above 1 small heads are easier to find."""
+    enlargement: float = Field(1.0, gt=0, le=4)
+    """Times the size that all the above gives, to 4; above 1 small heads are easier to find."""
     antialias: bool = True
     """Smooth before scaling down; HeadHunter does not."""
 
