@@ -28,7 +28,7 @@ FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL, PYTHON, PRESET = "sh", "python", "yaml"
 PRESET_FILE: Final = "weights/of-a-page.yaml"
 EXPERIMENT_FILE: Final = "configs/of-a-page.yaml"
-SHOWN: Final = ("text", "json")
+SHOWN: Final = ("text", "json", "dockerfile")
 """Blocks that are read, not typed; ``test_docs.py`` looks into the JSON."""
 NOTEBOOK: Final = ROOT / "docs" / "first_count.ipynb"
 PARSED: Final = ("performance.md", "experiments.md")
