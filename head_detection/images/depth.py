@@ -137,13 +137,15 @@ class DeepImage:
             The levels, and a note where they are not the usual ones.
 
         Raises:
-            PictureError: values above 65,535.
+            PictureError: values above 65,535, or none that is a number.
         """
         if values.dtype == np.uint16:
             counts = self.count(values) if counts is None else counts
             low, high = _range_of_counts(counts)
         else:
             low, high = _range_of(values)
+            if low == high == 0.0 and not np.isfinite(values).any():
+                raise PictureError(f"{name}: no pixel's value is a number")
         stated = self._stated
         if counts is not None and _is_in_lower_bits(counts, self._bits):
             stated = Levels(0.0, 2.0**self._bits - 1)

@@ -165,13 +165,18 @@ def test_degrees_below_zero(dtype: type, tiff: Make) -> None:
         ([0.0, 819.0, 4095.0], [0, 51, 255]),
         ([15.0, 26.5, 38.0], [0, 128, 255]),  # degrees: 9 hundredths of 0 to 255
         ([0.0, 0.02, 0.05], [0, 102, 255]),
-        ([np.nan, np.nan, np.nan], [0, 0, 0]),
+        ([np.nan, 0.5, 1.0], [0, 128, 255]),
         ([0.0, 1.0, np.inf], [0, 255, 255]),
     ],
 )
 def test_floats(values: list[float], expected: list[int], tiff: Make) -> None:
     picture = read_picture(tiff(np.array(values, np.float32).reshape(1, -1, 1)))
     npt.assert_array_equal(picture[0, :, 0], expected)
+
+
+def test_a_picture_of_no_numbers_is_none(tiff: Make) -> None:
+    with pytest.raises(PictureError, match="no pixel's value is a number"):
+        read_picture(tiff(np.full((1, 3, 1), np.nan, np.float32)))
 
 
 def test_white_may_be_zero(tiff: Make) -> None:
