@@ -109,6 +109,25 @@ def test_proposals_of_other_sizes_are_left_to_others(waits):
     # What is above the picture is cut off: 4, 32 and 72 square pixels are left.
     assert boxes.tolist() == [[1.0, 0.0, 9.0, 4.0]]
     assert found.rows is None or found.rows.tolist() == [1]
+    # Both ends belong to the range: 4 square pixels are of size 2.
+    (boxes,) = listed(propose(*maps, (48, 16), ((48, 48),), sizes=SizeRange(2, 2), waits=waits))
+    assert boxes.tolist() == [[0.0, 0.0, 2.0, 2.0]]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_proposal_is_pooled_from_its_own_picture(count):
+    features = [torch.tensor([3.0, 7.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8).contiguous()]
+    boxes = torch.tensor([4.0, 4, 20, 20]).expand(2, count, 4)
+    pooled = decoder().pool(features, boxes, None).flatten()
+    assert pooled.tolist() == [3.0] * count + [7.0] * count
+    assert decoder().pool(features, boxes, torch.tensor([2 * count - 1])).flatten().tolist() == [7]
+
+
+def test_pictures_are_viewed_again_where_it_is_wanted_and_known_without_waiting():
+    wanted = torch.tensor([True, False, True])
+    assert decoder().chosen(wanted) == [0, 2]
+    assert decoder().chosen(None) is None
+    assert decoder(waits=False).chosen(wanted) is None
 
 
 def test_slots_that_hold_nothing_do_not_go_through_the_second_stage():
