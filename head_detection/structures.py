@@ -46,9 +46,11 @@ class Frame:
     captured: float | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Detections:
     """Heads found in one picture, best first.
+
+    Two are equal where they are one and the same: boxes that are nearly so are the rule.
 
     Attributes:
         boxes: ``(N, 4)`` float32 xyxy in original pixels.

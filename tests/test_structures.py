@@ -68,3 +68,10 @@ def test_frames_are_told_apart_by_place_not_by_pixels() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     assert Frame("a.mp4", 1, 0.04, pixels) == Frame("a.mp4", 1, 0.04)
     assert Frame("a.mp4", 1, 0.04) != Frame("a.mp4", 2, 0.08)
+
+
+def test_detections_can_be_compared_and_kept_in_sets():
+    one, other = Detections.empty((4, 4)), Detections.empty((4, 4))
+    assert one == one  # noqa: PLR0124 - it raised, for arrays have no single answer
+    assert one != other
+    assert len({one, other, one}) == 2

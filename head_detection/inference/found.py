@@ -27,7 +27,7 @@ SCORE_DECIMALS: Final = 6
 """As ``test`` writes them."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Found(Detections):
     """The heads of one picture, best first: ``len(found)`` of them.
 
