@@ -119,6 +119,20 @@ def clear_leftovers(folder: Path) -> None:
                 os.close(lock)
 
 
+def is_written_to(folder: Path) -> bool:
+    """Tell whether a process writes a file in a folder now, as far as its lock says so."""
+    if fcntl is None:
+        return False
+    with suppress(OSError):
+        for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
+            lock = _lock(path)
+            if lock is not None:
+                os.close(lock)
+            elif path.exists():
+                return True
+    return False
+
+
 def is_temporary(name: str) -> bool:
     """Tell whether this module gives such names to what is being written.
 

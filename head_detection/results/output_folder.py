@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from head_detection.errors import OutputError
-from head_detection.files import clear_leftovers, create_bytes
+from head_detection.files import clear_leftovers, create_bytes, is_written_to
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.format_names import OUTPUTS
 
@@ -31,9 +31,14 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
         overwrite: remove the earlier run's results from it instead, and nothing else.
 
     Raises:
-        OutputError: a file that is none of a run's would be replaced.
+        OutputError: a file that is none of a run's would be replaced, or another run is not done.
     """
     if overwrite:
+        if is_written_to(folder):
+            raise OutputError(
+                f"{folder}: another run still writes here; wait for its end, or choose another "
+                "folder"
+            )
         clear_folder(folder)
     else:
         folder = _free_folder(folder)

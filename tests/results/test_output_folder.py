@@ -5,6 +5,7 @@ import pytest
 
 from head_detection import files
 from head_detection.errors import OutputError
+from head_detection.files import replacing
 from head_detection.results.output_folder import (
     MARKER_TEXT,
     RUN_FILE,
@@ -101,3 +102,16 @@ def test_a_run_that_cannot_begin_claims_nothing(tmp_path: Path) -> None:
     (tmp_path / "detections.json").write_text("mine")
     clear_folder(tmp_path)  # nothing is known of it
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
+
+
+def test_a_folder_that_another_run_still_writes_to_is_not_cleared(tmp_path: Path) -> None:
+    with claiming(tmp_path, ["json"]):
+        pass
+    with replacing(tmp_path / "detections.json") as temporary:
+        temporary.write_text("{")
+        with pytest.raises(OutputError, match="another run still writes here; wait for its end"):
+            choose_folder(tmp_path, ["json"], overwrite=True)
+        assert temporary.exists()
+        temporary.write_text("{}")
+    assert choose_folder(tmp_path, ["json"], overwrite=True) == tmp_path
+    assert not list(tmp_path.iterdir())
