@@ -44,6 +44,20 @@ BLUR_THRESHOLD: Final = 0.05
 than what is hidden for nothing."""
 
 
+_OF_FORMATS: Final = {
+    "--ids": ("coco",),
+    "--yolo-scores": ("yolo",),
+    "--video-codec": ("video", "blur"),
+    "--no-audio": ("video", "blur"),
+    "--draw-color": ("images", "video"),
+    "--draw-width": ("images", "video"),
+    "--draw-font-size": ("images", "video"),
+    "--draw-label": ("images", "video"),
+    "--blur-threshold": ("blur",),
+}
+"""Options that nothing but these formats heeds; none has a default."""
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Declare what is written, and where."""
     place = parser.add_mutually_exclusive_group()
@@ -179,12 +193,22 @@ def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Windo
 def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
     """Return what is to be written: what was asked for, else what suits the source.
 
+    Options of other formats are named on standard error.
+
     Raises:
         OutputError: an unknown name.
     """
     with naming_option("--save"):
         given = None if arguments.save is None else parse_formats(arguments.save)
-    return given or usual_formats(unit, is_live=is_live)
+    formats = given or usual_formats(unit, is_live=is_live)
+    shown = ("images", "video") if arguments.show else ()  # a window draws as they do
+    for option, kinds in _OF_FORMATS.items():
+        value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
+        is_given = value is not None and value is not False
+        if is_given and not {*formats, *shown} & {*kinds}:
+            line = f"note: {option} changes nothing without --save {' or '.join(kinds)}"
+            print(line, file=sys.stderr)
+    return formats
 
 
 @contextmanager
