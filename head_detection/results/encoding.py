@@ -51,6 +51,8 @@ TIME_BASE: Final = Fraction(1, 90_000)
 """Of a camera's video: MPEG's clock."""
 FINEST_TIME_BASE: Final = 65_535
 """Parts of a second, of MPEG-4 part 2."""
+WEBP: Final = "webp_pipe"
+"""FFmpeg's format of animations whose frames it gives a twenty-fifth of a second each."""
 USUAL_RATE: Final = Fraction(25)
 FASTEST_RATE: Final = 240
 """Frames a second: more is no rate but the clock of a file with a variable one."""
@@ -184,7 +186,8 @@ class VideoWriter:
         if source is not None and isinstance(video, VideoStream):
             guessed = video.average_rate or video.guessed_rate
             rate = guessed if guessed and guessed <= FASTEST_RATE else USUAL_RATE
-            self._time_base = video.time_base or TIME_BASE
+            if source.format.name != WEBP:
+                self._time_base = video.time_base or TIME_BASE
             if source.format.name != AVI:
                 first = float((video.start_time or 0) * self._time_base)
                 begin = first if source.start_time is None else source.start_time / av.time_base

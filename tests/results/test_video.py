@@ -9,7 +9,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clips import heard, number_of, packets, write_clip
+from clips import heard, number_of, numbered_frame, packets, write_clip
+from PIL import Image
 
 from head_detection.errors import DeviceError, OutputError, PictureError
 from head_detection.images.styles import Drawing
@@ -92,6 +93,23 @@ def test_times_and_sound_are_those_of_the_source(
         assert video.codec_context.name == "h264"
         last = times_of(source)[-1] + (times_of(source)[-1] - times_of(source)[-2])
         assert float(video.duration * video.time_base) == pytest.approx(last, abs=0.001)
+
+
+def test_times_of_an_animation_are_its_own(tmp_path: Path) -> None:
+    """FFmpeg takes each frame of a WebP to be shown for 40 ms."""
+    frames = [Image.fromarray(numbered_frame(index)) for index in range(8)]
+    source = tmp_path / "a.webp"
+    frames[0].save(source, save_all=True, append_images=frames[1:], duration=33)
+    expected = [0.033 * index for index in range(8)]
+    found = Detections.empty((frames[0].height, frames[0].width))
+    write(
+        tmp_path / "out",
+        (
+            Record(n, "a.webp", found, source, seconds, "a.webp", pixels=np.asarray(frames[n]))
+            for n, seconds in enumerate(expected)
+        ),
+    )
+    assert times_of(tmp_path / "out/video/a.mp4") == pytest.approx(expected, abs=1e-4)
 
 
 def test_pictures_that_begin_behind_their_sound_stay_there(tmp_path: Path) -> None:
