@@ -271,7 +271,7 @@ class HeadDetector:
 
     def track(
         self,
-        source: str | Path | Iterable[Frame | PictureFile | npt.NDArray[np.uint8]],
+        source: str | Path | int | Iterable[Frame | PictureFile | npt.NDArray[np.uint8]],
         tracker: str = "bytetrack",
         *,
         fps: float | None = None,
@@ -285,8 +285,8 @@ class HeadDetector:
         the number of frames; one that cannot be decoded is left out.
 
         Args:
-            source: a video, camera or stream as ``test --source`` takes it; or frames, RGB arrays
-                or files in order, also without end.
+            source: a video, camera (0) or stream as ``test --source`` takes it; or frames, RGB
+                arrays or files in order, also without end.
             tracker: bytetrack, ocsort, cbiou or botsort.
             fps: frames a second, of pictures that have no times of their own.
             batch_size: as ``detect``.
@@ -300,6 +300,7 @@ class HeadDetector:
             MissingPackageError: the ``track`` extra is not installed.
             SourceError: no such source.
             ConfigError: an override of no field.
+            TypeError: another kind of source.
             ValueError: another tracker, or pictures without times and without ``fps``.
         """
         # The loop stands above the detector; only this asks for it.

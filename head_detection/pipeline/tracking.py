@@ -54,7 +54,7 @@ class LowScoreDetector(Detector, Protocol):
 
 def track_heads(
     detector: LowScoreDetector,
-    source: str | Path | Iterable[Frame | PictureFile | Picture],
+    source: str | Path | int | Iterable[Frame | PictureFile | Picture],
     name: str = TRACKERS[0],
     *,
     fps: float | None = None,
@@ -62,12 +62,19 @@ def track_heads(
     overrides: Sequence[str] = (),
 ) -> Generator[tuple[Frame, Detections]]:
     """Yield each frame of a source with its heads, as ``HeadDetector.track`` says."""
+    if not isinstance(source, str | Path | int | Iterable):
+        raise TypeError(
+            "source: expected a path, an address, the number of a camera, or frames in order; got "
+            f"{type(source).__name__}"
+        )
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps: expected frames a second, above 0; got {fps}")
     config = override_tracking(overrides)
     threshold = detector.score_threshold
     lowest_score = min(max(config.lowest_score, detector.lowest_score), threshold)
     config = config.model_copy(update={"lowest_score": lowest_score})
     tracker = HeadTracker.from_config(config, name, threshold)
-    if isinstance(source, str | Path):
+    if isinstance(source, str | Path | int):
         opened = open_source(str(source))
         opened = ItemSource(opened.info, _timed(opened, fps), opened.skipped, opened.is_ready)
     else:
@@ -90,7 +97,7 @@ def _timed(items: Iterable[Item | Picture], fps: float | None) -> Iterator[Frame
         if isinstance(item, Frame) and item.seconds is not None:
             yield item
             continue
-        if fps is None or fps <= 0:
+        if fps is None:
             raise ValueError("expected fps, frames a second: these pictures have no times")
         seconds = index / fps
         if isinstance(item, Frame):

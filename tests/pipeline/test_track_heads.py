@@ -81,6 +81,10 @@ def test_mistakes_are_told() -> None:
         list(track_heads(OneHead(), [], overrides=["tracking.lost=2"]))
     with pytest.raises(ValueError, match="expected one of bytetrack"):
         list(track_heads(OneHead(), [], "deepsort"))
+    with pytest.raises(ValueError, match="fps: expected frames a second, above 0; got 0"):
+        list(track_heads(OneHead(), [], fps=0))
+    with pytest.raises(TypeError, match=r"source: expected a path, .*; got NoneType"):
+        list(track_heads(OneHead(), None))  # type: ignore[arg-type]
 
 
 def test_the_shipped_detector_follows_the_people_at_the_door(tmp_path: Path) -> None:
