@@ -193,14 +193,16 @@ def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Windo
 def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
     """Return what is to be written: what was asked for, else what suits the source.
 
-    Options of other formats are named on standard error.
-
     Raises:
         OutputError: an unknown name.
     """
     with naming_option("--save"):
         given = None if arguments.save is None else parse_formats(arguments.save)
-    formats = given or usual_formats(unit, is_live=is_live)
+    return given or usual_formats(unit, is_live=is_live)
+
+
+def note_unused(arguments: argparse.Namespace, formats: Sequence[str]) -> None:
+    """Name on standard error the options that nothing which is written heeds."""
     shown = ("images", "video") if arguments.show else ()  # a window draws as they do
     for option, kinds in _OF_FORMATS.items():
         value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
@@ -208,7 +210,6 @@ def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -
         if is_given and not {*formats, *shown} & {*kinds}:
             line = f"note: {option} changes nothing without --save {' or '.join(kinds)}"
             print(line, file=sys.stderr)
-    return formats
 
 
 @contextmanager
@@ -229,6 +230,7 @@ def results_folder(
         UsageError: what is to be removed is the source.
         OutputError: files that are none of a run's would be replaced.
     """
+    note_unused(arguments, formats)  # once there is no mistake to be told
     wanted: Path = arguments.output or Path("runs", "test", arguments.name or source_name)
     if wanted == STANDARD_OUTPUT:
         return None

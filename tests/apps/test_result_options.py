@@ -3,7 +3,7 @@
 import pytest
 
 from head_detection.apps.main import parse
-from head_detection.apps.result_options import choose_formats
+from head_detection.apps.result_options import choose_formats, note_unused
 
 TEST = ["test", "--source", "a.jpg", "--draw-color", "red", "--blur-threshold", "0", "--ids", "a"]
 
@@ -20,7 +20,8 @@ TEST = ["test", "--source", "a.jpg", "--draw-color", "red", "--blur-threshold", 
 def test_options_of_formats_that_are_not_written_are_named(
     options: list[str], unused: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choose_formats(parse([*TEST, *options]), "pictures", is_live=False)
+    arguments = parse([*TEST, *options])
+    note_unused(arguments, choose_formats(arguments, "pictures", is_live=False))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == unused
     for line in lines:
