@@ -15,11 +15,12 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, NamedTuple
+from threading import Lock
+from typing import Final, NamedTuple, TextIO
 
 import pytest
 
@@ -40,6 +41,7 @@ PAGES: Final = [
 AT_ONCE: Final = 2
 """Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
 MAX_SECONDS: Final = 300
+INSTALLING: Final = Lock()
 INSTALLATION: Final = "pip install ."
 """The line that gives the command ``head-detection``."""
 OF_THE_SHELL: Final = set("|&;<>$*?~`")
@@ -264,14 +266,20 @@ class Terminal:
         else:
             with output.open("w") as out, errors.open("w") as err:
                 installed = self._transcript.parent / target_of(line)
-                exit_code = subprocess.run(
-                    ["bash", "-c", typed], cwd=self._folder,
-                    env=self._environment | {"PIP_TARGET": str(installed)},
-                    stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                    timeout=MAX_SECONDS, check=False,
-                ).returncode  # fmt: skip
+                # Wheels of one folder are built in one place: one after the other.
+                alone = INSTALLING if typed.startswith("pip ") else nullcontext()
+                with alone:
+                    exit_code = self._run_shell(typed, installed, out, err)
         seconds = time.monotonic() - start
         return Outcome(exit_code, output.read_text(), errors.read_text(), seconds)
+
+    def _run_shell(self, line: str, installed: Path, out: TextIO, err: TextIO) -> int:
+        return subprocess.run(
+            ["bash", "-c", line], cwd=self._folder,
+            env=self._environment | {"PIP_TARGET": str(installed)},
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            timeout=MAX_SECONDS, check=False,
+        ).returncode  # fmt: skip
 
     def _run_python(self, arguments: list[str], output: Path, errors: Path) -> int:
         assert self._python.stdin is not None
