@@ -18,7 +18,8 @@ from head_detection.errors import MissingPackageError
 
 PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 LOWEST_SCORE: Final = 0.05
-"""That can be asked for: the page's slider goes down to it, and ``blur`` hides from it on."""
+"""That can be asked for, at most: weights that find less likely heads, as the shipped ones do, give
+those too. The page's slider goes down to it, and ``blur`` hides from it on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

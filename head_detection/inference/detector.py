@@ -280,9 +280,9 @@ class HeadDetector:
     ) -> Generator[tuple[Frame, Found]]:
         """Find the heads of each frame, and give each an id that it keeps from frame to frame.
 
-        A head that is followed counts at any score that the detector was built for: build it with
-        ``lowest_score=0.1`` to keep hold of heads in unlikely moments. Memory does not grow with
-        the number of frames; one that cannot be decoded is left out.
+        A head that is followed counts down to ``tracking.lowest_score``, 0.1, where the detector's
+        ``lowest_score`` is no higher: that of the shipped weights is 0.02. Memory does not grow
+        with the number of frames; one that cannot be decoded is left out.
 
         Args:
             source: a video, camera (0) or stream as ``test --source`` takes it; or frames, RGB
