@@ -101,7 +101,7 @@ def batch_of(items: Iterable[Item]) -> pa.RecordBatch:
 
 
 def items_of(rows: pa.RecordBatch | pa.Table) -> Iterator[Item]:
-    """Give the items of a batch or a table of ``ITEM_SCHEMA``; other columns may stand beside them."""
+    """Give the items of a batch or a table of ``ITEM_SCHEMA``; other columns do no harm."""
     columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
     for name, location, *rest in zip(*columns, strict=True):
         yield Item(name, os.fsdecode(location), *rest)
