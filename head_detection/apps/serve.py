@@ -15,11 +15,9 @@ from head_detection.apps.arguments import (
 )
 from head_detection.apps.service_options import add_limit_options, port, read_keys
 from head_detection.errors import MissingPackageError
+from head_detection.images.styles import HIDDEN_FROM
 
 PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
-LOWEST_SCORE: Final = 0.05
-"""That can be asked for, at most: weights that find less likely heads, as the shipped ones do, give
-those too. The page's slider goes down to it, and ``blur`` hides from it on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetector.from_weights,
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=LOWEST_SCORE,
+        lowest_score=HIDDEN_FROM,
         **engine_options(arguments),
     )
     settings = ServiceSettings(keys=keys, hosts=hosts_for(arguments.host), **_limits(arguments))
