@@ -21,6 +21,8 @@ _PATH_NAMES: Final = (
 """What such columns are mostly called, where several have the type; the first that is there."""
 _ROWS_AT_ONCE: Final = 8
 """Rows of pictures decoded ahead of the one that is asked for: some megabytes."""
+_ROWS_KEPT: Final = 16
+"""Last rows that may be asked for (again): threads that read ahead come out of turn."""
 Placed = Callable[[str], tuple[str, str]]
 """From a path as it is written to its name and its location."""
 
@@ -172,6 +174,7 @@ class TableCursor:
         self._starts = [sum(counts[:number]) for number in range(len(counts) + 1)]
         self._values: Iterator[Any] = iter(())
         self._group, self._next = -1, 0
+        self._passed: dict[int, Any] = {}
         self._damaged: dict[int, tuple[int, str]] = {}
 
     def read(self, row: int) -> bytes:
@@ -202,14 +205,17 @@ class TableCursor:
         self._file.close()
 
     def _value_at(self, row: int, group: int) -> Any:
+        if row in self._passed:
+            return self._passed[row].as_py()
         if group != self._group or row < self._next:
             self._values, self._group = self._values_of(group), group
             self._next = self._starts[group]
-        while self._next < row:
-            next(self._values)
+        while self._next <= row:
+            self._passed[self._next] = next(self._values)
+            if len(self._passed) > _ROWS_KEPT:
+                del self._passed[next(iter(self._passed))]
             self._next += 1
-        self._next += 1
-        return next(self._values).as_py()
+        return self._passed[row].as_py()
 
     def _values_of(self, group: int) -> Iterator[Any]:
         batches = self._table.iter_batches(

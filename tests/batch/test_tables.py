@@ -10,6 +10,7 @@ import pytest
 from head_detection.batch.items import Columns, Item, items_of
 from head_detection.batch.listing import list_items
 from head_detection.batch.reading import ItemReader
+from head_detection.batch.tables import TableCursor
 from head_detection.errors import PictureError, SourceError
 
 
@@ -34,6 +35,25 @@ def test_bytes_are_read_in_any_order(reader: ItemReader, tmp_path: Path) -> None
         assert reader.read(items[number]) == contents[number]
     reader.close()
     assert reader.read(items[5]) == contents[5]
+
+
+def test_rows_out_of_turn_are_read_once(
+    tmp_path: Path, reader: ItemReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.parquet", {"jpg": [bytes([number]) for number in range(40)]})
+    begun = []
+    original = TableCursor._values_of
+    monkeypatch.setattr(
+        TableCursor,
+        "_values_of",
+        lambda cursor, group: begun.append(group) or original(cursor, group),
+    )
+    items = listed(path)
+    for number in (1, 0, 9, 8, 2, 20, 30, 15):
+        assert reader.read(items[number]) == bytes([number])
+    assert begun == [0]
+    assert reader.read(items[3]) == b"\x03"
+    assert begun == [0, 0]
 
 
 def test_nulls_are_pictures_that_fail(reader: ItemReader, tmp_path: Path) -> None:
