@@ -118,5 +118,9 @@ class ServingError(HeadDetectionError):
     """A service that cannot start."""
 
 
+class BatchError(HeadDetectionError):
+    """A job over very many pictures that cannot go on."""
+
+
 class BenchmarkError(HeadDetectionError):
     """Something whose speed cannot be measured."""
