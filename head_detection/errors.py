@@ -50,6 +50,10 @@ class SourceError(HeadDetectionError):
     """A source that gives no pictures."""
 
 
+class FrameSizeError(SourceError):
+    """A video of larger frames than are read."""
+
+
 class OutputError(HeadDetectionError):
     """Results that cannot be written where they should."""
 

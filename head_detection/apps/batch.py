@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     check_detector_options(arguments)
     _check_packages(arguments.runner)
-    from head_detection.batch.items import list_items
+    from head_detection.batch.listing import list_items
     from head_detection.batch.local import run_local
     from head_detection.batch.manifest import Job
 

@@ -21,6 +21,7 @@ from head_detection.serving.problems import bad_request
 from head_detection.serving.service import PAGE, Service
 from head_detection.serving.settings import ServiceSettings
 from head_detection.serving.stream import answer_frames
+from head_detection.serving.tracking import FAILED_FRAMES_HEADER, FRAMES_HEADER
 from head_detection.version import __version__
 
 CLOSING_SECONDS: Final = 10.0
@@ -32,23 +33,32 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
     "auto_configure": False,
 }
 """FastAPI could send what it meets to others; what is given pictures of people tells nobody."""
-BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": "A picture of any kind as the body itself, or a form of several files.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
+
+
+def _body(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is a file, or a form of files."""
+    form = {"schema": {"type": "object", "properties": properties}}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {
+                "multipart/form-data": form,
+                "application/octet-stream": {"schema": FILE},
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
+        }
     }
-}
+
+
+FILE: Final = {"type": "string", "format": "binary"}
+BODY: Final = _body(
+    "A picture of any kind as the body itself, or a form of several files.",
+    {"file": {"type": "array", "items": FILE}},
+)
+VIDEO: Final = _body(
+    "A video as the body itself, or a form with it as file and, if need be, a zones file as zones.",
+    {"file": FILE, "zones": FILE},
+)
 
 
 def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) -> FastAPI:
@@ -65,6 +75,7 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.batcher.start()
         yield
+        service.videos.close()
         await asyncio.to_thread(service.batcher.close, CLOSING_SECONDS)
 
     app = FastAPI(
@@ -87,7 +98,7 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-            expose_headers=[HEADS_HEADER, FAILED_HEADER],
+            expose_headers=[HEADS_HEADER, FAILED_HEADER, FRAMES_HEADER, FAILED_FRAMES_HEADER],
         )
     return app
 
@@ -95,6 +106,9 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
 def _add_routes(app: FastAPI, service: Service) -> None:
     app.add_api_route(
         "/detect", service.detect, methods=["POST"], openapi_extra=BODY, response_class=Response
+    )
+    app.add_api_route(
+        "/track", service.track, methods=["POST"], openapi_extra=VIDEO, response_class=Response
     )
     app.add_api_route("/models", service.models, methods=["GET"])
     app.add_api_route("/healthz", service.alive, methods=["GET"])

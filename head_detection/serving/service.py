@@ -1,6 +1,7 @@
 """What the service does: each request's way from its body to its answer."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, JSONResponse
 
+from head_detection.config import TRACKERS, TrackerName
 from head_detection.images.styles import HIDDEN_FROM
 from head_detection.inference.detector import HeadDetector
 from head_detection.results.record import Origin, Record
@@ -21,6 +23,9 @@ from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError, bad_request, too_late
 from head_detection.serving.requests import Bodies, Upload, unless_gone
 from head_detection.serving.settings import ServiceSettings
+from head_detection.serving.tracking import TrackOptions
+from head_detection.serving.video_answers import VideoForm
+from head_detection.serving.videos import Videos, limits_of
 from head_detection.version import __version__
 
 PAGE: Final = Path(__file__).parent / "page"
@@ -37,6 +42,7 @@ class Service:
         batcher: brings the requests' pictures together.
         metrics: the numbers so far.
         settings: the limits.
+        videos: answers those.
     """
 
     def __init__(self, detector: HeadDetector, settings: ServiceSettings) -> None:
@@ -49,6 +55,7 @@ class Service:
             max_delay=settings.max_delay,
             queue=settings.queue,
         )
+        self.videos = Videos(self.batcher, self.metrics, settings)
         self._detector, self._bodies = detector, Bodies(settings)
         self._pages = Environment(
             loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined
@@ -75,6 +82,33 @@ class Service:
         origin = Origin(self._detector.origin, threshold)
         with self.metrics.timing("answer"):
             return await asyncio.to_thread(answer, form, outcomes, origin)
+
+    async def track(
+        self,
+        request: Request,
+        form: Annotated[
+            VideoForm,
+            Query(alias="format", description="video is one with its heads drawn, blur hidden."),
+        ] = "json",
+        score_threshold: Annotated[
+            float | None, Query(description="Leave out heads scored lower; else the weights' own.")
+        ] = None,
+        tracker: Annotated[TrackerName, Query(description="Who follows the heads.")] = TRACKERS[0],
+        start: Annotated[float, Query(ge=0, description="Seconds to leave out.")] = 0.0,
+        end: Annotated[float | None, Query(gt=0, description="Seconds where to stop.")] = None,
+        max_fps: Annotated[
+            float | None, Query(gt=0, description="Take at most so many frames of each second.")
+        ] = None,
+    ) -> Response:
+        """Follow the heads of a short video, and count them at the lines and in the zones given."""
+        numbers = {"start": start, "end": end, "max_fps": max_fps}
+        for name, value in numbers.items():
+            if value is not None and not math.isfinite(value):
+                raise bad_request(f"{name}: expected a number; got {value:g}")
+        if end is not None and end <= start:
+            raise bad_request(f"end: expected more than start, {start:g}; got {end:g}")
+        asked = TrackOptions(form, self.checked(score_threshold), tracker, start, end, max_fps)
+        return await self.videos.answer(request, asked)
 
     def checked(self, score_threshold: float | None) -> float:
         """Return the threshold that is asked for, or the detector's own.
@@ -140,7 +174,8 @@ class Service:
             "lowest_score": detector.lowest_score,
         }
         names = ("max_bytes", "max_pixels", "max_files", "deadline")
-        return {"models": [model], "limits": {name: getattr(limits, name) for name in names}}
+        allowed = {name: getattr(limits, name) for name in names} | limits_of(limits)
+        return {"models": [model], "limits": allowed}
 
     async def index(self) -> Response:
         """Return the page."""

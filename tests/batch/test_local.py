@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.batch.items import list_items
+from head_detection.batch.listing import list_items
 from head_detection.batch.local import run_local
 from head_detection.batch.manifest import Job
 from head_detection.batch.shards import answers_of, read_shard

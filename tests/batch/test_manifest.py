@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from head_detection.batch.items import Item, batch_of
+from head_detection.batch.items import batch_of
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.shards import Counts, answers_of, read_shard, table_of
 from head_detection.errors import OutputError
@@ -36,7 +36,7 @@ def failed(name: str) -> dict[str, str]:
 
 
 def fill(job: Job, *names: str, size: int = 2) -> int:
-    return job.plan([batch_of([Item(name, f"/photos/{name}") for name in names])], size)
+    return job.plan([batch_of(names, [f"/photos/{name}" for name in names])], size)
 
 
 def begun(folder: Path, **options: Any) -> Job:

@@ -38,7 +38,7 @@ print(json.dumps({"added": added, "shards": plan.num_shards, "MB": most, "s": se
 
 def batches(*names: str) -> Iterator[pa.RecordBatch]:
     for name in names:  # one a batch: shards are cut across them
-        yield batch_of([Item(name, f"/photos/{name}")])
+        yield batch_of([name], [f"/photos/{name}"])
 
 
 def names_in(plan: Plan, shard: int) -> list[str]:
@@ -59,7 +59,10 @@ def test_items_come_back_as_they_were(tmp_path: Path) -> None:
         Item("b", "s3://photos/all.tar", 512, 1024),
         Item("c", "/table.parquet", 7, -1, "picture"),
     ]
-    Plan(tmp_path / "plan").extend([batch_of(items)], 10)
+    batches = [
+        batch_of([i.name], [i.location], [i.offset], [i.size], i.column, [i.problem]) for i in items
+    ]
+    Plan(tmp_path / "plan").extend(batches, 10)
     assert list(items_of(Plan(tmp_path / "plan").read(0))) == items
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,35 +14,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from head_detection.inference.detector import HeadDetector
-from head_detection.serving.app import create_app
-from head_detection.serving.settings import ServiceSettings
 from head_detection.structures import Detections
 
 FileOf = Callable[..., bytes]
 Open = Callable[..., TestClient]
-
-
-@pytest.fixture
-def connect(detector: HeadDetector) -> Iterator[Open]:
-    """A function from settings to a client of a warm service."""
-    opened: list[TestClient] = []
-
-    def start(**settings: Any) -> TestClient:
-        client = TestClient(create_app(detector, ServiceSettings(**settings)))
-        client.__enter__()
-        opened.append(client)
-        while client.get("/readyz").status_code != 200:
-            threading.Event().wait(0.002)
-        return client
-
-    yield start
-    for client in opened:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def client(connect: Open) -> TestClient:
-    return connect()
 
 
 def form(*files: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
