@@ -1,6 +1,5 @@
 """``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,8 +147,8 @@ class CocoSink(FileSink):
             self._separator = ",\n"
         return lines
 
-    def _tail(self) -> Iterator[str]:
-        yield "\n]\n"
+    def _end(self) -> str:
+        return "\n]\n"
 
 
 def _name_of(record: Record) -> str:
@@ -192,8 +191,8 @@ class _ImageSink(FileSink):
         separator, self._separator = self._separator, ",\n"
         return separator + dump_json(image)
 
-    def _tail(self) -> Iterator[str]:
-        yield '\n], "annotations": []}\n'
+    def _end(self) -> str:
+        return '\n], "annotations": []}\n'
 
 
 def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:
