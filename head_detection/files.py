@@ -92,6 +92,32 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold a file for this process alone in the block; the end of the process, however, ends that.
+
+    The file is made if need be and stays, for its removal could take another's. Where the file
+    system knows no locks, nothing is held.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BlockingIOError(error.errno, error.strerror, str(path)) from error
+            except OSError:
+                pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error of the system name what is written, not nothing or its temporary name."""
     try:

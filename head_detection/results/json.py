@@ -71,12 +71,7 @@ class JsonSink(FileSink):
             self._add("")
 
     def _head(self) -> str:
-        head = {
-            "schema": SCHEMA,
-            "model": self._origin.model,
-            "score_threshold": self._origin.score_threshold,
-        }
-        return dump_json(head)[:-1] + ', "images": ['
+        return dump_json(self._origin.as_plain())[:-1] + ', "images": ['
 
     def _lines(self, record: Record) -> str:
         separator, self._separator = self._separator, ",\n"
