@@ -1,5 +1,6 @@
 """``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
