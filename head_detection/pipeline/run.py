@@ -112,7 +112,8 @@ def run_pipeline(
         for index, result in enumerate(results):
             outcome = _outcome_of(result, index)
             if isinstance(outcome, Record):
-                found, sightings = outcome.detections, ()
+                found = outcome.detections
+                sightings: tuple[Sighting, ...] = ()
                 if tracker is not None and isinstance(result.image, Frame):
                     found = tracker.follow(result.image, found)
                     sightings = tracker.sightings(result.image.name)
