@@ -10,7 +10,9 @@ RUN pip install --requirement requirements.txt
 COPY LICENSE README.md pyproject.toml ./
 COPY weights weights
 COPY head_detection head_detection
-RUN pip install '.[serve]'
+# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+RUN pip install '.[serve,track]' && \
+    pip install --force-reinstall --no-deps opencv-python-headless
 
 FROM python:3.12-slim
 COPY --from=build /opt/head-detection /opt/head-detection

@@ -50,6 +50,10 @@ class SourceError(HeadDetectionError):
     """A source that gives no pictures."""
 
 
+class FrameSizeError(SourceError):
+    """A video of larger frames than are read."""
+
+
 class OutputError(HeadDetectionError):
     """Results that cannot be written where they should."""
 
@@ -112,6 +116,10 @@ class ExportError(HeadDetectionError):
 
 class ServingError(HeadDetectionError):
     """A service that cannot start."""
+
+
+class BatchError(HeadDetectionError):
+    """A job over very many pictures that cannot go on."""
 
 
 class BenchmarkError(HeadDetectionError):

@@ -17,6 +17,7 @@ from head_detection.apps.command import UsageError
 from head_detection.errors import OutputError
 from head_detection.images.styles import (
     DRAWN_PARTS,
+    HIDDEN_FROM,
     HIDING_STYLES,
     LARGEST_SCALE,
     USUAL_PARTS,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from head_detection.results.formats import SinkOptions
 
 STANDARD_OUTPUT: Final = Path("-")
-BLUR_THRESHOLD: Final = 0.05
-"""Hidden from this score on, far under the one that counts best: a head that stays bare harms more
-than what is hidden for nothing."""
 
 
 _OF_FORMATS: Final = {
@@ -130,7 +128,7 @@ def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
     hidden.add_argument(
         "--blur-threshold", type=probability, metavar="X",
         help="hide less likely heads too, down to this score; they are not counted "
-        f"(default: {BLUR_THRESHOLD})",
+        f"(default: {HIDDEN_FROM})",
     )  # fmt: skip
     hidden.add_argument(
         "--blur-style", choices=HIDING_STYLES, default=usual.style,
@@ -250,7 +248,7 @@ def blur_threshold(arguments: argparse.Namespace, formats: Sequence[str]) -> flo
     if "blur" not in formats:
         return None
     given: float | None = arguments.blur_threshold
-    return BLUR_THRESHOLD if given is None else given
+    return HIDDEN_FROM if given is None else given
 
 
 def drawn_parts(text: str) -> tuple[str, ...]:

@@ -13,13 +13,16 @@ from head_detection.apps.arguments import (
     positive,
     probability,
 )
-from head_detection.apps.service_options import add_limit_options, port, read_keys
+from head_detection.apps.service_options import (
+    add_limit_options,
+    add_video_limits,
+    port,
+    read_keys,
+)
 from head_detection.errors import MissingPackageError
+from head_detection.images.styles import HIDDEN_FROM
 
 PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
-LOWEST_SCORE: Final = 0.05
-"""That can be asked for, at most: weights that find less likely heads, as the shipped ones do, give
-those too. The page's slider goes down to it, and ``blur`` hides from it on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that share the port, each with its network and queue (default: 1)",
     )  # fmt: skip
     add_limit_options(parser.add_argument_group("limits, and who is let in"))
+    add_video_limits(parser.add_argument_group("videos"))
     add_engine_options(parser)
 
 
@@ -72,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetector.from_weights,
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        lowest_score=LOWEST_SCORE,
+        lowest_score=HIDDEN_FROM,
         **engine_options(arguments),
     )
     settings = ServiceSettings(keys=keys, hosts=hosts_for(arguments.host), **_limits(arguments))
@@ -85,7 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("max_batch", "queue", "deadline", "max_bytes", "max_pixels", "max_files")
+    names = (
+        *("max_batch", "queue", "deadline", "max_bytes", "max_pixels", "max_files", "max_videos"),
+        *("max_video_bytes", "max_video_frames", "max_video_seconds", "video_deadline"),
+    )
     return {
         **{name: getattr(arguments, name) for name in names},
         "max_delay": arguments.max_delay / 1000,

@@ -38,6 +38,29 @@ def add_limit_options(parser: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
 
 
+def add_video_limits(parser: argparse._ArgumentGroup) -> None:
+    """Declare how much a request for a video may ask for."""
+    usual = {"videos": 2, "video-bytes": 256 * 1024**2, "video-frames": 3600}
+    texts = {
+        "videos": "taken in and not answered yet; more are answered 503",
+        "video-bytes": "of a request with a video",
+        "video-frames": "of a video that are looked at",
+    }
+    for name, value in usual.items():
+        parser.add_argument(
+            f"--max-{name}", type=positive, default=value, metavar="N",
+            help=f"{texts[name]} (default: {value:,})",
+        )  # fmt: skip
+    parser.add_argument(
+        "--max-video-seconds", type=seconds, default=120.0, metavar="S",
+        help="of a video that are looked at (default: 120)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--video-deadline", type=seconds, default=300.0, metavar="SECONDS",
+        help="a video that is not answered by then is answered 504 (default: 300)",
+    )  # fmt: skip
+
+
 def read_keys(path: Path) -> tuple[str, ...]:
     """Return the keys of a file, one a line; empty lines and those that begin with # are none.
 

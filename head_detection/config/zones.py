@@ -147,16 +147,29 @@ def load_zones(path: Path) -> ZonesConfig:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: expected a YAML file of zones; {error.strerror}") from error
+    return parse_zones(content, str(path))
+
+
+def parse_zones(content: bytes, name: str) -> ZonesConfig:
+    """Read what a zones file holds.
+
+    Args:
+        content: the file, or its first ``MAX_BYTES`` and one more.
+        name: what errors call it.
+
+    Raises:
+        ConfigError: as ``load_zones``.
+    """
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: expected a YAML file of zones; it has over {MAX_BYTES:,} bytes")
+        raise ConfigError(f"{name}: expected a YAML file of zones; it has over {MAX_BYTES:,} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected a YAML file of zones; not UTF-8 text") from error
-    values = read_values(text, str(path))
+        raise ConfigError(f"{name}: expected a YAML file of zones; not UTF-8 text") from error
+    values = read_values(text, name)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected zones: and lines:; got {type(values).__name__}")
-    return validate(ZonesConfig, _spell_out(values), str(path))
+        raise ConfigError(f"{name}: expected zones: and lines:; got {type(values).__name__}")
+    return validate(ZonesConfig, _spell_out(values), name)
 
 
 def matches(pattern: str, source: str) -> bool:

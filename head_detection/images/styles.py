@@ -13,6 +13,9 @@ USUAL_PARTS: Final = DRAWN_PARTS[:-1]
 """What there is of them: a picture has no ids."""
 HidingStyle = Literal["solid", "pixelate"]
 HIDING_STYLES: Final = get_args(HidingStyle)
+HIDDEN_FROM: Final = 0.05
+"""Heads are hidden from this score on, far under the one that counts best: a head that stays bare
+harms more than what is hidden for nothing."""
 LARGEST_STROKE: Final = 1000
 """Pixels of a line or of a letter."""
 LARGEST_SCALE: Final = 10.0

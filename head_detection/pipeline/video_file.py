@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from head_detection.errors import SourceError
+from head_detection.errors import FrameSizeError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 
 CONTAINERS: Final = (
@@ -105,7 +105,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         video = _track_of(container, path, max_pixels)
         num_pixels = video.width * video.height
         if num_pixels > max_pixels:
-            raise SourceError(
+            raise FrameSizeError(
                 f"{path}: {video.width}x{video.height} is {num_pixels:,} pixels a frame; at most "
                 f"{max_pixels:,} are read; make it smaller, or allow more with max_pixels"
             )

@@ -94,6 +94,7 @@ class RegionCounter:
         self._forget_seconds = forget_seconds
         self._sources: OrderedDict[str, _SourceCounter] = OrderedDict()
         self._past: dict[str, Total] = {}
+        self._pictures: dict[str, list[int]] = {}
         self._unused = {region.pattern for region in regions} - {None}
 
     def count(self, record: Record) -> Record:
@@ -103,8 +104,9 @@ class RegionCounter:
             ConfigError: points outside the picture, or a name that two patterns give its source.
         """
         if record.seconds is None:
-            counter = self._start(record)
-            return replace(record, regions=counter.look(record.detections))
+            regions = self._start(record).look(record.detections)
+            self._add_picture(regions)
+            return replace(record, regions=regions)
         counter = self._sources.get(record.file) or self._start(record)
         self._sources[record.file] = counter
         self._sources.move_to_end(record.file)
@@ -138,6 +140,8 @@ class RegionCounter:
                 lines += [f"{start}{region}: {total.text}" for region, total in totals.items()]
         if not is_alone:
             lines += [f"all sources: {region}: {total.text}" for region, total in sums.items()]
+        for name, (num_heads, num_pictures, most) in self._pictures.items():
+            lines.append(f"pictures: {name}: {num_heads} in {num_pictures}, at most {most} in one")
         lines += [f"no source is called {name}: nothing counted" for name in self.unused]
         return lines
 
@@ -145,6 +149,12 @@ class RegionCounter:
     def unused(self) -> list[str]:
         """The patterns that no source so far is of."""
         return sorted(pattern for pattern in self._unused if pattern is not None)
+
+    def _add_picture(self, regions: Sequence[RegionCount]) -> None:
+        """Add up heads, pictures and the most heads in one, of each zone."""
+        for name, now in [(zone.name, zone.now) for zone in regions if zone.now is not None]:
+            num_heads, num_pictures, most = self._pictures.get(name, (0, 0, 0))
+            self._pictures[name] = [num_heads + now, num_pictures + 1, max(most, now)]
 
     def _start(self, record: Record) -> "_SourceCounter":
         size = record.detections.image_size

@@ -103,7 +103,9 @@ class CocoSink(FileSink):
         self._labels = labels
         self._failures: list[Failure] = []
         self._number = 0
-        self._category = (CATEGORY_ID, HEAD) if labels is None else labels.category
+        self._category: tuple[LabelId, str] = (CATEGORY_ID, HEAD)
+        if labels is not None:
+            self._category = labels.category
         super().__init__(folder, origin)
         self._images = _ImageSink(folder, origin, self._category)
         self._stack.callback(self._images.close)
@@ -135,21 +137,28 @@ class CocoSink(FileSink):
         self._images.next_id = key
         self._images.write(record)
         lines = ""
-        for box, score in zip(record.boxes_xywh, record.scores, strict=True):
-            head = {
-                "image_id": key,
-                "file_name": _name_of(record),
-                "category_id": self._category[0],
-                "category_name": self._category[1],
-                "bbox": box,
-                "score": score,
-            }
+        for head in coco_heads(record, key, self._category):
             lines += self._separator + dump_json(head)
             self._separator = ",\n"
         return lines
 
-    def _tail(self) -> Iterator[str]:
-        yield "\n]\n"
+    def _end(self) -> str:
+        return "\n]\n"
+
+
+def coco_heads(
+    record: Record, image_id: LabelId, category: tuple[LabelId, str] = (CATEGORY_ID, HEAD)
+) -> Iterator[dict[str, Any]]:
+    """Yield the entry of each head of a picture, with the id that it has and that of a head."""
+    for box, score in zip(record.boxes_xywh, record.scores, strict=True):
+        yield {
+            "image_id": image_id,
+            "file_name": _name_of(record),
+            "category_id": category[0],
+            "category_name": category[1],
+            "bbox": box,
+            "score": score,
+        }
 
 
 def _name_of(record: Record) -> str:
@@ -192,8 +201,8 @@ class _ImageSink(FileSink):
         separator, self._separator = self._separator, ",\n"
         return separator + dump_json(image)
 
-    def _tail(self) -> Iterator[str]:
-        yield '\n], "annotations": []}\n'
+    def _end(self) -> str:
+        return '\n], "annotations": []}\n'
 
 
 def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:

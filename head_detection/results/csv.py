@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,10 +52,14 @@ class CsvSink(FileSink):
         return csv_lines([COLUMNS])
 
     def _lines(self, record: Record) -> str:
-        ids: Sequence[int | None] = record.ids or [None] * len(record.detections)
-        heads = zip(ids, record.boxes, record.scores, strict=True)
-        frame = (record.file, record.frame, record.rounded_seconds)
-        return csv_lines((*frame, key, *box, score) for key, box, score in heads)
+        return csv_lines(head_rows(record))
+
+
+def head_rows(record: Record) -> Iterator[tuple[Any, ...]]:
+    """Yield what ``COLUMNS`` name of each head of a picture or a frame."""
+    ids: Sequence[int | None] = record.ids or [None] * len(record.detections)
+    for key, box, score in zip(ids, record.boxes, record.scores, strict=True):
+        yield record.file, record.frame, record.rounded_seconds, key, *box, score
 
 
 def csv_lines(rows: Iterable[Iterable[Any]]) -> str:

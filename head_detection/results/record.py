@@ -43,6 +43,14 @@ class Origin:
     model: dict[str, Any]
     score_threshold: float
 
+    def as_plain(self) -> dict[str, Any]:
+        """Return what a file of JSON with RECORDs begins with."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "score_threshold": self.score_threshold,
+        }
+
 
 @dataclass(frozen=True)
 class Record:

@@ -1,6 +1,6 @@
 """What came of a request's pictures, in the form that was asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -8,14 +8,13 @@ import cv2
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from head_detection.data.formats.class_names import HEAD
 from head_detection.errors import PictureError
 from head_detection.images.heads import draw_heads
 from head_detection.images.hiding import hide_heads
-from head_detection.results.coco import CATEGORY_ID
-from head_detection.results.csv import COLUMNS, csv_lines
+from head_detection.results.coco import coco_heads
+from head_detection.results.csv import COLUMNS, csv_lines, head_rows
 from head_detection.results.images import JPEG_QUALITY, LARGEST_JPEG_SIDE
-from head_detection.results.record import JSON_ERRORS, SCHEMA, Origin, Record, dump_json
+from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
 from head_detection.serving.problems import ServiceError, unreadable
 
 Form = Literal["json", "csv", "coco", "image", "blur"]
@@ -84,9 +83,7 @@ def _text(text: str, media_type: str, status: int, outcomes: Sequence[Outcome]) 
 def _as_json(records: Sequence[Record], failed: Sequence[Failed], origin: Origin) -> str:
     return dump_json(
         {
-            "schema": SCHEMA,
-            "model": origin.model,
-            "score_threshold": origin.score_threshold,
+            **origin.as_plain(),
             "images": [record.as_plain() for record in records],
             "failed": [failure.as_plain() for failure in failed],
         }
@@ -94,31 +91,14 @@ def _as_json(records: Sequence[Record], failed: Sequence[Failed], origin: Origin
 
 
 def _as_csv(records: Sequence[Record]) -> str:
-    def rows() -> Iterator[Sequence[Any]]:
-        yield COLUMNS
-        for record in records:
-            for box, score in zip(record.boxes, record.scores, strict=True):
-                yield record.file, None, None, None, *box, score
-
-    return csv_lines(rows())
+    return csv_lines([COLUMNS, *(row for record in records for row in head_rows(record))])
 
 
 def _as_coco(outcomes: Sequence[Outcome]) -> str:
     """Return COCO's results; ``image_id`` is the picture's number in the request, from 1."""
-    heads = [
-        {
-            "image_id": number,
-            "file_name": outcome.file,
-            "category_id": CATEGORY_ID,
-            "category_name": HEAD,
-            "bbox": box,
-            "score": score,
-        }
-        for number, outcome in enumerate(outcomes, 1)
-        if isinstance(outcome, Record)
-        for box, score in zip(outcome.boxes_xywh, outcome.scores, strict=True)
-    ]
-    return dump_json(heads)
+    numbered = enumerate(outcomes, 1)
+    found = [(number, outcome) for number, outcome in numbered if isinstance(outcome, Record)]
+    return dump_json([head for number, record in found for head in coco_heads(record, number)])
 
 
 def _as_picture(record: Record, *, hides: bool) -> Response:

@@ -189,17 +189,26 @@ class Batcher:
             if picture.error is not None:
                 raise unreadable(_reason(picture.error))
             pixels = picture.pixels if keep_pixels else None
-            job = _Job(picture, time.monotonic())
-            self._add(job)
-            try:
-                result = await asyncio.wrap_future(job.future)
-            finally:
-                self._remove(job)
+            with self.waiting_for(picture) as future:
+                result = await asyncio.wrap_future(future)
         if result.detections is None:
             error = result.error or PictureError("picture: nothing was found out")
             raise unreadable(_reason(error))
         self._metrics.pictures.inc()
         return Seen(result.detections, pixels)
+
+    @contextmanager
+    def waiting_for(self, picture: LoadedPicture) -> "Iterator[Future[PictureResult]]":
+        """Let a decoded picture wait for the network, from any thread, and give what comes of it.
+
+        At the end of the block it is taken out again, if it still waits.
+        """
+        job = _Job(picture, time.monotonic())
+        self._add(job)
+        try:
+            yield job.future
+        finally:
+            self._remove(job)
 
     def close(self, seconds: float) -> bool:
         """Take nothing more, finish what there is; tell whether that was done in time."""

@@ -28,6 +28,14 @@ class Metrics:
         self.pictures = Counter(
             "head_detection_pictures", "Pictures that went through the network.", registry=registry
         )
+        self.frames = Counter(
+            "head_detection_frames", "Frames of videos that went through the network.",
+            registry=registry,
+        )  # fmt: skip
+        self.videos = Gauge(
+            "head_detection_videos", "Videos taken in and not answered yet.",
+            registry=registry, multiprocess_mode="livesum",
+        )  # fmt: skip
         self.heads = Counter("head_detection_heads", "Heads told to clients.", registry=registry)
         self.errors = Counter(
             "head_detection_errors", "Requests and pictures without an answer.", ["kind"],

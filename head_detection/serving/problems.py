@@ -38,6 +38,12 @@ def queue_full(retry_after: int) -> ServiceError:
     return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "queue_full", text, retry_after)
 
 
+def too_many_videos() -> ServiceError:
+    """Return the answer to a video for which there is no room now."""
+    text = "as many videos as are taken in are here already; try again in 10 s"
+    return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "queue_full", text, 10)
+
+
 def not_ready() -> ServiceError:
     """Return the answer while the network is warming up, or the service ends."""
     text = "the service is starting or stopping; try again in a second"
@@ -46,7 +52,7 @@ def not_ready() -> ServiceError:
 
 def too_late(seconds: float) -> ServiceError:
     """Return the answer to a request whose deadline passed."""
-    text = f"no answer within {seconds:g} s; send smaller pictures, or fewer at once"
+    text = f"no answer within {seconds:g} s; send smaller ones, or fewer at once"
     return ServiceError(HTTPStatus.GATEWAY_TIMEOUT, "deadline", text)
 
 

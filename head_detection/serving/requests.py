@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from head_detection.serving.problems import (
@@ -68,50 +68,27 @@ class Bodies:
         Raises:
             ServiceError: too many bytes or files, none, another encoding, or too slow.
         """
-        self._check_headers(request)
+        check_headers(request, self._settings.max_bytes)
         counted = _Count()
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 uploads = await self._read(request, counted)
             yield uploads
         except TimeoutError as error:
-            raise ServiceError(
-                HTTPStatus.REQUEST_TIMEOUT, "slow",
-                f"expected the whole request within {self._settings.body_seconds:g} s",
-            ) from error  # fmt: skip
+            raise too_slow(self._settings.body_seconds) from error
         finally:
             self._held -= counted.num_bytes
 
-    def _check_headers(self, request: Request) -> None:
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise ServiceError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding",
-                "expected a body without Content-Encoding: pictures are compressed already",
-            )  # fmt: skip
-        stated = request.headers.get("content-length", "0")
-        if stated.isdecimal() and int(stated) > self._settings.max_bytes:
-            raise self._too_many_bytes()
-
     async def _read(self, request: Request, counted: "_Count") -> list[Upload]:
         chunks = self._chunks(request, counted)
-        if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        if not is_form(request):
             data = b"".join([chunk async for chunk in chunks])
             if not data:
                 raise bad_request("expected a picture as the body, or a form of files; got nothing")
             return [Upload(UNNAMED, data)]
-        try:
-            form = await _MemoryParser(
-                request.headers, chunks, max_files=self._settings.max_files, max_fields=MAX_FIELDS
-            ).parse()
-        except MultiPartException as error:
-            if error.message.startswith("Too many files"):
-                raise too_large(
-                    f"expected at most {self._settings.max_files} files; send more requests"
-                ) from error
-            raise bad_request("expected a form (multipart/form-data); it is damaged") from error
+        form = await read_form(_MemoryParser, request, chunks, self._settings.max_files)
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        uploads = [Upload(_clean(file.filename), await file.read()) for file in files]
+        uploads = [Upload(clean_name(file.filename), await file.read()) for file in files]
         await form.close()
         if not uploads:
             raise bad_request("expected files in the form, with file names; got none")
@@ -122,13 +99,10 @@ class Bodies:
             counted.num_bytes += len(chunk)
             self._held += len(chunk)
             if counted.num_bytes > self._settings.max_bytes:
-                raise self._too_many_bytes()
+                raise too_many_bytes(self._settings.max_bytes)
             if self._held > BODY_BYTES:
                 raise queue_full(1)
             yield chunk
-
-    def _too_many_bytes(self) -> ServiceError:
-        return too_large(f"expected at most {self._settings.max_bytes:,} bytes in a request")
 
 
 @dataclass
@@ -161,11 +135,66 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _clean(name: str | None) -> str:
+def check_headers(request: Request, max_bytes: int) -> None:
+    """Refuse a body by what its headers say.
+
+    Raises:
+        ServiceError: too many bytes, or compressed ones.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ServiceError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding",
+            "expected a body without Content-Encoding: pictures are compressed already",
+        )  # fmt: skip
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated) > max_bytes:
+        raise too_many_bytes(max_bytes)
+
+
+def is_form(request: Request) -> bool:
+    """Tell a form of files from a body that is the file itself."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+async def read_form(
+    parser: type[MultiPartParser],
+    request: Request,
+    chunks: AsyncGenerator[bytes, None],
+    max_files: int,
+) -> FormData:
+    """Return the parts of a form.
+
+    Raises:
+        ServiceError: it is damaged, or has too many parts.
+    """
+    try:
+        return await parser(
+            request.headers, chunks, max_files=max_files, max_fields=MAX_FIELDS
+        ).parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            text = f"expected at most {max_files} files; send more requests"
+            raise too_large(text) from error
+        raise bad_request("expected a form (multipart/form-data); it is damaged") from error
+
+
+def too_many_bytes(max_bytes: int) -> ServiceError:
+    """Return the answer to a body that is too long."""
+    return too_large(f"expected at most {max_bytes:,} bytes in a request")
+
+
+def too_slow(seconds: float) -> ServiceError:
+    """Return the answer to a body that does not come."""
+    text = f"expected the whole request within {seconds:g} s"
+    return ServiceError(HTTPStatus.REQUEST_TIMEOUT, "slow", text)
+
+
+def clean_name(name: str | None, unnamed: str = UNNAMED) -> str:
     """Return a file's name as one line of a bounded length.
 
     Example:
-        >>> _clean("a  b.jpg"), _clean(None)
+        >>> clean_name("a  b.jpg"), clean_name(None)
         ('a b.jpg', 'picture')
     """
-    return " ".join((name or "").split())[:LONGEST_NAME] or UNNAMED
+    return " ".join((name or "").split())[:LONGEST_NAME] or unnamed

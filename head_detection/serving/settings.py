@@ -16,6 +16,11 @@ class ServiceSettings:
         max_bytes: of a request's body.
         max_pixels: of a picture.
         max_files: pictures in a request.
+        max_videos: taken in and not answered yet, at most.
+        max_video_bytes: of a request with a video.
+        max_video_seconds: of a video that are looked at.
+        max_video_frames: likewise.
+        video_deadline: seconds from the whole video to its answer, at most.
         keys: whoever has one of these is let in; none lets everybody in.
         origins: ``https://host`` of other sites whose pages may ask; their browsers are told so.
         hosts: names under which browsers reach the service; None is any name.
@@ -29,6 +34,11 @@ class ServiceSettings:
     max_bytes: int = 64 * 1024**2
     max_pixels: int = 64_000_000
     max_files: int = 16
+    max_videos: int = 2
+    max_video_bytes: int = 256 * 1024**2
+    max_video_seconds: float = 120.0
+    max_video_frames: int = 3600
+    video_deadline: float = 300.0
     keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = None

@@ -9,16 +9,14 @@ before the last one was answered waits; who wants the newest sends it when the a
 import asyncio
 import json
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from head_detection.serving.guard import POLICY_VIOLATION, has_key, is_key
 from head_detection.serving.problems import ServiceError, bad_request
 from head_detection.serving.requests import Upload
-
-if TYPE_CHECKING:
-    from head_detection.serving.app import Service
+from head_detection.serving.service import Service
 
 IDLE_SECONDS: Final = 60.0
 """Without a message: the stream is ended."""
@@ -28,7 +26,7 @@ LONGEST_REASON: Final = 120
 NAME: Final = "webcam"
 
 
-async def answer_frames(socket: WebSocket, service: "Service") -> None:
+async def answer_frames(socket: WebSocket, service: Service) -> None:
     """Answer the frames of one client until it leaves."""
     await socket.accept()
     try:
@@ -55,7 +53,7 @@ async def _receive(socket: WebSocket) -> dict[str, Any]:
     return dict(message)
 
 
-def _begin(message: dict[str, Any], socket: WebSocket, service: "Service") -> float:
+def _begin(message: dict[str, Any], socket: WebSocket, service: Service) -> float:
     """Return the threshold that the first message asks for, of a client that is let in."""
     try:
         hello = json.loads(message.get("text") or "")
@@ -72,7 +70,7 @@ def _begin(message: dict[str, Any], socket: WebSocket, service: "Service") -> fl
     return service.checked(threshold)
 
 
-async def _answer(number: int, data: bytes, threshold: float, service: "Service") -> dict[str, Any]:
+async def _answer(number: int, data: bytes, threshold: float, service: Service) -> dict[str, Any]:
     try:
         with service.batcher.admitting(1):
             outcome = await service.find(number, Upload(NAME, data), threshold)

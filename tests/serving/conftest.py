@@ -1,16 +1,21 @@
 """A detector whose heads can be worked out by eye, and which fails where it is told to."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 from torch import Tensor
 
 from head_detection.inference.detector import HeadDetector
+from head_detection.serving.app import create_app
+from head_detection.serving.settings import ServiceSettings
 from head_detection.structures import Detections
 
+Open = Callable[..., TestClient]
 POISON = 77
 """A picture whose first pixel has this red makes the network fail."""
 
@@ -84,3 +89,26 @@ def file_of(encode: Callable[..., bytes]) -> Callable[..., bytes]:
 def poisoned(file_of: Callable[..., bytes]) -> bytes:
     """A picture on which the network fails."""
     return file_of(red=POISON)
+
+
+@pytest.fixture
+def connect(detector: HeadDetector) -> Iterator[Open]:
+    """A function from settings to a client of a warm service."""
+    opened: list[TestClient] = []
+
+    def start(**settings: Any) -> TestClient:
+        client = TestClient(create_app(detector, ServiceSettings(**settings)))
+        client.__enter__()
+        opened.append(client)
+        while client.get("/readyz").status_code != 200:
+            threading.Event().wait(0.002)
+        return client
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(connect: Open) -> TestClient:
+    return connect()

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from head_detection.inference.detector import HeadDetector
-from head_detection.serving.app import create_app
-from head_detection.serving.settings import ServiceSettings
+from head_detection.structures import Detections
 
 FileOf = Callable[..., bytes]
 Open = Callable[..., TestClient]
-
-
-@pytest.fixture
-def connect(detector: HeadDetector) -> Iterator[Open]:
-    """A function from settings to a client of a warm service."""
-    opened: list[TestClient] = []
-
-    def start(**settings: Any) -> TestClient:
-        client = TestClient(create_app(detector, ServiceSettings(**settings)))
-        client.__enter__()
-        opened.append(client)
-        while client.get("/readyz").status_code != 200:
-            threading.Event().wait(0.002)
-        return client
-
-    yield start
-    for client in opened:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def client(connect: Open) -> TestClient:
-    return connect()
 
 
 def form(*files: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -135,6 +111,28 @@ def test_a_picture_comes_back_drawn_or_hidden(client: TestClient, file_of: FileO
     assert (picture("image")[:20, :20] != hidden[:20, :20]).any()
     answer = client.post("/detect", files=form(("a", data), ("b", data)), params={"format": "blur"})
     assert answer.status_code == 400
+
+
+def test_hidden_are_the_heads_that_the_command_hides(
+    connect: Open, detector: HeadDetector, engine: Any, file_of: FileOf
+) -> None:
+    detector.lowest_score = 0.02  # the shipped weights'
+
+    def find(size: tuple[int, int]) -> Detections:
+        boxes = np.array([[0, 0, 20, 20], [100, 0, 120, 20], [200, 0, 220, 20]], np.float32)
+        return Detections.from_arrays(boxes, [0.9, 0.06, 0.03], size)
+
+    engine._found = find
+    client = connect()
+
+    def hidden(**parameters: float) -> list[bool]:
+        asked = {"format": "blur", **parameters}
+        answer = client.post("/detect", content=file_of(320, 64), params=asked)
+        picture = np.asarray(Image.open(BytesIO(answer.content)))
+        return [bool(picture[10, x, 0] < 40) for x in (10, 110, 210)]
+
+    assert hidden() == [True, True, False]  # from 0.05 on, as test --save blur
+    assert hidden(score_threshold=0.02) == [True, True, True]  # who counts is hidden
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving import server
-from head_detection.serving.app import PAGE, create_app
+from head_detection.serving.app import create_app
 from head_detection.serving.server import open_socket
+from head_detection.serving.service import PAGE
 from head_detection.serving.settings import ServiceSettings
 
 FileOf = Callable[..., bytes]

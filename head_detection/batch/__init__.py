@@ -1,0 +1,1 @@
+"""Millions of pictures: listed, cut into shards, worked through by processes or a Ray cluster."""

@@ -1,0 +1,166 @@
+"""A picture of a job, and millions of them as rows of Arrow."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+ROWS: Final = 65_536
+"""Items of a batch: some 10 MB."""
+ITEM_SCHEMA: Final = pa.schema(
+    [
+        ("name", pa.string()),
+        ("location", pa.binary()),  # as bytes: a file system's names need not be text
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("column", pa.string()),
+        ("problem", pa.string()),
+    ]
+)
+"""Of the batches; the columns are an item's attributes. None is null."""
+_SALT: Final = "\0"
+"""Behind a name, which holds none, for a second hash of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture to look at.
+
+    Attributes:
+        name: what results call it: its path relative to the source, with ``/``; once in a job.
+        location: a local path or a URL: of the picture, or of the archive or table that holds it.
+        offset: its first byte in an archive, or its row in a table; -1: the file is the picture.
+        size: its bytes in an archive; -1 otherwise.
+        column: of a table's pictures; empty otherwise.
+        problem: why it cannot be read, where that is known already; empty otherwise.
+    """
+
+    name: str
+    location: str
+    offset: int = -1
+    size: int = -1
+    column: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a Parquet file are looked at; an empty one is found by type and name.
+
+    Attributes:
+        path: paths or URLs of pictures.
+        content: the pictures' files themselves, as bytes.
+        name: what results call them; where it is empty, where they lie.
+    """
+
+    path: str = ""
+    content: str = ""
+    name: str = ""
+
+
+def batch_of(
+    names: Sequence[str],
+    locations: Sequence[str] | str,
+    offsets: Iterable[int] | None = None,
+    sizes: Iterable[int] | None = None,
+    column: str = "",
+    problems: Sequence[str] | None = None,
+) -> pa.RecordBatch:
+    """Return a batch of ``ITEM_SCHEMA``.
+
+    Args:
+        names: one each; what is no Unicode is written with backslashes.
+        locations: one each, or that of all.
+        offsets: one each; None is -1 for all.
+        sizes: as ``offsets``.
+        column: of all.
+        problems: one each; None is none.
+
+    Example:
+        >>> batch_of(["a.jpg", "b.jpg"], "tar", [512, 2048], [10, 20]).column("offset").to_pylist()
+        [512, 2048]
+    """
+    count = len(names)
+
+    def repeated(value: object, kind: Any) -> Any:
+        return pa.repeat(pa.scalar(value, kind), count)
+
+    def numbers(values: Iterable[int] | None) -> Any:
+        return repeated(-1, pa.int64()) if values is None else pa.array(values, pa.int64())
+
+    if isinstance(locations, str):
+        places = repeated(os.fsencode(locations), pa.binary())
+    else:
+        places = pa.array(map(os.fsencode, locations), pa.binary(), size=count)
+    columns = [
+        _texts(names),
+        places,
+        numbers(offsets),
+        numbers(sizes),
+        repeated(column, pa.string()),
+        repeated("", pa.string()) if problems is None else _texts(problems),
+    ]
+    return pa.record_batch(columns, ITEM_SCHEMA)
+
+
+def items_of(rows: pa.RecordBatch | pa.Table) -> Iterator[Item]:
+    """Give the items of a batch or a table of ``ITEM_SCHEMA``; other columns do no harm."""
+    columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
+    for name, location, *rest in zip(*columns, strict=True):
+        yield Item(name, os.fsdecode(location), *rest)
+
+
+class NameSet:
+    """Tells which names came before, by 128 bits of each: 16 MB for a million.
+
+    Python's own hash is keyed anew in each process, so that no list can be made to deceive it.
+
+    Example:
+        >>> names = NameSet()
+        >>> names.add(["a", "b", "a"]), names.add(["c", "b"])
+        ([True, True, False], [True, False])
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.int64]] = []
+
+    def add(self, names: Sequence[str]) -> list[bool]:
+        """Add names; tell of each whether it is new."""
+        keys = np.empty((len(names), 2), np.int64)
+        keys[:, 0] = np.fromiter(map(hash, names), np.int64, len(names))
+        keys[:, 1] = np.fromiter((hash(name + _SALT) for name in names), np.int64, len(names))
+        is_new = np.zeros(len(names), np.bool_)
+        is_new[np.unique(keys, axis=0, return_index=True)[1]] = True
+        for run in self._runs:
+            is_new &= ~_are_in(keys, run)
+        self._merge(keys[is_new])
+        answer: list[bool] = is_new.tolist()
+        return answer
+
+    def _merge(self, keys: npt.NDArray[np.int64]) -> None:
+        """Keep few sorted runs, each longer than the next, so that all are merged seldom."""
+        while self._runs and len(self._runs[-1]) <= len(keys):
+            keys = np.concatenate([self._runs.pop(), keys])
+        self._runs.append(keys[np.argsort(keys[:, 0], kind="stable")])
+
+
+def _are_in(keys: npt.NDArray[np.int64], run: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which ``(N, 2)`` keys are in a run; of two with one first half only one is found."""
+    if len(run) == 0:
+        return np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(run[:, 0], keys[:, 0]), len(run) - 1)
+    same: npt.NDArray[np.bool_] = (run[places] == keys).all(axis=1)
+    return same
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """Return texts; a lone surrogate, which stands for a byte that is no text, is spelt out."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        spelt = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pa.array(spelt, pa.string())

@@ -1,0 +1,151 @@
+"""Which pictures are in which shard: written once, lengthened where the source has grown."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from head_detection.batch.items import ITEM_SCHEMA
+from head_detection.errors import OutputError
+from head_detection.files import replacing
+
+PLAN_NAME: Final = re.compile(r"plan-(\d+)\.parquet")
+DIGEST_BYTES: Final = 16
+"""Of a name: among ten million two are alike once in 10^24 jobs."""
+Digests = npt.NDArray[np.bytes_]
+"""``(N,)`` of ``DIGEST_BYTES`` each."""
+
+
+class Plan:
+    """The shards of a job, numbered from 0, each with its pictures.
+
+    Args:
+        folder: of the plan's files; made if need be. Who writes is alone.
+
+    Raises:
+        OutputError: a file that is no plan. One line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._files: list[tuple[Path, Any]] = []
+        self._sizes: list[int] = []
+        self._places: list[tuple[int, int]] = []
+        names = (PLAN_NAME.fullmatch(name) for name in os.listdir(folder))  # noqa: PTH208 - names alone
+        for first, name in sorted((int(n[1]), n[0]) for n in names if n is not None):
+            if first != self.num_shards:
+                raise OutputError(
+                    f"{folder}: expected the plan from shard {self.num_shards} on; got {name}: a "
+                    "file of it is missing"
+                )
+            self._add(folder / name)
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards there are."""
+        return len(self._sizes)
+
+    @property
+    def num_items(self) -> int:
+        """How many pictures there are."""
+        return sum(self._sizes)
+
+    def size_of(self, shard: int) -> int:
+        """Return how many pictures are in a shard."""
+        return self._sizes[shard]
+
+    def read(self, shard: int) -> pa.Table:
+        """Return the rows of a shard, of ``items.ITEM_SCHEMA``; from any thread."""
+        number, group = self._places[shard]
+        path, metadata = self._files[number]
+        with pq.ParquetFile(path, metadata=metadata) as file:
+            return file.read_row_group(group)
+
+    def extend(self, batches: Iterable[pa.RecordBatch], shard_size: int) -> int:
+        """Append the pictures that are in no shard yet; return how many.
+
+        Args:
+            batches: of ``items.ITEM_SCHEMA``; no name comes twice.
+            shard_size: pictures in a new shard; the last may have fewer.
+        """
+        known = self._digests() if self.num_shards else None
+        new = (_without(batch, known) for batch in batches)
+        tables = (table for table in new if table.num_rows)
+        first = next(tables, None)
+        if first is None:
+            return 0
+        before = self.num_items
+        path = self._folder / f"plan-{self.num_shards:06d}.parquet"
+        with (
+            replacing(path) as temporary,
+            pq.ParquetWriter(temporary, ITEM_SCHEMA, compression="zstd") as writer,
+        ):
+            for shard in _in_shards(chain([first], tables), shard_size):
+                writer.write_table(shard, row_group_size=shard_size)
+        self._add(path)
+        return self.num_items - before
+
+    def _add(self, path: Path) -> None:
+        try:
+            metadata = pq.read_metadata(path)
+        except pa.ArrowException as error:
+            raise OutputError(f"{path}: expected the plan of a job; it is damaged") from error
+        for group in range(metadata.num_row_groups):
+            self._places.append((len(self._files), group))
+            self._sizes.append(metadata.row_group(group).num_rows)
+        self._files.append((path, metadata))
+
+    def _digests(self) -> Digests:
+        """Return the digests of all planned names, sorted."""
+        found = [
+            _digests_of(batch.column("name"))
+            for path, metadata in self._files
+            for batch in pq.ParquetFile(path, metadata=metadata).iter_batches(columns=["name"])
+        ]
+        digests = np.concatenate(found)
+        digests.sort()
+        return digests
+
+
+def _digests_of(names: pa.Array) -> Digests:
+    texts = names.cast(pa.binary()).to_pylist()
+    joined = b"".join(hashlib.blake2b(t, digest_size=DIGEST_BYTES).digest() for t in texts)
+    return np.frombuffer(joined, f"S{DIGEST_BYTES}")
+
+
+def _without(batch: pa.RecordBatch, known: Digests | None) -> pa.Table:
+    """Return the rows whose names are not known."""
+    table = pa.Table.from_batches([batch], ITEM_SCHEMA)
+    if known is None or not batch.num_rows:
+        return table
+    digests = _digests_of(batch.column("name"))
+    places = np.searchsorted(known, digests)
+    is_known = known[np.minimum(places, len(known) - 1)] == digests
+    return table.filter(pa.array(~is_known))
+
+
+def _in_shards(tables: Iterable[pa.Table], shard_size: int) -> Iterator[pa.Table]:
+    """Cut what comes into tables of one size; the last may be smaller."""
+    waiting: list[pa.Table] = []
+    num_rows = 0
+    for table in tables:
+        waiting.append(table)
+        num_rows += table.num_rows
+        if num_rows < shard_size:
+            continue
+        joined = pa.concat_tables(waiting)
+        whole = num_rows - num_rows % shard_size
+        for start in range(0, whole, shard_size):
+            yield joined.slice(start, shard_size)
+        waiting, num_rows = [joined.slice(whole)], num_rows - whole
+    if num_rows:
+        yield pa.concat_tables(waiting)

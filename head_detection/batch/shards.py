@@ -1,0 +1,174 @@
+"""One shard of answers: a Parquet file, there whole or not at all, and the same as lines of JSON.
+
+Its schema says what made it and how many of its pictures failed, so that no other file has to.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from head_detection.errors import OutputError
+from head_detection.files import replacing
+from head_detection.results.record import (
+    BOX_DECIMALS,
+    JSON_ERRORS,
+    SCORE_DECIMALS,
+    dump_json,
+)
+
+Answer = dict[str, Any]
+"""RECORD of a picture; of one that failed its ``file`` and ``error``, one line."""
+SCHEMA: Final = "head-detection/shard/1"
+SHARD_SCHEMA: Final = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("count", pa.int32()),
+        ("boxes", pa.list_(pa.list_(pa.float32()))),
+        ("scores", pa.list_(pa.float32())),
+        ("error", pa.string()),
+    ]
+)
+"""RECORD's keys, and ``error``, which is null where the others are not.
+
+Boxes and scores are float32, which holds more than the decimals that they are rounded to: a reader
+that rounds to as many has RECORD's numbers.
+"""
+METADATA_KEY: Final = b"head_detection"
+"""Of the schema's metadata: a line of JSON."""
+ROWS_AT_ONCE: Final = 1024
+"""Made into Python's values at a time."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is in a shard, or in several.
+
+    Attributes:
+        pictures: all of them.
+        heads: in those that did not fail.
+        failed: pictures without an answer.
+    """
+
+    pictures: int = 0
+    heads: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Self) -> "Counts":
+        return Counts(
+            self.pictures + other.pictures, self.heads + other.heads, self.failed + other.failed
+        )
+
+
+def table_of(answers: Iterable[Answer]) -> pa.Table:
+    """Return answers as a table of ``SHARD_SCHEMA``, in their order.
+
+    Example:
+        >>> table_of([{"file": "a.jpg", "error": "no such file"}]).num_rows
+        1
+    """
+    return pa.Table.from_pylist(list(answers), SHARD_SCHEMA)
+
+
+def answers_of(table: pa.Table) -> Iterator[Answer]:
+    """Give the answers of a table, with RECORD's numbers."""
+    for batch in table.to_batches(ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            if row["error"] is not None:
+                yield {"file": row["file"], "error": row["error"]}
+                continue
+            del row["error"]
+            row["boxes"] = [[round(v, BOX_DECIMALS) for v in box] for box in row["boxes"]]
+            row["scores"] = [round(score, SCORE_DECIMALS) for score in row["scores"]]
+            yield row
+
+
+def count(table: pa.Table) -> Counts:
+    """Count what is in a table.
+
+    Example:
+        >>> count(table_of([{"file": "a.jpg", "error": "no such file"}]))
+        Counts(pictures=1, heads=0, failed=1)
+    """
+    column = table.column("count")
+    heads = sum(chunk.drop_null().to_numpy().sum() for chunk in column.chunks)
+    return Counts(table.num_rows, int(heads), column.null_count)
+
+
+def write_shard(path: Path, table: pa.Table, origin: Mapping[str, Any]) -> Counts:
+    """Put a shard in its place, on the disk before it has its name.
+
+    Args:
+        path: replaced where it is there.
+        table: of ``SHARD_SCHEMA``.
+        origin: what made it, plain values.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        OSError: it cannot be written; names ``path``.
+    """
+    counts = count(table)
+    values = {"schema": SCHEMA, **vars(counts), **origin}
+    table = table.cast(SHARD_SCHEMA).replace_schema_metadata({METADATA_KEY: json.dumps(values)})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    return counts
+
+
+def read_shard(path: Path) -> pa.Table:
+    """Return the table of a shard.
+
+    Raises:
+        OutputError: it is none. One line.
+    """
+    try:
+        return pq.read_table(path, partitioning=None).select(SHARD_SCHEMA.names).cast(SHARD_SCHEMA)
+    except (pa.ArrowException, KeyError) as error:
+        raise _damaged(path) from error
+
+
+def read_counts(path: Path) -> Counts:
+    """Return what a shard says that is in it; its rows are not read.
+
+    Raises:
+        OutputError: it is none. One line.
+    """
+    values = read_origin(path)
+    return Counts(*(int(values[key]) for key in ("pictures", "heads", "failed")))
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """Return all that a shard says of itself.
+
+    Raises:
+        OutputError: it is none. One line.
+    """
+    try:
+        values = json.loads(pq.read_schema(path).metadata[METADATA_KEY])
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise _damaged(path)
+    return values
+
+
+def write_lines(path: Path, table: pa.Table) -> None:
+    """Write a shard as NDJSON beside it, in one step: an answer a line, as ``test`` writes them."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for answer in answers_of(table):
+            file.write((dump_json(answer) + "\n").encode("utf-8", JSON_ERRORS))
+
+
+def _damaged(path: Path) -> OutputError:
+    return OutputError(
+        f"{path}: expected a shard of answers, {SCHEMA}; it is damaged or something else: remove "
+        "it, and it is made anew"
+    )

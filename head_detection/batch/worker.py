@@ -1,0 +1,308 @@
+"""One detector in a process of its own, answering shard after shard whatever its pictures do.
+
+Both runners use it, so that a picture that hangs or breaks the process costs that picture alone.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass
+from typing import IO, Any, Final, Self
+
+import pyarrow as pa
+
+from head_detection.batch.items import Item
+from head_detection.batch.shards import Answer, table_of
+from head_detection.errors import BatchError, printable
+
+START_SECONDS: Final = 600.0
+"""For a detector to be built: a conversion for another engine takes a minute, and machines are
+busy."""
+MAX_BREAKS_ALONE: Final = 3
+"""A picture is given up that was alone with the process so often when it ended: somebody may kill
+processes, too."""
+MAX_BREAKS_WITHOUT: Final = 8
+"""Ends of processes one after another that did not get as far as a picture: none will."""
+_BOOT: Final = """\
+import sys
+sys.path[:] = sys.argv[1:]
+from head_detection.batch.detecting import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker answers; plain values, for another process.
+
+    Attributes:
+        weights: a path, or the name of shipped ones; None is the shipped fast model.
+        engine: as ``HeadDetector.from_weights`` takes it, and so the next five.
+        device: of it.
+        precision: of it.
+        score_threshold: of it.
+        overrides: of it.
+        compile_network: of it.
+        max_pixels: larger pictures are refused; None is what the detector refuses.
+        batch_size: pictures of like shape at once; None is what suits the device.
+        threads: that compute; None is left to torch.
+        picture_seconds: a picture without an answer for so long is given up.
+        builder: ``module:function`` that makes the detector of these options.
+    """
+
+    weights: str | None = None
+    engine: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    score_threshold: float | None = None
+    overrides: tuple[str, ...] = ()
+    compile_network: bool = False
+    max_pixels: int | None = None
+    batch_size: int | None = None
+    threads: int | None = None
+    picture_seconds: float = 300.0
+    builder: str = "head_detection.batch.detecting:build_detector"
+
+
+class WorkerClosed(Exception):  # noqa: N818 - no mistake: it was told to end
+    """The worker was closed while it answered."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a process ended.
+
+    Attributes:
+        reason: a signal's name, say.
+        is_overdue: it was ended, for it said nothing.
+        is_own: it ended itself, and would again: nobody killed it.
+    """
+
+    reason: str
+    is_overdue: bool = False
+    is_own: bool = False
+
+    @property
+    def error(self) -> str:
+        """What is said of the picture that it had."""
+        return self.reason if self.is_overdue else f"broke the process that reads it: {self.reason}"
+
+
+class ShardWorker:
+    """Answers pictures by a process that it starts anew when one of them breaks it.
+
+    After a break, the pictures that the process had begun with are asked for one by one: the one
+    that breaks it again, or does not come to an end, is answered with an error. The process it is
+    made in loads no torch; the other ends with it, however that ends.
+
+    Args:
+        options: of the detector.
+    """
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self.options = options
+        self._process: _Process | None = None
+        self._origin: dict[str, Any] | None = None
+        self._breaks_without = 0
+        self._is_closed = False
+        self._changing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, where there is one."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> dict[str, Any]:
+        """Build the detector, unless it is there.
+
+        Returns:
+            ``model`` and ``score_threshold``, as results have them, and ``devices``: how many GPUs
+            it sees.
+
+        Raises:
+            BatchError: it cannot be built, or its process ends again and again. One line.
+        """
+        while self._origin is None or self._process is None:
+            with self._changing:
+                if self._is_closed:
+                    raise WorkerClosed
+                process = self._process = self._process or _Process(self.options)
+            message = process.next(START_SECONDS)
+            if isinstance(message, _End):
+                self._count_break(message)
+            elif message["kind"] == "ready":
+                self._origin = {
+                    key: message[key] for key in ("model", "score_threshold", "devices")
+                }
+        return self._origin
+
+    def run(self, items: Sequence[Item], tell: Callable[[Answer], None] | None = None) -> pa.Table:
+        """Return the answers to pictures as a table of ``shards.SHARD_SCHEMA``, in their order.
+
+        Args:
+            items: of a shard, say; they fit into memory.
+            tell: is told each answer as it comes, in this thread.
+
+        Raises:
+            BatchError: as ``start``.
+            WorkerClosed: ``close`` was called meanwhile.
+        """
+        answers: dict[int, Answer] = {}
+        breaks: Counter[int] = Counter()
+        suspects: list[int] = []
+
+        def take(number: int, answer: Answer) -> None:
+            if number not in answers:
+                answers[number] = answer
+                if tell is not None:
+                    tell(answer)
+
+        while len(answers) < len(items):
+            asked = suspects or [n for n in range(len(items)) if n not in answers]
+            begun, end = self._ask([(n, items[n]) for n in asked], take, alone=bool(suspects))
+            left = [number for number in begun if number not in answers]
+            if end is not None and not left:
+                self._count_break(end)
+            elif end is not None and suspects:
+                culprit = left[0]
+                breaks[culprit] += 1
+                if end.is_overdue or end.is_own or breaks[culprit] == MAX_BREAKS_ALONE:
+                    take(culprit, {"file": items[culprit].name, "error": end.error})
+            suspects = [n for n in (suspects or left) if n not in answers]
+        return table_of(answers[number] for number in range(len(items)))
+
+    def close(self) -> None:
+        """End the process; from any thread."""
+        with self._changing:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.end()
+
+    def _ask(
+        self,
+        items: Sequence[tuple[int, Item]],
+        take: Callable[[int, Answer], None],
+        *,
+        alone: bool,
+    ) -> tuple[list[int], _End | None]:
+        """Ask for pictures; return which were begun with, and how the process ended, if it did."""
+        self.start()
+        process, begun = self._process, list[int]()
+        if process is None:
+            raise WorkerClosed
+        process.ask(items, alone=alone)
+        while True:
+            message = process.next(self.options.picture_seconds)
+            if isinstance(message, _End):
+                self._process = None
+                if self._is_closed:
+                    raise WorkerClosed
+                return begun, message
+            if message["kind"] == "begun":
+                begun.append(message["number"])
+            elif message["kind"] == "answer":
+                self._breaks_without = 0
+                take(message["number"], message["answer"])
+            elif message["kind"] == "end":
+                return begun, None
+
+    def _count_break(self, end: _End) -> None:
+        """Count that a process ended with nobody to blame; too often, and the job ends."""
+        self._process = None
+        if self._is_closed:
+            raise WorkerClosed
+        self._breaks_without += 1
+        if self._breaks_without == MAX_BREAKS_WITHOUT:
+            raise BatchError(
+                f"the process that detects ended {MAX_BREAKS_WITHOUT} times before it came to a "
+                f"picture: {end.reason}"
+            )
+
+
+class _Process:
+    """The process, and what it says."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        environment = dict(os.environ)
+        if options.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(options.threads)
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text
+            [sys.executable, "-P", "-c", _BOOT, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches who started it, which ends it
+            env=environment,
+        )
+        self.pid = self._process.pid
+        self._seconds = options.picture_seconds
+        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        self._write(asdict(options))
+
+    def ask(self, items: Iterable[tuple[int, Item]], *, alone: bool) -> None:
+        """Send pictures, with their numbers."""
+        self._write({"alone": alone, "items": [(number, astuple(item)) for number, item in items]})
+
+    def next(self, seconds: float) -> dict[str, Any] | _End:
+        """Wait for what it says next; where it says nothing for so long, it is ended.
+
+        Raises:
+            BatchError: it refuses what it is to build.
+        """
+        start, reason = time.monotonic(), ""
+        while True:
+            try:
+                message = self._messages.get(timeout=max(0.0, start + seconds - time.monotonic()))
+            except queue.Empty:
+                self.end()
+                return _End(f"gave no answer within {seconds:g} s", is_overdue=True)
+            if message is None:
+                self.end()
+                return _End(reason or self._exit_text(), is_own=bool(reason))
+            if message["kind"] == "refused":
+                raise BatchError(message["reason"])
+            if message["kind"] != "broke":
+                return message
+            reason = printable(message["reason"])
+
+    def end(self) -> None:
+        """End it at once; nothing is left of it then. From any thread, also again."""
+        self._process.kill()  # what has ended already keeps its exit code
+        self._process.wait()
+        with suppress(OSError, ValueError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _exit_text(self) -> str:
+        code = self._process.returncode
+        with suppress(ValueError):  # a signal without a name, or none
+            return signal.Signals(-code).name
+        return f"exit code {code}"
+
+    def _listen(self, output: IO[bytes]) -> None:
+        with suppress(ValueError), output:  # a line that was cut short: it was killed
+            for line in output:
+                self._messages.put(json.loads(line))
+        self._messages.put(None)
+
+    def _write(self, message: dict[str, Any]) -> None:
+        # Broken where it has just ended: the reader of its messages finds out.
+        with suppress(OSError, ValueError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(json.dumps(message).encode() + b"\n")
+                self._process.stdin.flush()
