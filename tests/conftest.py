@@ -39,6 +39,7 @@ collect_ignore = [
     "fuzz/damaged_pictures.py",
     "kill.py",
     "rtsp_server.py",
+    "cuda_rows.py",
     "soak.py",
     "service_load.py",
 ]

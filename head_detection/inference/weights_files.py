@@ -14,6 +14,8 @@ import yaml
 from head_detection.errors import EngineError, WeightsError
 
 ENGINES: Final = ("torch", "openvino", "onnx")
+AUTO: Final = "auto"
+"""In place of an engine: the one that was fastest on this processor when it was measured."""
 EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
 """Engines by the end of a file's name, its own first; all other files are PyTorch's."""
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
@@ -98,7 +100,7 @@ def choose_engine(path: Path, engine: str | None) -> str:
     takers = EXPORTED.get(path.suffix, ENGINES)
     engine = takers[0] if engine is None else engine
     if engine not in ENGINES:
-        raise EngineError(f"engine: expected {', '.join(ENGINES)}; got {engine!r}")
+        raise EngineError(f"engine: expected {', '.join((AUTO, *ENGINES))}; got {engine!r}")
     if engine not in takers:
         raise EngineError(
             f"engine: {path.name} runs with {' or '.join(takers)}; got {engine}: give it the "
