@@ -22,11 +22,18 @@ from head_detection.apps.evaluation.result import (
     store_threshold,
 )
 from head_detection.apps.evaluation.table import print_table
-from head_detection.apps.evaluation.tracks import TRACK, add_track_options, evaluate_tracks
+from head_detection.apps.evaluation.tracks import (
+    OF_SEQUENCES,
+    OTHER_FORMATS,
+    TRACK,
+    add_track_options,
+    evaluate_tracks,
+)
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
 from head_detection.config import LABEL_FORMATS, DatasetConfig
+from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import load_annotations
-from head_detection.errors import EvaluationError
+from head_detection.errors import AnnotationError, EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
 from head_detection.inference.weights_files import EXPORTED
@@ -87,14 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         first, second = arguments.compare
         return compare_saved(first, second, arguments)
     _check(arguments)
-    labelled = load_annotations(
-        DatasetConfig(
-            path=arguments.data,
-            format=arguments.format,
-            images=arguments.images,
-            split=arguments.split,
-        )
-    )
+    labelled = _load(arguments)
     if not labelled.images:
         raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
     if arguments.protocol == TRACK:
@@ -109,6 +109,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.choose_threshold:
         print(store_threshold(arguments.weights, result))
     return 0
+
+
+def _load(arguments: argparse.Namespace) -> AnnotatedSet:
+    """Read the labels.
+
+    Raises:
+        AnnotationError: as ``load_annotations``; says which formats tracks are measured by.
+    """
+    config = DatasetConfig(
+        path=arguments.data,
+        format=arguments.format,
+        images=arguments.images,
+        split=arguments.split,
+    )
+    try:
+        return load_annotations(config)
+    except AnnotationError as error:
+        if arguments.protocol != TRACK or arguments.format in OF_SEQUENCES:
+            raise
+        raise AnnotationError(f"{error}; {OTHER_FORMATS}") from error
 
 
 def _check(arguments: argparse.Namespace) -> None:
