@@ -7,7 +7,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from head_detection.evaluation.matching import BoolArray, Float64Array
+from head_detection.evaluation.matching import Float64Array
+from head_detection.structures import BoolArray
 
 KEPT_SIZE: Final = 24.0
 """Pixels, where nothing is added: that of ``models.calibration``."""
