@@ -136,7 +136,7 @@ class Sinks:
     @property
     def outputs(self) -> list[str]:
         """What is written, for a summary."""
-        return [sink.output for sink in self._sinks if sink.output]
+        return [sink.output for sink in self._sinks]
 
     @property
     def notes(self) -> list[str]:

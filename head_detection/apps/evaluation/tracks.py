@@ -28,9 +28,6 @@ from head_detection.structures import Detections
 TRACK: Final = "track"
 FILE: Final = "tracks.json"
 ALL: Final = "all"
-OF_SEQUENCES: Final = ("crohd", "vscrowd")
-"""Formats of labels whose heads have ids."""
-OTHER_FORMATS: Final = f"for sequences with ids: --format {' or '.join(OF_SEQUENCES)}"
 COLUMNS: Final = {
     "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "deta": "DetA", "assa": "AssA",
     "ideucl": "IDEucl", "id_switches": "switches",
@@ -77,8 +74,7 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
         try:
             counts[name] = track_counts([found[index] for index in indices], truths)
         except EvaluationError as error:
-            hint = "" if arguments.format in OF_SEQUENCES else f"; {OTHER_FORMATS}"
-            raise EvaluationError(f"{labelled.name}, {name}: {error}{hint}") from error
+            raise EvaluationError(f"{labelled.name}, {name}: {error}") from error
     metrics = {name: track_metrics([one]) for name, one in counts.items()}
     metrics[ALL] = track_metrics(list(counts.values()))
     print(f"{title} on {labelled.name}")
