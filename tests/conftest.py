@@ -35,6 +35,7 @@ settings.load_profile("package")
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = [
+    "batch/kills.py",
     "fuzz/damaged_pictures.py",
     "kill.py",
     "rtsp_server.py",

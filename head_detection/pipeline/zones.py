@@ -1,7 +1,7 @@
 """Counting at lines and in zones, of several videos and cameras at once."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
@@ -13,7 +13,7 @@ from head_detection.errors import ConfigError
 from head_detection.pipeline.crossings import LineCounter, Moment, Points
 from head_detection.pipeline.stays import ZoneCounter
 from head_detection.results.record import Record
-from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount
+from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount, Sighting
 
 FORGET_SECONDS: Final = 10.0
 """A head that was not seen for so long is dropped: longer than trackers look for a lost one."""
@@ -114,7 +114,7 @@ class RegionCounter:
             _, oldest = self._sources.popitem(last=False)
             _add(self._past, oldest.totals())
         moment = Moment(record.index, record.seconds)
-        events = tuple(counter.follow(moment, record.detections))
+        events = tuple(counter.follow(moment, record.detections, record.sightings))
         return replace(record, regions=counter.look(record.detections), events=events)
 
     def regions_in(self, source: str, image_size: tuple[int, int]) -> tuple[RegionCount, ...]:
@@ -255,9 +255,12 @@ class _SourceCounter:
                 counter.look(positions)
         return tuple(counter.count for counter in self._counters)
 
-    def follow(self, moment: Moment, found: Detections) -> Iterator[Event]:
-        """Take a frame, and yield what happened."""
+    def follow(
+        self, moment: Moment, found: Detections, sightings: Iterable[Sighting]
+    ) -> Iterator[Event]:
+        """Take a frame, and where its new heads were before, and yield what happened."""
         if found.image_size != self.image_size:
+            sightings = ()
             yield from self._forget(lambda _: True)
             self.image_size = found.image_size
             for region, counter in zip(self.regions, self._counters, strict=True):
@@ -272,6 +275,10 @@ class _SourceCounter:
             self._seen.move_to_end(head)
         # Time may go back too, where a camera begins anew.
         yield from self._forget(lambda seen: abs(moment.seconds - seen) > self.forget_seconds)
+        for sighting in sightings:
+            before = Moment(sighting.frame, sighting.seconds)
+            for counter in self._counters:
+                yield from counter.follow(before, [sighting.head], np.array([sighting.position]))
         if heads:
             for counter in self._counters:
                 yield from counter.follow(moment, heads, positions)
