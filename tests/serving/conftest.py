@@ -15,9 +15,8 @@ from starlette.testclient import TestClient
 from torch import Tensor
 
 from head_detection.inference.detector import HeadDetector
-from head_detection.serving import server
 from head_detection.serving.app import create_app
-from head_detection.serving.server import open_socket
+from head_detection.serving.listening import open_socket, server_config
 from head_detection.serving.settings import ServiceSettings
 from head_detection.structures import Detections
 
@@ -153,7 +152,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def address(detector: HeadDetector) -> Iterator[str]:
     settings = ServiceSettings(hosts=("127.0.0.1",), keys=("secret",))
     with open_socket("127.0.0.1", 0) as listener:
-        service = uvicorn.Server(server._config(create_app(detector, settings), settings))
+        service = uvicorn.Server(server_config(create_app(detector, settings), settings))
         thread = threading.Thread(target=service.run, args=([listener],))
         thread.start()
         while not service.started:
