@@ -20,7 +20,7 @@ help:
 	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make hostile              10,000 requests to the service that mean no good"
-	@echo "make kill                 kill test, train and convert 200 times, look at what is left"
+	@echo "make kill                 kill test, train and convert 200 times, batch 200 times; look at what is left"
 	@echo "make soak                 an hour of cameras that come and go: what is late, lost, left"
 	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
@@ -55,8 +55,9 @@ fuzz: $(VENV)/dev.done
 hostile: $(VENV)/dev.done
 	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} $(VENV)/bin/python -m pytest -s tests/serving/test_hostile.py
 
-kill: $(VENV)/core.done
+kill: $(VENV)/dev.done
 	@$(VENV)/bin/python tests/kill.py
+	@$(VENV)/bin/python tests/batch/kills.py
 
 # SOAK_MINUTES=5 make soak: not as long.
 soak: $(VENV)/core.done

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -139,23 +139,22 @@ def clear_leftovers(folder: Path) -> None:
     """
     with suppress(OSError):
         for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
-            lock = _lock(path)
+            lock = lock_file(path)
             if lock is not None:
                 _remove(path)
                 os.close(lock)
 
 
-def is_written_to(folder: Path) -> bool:
-    """Tell whether a process writes a file in a folder now, as far as its lock says so."""
-    if fcntl is None:
-        return False
+def is_written_to(folder: Path, growing: Collection[str] = ()) -> bool:
+    """Tell whether a process writes a file in a folder now, as far as its lock says so.
+
+    Args:
+        folder: need not be there.
+        growing: names of files that are locked in their place, beside temporary ones.
+    """
     with suppress(OSError):
-        for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
-            lock = _lock(path)
-            if lock is not None:
-                os.close(lock)
-            elif path.exists():
-                return True
+        names = [name for name in os.listdir(folder) if is_temporary(name) or name in growing]  # noqa: PTH208 - names alone
+        return any(_is_locked(folder / name) for name in names)
     return False
 
 
@@ -183,30 +182,7 @@ def is_unicode(path: str | Path) -> bool:
     return True
 
 
-@contextmanager
-def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """Give a locked temporary file or folder beside ``path``; remove it after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(path.parent)
-    lock = None
-    while lock is None:  # another process may clear it before it is locked
-        token = secrets.token_hex(8)
-        temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{token}.part")
-        create(temporary)  # as readable as any new one: the system applies the umask
-        lock = _lock(temporary, waits=True)
-        if temporary.exists():  # where the file system knows no locks, without one
-            break
-    try:
-        yield temporary
-    except BaseException:
-        _remove(temporary)
-        raise
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(path: Path, *, waits: bool = False) -> int | None:
+def lock_file(path: Path, *, waits: bool = False) -> int | None:
     """Return a descriptor that holds the lock of a file or folder until it is closed.
 
     Returns:
@@ -226,6 +202,48 @@ def _lock(path: Path, *, waits: bool = False) -> int | None:
             return descriptor
     os.close(descriptor)
     return None
+
+
+@contextmanager
+def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a locked temporary file or folder beside ``path``; remove it after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(path.parent)
+    lock = None
+    while lock is None:  # another process may clear it before it is locked
+        token = secrets.token_hex(8)
+        temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{token}.part")
+        create(temporary)  # as readable as any new one: the system applies the umask
+        lock = lock_file(temporary, waits=True)
+        if temporary.exists():  # where the file system knows no locks, without one
+            break
+    try:
+        yield temporary
+    except BaseException:
+        _remove(temporary)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether another opened a file or folder and holds its lock."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _remove(path: Path) -> None:

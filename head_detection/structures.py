@@ -236,6 +236,23 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Sighting:
+    """Where a head was before it was sure that it is one, and got its id.
+
+    Attributes:
+        head: its id.
+        frame: the number of the frame that it was in.
+        seconds: of that frame, presentation time.
+        position: the centre of its box, in original pixels.
+    """
+
+    head: int
+    frame: int
+    seconds: float
+    position: Point
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """Labelled heads of one picture.
 

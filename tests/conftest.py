@@ -35,9 +35,11 @@ settings.load_profile("package")
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = [
+    "batch/kills.py",
     "fuzz/damaged_pictures.py",
     "kill.py",
     "rtsp_server.py",
+    "cuda_rows.py",
     "soak.py",
     "service_load.py",
 ]

@@ -60,7 +60,8 @@ ADDED: Final = {
         "the stock model takes seconds a picture, whatever its size, in each part and run",
     ),
     "python scripts/benchmark.py --source my/pictures --against nothing": Change(
-        "--size 96x128 --pictures 1 --limit 2 --runs 1", "minutes of counted runs"
+        "--size 96x128 --pictures 1 --limit 2 --runs 1 --measure speed,stages,command",
+        "minutes of counted runs, and a process for each engine",
     ),
     "python scripts/train.py --data my/train.json --val my/val.json --epochs 20 "
     "--output runs/train/mine": Change(

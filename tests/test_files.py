@@ -192,7 +192,7 @@ def test_a_system_without_locks_writes_and_clears_nothing(
 def test_what_is_cleared_before_it_is_locked_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, tried = files._lock, list[Path]()
+    lock, tried = files.lock_file, list[Path]()
 
     def lock_late(path: Path, *, waits: bool = False) -> int | None:
         tried.append(path)
@@ -200,7 +200,7 @@ def test_what_is_cleared_before_it_is_locked_is_begun_anew(
             path.unlink()
         return lock(path, waits=waits)
 
-    monkeypatch.setattr(files, "_lock", lock_late)
+    monkeypatch.setattr(files, "lock_file", lock_late)
     write_bytes(tmp_path / "a.txt", b"x")
     assert len(set(tried)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from head_detection.errors import DeviceError, WeightsError
-from head_detection.inference.weights_files import ENGINES, check_presence, weights_path
+from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 """As ``devices`` has them, which imports torch; a test compares."""
@@ -45,8 +45,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument(
-        "--engine", choices=ENGINES, help="default: torch, or that of an exported file"
-    )
+        "--engine", choices=(AUTO, *ENGINES),
+        help="auto: the fastest that `benchmark` has measured on this processor "
+        "(default: torch, or that of an exported file)",
+    )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true",
         help="let torch.compile make the network, anew for each size of picture: for one camera",

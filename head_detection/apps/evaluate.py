@@ -10,16 +10,19 @@ from head_detection.apps.arguments import (
     check_detector_options,
     not_negative,
     positive,
-    probability,
 )
 from head_detection.apps.evaluation.comparison import compare_saved
 from head_detection.apps.evaluation.metrics_file import write_metrics
+from head_detection.apps.evaluation.operating_point import (
+    add_operating_point_options,
+    check_operating_point,
+    store_operating_point,
+)
 from head_detection.apps.evaluation.predictions import detect_all, read_detections
 from head_detection.apps.evaluation.result import (
     EvaluationResult,
     evaluate_predictions,
     short_name,
-    store_threshold,
 )
 from head_detection.apps.evaluation.table import print_table
 from head_detection.apps.evaluation.tracks import TRACK, add_track_options, evaluate_tracks
@@ -29,7 +32,6 @@ from head_detection.data.formats import load_annotations
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
-from head_detection.inference.weights_files import EXPORTED
 
 ALL: Final = "all"
 PLOTS_FOLDER: Final = "plots"
@@ -57,16 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol", default=ALL, choices=[*PROTOCOLS, TRACK, ALL],
         help="default: all of single pictures; track is of sequences whose heads have ids",
     )  # fmt: skip
-    threshold = parser.add_mutually_exclusive_group()
-    threshold.add_argument(
-        "--score-threshold", type=probability, metavar="X",
-        help="operating point, 0 to 1 (default: the weights' own)",
-    )  # fmt: skip
-    threshold.add_argument(
-        "--choose-threshold", action="store_true",
-        help="operate where F1 is best on this data, and store that in the weights; on "
-        "validation data, never on the test set",
-    )  # fmt: skip
+    add_operating_point_options(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/evaluate/<name>")
     parser.add_argument(
         "--num-resamples", type=positive, default=1000, metavar="N",
@@ -107,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.output or _default_folder(result)
     _write(folder, result, arguments)
     if arguments.choose_threshold:
-        print(store_threshold(arguments.weights, result))
+        print(store_operating_point(arguments.weights, result))
     return 0
 
 
@@ -117,16 +110,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError(
             "expected --data, the labels to measure by (or --compare A.json B.json)"
         )
-    if arguments.choose_threshold and arguments.weights is None:
-        raise EvaluationError(
-            "--choose-threshold: expected --weights, the file to store the threshold in; "
-            "the shipped weights are not changed unasked"
-        )
-    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
-        raise EvaluationError(
-            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
-            ": choose there, then export again"
-        )
+    check_operating_point(arguments)
     if arguments.detections is None:
         check_detector_options(arguments)
     elif not arguments.detections.exists():

@@ -1,19 +1,13 @@
-"""What a job is to look at: pictures as rows, whatever they lie in, in an order that stays.
-
-A job may have millions, so they are Arrow's batches; an ``Item`` is one of them taken out.
-"""
+"""A picture of a job, and millions of them as rows of Arrow."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-
-from head_detection.images.finding import PictureFinder
 
 ROWS: Final = 65_536
 """Items of a batch: some 10 MB."""
@@ -28,6 +22,8 @@ ITEM_SCHEMA: Final = pa.schema(
     ]
 )
 """Of the batches; the columns are an item's attributes. None is null."""
+_SALT: Final = "\0"
+"""Behind a name, which holds none, for a second hash of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +49,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a Parquet file are looked at; an empty one is found by name and type.
+    """Which columns of a Parquet file are looked at; an empty one is found by type and name.
 
     Attributes:
         path: paths or URLs of pictures.
         content: the pictures' files themselves, as bytes.
-        name: what results call them; without it, where they lie.
+        name: what results call them; where it is empty, where they lie.
     """
 
     path: str = ""
@@ -66,37 +62,48 @@ class Columns:
     name: str = ""
 
 
-def list_items(
-    source: str, columns: Columns | None = None, skipped: Counter[str] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Give the pictures of a source, each once, in an order that stays, in bounded memory.
+def batch_of(
+    names: Sequence[str],
+    locations: Sequence[str] | str,
+    offsets: Iterable[int] | None = None,
+    sizes: Iterable[int] | None = None,
+    column: str = "",
+    problems: Sequence[str] | None = None,
+) -> pa.RecordBatch:
+    """Return a batch of ``ITEM_SCHEMA``.
 
     Args:
-        source: a folder, a text list, a glob, Parquet files or WebDataset's tars; local, or a URL.
-        columns: of Parquet.
-        skipped: how many were passed over is added here, by reason.
+        names: one each; what is no Unicode is written with backslashes.
+        locations: one each, or that of all.
+        offsets: one each; None is -1 for all.
+        sizes: as ``offsets``.
+        column: of all.
+        problems: one each; None is none.
 
-    Yields:
-        Batches of ``ITEM_SCHEMA``, at most ``ROWS`` long, none empty.
-
-    Raises:
-        SourceError: nothing there, nothing found, or two pictures of one name. One line.
-        MissingPackageError: the URL's file system needs a package.
+    Example:
+        >>> batch_of(["a.jpg", "b.jpg"], "tar", [512, 2048], [10, 20]).column("offset").to_pylist()
+        [512, 2048]
     """
-    del columns
-    finder = PictureFinder()
-    found = finder.below(Path(source), Path(source))
-    while files := list(islice(found, ROWS)):
-        yield batch_of(Item(f.name, str(f.path), problem=f.problem or "") for f in files)
-    if skipped is not None:
-        skipped.update(finder.skipped)
+    count = len(names)
 
+    def repeated(value: object, kind: Any) -> Any:
+        return pa.repeat(pa.scalar(value, kind), count)
 
-def batch_of(items: Iterable[Item]) -> pa.RecordBatch:
-    """Return items as a batch of ``ITEM_SCHEMA``."""
-    rows = [astuple(item) for item in items]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in ITEM_SCHEMA]
-    columns[1] = [os.fsencode(location) for location in columns[1]]
+    def numbers(values: Iterable[int] | None) -> Any:
+        return repeated(-1, pa.int64()) if values is None else pa.array(values, pa.int64())
+
+    if isinstance(locations, str):
+        places = repeated(os.fsencode(locations), pa.binary())
+    else:
+        places = pa.array(map(os.fsencode, locations), pa.binary(), size=count)
+    columns = [
+        _texts(names),
+        places,
+        numbers(offsets),
+        numbers(sizes),
+        repeated(column, pa.string()),
+        repeated("", pa.string()) if problems is None else _texts(problems),
+    ]
     return pa.record_batch(columns, ITEM_SCHEMA)
 
 
@@ -105,3 +112,55 @@ def items_of(rows: pa.RecordBatch | pa.Table) -> Iterator[Item]:
     columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
     for name, location, *rest in zip(*columns, strict=True):
         yield Item(name, os.fsdecode(location), *rest)
+
+
+class NameSet:
+    """Tells which names came before, by 128 bits of each: 16 MB for a million.
+
+    Python's own hash is keyed anew in each process, so that no list can be made to deceive it.
+
+    Example:
+        >>> names = NameSet()
+        >>> names.add(["a", "b", "a"]), names.add(["c", "b"])
+        ([True, True, False], [True, False])
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.int64]] = []
+
+    def add(self, names: Sequence[str]) -> list[bool]:
+        """Add names; tell of each whether it is new."""
+        keys = np.empty((len(names), 2), np.int64)
+        keys[:, 0] = np.fromiter(map(hash, names), np.int64, len(names))
+        keys[:, 1] = np.fromiter((hash(name + _SALT) for name in names), np.int64, len(names))
+        is_new = np.zeros(len(names), np.bool_)
+        is_new[np.unique(keys, axis=0, return_index=True)[1]] = True
+        for run in self._runs:
+            is_new &= ~_are_in(keys, run)
+        self._merge(keys[is_new])
+        answer: list[bool] = is_new.tolist()
+        return answer
+
+    def _merge(self, keys: npt.NDArray[np.int64]) -> None:
+        """Keep few sorted runs, each longer than the next, so that all are merged seldom."""
+        while self._runs and len(self._runs[-1]) <= len(keys):
+            keys = np.concatenate([self._runs.pop(), keys])
+        self._runs.append(keys[np.argsort(keys[:, 0], kind="stable")])
+
+
+def _are_in(keys: npt.NDArray[np.int64], run: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which ``(N, 2)`` keys are in a run; of two with one first half only one is found."""
+    if len(run) == 0:
+        return np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(run[:, 0], keys[:, 0]), len(run) - 1)
+    same: npt.NDArray[np.bool_] = (run[places] == keys).all(axis=1)
+    return same
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """Return texts; a lone surrogate, which stands for a byte that is no text, is spelt out."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        spelt = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pa.array(spelt, pa.string())

@@ -34,13 +34,15 @@ from head_detection.batch.shards import (
     write_shard,
 )
 from head_detection.errors import OutputError, printable
-from head_detection.files import holding, write_bytes
+from head_detection.files import holding, is_temporary, write_bytes
 
 SCHEMA: Final = "head-detection/batch/1"
 JOB_FILE: Final = "job.json"
 LOCK_FILE: Final = ".lock"
 SUMMARY_FILE: Final = "summary.json"
 SHARD_NAME: Final = re.compile(r"shard-(\d+)\.parquet")
+OF_SOURCE: Final = ("source", "columns")
+"""What the plan depends on; all else are the answers'."""
 SHOWN_DIGITS: Final = 8
 """Of a digest, and enough to tell two apart."""
 
@@ -73,17 +75,17 @@ class Job:
 
     def __init__(self, folder: Path, request: Mapping[str, Any], *, lines: bool = False) -> None:
         self.folder, self._lines = folder, lines
+        self._request = {key: value for key, value in request.items() if value is not None}
         self._stack = ExitStack()
-        self._done: dict[int, Counts] = {}
         try:
-            self._open(request)
+            self._open()
         except BaseException:
             self._stack.close()
             raise
 
-    def _open(self, request: Mapping[str, Any]) -> None:
-        is_new = not (self.folder / JOB_FILE).exists()
-        if is_new:
+    def _open(self) -> None:
+        job_file = self.folder / JOB_FILE
+        if not job_file.exists():
             _refuse_others(self.folder)
         try:
             self._stack.enter_context(holding(self.folder / LOCK_FILE))
@@ -92,13 +94,20 @@ class Job:
                 f"{self.folder}: another run works on this job; wait for its end, or choose another"
                 " folder"
             ) from error
-        self._settled = {} if is_new else _read_job(self.folder / JOB_FILE)
-        self.settle(request)
+        self._settled: dict[str, Any] = {}
+        if job_file.exists():
+            self._settled = _read_job(job_file)
+        else:
+            self._write({})
         self._plan = Plan(self.folder / "plan")
         shards = self.folder / "shards"
         shards.mkdir(exist_ok=True)
         names = (SHARD_NAME.fullmatch(name) for name in sorted(os.listdir(shards)))  # noqa: PTH208 - names alone
         self._done = {int(n[1]): read_counts(shards / n[0]) for n in names if n is not None}
+        if not self._done:  # nothing depends on it yet
+            bound = OF_SOURCE if self._plan.num_shards else ()
+            self._settled = {key: self._settled[key] for key in bound if key in self._settled}
+        self._check(self._request)
 
     def __enter__(self) -> Self:
         return self
@@ -148,21 +157,26 @@ class Job:
             batches: of ``items.ITEM_SCHEMA``; no name comes twice.
             shard_size: pictures in a shard; those that are planned stay as they are.
         """
+        self._save({key: self._request[key] for key in OF_SOURCE if key in self._request})
         return self._plan.extend(batches, shard_size)
 
     def settle(self, origin: Mapping[str, Any]) -> None:
         """Note what the answers depend on, or refuse what would make others.
 
         Args:
-            origin: plain values; None is not known.
+            origin: of a worker, plain values; None is not known.
 
         Raises:
             OutputError: the folder's answers depend on another. One line.
         """
         known = {key: value for key, value in origin.items() if value is not None}
+        self._check(known)
+        self._save({**self._request, **known})
+
+    def _check(self, values: Mapping[str, Any]) -> None:
         others = [
             f"{key} {_shown(self._settled[key])} there, {_shown(value)} here"
-            for key, value in known.items()
+            for key, value in values.items()
             if key != "model" and self._settled.get(key, value) != value
         ]
         if others:
@@ -170,11 +184,16 @@ class Job:
                 f"{self.folder}: holds another job: {', '.join(others)}; choose another folder, or "
                 "ask for the same"
             )
-        settled = {**known, **self._settled}
+
+    def _save(self, values: Mapping[str, Any]) -> None:
+        settled = {**values, **self._settled}
         if settled != self._settled:
-            self._settled = settled
-            content = json.dumps({"schema": SCHEMA, **settled}, indent=1) + "\n"
-            write_bytes(self.folder / JOB_FILE, content.encode())
+            self._write(settled)
+
+    def _write(self, settled: dict[str, Any]) -> None:
+        self._settled = settled
+        content = json.dumps({"schema": SCHEMA, **settled}, indent=1) + "\n"
+        write_bytes(self.folder / JOB_FILE, content.encode())
 
     def tasks(self, *, retry_failed: bool = False) -> list[Task]:
         """Return what is missing, in order.
@@ -237,11 +256,11 @@ class Job:
             if not lines.exists() or lines.stat().st_mtime_ns < path.stat().st_mtime_ns:
                 write_lines(lines, read_shard(path))
 
-    def write_summary(self, skipped: Mapping[str, int]) -> dict[str, Any]:
-        """Write ``summary.json`` and return what it holds.
+    def write_summary(self, last_run: Mapping[str, Any]) -> None:
+        """Write ``summary.json``.
 
         Args:
-            skipped: how much of the source was passed over, by reason.
+            last_run: what is told of it, plain values.
         """
         counts = self.counts
         summary = {
@@ -253,12 +272,11 @@ class Job:
             "heads": counts.heads,
             "shards": self.num_shards,
             "shards_done": self.num_done,
-            "skipped": dict(skipped),
+            "last_run": dict(last_run),
             **self._settled,
         }
         content = json.dumps(summary, indent=1) + "\n"
         write_bytes(self.folder / SUMMARY_FILE, content.encode())
-        return summary
 
     def _path(self, shard: int) -> Path:
         return self.folder / "shards" / f"shard-{shard:06d}.parquet"
@@ -280,7 +298,8 @@ def _places(failed: Any) -> Any:
 
 def _refuse_others(folder: Path) -> None:
     """Refuse a folder that holds other files than a job that was killed as it began."""
-    if folder.is_dir() and {*os.listdir(folder)} - {LOCK_FILE}:  # noqa: PTH208 - names alone
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone
+    if any(name != LOCK_FILE and not is_temporary(name) for name in names):
         raise OutputError(
             f"{folder}: expected a new folder or one of an earlier run of this job; it holds other "
             "files: choose another folder"

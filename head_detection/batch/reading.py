@@ -1,17 +1,32 @@
 """The picture that an item stands for: a local file's path, or bytes from wherever they lie."""
 
+import threading
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from head_detection.batch.items import Item
-from head_detection.errors import PictureError
+from head_detection.batch.places import open_place, protocol_of, read_range, reason_of
+from head_detection.batch.tables import TableCursor
+from head_detection.errors import HeadDetectionError, PictureError
 from head_detection.images.finding import PictureFile
+from head_detection.images.reading import MAX_PIXELS
+
+MAX_BYTES: Final = 3 * MAX_PIXELS
+"""A larger file is refused: the largest picture that is read has so many in its three colours."""
+
+
+_PIECE: Final = 1 << 20
 
 
 class ItemReader:
     """Reads pictures of items; from several threads, and quickest in the order of the items.
 
-    It keeps a Parquet file open, and where in it the last row was.
+    It keeps one Parquet file open, and knows where in it the last row was.
     """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: TableCursor | None = None
 
     def read(self, item: Item) -> PictureFile | bytes:
         """Return a local file as such, for the detector to decode as much as it needs; else bytes.
@@ -21,4 +36,65 @@ class ItemReader:
         """
         if item.problem:
             raise PictureError(f"{item.name}: {item.problem}")
-        return PictureFile(Path(item.location), item.name)
+        if item.offset < 0 and not protocol_of(item.location):
+            return PictureFile(Path(item.location), item.name)
+        try:
+            content = self._row(item) if _is_row(item) else _bytes(item)
+        except HeadDetectionError as error:
+            raise PictureError(f"{item.name}: {error}") from error
+        except Exception as error:  # file systems fail in every way there is
+            raise PictureError(f"{item.name}: {reason_of(error, item.location)}") from error
+        return content
+
+    def close(self) -> None:
+        """Close what is open; it may be read on."""
+        with self._lock:
+            if self._cursor is not None:
+                self._cursor.close()
+            self._cursor = None
+
+    def _row(self, item: Item) -> bytes:
+        with self._lock:
+            cursor = self._cursor
+            if cursor is None or (cursor.location, cursor.column) != (item.location, item.column):
+                self._cursor = None
+                if cursor is not None:
+                    cursor.close()
+                cursor = self._cursor = TableCursor(item.location, item.column)
+            content = cursor.read(item.offset)
+        _check_size(len(content))
+        return content
+
+
+def _is_row(item: Item) -> bool:
+    return item.offset >= 0 and item.size < 0
+
+
+def _bytes(item: Item) -> bytes:
+    """Return a member of an archive, or a whole file; never more than the limit."""
+    if item.offset < 0:
+        with open_place(item.location) as file:
+            return _at_most(file, MAX_BYTES + 1)
+    _check_size(item.size)
+    content = read_range(item.location, item.offset, item.size)
+    if len(content) < item.size:
+        raise PictureError(
+            f"expected {item.size:,} bytes in the archive; it ends after {len(content):,}"
+        )
+    return content
+
+
+def _at_most(file: BinaryIO, num_bytes: int) -> bytes:
+    """Read so many bytes, or as many as there are: an answer may come in pieces."""
+    pieces = []
+    while num_bytes > 0 and (piece := file.read(min(num_bytes, _PIECE))):
+        pieces.append(piece)
+        num_bytes -= len(piece)
+    content = b"".join(pieces)
+    _check_size(len(content))
+    return content
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_BYTES:
+        raise PictureError(f"over {MAX_BYTES:,} bytes; no more are read; make it smaller")

@@ -83,10 +83,12 @@ class _End:
     Attributes:
         reason: a signal's name, say.
         is_overdue: it was ended, for it said nothing.
+        is_own: it ended itself, and would again: nobody killed it.
     """
 
     reason: str
     is_overdue: bool = False
+    is_own: bool = False
 
     @property
     def error(self) -> str:
@@ -178,7 +180,7 @@ class ShardWorker:
             elif end is not None and suspects:
                 culprit = left[0]
                 breaks[culprit] += 1
-                if end.is_overdue or breaks[culprit] == MAX_BREAKS_ALONE:
+                if end.is_overdue or end.is_own or breaks[culprit] == MAX_BREAKS_ALONE:
                     take(culprit, {"file": items[culprit].name, "error": end.error})
             suspects = [n for n in (suspects or left) if n not in answers]
         return table_of(answers[number] for number in range(len(items)))
@@ -271,7 +273,7 @@ class _Process:
                 return _End(f"gave no answer within {seconds:g} s", is_overdue=True)
             if message is None:
                 self.end()
-                return _End(reason or self._exit_text())
+                return _End(reason or self._exit_text(), is_own=bool(reason))
             if message["kind"] == "refused":
                 raise BatchError(message["reason"])
             if message["kind"] != "broke":

@@ -54,6 +54,7 @@ class BenchmarkedDetector:
         head_detector: None for torchvision's.
         load_plain: gives the network as PyTorch runs it without an engine, whose operations can be
             counted; None where there is none.
+        library: that runs it, where it is no ``HeadDetector``.
     """
 
     name: str
@@ -61,6 +62,7 @@ class BenchmarkedDetector:
     detect: Callable[[Tensor], object]
     head_detector: HeadDetector | None = None
     load_plain: Callable[[], FasterRCNN] | None = None
+    library: str = "torch"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class BenchmarkedDetector:
             "name": self.name,
             "description": self.description,
             "model": None if self.head_detector is None else self.head_detector.origin,
-            "engine": "torch" if engine is None else engine.name,
+            "engine": self.library if engine is None else engine.name,
             "precision": "fp32" if engine is None else engine.precision,
             "device": None if engine is None else engine.device,
         }

@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from head_detection.benchmark.arithmetic import Arithmetic
 from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
+from head_detection.benchmark.engines import EngineFigures
 from head_detection.benchmark.stages import ALL_STAGES, StageTable
 from head_detection.benchmark.throughput import CommandThroughput
 from head_detection.benchmark.timing import DENSE, Measurement, paired_ratio
@@ -44,6 +45,7 @@ class Results:
         stages: by detector.
         arithmetic: by detector.
         whole: the whole command of the first detector.
+        engines: of the first detector's weights, each in a process of its own.
     """
 
     command: Sequence[str]
@@ -54,6 +56,7 @@ class Results:
     stages: dict[str, StageTable] = field(default_factory=dict)
     arithmetic: dict[str, Arithmetic] = field(default_factory=dict)
     whole: CommandThroughput | None = None
+    engines: EngineFigures | None = None
 
     @property
     def reference(self) -> str | None:
@@ -84,6 +87,7 @@ class Results:
             "reference": self.reference,
             "detectors": [self._of(detector) for detector in self.detectors.values()],
             "whole_command": None if self.whole is None else self.whole.as_dict(),
+            "engines": None if self.engines is None else self.engines.as_dict(),
         }
 
     def _of(self, detector: BenchmarkedDetector) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def write_results(folder: Path, results: Results) -> Path:
 
 def report_lines(results: Results) -> list[str]:
     """Return the whole report, a line each."""
-    parts = (_heading, _speed, _stages, _arithmetic, _command, _words)
+    parts = (_heading, _speed, _stages, _arithmetic, _command, _engines, _words)
     return [line for part in parts for line in part(results)]
 
 
@@ -117,7 +121,7 @@ def _heading(results: Results) -> Iterator[str]:
     machine, settings = results.machine, results.settings
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     yield (
-        f"{machine['processor']} ({machine['instructions']}), {machine['cores']} cores, "
+        f"{machine['processor']} ({machine['products']}), {machine['cores']} cores, "
         f"{machine['threads']} threads{gpu}; torch {machine['torch']}, commit {machine['commit']}"
     )
     yield f"pictures: {settings['source']}; {settings['runs']} counted runs, in turn"
@@ -194,6 +198,32 @@ def _memory(whole: CommandThroughput) -> str:
         f"{on_device}; {_mebibytes(memory.after_quarter)} after a quarter of them, "
         f"{_mebibytes(memory.at_end)} at the end"
     )
+
+
+def _engines(results: Results) -> Iterator[str]:
+    engines = results.engines
+    if engines is None:
+        return
+    yield ""
+    yield (
+        f"Engines on {engines.processor}: milliseconds a picture of a made crowd, each in a "
+        "process of its own, in turn"
+    )
+    if engines.milliseconds:
+        yield from _spreads(engines.milliseconds, ".1f")
+    for name, why in engines.left_out.items():
+        yield f"{name} is left out: {why}."
+    chosen = engines.chosen
+    if chosen is None:
+        yield "none ran: --engine auto stays the file's own."
+        return
+    name = f"{chosen.engine} {chosen.precision}"
+    others = [taken.median for key, taken in engines.milliseconds.items() if key != name]
+    ahead = (
+        f", the next took {min(others) / chosen.milliseconds:.2f} times as long" if others else ""
+    )
+    kept = "it could not be kept" if engines.kept_in is None else f"kept in {engines.kept_in}"
+    yield f"--engine auto is {name} here: the least median{ahead}; {kept}."
 
 
 def _words(results: Results) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """One run of ``benchmark``: what is measured, in which order, on which machine."""
 
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from head_detection.benchmark.baseline import build_baseline
 from head_detection.benchmark.detectors import (
+    PYTORCH_SUFFIXES,
     BenchmarkedDetector,
     DetectorSpec,
     prepare_baseline,
@@ -23,13 +23,17 @@ from head_detection.benchmark.detectors import (
     prepare_same_network,
     with_own_names,
 )
+from head_detection.benchmark.engines import EngineFigures, list_candidates, measure_engines
+from head_detection.benchmark.peers import Peers
 from head_detection.benchmark.pictures import first_readable, read_at_size
 from head_detection.benchmark.report import Results
 from head_detection.benchmark.stages import measure_stages
 from head_detection.benchmark.throughput import MAX_RUNS, CommandThroughput, measure_command
 from head_detection.benchmark.timing import Measurement, time_in_turn
-from head_detection.devices import CPU_DESCRIPTION, find_device
+from head_detection.cores import num_cores
+from head_detection.devices import find_device
 from head_detection.images.finding import PictureFile
+from head_detection.processor import find_processor
 from head_detection.training.run_folder import code_commit
 from head_detection.version import __version__
 
@@ -48,9 +52,10 @@ class Plan:
         files: the pictures.
         source: what they are, in words.
         size: (height, width) that detectors are compared at.
+        peers: detectors of others that take part in the speed.
         num_pictures: of the files, for all but the whole command.
         num_runs: that are counted.
-        parts: some of ``speed``, ``stages`` and ``command``.
+        parts: some of ``speed``, ``stages``, ``command`` and ``engines``.
         folder: for what commands write.
     """
 
@@ -60,6 +65,7 @@ class Plan:
     files: Sequence[PictureFile]
     source: str
     size: tuple[int, int]
+    peers: Peers
     num_pictures: int
     num_runs: int
     parts: Sequence[str]
@@ -80,7 +86,9 @@ def measure(plan: Plan, command: Sequence[str]) -> Results:
     first = prepare_detector(plan.detectors[0])
     # The memory of a whole command is taken while nothing but its detector is loaded.
     whole = _measure_command(plan, first) if "command" in plan.parts else None
-    detectors = {d.name: d for d in with_own_names([first, *_prepare_others(plan)])}
+    images = read_at_size(files, plan.size)
+    prepared = [first, *_prepare_others(plan), *plan.peers.prepare(images)]
+    detectors = {d.name: d for d in with_own_names(prepared)}
     settings = {
         "source": plan.source,
         "files": len(plan.files),
@@ -92,14 +100,34 @@ def measure(plan: Plan, command: Sequence[str]) -> Results:
     machine = describe_machine(_device_of(detectors.values()))
     results = Results(command, machine, settings, detectors, whole=whole)
     if "speed" in plan.parts:
-        results.milliseconds = _measure_speed(plan, detectors, read_at_size(files, plan.size))
+        results.milliseconds = _measure_speed(plan, detectors, images)
     if "stages" in plan.parts:
         num_own = sum(one.head_detector is not None for one in detectors.values())
         with _bar("stages, the first run to warm up", (plan.num_runs + 1) * num_own) as bar:
             results.stages, results.arithmetic = measure_stages(
                 detectors, files, plan.num_runs, bar.update
             )
+    if "engines" in plan.parts:
+        results.engines = _measure_engines(plan, first)
     return results
+
+
+def _measure_engines(plan: Plan, first: BenchmarkedDetector) -> EngineFigures | None:
+    """Return what ``--engine auto`` will take; None where there is but one, on a GPU, say."""
+    weights = plan.detectors[0].weights
+    is_cpu = first.head_detector is not None and first.head_detector.engine.device == "cpu"
+    candidates = list_candidates()
+    if not is_cpu or weights.suffix not in PYTORCH_SUFFIXES or len(candidates) == 1:
+        return None
+    with _bar("engines", (plan.num_runs + 1) * len(candidates)) as bar:
+        return measure_engines(
+            weights,
+            plan.size,
+            torch.get_num_threads(),
+            plan.num_runs,
+            candidates=candidates,
+            advance=bar.update,
+        )
 
 
 def _prepare_others(plan: Plan) -> list[BenchmarkedDetector]:
@@ -166,10 +194,12 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     Args:
         device: what is measured on; a GPU beside it has no part in the numbers.
     """
+    processor = find_processor()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
-        "processor": _processor(),
-        "cores": _cores(),
+        "processor": processor.name,
+        "products": processor.kind,
+        "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "gpu": gpu,
@@ -180,18 +210,3 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "head_detection": __version__,
         "commit": code_commit(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = CPU_DESCRIPTION.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -19,6 +19,7 @@ from head_detection.config.experiment import (
 )
 from head_detection.config.inference import (
     BoxVotingConfig,
+    CalibrationConfig,
     InferenceConfig,
     ProposalConfig,
     ResizeConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "BackboneConfig",
     "BoxHeadConfig",
     "BoxVotingConfig",
+    "CalibrationConfig",
     "DataConfig",
     "DatasetConfig",
     "EmaConfig",

@@ -105,6 +105,31 @@ class ViewConfig(Section):
         return self
 
 
+class CalibrationConfig(Section):
+    """Small and large heads of one score made equally likely to be one.
+
+    With s, the octaves from 24 pixels to the head's size, root of area in network pixels,
+    ``linear * s + quadratic * s^2`` is added to the logit of its score: a head of 24 pixels keeps
+    it. ``evaluate --calibrate`` fits the numbers to labelled pictures.
+    """
+
+    linear: float = 0.0
+    quadratic: float = 0.0
+    smallest_head: PositiveFloat = 8.0
+    """Smaller heads are taken for as large: there were too few to fit."""
+    largest_head: PositiveFloat = 160.0
+    """Larger ones likewise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "CalibrationConfig":
+        if self.smallest_head > self.largest_head:
+            raise ValueError(
+                "smallest_head: expected at most largest_head; got "
+                f"{self.smallest_head:g} and {self.largest_head:g}"
+            )
+        return self
+
+
 class InferenceConfig(Section):
     """From pictures to heads: other values need no training."""
 
@@ -124,5 +149,7 @@ class InferenceConfig(Section):
     find the rest of, in tiles as large as are not shrunk; 0: none."""
     tile_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """The least share of a tile that its neighbour has too: heads so large lie whole in one."""
+    calibration: CalibrationConfig | None = None
+    """Scores of all sizes made comparable, the last thing that is done; null leaves them."""
     score_threshold: Probability = 0.5
     """The operating point: heads less likely are left out of the answer."""

@@ -7,7 +7,6 @@ from pydantic import Field
 from head_detection.config.section import (
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     Probability,
     Section,
 )
@@ -28,7 +27,7 @@ class TrackingConfig(Section):
     """A head that is followed counts down to this score."""
     start_score: Probability | None = None
     """A head is followed from this score on; null: from the score threshold on."""
-    min_detections: PositiveInt = 2
+    min_detections: Annotated[int, Field(ge=2)] = 2
     """Found in so many frames before it gets an id; those of the first frame get theirs at once."""
     min_overlap: Probability = 0.1
     """Of where a head is expected and where one is found, both enlarged: IoU, times the score with

@@ -15,9 +15,10 @@ from head_detection.inference.backends.onnx import OnnxBackend, read_onnx
 from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx, read_openvino
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.engine import Backend, Engine, TwoStageEngine
+from head_detection.inference.engine_times import fastest, read_times
 from head_detection.inference.isolation import check_cuda, isolated
 from head_detection.inference.tiling import TiledEngine
-from head_detection.inference.weights_files import choose_engine, sha256_of
+from head_detection.inference.weights_files import AUTO, choose_engine, sha256_of
 from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
 from head_detection.models.weights import WeightsDescription, read_description
@@ -66,8 +67,9 @@ def build_engine(
 
     Args:
         path: the file.
-        engine: of ``ENGINES``; None is the file's own. Other than torch converts a
-            ``.safetensors`` file in memory.
+        engine: of ``ENGINES``; None is the file's own; auto is the fastest that ``benchmark`` has
+            measured on this processor, the file's own where nothing was. Other than torch converts
+            a ``.safetensors`` file in memory.
         device: as the backend takes it.
         precision: as the backend takes it.
         score_threshold: None is the file's own.
@@ -83,6 +85,8 @@ def build_engine(
         DeviceError: no such device or precision for this engine.
         ForkError: CUDA in a process forked from one that had used it.
     """
+    if engine == AUTO:
+        engine, precision = _measured(path, device, precision, compile_network=compile_network)
     engine = choose_engine(path, engine)
     _check_is_here(engine, device, compile_network=compile_network)
     source, description, is_int8 = _read(path)
@@ -110,6 +114,18 @@ def build_engine(
         "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin, lowest, tiled)
+
+
+def _measured(
+    path: Path, device: str, precision: str, *, compile_network: bool
+) -> tuple[str | None, str]:
+    """Return engine and precision that were fastest on this processor; None is the file's own."""
+    is_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if choose_engine(path, None) != "torch" or compile_network or not is_cpu:
+        return None, precision
+    network = describe_weights(path).network.model_dump_json()
+    found = fastest(read_times(network, torch.get_num_threads()), precision)
+    return (None, precision) if found is None else (found.engine, found.precision)
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:

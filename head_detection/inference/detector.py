@@ -116,8 +116,9 @@ class HeadDetector:
             path: a ``.safetensors`` file of this project, the ``.onnx`` or ``.xml`` file that
                 an export made of one, a preset's ``.yaml``, or the name of a shipped one,
                 ``"accurate"``; None is the shipped fast model.
-            engine: torch, openvino or onnx; None is the file's own. A ``.safetensors`` file is
-                converted in memory for the others.
+            engine: torch, openvino or onnx; None is the file's own; auto is the fastest that
+                ``benchmark`` has measured on this processor, the file's own where nothing was. A
+                ``.safetensors`` file is converted in memory for the others.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
             precision: auto, fp32, bf16 or fp16, as far as the engine has them.
             score_threshold: None is the file's own, chosen on validation.

@@ -12,6 +12,7 @@ from torch import Tensor
 from head_detection.errors import DeviceMemoryError, ForkError
 from head_detection.inference.isolation import is_forked, isolated
 from head_detection.inference.memory import FreedMemory
+from head_detection.inference.upload import Upload
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
@@ -111,7 +112,7 @@ class TwoStageEngine:
         self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
-        self._device, self._process = backend.device, os.getpid()
+        self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()
 
@@ -161,7 +162,7 @@ class TwoStageEngine:
 
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        batch = [self._to_device(image) for image in images]
+        batch = self._upload(images)
         heads = self.model.detect(batch)
         fetched = _fetch(heads)
         if fetched is None:
@@ -177,11 +178,6 @@ class TwoStageEngine:
             own = Detections.from_arrays(boxes[:count], scores[:count], size)
             found.append(replace(own, note=CUT) if lacks else own)
         return found
-
-    def _to_device(self, image: Tensor) -> Tensor:
-        if self._device.type == "cuda" and image.device.type == "cpu":
-            return image.pin_memory().to(self._device, non_blocking=True)
-        return image.to(self._device)
 
 
 def _fetch(heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:

@@ -5,12 +5,17 @@ No torch here: options are parsed, and mistakes in them answered, before it load
 
 import difflib
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import yaml
 
 from head_detection.errors import EngineError, WeightsError
 
 ENGINES: Final = ("torch", "openvino", "onnx")
+AUTO: Final = "auto"
+"""In place of an engine: the one that was fastest on this processor when it was measured."""
 EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
 """Engines by the end of a file's name, its own first; all other files are PyTorch's."""
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
@@ -95,7 +100,7 @@ def choose_engine(path: Path, engine: str | None) -> str:
     takers = EXPORTED.get(path.suffix, ENGINES)
     engine = takers[0] if engine is None else engine
     if engine not in ENGINES:
-        raise EngineError(f"engine: expected {', '.join(ENGINES)}; got {engine!r}")
+        raise EngineError(f"engine: expected {', '.join((AUTO, *ENGINES))}; got {engine!r}")
     if engine not in takers:
         raise EngineError(
             f"engine: {path.name} runs with {' or '.join(takers)}; got {engine}: give it the "
@@ -119,6 +124,29 @@ def sha256_of(path: Path) -> str:
     if path.suffix == ".xml":
         digest.update(path.with_suffix(".bin").read_bytes())
     return digest.hexdigest()
+
+
+def digest_of_all(path: Path) -> str:
+    """Return the digest of all that a detector is built of: of a preset, with the file it names.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = sha256_of(path)
+    named = _named_by_preset(path) if path.suffix == ".yaml" else None
+    if named is None:
+        return digest
+    return hashlib.sha256((digest + sha256_of(path.parent / named)).encode()).hexdigest()
+
+
+def _named_by_preset(path: Path) -> str | None:
+    """Return which file a preset names; None where it is none, as whoever builds it will say."""
+    with suppress(ValueError, yaml.YAMLError):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        name = values.get("weights") if isinstance(values, dict) else None
+        if isinstance(name, str) and (path.parent / name).is_file():
+            return name
+    return None
 
 
 def _folders() -> tuple[Path, Path]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from head_detection.config import InferenceConfig, NetworkConfig
 from head_detection.models.anchors import Anchors, build_anchors
 from head_detection.models.box_regression import ROI_WEIGHTS, decode_boxes
+from head_detection.models.calibration import SizeCalibration, build_calibration
 from head_detection.models.network import DenseMaps
 from head_detection.models.nms import EMPTY
 from head_detection.models.proposals import (
@@ -48,6 +49,7 @@ class Decoder:
         roi_align: pools the features of boxes.
         suppression: of the candidates.
         waits: sizes may be asked for while it runs; None: on a CPU, where asking costs nothing.
+        calibration: of the scores of the heads; None leaves them.
     """
 
     anchors: Anchors
@@ -55,6 +57,7 @@ class Decoder:
     roi_align: PyramidRoIAlign
     suppression: Suppression
     waits: bool | None = None
+    calibration: SizeCalibration | None = None
 
     def with_score_threshold(self, score_threshold: float) -> "Decoder":
         """Return the same, that finds heads scored above another threshold."""
@@ -152,7 +155,8 @@ class Decoder:
 
     def suppress(self, candidates: Candidates) -> Heads:
         """Return one box a head, in the pixels of the candidates, by falling score."""
-        return self.suppression(candidates, waits=self._may_wait(candidates.scores))
+        heads = self.suppression(candidates, waits=self._may_wait(candidates.scores))
+        return heads if self.calibration is None else self.calibration(heads)
 
     def _may_wait(self, values: Tensor) -> bool:
         return values.device.type == "cpu" if self.waits is None else self.waits
@@ -191,4 +195,5 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
             voting.iou_threshold if voting.enabled else None,
             grows=inference.growing_limits,
         ),
+        calibration=build_calibration(inference.calibration),
     )

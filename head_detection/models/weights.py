@@ -13,7 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from head_detection.config import InferenceConfig, NetworkConfig, override_inference
+from head_detection.config import (
+    CalibrationConfig,
+    InferenceConfig,
+    NetworkConfig,
+    override_inference,
+)
 from head_detection.config.validation import read_values, validate
 from head_detection.config.yaml_text import dump_yaml
 from head_detection.errors import ConfigError, WeightsError
@@ -89,7 +94,10 @@ def write_weights(path: Path, tensors: dict[str, Tensor], description: WeightsDe
 
 
 def store_operating_point(
-    path: str | Path, score_threshold: float, metrics: Mapping[str, Any]
+    path: str | Path,
+    score_threshold: float,
+    metrics: Mapping[str, Any],
+    calibration: CalibrationConfig | None = None,
 ) -> None:
     """Give a weights file or a preset its operating point, and metrics, atomically.
 
@@ -97,23 +105,31 @@ def store_operating_point(
         path: as ``read_description``; its tensors stay as they are.
         score_threshold: the operating point.
         metrics: by name, beside those that the file has.
+        calibration: of the scores that the threshold is one of; None leaves what there is.
 
     Raises:
         WeightsError: as ``read_weights``.
     """
     path = Path(path)
+    changed: dict[str, Any] = {"score_threshold": score_threshold}
     if path.suffix == PRESET_SUFFIX:
         preset = _read_preset(path)
+        if calibration is not None:
+            changed["calibration"] = calibration.model_dump()
         stored = {
             "weights": preset.weights,
-            "inference": {**preset.inference, "score_threshold": score_threshold},
+            "inference": {**preset.inference, **changed},
             "metrics": {**preset.metrics, **metrics},
         }
         write_bytes(path.resolve(), dump_yaml(stored).encode())
         return
     tensors, description = read_weights(path)
-    description = description.with_score_threshold(score_threshold)
-    description = description.model_copy(update={"metrics": {**description.metrics, **metrics}})
+    if calibration is not None:
+        changed["calibration"] = calibration
+    inference = description.inference.model_copy(update=changed)
+    description = description.model_copy(
+        update={"inference": inference, "metrics": {**description.metrics, **metrics}}
+    )
     write_weights(path.resolve(), tensors, description)  # a link stays a link
 
 

@@ -82,7 +82,7 @@ class LineCounter:
         """Take where heads are in a frame.
 
         Args:
-            moment: later than the last.
+            moment: later than the last of these heads.
             heads: their ids.
             positions: ``(N, 2)`` in original pixels.
         """

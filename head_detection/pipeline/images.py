@@ -42,7 +42,7 @@ def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
     finder = PictureFinder(with_videos=with_videos)
     if path.suffix.lower() not in LIST_EXTENSIONS:
         return _collect(finder, path.stem, finder.single(path), str(path))
-    decoder, start = _decoder_of(content := path.read_bytes())
+    decoder, start = decoder_of(content := path.read_bytes())
     lines = _LINE_END.split(decoder.decode(content[start:], final=True))
     return _collect(finder, path.stem, finder.listed(lines, [path.parent, Path()]), str(path))
 
@@ -68,7 +68,7 @@ def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
         SourceError: nothing.
     """
     finder = PictureFinder(with_videos=with_videos)
-    root = _fixed_part(pattern)
+    root = fixed_part(pattern)
     found = finder.matching(pattern, root)
     return _collect(finder, root.resolve().name or "root", found, str(pattern))
 
@@ -102,7 +102,7 @@ def open_standard_input(*, with_videos: bool = False) -> ItemSource:
     return ItemSource(info, chain([first], typed), typed.skipped, typed.is_ready)
 
 
-def _decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
+def decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
     """Return what decodes a list of paths, by its first bytes, and how many of them are a mark.
 
     Without a mark it is text of the file system's encoding, unless a zero byte says UTF-16: no path
@@ -134,11 +134,11 @@ def _no_pictures(source: str, skipped: Counter[str]) -> SourceError:
     )
 
 
-def _fixed_part(pattern: Path) -> Path:
+def fixed_part(pattern: Path) -> Path:
     """Return the folder that a glob starts from: its parts before the first wildcard.
 
     Example:
-        >>> _fixed_part(Path("photos/2024/*/a.jpg")).as_posix()
+        >>> fixed_part(Path("photos/2024/*/a.jpg")).as_posix()
         'photos/2024'
     """
     fixed = Path()
@@ -238,7 +238,7 @@ class _Lines:
             is_enough = len(self._undecoded) >= _MARK_BYTES or b"\n" in self._undecoded
             if not (is_enough or self._is_at_end):
                 return
-            self._decoder, start = _decoder_of(self._undecoded)
+            self._decoder, start = decoder_of(self._undecoded)
             self._undecoded = self._undecoded[start:]
         self._text += self._decoder.decode(self._undecoded, final=self._is_at_end)
         self._undecoded = b""

@@ -14,7 +14,7 @@ from head_detection.inference.loading import IsReady, frame_name
 from head_detection.pipeline.sources import Item, Source
 from head_detection.results.formats import Sinks
 from head_detection.results.record import Failure, Outcome, Record
-from head_detection.structures import NOT_TRACKED, Detections, Frame
+from head_detection.structures import NOT_TRACKED, Detections, Frame, Sighting
 
 NUM_FULLEST: Final = 5
 """Pictures, that a summary names."""
@@ -53,6 +53,10 @@ class Tracker(Protocol):
 
     def follow(self, frame: Frame, found: Detections) -> Detections:
         """Return the same heads in the same order, with ids; -1 for one that is not followed."""
+        ...
+
+    def sightings(self, name: str) -> tuple[Sighting, ...]:
+        """Return where those were before who have an id from the last frame of a source on."""
         ...
 
 
@@ -109,10 +113,17 @@ def run_pipeline(
             outcome = _outcome_of(result, index)
             if isinstance(outcome, Record):
                 found = outcome.detections
+                sightings: tuple[Sighting, ...] = ()
                 if tracker is not None and isinstance(result.image, Frame):
                     found = tracker.follow(result.image, found)
+                    sightings = tracker.sightings(result.image.name)
                 hidden = None if hide_from is None else _from(hide_from, found)
-                outcome = replace(outcome, detections=_from(threshold, found), to_hide=hidden)
+                outcome = replace(
+                    outcome,
+                    detections=_from(threshold, found),
+                    to_hide=hidden,
+                    sightings=sightings,
+                )
                 if counter is not None:
                     outcome = counter.count(outcome)
             if sinks is not None:

@@ -86,7 +86,7 @@ class ZoneCounter:
         """Take where the heads that are followed are in a frame.
 
         Args:
-            moment: later than the last.
+            moment: later than the last of these heads.
             heads: their ids.
             positions: ``(N, 2)`` in original pixels.
         """

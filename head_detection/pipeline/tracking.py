@@ -28,7 +28,7 @@ from head_detection.pipeline.opening import open_source
 from head_detection.pipeline.run import Detector, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.record import Record
-from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray
+from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray, Sighting
 
 FRAME_RATE: Final = 20.0
 """The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""
@@ -36,6 +36,11 @@ LONGEST_BUFFERED: Final = 0.5
 """Seconds between frames after which boxes are enlarged no further."""
 SECOND_BUFFER: Final = 5 / 3
 """C-BIoU's second pass enlarges boxes by so much more: its authors' .5 beside .3."""
+SLOW_TO_BEGIN: Final = ("bytetrack", "ocsort")
+"""They give the heads of the first frame no id; ByteTrack's authors do, and so do the others. They
+are shown it so often that they do."""
+MOMENT: Final = 1e-6
+"""Seconds from one such showing to the next."""
 FRAMES: Final = "frames"
 """What pictures in a row are called together."""
 MOST_SOURCES: Final = 256
@@ -120,7 +125,8 @@ class TrackingSettings:
         start_score: heads are followed from this score on.
         lowest_score: and one that is followed down to this score.
         lost_seconds: one that is not found for longer gets a new id.
-        min_detections: found in so many frames before it gets an id.
+        min_detections: found in so many frames before it gets an id, 2 or more; those of the first
+            frame get theirs at once.
         min_overlap: of where a head is expected and where one is found.
         buffer: boxes are enlarged by this share of their size on each side, to be matched.
         buffer_per_second: so much more a second between frames.
@@ -196,14 +202,25 @@ class HeadTracker:
                 self._followers.popitem(last=False)
         self._followers.move_to_end(frame.name)
         pixels = frame.pixels if self._is_by_picture else None
-        return replace(found, ids=follower.follow(found, frame.seconds, pixels))
+        ids = follower.follow(found, frame.seconds, pixels)
+        follower.look_back(frame, found.image_size)
+        return replace(found, ids=ids)
+
+    def sightings(self, name: str) -> tuple[Sighting, ...]:
+        """Return where those were before who have an id from the last frame of a source on."""
+        follower = self._followers.get(name)
+        return () if follower is None else follower.sightings
 
 
 class _Follower:
-    """The heads of one video or camera."""
+    """The heads of one video or camera.
+
+    Attributes:
+        sightings: where those were before who have an id from the last frame on.
+    """
 
     def __init__(self, library: ModuleType, name: str, settings: TrackingSettings) -> None:
-        self._settings = settings
+        self._name, self._settings = name, settings
         make = {
             "bytetrack": _make_bytetrack,
             "ocsort": _make_ocsort,
@@ -211,13 +228,16 @@ class _Follower:
             "cbiou": _make_cbiou,
         }[name]
         self._tracker, self._overlaps = make(library, settings)
+        self.sightings: tuple[Sighting, ...] = ()
+        self._unnamed: dict[Any, list[Sighting]] = {}  # by the library's track, which has no id
+        self._image_size: tuple[int, int] | None = None
         self._tracker.maximum_time_without_update = settings.lost_seconds
         self._clock = 0.0
         self._last_seconds: float | None = None
 
     def follow(self, found: Detections, seconds: float | None, pixels: Picture | None) -> IntArray:
         """Return ``(N,)`` ids."""
-        gap = self._gap_to(seconds)
+        is_first, gap = self._clock == 0, self._gap_to(seconds)
         self._clock += gap
         buffer = self._settings.buffer
         buffer += self._settings.buffer_per_second * min(gap, LONGEST_BUFFERED)
@@ -231,11 +251,34 @@ class _Follower:
         )
         bgr = None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         tracked = self._tracker.update(heads, bgr, self._clock)
+        if is_first and self._name in SLOW_TO_BEGIN:
+            for _ in range(1, self._settings.min_detections):
+                self._clock += MOMENT
+                tracked = self._tracker.update(heads, bgr, self._clock)
         ids = np.full(len(found), NOT_TRACKED, np.int64)
         if len(tracked):
             is_followed = tracked.tracker_id >= 0
             ids[tracked.class_id[is_followed]] = tracked.tracker_id[is_followed] + 1
         return ids
+
+    def look_back(self, frame: Frame, image_size: tuple[int, int]) -> None:
+        """Note where heads without an id are, and tell it of those that have one now."""
+        if image_size != self._image_size:
+            self._image_size = image_size
+            self._unnamed.clear()
+        told: list[Sighting] = []
+        unnamed = {}
+        for track in self._tracker.tracks:
+            before = self._unnamed.get(track, [])
+            if track.tracker_id != NOT_TRACKED:
+                told += [replace(sighting, head=int(track.tracker_id) + 1) for sighting in before]
+                continue
+            if track.time_since_update == 0 and frame.seconds is not None:
+                x1, y1, x2, y2 = track.get_state_bbox().tolist()
+                middle = (x1 + x2) / 2, (y1 + y2) / 2
+                before = [*before, Sighting(NOT_TRACKED, frame.index, frame.seconds, middle)]
+            unnamed[track] = before
+        self.sightings, self._unnamed = tuple(told), unnamed
 
     def _gap_to(self, seconds: float | None) -> float:
         """Return the seconds since the frame before, whatever the source's clock does."""

@@ -1,7 +1,7 @@
 """Counting at lines and in zones, of several videos and cameras at once."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
@@ -13,7 +13,7 @@ from head_detection.errors import ConfigError
 from head_detection.pipeline.crossings import LineCounter, Moment, Points
 from head_detection.pipeline.stays import ZoneCounter
 from head_detection.results.record import Record
-from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount
+from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount, Sighting
 
 FORGET_SECONDS: Final = 10.0
 """A head that was not seen for so long is dropped: longer than trackers look for a lost one."""
@@ -94,6 +94,7 @@ class RegionCounter:
         self._forget_seconds = forget_seconds
         self._sources: OrderedDict[str, _SourceCounter] = OrderedDict()
         self._past: dict[str, Total] = {}
+        self._pictures: dict[str, list[int]] = {}
         self._unused = {region.pattern for region in regions} - {None}
 
     def count(self, record: Record) -> Record:
@@ -103,8 +104,9 @@ class RegionCounter:
             ConfigError: points outside the picture, or a name that two patterns give its source.
         """
         if record.seconds is None:
-            counter = self._start(record)
-            return replace(record, regions=counter.look(record.detections))
+            regions = self._start(record).look(record.detections)
+            self._add_picture(regions)
+            return replace(record, regions=regions)
         counter = self._sources.get(record.file) or self._start(record)
         self._sources[record.file] = counter
         self._sources.move_to_end(record.file)
@@ -112,7 +114,7 @@ class RegionCounter:
             _, oldest = self._sources.popitem(last=False)
             _add(self._past, oldest.totals())
         moment = Moment(record.index, record.seconds)
-        events = tuple(counter.follow(moment, record.detections))
+        events = tuple(counter.follow(moment, record.detections, record.sightings))
         return replace(record, regions=counter.look(record.detections), events=events)
 
     def regions_in(self, source: str, image_size: tuple[int, int]) -> tuple[RegionCount, ...]:
@@ -138,6 +140,8 @@ class RegionCounter:
                 lines += [f"{start}{region}: {total.text}" for region, total in totals.items()]
         if not is_alone:
             lines += [f"all sources: {region}: {total.text}" for region, total in sums.items()]
+        for name, (num_heads, num_pictures, most) in self._pictures.items():
+            lines.append(f"pictures: {name}: {num_heads} in {num_pictures}, at most {most} in one")
         lines += [f"no source is called {name}: nothing counted" for name in self.unused]
         return lines
 
@@ -145,6 +149,12 @@ class RegionCounter:
     def unused(self) -> list[str]:
         """The patterns that no source so far is of."""
         return sorted(pattern for pattern in self._unused if pattern is not None)
+
+    def _add_picture(self, regions: Sequence[RegionCount]) -> None:
+        """Add up heads, pictures and the most heads in one, of each zone."""
+        for name, now in [(zone.name, zone.now) for zone in regions if zone.now is not None]:
+            num_heads, num_pictures, most = self._pictures.get(name, (0, 0, 0))
+            self._pictures[name] = [num_heads + now, num_pictures + 1, max(most, now)]
 
     def _start(self, record: Record) -> "_SourceCounter":
         size = record.detections.image_size
@@ -245,9 +255,12 @@ class _SourceCounter:
                 counter.look(positions)
         return tuple(counter.count for counter in self._counters)
 
-    def follow(self, moment: Moment, found: Detections) -> Iterator[Event]:
-        """Take a frame, and yield what happened."""
+    def follow(
+        self, moment: Moment, found: Detections, sightings: Iterable[Sighting]
+    ) -> Iterator[Event]:
+        """Take a frame, and where its new heads were before, and yield what happened."""
         if found.image_size != self.image_size:
+            sightings = ()
             yield from self._forget(lambda _: True)
             self.image_size = found.image_size
             for region, counter in zip(self.regions, self._counters, strict=True):
@@ -262,6 +275,10 @@ class _SourceCounter:
             self._seen.move_to_end(head)
         # Time may go back too, where a camera begins anew.
         yield from self._forget(lambda seen: abs(moment.seconds - seen) > self.forget_seconds)
+        for sighting in sightings:
+            before = Moment(sighting.frame, sighting.seconds)
+            for counter in self._counters:
+                yield from counter.follow(before, [sighting.head], np.array([sighting.position]))
         if heads:
             for counter in self._counters:
                 yield from counter.follow(moment, heads, positions)

@@ -1,12 +1,13 @@
 """``blur/``: each picture and each video with its heads made unrecognisable."""
 
+import os
+import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import IO, Final
 
 import cv2
 import numpy as np
@@ -15,14 +16,21 @@ from head_detection.images.hiding import check_boxes, hide_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Hiding
 from head_detection.results.encoding import Encoding, VideoWriter
-from head_detection.results.filling import CoveredFrame, GapFiller
+from head_detection.results.filling import (
+    BRIDGE_SECONDS,
+    LONGEST_BRIDGE_SECONDS,
+    CoveredFrame,
+    GapFiller,
+)
 from head_detection.results.images import PictureSink
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.video import VideoFiles, VideoJob, VideoPlace
 from head_detection.structures import Detections
 
 WAITING_QUALITY: Final = 95
-"""JPEG's, of pictures that wait for what is found later: two seconds of them lie in memory."""
+"""JPEG's, of pictures that wait for what is found later."""
+FILE_BYTES: Final = 32 * 1024**2
+"""Of the files that they wait in: so much more than what waits lies on the disk."""
 
 
 class BlurSink(PictureSink):
@@ -122,29 +130,61 @@ class FilledFrames:
         ]
 
 
-@dataclass(frozen=True)
-class _WaitingPicture:
-    """A picture of a frame that waits for what is found later."""
+class WaitingPictures:
+    """Pictures that wait for what is found later, first in, first out; on the disk, as JPEG.
 
-    content: bytes
-    size: tuple[int, int]
+    Args:
+        folder: where they lie, without a name, until they are taken.
+    """
 
-    @classmethod
-    def of(cls, pixels: Picture) -> "_WaitingPicture":
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: deque[IO[bytes]] = deque()
+        self._waiting: deque[tuple[IO[bytes], int, int] | None] = deque()
+
+    def add(self, pixels: Picture | None) -> None:
+        """Take a picture; None keeps the place of a frame without one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if pixels is None:
+            self._waiting.append(None)
+            return
         options = [cv2.IMWRITE_JPEG_QUALITY, WAITING_QUALITY]
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         content = cv2.imencode(".jpg", bgr, options)[1].tobytes()
-        return cls(content, (pixels.shape[0], pixels.shape[1]))
+        if not self._files or self._files[-1].seek(0, os.SEEK_END) > FILE_BYTES:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._files.append(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - closed below
+        file = self._files[-1]
+        place = file.seek(0, os.SEEK_END)
+        file.write(content)
+        file.flush()
+        self._waiting.append((file, place, len(content)))
 
-    def pixels(self) -> Picture:
-        bgr = cv2.imdecode(np.frombuffer(self.content, np.uint8), cv2.IMREAD_COLOR)
+    def take(self) -> Picture | None:
+        """Return the picture that waits for longest."""
+        entry = self._waiting.popleft()
+        if entry is None:
+            return None
+        file, place, length = entry
+        while self._files[0] is not file:  # all of it was taken
+            self._files.popleft().close()
+        file.seek(place)
+        bgr = cv2.imdecode(np.frombuffer(file.read(length), np.uint8), cv2.IMREAD_COLOR)
         if bgr is None:
             raise AssertionError("encoded here, yet no picture")
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
+    def close(self) -> None:
+        """Leave nothing on the disk."""
+        while self._files:
+            self._files.popleft().close()
+
 
 class HiddenVideo(VideoJob):
-    """A video with its heads hidden, some two seconds behind the detector.
+    """A video with its heads hidden, two seconds behind the detector, of a file ten.
 
     Args:
         place: where it goes.
@@ -164,8 +204,10 @@ class HiddenVideo(VideoJob):
     ) -> None:
         self._writer = VideoWriter(place.path, encoding, place.source, is_cut=place.is_cut)
         self._hiding, self._filled = hiding, filled
-        self._filler = GapFiller(score_threshold)
-        self._waiting: deque[_WaitingPicture | None] = deque()
+        is_file = place.source is not None
+        bridge_seconds = LONGEST_BRIDGE_SECONDS if is_file else BRIDGE_SECONDS
+        self._filler = GapFiller(score_threshold, bridge_seconds)
+        self._waiting = WaitingPictures(place.path.parent)
 
     def take(self, record: Record) -> None:
         """Add a frame."""
@@ -173,7 +215,7 @@ class HiddenVideo(VideoJob):
             raise ValueError("pixels: expected in the record; got none")
         found = _to_hide(record)
         check_boxes(record.pixels, found)  # here, where its own name is known
-        self._add(record.seconds, found, _WaitingPicture.of(record.pixels))
+        self._add(record.seconds, found, record.pixels)
 
     def fail(self, seconds: float) -> None:
         """Show the hidden frame before where one is missing."""
@@ -181,26 +223,26 @@ class HiddenVideo(VideoJob):
 
     def close(self) -> list[str]:
         """Write the frames that wait, and end the video."""
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._waiting.close)
+            stack.callback(self._writer.close)
             self._write(self._filler.rest())
-        finally:
-            self._writer.close()
         return self._writer.notes
 
-    def _add(self, seconds: float, found: Detections, picture: _WaitingPicture | None) -> None:
-        self._waiting.append(picture)
+    def _add(self, seconds: float, found: Detections, pixels: Picture | None) -> None:
+        self._waiting.add(pixels)
         self._filler.add(seconds, found)
         self._write(self._filler.ready())
 
     def _write(self, frames: Iterable[CoveredFrame]) -> None:
         for frame in frames:
-            picture = self._waiting.popleft()
-            if picture is None:
+            pixels = self._waiting.take()
+            if pixels is None:
                 self._writer.repeat(frame.seconds)
                 continue
             ones = np.ones(len(frame.boxes), np.float32)
-            heads = Detections(frame.boxes, ones, picture.size)
-            self._writer.add(frame.seconds, hide_heads(picture.pixels(), heads, self._hiding))
+            heads = Detections(frame.boxes, ones, (pixels.shape[0], pixels.shape[1]))
+            self._writer.add(frame.seconds, hide_heads(pixels, heads, self._hiding))
             self._filled.add(frame)
 
 

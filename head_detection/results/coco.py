@@ -142,8 +142,8 @@ class CocoSink(FileSink):
             self._separator = ",\n"
         return lines
 
-    def _tail(self) -> Iterator[str]:
-        yield "\n]\n"
+    def _end(self) -> str:
+        return "\n]\n"
 
 
 def coco_heads(
@@ -201,8 +201,8 @@ class _ImageSink(FileSink):
         separator, self._separator = self._separator, ",\n"
         return separator + dump_json(image)
 
-    def _tail(self) -> Iterator[str]:
-        yield '\n], "annotations": []}\n'
+    def _end(self) -> str:
+        return '\n], "annotations": []}\n'
 
 
 def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:

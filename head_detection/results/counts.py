@@ -3,13 +3,15 @@
 import csv
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, Literal, TextIO
+from typing import ClassVar, Final
 
 from head_detection.files import replacing
 from head_detection.results.csv import csv_lines
+from head_detection.results.growing import GrowingFile
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.sink import FileSink, Sink
 
@@ -22,6 +24,8 @@ MAX_SOURCES: Final = 1000
 """Whose last counts wait for the next; of more, as in a folder of videos, the oldest is ended."""
 _ROUNDING: Final = 1e-6
 """Of times over the seconds between counts: three tenths are no less than three times .1."""
+
+ERRORS: Final = FileSink.encoding_errors
 
 Row = tuple[float | None, str, str, int | None, int | None, int | None]
 
@@ -42,10 +46,11 @@ class _Series:
 class CountSink(Sink):
     """``counts.csv``: ``file,count`` for pictures, ``time,source,zone,in,out,now`` for frames.
 
-    Of pictures the file is written whole. With the first frame it becomes that of frames, in which
-    a picture is a row with a source and a ``now`` alone: rows follow each other every so many
-    seconds of presentation time, at once. ``zone`` is the name of a zone or a line and empty for
-    the whole frame. The last frame of each source has a row too.
+    Each row is in the file at once. With the first frame, or the first picture with zones, it
+    becomes that of frames, in which a picture has a source and a ``now`` alone, in all and in each
+    of its zones. Rows of frames follow each other every so many seconds of presentation time.
+    ``zone`` is the name of a zone or a line and empty for the whole frame. The last frame of each
+    source has a row too.
 
     Args:
         folder: of the file; made if need be.
@@ -58,9 +63,8 @@ class CountSink(Sink):
     def __init__(self, folder: Path, origin: Origin, every: float = USUAL_SECONDS) -> None:
         self._path, self._every = folder / self.file_name, every
         self._pictures = _PictureTable(folder, origin)
-        self._file: TextIO | None = None
+        self._file: GrowingFile | None = None
         self._sources: OrderedDict[str, _Series] = OrderedDict()
-        self._stack = ExitStack()
 
     @property
     def output(self) -> str:
@@ -71,10 +75,12 @@ class CountSink(Sink):
         """Add a picture, or the counts of a frame where it is time."""
         if record.seconds is not None:
             self._count(record.file, record.seconds, _rows_of(record))
-        elif self._file is None:
+        elif self._file is None and not record.zones:
             self._pictures.write(record)
         else:
-            self._add([_picture_row(record.file, len(record.detections))])
+            rows = [_picture_row(record.file, len(record.detections))]
+            zones = record.zones or {}
+            self._add([*rows, *(_picture_row(record.file, zones[name], name) for name in zones)])
 
     def fail(self, failure: Failure) -> None:
         """Add a picture without a number: it is not known to be empty. Frames have none."""
@@ -90,7 +96,8 @@ class CountSink(Sink):
         if self._file is None:
             self._pictures.close()
             return
-        with self._stack:
+        with ExitStack() as stack:
+            stack.callback(self._file.close)
             for series in self._sources.values():
                 self._add(series.waiting)
 
@@ -110,23 +117,22 @@ class CountSink(Sink):
 
     def _add(self, rows: list[Row]) -> None:
         file = self._file or self._begin_frames()
-        file.write(csv_lines(rows))
-        file.flush()
+        file.add(_encoded(rows))
 
-    def _begin_frames(self) -> TextIO:
+    def _begin_frames(self) -> GrowingFile:
         """Write the pictures so far as rows of the file of frames, which grows from there on."""
         self._pictures.close()
         with (
-            _open(self._path, "r") as pictures,
+            self._path.open(encoding="utf-8", errors=ERRORS, newline="") as pictures,
             replacing(self._path) as temporary,
-            _open(temporary, "w") as file,
+            temporary.open("wb") as file,
         ):
             lines = csv.reader(pictures)
             next(lines)
-            file.write(csv_lines([FRAME_COLUMNS]))
+            file.write(_encoded([FRAME_COLUMNS]))
             for name, count in lines:
-                file.write(csv_lines([_picture_row(name, int(count) if count else None)]))
-        self._file = self._stack.enter_context(_open(self._path, "a"))
+                file.write(_encoded([_picture_row(name, int(count) if count else None)]))
+        self._file = GrowingFile(self._path, goes_on=True)
         return self._file
 
 
@@ -136,7 +142,7 @@ class _PictureTable(FileSink):
     file_name = FILE
 
     def fail(self, failure: Failure) -> None:
-        self._file.write(csv_lines([(failure.file, None)]))
+        self._add(csv_lines([(failure.file, None)]))
 
     def _head(self) -> str:
         return csv_lines([PICTURE_COLUMNS])
@@ -145,12 +151,12 @@ class _PictureTable(FileSink):
         return csv_lines([(record.file, len(record.detections))])
 
 
-def _open(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:
-    return path.open(mode, encoding="utf-8", errors=FileSink.encoding_errors, newline="")
+def _encoded(rows: Iterable[Iterable[object]]) -> bytes:
+    return csv_lines(rows).encode("utf-8", ERRORS)
 
 
-def _picture_row(name: str, count: int | None) -> Row:
-    return None, name, "", None, None, count
+def _picture_row(name: str, count: int | None, zone: str = "") -> Row:
+    return None, name, zone, None, None, count
 
 
 def _rows_of(record: Record) -> list[Row]:

@@ -1,9 +1,9 @@
 """``events.ndjson``: what heads did at lines and in zones, a line each, as soon as it is sure."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from head_detection.results.growing import GrowingFile
 from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
 from head_detection.results.sink import Sink
 from head_detection.structures import Event
@@ -14,7 +14,7 @@ DECIMALS: Final = 2
 
 
 class EventSink(Sink):
-    """A line an event, flushed: what is written is valid after every line, and after a kill.
+    """A line an event, at once: what is written is valid after every line, and after a kill.
 
     Each has ``event``, ``source``, ``frame``, ``seconds``, ``id``, ``x``, ``y``, and ``line`` or
     ``zone``; a crossing its ``direction``, an exit its ``dwell`` in seconds and ``lost``.
@@ -25,9 +25,7 @@ class EventSink(Sink):
     """
 
     def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
-        folder.mkdir(parents=True, exist_ok=True)
-        self._stack = ExitStack()
-        self._file = self._stack.enter_context((folder / FORM).open("wb"))
+        self._file = GrowingFile(folder / FORM)
 
     @property
     def output(self) -> str:
@@ -38,13 +36,11 @@ class EventSink(Sink):
         """Add what happened since the last frame."""
         for event in record.events:
             line = dump_json(as_plain(event, record.file)) + "\n"
-            self._file.write(line.encode("utf-8", JSON_ERRORS))
-        if record.events:
-            self._file.flush()
+            self._file.add(line.encode("utf-8", JSON_ERRORS))
 
     def close(self) -> None:
         """Close the file."""
-        self._stack.close()
+        self._file.close()
 
 
 def as_plain(event: Event, source: str) -> dict[str, Any]:

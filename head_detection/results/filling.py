@@ -11,6 +11,10 @@ from head_detection.structures import NOT_TRACKED, Detections, FloatArray
 
 BRIDGE_SECONDS: Final = 2.0
 """A head that is found again so soon was there meanwhile; trackers give up after one or two."""
+LONGEST_BRIDGE_SECONDS: Final = 10.0
+"""Where frames may wait so long, as of a file: who keeps an id, or a place, was there."""
+KEPT_PLACE: Final = 0.5
+"""Of a head's size: so far from its place, and so slow a second, it is taken to have stayed."""
 HOLD_SECONDS: Final = 0.5
 """A head stays hidden so long after it was last found, and is so long before it is first found."""
 REACH: Final = 2.0
@@ -68,6 +72,12 @@ class _Head:
     is_moving: bool = False
     """Whether the speed is known: it was found twice."""
 
+    @property
+    def has_stayed(self) -> bool:
+        """Whether it hardly moved where it was last found."""
+        size = float((self.box[2:] - self.box[:2]).max())
+        return float(np.hypot(*self.speed)) <= KEPT_PLACE * size
+
     def box_at(self, seconds: float) -> FloatArray:
         """Return where it should be after it was last found."""
         return self.box + np.tile(self.speed * np.float32(seconds - self.seconds), 2)
@@ -80,17 +90,19 @@ class _Head:
 class GapFiller:
     """Follows what was found from frame to frame, and fills the gaps.
 
-    A frame is held back for ``BRIDGE_SECONDS``, for what is found later tells where a head was.
-    Heads go by their id, or else by the place where they should be: the nearest first. What is less
+    A frame is held back for as long as gaps are filled, for what is found later tells where a head
+    was. Heads go by their id, or else by the place where they should be: the nearest first; after
+    ``BRIDGE_SECONDS`` by their id, or by the very place where one stayed. What is less
     likely than the heads that count is not held beyond the frames where it is found, and those
     between, half a second at most: wrong ones would hide the street.
 
     Args:
         score_threshold: heads scored lower do not count.
+        bridge_seconds: the longest gap that is filled.
     """
 
-    def __init__(self, score_threshold: float) -> None:
-        self._score_threshold = score_threshold
+    def __init__(self, score_threshold: float, bridge_seconds: float = BRIDGE_SECONDS) -> None:
+        self._score_threshold, self._bridge_seconds = score_threshold, bridge_seconds
         self._frames: deque[CoveredFrame] = deque()
         self._heads: list[_Head] = []
 
@@ -123,12 +135,12 @@ class GapFiller:
         for head in self._heads:
             if id(head) not in seen and head.is_sure and seconds - head.seconds <= HOLD_SECONDS:
                 frame.around.append(_hull(head.box, head.box_at(seconds)))
-        self._heads = [h for h in self._heads if seconds - h.seconds <= BRIDGE_SECONDS]
+        self._heads = [h for h in self._heads if seconds - h.seconds <= self._reach_of(h)]
 
     def ready(self) -> Iterator[CoveredFrame]:
         """Give, once each, the frames that nothing later changes."""
         while self._frames and not (
-            0 <= self._frames[-1].seconds - self._frames[0].seconds <= BRIDGE_SECONDS
+            0 <= self._frames[-1].seconds - self._frames[0].seconds <= self._bridge_seconds
         ):
             yield self._frames.popleft()
 
@@ -136,6 +148,11 @@ class GapFiller:
         """Give all that is left, at the end."""
         while self._frames:
             yield self._frames.popleft()
+
+    def _reach_of(self, head: _Head) -> float:
+        """Return for how many seconds a head is looked for."""
+        may_come_back = head.is_sure and (head.key != NOT_TRACKED or head.has_stayed)
+        return self._bridge_seconds if may_come_back else min(BRIDGE_SECONDS, self._bridge_seconds)
 
     def _match(self, seconds: float, found: Detections) -> dict[int, _Head]:
         """Return the heads that are found again, by their number on this frame."""
@@ -147,10 +164,19 @@ class GapFiller:
         numbers = [n for n in range(len(found)) if n not in matches]
         if not heads or not numbers:
             return matches
-        expected = np.array([head.box_at(seconds) for head in heads], np.float32)
         ages = np.array([seconds - head.seconds for head in heads])
+        is_old = ages > BRIDGE_SECONDS
+        expected = np.array(
+            [
+                head.box if old else head.box_at(seconds)
+                for head, old in zip(heads, is_old, strict=True)
+            ],
+            np.float32,
+        )
         distances = _distances(expected, found.boxes[numbers])
-        rows, columns = np.nonzero(distances <= REACH)
+        has_stayed = np.array([head.has_stayed for head in heads])
+        reach = np.where(is_old, np.where(has_stayed, KEPT_PLACE, -1.0), REACH)
+        rows, columns = np.nonzero(distances <= reach[:, None])
         order = np.argsort(distances[rows, columns] + ages[rows], kind="stable")
         taken: set[int] = set()
         for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
@@ -167,7 +193,10 @@ class GapFiller:
             if frame.seconds <= head.seconds:
                 break
             part = (frame.seconds - head.seconds) / (seconds - head.seconds)
-            (frame.between if is_sure else frame.unlikely).append(_between(head.box, box, part))
+            hidden = _between(head.box, box, part)
+            if seconds - head.seconds > BRIDGE_SECONDS:  # who knows by which way
+                hidden = _grown(hidden, 1 + 2 * min(part, 1 - part))
+            (frame.between if is_sure else frame.unlikely).append(hidden)
             if (
                 is_sure and seconds - frame.seconds <= HOLD_SECONDS
             ):  # it may have stood still, then moved
@@ -219,6 +248,12 @@ def _between(before: FloatArray, after: FloatArray, part: float) -> FloatArray:
     centre = _centres(before) * (1 - part) + _centres(after) * part
     half = np.maximum(before[2:] - before[:2], after[2:] - after[:2]) / 2
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
+def _grown(box: FloatArray, factor: float) -> FloatArray:
+    """Return the box around the same centre, so many times as large."""
+    half = (box[2:] - box[:2]) / 2 * np.float32(factor)
+    return np.concatenate([_centres(box) - half, _centres(box) + half]).astype(np.float32)
 
 
 def _hull(first: FloatArray, second: FloatArray) -> FloatArray:

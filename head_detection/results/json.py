@@ -1,9 +1,7 @@
 """``detections.json``: all results of a run in one file of JSON."""
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,16 +24,25 @@ SCHEMA_FAMILY: Final = SCHEMA.rpartition("/")[0] + "/"
 """What the schemas of all versions begin with."""
 FAILURES_IN_MEMORY: Final = 64 * 1024
 """Characters; more lie on the disk until the file ends with them."""
+FAILURES_MEANWHILE: Final = 4096
+"""Characters of failures that end the file while it grows; they are written with each picture."""
+FAILED: Final = '\n], "failed": ['
+UNFINISHED: Final = "unfinished"
+"""Key of a file that still grows, or whose run was killed."""
 
 
 class JsonSink(FileSink):
-    """``detections.json``; a line a picture, the failures at its end."""
+    """``detections.json``; a line a picture, the failures at its end.
+
+    While it grows the end is there too, with a key ``unfinished``, and the first of the failures.
+    """
 
     file_name = FORM
     encoding_errors = JSON_ERRORS
 
     def __init__(self, folder: Path, origin: Origin) -> None:
-        self._separator, self._failure_separator = "\n", "\n"
+        self._separator = "\n"
+        self._failures, self._closing = FAILED, f'], "{UNFINISHED}": true}}\n'
         super().__init__(folder, origin)
         self._failed = self._stack.enter_context(
             tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the stack closes it
@@ -45,8 +52,23 @@ class JsonSink(FileSink):
 
     def fail(self, failure: Failure) -> None:
         """Note a failure, for ``failed`` at the end."""
-        self._failed.write(self._failure_separator + dump_json(failure.as_plain()))
-        self._failure_separator = ",\n"
+        line = dump_json(failure.as_plain())
+        self._failed.write(f"{line}\n")
+        if len(self._failures) + len(line) <= FAILURES_MEANWHILE:
+            self._failures += ("\n" if self._failures == FAILED else ",\n") + line
+            self._add("")
+
+    def close(self) -> None:
+        """End the file with all failures."""
+        with self._stack:
+            self._failures, separator = "", "\n"
+            self._add(FAILED)
+            self._failed.seek(0)
+            for line in self._failed:
+                self._add(separator + line.removesuffix("\n"))
+                separator = ",\n"
+            self._closing = "]}\n"
+            self._add("")
 
     def _head(self) -> str:
         return dump_json(self._origin.as_plain())[:-1] + ', "images": ['
@@ -55,11 +77,8 @@ class JsonSink(FileSink):
         separator, self._separator = self._separator, ",\n"
         return separator + dump_json(record.as_plain())
 
-    def _tail(self) -> Iterator[str]:
-        yield '\n], "failed": ['
-        self._failed.seek(0)
-        yield from iter(partial(self._failed.read, FAILURES_IN_MEMORY), "")
-        yield "]}\n"
+    def _end(self) -> str:
+        return self._failures + self._closing
 
 
 def read_json_detections(
@@ -88,9 +107,11 @@ def read_json_detections(
         _list_of(content, "failed", path),
     )
     model = content.get("model")
+    notes = (f"{path.name}: its run was not brought to an end",) if UNFINISHED in content else ()
     return replace(
         found,
         form=FORM,
+        notes=notes,
         model=model if isinstance(model, dict) else {},
         score_threshold=_threshold_in(path, content),
     )

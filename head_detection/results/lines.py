@@ -2,15 +2,14 @@
 
 import json
 import sys
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError
-from head_detection.files import naming
+from head_detection.results.growing import GrowingFile
 from head_detection.results.reading import FoundElsewhere
 from head_detection.results.record import (
     JSON_ERRORS,
@@ -38,20 +37,12 @@ class LineSink(Sink):
     """
 
     def __init__(self, folder: Path | None, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
-        self._stack = ExitStack()
-        self._file: BinaryIO
-        self._path = None if folder is None else folder / FORM
-        if self._path is None:
-            self._output, self._file = "standard output", sys.stdout.buffer
-        else:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._stack.enter_context(self._path.open("wb"))
-            self._output = FORM
+        self._file = None if folder is None else GrowingFile(folder / FORM)
 
     @property
     def output(self) -> str:
         """The file's name."""
-        return self._output
+        return "standard output" if self._file is None else FORM
 
     def write(self, record: Record) -> None:
         """Add a picture."""
@@ -63,17 +54,16 @@ class LineSink(Sink):
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        with self._named():
-            self._stack.close()
+        if self._file is not None:
+            self._file.close()
 
     def _add(self, values: dict[str, Any]) -> None:
-        with self._named():
-            self._file.write((dump_json(values) + "\n").encode("utf-8", JSON_ERRORS))
-            self._file.flush()
-
-    def _named(self) -> AbstractContextManager[None]:
-        """Let an error name the file; of standard output the system's word is enough."""
-        return nullcontext() if self._path is None else naming(self._path)
+        line = (dump_json(values) + "\n").encode("utf-8", JSON_ERRORS)
+        if self._file is not None:
+            self._file.add(line)
+            return
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
 
 
 def looks_like_lines(path: Path, text: str) -> bool:

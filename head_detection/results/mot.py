@@ -6,8 +6,9 @@ Source:
 
 import math
 import sqlite3
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from head_detection.files import replacing
 from head_detection.images.finding import VIDEO_EXTENSIONS, natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
+from head_detection.results.growing import GrowingFile
 from head_detection.results.naming import inside
 from head_detection.results.output_folder import listed_name, mark_folder
 from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
@@ -41,6 +43,8 @@ HEAD_CLASS: Final = 1
 ORIGIN: Final = 1.0
 """The benchmark counts pixels from 1."""
 SHOWN_CHARACTERS: Final = 80
+MOST_OPEN: Final = 64
+"""Videos and cameras side by side whose files stay open."""
 NO_PLACE_IN_SPACE: Final = -1
 
 
@@ -71,9 +75,11 @@ class MotSink(Sink):
     A sequence is a folder of pictures: ``mot.txt`` is of those in the source itself, and
     ``mot/HT21-01.txt`` of those in ``HT21-01``, or in its ``img1``. Frame n is the n-th picture of
     its sequence in natural order of the names, whatever the order of the source; pictures that
-    failed count. A video or a camera is one too: ``mot.txt`` where it is alone, else
-    ``mot/street.txt`` of ``street.mp4``. Frames and pixels count from 1, as the benchmark counts.
-    The id is -1 for a head that is not followed.
+    failed count, and the files are written at the end, for none is known to be the n-th before. A
+    video or a camera is one too: ``mot.txt`` where it is alone, else ``mot/street.txt`` of
+    ``street.mp4``. Its lines are in its file at once; the first is moved to ``mot/`` once there is
+    another sequence. Frames and pixels count from 1, as the benchmark counts. The id is -1 for a
+    head that is not followed.
 
     Args:
         folder: of the files, made if need be.
@@ -88,78 +94,120 @@ class MotSink(Sink):
         if (folder / FOLDER).exists():
             mark_folder(folder / FOLDER).close()
         # A table and no list: it lies on the disk, however many pictures there are.
-        self._frames = sqlite3.connect("", isolation_level=None)
-        self._frames.execute(
-            "CREATE TABLE frames (sequence BLOB, name BLOB, number INTEGER, lines TEXT)"
-        )
-        self._sequences: dict[str, None] = {}
-        self._videos: set[str] = set()
+        self._pictures = sqlite3.connect("", isolation_level=None)
+        self._pictures.execute("CREATE TABLE pictures (sequence BLOB, name BLOB, lines TEXT)")
+        self._folders: dict[str, None] = {}
+        self._videos: dict[str, Path] = {}
+        self._names: set[str] = set()
+        self._open: OrderedDict[str, GrowingFile] = OrderedDict()
 
     @property
     def output(self) -> str:
         """The names of the file and the folder that there are."""
-        has_file = not self._sequences or "." in self._sequences or self._is_one_video
-        has_folder = self._sequences.keys() - {"."} and not self._is_one_video
-        return ", ".join([FILE] * has_file + [f"{FOLDER}/"] * bool(has_folder))
+        files = set(self._videos.values())
+        has_file = not files and not self._folders.keys() - {"."}
+        has_file = has_file or "." in self._folders or self._folder / FILE in files
+        has_folder = bool(self._folders.keys() - {"."} or files - {self._folder / FILE})
+        return ", ".join([FILE] * has_file + [f"{FOLDER}/"] * has_folder)
 
     def write(self, record: Record) -> None:
-        """Take a frame."""
+        """Take a frame.
+
+        Raises:
+            OSError: it cannot be written; names the file.
+        """
         rest = [NO_PLACE_IN_SPACE] * 3
         ids = record.ids or [NOT_TRACKED] * len(record.detections)
         heads = zip(ids, record.boxes_xywh, record.scores, strict=True)
+        number = "" if record.frame is None else record.frame + 1
         lines = csv_lines(
-            ("", key, round(x + 1, 4), round(y + 1, 4), w, h, score, *rest)
+            (number, key, round(x + 1, 4), round(y + 1, 4), w, h, score, *rest)
             for key, (x, y, w, h), score in heads
         )
-        self._add(record.file, record.frame, lines)
+        if record.frame is None:
+            self._take_picture(record.file, lines)
+        else:
+            self._file_of(record.file).add(lines.encode())
 
     def fail(self, failure: Failure) -> None:
         """Take a frame that has no heads to tell of."""
-        if failure.seconds is not None or str(inside(failure.file)) not in self._videos:
-            self._add(failure.file, None if failure.seconds is None else failure.index, "")
+        if failure.seconds is not None:
+            self._file_of(failure.file)
+        elif str(inside(failure.file)) not in self._videos:
+            self._take_picture(failure.file, "")
 
     def close(self) -> None:
-        """Write the files."""
-        names: dict[str, str] = {}
-        for sequence in sorted(self._sequences):
-            is_video = sequence in self._videos
-            own = _video_name(sequence) if is_video else own_name(sequence)
-            own = "." if self._is_one_video else own
-            candidates = chain([own, sequence], (f"{own}~{number}" for number in count(2)))
-            name = next(name for name in candidates if name.casefold() not in names)
-            names[name.casefold()] = sequence
-            self._write(sequence, name)
-        if not self._sequences:
-            self._write(".", ".")
-        self._frames.close()
+        """Write the files of pictures, and end those of videos."""
+        with ExitStack() as stack:
+            stack.callback(self._pictures.close)
+            for file in self._open.values():
+                stack.callback(file.close)
+            for sequence in sorted(self._folders):
+                self._write_folder(sequence)
+            if not self._folders and not self._videos:
+                self._write_folder(".")
 
-    @property
-    def _is_one_video(self) -> bool:
-        return len(self._sequences) == len(self._videos) == 1
-
-    def _add(self, file: str, frame: int | None, lines: str) -> None:
+    def _take_picture(self, file: str, lines: str) -> None:
         path = inside(file)
-        sequence = str(path.parent if frame is None else path)
-        self._sequences[sequence] = None
-        if frame is not None:
-            self._videos.add(sequence)
-        number = None if frame is None else frame + 1
-        row = (_as_bytes(sequence), _sort_key(path.name), number, lines)
-        self._frames.execute("INSERT INTO frames VALUES (?, ?, ?, ?)", row)
+        sequence = str(path.parent)
+        self._folders[sequence] = None
+        self._move_first()
+        row = (_as_bytes(sequence), _sort_key(path.name), lines)
+        self._pictures.execute("INSERT INTO pictures VALUES (?, ?, ?)", row)
 
-    def _write(self, sequence: str, name: str) -> None:
-        target = self._folder / FILE
-        if name != ".":
-            target = self._folder / FOLDER / f"{name}.txt"
-            with mark_folder(self._folder / FOLDER) as listed:
-                listed.write(listed_name(f"{name}.txt"))
-        rows = self._frames.execute(
-            "SELECT number, lines FROM frames WHERE sequence = ? ORDER BY number, name, rowid",
+    def _file_of(self, video: str) -> GrowingFile:
+        """Return the file of a video or a camera, open."""
+        sequence = str(inside(video))
+        file = self._open.get(sequence)
+        if file is None:
+            is_known = sequence in self._videos
+            if not is_known:
+                self._move_first()
+                is_first = not self._videos and not self._folders
+                path = (
+                    self._folder / FILE
+                    if is_first
+                    else self._place_of(_video_name(sequence), sequence)
+                )
+                self._videos[sequence] = path
+            file = GrowingFile(self._videos[sequence], goes_on=is_known)
+            self._open[sequence] = file
+            if len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(sequence)
+        return file
+
+    def _move_first(self) -> None:
+        """Give the video that was alone so far a place among others."""
+        for sequence, path in self._videos.items():
+            if path == self._folder / FILE:
+                if sequence in self._open:
+                    self._open.pop(sequence).close()
+                self._videos[sequence] = self._place_of(_video_name(sequence), sequence)
+                self._videos[sequence].parent.mkdir(parents=True, exist_ok=True)
+                path.rename(self._videos[sequence])
+                return
+
+    def _place_of(self, *names: str) -> Path:
+        """Return the file of a sequence, by the first of the names that no other one has."""
+        candidates = chain(names, (f"{names[0]}~{number}" for number in count(2)))
+        name = next(name for name in candidates if name.casefold() not in self._names)
+        self._names.add(name.casefold())
+        if name == ".":
+            return self._folder / FILE
+        with mark_folder(self._folder / FOLDER) as listed:
+            listed.write(listed_name(f"{name}.txt"))
+        return self._folder / FOLDER / f"{name}.txt"
+
+    def _write_folder(self, sequence: str) -> None:
+        rows = self._pictures.execute(
+            "SELECT lines FROM pictures WHERE sequence = ? ORDER BY name, rowid",
             [_as_bytes(sequence)],
         )
+        target = self._place_of(own_name(sequence), sequence)
         with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for place, (number, lines) in enumerate(rows, start=1):
-                file.writelines(f"{number or place}{line}\n" for line in lines.splitlines())
+            for number, (lines,) in enumerate(rows, start=1):
+                file.writelines(f"{number}{line}\n" for line in lines.splitlines())
 
 
 def own_name(sequence: str) -> str:

@@ -34,7 +34,8 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
         OutputError: a file that is none of a run's would be replaced, or another run is not done.
     """
     if overwrite:
-        if is_written_to(folder):
+        growing = [name for names in OUTPUTS.values() for name in names if not name.endswith("/")]
+        if is_written_to(folder, growing):
             raise OutputError(
                 f"{folder}: another run still writes here; wait for its end, or choose another "
                 "folder"

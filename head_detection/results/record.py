@@ -19,7 +19,7 @@ from head_detection.results.reading import (
     shown,
     size_of,
 )
-from head_detection.structures import Detections, Event, RegionCount
+from head_detection.structures import Detections, Event, RegionCount, Sighting
 
 SCHEMA: Final = "head-detection/detections/2"
 """Of files that hold RECORDs."""
@@ -66,6 +66,7 @@ class Record:
         regions: zones and lines with what was counted there up to this frame; None where nobody
             counts.
         events: what heads did there since the last frame of the source.
+        sightings: where heads were before, that have an id from this frame on; in no file.
         pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
         note: what the user is to know of how the picture was read; in no file.
         to_hide: what is made unrecognisable, less likely heads too; None is ``detections``.
@@ -82,6 +83,7 @@ class Record:
     pixels: npt.NDArray[np.uint8] | None = None
     note: str | None = None
     to_hide: Detections | None = None
+    sightings: tuple[Sighting, ...] = ()
 
     @property
     def boxes(self) -> list[list[float]]:

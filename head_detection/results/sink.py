@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from head_detection.errors import PictureError
-from head_detection.files import naming, replacing, write_bytes
+from head_detection.files import write_bytes
+from head_detection.results.growing import GrowingFile
 from head_detection.results.naming import ResultFolder, inside
 from head_detection.results.record import Failure, Origin, Record
 
@@ -60,7 +61,7 @@ class Sink(ABC):
 
 
 class FileSink(Sink):
-    """A text file that grows picture by picture under a temporary name.
+    """A text file that grows picture by picture, whole after each, also where a kill ends it.
 
     Args:
         folder: of the file; made if need be.
@@ -73,14 +74,11 @@ class FileSink(Sink):
 
     def __init__(self, folder: Path, origin: Origin) -> None:
         self._origin = origin
-        self._path = folder / self.file_name
         self._stack = ExitStack()
+        self._file = GrowingFile(folder / self.file_name)
         with self._stack:
-            temporary = self._stack.enter_context(replacing(self._path))
-            self._file = self._stack.enter_context(
-                temporary.open("w", encoding="utf-8", errors=self.encoding_errors, newline="")
-            )
-            self._file.write(self._head())
+            self._stack.callback(self._file.close)
+            self._add(self._head())
             self._stack = self._stack.pop_all()
 
     @property
@@ -94,13 +92,15 @@ class FileSink(Sink):
         Raises:
             OSError: it cannot be written; names the file.
         """
-        with naming(self._path):
-            self._file.write(self._lines(record))
+        self._add(self._lines(record))
 
     def close(self) -> None:
-        """End the file and put it in its place."""
-        with self._stack:
-            self._file.writelines(self._tail())
+        """End the file."""
+        self._stack.close()
+
+    def _add(self, text: str) -> None:
+        content, end = (part.encode("utf-8", self.encoding_errors) for part in (text, self._end()))
+        self._file.add(content, end)
 
     def _head(self) -> str:
         return ""
@@ -108,9 +108,9 @@ class FileSink(Sink):
     @abstractmethod
     def _lines(self, record: Record) -> str: ...
 
-    def _tail(self) -> Iterator[str]:
-        """Yield the end of the file, in parts that memory holds."""
-        yield from ()
+    def _end(self) -> str:
+        """Return what ends the file, were nothing more to come."""
+        return ""
 
 
 class FolderSink(Sink):

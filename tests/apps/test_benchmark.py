@@ -5,13 +5,16 @@ import pytest
 import torch
 
 from head_detection.apps import main as dispatcher
-from head_detection.apps.benchmark import SCENES
+from head_detection.apps.benchmark_options import SCENES
 from head_detection.apps.command import run_command
 from head_detection.apps.main import main as head_detection
 from head_detection.benchmark import arithmetic, pictures, run
 from head_detection.benchmark.baseline import build_baseline
+from head_detection.benchmark.engines import Candidate, EngineFigures
 from head_detection.benchmark.pictures import crowd, make_pictures
 from head_detection.benchmark.stages import ALL_STAGES
+from head_detection.benchmark.timing import Measurement
+from head_detection.inference.engine_times import EngineTime
 
 
 def main(arguments: list[str]) -> int:
@@ -22,8 +25,11 @@ SHORT = ["--size", "64x96", "--runs", "2", "--limit", "4", "--pictures", "2"]
 
 
 @pytest.fixture(autouse=True)
-def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(arithmetic.SIDES, "cpu", 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Each engine would be a process that loads torch.
+    monkeypatch.setattr(run, "list_candidates", lambda: [Candidate("torch", "fp32")])
 
 
 def test_a_whole_run(
@@ -85,6 +91,35 @@ def test_against_the_baseline_and_its_network(
     assert not (tmp_path / "stages.png").exists()
 
 
+def test_engines_and_why_one_is_chosen(
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = {"torch fp32": Measurement("ms", (20.0, 30.0)), "onnx fp32": Measurement("ms", (10.0,))}
+    figures = EngineFigures(
+        times,
+        {"openvino fp32": "its process died of SIGSEGV"},
+        EngineTime(engine="onnx", precision="fp32", milliseconds=10.0),
+        tmp_path / "kept.json",
+        "Xeon, AMX",
+    )
+    monkeypatch.setattr(run, "list_candidates", lambda: [Candidate("torch", "fp32")] * 3)
+    monkeypatch.setattr(run, "measure_engines", lambda *_, **__: figures)
+    command = ["--weights", str(tiny_weights), *SHORT, "--measure", "engines", "--device", "cpu"]
+    assert main([*command, "--against", "nothing", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "Engines on Xeon, AMX: milliseconds a picture" in printed
+    assert "openvino fp32 is left out: its process died of SIGSEGV." in printed
+    assert (
+        "--engine auto is onnx fp32 here: the least median, the next took 2.50 times as long; "
+        f"kept in {tmp_path / 'kept.json'}." in printed
+    )
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["engines"]["chosen"]["engine"] == "onnx"
+
+
 def test_pictures_of_a_folder(tiny_weights: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -112,8 +147,8 @@ def test_pictures_of_a_folder(tiny_weights: Path, tmp_path: Path) -> None:
         (["--size=-1x5"], "HEIGHTxWIDTH"),
         (["--runs", "0"], "expected 1 or more"),
         (["--engine", "torch,tensorrt"], "expected some of torch"),
-        (["--measure", ""], "expected some of speed,stages,command"),
-        (["--against", "yolo"], "invalid choice"),
+        (["--measure", ""], "expected some of speed,stages,command,engines"),
+        (["--against", "yolo"], "expected torchvision, nothing or a file that ends in .onnx"),
         (["--scene", "zoo"], "invalid choice"),
     ],
 )
@@ -133,6 +168,8 @@ def test_a_wrong_option(
         (["--source", "no/such/folder"], "no such file"),
         (["--source", "EMPTY"], "expected pictures"),
         (["--device", "cuda:99"], "device: cuda:99 asked for"),
+        (["--against", "gone.onnx"], "gone.onnx: no such file"),
+        (["--against", "nothing", "--against", "torchvision"], "expected nothing alone"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -10,8 +10,10 @@ import pytest
 from head_detection.apps.command import run_command
 from head_detection.apps.evaluation import predictions
 from head_detection.apps.main import run
+from head_detection.boxes import areas
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import PictureError
+from head_detection.evaluation import calibration
 from head_detection.models.weights import read_description
 from head_detection.structures import Detections
 
@@ -157,6 +159,48 @@ def test_no_threshold_is_stored_where_none_finds_a_head(
     assert run_command(main, arguments) == 2
     assert "nothing is stored" in capsys.readouterr().err
     assert own_weights.read_bytes() == before
+
+
+def test_a_calibration_of_too_few_heads_is_refused_and_nothing_stored(
+    data: Path, own_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = own_weights.read_bytes()
+    arguments = ["--weights", str(own_weights), "--data", str(data)]
+    assert run_command(main, [*arguments, "--choose-threshold", "--calibrate"]) == 2
+    assert "--calibrate: " in (line := capsys.readouterr().err.splitlines()[-1])
+    assert "expected 50 right detections" in line
+    assert run_command(main, [*arguments, "--calibrate"]) == 2
+    assert "expected --choose-threshold too" in capsys.readouterr().err
+    assert own_weights.read_bytes() == before
+
+
+def test_a_calibration_is_stored_with_its_threshold(
+    data: Path,
+    own_weights: Path,
+    labelled: AnnotatedSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(calibration, "MIN_EACH", 1)
+    heads = [image.truth.head_boxes for image in labelled.images]
+    found = []
+    for image, boxes in zip(labelled.images, heads, strict=True):
+        false = [[0, 0, 110, 110], [100, 40, 110, 50]]
+        scores = [*(0.5 + 0.01 * np.arange(len(boxes))), 0.55, 0.05]
+        found.append(Detections.from_arrays([*boxes, *false], scores, image.image_size))
+    monkeypatch.setattr(predictions, "_detect", lambda detector, labelled: (found, []))
+    arguments = ["--weights", str(own_weights), "--data", str(data), "--choose-threshold"]
+    assert run_command(main, [*arguments, "--calibrate"]) == 0
+    stored = read_description(own_weights)
+    fitted = stored.inference.calibration
+    assert fitted is not None
+    sizes = np.sqrt(np.concatenate([areas(boxes) for boxes in heads]))
+    # What lies beyond the true heads, as the false alarm of 110 pixels, tells nothing of them.
+    assert [fitted.smallest_head, fitted.largest_head] == pytest.approx(
+        np.percentile(sizes, [1, 99]), abs=1e-4
+    )
+    assert stored.inference.score_threshold > 0.05
+    assert "the calibration, score threshold" in capsys.readouterr().out
 
 
 def test_a_picture_that_cannot_be_read_stops_the_measurement(

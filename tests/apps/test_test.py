@@ -660,7 +660,11 @@ def test_zones_are_counted_in_pictures_and_those_of_no_source_are_told(photos, o
     assert main(["test", "--source", source, "--zones", "photos/zones.yaml", "--name", "z"]) == 0
     (image,) = results(Path("runs/test/z"))["images"]
     assert image["zones"] == {"left": 1, "right": 0}
+    assert Path("runs/test/z/counts.csv").read_text().splitlines() == [
+        "time,source,zone,in,out,now", ",1.png,,,,1", ",1.png,left,,,1", ",1.png,right,,,0",
+    ]  # fmt: skip
     said = capsys.readouterr()
+    assert "pictures: left: 1 in 1, at most 1 in one" in said.out
     assert "no source is called door.mp4: nothing counted" in said.out
     assert "note: lines count in videos and from cameras alone" in said.err
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from head_detection.batch.worker import WorkerOptions
-from head_detection.errors import PictureError
+from head_detection.errors import DeviceError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.structures import Detections
 
@@ -71,3 +71,12 @@ def obey(content: bytes, image: Any) -> None:
 
 def build(options: WorkerOptions) -> FakeDetector:
     return FakeDetector(options)
+
+
+def refuse(options: WorkerOptions) -> FakeDetector:
+    raise DeviceError("no such device")
+
+
+def break_down(options: WorkerOptions) -> FakeDetector:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError

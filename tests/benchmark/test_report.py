@@ -20,7 +20,7 @@ def results() -> Results:
     return Results(
         command=["--runs", "2"],
         machine={
-            "processor": "P", "instructions": "AVX2", "cores": 2, "threads": 1, "gpu": None,
+            "processor": "P", "products": "AVX2", "cores": 2, "threads": 1, "gpu": None,
             "torch": "2", "commit": "abc",
         },
         settings={"source": "three", "pictures": 3, "runs": 2, "size": [60, 80]},

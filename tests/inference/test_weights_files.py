@@ -57,7 +57,7 @@ def test_a_file_has_an_engine_of_its_own(name, asked, engine):
     [
         ("a.onnx", "torch", "a.onnx runs with onnx or openvino; got torch"),
         ("a.xml", "onnx", "a.xml runs with openvino; got onnx"),
-        ("a.safetensors", "tensorrt", "expected torch, openvino, onnx; got 'tensorrt'"),
+        ("a.safetensors", "tensorrt", "expected auto, torch, openvino, onnx; got 'tensorrt'"),
     ],
 )
 def test_engines_that_do_not_take_a_file_say_so(name, asked, message):

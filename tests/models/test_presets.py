@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from head_detection.config import NetworkConfig, ViewConfig
+from head_detection.config import CalibrationConfig, NetworkConfig, ViewConfig
 from head_detection.errors import WeightsError
 from head_detection.models.weights import (
     WeightsDescription,
@@ -55,6 +55,15 @@ def test_an_operating_point_of_a_preset_stays_in_the_preset(preset: Path) -> Non
     assert description.inference.views == (ViewConfig(mirrored=True),)
     assert description.metrics == {"of": "the preset", "validation": {"ap50": 0.9}}
     assert weights.read_bytes() == before
+
+
+def test_a_calibration_is_stored_with_the_point_that_is_one_of_its_scores(preset: Path) -> None:
+    calibration = CalibrationConfig(linear=-0.25, quadratic=-0.1, largest_head=120.0)
+    for path in (preset, tensors_path(preset)):
+        store_operating_point(path, 0.7, {}, calibration)
+        assert read_description(path).inference.calibration == calibration
+        store_operating_point(path, 0.6, {})
+        assert read_description(path).inference.calibration == calibration
 
 
 def test_an_operating_point_of_a_file_leaves_its_tensors(preset: Path) -> None:

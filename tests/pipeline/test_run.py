@@ -18,7 +18,7 @@ from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.formats import Sinks
 from head_detection.results.record import Failure, Origin, Record
-from head_detection.structures import NOT_TRACKED, Detections, Frame, RegionCount
+from head_detection.structures import NOT_TRACKED, Detections, Frame, RegionCount, Sighting
 
 ORIGIN = Origin({}, 0.5)
 FOUND = Detections.from_arrays([[1, 2, 3, 4]], [0.75], (32, 48))
@@ -149,6 +149,9 @@ class Follower:
     def follow(self, frame: Frame, found: Detections) -> Detections:
         return replace(found, ids=np.where(found.scores < 0.5, 7, NOT_TRACKED))
 
+    def sightings(self, name: str) -> tuple[Sighting, ...]:
+        return (Sighting(7, 0, 0.0, (4.0, 5.0)),) if name == "a.mp4" else ()
+
 
 class Doorman:
     def count(self, record: Record) -> Record:
@@ -162,12 +165,13 @@ def test_a_head_that_is_followed_counts_at_any_score(detector: OneHead) -> None:
 
     detector.found = found
     detector.score_threshold = 0.6
-    source = ItemSource.of([Frame("a.mp4", 0, 0.0)])
+    source = ItemSource.of([Frame("a.mp4", 1, 0.1)])
     (record,) = run_pipeline(source, detector, hide_from=0.1, tracker=Follower(), counter=Doorman())
     assert isinstance(record, Record)
     assert detector.thresholds == [0.1]
     assert record.ids == [NOT_TRACKED, 7, 7]  # .9 counts, .45 and .3 are followed
     assert record.zones == {"door": 3}
+    assert record.sightings == (Sighting(7, 0, 0.0, (4.0, 5.0)),)
     assert record.to_hide is not None
     assert len(record.to_hide) == 3
 

@@ -88,7 +88,7 @@ def test_mistakes_are_told() -> None:
 
 
 def test_the_shipped_detector_follows_the_people_at_the_door(tmp_path: Path) -> None:
-    detector = HeadDetector.from_weights(lowest_score=0.1)
+    detector = HeadDetector.from_weights(device="cpu", precision="fp32", lowest_score=0.1)
     frames = [frame.pixels for frame in door_scene(fps=5).frames() if 5 <= frame.index < 10]
     clip = write_clip(tmp_path / "door.mp4", [one for one in frames if one is not None], fps=5)
     tracked = list(detector.track(clip))

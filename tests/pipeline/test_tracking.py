@@ -13,7 +13,7 @@ from head_detection.data.sequences import HeadSequence, WalkingHead, door_scene
 from head_detection.data.simulated_detections import DetectorNoise, SimulatedDetector
 from head_detection.errors import MissingPackageError
 from head_detection.pipeline.tracking import MOST_SOURCES, HeadTracker, TrackingSettings
-from head_detection.structures import Detections, Frame
+from head_detection.structures import Detections, Frame, Sighting
 
 SIZE = (480, 640)
 PERFECT = DetectorNoise(score=0.9, score_spread=0, hidden_loss=0, jitter=0, false_alarms=0)
@@ -75,17 +75,53 @@ def test_ids_outlive_a_miss_and_a_second_video_starts_anew(name: str) -> None:
     tracker = HeadTracker(name)
     here, nothing = found_at((100, 100)), found_at()
     seconds = [0.0, 0.1, 0.2, 0.3]
-    assert ids_of(tracker, seconds, [here, here, nothing, here])[1:] == [[1], [], [1]]
-    assert ids_of(tracker, seconds, [here, here, here, here], "b.mp4")[1:] == [[1], [1], [1]]
+    assert ids_of(tracker, seconds, [here, here, nothing, here]) == [[1], [1], [], [1]]
+    assert ids_of(tracker, seconds, [here, here, here, here], "b.mp4") == [[1], [1], [1], [1]]
     # Interleaved, as cameras are.
     for index in range(4, 8):
         for camera in ("a.mp4", "b.mp4", "c.mp4"):
             ids = tracker.follow(Frame(camera, index, index / 10), here).ids
             assert ids is not None
-            assert ids.tolist() == [1] or (index == 4 and camera == "c.mp4")
+            assert ids.tolist() == [1]
 
 
-@pytest.mark.parametrize("name", ["cbiou", "botsort"])
+@every_tracker
+def test_heads_of_the_first_frame_have_ids_at_once_and_later_flickers_none(name: str) -> None:
+    for number in (2, 3):
+        tracker = HeadTracker(name, TrackingSettings(min_detections=number))
+        found = [
+            found_at((100, 100), (300, 300)),
+            *[
+                found_at((100, 100), (300, 300), place)
+                for place in ((20, 400), (600, 20), (20, 20))
+            ],
+        ]
+        ids = ids_of(tracker, [k / 5 for k in range(4)], found)
+        assert ids == [[1, 2], *[[1, 2, -1]] * 3]
+    unlikely = found_at((100, 100), score=0.3)
+    assert ids_of(HeadTracker(name), [0.0], [unlikely]) == [[-1]]
+
+
+@every_tracker
+def test_a_head_with_an_id_tells_where_it_was_before(name: str) -> None:
+    tracker = HeadTracker(name, TrackingSettings(min_detections=3))
+    told = []
+    for index in range(5):
+        walker = [(100 + 10 * index, 100)] if index else []
+        heads = found_at((400, 400), *walker, side=20)
+        tracker.follow(Frame("a", index, index / 10), heads)
+        told.append(tracker.sightings("a"))
+    assert told[:3] == [(), (), ()]
+    assert told[4] == ()
+    first, second = told[3]
+    # The centres of 20 px squares whose left tops are 110 and 120, the second as it was filtered.
+    assert first == Sighting(2, 1, 0.1, (120.0, 110.0))
+    assert (second.head, second.frame, second.seconds) == (2, 2, 0.2)
+    assert second.position == pytest.approx((130, 110), abs=3)
+    assert tracker.sightings("b") == ()
+
+
+@pytest.mark.parametrize("name", ["bytetrack", "cbiou", "botsort"])
 def test_an_id_outlives_a_miss_in_the_second_frame(name: str) -> None:
     here, nothing = found_at((100, 100)), found_at()
     assert ids_of(HeadTracker(name), [0.0, 0.1, 0.2], [here, nothing, here]) == [[1], [], [1]]

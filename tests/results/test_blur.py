@@ -12,7 +12,7 @@ from clips import packets, write_clip
 
 from head_detection.errors import PictureError
 from head_detection.images.styles import Hiding
-from head_detection.results.blur import BlurSink
+from head_detection.results.blur import BlurSink, WaitingPictures
 from head_detection.results.encoding import Encoding
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.structures import Detections
@@ -152,3 +152,25 @@ def test_pictures_and_videos_go_side_by_side(
     sink.close()
     written = sorted(path.name for path in (tmp_path / "blur").glob("*.*") if path.name[0] != ".")
     assert written == ["walk.mp4", "walk.png"]
+
+
+def test_pictures_wait_on_the_disk_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of one picture each: they come back in order, also where one was missing."""
+    monkeypatch.setattr("head_detection.results.blur.FILE_BYTES", 10)
+    waiting = WaitingPictures(tmp_path)
+    given = [street(0), None, street(5), street(9)]
+    shown: list[Pixels | None] = []
+    for pixels in given:
+        waiting.add(pixels)
+    shown += [waiting.take() for _ in given[:3]]
+    waiting.add(street(11))
+    shown += [waiting.take(), waiting.take()]
+    waiting.close()
+    for pixels, expected in zip(shown, [*given, street(11)], strict=True):
+        if pixels is None or expected is None:
+            assert pixels is expected
+        else:
+            assert np.abs(pixels.astype(int) - expected).mean() < 4
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from head_detection.results.filling import CoveredFrame, GapFiller
+from head_detection.results.filling import BRIDGE_SECONDS, CoveredFrame, GapFiller
 from head_detection.structures import Detections
 
 SIZE = (100, 1000)
@@ -20,9 +20,10 @@ def run(
     fps: float = 10,
     scores: list[list[float]] | None = None,
     ids: list[list[int]] | None = None,
+    bridge_seconds: float = BRIDGE_SECONDS,
 ) -> list[CoveredFrame]:
     """Fill the gaps of frames; heads score .9 unless stated, and .5 counts."""
-    filler, covered = GapFiller(0.5), []
+    filler, covered = GapFiller(0.5, bridge_seconds), []
     for number, boxes in enumerate(frames):
         own = [0.9] * len(boxes) if scores is None else scores[number]
         array = np.array(boxes, np.float32).reshape(-1, 4)
@@ -93,6 +94,27 @@ def test_a_head_that_is_away_for_long_is_two() -> None:
     frames = [[square(50)] if n in (0, 40) else [] for n in range(41)]
     hidden = [n for n, frame in enumerate(run(frames)) if len(frame.boxes)]
     assert hidden == [*range(6), *range(35, 41)]
+
+
+def test_a_head_that_stays_is_hidden_through_a_long_gap_of_a_file() -> None:
+    """8 seconds; it sways by 2 pixels, and another one walks by and is gone."""
+    seen = (0, 1, 2, 82, 83)
+    still = [square(50 + (n > 40) * 2) for n in range(84)]
+    frames = [[still[n], square(400 + 30 * n)] if n < 3 else [still[n]] for n in range(84)]
+    frames = [boxes if n in seen else [] for n, boxes in enumerate(frames)]
+    covered = run(frames, bridge_seconds=10)
+    assert all(is_hidden(covered[n], still[n]) for n in range(84))
+    assert all((covered[n].boxes[:, 0] < 100).all() for n in range(10, 77))
+
+
+def test_a_head_with_an_id_is_hidden_through_a_long_gap_of_a_file() -> None:
+    """It walks 1 pixel a frame, and was away for 5 seconds."""
+    way = [square(50 + n) for n in range(70)]
+    frames = [[] if 10 <= n < 60 else [box] for n, box in enumerate(way)]
+    covered = run(frames, ids=[[3] * len(boxes) for boxes in frames], bridge_seconds=10)
+    assert all(is_hidden(covered[n], way[n]) for n in range(70))
+    covered = run(frames, ids=[[3] * len(boxes) for boxes in frames])
+    assert not covered[35].boxes.size  # a camera's frames do not wait so long
 
 
 def test_unlike_heads_are_not_taken_for_one() -> None:

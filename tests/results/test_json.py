@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
 from head_detection.results.formats import read_detection_file
 from head_detection.results.json import FAILURES_IN_MEMORY, JsonSink
-from head_detection.results.record import Failure, Record
+from head_detection.results.record import Failure, Origin, Record
 from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
@@ -204,3 +205,31 @@ def test_what_was_written_is_read(
         ([10, 5, 30, 45], 0.5),
         (pytest.approx(BOXES[1], abs=1e-4), 0.5),
     ]
+
+
+def test_a_run_that_was_killed_is_noted(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    labelled: Label,
+    repository: Path,
+) -> None:
+    """The first failures are there meanwhile, all of them at the end."""
+    sink = JsonSink(tmp_path, Origin({}, 0.4))
+    sink.write(record(file="a.png"))
+    failures = [failure(f"{number}.png", "x" * 1000) for number in range(5)]
+    for one in failures:
+        sink.fail(one)
+    content = written(tmp_path)
+    assert content["unfinished"]
+    assert content["failed"] == [one.as_plain() for one in failures[:3]]
+    schema = (repository / "docs" / "detections-2.schema.json").read_text()
+    Draft202012Validator(json.loads(schema)).validate(content)
+    read = read_detection_file(tmp_path / "detections.json", labelled("a.png", "b.png"))
+    assert read.notes == ("detections.json: its run was not brought to an end",)
+    assert read.without == ("b.png",)
+    sink.write(record(file="b.png", index=6))
+    sink.close()
+    content = written(tmp_path)
+    assert content["failed"] == [one.as_plain() for one in failures]
+    assert (len(content["images"]), "unfinished" in content) == (2, False)

@@ -1,18 +1,17 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from head_detection.errors import OutputError
-from head_detection.results.coco import CocoSink
-from head_detection.results.counts import CountSink
-from head_detection.results.csv import CsvSink
 from head_detection.results.format_names import OUTPUTS
-from head_detection.results.formats import Sinks
+from head_detection.results.formats import SinkOptions, Sinks
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import JsonSink
 from head_detection.results.record import Origin
 from head_detection.results.sink import MAX_WAITING
 from head_detection.results.yolo import LabelSink
+from head_detection.structures import Event
 
 ORIGIN = Origin({}, 0.4)
 
@@ -72,10 +71,49 @@ def test_one_picture_that_cannot_be_written_fails_and_the_rest_is_done(tmp_path,
     assert (tmp_path / "images/c.png").exists()
 
 
+def read_all(folder):
+    """The rows and lists in all files of a folder: each file is whole, or this raises."""
+    found = {}
+    for path in folder.rglob("*.*"):
+        text = path.read_text()
+        if path.suffix == ".json":
+            content = json.loads(text)
+            found[path.name] = content["images"] if isinstance(content, dict) else content
+        elif path.suffix in (".csv", ".ndjson", ".txt"):
+            assert text.endswith("\n") or not text
+            found[path.name] = text.splitlines()
+    return found
+
+
+GROWING = ["json", "csv", "lines", "counts", "events", "coco", "mot"]
+
+
+def test_what_a_kill_leaves_is_whole_after_each_frame(tmp_path, record, failure):
+    """What is read beside the open files is what a kill would leave."""
+    event = Event("crossing", "door", 7, 1, 0.1, (4.0, 5.0), direction="in")
+    one = [record(file="a.mp4", index=n, seconds=n / 10, events=(event,), ids=[7]) for n in (0, 1)]
+    other = record(file="b.mp4", seconds=0.0, events=(event,), ids=[7])
+    with Sinks(GROWING, tmp_path, ORIGIN, SinkOptions(counts_every=0)) as sinks:
+        for number, outcome in enumerate((*one, failure(), other), start=1):
+            sinks.take(outcome)
+            num_failed = int(number > 2)
+            heads = number - num_failed
+            num = {name: len(rows) for name, rows in read_all(tmp_path).items()}
+            assert num["detections.json"] == num["coco.json"] == num["coco-images.json"] == heads
+            assert (num["events.ndjson"], num["detections.ndjson"]) == (heads, number)
+            assert (num["detections.csv"], num["counts.csv"]) == (1 + heads, 1 + number)
+            assert sum(num.get(name, 0) for name in ("mot.txt", "a.txt", "b.txt")) == heads
+    assert not list(tmp_path.rglob("*.part"))
+
+
 @pytest.mark.parametrize("name", ["json", "lines", "csv", "counts", "coco", "mot"])
-def test_a_full_disk_is_told_with_the_name_of_the_file(small_disk, record, name):
+@pytest.mark.parametrize("are_frames", [False, True])
+def test_a_full_disk_is_told_with_the_name_of_the_file(small_disk, record, name, are_frames):
+    """What came before is there, and whole."""
     heads = [(10, 5, 30, 45)] * 5
     records = [record(heads, file=f"{number:0200}.png", index=number) for number in range(600)]
+    if are_frames:
+        records = [record(heads, "v" * 200, number, seconds=number) for number in range(900)]
 
     def write():
         with Sinks([name], small_disk, ORIGIN) as sinks:
@@ -84,7 +122,23 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(small_disk, record, name)
 
     with pytest.raises(OSError, match="No space left") as caught:
         write()
-    assert Path(caught.value.filename).name in OUTPUTS[name]
+    path = Path(caught.value.filename)
+    assert path.name in OUTPUTS[name]
+    if name != "mot" or are_frames:  # that of pictures is written at the end
+        assert len(read_all(small_disk)[path.name]) > 20
+
+
+def test_a_disk_that_does_not_take_the_end_is_told(tmp_path, record, monkeypatch):
+    sink = JsonSink(tmp_path, ORIGIN)
+    sink.write(record())
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match=r"No space.*detections\.json"):
+        sink.close()
+    assert len(read_all(tmp_path)["detections.json"]) == 1
 
 
 def test_names_never_leave_the_folder(tmp_path, record):
@@ -150,31 +204,3 @@ def test_names_that_look_like_such_a_result_are_pictures_too(tmp_path, record):
     records = [record(file=name, index=index) for index, name in enumerate(names)]
     records.insert(3, record(file="a.png", index=2))
     assert len(write_all(LabelSink, tmp_path, records)) == len(records)
-
-
-@pytest.mark.parametrize("sink_class", [JsonSink, CsvSink, CountSink, CocoSink])
-def test_a_file_appears_whole_or_not_at_all(tmp_path, record, sink_class):
-    target = tmp_path / sink_class.file_name
-    target.write_text("earlier")
-    sink = sink_class(tmp_path, ORIGIN)
-    sink.write(record())
-    assert target.read_text() == "earlier"
-    sink.close()
-    assert target.read_text() != "earlier"
-    written = {path.name for path in tmp_path.iterdir()}
-    assert written - {"coco-images.json"} == {sink_class.file_name}
-
-
-def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path, record, monkeypatch):
-    (tmp_path / "detections.json").write_text("earlier")
-    sink = JsonSink(tmp_path, ORIGIN)
-    sink.write(record())
-
-    def full_disk(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        sink.close()
-    assert (tmp_path / "detections.json").read_text() == "earlier"
-    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tqdm import tqdm
 
 from head_detection.apps.arguments import engine_options
+from head_detection.apps.evaluation.calibration import UNCALIBRATED, calibrate
 from head_detection.apps.progress import SHOWN_NOTES
+from head_detection.config import CalibrationConfig, override_inference
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import EvaluationError
 from head_detection.images.finding import PictureFile
@@ -44,6 +46,7 @@ class Predictions:
         threshold_origin: where that is from.
         lowest_score: heads scored lower are not among the detections; None is not known.
         notes: what a reader of the metrics must know, a line each.
+        calibration: fitted to these pictures, and to be stored in the weights.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Predictions:
     threshold_origin: str
     lowest_score: float | None
     notes: list[str] = field(default_factory=list)
+    calibration: CalibrationConfig | None = None
 
 
 def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
@@ -71,6 +75,8 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     given: float | None = arguments.score_threshold
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     options = engine_options(arguments)
+    if arguments.calibrate:
+        options["overrides"].append(UNCALIBRATED)
     from head_detection.inference.building import describe_weights
     from head_detection.inference.detector import HeadDetector
 
@@ -78,12 +84,16 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     weights = detector.origin["weights"]
     engine = f"{detector.origin['engine']} {detector.origin['precision']}"
     threshold, origin = given, GIVEN
+    stored = describe_weights(arguments.weights or shipped_weights()).inference
     if arguments.choose_threshold:
         origin = CHOSEN_HERE
     elif given is None:
-        stored = describe_weights(arguments.weights or shipped_weights())
-        threshold, origin = stored.inference.score_threshold, STORED
+        threshold, origin = stored.score_threshold, STORED
     detections, notes = _detect(detector, labelled)
+    calibration = None
+    if arguments.calibrate:
+        inference = override_inference(stored, options["overrides"])
+        detections, calibration = calibrate(detections, labelled, inference)
     return Predictions(
         path=arguments.weights or Path(weights),
         title=f"{weights} ({detector.origin['backbone']}, {engine})",
@@ -93,6 +103,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
         threshold_origin=origin,
         lowest_score=lowest,
         notes=notes,
+        calibration=calibration,
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from head_detection.apps.evaluation.predictions import Predictions, counted
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import Measurement, measure
 
 SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
@@ -90,46 +89,6 @@ def _label_notes(predictions: Predictions, labelled: AnnotatedSet) -> list[str]:
     if other:
         notes.append(counted("pictures of another size than their labels say", other))
     return notes
-
-
-def store_threshold(weights: Path, result: EvaluationResult) -> str:
-    """Store the threshold of best F1, and the metrics that it gave, in the weights file.
-
-    Only the file's description changes, its tensors do not.
-
-    Args:
-        weights: the file that was measured.
-        result: its measurement, whose operating point was chosen on these pictures.
-
-    Returns:
-        What to tell the user.
-
-    Raises:
-        EvaluationError: no threshold finds a head, so that none is the best.
-    """
-    from head_detection.models.weights import read_description, store_operating_point
-
-    measurement = result.measurement
-    if not any(outcome.matching.num_found for outcome in measurement.images):
-        raise EvaluationError(
-            f"{weights}: expected a threshold to choose; none finds a single head of "
-            f"{result.labelled.name}: nothing is stored"
-        )
-    description = read_description(weights)
-    metrics = {
-        "data": result.labelled.name,
-        "split": result.split,
-        "num_images": len(result.labelled),
-        "num_heads": result.labelled.num_heads,
-        "precision": result.predictions.model.get("precision"),
-        "score_threshold": measurement.score_threshold,
-        **without_nan(measurement.metrics),
-    }
-    store_operating_point(weights, measurement.score_threshold, {"validation": metrics})
-    return (
-        f"stored in {weights}: score threshold {measurement.score_threshold:.4f} "
-        f"(before: {description.inference.score_threshold:.4f}), and these metrics as validation"
-    )
 
 
 def without_nan(value: Any) -> Any:

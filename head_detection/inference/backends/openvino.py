@@ -2,6 +2,8 @@
 
 import hashlib
 import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +30,9 @@ from head_detection.inference.backends.graph import (
     parse_texts,
     part_outputs,
 )
+from head_detection.inference.backends.trial import Trial
 from head_detection.models.weights import METADATA_KEY, WeightsDescription, check_file
+from head_detection.processor import find_processor
 
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 _TYPES: Final = {"fp32": "f32", "bf16": "bf16"}
@@ -48,6 +52,7 @@ class OpenVinoBackend(GraphBackend):
         DeviceError: another device or precision, or bf16 where OpenVINO cannot multiply it.
         MissingPackageError: no openvino.
         WeightsError: a graph that OpenVINO cannot run. One line.
+        EngineError: from ``dense`` and ``score``: an int8 graph that would crash this process.
     """
 
     name = "openvino"
@@ -59,26 +64,73 @@ class OpenVinoBackend(GraphBackend):
         check_precision(self.name, precision, PRECISIONS, is_int8=is_int8)
         if precision == "auto":
             precision = "bf16" if cpu_multiplies_bf16() else "fp32"
-        dense, score = (_compile(_cut(graph, part), precision) for part in (DENSE, SCORE))
+        options = _options(precision)
+        trial = _trial(graph, options) if is_int8 and find_processor().has_amx else None
+        dense, score = (_prepare(graph, part, options, trial) for part in (DENSE, SCORE))
         super().__init__(dense, score, "int8" if is_int8 else precision)
 
 
-def _compile(graph: Any, precision: str) -> Part:
-    options = {
+def _options(precision: str) -> dict[str, Any]:
+    return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         # Pinned threads would wait for the very core that PyTorch or a decoder works on.
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
     }
+
+
+def _trial(graph: Any, options: Mapping[str, Any]) -> Trial:
+    """Return what tries the graph in another process; its files live as long as it."""
+    openvino = import_extra("openvino")
+    folder = tempfile.TemporaryDirectory(prefix="head-detection-trial-")
+    xml = Path(folder.name, "graph.xml")
+    openvino.serialize(graph.clone(), xml)
+    trial = Trial(xml, openvino.get_version(), options)
+    weakref.finalize(trial, folder.cleanup)
+    return trial
+
+
+def _prepare(graph: Any, part: str, options: Mapping[str, Any], trial: Trial | None) -> Part:
+    """Return a part that runs, each shape of it after a trial where there is one.
+
+    Raises:
+        EngineError: the trial died of compiling it.
+    """
+    if trial is None:
+        return _compile(_cut(graph, part), options)
+    names = part_outputs(_output_names(graph), part)
+    compiled: list[Part] = []
+
+    def run(values: Array) -> Sequence[Any]:
+        trial.check(part, names, _shape_class(part, values.shape))
+        if not compiled:
+            compiled.append(_compile(_cut(graph, part), options))
+        return compiled[0](values)
+
+    return run
+
+
+def _shape_class(part: str, shape: Sequence[int]) -> Sequence[int]:
+    """Return the shape that is tried for this one: numbers of proposals up to a power of two.
+
+    Example:
+        >>> _shape_class(SCORE, (300, 7, 7, 64)), _shape_class(DENSE, (1, 3, 608, 800))
+        ((512, 7, 7, 64), (1, 3, 608, 800))
+    """
+    return (1 << (shape[0] - 1).bit_length(), *shape[1:]) if part == SCORE else shape
+
+
+def _compile(graph: Any, options: Mapping[str, Any]) -> Part:
     try:
         compiled = _core().compile_model(graph, "CPU", options)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO cannot run this graph: {one_line(error)}") from error
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if used != _TYPES[precision]:
+    wanted = options["INFERENCE_PRECISION_HINT"]
+    if used != wanted:
         raise DeviceError(
-            f"precision: OpenVINO cannot multiply {precision} on this processor and would take "
+            f"precision: OpenVINO cannot multiply {wanted} on this processor and would take "
             f"{used}; use auto or fp32"
         )
 
@@ -109,9 +161,12 @@ def _core() -> Any:
 def _cut(graph: Any, part: str) -> Any:
     """Return the graph of one part alone, named by its input."""
     openvino = import_extra("openvino")
-    names = [next(iter(port.names)) for port in graph.outputs]
-    results = [graph.output(name).node for name in part_outputs(names, part)]
+    results = [graph.output(name).node for name in part_outputs(_output_names(graph), part)]
     return openvino.Model(results, [graph.input(part).node], part)
+
+
+def _output_names(graph: Any) -> list[str]:
+    return [next(iter(port.names)) for port in graph.outputs]
 
 
 def from_onnx(graph: Any) -> Any:

@@ -1,0 +1,66 @@
+"""``batch``: heads in very many pictures, in shards, by processes that may die."""
+
+import argparse
+from collections import Counter
+from contextlib import closing
+from importlib import import_module
+from typing import Final
+
+from head_detection.apps.arguments import check_detector_options
+from head_detection.apps.batch_options import (
+    add_detector_options,
+    add_job_options,
+    columns_of,
+    request_of,
+    source_of,
+    worker_options,
+)
+from head_detection.apps.batch_progress import BatchProgress, listing
+from head_detection.errors import MissingPackageError
+
+PACKAGES: Final = {"local": ("pyarrow", "fsspec")}
+"""What a runner needs; its extra is called ``batch`` for local, else as the runner."""
+SOME_FAILED: Final = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_job_options(parser)
+    add_detector_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is missing of a job; return 0, or 1 where a picture of it failed.
+
+    Raises:
+        HeadDetectionError: a mistake of the user, one line.
+        KeyboardInterrupt: Ctrl-C; shards that are done stay done, as after SIGTERM.
+    """
+    check_detector_options(arguments)
+    _check_packages(arguments.runner)
+    from head_detection.batch.listing import list_items
+    from head_detection.batch.local import run_local
+    from head_detection.batch.manifest import Job
+
+    skipped = Counter[str]()
+    with Job(arguments.output, request_of(arguments), lines=arguments.ndjson) as job:
+        batches = list_items(source_of(arguments), columns_of(arguments), skipped)
+        job.plan(listing(batches), arguments.shard_size)
+        job.complete_lines()
+        tasks = job.tasks(retry_failed=arguments.retry_failed)
+        events = run_local(job, tasks, worker_options(arguments), arguments.processes)
+        progress = BatchProgress(job, tasks, skipped)
+        with progress.reporting(), closing(events):
+            progress.follow(events)
+    return SOME_FAILED if job.counts.failed else 0
+
+
+def _check_packages(runner: str) -> None:
+    for name in PACKAGES[runner]:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"expected the package {name} for this; it is not installed ({error}): "
+                f"pip install 'head-detection[{'batch' if runner == 'local' else runner}]'"
+            ) from error

@@ -1,0 +1,150 @@
+"""Options of ``batch``, and what they mean to the parts that take them.
+
+Nothing here may import torch or pyarrow: options are parsed before they are.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from head_detection.apps.arguments import (
+    add_engine_options,
+    add_weights_option,
+    engine_options,
+    number_in,
+    positive,
+    probability,
+)
+from head_detection.images.finding import find_path
+from head_detection.images.reading import MAX_PIXELS
+from head_detection.inference.weights_files import digest_of_all, shipped_weights
+from head_detection.version import __version__
+
+if TYPE_CHECKING:
+    from head_detection.batch.items import Columns
+    from head_detection.batch.worker import WorkerOptions
+
+RUNNERS: Final = ("local",)
+SHARD_SIZE: Final = 1000
+"""Pictures: some minutes of a process on cores, and ten thousand files for ten million of them."""
+PICTURE_SECONDS: Final = 300.0
+"""A picture of a hundred megapixels, in tiles, takes minutes on few cores."""
+MAX_PICTURE_SECONDS: Final = 86_400.0
+
+
+def add_job_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what is gone through, and what is written."""
+    parser.add_argument(
+        "--source", required=True, metavar="PATH",
+        help="a folder (with all below it), a text list, a glob in quotes, Parquet with a column "
+        "of paths or of pictures, or WebDataset's tars; also at s3://, gs://, https://",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR",
+        help="folder of the job: the same command goes on with what is missing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--runner", choices=RUNNERS, default="local", help="processes of this machine"
+    )
+    parser.add_argument(
+        "--shard-size", type=positive, default=SHARD_SIZE, metavar="N",
+        help=f"pictures in a file of answers, which is there whole or not (default: {SHARD_SIZE})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask again for pictures that failed"
+    )
+    parser.add_argument(
+        "--ndjson", action="store_true", help="write each shard as lines of JSON too"
+    )
+    for name, what in {"path": "paths", "bytes": "pictures", "name": "names"}.items():
+        parser.add_argument(
+            f"--{name}-column", default="", metavar="NAME",
+            help=f"of Parquet, that holds the {what} (default: found by name and type)",
+        )  # fmt: skip
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what answers, and on what."""
+    add_weights_option(parser)
+    parser.add_argument(
+        "--score-threshold", "--conf", type=probability, metavar="X",
+        help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N",
+        help="pictures of like shape at once (default: what suits the device)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
+        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--processes", type=positive, metavar="N",
+        help="that detect (default: one a GPU, or as many as have two cores each)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=positive, metavar="N",
+        help="of a process on cores (default: OMP_NUM_THREADS, or 2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--picture-seconds", type=_seconds, default=PICTURE_SECONDS, metavar="S",
+        help=f"give up a picture without an answer for so long (default: {PICTURE_SECONDS:g})",
+    )  # fmt: skip
+    add_engine_options(parser)
+
+
+def source_of(arguments: argparse.Namespace) -> str:
+    """Return the source as it is called from any working folder; a URL as it is."""
+    source: str = arguments.source
+    return source if "://" in source else os.path.abspath(find_path(source))  # noqa: PTH100 - keeps a glob
+
+
+def columns_of(arguments: argparse.Namespace) -> "Columns":
+    """Return which columns of Parquet were named."""
+    from head_detection.batch.items import Columns
+
+    return Columns(arguments.path_column, arguments.bytes_column, arguments.name_column)
+
+
+def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the answers of a job depend on; None is what the detector will say.
+
+    Raises:
+        WeightsError: no such weights are shipped.
+        OSError: the weights cannot be read.
+    """
+    columns = [arguments.path_column, arguments.bytes_column, arguments.name_column]
+    precision = arguments.precision
+    return {
+        "version": __version__,
+        "weights": digest_of_all(arguments.weights or shipped_weights()),
+        "set": engine_options(arguments)["overrides"],
+        "max_pixels": arguments.max_pixels,
+        "score_threshold": arguments.score_threshold,
+        "engine": arguments.engine,
+        "precision": None if precision == "auto" else precision,
+        "source": source_of(arguments),
+        "columns": columns if any(columns) else None,
+    }
+
+
+def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
+    """Return how a worker answers."""
+    from head_detection.batch.worker import WorkerOptions
+
+    options = engine_options(arguments)
+    return WorkerOptions(
+        weights=str((arguments.weights or shipped_weights()).absolute()),
+        overrides=tuple(options.pop("overrides")),
+        score_threshold=arguments.score_threshold,
+        max_pixels=arguments.max_pixels,
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        picture_seconds=arguments.picture_seconds,
+        **options,
+    )
+
+
+def _seconds(text: str) -> float:
+    return number_in(text, 0.1, MAX_PICTURE_SECONDS)

@@ -1,0 +1,107 @@
+"""What a user sees of a job: bars, the first pictures that failed, a summary."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from tqdm import tqdm
+
+from head_detection.apps.progress import BAR, LINE_SECONDS, SHOWN_NOTES
+from head_detection.errors import printable
+from head_detection.pipeline.sources import describe_skipped
+
+if TYPE_CHECKING:
+    from head_detection.batch.local import Event
+    from head_detection.batch.manifest import Job, Task
+
+SMOOTHING: Final = 0.02
+"""Of the rate, from which the time left is told: answers come in batches, of several processes."""
+
+
+class BatchProgress:
+    """Tells of a run on standard error, and of its end on standard output and in ``summary.json``.
+
+    Args:
+        job: open.
+        tasks: what the run does of it.
+        skipped: how much of the source was passed over, by reason.
+    """
+
+    def __init__(self, job: "Job", tasks: "Sequence[Task]", skipped: Counter[str]) -> None:
+        self._job, self._tasks, self._skipped = job, tasks, skipped
+        self._pictures = self._heads = self._failed = 0
+        self._start = time.monotonic()
+
+    def follow(self, events: "Iterable[Event]") -> None:
+        """Show answers as they come."""
+        if not self._tasks:
+            return
+        total = sum(self._job.num_items(task) for task in self._tasks)
+        with _bar("Finding heads", total) as bar:
+            for event in events:
+                if not isinstance(event, dict):
+                    continue
+                self._pictures += 1
+                self._heads += event.get("count", 0)
+                if "error" in event:
+                    self._failed += 1
+                    if self._failed <= SHOWN_NOTES:
+                        line = f"failed: {event['file']}: {event['error']}"
+                        tqdm.write(printable(line), file=sys.stderr)
+                bar.set_postfix_str(f"{self._heads} heads, {self._failed} failed", refresh=False)
+                bar.update()
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Write and print the summary behind the work, also where it is stopped early."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            print("stopped early; the same command goes on with what is missing")
+            self._report()
+            raise
+        self._report()
+
+    def _report(self) -> None:
+        job, counts = self._job, self._job.counts
+        seconds = time.monotonic() - self._start
+        rate = self._pictures / seconds if seconds else 0.0
+        values: dict[str, Any] = {
+            "pictures": self._pictures,
+            "heads": self._heads,
+            "failed": self._failed,
+        }
+        values |= {"seconds": round(seconds, 1), "skipped": dict(self._skipped)}
+        job.write_summary(values)
+        print(
+            f"this run: pictures: {self._pictures}, heads: {self._heads}, failed: {self._failed}, "
+            f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+        )
+        print(
+            f"the job: pictures: {counts.pictures} of {job.num_pictures}, heads: {counts.heads}, "
+            f"failed: {counts.failed}, shards: {job.num_done} of {job.num_shards}"
+        )
+        if counts.failed:
+            print("why pictures failed is in the column error; --retry-failed asks for them again")
+        if self._skipped:
+            print(f"passed over: {describe_skipped(self._skipped)}")
+        print(printable(f"results in {job.folder}: shards/*.parquet, summary.json"))
+
+
+def listing(batches: Iterable[Any]) -> Iterator[Any]:
+    """Give record batches on, and show how many rows there were so far."""
+    with _bar("Listing", None) as bar:
+        for batch in batches:
+            bar.update(batch.num_rows)
+            yield batch
+
+
+def _bar(what: str, total: int | None) -> "tqdm[Any]":
+    is_terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total, desc=what, unit=" pictures", smoothing=SMOOTHING, dynamic_ncols=is_terminal,
+        mininterval=0.1 if is_terminal else LINE_SECONDS, bar_format=BAR if total else None,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""The score from which on a detection counts: given, or chosen on the data and stored."""
+
+import argparse
+from pathlib import Path
+
+from head_detection.apps.arguments import probability
+from head_detection.apps.evaluation.result import EvaluationResult, without_nan
+from head_detection.errors import EvaluationError
+from head_detection.inference.weights_files import EXPORTED
+
+
+def add_operating_point_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument(
+        "--score-threshold", type=probability, metavar="X",
+        help="operating point, 0 to 1 (default: the weights' own)",
+    )  # fmt: skip
+    threshold.add_argument(
+        "--choose-threshold", action="store_true",
+        help="operate where F1 is best on this data, and store that in the weights; on "
+        "validation data, never on the test set",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", action="store_true",
+        help="with --choose-threshold: also fit to this data how scores change by the size of a "
+        "head, so that one threshold suits all sizes, and store that; from a few hundred heads on",
+    )  # fmt: skip
+
+
+def check_operating_point(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        EvaluationError: one line.
+    """
+    if arguments.calibrate and not arguments.choose_threshold:
+        raise EvaluationError(
+            "--calibrate: expected --choose-threshold too: a threshold is one of the scores"
+        )
+    if arguments.choose_threshold and arguments.weights is None:
+        raise EvaluationError(
+            "--choose-threshold: expected --weights, the file to store the threshold in; "
+            "the shipped weights are not changed unasked"
+        )
+    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
+        raise EvaluationError(
+            f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
+            ": choose there, then export again"
+        )
+
+
+def store_operating_point(weights: Path, result: EvaluationResult) -> str:
+    """Store the threshold of best F1, its metrics and its calibration in the weights file.
+
+    Only the file's description changes, its tensors do not.
+
+    Args:
+        weights: the file that was measured.
+        result: its measurement, whose operating point was chosen on these pictures.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        EvaluationError: no threshold finds a head, so that none is the best.
+    """
+    from head_detection.models import weights as files
+
+    measurement = result.measurement
+    if not any(outcome.matching.num_found for outcome in measurement.images):
+        raise EvaluationError(
+            f"{weights}: expected a threshold to choose; none finds a single head of "
+            f"{result.labelled.name}: nothing is stored"
+        )
+    description = files.read_description(weights)
+    metrics = {
+        "data": result.labelled.name,
+        "split": result.split,
+        "num_images": len(result.labelled),
+        "num_heads": result.labelled.num_heads,
+        "precision": result.predictions.model.get("precision"),
+        "score_threshold": measurement.score_threshold,
+        **without_nan(measurement.metrics),
+    }
+    calibration = result.predictions.calibration
+    files.store_operating_point(
+        weights, measurement.score_threshold, {"validation": metrics}, calibration
+    )
+    fitted = "" if calibration is None else "the calibration, "
+    return (
+        f"stored in {weights}: {fitted}score threshold {measurement.score_threshold:.4f} "
+        f"(before: {description.inference.score_threshold:.4f}), and these metrics as validation"
+    )

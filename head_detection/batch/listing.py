@@ -1,0 +1,299 @@
+"""What a job is to look at: the pictures of a source, each once, in an order that stays."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from head_detection.batch.items import ROWS, Columns, NameSet, batch_of
+from head_detection.batch.lists import Placer, list_text
+from head_detection.batch.places import (
+    WEB,
+    explaining_place,
+    file_system,
+    has_wildcard,
+    matches_of,
+    natural_path,
+    protocol_of,
+    shown,
+    spelt_alike,
+    without_file_protocol,
+)
+from head_detection.batch.tables import TABLE_EXTENSIONS, list_table
+from head_detection.batch.tars import COMPRESSED_EXTENSIONS, TAR_EXTENSIONS, list_tar
+from head_detection.errors import SourceError
+from head_detection.images.finding import (
+    OUTPUT_MARKER,
+    PictureFile,
+    PictureFinder,
+    find_path,
+    is_picture_name,
+)
+from head_detection.pipeline.images import LIST_EXTENSIONS, fixed_part
+from head_detection.pipeline.sources import describe_skipped
+
+_TWICE: Final = "listed twice"
+_CONTAINERS: Final = LIST_EXTENSIONS | TABLE_EXTENSIONS | TAR_EXTENSIONS
+_FILES: Final = _CONTAINERS | COMPRESSED_EXTENSIONS
+Batches = Iterator[pa.RecordBatch]
+
+
+def list_items(
+    source: str, columns: Columns | None = None, skipped: Counter[str] | None = None
+) -> Batches:
+    """Give the pictures of a source, each once, in an order that stays.
+
+    No picture is opened or looked for: one that is not there fails when it is read. Memory is that
+    of a batch and 16 bytes a picture; of a folder that of its names.
+
+    Args:
+        source: a folder, a text list (``.txt``), a glob, Parquet files or WebDataset's tars (one, a
+            folder of them, a glob, or ``{000..015}``); local, or a URL that fsspec reads.
+        columns: of Parquet.
+        skipped: how many were passed over is added here, by reason.
+
+    Yields:
+        Batches of ``ITEM_SCHEMA``, at most ``ROWS`` long, none empty.
+
+    Raises:
+        SourceError: nothing there, nothing found, or two pictures of one name. One line.
+        MissingPackageError: the URL's file system needs a package.
+    """
+    skipped = Counter() if skipped is None else skipped
+    source = without_file_protocol(source)
+    names = NameSet()
+    num_items = 0
+    for batch in _listed(source, columns or Columns(), skipped):
+        is_new = names.add(batch.column("name").to_pylist())
+        if not all(is_new):
+            batch = _without_repeats(batch, is_new, source, columns, skipped)  # noqa: PLW2901
+        num_items += batch.num_rows
+        if batch.num_rows:
+            yield batch
+    if not num_items:
+        passed_over = describe_skipped(skipped)
+        detail = f"; passed over: {passed_over}" if passed_over else ""
+        raise SourceError(f"{shown(source)}: expected pictures, found none{detail}")
+
+
+def _without_repeats(
+    batch: pa.RecordBatch,
+    is_new: list[bool],
+    source: str,
+    columns: Columns | None,
+    skipped: Counter[str],
+) -> pa.RecordBatch:
+    """Leave out paths that are listed again; refuse two pictures of one name.
+
+    Raises:
+        SourceError: the second is another picture. One line.
+    """
+    for row in (row for row, new in enumerate(is_new) if not new):
+        second = {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
+        name = batch.column("name")[row].as_py()
+        if second["offset"] >= 0 or (columns is not None and columns.name):
+            first = _first_of(name, source, columns or Columns())
+            if first != second:
+                raise SourceError(
+                    f"{name}: expected each name once, as results tell pictures by it; it is that "
+                    f"of {_described(first)} and of {_described(second)}"
+                )
+        skipped[_TWICE] += 1
+    return batch.filter(pa.array(is_new, pa.bool_()))
+
+
+def _first_of(name: str, source: str, columns: Columns) -> dict[str, Any]:
+    """List again, up to a name: it is not kept where each was."""
+    for batch in _listed(source, columns, Counter()):
+        row = pc.index(batch.column("name"), name).as_py()
+        if row >= 0:
+            return {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
+    raise SourceError(f"{shown(source)}: expected to stay as it is while it is listed; it changed")
+
+
+def _described(place: dict[str, Any]) -> str:
+    where = shown(os.fsdecode(place["location"]))
+    return where if place["offset"] < 0 else f"{where} at {place['offset']:,}"
+
+
+def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
+    """Give a source's pictures, perhaps some twice."""
+    is_remote = bool(protocol_of(source))
+    _check_web(source)
+    path = spelt_alike(source) if is_remote else str(find_path(source))
+    extension = _extension(path)
+    if not is_remote and os.path.isdir(path):  # noqa: PTH112 - Path's own raises
+        yield from _folder(path, columns, skipped)
+    elif extension in _CONTAINERS:
+        root = _root_of(path)
+        for match in matches_of(path):
+            yield from _container(match, root, columns, skipped)
+    elif extension in COMPRESSED_EXTENSIONS:
+        raise SourceError(
+            f"{shown(source)}: expected a .tar that is not compressed, in which a picture can be "
+            f"read alone; got {extension}: unpack it, which makes pictures hardly larger"
+        )
+    elif is_remote and not has_wildcard(path) and not is_picture_name(_path_of(path)):
+        yield from _remote_folder(path, columns, skipped)
+    elif is_remote:
+        root = _root_of(path)
+        places = [match for match in matches_of(path) if is_picture_name(_path_of(match))]
+        yield from _singles([(_below(root, place), place) for place in places])
+    else:
+        yield from _local_files(path, skipped)
+
+
+def _check_web(source: str) -> None:
+    """Raise SourceError for a folder of the web."""
+    is_file = is_picture_name(_path_of(source)) or _extension(source) in _FILES
+    if protocol_of(source) in WEB and not is_file:
+        raise SourceError(
+            f"{shown(source)}: expected a list (.txt), a Parquet file, a .tar or a picture: a web "
+            "server does not tell what is in a folder"
+        )
+
+
+def _container(location: str, root: str, columns: Columns, skipped: Counter[str]) -> Batches:
+    """Give the pictures of a list, table or tar."""
+    extension, label = _extension(location), _below(root, location)
+    if extension in TAR_EXTENSIONS:
+        yield from list_tar(location, label, skipped)
+    elif extension in TABLE_EXTENSIONS:
+        placer = Placer(location)
+        yield from list_table(location, label, columns, placer.place)
+    else:
+        yield from list_text(location)
+
+
+def _local_files(path: str, skipped: Counter[str]) -> Batches:
+    """Give a picture by its name, or what a glob or braces mean."""
+    finder = PictureFinder()
+    if os.path.lexists(path):
+        yield from _found(finder.single(Path(path)))
+    elif has_wildcard(path):
+        yield from _found(finder.matching(Path(path), fixed_part(Path(path))))
+    elif len(spelt := matches_of(path)) > 1:
+        root = _root_of(path)
+        yield from _singles([(_below(root, place), place) for place in spelt])
+    else:
+        raise SourceError(
+            f"{path!r}: expected a folder, a text list, a glob, a Parquet file, a .tar or a URL; "
+            "no such file"
+        )
+    skipped.update(finder.skipped)
+
+
+def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
+    """Give the pictures below a folder; where there are none, those of its tables and tars."""
+    finder, has_any = PictureFinder(), False
+    for batch in _found(finder.below(Path(path), Path(path))):
+        has_any = True
+        yield batch
+    containers = [] if has_any else _containers_below(path)
+    for container in containers:
+        yield from _container(container, path, columns, skipped)
+    if not containers:
+        skipped.update(finder.skipped)
+
+
+def _containers_below(path: str) -> list[str]:
+    found: list[str] = []
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(os.path.join(folder, name) for name in files if _is_container(name))  # noqa: PTH118
+    return sorted(found, key=natural_path)
+
+
+def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
+    """Give the pictures below a URL, folder by folder, as ``_folder`` does."""
+    pictures: list[tuple[str, str]] = []
+    containers, has_any = [], False
+    with explaining_place(path, "pictures"):
+        for place in _remote_tree(path, skipped):
+            if _is_container(place):
+                containers.append(place)
+            elif is_picture_name(place):
+                pictures.append((_below(path, place), place))
+            else:
+                skipped["not pictures"] += 1
+            if len(pictures) == ROWS:
+                has_any = True
+                yield from _singles(pictures)
+                pictures = []
+    yield from _singles(pictures)
+    if pictures or has_any:
+        skipped["not pictures"] += len(containers)
+        return
+    for container in containers:
+        yield from _container(container, path, columns, skipped)
+
+
+def _remote_tree(path: str, skipped: Counter[str]) -> Iterator[str]:
+    """Give the files below a URL in natural order; hidden ones and results are passed over."""
+    system = file_system(path)
+    waiting = [(path, True)]
+    while waiting:
+        place, is_folder = waiting.pop()
+        if not is_folder:
+            yield place
+            continue
+        entries = system.ls(place, detail=True)
+        system.invalidate_cache(place)
+        children: list[tuple[str, bool]] = []
+        for entry in sorted(entries, key=lambda entry: natural_path(entry["name"])):
+            name = PurePosixPath(entry["name"]).name
+            if name == OUTPUT_MARKER and place != path:
+                skipped["folders of results"] += 1
+                children = []
+                break
+            if name.startswith("."):
+                skipped["hidden"] += 1
+            else:
+                child = system.unstrip_protocol(entry["name"])
+                children.append((child, entry["type"] == "directory"))
+        waiting.extend(reversed(children))
+
+
+def _found(files: Iterator[PictureFile]) -> Batches:
+    while block := list(islice(files, ROWS)):
+        problems = [file.problem or "" for file in block]
+        yield batch_of([f.name for f in block], [str(f.path) for f in block], problems=problems)
+
+
+def _singles(pictures: list[tuple[str, str]]) -> Batches:
+    for start in range(0, len(pictures), ROWS):
+        block = pictures[start : start + ROWS]
+        yield batch_of([name for name, _ in block], [place for _, place in block])
+
+
+def _is_container(name: str) -> bool:
+    return _extension(name) in TABLE_EXTENSIONS | TAR_EXTENSIONS and not name.startswith(("_", "."))
+
+
+def _extension(path: str) -> str:
+    """Return the end of a path, in small letters."""
+    return PurePosixPath(_path_of(path)).suffix.lower()
+
+
+def _path_of(place: str) -> str:
+    """Return a URL of the web without its query; else what is given."""
+    return re.split("[?#]", place, maxsplit=1)[0] if protocol_of(place) in WEB else place
+
+
+def _root_of(pattern: str) -> str:
+    """Return the folder that names start from: what is before the first wildcard or brace."""
+    start = re.split(r"[*?\[{]", pattern, maxsplit=1)[0] if has_wildcard(pattern) else pattern
+    start = start.partition("{")[0]
+    return start.rpartition("/")[0]
+
+
+def _below(root: str, place: str) -> str:
+    """Return a place relative to a folder above it."""
+    prefix = root.rstrip("/") + "/"
+    return shown(place.removeprefix(prefix))

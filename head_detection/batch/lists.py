@@ -1,0 +1,118 @@
+"""Pictures by their paths: the lines of a text, and where a path means to lead."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from head_detection.batch.items import ROWS, batch_of
+from head_detection.batch.places import (
+    explaining_place,
+    open_place,
+    protocol_of,
+    shown,
+    without_file_protocol,
+)
+from head_detection.errors import SourceError
+from head_detection.images.finding import find_path
+from head_detection.pipeline.images import decoder_of
+
+_READ_BYTES: Final = 1 << 20
+_MAX_LINE: Final = 1 << 16
+"""Letters; no path is longer."""
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_CROOKED: Final = re.compile(r"//|(?:^|/)\.\.?(?:/|$)")
+"""What a path has that is not spelt in the shortest way."""
+_FOLDERS: Final = 4096
+"""Whose names are remembered; lists go through folders one after the other."""
+
+
+def list_text(location: str) -> Iterator[pa.RecordBatch]:
+    """Give the pictures of a text with a path or URL a line, without looking for any.
+
+    Raises:
+        SourceError: it cannot be read, or is no text of lines. One line.
+    """
+    placer = Placer(location)
+    with explaining_place(location, "a text list"):
+        lines = _lines(location)
+        while block := list(islice(lines, ROWS)):
+            placed = [placer.place(line) for line in block]
+            yield batch_of([name for name, _ in placed], [place for _, place in placed])
+
+
+def _lines(location: str) -> Iterator[str]:
+    """Give the lines of a text that are not empty, blanks around them taken off."""
+    decoder, rest = None, ""
+    with closing(open_place(location)) as file:
+        while content := file.read(_READ_BYTES):
+            if decoder is None:
+                decoder, mark_bytes = decoder_of(content)
+                content = content[mark_bytes:]
+            *lines, rest = _LINE_END.split(rest + decoder.decode(content))
+            if len(rest) > _MAX_LINE:
+                raise SourceError(
+                    f"{shown(location)}: expected a path a line; one has over {_MAX_LINE:,} letters"
+                )
+            yield from filter(None, map(str.strip, lines))
+    if decoder is not None and (rest + decoder.decode(b"", final=True)).strip():
+        yield rest.strip()
+
+
+class Placer:
+    """Tells from a path as a list has it the picture's name and where it lies.
+
+    Relative paths start where the list lies, or from the working folder if the first is only there.
+
+    Args:
+        location: of the list or table.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._is_remote = bool(protocol_of(location))
+        self._base = location.rpartition("/")[0] if self._is_remote else str(Path(location).parent)
+        self._start = f"{self._base}/"
+        self._is_base_sure = self._is_remote
+        self._absolute = "" if self._is_remote else os.path.realpath(self._base) + os.sep
+        self._name_of_folder = lru_cache(_FOLDERS)(self._relative)
+
+    def place(self, text: str) -> tuple[str, str]:
+        """Return a picture's name and its location."""
+        text = text.replace("\0", "?")  # no file name holds a zero byte
+        if "://" in text and protocol_of(text):
+            return shown(text), text
+        text = without_file_protocol(text)
+        if self._is_remote:
+            return (text, text) if text.startswith("/") else (text, f"{self._start}{text}")
+        if text.startswith(("/", "~")) or os.path.isabs(text):  # noqa: PTH117 - one of millions
+            return self._absolute_place(text)
+        if not self._is_base_sure:
+            self._is_base_sure = True
+            if not os.path.lexists(os.path.join(self._base, text)) and os.path.lexists(text):  # noqa: PTH118
+                self._start = ""
+        place = f"{self._start}{text}"
+        is_plain = self._start and not _CROOKED.search(text)
+        return text if is_plain else self._name_of(place), place
+
+    def _absolute_place(self, text: str) -> tuple[str, str]:
+        if text.startswith("~"):
+            text = str(find_path(text))
+        if text.startswith(self._absolute) and not _CROOKED.search(text):
+            return text[len(self._absolute) :], text
+        return self._name_of(text), text
+
+    def _name_of(self, place: str) -> str:
+        folder, slash, name = place.rpartition("/")
+        if name in (".", ".."):
+            return self._relative(place)
+        above = self._name_of_folder(folder or slash)
+        return name if above == "." else f"{above}/{name}"
+
+    def _relative(self, folder: str) -> str:
+        return os.path.relpath(folder or ".", self._base).replace(os.sep, "/")

@@ -1,0 +1,252 @@
+"""Where pictures lie: local paths and the URLs of object stores, opened alike."""
+
+import glob
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import Any, BinaryIO, Final
+
+from head_detection.errors import HeadDetectionError, MissingPackageError, SourceError
+from head_detection.images.finding import natural_key
+from head_detection.pipeline.addresses import without_secrets
+
+PACKAGES: Final = {
+    "memory": "",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "hdfs": "",
+    "hf": "huggingface_hub",
+}
+"""Protocols that are read, and what fsspec needs for them.
+
+Not all that fsspec has: paths in a stranger's table shall start no shell and write no cache.
+"""
+WEB: Final = frozenset({"http", "https"})
+_LOCAL: Final = "file://"
+_PROTOCOL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_BRACES: Final = re.compile(r"\{([^{}]*)\}")
+_RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
+_MAX_SPELT: Final = 1_000_000
+"""What braces may stand for; more is a slip of the pen."""
+
+
+def protocol_of(location: str) -> str:
+    """Return a URL's protocol; empty for a local path.
+
+    Example:
+        >>> protocol_of("s3://lake/a.jpg"), protocol_of("a.jpg"), protocol_of("file:///a.jpg")
+        ('s3', '', '')
+    """
+    match = _PROTOCOL.match(location)
+    return "" if match is None or location.startswith(_LOCAL) else match[1].lower()
+
+
+def without_file_protocol(location: str) -> str:
+    """Return a ``file://`` URL as the path that it is.
+
+    Example:
+        >>> without_file_protocol("file:///data/a.jpg")
+        '/data/a.jpg'
+    """
+    return location.removeprefix(_LOCAL)
+
+
+def file_system(location: str) -> Any:
+    """Return fsspec's file system of a URL; keys and endpoints are fsspec's and the cloud's own.
+
+    Raises:
+        SourceError: a protocol that is not read.
+        MissingPackageError: it needs a package.
+    """
+    import fsspec  # noqa: PLC0415 - only where a URL comes
+
+    protocol = protocol_of(location)
+    if protocol not in PACKAGES:
+        raise SourceError(
+            f"{shown(location)}: expected a path or a URL of {', '.join(PACKAGES)}; "
+            f"{protocol} is not read"
+        )
+    try:
+        return fsspec.filesystem(protocol)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{shown(location)}: {protocol} needs a package that is not installed: "
+            f"pip install {PACKAGES[protocol] or 'fsspec'}"
+        ) from error
+
+
+def spelt_alike(location: str) -> str:
+    """Return a URL as its file system spells those that it lists; no mistake in it is found.
+
+    Raises:
+        SourceError: as ``file_system``.
+        MissingPackageError: as ``file_system``.
+    """
+    system = file_system(location)
+    if protocol_of(location) in WEB:
+        return location
+    alike: str = system.unstrip_protocol(system._strip_protocol(location))  # noqa: SLF001 - fsspec's own users call it
+    return alike
+
+
+def open_place(location: str) -> BinaryIO:
+    """Open a local file or a URL to read; use it within ``explaining_place``."""
+    if not protocol_of(location):
+        return open(location, "rb")  # noqa: PTH123 - a text; whoever calls closes it
+    system = file_system(location)
+    opened: BinaryIO = system.open(location, "rb")
+    return opened
+
+
+def read_range(location: str, start: int, num_bytes: int) -> bytes:
+    """Return bytes of a file, fewer where it ends before; as with ``open_place``, no others."""
+    protocol = protocol_of(location)
+    if not protocol:
+        with open_place(location) as file:
+            file.seek(start)
+            return file.read(num_bytes)
+    system = file_system(location)
+    if protocol not in WEB:
+        content: bytes = system.cat_file(location, start=start, end=start + num_bytes)
+        return content
+    # A server may answer with the whole; this one says so, and reads none of it.
+    with system.open(location, "rb", cache_type="none") as file:
+        file.seek(start)
+        rest: bytes = file.read(num_bytes)
+    return rest
+
+
+@contextmanager
+def explaining_place(location: str, kind: str) -> Iterator[None]:
+    """Turn whatever a file system or a reader of files raises into a ``SourceError`` of one line.
+
+    Args:
+        location: as it is named.
+        kind: what was expected there: ``"a tar"``.
+    """
+    try:
+        yield
+    except HeadDetectionError:
+        raise
+    except Exception as error:  # file systems fail in every way there is
+        raise SourceError(
+            f"{shown(location)}: expected {kind}; {reason_of(error, location)}"
+        ) from error
+
+
+def reason_of(error: Exception, location: str) -> str:
+    """Return one line of why something cannot be read, without a URL's secrets."""
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "no such file"
+        case IsADirectoryError():
+            return "it is a folder"
+        case PermissionError():
+            return "no permission to read it"
+        case tarfile.ReadError():
+            return f"it is damaged or none ({error})"
+        case OSError() if error.strerror:
+            return error.strerror
+    text = " ".join(str(error).split()) or type(error).__name__
+    return without_secrets(text, location) if protocol_of(location) else text
+
+
+def shown(location: str) -> str:
+    """Return a location as a message may show it: a URL without user and password.
+
+    Example:
+        >>> shown("https://me:secret@host/a.jpg?size=2")
+        'https://host/a.jpg?size=2'
+    """
+    if not protocol_of(location):
+        return without_file_protocol(location)
+    start, separator, rest = location.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{start}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def matches_of(pattern: str) -> list[str]:
+    """Return the files that braces and wildcards mean, in the order of braces, then of names.
+
+    Args:
+        pattern: a path or URL; ``{000..015}`` and ``{a,b}`` are spelt out, ``*`` looked up.
+
+    Raises:
+        SourceError: braces that stand for too many.
+    """
+    found: dict[str, None] = {}
+    for spelt in [pattern] if os.path.lexists(pattern) else spell_braces(pattern):
+        found.update(dict.fromkeys(_looked_up(spelt)))
+    return list(found)
+
+
+def spell_braces(pattern: str) -> list[str]:
+    """Return what a pattern with braces stands for, as WebDataset's lists of archives have it.
+
+    Raises:
+        SourceError: too many.
+
+    Example:
+        >>> spell_braces("{a,b}-{08..10}.tar")[:4]
+        ['a-08.tar', 'a-09.tar', 'a-10.tar', 'b-08.tar']
+    """
+    pieces = _BRACES.split(pattern)
+    choices = [[piece] for piece in pieces]
+    total = 1
+    for number in range(1, len(pieces), 2):
+        piece = pieces[number]
+        bounds = _RANGE.fullmatch(piece)
+        if bounds is not None:
+            first, last = int(bounds[1]), int(bounds[2])
+            total *= max(0, last - first + 1)
+            values = range(first, last + 1) if total <= _MAX_SPELT else ()
+            choices[number] = [f"{value:0{len(bounds[1])}d}" for value in values]
+        else:
+            choices[number] = piece.split(",") if "," in piece else [f"{{{piece}}}"]
+            total *= len(choices[number])
+        if total > _MAX_SPELT:
+            raise SourceError(
+                f"{pattern}: expected at most {_MAX_SPELT:,} files; the braces say {total:,}"
+            )
+    return ["".join(parts) for parts in product(*choices)]
+
+
+def has_wildcard(pattern: str) -> bool:
+    """Tell whether a path or URL is looked up; in one of the web ``?`` begins its query.
+
+    Example:
+        >>> has_wildcard("s3://lake/*.tar"), has_wildcard("https://host/a?size=2")
+        (True, False)
+    """
+    return protocol_of(pattern) not in WEB and glob.has_magic(pattern)
+
+
+def natural_path(path: str) -> list[Any]:
+    """Return a key that sorts paths folder by folder, numbers by value."""
+    return [natural_key(part) for part in path.split("/")]
+
+
+def _looked_up(pattern: str) -> list[str]:
+    if not has_wildcard(pattern) or os.path.lexists(pattern):
+        return [pattern]
+    if not protocol_of(pattern):
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob gives hidden files
+    else:
+        with explaining_place(pattern, "files"):
+            system = file_system(pattern)
+            found = [
+                system.unstrip_protocol(path)
+                for path in system.glob(pattern)
+                if not path.rpartition("/")[2].startswith(".")  # as in a folder of this machine
+            ]
+    return sorted(found, key=natural_path)

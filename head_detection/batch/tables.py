@@ -1,0 +1,228 @@
+"""Pictures in Parquet files: by their paths, or as bytes in the table itself."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from head_detection.batch.items import ROWS, Columns, batch_of
+from head_detection.batch.places import explaining_place, open_place, reason_of, shown
+from head_detection.errors import PictureError, SourceError
+
+TABLE_EXTENSIONS: Final = frozenset({".parquet", ".pq"})
+_CONTENT_NAMES: Final = ("image", "content", "bytes", "data", "jpg", "jpeg", "png", "picture")
+_PATH_NAMES: Final = (
+    *("path", "file", "file_name", "filename", "image_path", "image", "picture", "uri", "url"),
+    *("key", "location"),
+)
+"""What such columns are mostly called, where several have the type; the first that is there."""
+_ROWS_AT_ONCE: Final = 8
+"""Rows of pictures decoded ahead of the one that is asked for: some megabytes."""
+_ROWS_KEPT: Final = 16
+"""Last rows that may be asked for (again): threads that read ahead come out of turn."""
+Placed = Callable[[str], tuple[str, str]]
+"""From a path as it is written to its name and its location."""
+
+
+def list_table(
+    location: str, label: str, columns: Columns, placed: Placed
+) -> Iterator[pa.RecordBatch]:
+    """Give the pictures of a Parquet file in its order; a row without one is a picture that fails.
+
+    Args:
+        location: of the file.
+        label: what results call it; a row without a name of its own is ``label#row``.
+        columns: that are asked for.
+        placed: as with the lines of a list.
+
+    Raises:
+        SourceError: it cannot be read, or has no such column. One line.
+    """
+    with explaining_place(location, "a Parquet file"), closing(open_place(location)) as file:
+        table = pq.ParquetFile(file)
+        chosen = _choose(table.schema_arrow, columns, location)
+        if chosen.content and not chosen.name:
+            for start in range(0, table.metadata.num_rows, ROWS):
+                rows = range(start, min(start + ROWS, table.metadata.num_rows))
+                yield batch_of(
+                    [f"{label}#{row}" for row in rows], location, rows, None, chosen.content
+                )
+            return
+        start = 0
+        wanted = [name for name in (chosen.name, "" if chosen.content else chosen.path) if name]
+        for batch in table.iter_batches(ROWS, columns=wanted, use_threads=False):
+            rows = range(start, start + batch.num_rows)
+            start = rows.stop
+            own = _texts(batch, chosen.name) or [None] * len(rows)
+            if chosen.content:
+                names = [name or f"{label}#{row}" for name, row in zip(own, rows, strict=True)]
+                yield batch_of(names, location, rows, None, chosen.content)
+            else:
+                yield _paths_batch(own, _texts(batch, chosen.path), rows, label, placed)
+
+
+def _paths_batch(
+    names: list[str | None], paths: list[str | None], rows: range, label: str, placed: Placed
+) -> pa.RecordBatch:
+    all_names, places, problems = [], [], []
+    for name, path, row in zip(names, paths, rows, strict=True):
+        text = (path or "").strip()
+        own, place = placed(text) if text else (f"{label}#{row}", "")
+        all_names.append(name or own)
+        places.append(place)
+        problems.append("" if text else "the row has no path")
+    return batch_of(all_names, places, problems=problems)
+
+
+def _texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
+    """Return a column; none for no name."""
+    if not name:
+        return []
+    values: list[str | None] = batch.column(name).cast(pa.large_string()).to_pylist()
+    return values
+
+
+def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
+    """Return the columns to read: those asked for, else by type and name; bytes before paths."""
+    kinds = {field.name: field.type for field in schema}
+    contents = {
+        n: _content_column(n, kind) for n, kind in kinds.items() if _content_column(n, kind)
+    }
+    texts = [name for name, kind in kinds.items() if _is_text(kind)]
+    for name, fitting, what in (
+        (asked.content, list(contents), "bytes"),
+        (asked.path, texts, "text"),
+        (asked.name, texts, "text"),
+    ):
+        if name and name not in fitting:
+            raise SourceError(
+                f"{shown(location)}: expected a column {name} of {what}; it has {_described(kinds)}"
+            )
+    content = asked.content
+    if not content and not asked.path:
+        content = _guess(list(contents), _CONTENT_NAMES)
+    if content:
+        return Columns(content=contents[content], name=asked.name)
+    path = asked.path or _guess([name for name in texts if name != asked.name], _PATH_NAMES)
+    if not path:
+        raise SourceError(
+            f"{shown(location)}: expected a column of pictures' bytes or paths, told by its name "
+            f"if there are several; it has {_described(kinds)}"
+        )
+    return Columns(path=path, name=asked.name)
+
+
+def _guess(fitting: list[str], usual: tuple[str, ...]) -> str:
+    """Return the only column of a type, or the one with a usual name; empty if it is not told."""
+    if len(fitting) == 1:
+        return fitting[0]
+    return next((name for name in usual if name in fitting), "")
+
+
+def _content_column(name: str, kind: pa.DataType) -> str:
+    """Return the column of bytes in a column, one level down in a data set of Hugging Face."""
+    if _is_bytes(kind):
+        return name
+    if pa.types.is_struct(kind):
+        inner = [field.name for field in kind if field.name == "bytes" and _is_bytes(field.type)]
+        return f"{name}.bytes" if inner else ""
+    return ""
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _described(kinds: dict[str, pa.DataType]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "none"
+
+
+class TableCursor:
+    """Reads pictures out of one Parquet file, row after row, in memory of a few pictures.
+
+    A row behind the last is come to by way of those between; one before it, from the start of its
+    row group. So it is quickest in order, and with row groups no longer than a shard.
+
+    Args:
+        location: of the file.
+        column: of bytes, ``image.bytes`` for one in a struct.
+
+    Raises:
+        SourceError: it cannot be read. One line.
+    """
+
+    def __init__(self, location: str, column: str) -> None:
+        self.location, self.column = location, column
+        with explaining_place(location, "a Parquet file"):
+            self._file = open_place(location)
+            try:
+                self._table = pq.ParquetFile(self._file)
+            except Exception:
+                self._file.close()
+                raise
+            metadata = self._table.metadata
+            counts = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+        self._starts = [sum(counts[:number]) for number in range(len(counts) + 1)]
+        self._values: Iterator[Any] = iter(())
+        self._group, self._next = -1, 0
+        self._passed: dict[int, Any] = {}
+        self._damaged: dict[int, tuple[int, str]] = {}
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes in a row.
+
+        Raises:
+            PictureError: no such row, nothing in it, or damage. One line, without a name.
+        """
+        group = next((n for n, end in enumerate(self._starts[1:]) if row < end), None)
+        if group is None or row < 0:
+            raise PictureError(f"the table has {self._starts[-1]:,} rows; this is row {row:,}")
+        first_damaged, reason = self._damaged.get(group, (row + 1, ""))
+        if row >= first_damaged:
+            raise PictureError(reason)
+        try:
+            value = self._value_at(row, group)
+        except Exception as error:  # readers of Parquet fail in every way there is
+            reason = f"the table is damaged here ({reason_of(error, self.location)})"
+            self._damaged[group] = (row, reason)
+            self._group = -1
+            raise PictureError(reason) from error
+        if value is None:
+            raise PictureError("the row has no picture")
+        return bytes(value)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _value_at(self, row: int, group: int) -> Any:
+        if row in self._passed:
+            return self._passed[row].as_py()
+        if group != self._group or row < self._next:
+            self._values, self._group = self._values_of(group), group
+            self._next = self._starts[group]
+        while self._next <= row:
+            self._passed[self._next] = next(self._values)
+            if len(self._passed) > _ROWS_KEPT:
+                del self._passed[next(iter(self._passed))]
+            self._next += 1
+        return self._passed[row].as_py()
+
+    def _values_of(self, group: int) -> Iterator[Any]:
+        batches = self._table.iter_batches(
+            _ROWS_AT_ONCE, row_groups=[group], columns=[self.column], use_threads=False
+        )
+        for batch in batches:
+            values = batch.column(0)
+            if pa.types.is_struct(values.type):
+                values = pc.struct_field(values, "bytes")
+            yield from values

@@ -1,0 +1,145 @@
+"""How long each engine took on this processor: measured once, kept in the user's cache folder.
+
+No torch here.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from head_detection.cores import num_cores
+from head_detection.files import write_bytes
+from head_detection.processor import find_processor
+
+SCHEMA: Final = "head-detection/engines/1"
+PACKAGES: Final = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+"""By engine, what it needs; another release of one is measured anew."""
+
+
+class EngineTime(BaseModel):
+    """How long an engine took.
+
+    Attributes:
+        engine: of ``ENGINES``.
+        precision: that it multiplied in.
+        milliseconds: a picture, median.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["torch", "openvino", "onnx"]
+    precision: Literal["fp32", "bf16"]
+    milliseconds: float
+
+
+class _Kept(BaseModel):
+    """What a file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["head-detection/engines/1"] = SCHEMA
+    processor: str
+    times: tuple[EngineTime, ...]
+
+
+def cache_folder() -> Path:
+    """Return where this user's programs keep what they can make again; it may not be there."""
+    if "XDG_CACHE_HOME" in os.environ:
+        return Path(os.environ["XDG_CACHE_HOME"], "head-detection")
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home()), "head-detection", "cache")
+    folder = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    return Path.home() / folder / "head-detection"
+
+
+def times_path(network: str, threads: int) -> Path:
+    """Return the file of this machine's times for a network.
+
+    Its name tells processor, cores, threads, the engines' releases and the network apart.
+
+    Args:
+        network: its config, as JSON.
+        threads: that an engine computes with.
+    """
+    processor = find_processor()
+    facts = [
+        processor.name,
+        *sorted(processor.flags),
+        str(num_cores()),
+        str(threads),
+        *(f"{engine} {_release(package)}" for engine, package in PACKAGES.items()),
+        network,
+    ]
+    digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    return cache_folder() / "engines" / f"{digest[:32]}.json"
+
+
+def _release(package: str) -> str:
+    """Return what changes when a package is installed anew; its metadata take 20 ms to read."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return ""
+    if spec is None or spec.origin is None:
+        return ""
+    try:
+        return str(Path(spec.origin).stat().st_mtime_ns)
+    except OSError:
+        return spec.origin
+
+
+def read_times(network: str, threads: int) -> tuple[EngineTime, ...]:
+    """Return what was measured here for a network; nothing where nothing was, or it is damaged.
+
+    Args:
+        network: its config, as JSON.
+        threads: that an engine computes with.
+    """
+    try:
+        return _Kept.model_validate_json(times_path(network, threads).read_bytes()).times
+    except (OSError, ValidationError, RuntimeError):  # the last: a user without a home
+        return ()
+
+
+def write_times(network: str, threads: int, times: Iterable[EngineTime]) -> Path:
+    """Keep what was measured; return the file.
+
+    Args:
+        network: its config, as JSON.
+        threads: that an engine computes with.
+        times: of each engine that ran.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = times_path(network, threads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = _Kept(processor=find_processor().name, times=tuple(times))
+    write_bytes(path, (json.dumps(kept.model_dump(), indent=2) + "\n").encode())
+    return path
+
+
+def fastest(times: Sequence[EngineTime], precision: str = "auto") -> EngineTime | None:
+    """Return the one that took least; None where there is none.
+
+    Args:
+        times: of some engines.
+        precision: of those that multiply in it alone; auto is of all.
+
+    Example:
+        >>> times = [
+        ...     EngineTime(engine="torch", precision="fp32", milliseconds=80),
+        ...     EngineTime(engine="openvino", precision="bf16", milliseconds=40),
+        ... ]
+        >>> fastest(times).engine, fastest(times, "fp32").engine
+        ('openvino', 'torch')
+    """
+    able = [time for time in times if precision in ("auto", time.precision)]
+    return min(able, key=lambda time: time.milliseconds, default=None)

@@ -1,0 +1,89 @@
+"""Pictures to the device: a batch in one copy, through memory that is pinned once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+ALIGNMENT: Final = 64
+"""Bytes: each picture begins at a multiple of it, where its numbers of any type may lie."""
+
+
+class Upload:
+    """Puts the pictures of a batch on a device.
+
+    To a GPU they go through one pinned buffer, which grows to the largest batch and stays: pinning
+    takes longer than copying (1.2 ms a picture of 608x800 on an H200). The copy runs on a stream of
+    its own, which the computing one waits for; the host does not.
+
+    Args:
+        device: where to.
+        pin: returns so many bytes that a GPU can read itself.
+    """
+
+    def __init__(self, device: torch.device, pin: Callable[[int], Tensor] | None = None) -> None:
+        self._device, self._pin = device, _pinned if pin is None else pin
+        self._is_staged = pin is not None or device.type == "cuda"
+        self._staged = torch.empty(0, dtype=torch.uint8)
+        self._stream: Any = None
+        self._copied: Any = None
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Return the pictures on the device, in the memory layout they have.
+
+        Args:
+            images: ``(3, H, W)`` each, uint8 or floating; those that are there already stay.
+        """
+        if not self._is_staged or any(image.device.type != "cpu" for image in images):
+            return [image.to(self._device) for image in images]
+        # Files are decoded with a pixel's colours side by side.
+        layouts = [image.permute(1, 2, 0) for image in images]
+        are_last = [layout.is_contiguous() for layout in layouts]
+        flat = [
+            (layout if is_last else image).reshape(-1).view(torch.uint8)
+            for image, layout, is_last in zip(images, layouts, are_last, strict=True)
+        ]
+        starts = [0]
+        for part in flat:
+            starts.append(starts[-1] + -(-len(part) // ALIGNMENT) * ALIGNMENT)
+        staged = self._room(starts[-1])
+        for start, part in zip(starts, flat, strict=False):
+            staged[start : start + len(part)] = part
+        there = self._copy(staged)
+        found = []
+        for image, start, part, is_last in zip(images, starts, flat, are_last, strict=False):
+            own = there[start : start + len(part)].view(image.dtype)
+            colors, height, width = image.shape
+            found.append(
+                own.view(height, width, colors).permute(2, 0, 1)
+                if is_last
+                else own.view(image.shape)
+            )
+        return found
+
+    def _room(self, size: int) -> Tensor:
+        """Return so many bytes that the last copy no longer reads."""
+        if self._copied is not None:  # it ended with the last batch, but where that one failed
+            self._copied.synchronize()
+        if len(self._staged) < size:
+            self._staged = self._pin(1 << (size - 1).bit_length())
+        return self._staged[:size]
+
+    def _copy(self, staged: Tensor) -> Tensor:
+        if self._device.type != "cuda":
+            return staged.to(self._device, copy=True)
+        computing = torch.cuda.current_stream(self._device)
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+            self._copied = torch.cuda.Event()
+        with torch.cuda.stream(self._stream):
+            there = staged.to(self._device, non_blocking=True)
+            self._copied.record()
+        computing.wait_stream(self._stream)
+        there.record_stream(computing)
+        return there
+
+
+def _pinned(size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True)

@@ -1,0 +1,10 @@
+"""Find heads in very many pictures: ``python scripts/batch.py --source FOLDER --output FOLDER``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from head_detection.apps.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["batch", *sys.argv[1:]]))

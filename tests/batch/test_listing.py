@@ -1,0 +1,152 @@
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from head_detection.batch.items import Columns, Item, items_of
+from head_detection.batch.listing import list_items
+from head_detection.batch.places import spelt_alike
+from head_detection.errors import HeadDetectionError, SourceError
+from head_detection.pipeline.opening import open_pictures
+
+Put = Callable[[str, bytes], str]
+
+
+def listed(source: object, **columns: str) -> list[Item]:
+    batches = list_items(str(source), Columns(**columns))
+    return [item for batch in batches for item in items_of(batch)]
+
+
+def names_of(source: object) -> list[str]:
+    return [item.name for item in listed(source)]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+
+
+def test_a_folder_is_listed_as_test_lists_it(tmp_path: Path) -> None:
+    touch(tmp_path, "10.jpg", "2.jpg", "a/1.PNG", "a/notes.md", ".hidden.jpg", "old/3.jpg", "b.mp4")
+    touch(tmp_path, "old/.head-detection-output")
+    (tmp_path / "again.jpg").symlink_to(tmp_path / "2.jpg")
+    skipped: Counter[str] = Counter()
+    (batch,) = list_items(str(tmp_path), skipped=skipped)
+    source = open_pictures(str(tmp_path))
+    assert [item.name for item in items_of(batch)] == ["2.jpg", "10.jpg", "a/1.PNG"]
+    assert [item.name for item in items_of(batch)] == [item.name for item in source]
+    assert skipped == source.skipped
+    assert next(items_of(batch)) == Item("2.jpg", str(tmp_path / "2.jpg"))
+
+
+def test_a_glob_and_a_single_picture_are_listed_as_test_lists_them(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.jpg", "x/2.png", "y/1.jpg")
+    pattern = f"{tmp_path}/*/1.jpg"
+    assert names_of(pattern) == ["x/1.jpg", "y/1.jpg"]
+    assert names_of(pattern) == [item.name for item in open_pictures(pattern)]
+    assert names_of(tmp_path / "x/2.png") == ["2.png"]
+    assert names_of(f"file://{tmp_path}/x/2.png") == ["2.png"]
+
+
+def test_a_list_is_not_looked_for_and_repeats_are_left_out(tmp_path: Path) -> None:
+    elsewhere = os.path.relpath("/elsewhere", tmp_path)
+    lines = ["a/1.jpg", "", "  b.jpg ", "./a/1.jpg", "/elsewhere/c.jpg", f"{tmp_path}/d.jpg"]
+    lines += ["s3://lake/e.jpg", "https://me:secret@host/f?size=2"]
+    path = tmp_path / "list.txt"
+    path.write_text("\r\n".join(lines))
+    skipped: Counter[str] = Counter()
+    (batch,) = list_items(str(path), skipped=skipped)
+    items = list(items_of(batch))
+    assert [item.name for item in items] == [
+        *("a/1.jpg", "b.jpg", f"{elsewhere}/c.jpg", "d.jpg", "s3://lake/e.jpg"),
+        "https://host/f?size=2",
+    ]
+    assert items[0].location == str(tmp_path / "a/1.jpg")
+    assert items[-1].location == "https://me:secret@host/f?size=2"
+    assert skipped == {"listed twice": 1}
+
+
+def test_names_of_a_list_are_those_of_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "lists/a.jpg", "pictures/b.jpg", "lists/sub/c.jpg")
+    path = tmp_path / "lists/list.txt"
+    path.write_text(f"a.jpg\n{tmp_path}/pictures/b.jpg\n../pictures/../lists/sub/c.jpg\n")
+    assert names_of(path) == [item.name for item in open_pictures(str(path))]
+    # From the working folder, where none is beside the list.
+    path.write_text("pictures/b.jpg\nlists/a.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    assert [item.location for item in listed(path)] == ["pictures/b.jpg", "lists/a.jpg"]
+    assert names_of(path) == [item.name for item in open_pictures(str(path))]
+
+
+def test_a_list_may_be_utf_16_and_names_no_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("café.jpg\r\n".encode("utf-16"))
+    assert names_of(path) == ["café.jpg"]
+    path.write_bytes(b"caf\xe9.jpg\n")
+    (item,) = listed(path)
+    assert item.name == r"caf\udce9.jpg"
+    assert os.fsencode(item.location) == os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+
+
+def test_a_list_in_a_store_says_where_its_pictures_lie(bucket: Put) -> None:
+    url = bucket("lists/list.txt", b"a/1.jpg\n/local/2.jpg\nmemory://other/3.jpg\n")
+    items = listed(url)
+    assert [item.name for item in items] == ["a/1.jpg", "/local/2.jpg", "memory://other/3.jpg"]
+    folder = spelt_alike(url.rpartition("/")[0])
+    places = [f"{folder}/a/1.jpg", "/local/2.jpg", "memory://other/3.jpg"]
+    assert [item.location for item in items] == places
+
+
+def test_a_folder_of_a_store_is_listed_in_natural_order(bucket: Put) -> None:
+    for name in ("10.jpg", "2.jpg", "a/1.jpg", ".x.jpg", "notes.md", "old/1.jpg"):
+        url = bucket(f"pictures/{name}", b"1")
+    bucket("pictures/old/.head-detection-output", b"")
+    folder = url.partition("/pictures")[0] + "/pictures"
+    skipped: Counter[str] = Counter()
+    (batch,) = list_items(folder, skipped=skipped)
+    assert [item.name for item in items_of(batch)] == ["2.jpg", "10.jpg", "a/1.jpg"]
+    assert skipped == {"hidden": 1, "not pictures": 1, "folders of results": 1}
+    assert names_of(f"{folder}/*.jpg") == ["2.jpg", "10.jpg"]
+    assert names_of(f"{folder}/2.jpg") == ["2.jpg"]
+
+
+def test_braces_name_many(tmp_path: Path) -> None:
+    assert names_of(f"{tmp_path}/{{08..10}}/a.jpg") == ["08/a.jpg", "09/a.jpg", "10/a.jpg"]
+    with pytest.raises(SourceError, match="at most 1,000,000 files; the braces say 10,000,000,000"):
+        names_of(f"{tmp_path}/{{0..9999999999}}-a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing", "'nothing': expected a folder, a text list, .*; no such file"),
+        ("nothing.txt", "nothing.txt: expected a text list; no such file"),
+        ("nothing*.jpg", r"nothing\*.jpg: expected pictures, found none"),
+        ("a.tar.gz", "a.tar.gz: expected a .tar that is not compressed"),
+        ("ftp://me:secret@host/a.jpg", "ftp://host/a.jpg: expected a path or a URL of memory"),
+        ("https://host/folder/", "https://host/folder/: expected a list .* does not tell"),
+        ("memory://nothing/list.txt", "memory:///nothing/list.txt: expected a text list; no such"),
+        ("memory://nothing/there", "memory:///nothing/there: expected pictures; no such file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HeadDetectionError, match=message) as caught:
+        listed(source)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_empty_folder_and_an_endless_line_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.md")
+    with pytest.raises(SourceError, match="expected pictures, found none; passed over: 1 not pict"):
+        listed(tmp_path)
+    (tmp_path / "list.txt").write_bytes(b"a" * 70_000)
+    with pytest.raises(SourceError, match=r"expected a path a line; one has over 65,536 letters"):
+        listed(tmp_path / "list.txt")

@@ -1,0 +1,120 @@
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from head_detection.batch.items import Item
+from head_detection.batch.shards import answers_of
+from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
+from head_detection.errors import BatchError
+
+Fill = Callable[[dict[str, bytes]], Path]
+
+
+def items_in(folder: Path) -> list[Item]:
+    return [Item(path.name, str(path)) for path in sorted(folder.glob("*.jpg"))]
+
+
+def told(answers: Any) -> dict[str, Any]:
+    return {a["file"]: a.get("error", a.get("count")) for a in answers}
+
+
+def test_pictures_that_hang_break_or_cannot_be_read_are_answers_with_an_error(
+    fake: WorkerOptions, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("head_detection.batch.worker.MAX_BREAKS_ALONE", 1)  # each is a start
+    files = {f"{number}.jpg": b"x" * number for number in range(9)}
+    files |= {"1.jpg": b"hang", "3.jpg": b"segfault", "5.jpg": b"bad", "7.jpg": b"fault"}
+    seen: list[Any] = []
+    with ShardWorker(replace(fake, picture_seconds=3)) as worker:
+        folder = fill(files)
+        # The first takes long to import what it needs, which is none of the picture's time.
+        origin = worker.start()
+        assert (origin["model"]["engine"], origin["devices"]) == ("fake", 0)
+        table = worker.run([*items_in(folder), Item("gone.jpg", str(folder / "gone"))], seen.append)
+    assert told(answers_of(table)) == {
+        "0.jpg": 0,
+        "1.jpg": "gave no answer within 3 s",
+        "2.jpg": 2,
+        "3.jpg": "broke the process that reads it: SIGSEGV",
+        "4.jpg": 4,
+        "5.jpg": "bad",
+        "6.jpg": 6,
+        "7.jpg": "broke the process that reads it: RuntimeError: two lines",
+        "8.jpg": 8,
+        "gone.jpg": "missing",
+    }
+    # Each was told once, although some were asked for several times.
+    assert sorted(a["file"] for a in seen) == sorted(told(answers_of(table)))
+
+
+def test_a_process_that_somebody_kills_costs_no_answer(fake: WorkerOptions, fill: Fill) -> None:
+    folder = fill({"0.jpg": b"x", "1.jpg": b"once", "2.jpg": b"xx"})
+    with ShardWorker(fake) as worker:
+        first = worker.start() and worker.pid
+        assert told(answers_of(worker.run(items_in(folder)))) == {
+            "0.jpg": 1,
+            "1.jpg": 4,
+            "2.jpg": 2,
+        }
+        assert worker.pid != first
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)  # while it waits
+        assert told(answers_of(worker.run(items_in(folder)))) == {
+            "0.jpg": 1,
+            "1.jpg": 4,
+            "2.jpg": 2,
+        }
+
+
+def test_a_problem_that_is_known_is_the_answer(fake: WorkerOptions) -> None:
+    item = Item("a.jpg", "/photos/a.jpg", problem="no permission to read it")
+    with ShardWorker(fake) as worker:
+        assert told(answers_of(worker.run([item]))) == {"a.jpg": "no permission to read it"}
+        assert worker.run([]).num_rows == 0
+
+
+def test_a_detector_that_cannot_be_built_ends_the_job_in_one_line(fake: WorkerOptions) -> None:
+    options = replace(fake, builder="fake_detector:refuse")
+    with ShardWorker(options) as worker, pytest.raises(BatchError, match="no such device"):
+        worker.start()
+
+
+def test_a_process_that_ends_again_and_again_ends_the_job(
+    fake: WorkerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("head_detection.batch.worker.MAX_BREAKS_WITHOUT", 2)
+    options = replace(fake, builder="fake_detector:break_down")
+    with (
+        ShardWorker(options) as worker,
+        pytest.raises(BatchError, match="2 times before it came to a picture: SIGKILL"),
+    ):
+        worker.start()
+
+
+def test_closing_ends_the_process_wherever_it_is(fake: WorkerOptions, fill: Fill) -> None:
+    folder = fill({"0.jpg": b"hang"})
+    worker = ShardWorker(fake)
+    worker.start()
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            worker.run(items_in(folder))
+        except WorkerClosed as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.2)
+    worker.close()
+    thread.join(30)
+    assert len(ended) == 1
+    with pytest.raises(WorkerClosed):
+        worker.run(items_in(folder))
