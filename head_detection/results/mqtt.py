@@ -134,6 +134,9 @@ class MqttSink(Sink):
                     logger.debug("the broker left before the end")
         self._client.disconnect()
         self._client.loop_stop()
+        # It closes its sockets when it is gone, which it is at once where nothing holds it.
+        client = self._client
+        client.on_connect = client.on_connect_fail = client.on_disconnect = None
 
     def _count_of(self, source: str, region: str, kind: str) -> _Count | None:
         """Return a count, made and announced where it is new; None where there are too many."""

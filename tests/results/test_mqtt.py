@@ -87,6 +87,7 @@ class Subscriber:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client.on_message = None
 
 
 @pytest.fixture
