@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Never
 
 NAME = re.compile(r"--?[A-Za-z]")
@@ -25,9 +26,11 @@ class CommandParser(argparse.ArgumentParser):
     Attributes:
         module: the command, imported once its arguments are parsed; empty for a parser that has its
             options already.
+        other_names: what to type in place of options that others have, by their names.
     """
 
     module = ""
+    other_names: Mapping[str, str] = MappingProxyType({})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as ever, once the command has declared its options."""
@@ -63,7 +66,8 @@ class CommandParser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             is_name = NAME.match(name) and " " not in word
             if is_name and not any(option.startswith(name) for option in options):
-                close = difflib.get_close_matches(name, options, n=1)
+                other = self.other_names.get(name)
+                close = [other] if other else difflib.get_close_matches(name, options, n=1)
                 meant = f", did you mean {close[0]}?" if close else ""
                 self.error(f"there is no option {name}{meant}")
 

@@ -21,7 +21,13 @@ from head_detection.errors import PictureError, PictureSizeError
 from head_detection.images.depth import DeepImage, Levels
 from head_detection.images.finding import FORMATS, readable_formats
 from head_detection.images.png import allow_long_texts, is_turned_late
-from head_detection.images.reasons import REMEDY, describe_start, explaining
+from head_detection.images.reasons import (
+    REMEDY,
+    START_BYTES,
+    describe_start,
+    explaining,
+    has_negative_width,
+)
 
 Picture = npt.NDArray[np.uint8]
 PictureSource = Path | bytes | bytearray | memoryview | BinaryIO
@@ -281,13 +287,15 @@ def _identify(source: Path | BinaryIO, name: str) -> Image.Image:
     """Open what is one of ``FORMATS`` by its content, whatever its name ends with."""
     try:
         return Image.open(source, formats=readable_formats())
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         if isinstance(source, Path):
             with source.open("rb") as file:
-                start = file.read(_HEADER_BYTES)
+                start = file.read(START_BYTES)
         else:
             source.seek(0)
-            start = source.read(_HEADER_BYTES)
+            start = source.read(START_BYTES)
+        if isinstance(error, Image.DecompressionBombError) and not has_negative_width(start):
+            raise
         raise PictureError(f"{name}: {describe_start(start)}") from error
 
 

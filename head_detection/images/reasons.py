@@ -23,8 +23,14 @@ _NOT_READ: Final = {
 }
 """First bytes of what is no picture here, for a message that helps."""
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_WINDOWS_HEADER: Final = 40
+"""Bytes of a BMP's second header, from Windows 3 on: its sides have a sign."""
 REMEDY: Final = "make it smaller, or allow more with max_pixels"
 _OTHER_SPELLING: Final = "; there is one whose accents are composed otherwise (NFC and NFD)"
+
+
+START_BYTES: Final = 26
+"""Of a file that is no picture here: up to a BMP's width and height."""
 
 
 @contextmanager
@@ -50,9 +56,22 @@ def describe_start(start: bytes) -> str:
         kind = "HEIC"
     if kind is not None:
         return f"{kind} is not read; make it a JPEG or PNG"
+    if has_negative_width(start):
+        return "a BMP whose header is damaged: its width is below 0"
     if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "a TIFF that is damaged, or holds its pixels in a way that is not read"
     return "not a picture in any known format"
+
+
+def has_negative_width(start: bytes) -> bool:
+    """Tell whether a file begins as a BMP whose width is below 0: Pillow takes that for 4 billion.
+
+    Example:
+        >>> has_negative_width(b"BM" + bytes(12) + bytes([40, 0, 0, 0]) + bytes([255] * 4))
+        True
+    """
+    is_bmp = start.startswith(b"BM") and int.from_bytes(start[14:18], "little") >= _WINDOWS_HEADER
+    return is_bmp and int.from_bytes(start[18:22], "little", signed=True) < 0
 
 
 def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:

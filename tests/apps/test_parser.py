@@ -19,6 +19,7 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> CommandParser:
     def add_arguments(parser: CommandParser) -> None:
         parser.add_argument("--source", required=True)
         parser.add_argument("--score-threshold", type=float)
+        parser.other_names = {"--conf": "--score-threshold"}
 
     find.add_arguments = add_arguments  # type: ignore[attr-defined]
     find.run = lambda arguments: len(arguments.source)  # type: ignore[attr-defined]
@@ -52,6 +53,7 @@ def test_a_command_runs_with_its_arguments(parser: CommandParser) -> None:
         (["--sorce=x"], "error: there is no option --sorce, did you mean --source?"),
         (["-source", "x"], "error: there is no option -source, did you mean --source?"),
         (["--source", "x", "--scorethreshold", "1"], "did you mean --score-threshold?"),
+        (["--source", "x", "--conf", "1"], "no option --conf, did you mean --score-threshold?"),
         (["--source", "x", "--zzz"], "error: there is no option --zzz; see made-up find --help"),
         ([], "error: the following arguments are required: --source; see made-up find --help"),
         (["--score-threshold", "x"], "error: argument --score-threshold: invalid float value: 'x'"),

@@ -247,6 +247,19 @@ def test_a_mistake_is_one_line(arguments, line, experiment, tmp_path, monkeypatc
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--batch", "--set training.batch_size=N"),
+        ("--lr=1", "--set training.optimizer.learning_rate=RATE"),
+    ],
+)
+def test_options_of_other_trainers_are_fields_here(option, meant, capsys):
+    with pytest.raises(SystemExit):
+        train("--cfg", "configs/scut.yaml", option)
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
 def test_arguments_that_do_not_go_together(capsys):
     with pytest.raises(SystemExit, match="2"):
         train("--resume", "a", "--output", "b")

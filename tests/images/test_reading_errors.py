@@ -53,6 +53,20 @@ def test_what_is_no_picture(content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+def bmp_header(width: int, height: int) -> bytes:
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
+
+
+def test_a_bmp_of_a_negative_width_is_damaged_not_large(tmp_path: Path) -> None:
+    (tmp_path / "a.bmp").write_bytes(bmp_header(-5, -5) + bytes(75))
+    for source in (bmp_header(-5, 5), tmp_path / "a.bmp"):
+        with pytest.raises(PictureError, match="a BMP whose header is damaged: its width"):
+            read_picture(source)
+    with pytest.raises(PictureError, match="too many pixels"):
+        read_picture(bmp_header(2**31 - 1, 5))
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000"])
 def test_truncated(tmp_path: Path, file_format: str, encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)

@@ -4,14 +4,25 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from head_detection.apps.arguments import positive, weights
 from head_detection.apps.command import UsageError
+from head_detection.apps.parser import CommandParser
 from head_detection.config import LABEL_FORMATS
+
+BATCH_NAMES: Final = ("--batch", "--batch-size", "--bs")
+RATE_NAMES: Final = ("--lr", "--lr0", "--learning-rate")
+"""What other trainers call fields of the experiment."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    if isinstance(parser, CommandParser):
+        parser.other_names = dict.fromkeys(BATCH_NAMES, "--set training.batch_size=N")
+        parser.other_names |= dict.fromkeys(
+            RATE_NAMES, "--set training.optimizer.learning_rate=RATE"
+        )
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="experiment file (YAML)")
     parser.add_argument(
         "--data", metavar="PATH",
