@@ -54,7 +54,7 @@ fuzz: $(VENV)/dev.done
 	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
 
 hostile: $(VENV)/dev.done
-	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} $(VENV)/bin/python -m pytest tests/serving/test_hostile.py
+	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} $(VENV)/bin/python -m pytest -s tests/serving/test_hostile.py
 
 kill: $(VENV)/dev.done
 	@$(VENV)/bin/python tests/kill.py
