@@ -174,7 +174,7 @@ def grow(source: Path, expected: dict[str, int], number: int) -> None:
 
 def kill_job(
     folder: Path, kills: int, seconds: float, chance: random.Random, tally: Counter[str]
-) -> None:
+) -> float:
     """Kill one job until it is done, or so often; then let it end, and check what it has left.
 
     Args:
@@ -183,6 +183,9 @@ def kill_job(
         seconds: that an undisturbed run takes, in which the moments lie.
         chance: chooses moments and processes.
         tally: of what was killed, and how many kills fell between the first and the last shard.
+
+    Returns:
+        Seconds of its shortest run that came to its end: of the next job's moments.
     """
     source, output, expected = folder / "source", folder / "out", dict[str, int]()
     grow(source, expected, FIRST)
@@ -210,11 +213,13 @@ def kill_job(
         if len(expected) == FIRST and done:
             grow(source, expected, MORE)
         elif code == 0:
+            seconds = min(seconds or LIMIT, time.monotonic() - begin)
             break
     assert set(check(output, expected)) == set(expected)
     left = [path for path in output.rglob("*") if path.name.endswith(".part")]
     assert not left, left
     tally["jobs"] += 1
+    return seconds
 
 
 def main() -> None:
@@ -228,11 +233,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="head-detection-kills-") as name:
         os.chdir(name)
         try:
-            begin = time.monotonic()
-            kill_job(Path(name, "undisturbed"), 0, 0.0, chance, Counter())
-            seconds = time.monotonic() - begin
+            seconds = kill_job(Path(name, "undisturbed"), 0, 0.0, chance, Counter())
             while left := arguments.kills - sum(tally[target] for target in TARGETS):
-                kill_job(Path(name, str(tally["jobs"])), left, seconds, chance, tally)
+                seconds = kill_job(Path(name, str(tally["jobs"])), left, seconds, chance, tally)
         finally:
             os.chdir(before)
     counts = ", ".join(f"{target} {tally[target]}" for target in TARGETS)
