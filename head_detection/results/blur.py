@@ -1,5 +1,6 @@
 """``blur/``: each picture and each video with its heads made unrecognisable."""
 
+import errno
 import os
 import tempfile
 from collections import Counter, deque
@@ -12,6 +13,7 @@ from typing import IO, Final
 import cv2
 import numpy as np
 
+from head_detection.files import naming
 from head_detection.images.hiding import check_boxes, hide_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Hiding
@@ -146,7 +148,7 @@ class WaitingPictures:
         """Take a picture; None keeps the place of a frame without one.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written; names the folder.
         """
         if pixels is None:
             self._waiting.append(None)
@@ -154,13 +156,14 @@ class WaitingPictures:
         options = [cv2.IMWRITE_JPEG_QUALITY, WAITING_QUALITY]
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         content = cv2.imencode(".jpg", bgr, options)[1].tobytes()
-        if not self._files or self._files[-1].seek(0, os.SEEK_END) > FILE_BYTES:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._files.append(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - closed below
-        file = self._files[-1]
-        place = file.seek(0, os.SEEK_END)
-        file.write(content)
-        file.flush()
+        with naming(self._folder):
+            if not self._files or self._files[-1].seek(0, os.SEEK_END) > FILE_BYTES:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._files.append(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115 - closed below
+            file = self._files[-1]
+            place = file.seek(0, os.SEEK_END)
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._waiting.append((file, place, len(content)))
 
     def take(self) -> Picture | None:

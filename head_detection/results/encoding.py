@@ -1,8 +1,9 @@
 """A video file that grows picture by picture, and opens whatever ends it."""
 
+import io
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -99,7 +100,8 @@ class VideoWriter:
     source comes along, nor its rotation: the pictures are upright.
 
     Args:
-        path: of the file; its folder is made if need be. It opens from the first seconds on.
+        path: of the file; its folder is made if need be. It is there, and opens, once there are
+            pictures of half a second.
         encoding: how.
         source: the video file that the pictures are of; None is a camera. What begins first in
             it, pictures or sound, gets the time 0.
@@ -118,10 +120,8 @@ class VideoWriter:
         self._stack = ExitStack()
         with self._stack:
             self._source = None if source is None else self._open_source(source)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._stack.enter_context(path.open("wb", buffering=0))
-            self._output = av.open(self._file, "w", format="mp4", container_options=MUXING)
             self._stack = self._stack.pop_all()
+        self._file: io.FileIO | None = None
         self._stream: VideoStream | None = None
         self._sound: Sound | None = None
         self._held: av.Packet[VideoStream] | None = None
@@ -180,6 +180,10 @@ class VideoWriter:
             return None
 
     def _begin(self, seconds: float, pixels: Picture) -> None:
+        # Not before: a file without a picture in it does not open.
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._stack.enter_context(self._path.open("wb", buffering=0))
+        self._output = av.open(self._file, "w", format="mp4", container_options=MUXING)
         source, rate, self._time_base = self._source, USUAL_RATE, TIME_BASE
         begin = first = 0.0
         video = None if source is None else source.streams.best("video")
@@ -228,6 +232,8 @@ class VideoWriter:
             raise AssertionError("begun, yet no stream")
         size = (self._stream.height, self._stream.width)
         height, width = pixels.shape[:2]
+        if (height, width) == size:
+            return pixels
         if not (0 <= size[0] - height <= 1 and 0 <= size[1] - width <= 1):
             scale = min(size[0] / height, size[1] / width)
             height, width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -288,9 +294,18 @@ class VideoWriter:
         try:
             yield
         except (FFmpegError, OSError, DeviceError) as error:
-            self._file.close()  # or the output would write an end, and over the beginning
+            self._leave_file()
             self._error = self._named(error)
             raise self._error from error
+
+    def _leave_file(self) -> None:
+        """Write no more; a file without its first half second does not open, and is removed."""
+        if self._file is None:
+            return
+        self._file.close()  # or the output would write an end, and over the beginning
+        with suppress(OSError):
+            if self._path.stat().st_size == 0:
+                self._path.unlink()
 
     def _named(self, error: Exception) -> Exception:
         if isinstance(error, FFmpegError | OSError):

@@ -174,3 +174,19 @@ def test_pictures_wait_on_the_disk_and_leave_nothing(
         else:
             assert np.abs(pixels.astype(int) - expected).mean() < 4
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_no_video_that_does_not_open(small_disk: Path) -> None:
+    """What waits fills it before the first half second is written."""
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    sink = BlurSink(small_disk, ORIGIN)
+
+    def write() -> None:
+        for index in range(20):
+            sink.write(replace(record_of(index, None), pixels=np.roll(noise, index, 1)))
+
+    with pytest.raises(OSError, match=r"No space left.*blur"):
+        write()
+    with pytest.raises(OSError, match=r"No space left.*blur"):
+        sink.close()
+    assert not list(small_disk.rglob("*.mp4"))
