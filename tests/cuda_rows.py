@@ -108,7 +108,8 @@ def speed(device: torch.device, scale: Scale) -> Iterator[str]:
 def device_use(device: torch.device, scale: Scale) -> Iterator[str]:
     """Count launches and waits of 64 pictures, and how long the device is busy."""
     detector = HeadDetector.from_weights(device=str(device))
-    batch, repeats = pictures(scale.batches[-1], scale), max(1, 64 // scale.batches[-1])
+    batch = pictures(scale.batches[-1], scale)
+    repeats = max(1, 64 // len(batch)) if scale is FULL else 1
     detector.engine.detect(batch)
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -116,7 +117,7 @@ def device_use(device: torch.device, scale: Scale) -> Iterator[str]:
     synchronise(device)
     with profile(activities=activities) as profiler:
         start = time.perf_counter()
-        for _ in range(repeats if scale is FULL else 1):
+        for _ in range(repeats):
             detector.engine.detect(batch)
         synchronise(device)
         wall = time.perf_counter() - start
@@ -137,11 +138,14 @@ def closeness(device: torch.device, scale: Scale) -> Iterator[str]:
     own = HeadDetector.from_weights(device=str(device))
     (expected,), (found,) = (one.engine.detect(pictures(1, scale)) for one in (exact, own))
     expected = expected.above(exact.score_threshold)
+    if not len(expected) or not len(found):
+        yield row(f"boxes of {own.engine.precision} beside fp32", "no heads", "<= .5 px, 0")
+        return
     overlaps = pairwise_iou(expected.boxes, found.boxes)
     nearest = overlaps.argmax(axis=1)
     is_found = overlaps.max(axis=1) >= SAME_HEAD
     shifts = np.abs(expected.boxes - found.boxes[nearest]).max(axis=1)[is_found]
-    value = f"{shifts.max():.3f} px, {(~is_found).sum()} of {len(expected)} not found"
+    value = f"{shifts.max(initial=0.0):.3f} px, {(~is_found).sum()} of {len(expected)} not found"
     yield row(f"boxes of {own.engine.precision} beside fp32", value, "<= .5 px, 0")
 
 

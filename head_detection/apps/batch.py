@@ -10,6 +10,8 @@ from head_detection.apps.arguments import check_detector_options
 from head_detection.apps.batch_options import (
     add_detector_options,
     add_job_options,
+    add_ray_options,
+    cluster_of,
     columns_of,
     request_of,
     source_of,
@@ -18,8 +20,8 @@ from head_detection.apps.batch_options import (
 from head_detection.apps.batch_progress import BatchProgress, listing
 from head_detection.errors import MissingPackageError
 
-PACKAGES: Final = {"local": ("pyarrow", "fsspec")}
-"""What a runner needs; its extra is called ``batch`` for local, else as the runner."""
+PACKAGES: Final = ("pyarrow", "fsspec")
+"""What both runners need; Ray is asked for where it is used."""
 SOME_FAILED: Final = 1
 
 
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_job_options(parser)
     add_detector_options(parser)
+    add_ray_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     check_detector_options(arguments)
     _check_packages(arguments.runner)
+    cluster = cluster_of(arguments)
     from head_detection.batch.listing import list_items
     from head_detection.batch.local import run_local
     from head_detection.batch.manifest import Job
@@ -48,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         job.plan(listing(batches), arguments.shard_size)
         job.complete_lines()
         tasks = job.tasks(retry_failed=arguments.retry_failed)
-        events = run_local(job, tasks, worker_options(arguments), arguments.processes)
+        options = worker_options(arguments)
+        if cluster is None:
+            events = run_local(job, tasks, options, arguments.processes)
+        else:
+            from head_detection.batch.ray_data import run_ray
+
+            events = run_ray(job, tasks, options, cluster)
         progress = BatchProgress(job, tasks, skipped)
         with progress.reporting(), closing(events):
             progress.follow(events)
@@ -56,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_packages(runner: str) -> None:
-    for name in PACKAGES[runner]:
+    for name in PACKAGES:
         try:
             import_module(name)
         except ImportError as error:

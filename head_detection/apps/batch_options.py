@@ -16,6 +16,7 @@ from head_detection.apps.arguments import (
     positive,
     probability,
 )
+from head_detection.errors import BatchError
 from head_detection.images.finding import find_path
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import digest_of_all, shipped_weights
@@ -23,13 +24,15 @@ from head_detection.version import __version__
 
 if TYPE_CHECKING:
     from head_detection.batch.items import Columns
+    from head_detection.batch.ray_data import Cluster
     from head_detection.batch.worker import WorkerOptions
 
-RUNNERS: Final = ("local",)
+RUNNERS: Final = ("local", "ray")
 SHARD_SIZE: Final = 1000
 """Pictures: some minutes of a process on cores, and ten thousand files for ten million of them."""
 PICTURE_SECONDS: Final = 300.0
 """A picture of a hundred megapixels, in tiles, takes minutes on few cores."""
+MAX_GPUS: Final = 64.0
 MAX_PICTURE_SECONDS: Final = 86_400.0
 
 
@@ -45,8 +48,10 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the job: the same command goes on with what is missing",
     )  # fmt: skip
     parser.add_argument(
-        "--runner", choices=RUNNERS, default="local", help="processes of this machine"
-    )
+        "--runner", choices=RUNNERS, default="local",
+        help="processes of this machine, or actors of a Ray cluster; each goes on with what the "
+        "other has begun (default: local)",
+    )  # fmt: skip
     parser.add_argument(
         "--shard-size", type=positive, default=SHARD_SIZE, metavar="N",
         help=f"pictures in a file of answers, which is there whole or not (default: {SHARD_SIZE})",
@@ -92,6 +97,36 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         help=f"give up a picture without an answer for so long (default: {PICTURE_SECONDS:g})",
     )  # fmt: skip
     add_engine_options(parser)
+
+
+def add_ray_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where Ray's actors run; ``--processes`` is how many there are at most."""
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT",
+        help="of a running cluster, or auto (default: Ray is started on this machine alone)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-gpus", type=_gpus, metavar="X",
+        help="GPUs of an actor, also a part of one (default: 1 where the cluster has any)",
+    )  # fmt: skip
+
+
+def cluster_of(arguments: argparse.Namespace) -> "Cluster | None":
+    """Return where Ray runs; None for the local runner.
+
+    Raises:
+        BatchError: options of Ray without it.
+    """
+    from head_detection.batch.ray_data import Cluster
+
+    if arguments.runner == "ray":
+        actors = None if arguments.processes is None else (1, arguments.processes)
+        return Cluster(arguments.ray_address, actors, arguments.ray_gpus)
+    for name in ("ray_address", "ray_gpus"):
+        if getattr(arguments, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise BatchError(f"{option} is of Ray; add --runner ray, or leave it out")
+    return None
 
 
 def source_of(arguments: argparse.Namespace) -> str:
@@ -144,6 +179,10 @@ def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
         picture_seconds=arguments.picture_seconds,
         **options,
     )
+
+
+def _gpus(text: str) -> float:
+    return number_in(text, 0.0, MAX_GPUS)
 
 
 def _seconds(text: str) -> float:

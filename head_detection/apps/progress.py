@@ -180,18 +180,21 @@ class Progress:
 
 @contextmanager
 def telling() -> Iterator[None]:
-    """Print to standard error what sources tell while they go on: a camera that is lost, say."""
-    logger, handler = logging.getLogger("head_detection.pipeline"), _LineHandler()
-    level, propagates = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
+    """Print to standard error what is told while it goes on: a camera or a broker that is lost."""
+    handler = _LineHandler()
+    loggers = [logging.getLogger(f"head_detection.{part}") for part in ("pipeline", "results")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagates
+        for logger, (level, propagates) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagates
 
 
 class _LineHandler(logging.Handler):

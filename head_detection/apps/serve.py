@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_packages()
     keys = () if arguments.api_key_file is None else read_keys(arguments.api_key_file)
     from head_detection.inference.detector import HeadDetector
-    from head_detection.serving.server import hosts_for, open_socket, serve
+    from head_detection.serving.listening import hosts_for, open_socket
+    from head_detection.serving.server import serve
     from head_detection.serving.settings import ServiceSettings
 
     build = partial(
@@ -96,6 +97,7 @@ def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         **{name: getattr(arguments, name) for name in names},
         "max_delay": arguments.max_delay / 1000,
+        "allows_urls": arguments.allow_url,
         "origins": tuple(origin.rstrip("/") for origin in arguments.allow_origin),
     }
 

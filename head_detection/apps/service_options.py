@@ -33,6 +33,11 @@ def add_limit_options(parser: argparse._ArgumentGroup) -> None:
         help="keys, one a line: who sends none of them is answered 401 (default: none asked for)",
     )  # fmt: skip
     parser.add_argument(
+        "--allow-url", action="store_true",
+        help="fetch pictures from public addresses that requests name as url, never from this "
+        "machine or its network (default: nothing is fetched)",
+    )  # fmt: skip
+    parser.add_argument(
         "--allow-origin", action="append", default=[], metavar="URL",
         help="https://HOST whose pages may ask too, also several times (default: the page's own)",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from head_detection.apps.arguments import (
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
 from head_detection.apps.progress import Progress, telling
+from head_detection.apps.publishing_options import add_publishing_options, publishers
 from head_detection.apps.result_options import (
     add_output_options,
     add_picture_options,
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_video_options(parser)
     add_picture_options(parser)
+    add_publishing_options(parser)
     add_engine_options(parser)
 
 
@@ -88,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    options = sink_options(arguments)
+    options, told = sink_options(arguments), publishers(arguments, source)
     window = open_window(arguments, options)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info.unit)
@@ -105,9 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     with ending_in_order(), naming_option("--output"):
         folder = results_folder(arguments, formats, source.info.name)
         with claiming(folder, formats):
-            sinks = Sinks(
-                formats, folder, Origin(detector.origin, detector.score_threshold), options
-            )
+            origin = Origin(detector.origin, detector.score_threshold)
+            sinks = Sinks(formats, folder, origin, options, told)
         counter = make_counter(zones, tracking)
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         with progress.reporting(), window, sinks:

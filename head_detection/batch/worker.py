@@ -29,6 +29,8 @@ busy."""
 MAX_BREAKS_ALONE: Final = 3
 """A picture is given up that was alone with the process so often when it ended: somebody may kill
 processes, too."""
+MAX_GIVEN_UP: Final = 100
+"""Pictures one after another: then it is the machine, a GPU that is lost, say, and no picture."""
 MAX_BREAKS_WITHOUT: Final = 8
 """Ends of processes one after another that did not get as far as a picture: none will."""
 _BOOT: Final = """\
@@ -111,7 +113,7 @@ class ShardWorker:
         self.options = options
         self._process: _Process | None = None
         self._origin: dict[str, Any] | None = None
-        self._breaks_without = 0
+        self._breaks_without = self._given_up = 0
         self._is_closed = False
         self._changing = threading.Lock()
 
@@ -158,7 +160,8 @@ class ShardWorker:
             tell: is told each answer as it comes, in this thread.
 
         Raises:
-            BatchError: as ``start``.
+            BatchError: as ``start``; or so many pictures are given up, one after another, that it
+                is the machine.
             WorkerClosed: ``close`` was called meanwhile.
         """
         answers: dict[int, Answer] = {}
@@ -181,6 +184,7 @@ class ShardWorker:
                 culprit = left[0]
                 breaks[culprit] += 1
                 if end.is_overdue or end.is_own or breaks[culprit] == MAX_BREAKS_ALONE:
+                    self._count_given_up(end)
                     take(culprit, {"file": items[culprit].name, "error": end.error})
             suspects = [n for n in (suspects or left) if n not in answers]
         return table_of(answers[number] for number in range(len(items)))
@@ -215,7 +219,7 @@ class ShardWorker:
             if message["kind"] == "begun":
                 begun.append(message["number"])
             elif message["kind"] == "answer":
-                self._breaks_without = 0
+                self._breaks_without = self._given_up = 0
                 take(message["number"], message["answer"])
             elif message["kind"] == "end":
                 return begun, None
@@ -230,6 +234,14 @@ class ShardWorker:
             raise BatchError(
                 f"the process that detects ended {MAX_BREAKS_WITHOUT} times before it came to a "
                 f"picture: {end.reason}"
+            )
+
+    def _count_given_up(self, end: _End) -> None:
+        self._given_up += 1
+        if self._given_up == MAX_GIVEN_UP:
+            raise BatchError(
+                f"{MAX_GIVEN_UP} pictures one after another had no answer, the last of which "
+                f"{end.error}: look after the machine, then go on"
             )
 
 

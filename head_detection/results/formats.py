@@ -95,8 +95,10 @@ class Sinks:
         folder: where they write, made if need be; None is standard output, for lines alone.
         origin: what makes the results.
         options: of some formats; None is the usual ones.
+        more: make sinks that are no formats: they tell others while results are found.
 
     Raises:
+        HeadDetectionError: as one of these.
         OutputError: a folder that cannot be used, or formats that standard output does not take.
     """
 
@@ -106,6 +108,7 @@ class Sinks:
         folder: Path | None,
         origin: Origin,
         options: SinkOptions | None = None,
+        more: Sequence[Callable[[], Sink]] = (),
     ) -> None:
         options = options or SinkOptions()
         self._stack = ExitStack()
@@ -126,6 +129,8 @@ class Sinks:
                 }
                 for name in names:
                     self._open(kinds[name](folder, origin))
+            for make in more:
+                self._open(make())
             self._stack = self._stack.pop_all()
 
     @property

@@ -9,8 +9,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder by which the workers of one service add up; prometheus_client reads it."""
+from head_detection.serving.listening import SEVERAL_PROCESSES
+
 STAGES: Final = ("body", "decode", "queue", "network", "answer")
 """Of a picture's way, in order."""
 SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

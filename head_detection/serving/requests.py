@@ -1,9 +1,10 @@
 """Pictures out of a request, in memory alone, within limits that are kept before any work."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -11,6 +12,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from head_detection.serving.fetching import fetch
 from head_detection.serving.problems import (
     ENDED_BY_CLIENT,
     ServiceError,
@@ -79,6 +81,30 @@ class Bodies:
         finally:
             self._held -= counted.num_bytes
 
+    @asynccontextmanager
+    async def fetching(self, urls: Sequence[str]) -> AsyncIterator[list[Upload]]:
+        """Give the files at some addresses, one after the other.
+
+        Raises:
+            ServiceError: addresses are not fetched here, too many of them, one that is not public
+                or has no file, too many bytes, or too slow.
+        """
+        if not self._settings.allows_urls:
+            text = "no address is fetched by this service (see --allow-url); send the picture"
+            raise ServiceError(HTTPStatus.FORBIDDEN, "url", text)
+        if len(urls) > self._settings.max_files:
+            raise too_large(f"expected at most {self._settings.max_files} addresses")
+        counted = _Count()
+        try:
+            uploads = []
+            for url in urls:
+                seconds = self._settings.body_seconds
+                name, data = await fetch(url, partial(self._count, counted), seconds)
+                uploads.append(Upload(clean_name(name), data))
+            yield uploads
+        finally:
+            self._held -= counted.num_bytes
+
     async def _read(self, request: Request, counted: "_Count") -> list[Upload]:
         chunks = self._chunks(request, counted)
         if not is_form(request):
@@ -96,13 +122,16 @@ class Bodies:
 
     async def _chunks(self, request: Request, counted: "_Count") -> AsyncGenerator[bytes, None]:
         async for chunk in request.stream():
-            counted.num_bytes += len(chunk)
-            self._held += len(chunk)
-            if counted.num_bytes > self._settings.max_bytes:
-                raise too_many_bytes(self._settings.max_bytes)
-            if self._held > BODY_BYTES:
-                raise queue_full(1)
+            self._count(counted, len(chunk))
             yield chunk
+
+    def _count(self, counted: "_Count", num_bytes: int) -> None:
+        counted.num_bytes += num_bytes
+        self._held += num_bytes
+        if counted.num_bytes > self._settings.max_bytes:
+            raise too_many_bytes(self._settings.max_bytes)
+        if self._held > BODY_BYTES:
+            raise queue_full(1)
 
 
 @dataclass

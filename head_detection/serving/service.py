@@ -70,12 +70,17 @@ class Service:
         form: Annotated[
             Form, Query(alias="format", description="image and blur are of one picture.")
         ] = "json",
+        url: Annotated[
+            list[str] | None,
+            Query(description="Public addresses of pictures, in place of a body; if allowed."),
+        ] = None,
     ) -> Response:
         """Find the heads of one picture or several; one that cannot be read fails alone."""
         threshold = self.checked(score_threshold)
         with self.batcher.admitting(1):  # before the body is read
             pass
-        async with self._bodies.reading(request) as uploads:
+        sent = self._bodies.fetching(url) if url else self._bodies.reading(request)
+        async with sent as uploads:
             if form in OF_PIXELS and len(uploads) > 1:
                 raise bad_request(f"format={form}: expected one picture; got {len(uploads)}")
             outcomes = await unless_gone(request, self._detect_all(uploads, threshold, form))

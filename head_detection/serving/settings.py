@@ -23,6 +23,7 @@ class ServiceSettings:
         video_deadline: seconds from the whole video to its answer, at most.
         keys: whoever has one of these is let in; none lets everybody in.
         origins: ``https://host`` of other sites whose pages may ask; their browsers are told so.
+        allows_urls: pictures are fetched from public addresses that a request names.
         hosts: names under which browsers reach the service; None is any name.
     """
 
@@ -41,4 +42,5 @@ class ServiceSettings:
     video_deadline: float = 300.0
     keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    allows_urls: bool = False
     hosts: tuple[str, ...] | None = None

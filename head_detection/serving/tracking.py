@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -123,7 +123,7 @@ class Tracking:
         tracker = self._tracker()
         zones = self.sent.zones
         counter = None if zones is None else build_region_counter(zones)
-        source = self._source()
+        source, frames = self._source()
         answer = open_answer(asked.form, path, self.sent.path, origin, is_cut=asked.start > 0)
         hide_from = None
         if asked.form == "blur":
@@ -132,7 +132,7 @@ class Tracking:
             source, detector, keep_pixels=answer.needs_pixels,
             hide_from=hide_from, tracker=tracker, counter=counter,
         )  # fmt: skip
-        with closing(answer), closing(outcomes):
+        with closing(answer), closing(frames), closing(outcomes):
             for outcome in outcomes:
                 answer.take(outcome)
             if answer.num_frames == 0:
@@ -149,7 +149,8 @@ class Tracking:
         config = usual.model_copy(update={"lowest_score": lowest})
         return HeadTracker.from_config(config, self.asked.tracker, threshold)
 
-    def _source(self) -> ItemSource:
+    def _source(self) -> tuple[ItemSource, Generator[Item]]:
+        """Return the video as a source, and its frames, which are to be closed."""
         asked, limits = self.asked, self.settings
         options = FrameOptions(
             asked.start, asked.end, max_fps=asked.max_fps, max_pixels=limits.max_pixels
@@ -162,16 +163,21 @@ class Tracking:
             raise self._too_many_frames()
         if count is not None and fps and asked.max_fps is None:
             self._check_seconds(count / fps)
-        return ItemSource(source.info, self._within(source))
+        frames = self._within(iter(source))
+        return ItemSource(source.info, frames), frames
 
-    def _within(self, source: ItemSource) -> Iterator[Item]:
+    def _within(self, items: Iterator[Item]) -> Generator[Item]:
         """Yield the frames under the client's name, as long as they keep the limits."""
-        for number, item in enumerate(source):
-            if number >= self.settings.max_video_frames:
-                raise self._too_many_frames()
-            if isinstance(item, Frame) and item.seconds is not None:
-                self._check_seconds(item.seconds - self.asked.start)
-            yield replace(item, name=self.sent.name)
+        try:
+            for number, item in enumerate(items):
+                if number >= self.settings.max_video_frames:
+                    raise self._too_many_frames()
+                if isinstance(item, Frame) and item.seconds is not None:
+                    self._check_seconds(item.seconds - self.asked.start)
+                yield replace(item, name=self.sent.name)
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here: left to itself it would end in whatever thread finds it
 
     def _check_seconds(self, seconds: float) -> None:
         if seconds > self.settings.max_video_seconds:

@@ -107,6 +107,8 @@ class _HeldFile(FileResponse):
         try:
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
+        except TimeoutError as error:
+            raise too_late(self._seconds) from error
         finally:
             self._held.close()
 

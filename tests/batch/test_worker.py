@@ -98,6 +98,18 @@ def test_a_process_that_ends_again_and_again_ends_the_job(
         worker.start()
 
 
+def test_a_machine_that_breaks_with_every_picture_ends_the_job(
+    fake: WorkerOptions, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("head_detection.batch.worker.MAX_GIVEN_UP", 2)
+    folder = fill({f"{number}.jpg": b"fault" for number in range(3)})
+    with (
+        ShardWorker(fake) as worker,
+        pytest.raises(BatchError, match="2 pictures one after another had no answer"),
+    ):
+        worker.run(items_in(folder))
+
+
 def test_closing_ends_the_process_wherever_it_is(fake: WorkerOptions, fill: Fill) -> None:
     folder = fill({"0.jpg": b"hang"})
     worker = ShardWorker(fake)

@@ -1,17 +1,22 @@
 """A detector whose heads can be worked out by eye, and which fails where it is told to."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
+from browser import Browser, find_chromium
+from clips import number_of, write_clip
 from PIL import Image
 from starlette.testclient import TestClient
 from torch import Tensor
 
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving.app import create_app
+from head_detection.serving.listening import open_socket, server_config
 from head_detection.serving.settings import ServiceSettings
 from head_detection.structures import Detections
 
@@ -112,3 +117,57 @@ def connect(detector: HeadDetector) -> Iterator[Open]:
 @pytest.fixture
 def client(connect: Open) -> TestClient:
     return connect()
+
+
+@pytest.fixture
+def walking(engine: Any) -> Any:
+    """The engine, which finds a head whose centre is at 6, 16, 26 ... of frames 0, 1, 2 ..."""
+    engine.fails_on = None
+
+    def detect(images: list[Any]) -> list[Detections]:
+        engine.batches.append([(image.shape[1], image.shape[2]) for image in images])
+        engine.started.set()
+        assert engine.may_run.wait(30)
+        found = []
+        for image in images:
+            number = number_of(image.permute(1, 2, 0).numpy())
+            if number == engine.fails_on:
+                raise RuntimeError("the network failed")
+            box = [10 * number, 50, 10 * number + 12, 62]
+            found.append(Detections.from_arrays([box], [0.9], (image.shape[1], image.shape[2])))
+        return found
+
+    engine.detect = detect
+    return engine
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Ten frames of 160x120 in a second, with sound."""
+    path = tmp_path_factory.mktemp("clips") / "street.mp4"
+    return write_clip(path, 10, fps=10, audio=True).read_bytes()
+
+
+@pytest.fixture
+def address(detector: HeadDetector) -> Iterator[str]:
+    settings = ServiceSettings(hosts=("127.0.0.1",), keys=("secret",))
+    with open_socket("127.0.0.1", 0) as listener:
+        service = uvicorn.Server(server_config(create_app(detector, settings), settings))
+        thread = threading.Thread(target=service.run, args=([listener],))
+        thread.start()
+        while not service.started:
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        service.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with Browser(
+        program, ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    ) as opened:
+        yield opened

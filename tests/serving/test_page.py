@@ -1,175 +1,17 @@
-"""The page in a real browser: an upload, the slider, the zoom, downloads, the webcam."""
+"""The page in a real browser: an upload, the slider, the zoom, downloads, the webcam, a video."""
 
 import json
-import re
-import shutil
-import subprocess
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import pytest
-import uvicorn
-from websockets.sync.client import connect
+import numpy as np
+from browser import Browser
 
-from head_detection.inference.detector import HeadDetector
-from head_detection.serving import server
-from head_detection.serving.app import create_app
-from head_detection.serving.server import open_socket
+from head_detection.config.zones import load_zones
 from head_detection.serving.service import PAGE
-from head_detection.serving.settings import ServiceSettings
 
 FileOf = Callable[..., bytes]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-SECONDS = 60
-
-
-def find_chromium() -> str | None:
-    """Return the program, None where there is none."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
-
-
-class Browser:
-    """A page of a browser without a screen, led by the DevTools protocol.
-
-    Attributes:
-        messages: what the page's console and the browser's log said.
-        requested: addresses that the page asked for.
-    """
-
-    def __init__(self, program: str, options: Sequence[str] = ()) -> None:
-        self._folder = tempfile.mkdtemp(prefix="browser-")
-        self.downloads = Path(self._folder, "downloads")
-        self._process = subprocess.Popen(
-            [
-                program, "--headless=new", "--no-sandbox", "--disable-gpu",
-                "--disable-dev-shm-usage", "--remote-debugging-port=0", "--no-first-run",
-                f"--user-data-dir={self._folder}/profile", *options, "about:blank",
-            ],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._process.stderr is not None
-        self._stack = ExitStack()
-        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-        self._stack.callback(self._process.stderr.close)
-        self._stack.callback(self._process.wait)
-        self._stack.callback(self._process.terminate)
-        found = None
-        while found is None:
-            line = self._process.stderr.readline()
-            assert line, "the browser ended"
-            found = re.search(r"listening on (ws://\S+)", line)
-        self._socket = self._stack.enter_context(connect(found[1], max_size=None))
-        self._number = 0
-        self._session: str | None = None
-        self.messages: list[str] = []
-        self.requested: list[str] = []
-
-    def __enter__(self) -> Self:
-        targets = self.call("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "DOM", "Network"):
-            self.call(f"{domain}.enable")
-        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def call(self, method: str, **parameters: Any) -> Any:
-        """Call the browser and return its answer; what it tells in between is noted."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        self._socket.send(json.dumps(message))
-        while True:
-            answer = json.loads(self._socket.recv(SECONDS))
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self._note(answer)
-
-    def _note(self, event: dict[str, Any]) -> None:
-        parameters = event.get("params", {})
-        match event.get("method"):
-            case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
-                self.messages.append(json.dumps(parameters)[:500])
-            case "Network.requestWillBeSent":
-                self.requested.append(parameters["request"]["url"])
-
-    def run(self, script: str) -> Any:
-        """Return what an expression of JavaScript comes to, awaited."""
-        answer = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True,
-            userGesture=True,
-        )  # fmt: skip
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def until(self, script: str) -> Any:
-        """Wait until an expression is true and return it."""
-        start = time.monotonic()
-        while not (value := self.run(script)):
-            assert time.monotonic() < start + SECONDS, (script, self.messages)
-            time.sleep(0.02)
-        return value
-
-    def open(self, url: str) -> None:
-        """Open a page and wait for it."""
-        self.call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
-
-    def choose(self, selector: str, files: Sequence[Path]) -> None:
-        """Choose files as a user does in the dialog."""
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in files])
-
-    def press(self, key: str) -> None:
-        """Press and release a key."""
-        text = key if len(key) == 1 else ""
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
-
-    def downloaded(self, name: str) -> bytes:
-        """Wait for a file that the page gives and return it."""
-        path, start = self.downloads / name, time.monotonic()
-        while not path.exists():
-            self.run("0")
-            assert time.monotonic() < start + SECONDS, name
-            time.sleep(0.02)
-        return path.read_bytes()
-
-
-@pytest.fixture
-def address(detector: HeadDetector) -> Iterator[str]:
-    settings = ServiceSettings(hosts=("127.0.0.1",), keys=("secret",))
-    with open_socket("127.0.0.1", 0) as listener:
-        service = uvicorn.Server(server._config(create_app(detector, settings), settings))
-        thread = threading.Thread(target=service.run, args=([listener],))
-        thread.start()
-        while not service.started:
-            time.sleep(0.005)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        service.should_exit = True
-        thread.join()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with Browser(
-        program, ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    ) as opened:
-        yield opened
 
 
 def test_a_user_of_the_page(
@@ -183,7 +25,7 @@ def test_a_user_of_the_page(
 
     # An upload: one head scored 0.9 from the threshold of 0.5 on, one of 0.3 below it.
     browser.choose("#files", [good, bad])
-    browser.until("document.querySelector('#status').textContent.startsWith('2 pictures')")
+    browser.until("document.querySelector('#status').textContent.startsWith('2 files')")
     assert browser.run("document.querySelector('#count').textContent") == "1 head"
     rows = browser.run("[...document.querySelectorAll('#pictures tr')].map((r) => r.innerText)")
     assert rows[0].split("\t") == ["good <b>.png", "1", "640 x 480"]
@@ -253,3 +95,111 @@ def test_the_page_holds_no_script_or_style_of_its_own_and_no_other_address() -> 
         if path.suffix == ".js":
             assert "innerHTML" not in text
             assert ".style." not in text
+
+
+def drag(browser: Browser, *places: tuple[float, float], kind: str = "mouse") -> None:
+    """Press at the first place of the canvas, in shares of it, go to the last and release."""
+    box = browser.run(
+        "(() => { const c = document.querySelector('canvas'); c.scrollIntoView({block: 'center'});"
+        " const r = c.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; })()"
+    )
+    points = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in places]
+    if kind == "touch":
+        for name, (x, y) in (("touchStart", points[0]), *(("touchMove", p) for p in points[1:])):
+            browser.call("Input.dispatchTouchEvent", type=name, touchPoints=[{"x": x, "y": y}])
+        browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        return
+    moves = [("mousePressed", points[0]), *(("mouseMoved", p) for p in points[1:])]
+    for name, (x, y) in (*moves, ("mouseReleased", points[-1])):
+        browser.call(
+            "Input.dispatchMouseEvent", type=name, x=x, y=y, button="left", buttons=1, clickCount=1
+        )
+
+
+def look_at(browser: Browser, folder: Path) -> None:
+    """See that the page is on no screen wider than that, and leave pictures of it."""
+    for name, width, height in (("desk", 1280, 900), ("phone", 390, 844)):
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height,
+            deviceScaleFactor=1, mobile=name == "phone",
+        )  # fmt: skip
+        for scheme in ("light", "dark"):
+            browser.photograph(folder / f"{name}-{scheme}.png", scheme)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+def test_a_video_is_counted_at_what_is_drawn(
+    address: str, walking: Any, clip: bytes, browser: Browser, tmp_path: Path
+) -> None:
+    path = tmp_path / "street.mp4"
+    path.write_bytes(clip)
+    # The canvas as wide to its height as the video, so that shares of one are those of the other.
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=392, height=388, deviceScaleFactor=1,
+        mobile=False,
+    )  # fmt: skip
+    browser.open(address)
+    browser.run("document.querySelector('#key').value = 'secret'")
+    browser.choose("#files", [path])
+    status = "document.querySelector('#status').textContent"
+    browser.until(f"{status} === 'street.mp4: 1 followed, 1 at once'")
+
+    def click(name: str) -> None:
+        browser.run(f"document.querySelector('#{name}').click()")
+
+    # A line by mouse, from the top to the bottom in the middle; a zone by touch; one by keys.
+    click("new-line")
+    for place in ((0.5, 0.05), (0.5, 0.95)):
+        drag(browser, place)
+    assert browser.run(status) == "line 1 is there"
+    click("new-zone")
+    for place in ((0.55, 0.1), (0.95, 0.1), (0.95, 0.9), (0.55, 0.9)):
+        drag(browser, place, kind="touch")
+    click("finish")
+    assert browser.run(status) == "zone 1 is there"
+    click("new-zone")
+    for key, times in (("Enter", 1), ("ArrowLeft", 20), ("Enter", 1), ("ArrowDown", 20)):
+        for _ in range(times):
+            browser.press(key)
+    browser.press("f")
+    assert browser.run(status) == "A zone has three corners or more."
+    for key in ("Enter", "f"):
+        browser.press(key)
+    assert browser.run(status) == "zone 2 is there"
+    drag(browser, (0.3, 0.7), (0.3, 0.8), (0.4, 0.8))  # its last corner
+    browser.run(
+        "(() => { const n = document.querySelectorAll('#regions input')[1]; n.value = 'a \"hall\"';"
+        " n.dispatchEvent(new Event('change')); })()"
+    )
+
+    click("again")
+    browser.until(f"{status} === 'street.mp4: 1 followed, 1 at once'")
+    # At its end: over the line and in the zone, which begins where the head is in frames 8 and 9.
+    browser.run("document.querySelector('#video').currentTime = 0.95")
+    counts = (
+        "[...document.querySelectorAll('#regions tr')]"
+        ".map((r) => [...r.cells].slice(1, 4).map((c) => c.textContent))"
+    )
+    browser.until(f"{counts}.flat().join() === '1,0,,0,0,1,0,0,0'")
+    browser.run("document.querySelector('#video').currentTime = 0.3")
+    browser.until(f"{counts}.flat().join() === '0,0,,0,0,0,0,0,0'")
+
+    click("save-zones")
+    (tmp_path / "zones.yaml").write_bytes(browser.downloaded("zones.yaml"))
+    zones = load_zones(tmp_path / "zones.yaml")
+    assert list(zones.lines) == ["line 1"]
+    assert list(zones.zones) == ['a "hall"', "zone 2"]
+    ends, corners = zones.lines["line 1"].points, zones.zones["zone 2"].points
+    np.testing.assert_allclose(ends, [(0.5, 0.05), (0.5, 0.95)], atol=0.03)
+    np.testing.assert_allclose(corners, [(0.5, 0.5), (0.3, 0.5), (0.4, 0.8)], atol=0.03)
+
+    for kind in ("json", "csv", "blurred"):
+        click(f"download-{kind}")
+    content = json.loads(browser.downloaded("detections.json"))
+    assert (len(content["images"]), content["counts"][2]["line"]) == (10, "line 1")
+    assert browser.downloaded("detections.csv").decode().count("street.mp4,") == 10
+    assert browser.downloaded("blurred.mp4")[4:8] == b"ftyp"
+    known = ('"level": "verbose"', "Canvas2D: Multiple readback")
+    complaints = [line for line in browser.messages if not any(words in line for words in known)]
+    assert complaints == []
+    look_at(browser, tmp_path)

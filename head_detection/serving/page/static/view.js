@@ -1,6 +1,7 @@
 // A picture on a canvas with its boxes, which can be zoomed and moved.
 
 const CLOSEST = 40; // canvas pixels a picture pixel
+const TAP = 6; // canvas pixels that a finger may move and still taps
 const STEP = 60; // canvas pixels an arrow key
 
 export class View {
@@ -17,10 +18,12 @@ export class View {
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, event);
+      this.held = this.pointers.size === 1 ? this.grabbed?.(event.offsetX, event.offsetY) : null;
+      this.way = this.pointers.size === 1 ? 0 : TAP; // with two fingers it is no tap
     });
     canvas.addEventListener("pointermove", (event) => this.drag(event));
     for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+      canvas.addEventListener(name, (event) => this.release(event));
     }
     canvas.addEventListener("keydown", (event) => this.press(event));
   }
@@ -63,7 +66,10 @@ export class View {
     if (!before) return;
     const others = [...this.pointers.values()].filter((each) => each.pointerId !== event.pointerId);
     this.pointers.set(event.pointerId, event);
-    if (others.length) {
+    this.way += Math.hypot(event.offsetX - before.offsetX, event.offsetY - before.offsetY);
+    if (this.held) {
+      this.held(this.pointAt(event.offsetX, event.offsetY), false);
+    } else if (others.length) {
       const distance = (each) => Math.hypot(each.offsetX - others[0].offsetX, each.offsetY - others[0].offsetY);
       this.zoom(distance(event) / Math.max(1, distance(before)), event.offsetX, event.offsetY);
     } else {
@@ -71,7 +77,31 @@ export class View {
     }
   }
 
+  release(event) {
+    if (!this.pointers.delete(event.pointerId)) return;
+    const point = this.pointAt(event.offsetX, event.offsetY);
+    if (this.held) this.held(point, true);
+    else if (event.type === "pointerup" && this.way < TAP) this.tapped?.(point);
+    this.held = null;
+  }
+
+  /** The place on the canvas of a point in shares of the picture. */
+  placeOf([x, y]) {
+    const { width, height } = this.record ?? { width: 1, height: 1 };
+    return [this.x0 + x * width * this.scale, this.y0 + y * height * this.scale];
+  }
+
+  /** The point in shares of the picture at a place on the canvas. */
+  pointAt(x, y) {
+    const { width, height } = this.record ?? { width: 1, height: 1 };
+    return [(x - this.x0) / (width * this.scale), (y - this.y0) / (height * this.scale)];
+  }
+
   press(event) {
+    if (this.pressed?.(event)) {
+      event.preventDefault();
+      return;
+    }
     const actions = {
       "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(0.8), 0: () => this.reset(),
       ArrowLeft: () => this.move(STEP, 0), ArrowRight: () => this.move(-STEP, 0),
@@ -96,6 +126,7 @@ export class View {
     this.top = limit(this.top, Math.max(0, (shownHeight - height) / 2));
     const x0 = (width - shownWidth) / 2 + this.left;
     const y0 = (height - shownHeight) / 2 + this.top;
+    Object.assign(this, { scale, x0, y0 });
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.imageSmoothingEnabled = scale < 4;
     if (this.bitmap) pen.drawImage(this.bitmap, x0, y0, shownWidth, shownHeight);
@@ -107,5 +138,6 @@ export class View {
         pen.strokeRect(x0 + x1 * scale, y0 + y1 * scale, (x2 - x1) * scale, (y2 - y1) * scale);
       });
     }
+    this.overlay?.(pen, (point) => this.placeOf(point));
   }
 }

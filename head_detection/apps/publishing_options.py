@@ -1,0 +1,123 @@
+"""Options of who is told of counts while they are made: home automation, and Prometheus.
+
+Nothing here may import torch, nor anything else that takes long: options are parsed before it is.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from head_detection.apps.command import UsageError
+from head_detection.apps.service_options import port
+
+if TYPE_CHECKING:
+    from head_detection.pipeline.sources import Source
+    from head_detection.results.prometheus import CameraState
+    from head_detection.results.sink import Sink
+
+PASSWORD_VARIABLE: Final = "MQTT_PASSWORD"  # noqa: S105 - its name
+PLAIN_PORT: Final = 1883
+ENCRYPTED_PORT: Final = 8883
+"""As IANA has them for MQTT."""
+
+
+def add_publishing_options(parser: argparse.ArgumentParser) -> None:
+    """Declare who is told."""
+    told = parser.add_argument_group("counts for home automation and monitoring")
+    told.add_argument(
+        "--mqtt", metavar="HOST[:PORT]",
+        help="tell this broker of the heads of each camera and zone, as they change; Home "
+        "Assistant finds them by itself",
+    )  # fmt: skip
+    told.add_argument("--mqtt-user", metavar="NAME", help="of the broker")
+    told.add_argument(
+        "--mqtt-password-file", type=Path, metavar="FILE",
+        help=f"holds the password (default: the variable {PASSWORD_VARIABLE})",
+    )  # fmt: skip
+    told.add_argument(
+        "--mqtt-tls", action="store_true",
+        help=f"encrypted, with the broker's certificate checked; port {ENCRYPTED_PORT}",
+    )  # fmt: skip
+    told.add_argument(
+        "--mqtt-topic", default="head-detection", metavar="TOPIC",
+        help="that all others begin with: of several runs, each its own (default: head-detection)",
+    )  # fmt: skip
+    told.add_argument(
+        "--metrics-port", type=port, metavar="N",
+        help="answer Prometheus at http://HOST:N/metrics with the heads of each camera and zone",
+    )  # fmt: skip
+    told.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="NAME",
+        help="address for that; 0.0.0.0 lets other machines in (default: this machine alone)",
+    )  # fmt: skip
+
+
+def publishers(arguments: argparse.Namespace, source: "Source") -> "tuple[Callable[[], Sink], ...]":
+    """Return what makes the sinks that tell others.
+
+    Raises:
+        UsageError: options that go with others, or a file without a password.
+        OSError: it cannot be read.
+    """
+    makers: list[Callable[[], Sink]] = []
+    if arguments.mqtt is not None:
+        from head_detection.results.mqtt import Broker, MqttSink
+
+        host, number = _host_of(arguments.mqtt, is_encrypted=arguments.mqtt_tls)
+        broker = Broker(
+            host, number, arguments.mqtt_user, _password(arguments.mqtt_password_file),
+            arguments.mqtt_tls, arguments.mqtt_topic,
+        )  # fmt: skip
+        makers.append(partial(MqttSink, broker))
+    elif arguments.mqtt_user or arguments.mqtt_password_file or arguments.mqtt_tls:
+        raise UsageError("--mqtt-user, --mqtt-password-file, --mqtt-tls: expected --mqtt beside")
+    if arguments.metrics_port is not None:
+        from head_detection.results.prometheus import PrometheusSink
+
+        at = (arguments.metrics_host, arguments.metrics_port)
+        makers.append(partial(PrometheusSink, *at, partial(_states_of, source)))
+    return tuple(makers)
+
+
+def _states_of(source: "Source") -> "Iterator[CameraState]":
+    from head_detection.pipeline.cameras import Cameras
+    from head_detection.results.prometheus import CameraState
+
+    for camera in source.cameras if isinstance(source, Cameras) else ():
+        counts = camera.counts
+        yield CameraState(
+            camera.address.name, camera.rate(), counts.latency, counts.dropped, counts.reconnects
+        )
+
+
+def _host_of(text: str, *, is_encrypted: bool) -> tuple[str, int]:
+    """Read a broker's name or address and port.
+
+    Example:
+        >>> _host_of("broker.lan", is_encrypted=False), _host_of("[::1]:18", is_encrypted=True)
+        (('broker.lan', 1883), ('::1', 18))
+    """
+    if not text or "/" in text or "@" in text:  # it may hold a password: not told again
+        raise UsageError("--mqtt: expected HOST or HOST:PORT, broker.lan:1883 say")
+    usual = ENCRYPTED_PORT if is_encrypted else PLAIN_PORT
+    host, colon, number = text.rpartition(":")
+    if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
+        host, number = text, ""
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        number_of_port = port(number) if number else usual
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--mqtt: port: {error}") from error
+    return host, number_of_port
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get(PASSWORD_VARIABLE)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or not lines[0]:
+        raise UsageError(f"--mqtt-password-file: expected a password in the first line of {path}")
+    return lines[0]

@@ -1,0 +1,347 @@
+"""The work of a job on a Ray cluster: Ray Data, a class on actors.
+
+A row is a shard, in a block of its own, so that an actor answers shard after shard as a process of
+the local runner does, with the same ``ShardWorker``: the answers are the same, and a picture that
+hangs or breaks the process costs itself alone. Rows of single pictures would be spread further, yet
+a shard's answers would come from many actors, and have to be gathered before it could be written.
+
+Only this process writes, through ``Job``: the cluster needs no folder for the output, and what is
+on the disk is what the local runner writes, so either goes on with the other's job. Answers that
+come twice, as after the loss of a machine, are written once. An actor that is killed is made anew
+and asked again; when this process is killed Ray ends all that it began, and the next run does what
+is missing. Ray's own checkpoints would be a second record of the same.
+
+On GPUs the files of a store are fetched by tasks on other cores, a few shards ahead. They are
+decoded by threads of the actor's process, which ``num_cpus`` counts: pixels are many times as many
+bytes as files. What is under way is held in memory: two shards an actor, and of fetched files at
+most ``fetching.FETCHED_BYTES`` a shard, so that little is ever spilled to the disk.
+"""
+
+import gc
+import json
+import logging
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from head_detection.batch.fetching import at_hand, fetch
+from head_detection.batch.items import Item
+from head_detection.batch.local import THREADS, Event, settled
+from head_detection.batch.manifest import Job, Task
+from head_detection.batch.shards import answers_of
+from head_detection.batch.worker import ShardWorker, WorkerOptions
+from head_detection.cores import num_cores
+from head_detection.errors import BatchError, MissingPackageError
+
+_STORE_BYTES: Final = 256 << 20
+"""Ray's memory for what is under way, where it is started for this job alone."""
+_MAX_DEATHS: Final = 20
+"""Actors that end one after the other as they begin; then the job ends. Others are replaced."""
+_IN_FLIGHT: Final = 2
+"""Shards an actor has: one, and one that waits."""
+_SETTINGS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
+}
+_NUMBER: Final = "number"
+_SIZE_BYTES: Final = 8
+"""Of the number behind packed items that tells their size."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the actors run, and how many.
+
+    Attributes:
+        address: of a running cluster, ``host:port`` or ``auto``; None starts Ray on this machine,
+            and ends it with the job.
+        actors: at least and at most, None is as many as the cluster has room for.
+        num_gpus: of an actor, also a part of one; None is one where there are any.
+    """
+
+    address: str | None = None
+    actors: tuple[int, int | None] | None = None
+    num_gpus: float | None = None
+
+
+def run_ray(
+    job: Job, tasks: Sequence[Task], options: WorkerOptions, cluster: Cluster
+) -> Generator[Event]:
+    """Do the tasks on a cluster, and yield what came of it, as ``run_local`` does.
+
+    A shard's answers come together. Once the generator is closed, or at its end, nothing of the job
+    is left on the cluster.
+
+    Args:
+        job: open; it is settled here.
+        tasks: of it.
+        options: of the workers; weights are read on the machine of each, by the same path.
+        cluster: where they run.
+
+    Raises:
+        BatchError: no cluster there, or no detector can be built. One line.
+        OutputError: the job's answers are another detector's.
+        OSError: answers cannot be written.
+        MissingPackageError: the ``ray`` extra is not installed.
+    """
+    if not tasks:
+        return
+    with _connected(cluster) as ray:
+        waiting = dict(enumerate(tasks))
+        rows = [{_NUMBER: n, "items": _packed(job.items(task))} for n, task in waiting.items()]
+        answered = _answers(ray, rows, options, cluster)
+        with _ended(answered):
+            for row in _running(answered):
+                task = waiting.pop(row[_NUMBER], None)
+                if task is None:  # answered twice
+                    continue
+                if row["refused"]:
+                    raise BatchError(row["refused"])
+                job.settle(settled(json.loads(row["origin"])))
+                answers = pa.ipc.open_stream(row["answers"]).read_all()
+                job.finish(task, answers)
+                yield from answers_of(answers)
+                yield task
+        if waiting:
+            raise BatchError(
+                f"expected answers to {len(tasks)} shards; {len(waiting)} did not come"
+            )
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[Any]:
+    """Give Ray, connected; what was started or joined here is left at the end."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray  # noqa: PLC0415 - of an extra, and slow to load
+        import ray.data  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingPackageError(
+            f"expected the package ray for this; it is not installed ({error}): "
+            "pip install 'head-detection[ray]'"
+        ) from error
+    if ray.is_initialized():  # a program that has joined a cluster itself
+        yield ray
+        return
+    if (cluster.address or "").startswith("ray://"):
+        raise BatchError(
+            f"{cluster.address}: expected host:port of a cluster that this machine is part of, or "
+            "auto; got an address of Ray's client: start this on a machine of the cluster"
+        )
+    own = {"num_cpus": num_cores(), "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    place = own if cluster.address is None else {"address": cluster.address}
+    try:
+        with _package_found():
+            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        where = (
+            "this machine; "
+            if cluster.address is None
+            else (f"{cluster.address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; ")
+        )
+        raise BatchError(f"ray: expected a cluster at {where}{text}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _package_found() -> Iterator[None]:
+    """Let processes that Ray starts on this machine find the package, also in a checkout."""
+    before = os.environ.get("PYTHONPATH")
+    here = str(Path(__file__).resolve().parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _answers(
+    ray: Any, rows: list[dict[str, Any]], options: WorkerOptions, cluster: Cluster
+) -> Generator[dict[str, Any]]:
+    """Yield a row a shard, as ``_Answerer`` gives it, in the order in which they come."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = _MAX_DEATHS
+    context.execution_options.preserve_order = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pool = _pool_of(ray.cluster_resources(), options, cluster, len(rows))
+    shards = ray.data.from_items(rows, override_num_blocks=len(rows))
+    if pool.num_gpus and pool.has_room:
+        shards = shards.map_batches(
+            _with_contents, batch_size=1, batch_format="pyarrow", num_cpus=1
+        )
+    answers = shards.map_batches(
+        _Answerer,
+        fn_constructor_args=(pool.options,),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=_IN_FLIGHT
+        ),
+        num_cpus=pool.num_cpus,
+        num_gpus=pool.num_gpus or None,
+    )
+    for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()
+
+
+def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Turn what Ray raises into one line."""
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise BatchError(f"ray: the job cannot go on: {text}; start it again") from error
+        yield row
+
+
+@contextmanager
+def _ended(rows: Generator[Any]) -> Iterator[None]:
+    """At the end, let Ray Data end what it does for rows that nobody will take."""
+    try:
+        yield
+    finally:
+        rows.close()
+        gc.collect()  # it ends with its objects, which refer to each other
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Actors, and what each has.
+
+    Attributes:
+        least: actors.
+        most: actors; None is no limit.
+        num_cpus: of each.
+        num_gpus: of each.
+        has_room: a core is left beside the least of them.
+        options: of their workers.
+    """
+
+    least: int
+    most: int | None
+    num_cpus: int
+    num_gpus: float
+    has_room: bool
+    options: WorkerOptions
+
+
+def _pool_of(
+    resources: dict[str, float], options: WorkerOptions, cluster: Cluster, num_tasks: int
+) -> _Pool:
+    """Return the actors that a cluster has room for: as many as the local runner has processes.
+
+    Raises:
+        BatchError: a GPU is asked for, and the cluster has none.
+    """
+    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
+    wants_gpu = options.device in ("auto", "cuda")
+    num_gpus = cluster.num_gpus
+    if num_gpus is None:
+        num_gpus = 1.0 if wants_gpu and (gpus or options.device == "cuda") else 0.0
+    if num_gpus > gpus:
+        raise BatchError(f"device: expected {num_gpus:g} GPUs an actor; the cluster has {gpus:g}")
+    device = "cuda" if num_gpus else "cpu" if options.device == "auto" else options.device
+    num_cpus = min(options.threads or THREADS, cores)
+    room = max(1, cores // num_cpus)
+    if num_gpus:
+        room = max(1, min(room, math.floor(gpus / num_gpus)))
+    is_own = cluster.address is None
+    least, most = cluster.actors or ((room, room) if is_own else (1, None))
+    least = max(1, min(least, room, num_tasks))
+    most = None if most is None else max(least, min(most, num_tasks))
+    return _Pool(
+        least,
+        most,
+        num_cpus,
+        num_gpus,
+        has_room=least * num_cpus < cores,
+        options=replace(options, device=device, threads=num_cpus),
+    )
+
+
+class _Answerer:
+    """Answers shard after shard; a ``ShardWorker``, whose process Ray does not see, detects."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._worker = ShardWorker(options)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Answer the one shard in a batch.
+
+        A mistake of the user is an answer too: what an actor raises, Ray wraps in pages.
+        """
+        (row,) = batch.to_pylist()
+        refused, origin, answers = "", {}, b""
+        try:
+            with at_hand(_unpacked(row["items"]), row.get("contents") or []) as items:
+                origin = self._worker.start()
+                answers = _stream_of(self._worker.run(items))
+        except BatchError as error:
+            refused = str(error)
+        answer = {
+            _NUMBER: row[_NUMBER],
+            "refused": refused,
+            "origin": json.dumps(origin),
+            "answers": answers,
+        }
+        return pa.Table.from_pylist([answer], _ANSWER_SCHEMA)
+
+
+_ANSWER_SCHEMA: Final = pa.schema(
+    [
+        (_NUMBER, pa.int64()),
+        ("refused", pa.string()),
+        ("origin", pa.string()),
+        ("answers", pa.large_binary()),
+    ]
+)
+
+
+def _with_contents(batch: pa.Table) -> pa.Table:
+    """Fetch the files of the one shard in a batch."""
+    (row,) = batch.to_pylist()
+    contents = pa.array([fetch(_unpacked(row["items"]))], pa.list_(pa.large_binary()))
+    return batch.append_column("contents", contents)
+
+
+def _packed(items: Sequence[Item]) -> bytes:
+    """Return items as bytes, for all of a job's wait in memory."""
+    text = json.dumps([astuple(item) for item in items])
+    packed: bytes = pa.compress(text.encode(), codec="zstd", asbytes=True)
+    return packed + len(text).to_bytes(_SIZE_BYTES, "little")
+
+
+def _unpacked(content: bytes) -> list[Item]:
+    size = int.from_bytes(content[-_SIZE_BYTES:], "little")
+    text: bytes = pa.decompress(content[:-_SIZE_BYTES], size, codec="zstd", asbytes=True)
+    return [Item(*values) for values in json.loads(text)]
+
+
+def _stream_of(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

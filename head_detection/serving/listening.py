@@ -1,0 +1,173 @@
+"""Sockets and processes: slow senders are hung up on, and a worker that dies is replaced.
+
+Nothing here may import torch: the process that watches the workers has no network.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from head_detection.errors import ServingError
+from head_detection.serving.settings import ServiceSettings
+
+HEADER_SECONDS: Final = 10.0
+"""For a client to send the headers of a request, from its first byte on or from connecting."""
+HEADER_BYTES: Final = 32 * 1024
+MAX_CONNECTIONS: Final = 512
+ENDING_SECONDS: Final = 45
+"""For requests that are answered when the service is told to end: more than their deadline."""
+BACKLOG: Final = 1024
+"""Connections that wait to be taken."""
+START_SECONDS: Final = 60
+"""For a worker to say that it lives; it imports torch in this time."""
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder by which the workers of one service add up; prometheus_client reads it."""
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that hangs up on who does not send a request's headers in time.
+
+    uvicorn has a limit for connections that have been answered alone.
+    """
+
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on, unless a request is there."""
+        if self._overdue is None and self._has_no_request():
+            self._wait()
+        super().data_received(data)
+        if not self._has_no_request():
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _has_no_request(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._overdue = self.loop.call_later(HEADER_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        self._overdue = None
+        if self._has_no_request():
+            self.transport.close()
+
+    def _stop_waiting(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a socket whose clients wait until somebody answers them.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 is a free one.
+
+    Raises:
+        OSError: it is taken, or no address of this machine.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    opened = socket.socket(family)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+    opened.set_inheritable(True)
+    return opened
+
+
+def hosts_for(host: str) -> tuple[str, ...] | None:
+    """Return under which names browsers may reach a service that is bound to an address.
+
+    One of this machine alone has the names of this machine: a site whose name is made to lead here
+    (DNS rebinding) has another. None is any name.
+
+    Example:
+        >>> hosts_for("127.0.0.1")
+        ('localhost', '127.0.0.1', '::1')
+        >>> hosts_for("0.0.0.0")
+    """
+    try:
+        is_local = ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    return LOOPBACK if is_local else None
+
+
+def run_workers(
+    create: Callable[[], Any] | str, settings: ServiceSettings, listener: socket.socket, count: int
+) -> None:
+    """Answer requests in several processes until SIGTERM or SIGINT; one that dies is replaced.
+
+    Args:
+        create: makes the application of one, or the name of what does, ``module:function``; is
+            pickled.
+        settings: the limits.
+        listener: as ``open_socket`` returns it.
+        count: of processes.
+
+    Raises:
+        ServingError: one could not start.
+    """
+    folder = tempfile.mkdtemp(prefix="head-detection-metrics-")
+    os.environ[SEVERAL_PROCESSES] = folder
+    cores = str(max(1, (os.cpu_count() or 1) // count))
+    os.environ.setdefault("OMP_NUM_THREADS", cores)
+    try:
+        config = server_config(create, settings, factory=True, workers=count)
+        supervisor = Multiprocess(config, [listener])
+        supervisor.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            raise ServingError("a worker could not start: the line above says why")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def server_config(app: Any, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
+    """Return how an application is served: limits of connections, and no word of who asked.
+
+    Args:
+        app: of ASGI, or what makes one in each process.
+        settings: the limits.
+        options: more of uvicorn's.
+    """
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        log_level="warning",
+        access_log=False,  # it would hold who asked for what
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        ws_max_size=settings.max_bytes,
+        ws_per_message_deflate=False,  # a few bytes could become very many
+        timeout_graceful_shutdown=ENDING_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
+        **options,
+    )

@@ -1,0 +1,82 @@
+// The table of zones and lines: their names, what is counted there, and the buttons that draw them.
+import { Editor } from "./editor.js";
+import { isInside, Regions } from "./regions.js";
+
+export class RegionTable {
+  constructor(element, view, { say, changed, save }) {
+    this.regions = new Regions();
+    this.body = element("regions");
+    this.buttons = Object.fromEntries(["undo-point", "finish", "cancel", "save-zones"].map((id) => [id, element(id)]));
+    this.editor = new Editor(view, this.regions, { say, changed: () => { this.list(); changed(); } });
+    Object.assign(this, { say, changed, table: element("region-table"), record: null, clip: null });
+    const on = (id, act) => element(id).addEventListener("click", act);
+    on("new-zone", () => this.editor.begin("zone"));
+    on("new-line", () => this.editor.begin("line"));
+    on("undo-point", () => this.editor.undo());
+    on("finish", () => this.editor.finish());
+    on("cancel", () => this.editor.cancel());
+    on("save-zones", () => save(this.file));
+    this.list();
+  }
+
+  /** The zones file; null where nothing is drawn. */
+  get file() { return this.regions.all.length ? this.regions.toYaml() : null; }
+
+  /** Show what is counted in a record: of a picture who is in a zone now, of a video all up to it. */
+  count(record, clip) {
+    Object.assign(this, { record, clip });
+    this.regions.all.forEach((region, i) => {
+      const { now, in: came, out } = this.countsOf(region);
+      [came, out, now].forEach((value, n) => { this.body.rows[i].cells[n + 1].textContent = value ?? ""; });
+    });
+  }
+
+  countsOf(region) {
+    if (this.clip) return this.clip.answer ? this.clip.countsOf(region) : {};
+    if (!this.record || region.kind === "line") return {};
+    const { width, height, boxes } = this.record;
+    const centres = boxes.map(([x1, y1, x2, y2]) => [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height]);
+    return { now: centres.filter((centre) => isInside(region.points, centre)).length };
+  }
+
+  list() {
+    const { kind, points } = this.editor;
+    this.buttons["undo-point"].disabled = !points.length;
+    this.buttons.finish.disabled = !kind;
+    this.buttons.cancel.disabled = !kind;
+    this.buttons["save-zones"].disabled = !this.regions.all.length;
+    this.table.hidden = !this.regions.all.length;
+    const isSame = this.shown?.length === this.regions.all.length && this.shown.every((region, i) => region === this.regions.all[i]);
+    if (isSame) return; // a name may be in the middle of being typed
+    this.shown = [...this.regions.all];
+    this.body.replaceChildren(...this.shown.map((region) => this.row(region)));
+    this.count(this.record, this.clip);
+  }
+
+  row(region) {
+    const row = document.createElement("tr");
+    const name = document.createElement("input");
+    Object.assign(name, { type: "text", value: region.name, maxLength: 60 });
+    name.setAttribute("aria-label", `Name of the ${region.kind}`);
+    name.addEventListener("change", () => {
+      const problem = this.regions.rename(region, name.value);
+      if (problem) this.say(problem);
+      name.value = region.name;
+      this.changed();
+    });
+    row.insertCell().append(name);
+    for (let n = 0; n < 3; n += 1) row.insertCell();
+    const actions = row.insertCell();
+    if (region.kind === "line") actions.append(this.button("Turn", region, () => { region.points.reverse(); this.changed(); }));
+    actions.append(this.button("Remove", region, () => { this.regions.remove(region); this.list(); this.changed(); }));
+    return row;
+  }
+
+  button(text, region, act) {
+    const made = document.createElement("button");
+    Object.assign(made, { type: "button", textContent: text });
+    made.setAttribute("aria-label", `${text} ${region.name}`);
+    made.addEventListener("click", act);
+    return made;
+  }
+}

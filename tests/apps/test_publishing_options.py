@@ -1,0 +1,72 @@
+"""Who is told of counts: options, and where a password may stand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from head_detection.apps.command import UsageError
+from head_detection.apps.main import parse
+from head_detection.apps.publishing_options import publishers
+from head_detection.pipeline.sources import ItemSource
+from head_detection.results import mqtt
+from head_detection.results.formats import Sinks
+from head_detection.results.record import Origin, Record
+from head_detection.structures import Detections
+
+SOURCE = ItemSource.of([])
+
+
+def makers(*words: str) -> tuple[Callable[[], Any], ...]:
+    arguments = parse(["test", "--source", "0", *words])
+    return publishers(arguments, SOURCE)
+
+
+def broker_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> mqtt.Broker:
+    monkeypatch.setattr(mqtt, "MqttSink", lambda broker: broker)
+    (make,) = makers(*words)
+    broker = make()
+    assert isinstance(broker, mqtt.Broker)
+    return broker
+
+
+def test_the_password_is_in_a_file_or_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MQTT_PASSWORD", raising=False)
+    assert broker_of(monkeypatch, "--mqtt", "broker.lan") == mqtt.Broker("broker.lan")
+    monkeypatch.setenv("MQTT_PASSWORD", "of the environment")
+    broker = broker_of(monkeypatch, "--mqtt", "broker.lan:99", "--mqtt-user", "me", "--mqtt-tls")
+    assert (broker.port, broker.user, broker.password) == (99, "me", "of the environment")
+    assert broker.is_encrypted
+    path = tmp_path / "password"
+    path.write_text("of the file\n")
+    words = ("--mqtt", "[::1]", "--mqtt-password-file", str(path), "--mqtt-topic", "home/heads")
+    broker = broker_of(monkeypatch, *words)
+    assert (broker.host, broker.password, broker.topic) == ("::1", "of the file", "home/heads")
+    path.write_text("\n")
+    with pytest.raises(UsageError, match="expected a password in the first line"):
+        makers(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--mqtt-user", "me"], "expected --mqtt beside"),
+        (["--mqtt", "me:secret@broker"], "expected HOST or HOST:PORT"),
+        (["--mqtt", "mqtt://broker"], "expected HOST or HOST:PORT"),
+        (["--mqtt", "broker:99999"], "port: expected 0 to 65535"),
+    ],
+)
+def test_mistakes_are_told(words: list[str], line: str) -> None:
+    with pytest.raises(UsageError, match=line):
+        makers(*words)
+
+
+def test_the_sinks_of_a_run_tell_others_too(tmp_path: Path) -> None:
+    assert makers() == ()
+    with Sinks((), tmp_path, Origin({}, 0.5), more=makers("--metrics-port", "0")) as sinks:
+        (address,) = sinks.outputs
+        assert address.startswith("http://127.0.0.1:")
+        sinks.take(Record(0, "a.jpg", Detections.empty((9, 9))))
