@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,9 +24,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from camera_servers import CameraServer, silent  # noqa: E402
 from clips import number_of  # noqa: E402
+from fake_stream import Asked, FakeDetector  # noqa: E402
 
 from head_detection.inference.batching import PictureResult  # noqa: E402
-from head_detection.inference.loading import IsReady, read_ahead  # noqa: E402
+from head_detection.inference.loading import read_ahead  # noqa: E402
 from head_detection.pipeline.addresses import parse_address  # noqa: E402
 from head_detection.pipeline.cameras import Cameras  # noqa: E402
 from head_detection.pipeline.run import run_pipeline  # noqa: E402
@@ -45,26 +46,17 @@ MOST_GROWTH: Final = 20.0
 MOST_LATE: Final = 1.0
 
 
-class SlowDetector:
+class SlowDetector(FakeDetector):
     """Takes as long for a batch as a network, and finds nothing; notes how late frames are."""
 
-    score_threshold = 0.5
-
     def __init__(self) -> None:
+        super().__init__()
         self.latencies: list[float] = []
         self.wrong = 0
 
-    def stream(
-        self,
-        images: Iterable[Item],
-        batch_size: int | None = None,
-        *,
-        keep_pixels: bool = False,
-        score_threshold: float | None = None,
-        is_ready: IsReady | None = None,
-    ) -> Generator[PictureResult]:
+    def results_of(self, images: Iterable[Item], asked: Asked) -> Iterator[PictureResult]:
         batch: list[Frame] = []
-        for item in read_ahead(images, lambda item: item, lambda _: False, is_ready):
+        for item in read_ahead(images, lambda item: item, lambda _: False, asked.is_ready):
             if isinstance(item, Frame):
                 batch.append(item)
                 continue

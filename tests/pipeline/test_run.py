@@ -2,18 +2,18 @@
 
 import json
 import tracemalloc
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_stream import Asked, FakeDetector
 from PIL import Image
 
 from head_detection.errors import PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
-from head_detection.inference.loading import IsReady
 from head_detection.pipeline.run import Tally, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.formats import Sinks
@@ -26,41 +26,24 @@ PIXELS = np.zeros((32, 48, 3), np.uint8)
 DOOR = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0))
 
 
-class OneHead:
-    """Finds a head in every item but those called bad; notes what it was asked for."""
+class OneHead(FakeDetector):
+    """Finds a head in every item but those called bad."""
 
     score_threshold = 0.25
 
     def __init__(self) -> None:
+        super().__init__()
         self.found = FOUND
-        self.options: list[tuple[int | None, bool]] = []
-        self.thresholds: list[float | None] = []
-        self.is_ready: IsReady | None = None
-        self.is_closed = False
 
-    def stream(
-        self,
-        images: Iterable[Item],
-        batch_size: int | None = None,
-        *,
-        keep_pixels: bool = False,
-        score_threshold: float | None = None,
-        is_ready: IsReady | None = None,
-    ) -> Generator[PictureResult]:
-        self.thresholds.append(score_threshold)
-        self.options.append((batch_size, keep_pixels))
-        self.is_ready = is_ready
-        try:
-            for item in images:
-                where = item.path if isinstance(item, PictureFile) else f"{item.name}: frame 7"
-                pixels = PIXELS if keep_pixels else None
-                if "bad" in item.name:
-                    error = PictureError(f"{where}: the file is empty")
-                    yield PictureResult(item, None, error, None)
-                else:
-                    yield PictureResult(item, self.found, None, pixels)
-        finally:
-            self.is_closed = True
+    def results_of(self, images: Iterable[Item], asked: Asked) -> Iterator[PictureResult]:
+        for item in images:
+            where = item.path if isinstance(item, PictureFile) else f"{item.name}: frame 7"
+            pixels = PIXELS if asked.keep_pixels else None
+            if "bad" in item.name:
+                error = PictureError(f"{where}: the file is empty")
+                yield PictureResult(item, None, error, None)
+            else:
+                yield PictureResult(item, self.found, None, pixels)
 
 
 def bytes_held() -> int:
@@ -90,7 +73,7 @@ def test_pictures_go_to_the_sinks_and_failures_too(detector: OneHead, tmp_path: 
     assert content["failed"] == [{"file": "bad.jpg", "error": "the file is empty"}]
     lines = (tmp_path / "mot.txt").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["1", "3"]  # what failed counts
-    assert detector.options == [(None, False)]
+    assert [(asked.batch_size, asked.keep_pixels) for asked in detector.asked] == [(None, False)]
 
 
 def test_what_is_yielded_was_written_before(detector: OneHead, tmp_path: Path) -> None:
@@ -128,7 +111,7 @@ def test_pixels_are_kept_where_somebody_needs_them(
 ) -> None:
     with Sinks(names, tmp_path, ORIGIN) as sinks:
         (record,) = run_pipeline(files("a.png"), detector, sinks, 3, keep_pixels=keep)
-    assert detector.options == [(3, kept)]
+    assert [(asked.batch_size, asked.keep_pixels) for asked in detector.asked] == [(3, kept)]
     assert isinstance(record, Record)
     assert (record.pixels is not None) == kept
 
@@ -137,8 +120,9 @@ def test_the_source_tells_what_is_at_hand(detector: OneHead) -> None:
     for answer in (True, False):
         source = ItemSource(SourceInfo("x"), [], ready=lambda answer=answer: answer)
         assert list(run_pipeline(source, detector)) == []
-        assert detector.is_ready is not None
-        assert detector.is_ready() is answer
+        is_ready = detector.asked[-1].is_ready
+        assert is_ready is not None
+        assert is_ready() is answer
 
 
 class Follower:
@@ -168,7 +152,7 @@ def test_a_head_that_is_followed_counts_at_any_score(detector: OneHead) -> None:
     source = ItemSource.of([Frame("a.mp4", 1, 0.1)])
     (record,) = run_pipeline(source, detector, hide_from=0.1, tracker=Follower(), counter=Doorman())
     assert isinstance(record, Record)
-    assert detector.thresholds == [0.1]
+    assert [asked.score_threshold for asked in detector.asked] == [0.1]
     assert record.ids == [NOT_TRACKED, 7, 7]  # .9 counts, .45 and .3 are followed
     assert record.zones == {"door": 3}
     assert record.sightings == (Sighting(7, 0, 0.0, (4.0, 5.0)),)
@@ -236,7 +220,7 @@ def test_less_likely_heads_are_there_to_be_hidden(detector: OneHead) -> None:
     detector.score_threshold = 0.9
     (record,) = run_pipeline(files("a.jpg"), detector, hide_from=0.1)
     assert isinstance(record, Record)
-    assert detector.thresholds == [0.1]
+    assert [asked.score_threshold for asked in detector.asked] == [0.1]
     assert len(record.detections) == 0
     assert record.to_hide is not None
     assert len(record.to_hide) == 1

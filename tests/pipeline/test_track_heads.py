@@ -1,11 +1,12 @@
 """``detector.track``: frames and their heads under ids, from videos, frames, arrays and files."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import write_clip
+from fake_stream import Asked, FakeDetector
 from PIL import Image
 
 from head_detection.data.sequences import door_scene
@@ -13,7 +14,6 @@ from head_detection.errors import ConfigError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.loading import IsReady
 from head_detection.pipeline.sources import Item
 from head_detection.pipeline.tracking import track_heads
 from head_detection.structures import Detections, Frame
@@ -21,29 +21,20 @@ from head_detection.structures import Detections, Frame
 PIXELS = np.zeros((48, 64, 3), np.uint8)
 
 
-class OneHead:
+class OneHead(FakeDetector):
     """Finds the same head in every frame that has pixels, ever less likely."""
 
-    score_threshold = 0.5
     lowest_score = 0.3
 
-    def stream(
-        self,
-        images: Iterable[Item],
-        batch_size: int | None = None,
-        *,
-        keep_pixels: bool = False,
-        score_threshold: float | None = None,
-        is_ready: IsReady | None = None,
-    ) -> Generator[PictureResult]:
-        assert score_threshold == 0.3
+    def results_of(self, images: Iterable[Item], asked: Asked) -> Iterator[PictureResult]:
+        assert asked.score_threshold == 0.3
         for number, item in enumerate(images):
             assert isinstance(item, Frame)
             found = Detections.from_arrays([[10, 10, 30, 30]], [0.9 - 0.1 * number], (48, 64))
             if item.pixels is None:
                 yield PictureResult(item, None, PictureError("not decoded"), None)
             else:
-                yield PictureResult(item, found, None, item.pixels if keep_pixels else None)
+                yield PictureResult(item, found, None, item.pixels if asked.keep_pixels else None)
 
 
 def ids_of(tracked: Iterable[tuple[Frame, Detections]]) -> list[list[int]]:

@@ -235,3 +235,20 @@ def test_each_of_several_videos_has_a_file(
     }
     put(MotSink, tmp_path / "one", outcomes[:1])
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["mot.txt"]
+
+
+def test_of_many_videos_few_files_are_open(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    put: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is taken up again behind what it has."""
+    monkeypatch.setattr("head_detection.results.mot.MOST_OPEN", 1)
+    turns = [(name, index) for index in range(3) for name in ("a.mp4", "a.avi", "c.mp4")]
+    put(MotSink, tmp_path, [record([(1, 1, 3, 3)], file, n, seconds=n) for file, n in turns])
+    line = "-1,2.0,2.0,2.0,2.0,0.5,-1,-1,-1\n"
+    written = {path.name: path.read_text() for path in (tmp_path / "mot").glob("*.txt")}
+    expected = "".join(f"{frame},{line}" for frame in (1, 2, 3))
+    assert written == dict.fromkeys(("a.txt", "a.avi.txt", "c.txt"), expected)
+    assert not (tmp_path / "mot.txt").exists()
