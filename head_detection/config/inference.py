@@ -108,13 +108,15 @@ class ViewConfig(Section):
 class CalibrationConfig(Section):
     """Small and large heads of one score made equally likely to be one.
 
-    With s, the octaves from 24 pixels to the head's size, root of area in network pixels,
-    ``linear * s + quadratic * s^2`` is added to the logit of its score: a head of 24 pixels keeps
-    it. ``evaluate --calibrate`` fits the numbers to labelled pictures.
+    What is added to the logit of a score grows with the octaves from 24 pixels to the head's size,
+    root of area in network pixels: a head of 24 pixels keeps its score. ``evaluate --calibrate``
+    fits the numbers to labelled pictures.
     """
 
     linear: float = 0.0
+    """Times the octaves."""
     quadratic: float = 0.0
+    """Times their square."""
     smallest_head: PositiveFloat = 8.0
     """Smaller heads are taken for as large: there were too few to fit."""
     largest_head: PositiveFloat = 160.0

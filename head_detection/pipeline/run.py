@@ -118,12 +118,8 @@ def run_pipeline(
                     found = tracker.follow(result.image, found)
                     sightings = tracker.sightings(result.image.name)
                 hidden = None if hide_from is None else _from(hide_from, found)
-                outcome = replace(
-                    outcome,
-                    detections=_from(threshold, found),
-                    to_hide=hidden,
-                    sightings=sightings,
-                )
+                counted = _from(threshold, found)
+                outcome = replace(outcome, detections=counted, to_hide=hidden, sightings=sightings)
                 if counter is not None:
                     outcome = counter.count(outcome)
             if sinks is not None:
