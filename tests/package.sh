@@ -51,11 +51,11 @@ echo "package: with the extra track it follows heads"
 echo "Installing the extra batch beside it ..."
 pip install "$wheel[batch]"
 echo "$portrait" > list.txt
-venv/bin/head-detection batch --source list.txt --output counted
+venv/bin/head-detection batch --source list.txt --output answers
 venv/bin/python - <<'PYTHON'
 import pyarrow.parquet
 
-(count,) = pyarrow.parquet.read_table("counted/shards")["count"].to_pylist()
+(count,) = pyarrow.parquet.read_table("answers/shards")["count"].to_pylist()
 assert count == 1, f"expected the one head of the portrait; got {count}"
 PYTHON
 echo "package: with the extra batch it works through a list"

@@ -102,7 +102,7 @@ WAITS_FOR: Final = {
     "scut/best.safetensors": "train.py --cfg configs/scut.yaml --set",
     "runs/train/mine": "train.py --data",
     "found/detections.json": "--output found --save",
-    "counted/shards": "batch.py --source",
+    "answers/shards": "batch.py --source",
 }
 """A block with these words begins when that with the others has ended: it reads its files."""
 LEFT: Final = {
@@ -138,7 +138,7 @@ LEFT: Final = {
     "format=blur": ["blurred.jpg"],
     "--engine openvino": ["runs/test/pictures-2/counts.csv", "runs/test/pictures-2/images"],
     'open("heads.csv", "w"': ["heads.csv"],
-    "batch.py --source": ["counted/shards/shard-000000.parquet", "counted/summary.json"],
+    "batch.py --source": ["answers/shards/shard-000000.parquet", "answers/summary.json"],
     "convert.py annotations --from coco": ["my-yolo/data.yaml", "my-yolo/labels"],
 }
 """Files and folders that a page, or the command, says it writes. All that follows
