@@ -44,7 +44,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         "of paths or of pictures, or WebDataset's tars; also at s3://, gs://, https://",
     )  # fmt: skip
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR",
+        "--output", required=True, type=_folder, metavar="DIR",
         help="folder of the job: the same command goes on with what is missing",
     )  # fmt: skip
     parser.add_argument(
@@ -179,6 +179,12 @@ def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
         picture_seconds=arguments.picture_seconds,
         **options,
     )
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a folder of this machine; got {text}")
+    return Path(text)
 
 
 def _gpus(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import Depends, FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -18,6 +18,7 @@ from head_detection.inference.detector import HeadDetector
 from head_detection.serving.answers import FAILED_HEADER, HEADS_HEADER
 from head_detection.serving.guard import OPEN_FOLDER, Guard
 from head_detection.serving.problems import bad_request
+from head_detection.serving.requests import check_query
 from head_detection.serving.service import PAGE, Service
 from head_detection.serving.settings import ServiceSettings
 from head_detection.serving.stream import answer_frames
@@ -104,12 +105,14 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    app.add_api_route(
-        "/detect", service.detect, methods=["POST"], openapi_extra=BODY, response_class=Response
-    )
-    app.add_api_route(
-        "/track", service.track, methods=["POST"], openapi_extra=VIDEO, response_class=Response
-    )
+    for path, answer, body in (
+        ("/detect", service.detect, BODY),
+        ("/track", service.track, VIDEO),
+    ):
+        app.add_api_route(
+            path, answer, methods=["POST"], openapi_extra=body, response_class=Response,
+            dependencies=[Depends(check_query)],
+        )  # fmt: skip
     app.add_api_route("/models", service.models, methods=["GET"])
     app.add_api_route("/healthz", service.alive, methods=["GET"])
     app.add_api_route("/readyz", service.ready, methods=["GET"])

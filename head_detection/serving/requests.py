@@ -1,6 +1,7 @@
 """Pictures out of a request, in memory alone, within limits that are kept before any work."""
 
 import asyncio
+import difflib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -137,6 +138,20 @@ class Bodies:
 @dataclass
 class _Count:
     num_bytes: int = 0
+
+
+async def check_query(request: Request) -> None:
+    """Refuse a parameter that the route does not know: it would be passed over in silence.
+
+    Raises:
+        ServiceError: there is one.
+    """
+    known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            raise bad_request(f"{clean_name(name)}: there is no such parameter; {meant}")
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

@@ -72,6 +72,7 @@ def test_answers_are_those_of_test(
         (["--source", ".", "--weights", "none.safetensors"], "expected a weights file"),
         (["--source", ".", "--shard-size", "0"], "expected 1 or more"),
         (["--source", ".", "--picture-seconds", "0"], "expected 0.1 to 86400"),
+        (["--source", ".", "--output", "s3://b/x"], "expected a folder of this machine"),
     ],
 )
 @pytest.mark.usefixtures("in_an_empty_folder")

@@ -274,3 +274,19 @@ def test_nothing_of_a_picture_touches_the_disk_or_the_log(
     assert [record["count"] for record in answer.json()["images"]] == [1]
     assert "the detector failed on a picture" in caplog.text
     assert "who-is-it" not in caplog.text
+
+
+@pytest.mark.parametrize("route", ["/detect", "/track"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("score_treshold", "did you mean score_threshold?"), ("x" * 300, "known: score_threshold")],
+)
+def test_a_parameter_that_there_is_not_is_named(
+    client: TestClient, file_of: FileOf, route: str, name: str, meant: str
+) -> None:
+    answer = client.post(route, content=file_of(), params={name: 0.4})
+    assert answer.status_code == 400
+    problem = answer.json()
+    assert problem["kind"] == "request"
+    assert f"{name[:255]}: there is no such parameter" in problem["error"]
+    assert meant.partition(":")[0] in problem["error"]
