@@ -68,6 +68,13 @@ class SizeCalibration:
         return heads._replace(boxes=gather_boxes(heads.boxes, order), scores=scores)
 
 
-def build_calibration(config: CalibrationConfig | None) -> SizeCalibration | None:
+def build_calibration(calibration: CalibrationConfig | None) -> SizeCalibration | None:
     """Return what the config describes, if anything."""
-    return None if config is None else SizeCalibration(**config.model_dump())
+    if calibration is None:
+        return None
+    return SizeCalibration(
+        calibration.linear,
+        calibration.quadratic,
+        calibration.smallest_head,
+        calibration.largest_head,
+    )

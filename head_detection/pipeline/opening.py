@@ -86,7 +86,8 @@ def open_pictures(source: str, *more: str) -> ItemSource:
 
 def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
     if more:
-        return open_paths([source, *more], with_videos=with_videos)
+        paths = [path for text in (source, *more) for path in _matching(text)]
+        return open_paths(paths, with_videos=with_videos)
     if source == STANDARD_INPUT:
         return open_standard_input(with_videos=with_videos)
     path = find_path(source)
@@ -99,6 +100,14 @@ def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
     raise SourceError(
         f"{source!r}: expected a picture, a video, a folder, a glob, a text list or -; no such file"
     )
+
+
+def _matching(text: str) -> list[str]:
+    """Return what a pattern matches; a path that is there, or matches nothing, as it is."""
+    path = find_path(text)
+    if os.path.lexists(path) or not glob.has_magic(text):
+        return [text]
+    return sorted(glob.glob(str(path), recursive=True)) or [text]  # noqa: PTH207 - as it is typed
 
 
 def _open_cameras(

@@ -90,7 +90,7 @@ class _Reading:
         self._zeroed: set[int] = set()
         self._origin = None if is_avi else video.start_time  # AVI's encoders delay the first
         self._last: float | None = None
-        self._num_packets = self._num_decoded = 0
+        self._num_packets = self._num_empty = self._num_decoded = 0
         self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
         self._reason: str | None = None
 
@@ -105,9 +105,10 @@ class _Reading:
             self._reason = self._reason or f"none of its {self._num_packets} frames can be decoded"
         elif self._has_errors or not self._is_interlaced:
             yield from self._without_pixels(missing)
-        if self._reason is None and self._num_packets < self._video.frames:
+        num_there = self._num_packets + self._num_empty
+        if self._reason is None and num_there < self._video.frames:
             self._reason = (
-                f"it ends early: {self._num_packets} of its {self._video.frames} frames are there"
+                f"it ends early: {num_there} of its {self._video.frames} frames are there"
             )
         if self._reason is not None:
             yield PictureFile(self._path, self._name, self._reason)
@@ -147,6 +148,7 @@ class _Reading:
                 return
             stamp = _stamp_of(packet)
             if packet.size == 0 and stamp is not None:
+                self._num_empty += 1
                 continue  # AVI's for a picture that stays; to a decoder it would be the end
             if _is_shown(packet):
                 self._num_packets += 1

@@ -119,7 +119,9 @@ class FilledFrames:
         is_between = frame.is_missing_in(frame.between)
         is_around = frame.is_missing_in(frame.around)
         with self._lock:
-            self._counts.update(frames=1, between=is_between, around=is_around and not is_between)
+            self._counts["frames"] += 1
+            self._counts["between"] += is_between
+            self._counts["around"] += is_around and not is_between
 
     def described(self) -> list[str]:
         """Return one line, none without frames."""

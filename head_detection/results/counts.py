@@ -74,6 +74,8 @@ class CountSink(Sink):
     def write(self, record: Record) -> None:
         """Add a picture, or the counts of a frame where it is time."""
         if record.seconds is not None:
+            if record.path is not None and record.file not in self._sources:
+                self._end_others()  # files come one after the other
             self._count(record.file, record.seconds, _rows_of(record))
         elif self._file is None and not record.zones:
             self._pictures.write(record)
@@ -98,8 +100,13 @@ class CountSink(Sink):
             return
         with ExitStack() as stack:
             stack.callback(self._file.close)
-            for series in self._sources.values():
-                self._add(series.waiting)
+            self._end_others()
+
+    def _end_others(self) -> None:
+        """Add the last frame of each source so far, where it has no row yet."""
+        for series in self._sources.values():
+            self._add(series.waiting)
+            series.waiting = []
 
     def _count(self, source: str, seconds: float, rows: list[Row]) -> None:
         series = self._sources.setdefault(source, _Series(seconds, []))

@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,6 +106,7 @@ WAIT = """
         for _ in range(600):
             time.sleep(0.1)
     finally:
+        print("unwinding", flush=True)
         time.sleep(0.5)
         Path("unwound").touch()
         print("unwound", file=sys.stderr)
@@ -216,7 +216,7 @@ def test_a_signal_from_outside_unwinds_the_work(number: signal.Signals, tmp_path
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
-        time.sleep(0.2)
+        assert process.stdout.readline() == b"unwinding\n"
         process.send_signal(signal.SIGTERM)  # does not cut short what the first unwinds
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number

@@ -425,3 +425,8 @@ def test_a_protocol_that_ffmpeg_was_built_without_is_one_line(
     assert "geheim" not in str(refused.value)
     monkeypatch.setattr("head_detection.pipeline.opening.OPTIONAL_SCHEMES", ("udp",))
     open_source("udp://cam:9000")  # known, so it is tried
+
+
+def test_a_pattern_beside_another_path_is_matched(make):
+    make("a1.jpg", "a2.jpg", "b.jpg", "c[1].jpg")
+    assert names("a*.jpg", "c[1].jpg") == ["a1.jpg", "a2.jpg", "c[1].jpg"]

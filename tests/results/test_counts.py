@@ -105,3 +105,15 @@ def test_of_endless_videos_few_wait(tmp_path, lines, record, put, monkeypatch) -
 def test_nothing_is_a_head_line(tmp_path, lines, put) -> None:
     put(CountSink, tmp_path, [])
     assert lines() == ["file,count"]
+
+
+def test_the_last_frame_of_a_file_is_there_once_the_next_file_begins(
+    tmp_path, lines, record
+) -> None:
+    sink = CountSink(tmp_path, ORIGIN)
+    for number in range(3):
+        sink.write(record([], "a.mp4", number, seconds=number / 10, path=tmp_path / "a.mp4"))
+    sink.write(record([], "b.mp4", 0, seconds=0.0, path=tmp_path / "b.mp4"))
+    assert lines()[1:] == ["0.0,a.mp4,,,,0", "0.2,a.mp4,,,,0", "0.0,b.mp4,,,,0"]
+    sink.close()
+    assert len(lines()) == 4
