@@ -19,7 +19,7 @@ COMMANDS: Final = {
     "export": "write a detector for ONNX or OpenVINO",
     "benchmark": "measure the speed of a detector",
     "serve": "answer requests over HTTP",
-    "batch": "find heads in very many pictures, in shards that survive kills",
+    "batch": "find heads in very many pictures, in shards",
     "demo": "find heads in pictures whose number of heads is known",
 }
 
