@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from head_detection.errors import DeviceError, WeightsError
+from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
@@ -37,6 +38,22 @@ def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser
     parser.add_argument(
         "--weights", type=weights, metavar="FILE",
         help="a file, or fast or accurate, which are shipped (default: fast)",
+    )  # fmt: skip
+
+
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what counts as a head, and which pictures are taken, how many at once."""
+    parser.add_argument(
+        "--score-threshold", "--conf", type=probability, metavar="X",
+        help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N",
+        help="pictures of like shape at once (default: what suits the device)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
+        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
     )  # fmt: skip
 
 

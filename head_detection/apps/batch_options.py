@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from head_detection.apps.arguments import (
+    add_detection_options,
     add_engine_options,
     add_weights_option,
     engine_options,
     number_in,
     positive,
-    probability,
 )
 from head_detection.errors import BatchError
 from head_detection.images.finding import find_path
-from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import digest_of_all, shipped_weights
 from head_detection.version import __version__
 
@@ -72,18 +71,7 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
     """Declare what answers, and on what."""
     add_weights_option(parser)
-    parser.add_argument(
-        "--score-threshold", "--conf", type=probability, metavar="X",
-        help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--batch-size", type=positive, metavar="N",
-        help="pictures of like shape at once (default: what suits the device)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
-        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
-    )  # fmt: skip
+    add_detection_options(parser)
     parser.add_argument(
         "--processes", type=positive, metavar="N",
         help="that detect (default: one a GPU, or as many as have two cores each)",

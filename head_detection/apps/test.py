@@ -4,12 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import (
+    add_detection_options,
     add_engine_options,
     add_weights_option,
     check_detector_options,
     engine_options,
-    positive,
-    probability,
 )
 from head_detection.apps.command import ending_in_order, ignore_signals
 from head_detection.apps.progress import Progress, telling
@@ -33,7 +32,6 @@ from head_detection.apps.video_options import (
     tracking_config,
     zones_config,
 )
-from head_detection.images.reading import MAX_PIXELS
 from head_detection.pipeline.opening import open_source
 from head_detection.results.output_folder import claiming
 
@@ -56,18 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
-    parser.add_argument(
-        "--score-threshold", "--conf", type=probability, metavar="X",
-        help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--batch-size", type=positive, metavar="N",
-        help="pictures of like shape at once (default: what suits the device)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
-        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
-    )  # fmt: skip
+    add_detection_options(parser)
     add_video_options(parser)
     add_picture_options(parser)
     add_publishing_options(parser)
