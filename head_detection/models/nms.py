@@ -78,9 +78,11 @@ def _keep_in_rounds(
     suppresses = suppresses.triu_(1)
     exists = (scores > EMPTY).to(dtype)[:, None]
     kept = exists
-    for _ in range(ROUNDS):
-        before = kept
-        kept = exists * (torch.bmm(before, suppresses) == 0)
+    # Training runs under autocast, which would copy the whole table into bfloat16 for each round.
+    with torch.autocast(boxes.device.type, enabled=False):
+        for _ in range(ROUNDS):
+            before = kept
+            kept = exists * (torch.bmm(before, suppresses) == 0)
     return kept[:, 0] > 0, (kept == before).all()
 
 
