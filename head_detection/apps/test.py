@@ -29,6 +29,7 @@ from head_detection.apps.video_options import (
     lowest_score,
     make_counter,
     make_tracker,
+    note_without_frames,
     tracking_config,
     zones_config,
 )
@@ -100,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         with progress.reporting(), window, sinks:
             _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
-    return SOME_FAILED if progress.tally.failed else 0
+    has_nothing = note_without_frames(arguments, formats, progress.tally)
+    return SOME_FAILED if progress.tally.failed or has_nothing else 0
 
 
 def _detect(

@@ -14,9 +14,11 @@ from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
 from head_detection.pipeline.sources import FrameOptions, Patience
+from head_detection.results.format_names import FRAME_FORMATS
 
 if TYPE_CHECKING:
     from head_detection.config.zones import ZonesConfig
+    from head_detection.pipeline.run import Tally
     from head_detection.pipeline.tracking import HeadTracker
     from head_detection.pipeline.zones import RegionCounter
 
@@ -212,6 +214,33 @@ def make_counter(
     from head_detection.pipeline.zones import build_region_counter
 
     return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
+
+
+def note_without_frames(
+    arguments: argparse.Namespace, formats: Sequence[str], tally: "Tally"
+) -> bool:
+    """Say what was asked of frames, where none came: in vain of pictures, or of another part.
+
+    Returns:
+        Whether nothing at all came of the part of a video that was asked for.
+    """
+    if tally.frames:
+        return False
+    part = f"--start {arguments.start:g}"
+    part += "" if arguments.end is None else f" and --end {arguments.end:g}"
+    is_part = arguments.start > 0 or arguments.end is not None
+    if is_part and not (tally.pictures or tally.failed):
+        start = "between" if arguments.end is not None else "behind"
+        print(f"note: no frame lies {start} {part}: nothing was looked at", file=sys.stderr)
+        return True
+    options = ["--track"] if arguments.track is not None else []
+    options += [part] if is_part else []
+    if saved := [name for name in FRAME_FORMATS if name in formats]:
+        options.append(f"--save {','.join(saved)}")
+    if options and tally.pictures:
+        what = ", ".join(options)
+        print(f"note: {what}: of videos and cameras alone; these were pictures", file=sys.stderr)
+    return False
 
 
 def seconds(text: str) -> float:

@@ -154,6 +154,32 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5/5" in capsys.readouterr().err
 
 
+def test_a_part_without_a_frame_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("a.mp4", 10)
+    options = ["--start", "0.31", "--end", "0.39"]
+    assert run(["test", "--source", "a.mp4", *options]) == 1
+    out, err = capsys.readouterr()
+    line = "note: no frame lies between --start 0.31 and --end 0.39: nothing was looked at"
+    assert line in err.splitlines()
+    assert out.splitlines()[-1].endswith("detections.json, counts.csv")
+    assert not Path("runs/test/a/video").exists()
+
+
+def test_what_pictures_have_none_of_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 30)).save("1.png")
+    options = ["--save", "json,video,heatmap", "--start", "1"]
+    assert run(["test", "--source", "1.png", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == (
+        "note: --start 1, --save video,heatmap: of videos and cameras alone; these were pictures"
+    )
+    assert out.splitlines()[-1] == "results in runs/test/1: detections.json"
+    assert not list(Path("runs/test/1").glob("*/"))
+    write_clip("a.mp4", 2)
+    assert run(["test", "--source", "a.mp4", "1.png", *options[:2]]) == 0
+    assert "pictures" not in capsys.readouterr().err.replace("pictures and frames", "")
+
+
 def test_ctrl_c_leaves_files_that_open_and_no_thread(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
