@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
-from head_detection.pipeline.sources import FrameOptions, Patience
+from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.results.format_names import FRAME_FORMATS
 
 if TYPE_CHECKING:
@@ -172,14 +172,14 @@ def add_counting_options(parser: argparse.ArgumentParser) -> None:
 
 
 def zones_config(
-    arguments: argparse.Namespace, formats: Sequence[str], unit: str
+    arguments: argparse.Namespace, formats: Sequence[str], info: SourceInfo
 ) -> "ZonesConfig | None":
     """Return where heads are to be counted, and see that they are followed for it.
 
     Args:
         arguments: of the command; ``track`` is set where it has to be.
         formats: what is written.
-        unit: what the source's items are called, ``frames`` among them or not.
+        info: of the source; of a video, the points are checked to lie in its frames.
 
     Raises:
         UsageError: events asked for without zones.
@@ -192,8 +192,12 @@ def zones_config(
     from head_detection.config.zones import load_zones
 
     zones = load_zones(arguments.zones)
+    if info.size is not None and not info.is_live:  # a single video
+        from head_detection.pipeline.zones import build_region_counter
+
+        build_region_counter(zones).regions_in(Path(*arguments.source).name, info.size)
     note = None
-    if "frames" not in unit and "-" not in arguments.source:  # where both may be typed
+    if "frames" not in info.unit and "-" not in arguments.source:  # where both may be typed
         note = "lines count in videos and from cameras alone" if zones.has_lines else None
     elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
         arguments.track = TRACKERS[0]

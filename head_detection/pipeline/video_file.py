@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from head_detection.errors import FrameSizeError, SourceError
+from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 
 CONTAINERS: Final = (
@@ -166,6 +166,8 @@ def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoSt
         SourceError: there is none, or nothing here decodes it.
     """
     tracks = [track for track in container.streams.video if not _is_cover(track)]
+    if not tracks and container.streams.audio:
+        raise SoundError(f"{path}: expected a video; it has sound and no pictures")
     if not tracks:
         raise SourceError(f"{path}: expected a video; it has no track of pictures")
     best = container.streams.best("video")
