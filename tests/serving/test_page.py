@@ -12,6 +12,11 @@ from head_detection.config.zones import load_zones
 from head_detection.serving.service import PAGE
 
 FileOf = Callable[..., bytes]
+COUNTS = (
+    "[...document.querySelectorAll('#regions tr')]"
+    ".map((r) => [...r.cells].slice(1, 4).map((c) => c.textContent))"
+)
+"""What the table says of zones and lines: in, out, now of each."""
 
 
 def test_a_user_of_the_page(
@@ -176,19 +181,15 @@ def test_a_video_is_counted_at_what_is_drawn(
         " n.dispatchEvent(new Event('change')); })()"
     )
 
-    counts = (
-        "[...document.querySelectorAll('#regions tr')]"
-        ".map((r) => [...r.cells].slice(1, 4).map((c) => c.textContent))"
-    )
-    assert browser.run(f"{counts}.flat().join('')") == ""  # not counted yet, which is not 0
+    assert browser.run(f"{COUNTS}.flat().join('')") == ""  # not counted yet, which is not 0
     assert "Count again" in browser.run("document.querySelector('#note').textContent")
     click("again")
     browser.until(f"{status} === 'street.mp4: 1 followed, 1 at once'")
     # At its end: over the line and in the zone, which begins where the head is in frames 8 and 9.
     browser.run("document.querySelector('#video').currentTime = 0.95")
-    browser.until(f"{counts}.flat().join() === '1,0,,0,0,1,0,0,0'")
+    browser.until(f"{COUNTS}.flat().join() === '1,0,,0,0,1,0,0,0'")
     browser.run("document.querySelector('#video').currentTime = 0.3")
-    browser.until(f"{counts}.flat().join() === '0,0,,0,0,0,0,0,0'")
+    browser.until(f"{COUNTS}.flat().join() === '0,0,,0,0,0,0,0,0'")
 
     click("save-zones")
     (tmp_path / "zones.yaml").write_bytes(browser.downloaded("zones.yaml"))
