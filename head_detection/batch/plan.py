@@ -94,6 +94,12 @@ class Plan:
         self._add(path)
         return self.num_items - before
 
+    def clear(self) -> None:
+        """Forget all; what is left by a kill meanwhile is a plan with fewer shards."""
+        for path, _ in reversed(self._files):
+            path.unlink()
+        self._files, self._sizes, self._places = [], [], []
+
     def _add(self, path: Path) -> None:
         try:
             metadata = pq.read_metadata(path)
