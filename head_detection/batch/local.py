@@ -32,17 +32,19 @@ class FirstWorker:
             options = replace(options, threads=min(THREADS, num_cores()))
         self.options = options
         self.worker = ShardWorker(options)
-        self._origin: Future[dict[str, Any]] | None = None
+        self._origin: Future[dict[str, Any]] = Future()
+        self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Let it build its detector meanwhile."""
-        if self._origin is None:
-            self._origin = Future()
-            threading.Thread(target=self._build, args=(self._origin,), daemon=True).start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._build, daemon=True)
+            self._thread.start()
 
     def start(self) -> dict[str, Any]:
         """Build its detector, or wait until it is built, as ``ShardWorker.start`` does."""
-        return self.worker.start() if self._origin is None else self._origin.result()
+        self.begin()
+        return self._origin.result()
 
     def watched(self, batches: Iterable[_T]) -> Iterator[_T]:
         """Give what is listed on, unless it is known by then that the detector is refused.
@@ -51,7 +53,7 @@ class FirstWorker:
             BatchError: it cannot be built. One line.
         """
         for batch in batches:
-            if self._origin is not None and self._origin.done():
+            if self._origin.done():
                 self._origin.result()
             yield batch
 
@@ -59,11 +61,11 @@ class FirstWorker:
         """End its process."""
         self.worker.close()
 
-    def _build(self, origin: "Future[dict[str, Any]]") -> None:
+    def _build(self) -> None:
         try:
-            origin.set_result(self.worker.start())
+            self._origin.set_result(self.worker.start())
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            origin.set_exception(error)
+            self._origin.set_exception(error)
 
 
 def run_local(
