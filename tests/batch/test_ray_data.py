@@ -73,7 +73,7 @@ def test_a_job_survives_the_loss_of_its_driver_and_of_an_actor(
     with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline().strip().isdecimal()
-        was_killed = kill_an_actor()
+        was_killed = kill_an_actor(driver, 0.0)
         _, errors = driver.communicate(timeout=LIMIT_SECONDS)
     assert driver.returncode == 0, errors
     assert was_killed
