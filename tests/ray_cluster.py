@@ -1,4 +1,4 @@
-"""A Ray cluster of this machine for tests, and jobs on it that are killed: ``make kill`` runs it.
+"""A Ray cluster of this machine for tests, and jobs on it that are killed: ``make kill-ray``.
 
     python tests/ray_cluster.py [--kills 30] [--seed 0]
 
@@ -114,12 +114,22 @@ def start(source: Path, output: Path, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(words, env=environment(), stdout=pipe, stderr=pipe, text=True)
 
 
-def kill_an_actor() -> bool:
-    """Kill a process of Ray that answers shards; tell whether there was one."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and is_actor(entry):
-            os.kill(int(entry.name), signal.SIGKILL)
-            return True
+def kill_an_actor(driver: subprocess.Popen[str], seconds: float) -> bool:
+    """Kill a process of Ray that answers shards, so long after there is one; tell whether it was.
+
+    Args:
+        driver: of the job; while it runs an actor is waited for.
+        seconds: to let it work.
+    """
+    while driver.poll() is None:
+        numbers = [entry.name for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        for number in numbers:
+            if is_actor(Path("/proc", number)):
+                time.sleep(seconds)
+                with suppress(ProcessLookupError):
+                    os.kill(int(number), signal.SIGKILL)
+                    return True
+        time.sleep(0.2)
     return False
 
 
@@ -150,11 +160,12 @@ def kill_often(kills: int, chance: random.Random, folder: Path) -> Counter[str]:
         while True:
             driver = start(source, output, address)
             while driver.poll() is None and tally.total() < kills:
-                time.sleep(chance.uniform(0, 6))
                 if chance.random() < 0.5:
+                    time.sleep(chance.uniform(0, 8))
                     driver.kill()
+                    driver.wait()
                     tally["drivers"] += 1
-                elif kill_an_actor():
+                elif kill_an_actor(driver, chance.uniform(0, 2)):
                     tally["actors"] += 1
             _, errors = driver.communicate(timeout=LIMIT_SECONDS)
             assert driver.returncode in (0, -signal.SIGKILL), errors

@@ -43,18 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
     _check_packages(arguments.runner)
     cluster = cluster_of(arguments)
     from head_detection.batch.listing import list_items
-    from head_detection.batch.local import run_local
+    from head_detection.batch.local import FirstWorker, run_local
     from head_detection.batch.manifest import Job
 
     skipped = Counter[str]()
-    with Job(arguments.output, request_of(arguments), lines=arguments.ndjson) as job:
+    options = worker_options(arguments)
+    with (
+        Job(arguments.output, request_of(arguments), lines=arguments.ndjson) as job,
+        closing(FirstWorker(options)) as first,
+    ):
+        if cluster is None and job.is_unfinished:  # else none may be needed
+            first.begin()
         batches = list_items(source_of(arguments), columns_of(arguments), skipped)
-        job.plan(listing(batches), arguments.shard_size)
+        job.plan(listing(first.watched(batches)), arguments.shard_size)
         job.complete_lines()
         tasks = job.tasks(retry_failed=arguments.retry_failed)
-        options = worker_options(arguments)
         if cluster is None:
-            events = run_local(job, tasks, options, arguments.processes)
+            events = run_local(job, tasks, first, arguments.processes)
         else:
             from head_detection.batch.ray_data import run_ray
 

@@ -5,6 +5,7 @@ Nothing here may import torch or pyarrow: options are parsed before they are.
 
 import argparse
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,7 +138,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
         WeightsError: no such weights are shipped.
         OSError: the weights cannot be read.
     """
-    columns = [arguments.path_column, arguments.bytes_column, arguments.name_column]
+    columns = [f"{kind} {name}" for kind, name in asdict(columns_of(arguments)).items() if name]
     precision = arguments.precision
     return {
         "version": __version__,
@@ -148,7 +149,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "engine": arguments.engine,
         "precision": None if precision == "auto" else precision,
         "source": source_of(arguments),
-        "columns": columns if any(columns) else None,
+        "columns": ", ".join(columns),
     }
 
 

@@ -1,7 +1,9 @@
 """A picture of a job, and millions of them as rows of Arrow."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ ITEM_SCHEMA: Final = pa.schema(
 """Of the batches; the columns are an item's attributes. None is null."""
 _SALT: Final = "\0"
 """Behind a name, which holds none, for a second hash of it."""
+_Keys = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Two halves of each key, sorted by the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def batch_of(
     if isinstance(locations, str):
         places = repeated(os.fsencode(locations), pa.binary())
     else:
-        places = pa.array(map(os.fsencode, locations), pa.binary(), size=count)
+        places = _paths(locations)
     columns = [
         _texts(names),
         places,
@@ -121,40 +125,59 @@ class NameSet:
 
     Example:
         >>> names = NameSet()
-        >>> names.add(["a", "b", "a"]), names.add(["c", "b"])
+        >>> names.add(["a", "b", "a"]).tolist(), names.add(["c", "b"]).tolist()
         ([True, True, False], [True, False])
     """
 
     def __init__(self) -> None:
-        self._runs: list[npt.NDArray[np.int64]] = []
+        self._runs: list[_Keys] = []
 
-    def add(self, names: Sequence[str]) -> list[bool]:
-        """Add names; tell of each whether it is new."""
-        keys = np.empty((len(names), 2), np.int64)
-        keys[:, 0] = np.fromiter(map(hash, names), np.int64, len(names))
-        keys[:, 1] = np.fromiter((hash(name + _SALT) for name in names), np.int64, len(names))
-        is_new = np.zeros(len(names), np.bool_)
-        is_new[np.unique(keys, axis=0, return_index=True)[1]] = True
+    def add(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Add names; tell of each whether it is new, ``(N,)`` bool."""
+        count = len(names)
+        first = np.fromiter(map(hash, names), np.int64, count)
+        second = np.fromiter([hash(name + _SALT) for name in names], np.int64, count)
+        # In order the search through millions goes from one place to the next.
+        order = np.argsort(first, kind="stable")
+        keys = (first[order], second[order])
+        is_new = np.ones(count, np.bool_)
+        is_new[1:] = ~_are_alike((keys[0][1:], keys[1][1:]), (keys[0][:-1], keys[1][:-1]))
         for run in self._runs:
             is_new &= ~_are_in(keys, run)
-        self._merge(keys[is_new])
-        answer: list[bool] = is_new.tolist()
+        self._merge((keys[0][is_new], keys[1][is_new]))
+        answer = np.empty(count, np.bool_)
+        answer[order] = is_new
         return answer
 
-    def _merge(self, keys: npt.NDArray[np.int64]) -> None:
+    def _merge(self, keys: _Keys) -> None:
         """Keep few sorted runs, each longer than the next, so that all are merged seldom."""
-        while self._runs and len(self._runs[-1]) <= len(keys):
-            keys = np.concatenate([self._runs.pop(), keys])
-        self._runs.append(keys[np.argsort(keys[:, 0], kind="stable")])
+        if not len(keys[0]):
+            return
+        while self._runs and len(self._runs[-1][0]) <= len(keys[0]):
+            longer = self._runs.pop()
+            first = np.concatenate([longer[0], keys[0]])
+            order = np.argsort(first, kind="stable")  # of two sorted runs: in linear time
+            keys = (first[order], np.concatenate([longer[1], keys[1]])[order])
+        self._runs.append(keys)
 
 
-def _are_in(keys: npt.NDArray[np.int64], run: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell which ``(N, 2)`` keys are in a run; of two with one first half only one is found."""
-    if len(run) == 0:
-        return np.zeros(len(keys), np.bool_)
-    places = np.minimum(np.searchsorted(run[:, 0], keys[:, 0]), len(run) - 1)
-    same: npt.NDArray[np.bool_] = (run[places] == keys).all(axis=1)
+def _are_in(keys: _Keys, run: _Keys) -> npt.NDArray[np.bool_]:
+    """Tell which keys are in a run; of two with one first half only one is found."""
+    places = np.minimum(np.searchsorted(run[0], keys[0]), len(run[0]) - 1)
+    return _are_alike(keys, (run[0][places], run[1][places]))
+
+
+def _are_alike(keys: _Keys, others: _Keys) -> npt.NDArray[np.bool_]:
+    same: npt.NDArray[np.bool_] = (keys[0] == others[0]) & (keys[1] == others[1])
     return same
+
+
+def _paths(values: Sequence[str]) -> pa.Array:
+    """Return paths as the system has them, in bytes."""
+    if sys.getfilesystemencoding() == "utf-8":
+        with suppress(UnicodeEncodeError):  # a byte that is no text
+            return pa.array(values, pa.binary())
+    return pa.array(map(os.fsencode, values), pa.binary(), size=len(values))
 
 
 def _texts(values: Sequence[str]) -> pa.Array:

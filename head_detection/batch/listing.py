@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -71,7 +73,7 @@ def list_items(
     num_items = 0
     for batch in _listed(source, columns or Columns(), skipped):
         is_new = names.add(batch.column("name").to_pylist())
-        if not all(is_new):
+        if not is_new.all():
             batch = _without_repeats(batch, is_new, source, columns, skipped)  # noqa: PLW2901
         num_items += batch.num_rows
         if batch.num_rows:
@@ -84,7 +86,7 @@ def list_items(
 
 def _without_repeats(
     batch: pa.RecordBatch,
-    is_new: list[bool],
+    is_new: npt.NDArray[np.bool_],
     source: str,
     columns: Columns | None,
     skipped: Counter[str],
@@ -94,7 +96,7 @@ def _without_repeats(
     Raises:
         SourceError: the second is another picture. One line.
     """
-    for row in (row for row, new in enumerate(is_new) if not new):
+    for row in np.flatnonzero(~is_new).tolist():
         second = {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
         name = batch.column("name")[row].as_py()
         if second["offset"] >= 0 or (columns is not None and columns.name):

@@ -3,9 +3,10 @@
 import os
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.shards import Answer
@@ -14,22 +15,74 @@ from head_detection.cores import num_cores
 
 THREADS: Final = 2
 """Of a process on cores, where nobody says otherwise."""
+_T = TypeVar("_T")
 Event = Answer | Task
 """An answer that came, or a task that is done with, its shard on the disk."""
 
 
+class FirstWorker:
+    """A worker that can build its detector while the pictures are listed; closed by who made it.
+
+    Args:
+        options: of it, and of those that ``run_local`` adds to it.
+    """
+
+    def __init__(self, options: WorkerOptions) -> None:
+        if options.threads is None and "OMP_NUM_THREADS" not in os.environ:
+            options = replace(options, threads=min(THREADS, num_cores()))
+        self.options = options
+        self.worker = ShardWorker(options)
+        self._origin: Future[dict[str, Any]] = Future()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Let it build its detector meanwhile."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._build, daemon=True)
+            self._thread.start()
+
+    def start(self) -> dict[str, Any]:
+        """Build its detector, or wait until it is built, as ``ShardWorker.start`` does."""
+        self.begin()
+        return self._origin.result()
+
+    def watched(self, batches: Iterable[_T]) -> Iterator[_T]:
+        """Give what is listed on, unless it is known by then that the detector is refused.
+
+        Raises:
+            BatchError: it cannot be built. One line.
+        """
+        for batch in batches:
+            if self._origin.done():
+                self._origin.result()
+            yield batch
+
+    def close(self) -> None:
+        """End its process."""
+        self.worker.close()
+
+    def _build(self) -> None:
+        try:
+            self._origin.set_result(self.worker.start())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._origin.set_exception(error)
+
+
 def run_local(
-    job: Job, tasks: Sequence[Task], options: WorkerOptions, processes: int | None = None
+    job: Job,
+    tasks: Sequence[Task],
+    first: FirstWorker,
+    processes: int | None = None,
 ) -> Generator[Event]:
     """Do the tasks, and yield what came of it: answers as they come, and tasks when they are done.
 
     The first detector is built before the others, to see what it answers with and what it runs on.
-    Once the generator is closed, or at its end, no process is left.
+    Once the generator is closed, or at its end, no process is left, the first's neither.
 
     Args:
         job: open; it is settled here.
         tasks: of it.
-        options: of the workers; ``device`` auto or cuda is all GPUs, a process each.
+        first: of the workers; with ``device`` auto or cuda all GPUs are used, a process each.
         processes: None is one a GPU, or on cores as many as have ``THREADS`` each.
 
     Raises:
@@ -39,14 +92,11 @@ def run_local(
     """
     if not tasks:
         return
-    if options.threads is None and "OMP_NUM_THREADS" not in os.environ:
-        options = replace(options, threads=min(THREADS, num_cores()))
-    runner = _Runner(job, tasks)
+    runner = _Runner(job, tasks, first.worker)
     try:
-        first = runner.add(options)
         origin = first.start()
         job.settle(settled(origin))
-        for other in _others(options, origin, processes, len(tasks)):
+        for other in _others(first.options, origin, processes, len(tasks)):
             runner.add(other)
         yield from runner.events()
     finally:
@@ -78,19 +128,18 @@ def _others(
 class _Runner:
     """A thread for each worker, which takes tasks until there are none."""
 
-    def __init__(self, job: Job, tasks: Sequence[Task]) -> None:
+    def __init__(self, job: Job, tasks: Sequence[Task], first: ShardWorker) -> None:
         self._job = job
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         for task in tasks:
             self._tasks.put(task)
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
-        self._workers: list[ShardWorker] = []
+        self._workers = [first]
         self._threads: list[threading.Thread] = []
 
-    def add(self, options: WorkerOptions) -> ShardWorker:
+    def add(self, options: WorkerOptions) -> None:
         """Add a worker, which begins with ``events``."""
         self._workers.append(ShardWorker(options))
-        return self._workers[-1]
 
     def events(self) -> Generator[Event]:
         """Let the workers work; yield what comes of it until all is done."""

@@ -105,6 +105,8 @@ class Job:
         names = (SHARD_NAME.fullmatch(name) for name in sorted(os.listdir(shards)))  # noqa: PTH208 - names alone
         self._done = {int(n[1]): read_counts(shards / n[0]) for n in names if n is not None}
         if not self._done:  # nothing depends on it yet
+            if any(_differs(key, self._settled, self._request) for key in OF_SOURCE):
+                self._plan.clear()
             bound = OF_SOURCE if self._plan.num_shards else ()
             self._settled = {key: self._settled[key] for key in bound if key in self._settled}
         self._check(self._request)
@@ -134,6 +136,11 @@ class Job:
     def num_done(self) -> int:
         """Shards that are done."""
         return len(self._done)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether shards are missing, or nothing is planned yet."""
+        return self.num_done < self.num_shards or self.num_shards == 0
 
     @property
     def counts(self) -> Counts:
@@ -177,7 +184,7 @@ class Job:
         others = [
             f"{key} {_shown(self._settled[key])} there, {_shown(value)} here"
             for key, value in values.items()
-            if key != "model" and self._settled.get(key, value) != value
+            if key != "model" and _differs(key, self._settled, values)
         ]
         if others:
             raise OutputError(
@@ -280,6 +287,11 @@ class Job:
 
     def _path(self, shard: int) -> Path:
         return self.folder / "shards" / f"shard-{shard:06d}.parquet"
+
+
+def _differs(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Tell whether both know a value, and not the same."""
+    return key in there and key in here and bool(there[key] != here[key])
 
 
 def _places(failed: Any) -> Any:

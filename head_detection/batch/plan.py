@@ -1,6 +1,5 @@
 """Which pictures are in which shard: written once, lengthened where the source has grown."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -8,20 +7,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from head_detection.batch.items import ITEM_SCHEMA
+from head_detection.batch.items import ITEM_SCHEMA, ROWS, NameSet
 from head_detection.errors import OutputError
 from head_detection.files import replacing
 
 PLAN_NAME: Final = re.compile(r"plan-(\d+)\.parquet")
-DIGEST_BYTES: Final = 16
-"""Of a name: among ten million two are alike once in 10^24 jobs."""
-Digests = npt.NDArray[np.bytes_]
-"""``(N,)`` of ``DIGEST_BYTES`` each."""
+ALIKE: Final = ["column", "problem"]
+"""Columns of few values, which the plan has in a dictionary; those of others would be as long."""
 
 
 class Plan:
@@ -77,7 +72,7 @@ class Plan:
             batches: of ``items.ITEM_SCHEMA``; no name comes twice.
             shard_size: pictures in a new shard; the last may have fewer.
         """
-        known = self._digests() if self.num_shards else None
+        known = self._names() if self.num_shards else None
         new = (_without(batch, known) for batch in batches)
         tables = (table for table in new if table.num_rows)
         first = next(tables, None)
@@ -87,12 +82,24 @@ class Plan:
         path = self._folder / f"plan-{self.num_shards:06d}.parquet"
         with (
             replacing(path) as temporary,
-            pq.ParquetWriter(temporary, ITEM_SCHEMA, compression="zstd") as writer,
+            pq.ParquetWriter(
+                temporary,
+                ITEM_SCHEMA,
+                compression="zstd",
+                use_dictionary=ALIKE,
+                write_statistics=False,
+            ) as writer,
         ):
             for shard in _in_shards(chain([first], tables), shard_size):
                 writer.write_table(shard, row_group_size=shard_size)
         self._add(path)
         return self.num_items - before
+
+    def clear(self) -> None:
+        """Forget all; what is left by a kill meanwhile is a plan with fewer shards."""
+        for path, _ in reversed(self._files):
+            path.unlink()
+        self._files, self._sizes, self._places = [], [], []
 
     def _add(self, path: Path) -> None:
         try:
@@ -104,33 +111,23 @@ class Plan:
             self._sizes.append(metadata.row_group(group).num_rows)
         self._files.append((path, metadata))
 
-    def _digests(self) -> Digests:
-        """Return the digests of all planned names, sorted."""
-        found = [
-            _digests_of(batch.column("name"))
-            for path, metadata in self._files
-            for batch in pq.ParquetFile(path, metadata=metadata).iter_batches(columns=["name"])
-        ]
-        digests = np.concatenate(found)
-        digests.sort()
-        return digests
+    def _names(self) -> NameSet:
+        """Return all planned names."""
+        names = NameSet()
+        for path, metadata in self._files:
+            with pq.ParquetFile(path, metadata=metadata) as file:
+                for batch in file.iter_batches(ROWS, columns=["name"]):
+                    names.add(batch.column("name").to_pylist())
+        return names
 
 
-def _digests_of(names: pa.Array) -> Digests:
-    texts = names.cast(pa.binary()).to_pylist()
-    joined = b"".join(hashlib.blake2b(t, digest_size=DIGEST_BYTES).digest() for t in texts)
-    return np.frombuffer(joined, f"S{DIGEST_BYTES}")
-
-
-def _without(batch: pa.RecordBatch, known: Digests | None) -> pa.Table:
+def _without(batch: pa.RecordBatch, known: NameSet | None) -> pa.Table:
     """Return the rows whose names are not known."""
     table = pa.Table.from_batches([batch], ITEM_SCHEMA)
-    if known is None or not batch.num_rows:
+    if known is None:
         return table
-    digests = _digests_of(batch.column("name"))
-    places = np.searchsorted(known, digests)
-    is_known = known[np.minimum(places, len(known) - 1)] == digests
-    return table.filter(pa.array(~is_known))
+    is_new = known.add(batch.column("name").to_pylist())
+    return table if is_new.all() else table.filter(pa.array(is_new))
 
 
 def _in_shards(tables: Iterable[pa.Table], shard_size: int) -> Iterator[pa.Table]:

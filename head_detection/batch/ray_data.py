@@ -138,7 +138,9 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
             f"{cluster.address}: expected host:port of a cluster that this machine is part of, or "
             "auto; got an address of Ray's client: start this on a machine of the cluster"
         )
-    own = {"num_cpus": num_cores(), "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    # "local": with no address at all, a cluster that happens to run on this machine is joined.
+    own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
+    own["include_dashboard"] = False
     place = own if cluster.address is None else {"address": cluster.address}
     try:
         with _package_found():

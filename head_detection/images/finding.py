@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
 from PIL import Image
 
@@ -41,6 +41,7 @@ FITS and the stubs (BUFR, GRIB, HDF5, MPEG, WMF), which hand the file to whoever
 """
 _READ_AS_JPEG: Final = frozenset({"MPO"})
 """Several JPEGs in one file, as cameras with two lenses write them: the first is the picture."""
+_DIGITS: Final = re.compile(r"(\d+)")
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
 """The system's numbers for a path that leads nowhere, not to something it keeps from us."""
 
@@ -94,7 +95,7 @@ def is_picture_name(name: str) -> bool:
         >>> is_picture_name("a/1.JFIF"), is_picture_name("a/1.txt"), is_picture_name("1")
         (True, False, False)
     """
-    return PurePath(name).suffix.lower().rstrip() in picture_extensions()
+    return os.path.splitext(name)[1].lower().rstrip() in picture_extensions()  # noqa: PTH122 - one of millions
 
 
 def is_video_name(name: str) -> bool:
@@ -114,8 +115,8 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         >>> sorted(["b2", "b10", "A"], key=natural_key)
         ['A', 'b2', 'b10']
     """
-    parts = re.split(r"(\d+)", name)
-    key = tuple((0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts)
+    parts = _DIGITS.split(name)
+    key = [(0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts]
     return (*key, (2, 0, name))
 
 
@@ -165,25 +166,25 @@ class PictureFinder:
 
     def single(self, path: Path) -> Iterator[PictureFile]:
         """Give a file that the user named, whatever its extension."""
-        yield from self._once(path, path.parent, _real_path(path))
+        yield from self._once(path, _relative(path, path.parent), _real_path(path))
 
     def below(self, folder: Path, root: Path) -> Iterator[PictureFile]:
         """Give the pictures of a folder and of all folders in it, links followed."""
         base = _real_path(folder)
-        waiting = [(folder, base)]
+        waiting = [_Found(str(folder), _relative(folder, root), base)]
         while waiting:
-            path, real = waiting.pop()
+            found = waiting.pop()
             try:
-                is_folder = _is_folder(real)
-                if is_folder and self._is_to_open(real, is_root=path == folder):
-                    waiting.extend(reversed(self._children(path, real, base)))
+                is_folder = not found.is_file and _is_folder(found.real)
+                if is_folder and self._is_to_open(found.real, is_root=found.real == base):
+                    waiting.extend(reversed(self._children(found, base)))
             except OSError as error:
                 kept = isinstance(error, PermissionError)
                 problem = "no permission to read it" if kept else error.strerror or str(error)
-                yield PictureFile(path, _relative(path, root), problem)
+                yield PictureFile(Path(found.path), found.name, problem)
                 continue
-            if not is_folder and self._is_picture(path, named=False):
-                yield from self._once(path, root, real)
+            if not is_folder and self._is_picture(found.path, named=False):
+                yield from self._once(found.path, found.name, found.real)
 
     def matching(self, pattern: Path, root: Path) -> Iterator[PictureFile]:
         """Give what a glob matches, and the pictures below the folders that it matches."""
@@ -196,8 +197,8 @@ class PictureFinder:
             if any(_is_output(_real_path(folder)) for folder in inner):
                 self.skipped["results of an earlier run"] += 1
             elif not os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
-                if self._is_picture(path, named=True):
-                    yield from self._once(path, root, _real_path(path))
+                if self._is_picture(str(path), named=True):
+                    yield from self._once(path, _relative(path, root), _real_path(path))
             elif not gives_files:
                 yield from self.below(path, root)
 
@@ -231,8 +232,8 @@ class PictureFinder:
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
             yield from self.below(path, bases[0])
-        elif self._is_picture(path, named=True):
-            yield from self._once(path, bases[0], _real_path(path))
+        elif self._is_picture(str(path), named=True):
+            yield from self._once(path, _relative(path, bases[0]), _real_path(path))
 
     def _is_to_open(self, real: str, *, is_root: bool) -> bool:
         if real in self._seen:
@@ -244,20 +245,25 @@ class PictureFinder:
             return False
         return True
 
-    def _children(self, folder: Path, real: str, base: str) -> list[tuple[Path, str]]:
+    def _children(self, folder: "_Found", base: str) -> "list[_Found]":
         """Return what is in a folder; without links to what is found in its own place."""
-        if not os.access(real, os.R_OK | os.X_OK):
-            raise PermissionError(f"{folder}: it may not be looked into")
-        with os.scandir(real) as scan:
+        if not os.access(folder.real, os.R_OK | os.X_OK):
+            raise PermissionError(f"{folder.path}: it may not be looked into")
+        with os.scandir(folder.real) as scan:
             entries = sorted(scan, key=lambda entry: natural_key(entry.name))
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         if len(visible) < len(entries):
             self.skipped["hidden"] += len(entries) - len(visible)
+        above = "" if folder.name == "." else f"{folder.name}/"
         children = []
         for entry in visible:
-            end = _real_path(entry.path) if entry.is_symlink() else entry.path
+            is_link = entry.is_symlink()
+            end = _real_path(entry.path) if is_link else entry.path
             if end == entry.path or not self._is_found_itself(end, base):
-                children.append((folder / entry.name, end))
+                path = os.path.join(folder.path, entry.name)  # noqa: PTH118 - a text, one of millions
+                # The list of the folder tells already what is a plain file.
+                is_file = not is_link and entry.is_file()
+                children.append(_Found(path, f"{above}{entry.name}", end, is_file))
             else:
                 is_folder = os.path.isdir(end)  # noqa: PTH112 - Path's own raises
                 self.skipped["folders reached twice" if is_folder else "reached twice"] += 1
@@ -278,22 +284,38 @@ class PictureFinder:
         is_given = is_picture_name(name) or (self._with_videos and is_video_name(name))
         return is_given and os.path.exists(end)  # noqa: PTH110 - as above
 
-    def _is_picture(self, path: Path, *, named: bool) -> bool:
+    def _is_picture(self, path: str, *, named: bool) -> bool:
         """Go by the extension; a file that was named itself may go without one."""
-        if is_picture_name(path.name) or (named and not path.suffix):
+        if is_picture_name(path) or (named and not PurePath(path).suffix):
             return True
-        is_video = is_video_name(path.name) and (named or not _is_program(path))
+        is_video = is_video_name(path) and (named or not _is_program(Path(path)))
         if is_video and self._with_videos:
             return True
         self.skipped["videos" if is_video else "not pictures"] += 1
         return False
 
-    def _once(self, path: Path, root: Path, real: str) -> Iterator[PictureFile]:
+    def _once(self, path: str | Path, name: str, real: str) -> Iterator[PictureFile]:
         if real in self._seen:
             self.skipped["reached twice"] += 1
             return
         self._seen.add(real)
-        yield PictureFile(path, _relative(path, root))
+        yield PictureFile(Path(path), name)
+
+
+class _Found(NamedTuple):
+    """What is in a tree, as texts: there may be millions.
+
+    Attributes:
+        path: from where the tree is named.
+        name: relative to the source, with ``/``.
+        real: where links lead to.
+        is_file: no folder, for sure.
+    """
+
+    path: str
+    name: str
+    real: str
+    is_file: bool = False
 
 
 def _is_folder(path: str) -> bool:

@@ -25,7 +25,7 @@ _NOT_READ: Final = {
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _WINDOWS_HEADER: Final = 40
 """Bytes of a BMP's second header, from Windows 3 on: its sides have a sign."""
-REMEDY: Final = "make it smaller, or allow more with max_pixels"
+REMEDY: Final = "make it smaller, or allow more with --max-pixels (in Python: max_pixels)"
 _OTHER_SPELLING: Final = "; there is one whose accents are composed otherwise (NFC and NFD)"
 
 

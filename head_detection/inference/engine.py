@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, ForkError
+from head_detection.inference.cuda_graphs import CudaGraphs
 from head_detection.inference.isolation import is_forked, isolated
 from head_detection.inference.memory import FreedMemory
 from head_detection.inference.upload import Upload
@@ -17,6 +18,7 @@ from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
 from head_detection.models.nms import EMPTY
+from head_detection.models.stages import is_observed
 from head_detection.models.suppression import Heads
 from head_detection.models.transform import GeneralizedRCNNTransform
 from head_detection.structures import Detections
@@ -74,6 +76,7 @@ class Backend(DetectorNetwork, Protocol):
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit it.
         survives_fork: whether it goes on in a process forked from the one that built it.
+        can_be_recorded: whether all it does is launch work on a GPU, by PyTorch's own stream.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Backend(DetectorNetwork, Protocol):
     precision: str
     batch_size: int
     survives_fork: bool
+    can_be_recorded: bool
 
 
 def with_network(
@@ -115,6 +119,7 @@ class TwoStageEngine:
         self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()
+        self._graphs = CudaGraphs(self._table) if backend.can_be_recorded else None
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to."""
@@ -151,6 +156,8 @@ class TwoStageEngine:
             try:
                 found += self._detect(batch)
             except torch.OutOfMemoryError as error:
+                if self._graphs is not None and self._graphs.clear():
+                    continue
                 if len(batch) == 1:
                     raise DeviceMemoryError(
                         f"{self.device} has too little memory for a picture of {width}x{height}; "
@@ -163,35 +170,41 @@ class TwoStageEngine:
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         batch = self._upload(images)
-        heads = self.model.detect(batch)
-        fetched = _fetch(heads)
+        heads: Heads | None = None
+        if self._graphs is None or is_observed():
+            heads = self.model.detect(batch)
+            fetched = _fetch(_as_table(heads))
+        else:
+            fetched = _fetch(self._graphs(batch))
         if fetched is None:
             heads = self.model.detect(batch, waits=True)
-            fetched = _fetch(heads)
+            fetched = _fetch(_as_table(heads))
         if fetched is None:
             raise RuntimeError("heads: expected them settled, since the device was waited for")
-        is_cut = [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
+        is_cut = heads is not None and heads.is_cut is not None and heads.is_cut.tolist()
         found = []
-        for boxes, scores, image, lacks in zip(*fetched, images, is_cut, strict=True):
-            count = int((scores > EMPTY).sum())
+        for index, (rows, image) in enumerate(zip(fetched, images, strict=True)):
+            count = int((rows[:, 4] > EMPTY).sum())
             size = (image.shape[1], image.shape[2])
-            own = Detections.from_arrays(boxes[:count], scores[:count], size)
-            found.append(replace(own, note=CUT) if lacks else own)
+            own = Detections.from_arrays(rows[:count, :4], rows[:count, 4], size)
+            found.append(replace(own, note=CUT) if is_cut and is_cut[index] else own)
         return found
 
+    def _table(self, images: Sequence[Tensor]) -> Tensor:
+        return _as_table(self.model.detect(images))
 
-def _fetch(heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return boxes ``(B, K, 4)`` and scores ``(B, K)``; None where they are not settled.
 
-    One copy a batch: each one waits for the device.
+def _as_table(heads: Heads) -> Tensor:
+    """Return ``(B, K + 1, 5)`` float32: boxes and scores; the last row says whether it is settled.
+
+    One tensor, for each copy from a device waits for it.
     """
     table = torch.cat((heads.boxes, heads.scores[..., None]), dim=2).float()
-    if heads.is_settled is not None:
-        mark = heads.is_settled.to(table).expand(1, 1, 5)
-        table = torch.cat((table, mark.expand(len(table), 1, 5)), dim=1)
+    mark = table.new_ones(()) if heads.is_settled is None else heads.is_settled.to(table)
+    return torch.cat((table, mark.expand(len(table), 1, 5)), dim=1)
+
+
+def _fetch(table: Tensor) -> np.ndarray | None:
+    """Return boxes and scores ``(B, K, 5)`` of a table; None where they are not settled."""
     values = table.cpu().numpy()
-    if heads.is_settled is not None:
-        if not values[0, -1, 0]:
-            return None
-        values = values[:, :-1]
-    return values[..., :4], values[..., 4]
+    return values[:, :-1] if values[0, -1, 0] else None

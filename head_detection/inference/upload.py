@@ -86,4 +86,5 @@ class Upload:
 
 
 def _pinned(size: int) -> Tensor:
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    with torch.inference_mode(mode=False):  # it outlives the mode that it was made in
+        return torch.empty(size, dtype=torch.uint8, pin_memory=True)

@@ -54,3 +54,8 @@ def observed(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _OBSERVER.reset(token)
+
+
+def is_observed() -> bool:
+    """Tell whether someone in this thread observes the stages."""
+    return _OBSERVER.get() is not None

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
+from head_detection.images.reasons import REMEDY
 
 CONTAINERS: Final = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut"),
@@ -112,7 +113,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         if num_pixels > max_pixels:
             raise FrameSizeError(
                 f"{path}: {video.width}x{video.height} is {num_pixels:,} pixels a frame; at most "
-                f"{max_pixels:,} are read; make it smaller, or allow more with max_pixels"
+                f"{max_pixels:,} are read; {REMEDY}"
             )
         video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
         video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)

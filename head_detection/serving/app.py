@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving.answers import FAILED_HEADER, HEADS_HEADER
+from head_detection.serving.folders import clear_folders
 from head_detection.serving.guard import OPEN_FOLDER, Guard
 from head_detection.serving.problems import bad_request
 from head_detection.serving.requests import check_query
@@ -74,6 +75,7 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(clear_folders)
         service.batcher.start()
         yield
         service.videos.close()

@@ -4,10 +4,11 @@ Nothing here may import torch: the process that watches the workers has no netwo
 """
 
 import asyncio
+import multiprocessing
 import os
-import shutil
+import signal
 import socket
-import tempfile
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final
@@ -17,7 +18,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
+from head_detection.cores import num_cores
 from head_detection.errors import ServingError
+from head_detection.serving.folders import clear_folders, temporary_folder
 from head_detection.serving.settings import ServiceSettings
 
 HEADER_SECONDS: Final = 10.0
@@ -134,18 +137,32 @@ def run_workers(
     Raises:
         ServingError: one could not start.
     """
-    folder = tempfile.mkdtemp(prefix="head-detection-metrics-")
-    os.environ[SEVERAL_PROCESSES] = folder
-    cores = str(max(1, (os.cpu_count() or 1) // count))
+    cores = str(max(1, num_cores() // count))
     os.environ.setdefault("OMP_NUM_THREADS", cores)
-    try:
+    clear_folders()
+    with temporary_folder() as folder:
+        os.environ[SEVERAL_PROCESSES] = str(folder)
         config = server_config(create, settings, factory=True, workers=count)
         supervisor = Multiprocess(config, [listener])
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             raise ServingError("a worker could not start: the line above says why")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_with_parent() -> None:
+    """Let this worker end when the process that watches it does, be that killed.
+
+    Nobody would replace it any more, and it would keep the port.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def server_config(app: Any, settings: ServiceSettings, **options: Any) -> uvicorn.Config:

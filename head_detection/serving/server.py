@@ -12,7 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from head_detection.errors import HeadDetectionError
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving.app import create_app
-from head_detection.serving.listening import run_workers, server_config
+from head_detection.serving.listening import end_with_parent, run_workers, server_config
 from head_detection.serving.settings import ServiceSettings
 
 Build = Callable[[], HeadDetector]
@@ -43,6 +43,7 @@ def serve(build: Build, settings: ServiceSettings, listener: socket.socket, work
 
 def create_worker(build: Build, settings: ServiceSettings) -> FastAPI:
     """Return the application of one of several processes."""
+    end_with_parent()
     try:
         return create_app(build(), settings)
     except HeadDetectionError as error:

@@ -1,22 +1,22 @@
 """Videos that are sent: a few at once, each in a thread beside the pictures, its heads followed.
 
 What is sent and what is answered lie in a folder of their own, which is gone once the answer is
-sent, or nobody waits for it any more.
+sent, or nobody waits for it any more; what a killed process leaves, the next one clears.
 """
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Semaphore
-from typing import Any, Final
+from typing import Any
 
 from fastapi import Request, Response
 from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from head_detection.serving.batcher import Batcher
+from head_detection.serving.folders import temporary_folder
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import not_ready, too_late, too_many_videos
 from head_detection.serving.requests import unless_gone
@@ -24,8 +24,6 @@ from head_detection.serving.settings import ServiceSettings
 from head_detection.serving.tracking import Tracking, TrackOptions, describing
 from head_detection.serving.video_answers import FORMS
 from head_detection.serving.video_requests import receive_video, seconds_for
-
-FOLDER_PREFIX: Final = "head-detection-video-"
 
 
 class Videos:
@@ -53,8 +51,8 @@ class Videos:
             raise not_ready()
         with ExitStack() as stack:  # until the answer is sent, or the thread has ended
             self._enter(stack)
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix=FOLDER_PREFIX)))
             with describing():
+                folder = stack.enter_context(temporary_folder())
                 # Called a video, so that who opens it says what is wrong with it.
                 sent = await receive_video(request, folder / "video.mp4", self._settings)
             held = stack.pop_all()

@@ -63,6 +63,8 @@ def test_answers_are_those_of_test(
     told = capsys.readouterr()
     assert "score_threshold 0.1 there, 0.2 here" in told.err
     assert told.err.count("error: ") == 1
+    assert main([*words, "--name-column", "key"]) == 2
+    assert "columns none there, name key here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

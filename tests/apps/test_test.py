@@ -500,7 +500,7 @@ def test_more_pixels_may_be_allowed_or_fewer(photos, one_head, capsys):
     assert main([*arguments, "--max-pixels", str(48 * 32)]) == 1
     _out, err = capsys.readouterr()
     line = "failed: photos/sub/1.png: 64x40 pixels; at most 1,536 pixels are read; make it smaller"
-    assert f"{line}, or allow more with max_pixels" in err
+    assert f"{line}, or allow more with --max-pixels" in err
     assert main([*arguments, "--max-pixels", str(64 * 40)]) == 0
 
 

@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -59,15 +60,18 @@ class ForkedProcess:
         self.stdin: Any = os.fdopen(ours_out, "wb")
         self.stdout: Any = os.fdopen(ours_in, "rb")
         self.returncode: int | None = None
+        self._waiting = threading.Lock()  # as Popen has one: two threads may end it
 
     def kill(self) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
+        with self._waiting:
+            if self.returncode is None:
+                os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
+        with self._waiting:
+            if self.returncode is None:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            return self.returncode
 
 
 def _detect(requests: int, messages: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from head_detection.batch.items import Columns, Item, items_of
 from head_detection.batch.listing import list_items
+from head_detection.batch.lists import Placer
 from head_detection.batch.places import spelt_alike
 from head_detection.errors import HeadDetectionError, SourceError
 from head_detection.pipeline.opening import open_pictures
@@ -80,6 +81,18 @@ def test_names_of_a_list_are_those_of_test(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert [item.location for item in listed(path)] == ["pictures/b.jpg", "lists/a.jpg"]
     assert names_of(path) == [item.name for item in open_pictures(str(path))]
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "./a", "a/./b", "a/.", "../a", "a/../b", "..", "~/a", "/a", "a//b"]
+)
+@pytest.mark.parametrize("start", ["", "{base}/"])
+def test_lines_are_placed_together_as_they_are_alone(odd: str, start: str, tmp_path: Path) -> None:
+    lines = [f"{start.format(base=tmp_path)}{n}.jpg" for n in range(3)]
+    lines.insert(2, odd or lines[0])
+    names, places = Placer(str(tmp_path / "list.txt")).place_all(lines)
+    placer = Placer(str(tmp_path / "list.txt"))
+    assert list(zip(names, places, strict=True)) == [placer.place(line) for line in lines]
 
 
 def test_a_list_may_be_utf_16_and_names_no_unicode(tmp_path: Path) -> None:

@@ -143,8 +143,14 @@ def test_nothing_binds_before_it_is_used(tmp_path: Path) -> None:
         job.settle(ORIGIN)
     with Job(out, {**REQUEST, "source": "/others", "score_threshold": 0.3}) as job:  # no answer
         assert job.num_shards == 1
-    with pytest.raises(OutputError, match="source /others there, /photos here"):
-        Job(out, REQUEST)
+        fill(job, "a", "a2", "a3")
+    with Job(out, REQUEST) as job:  # of another source, and no answer: planned anew
+        assert job.num_shards == 0
+        fill(job, "b")
+        job.finish(Task(0), table_of([found("b")]))
+    assert [path.name for path in (out / "plan").iterdir()] == ["plan-000000.parquet"]
+    with pytest.raises(OutputError, match="source /photos there, /others here"):
+        Job(out, {**REQUEST, "source": "/others"})
 
 
 def test_one_run_a_folder_at_a_time(tmp_path: Path, repository: Path) -> None:

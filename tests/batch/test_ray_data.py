@@ -21,7 +21,7 @@ from ray_job import OPTIONS, SHARD_SIZE
 from head_detection.batch import ray_data
 from head_detection.batch.items import Item
 from head_detection.batch.listing import list_items
-from head_detection.batch.local import run_local
+from head_detection.batch.local import FirstWorker, run_local
 from head_detection.batch.manifest import Job
 from head_detection.batch.ray_data import Cluster, run_ray
 from head_detection.batch.shards import Answer, answers_of, read_shard
@@ -58,7 +58,7 @@ def test_a_job_survives_the_loss_of_its_driver_and_of_an_actor(
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE / "batch")])
     with Job(expected, {}) as job:
         job.plan(list_items(str(source)), SHARD_SIZE)
-        for _ in run_local(job, job.tasks(), OPTIONS, processes=2):
+        for _ in run_local(job, job.tasks(), FirstWorker(OPTIONS), processes=2):
             pass
     driver = start(source, output, address)
     with driver:
@@ -73,7 +73,7 @@ def test_a_job_survives_the_loss_of_its_driver_and_of_an_actor(
     with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline().strip().isdecimal()
-        was_killed = kill_an_actor()
+        was_killed = kill_an_actor(driver, 0.0)
         _, errors = driver.communicate(timeout=LIMIT_SECONDS)
     assert driver.returncode == 0, errors
     assert was_killed

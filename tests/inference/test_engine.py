@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +21,12 @@ from head_detection.config import (
 )
 from head_detection.errors import DeviceMemoryError
 from head_detection.inference.backends.torch import TorchBackend
+from head_detection.inference.cuda_graphs import CudaGraphs, Recording
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.engine import TwoStageEngine, with_network
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.nms import EMPTY
+from head_detection.models.stages import observed
 from head_detection.models.suppression import Heads
 
 NETWORK = NetworkConfig(
@@ -141,7 +144,7 @@ class Told:
 
     network = TorchBackend.__new__(TorchBackend)
     network.name, network.precision, network.batch_size = "torch", "fp32", 1
-    network.device = torch.device("cpu")
+    network.device, network.can_be_recorded = torch.device("cpu"), False
 
     def __init__(self, *heads):
         self._heads, self.waited = list(heads), []
@@ -191,6 +194,43 @@ def test_what_stays_unsettled_is_a_fault():
     model = Told(heads(is_settled=False), heads(is_settled=False))
     with pytest.raises(RuntimeError, match="expected them settled"):
         TwoStageEngine(model)._detect(pictures((8, 9), (10, 11)))
+
+
+def test_a_recorded_batch_gives_the_same_heads_and_is_looked_at_anew(model):
+    engine, plain = torch_engine(model), torch_engine(model)
+    replayed = []
+
+    def record(work, images):
+        answer = work(images).clone()
+        return Recording(images, answer, lambda: replayed.append(answer.copy_(work(images))))
+
+    images = pictures((64, 96), (50, 70))
+    expected = plain.detect(images)
+    engine._graphs = CudaGraphs(engine._table, record)
+    for _ in range(3):
+        for found, truth in zip(engine.detect(images), expected, strict=True):
+            assert_same(found, truth)
+    assert len(replayed) == 2
+    with observed(lambda _: nullcontext()):  # a stopwatch sees each stage, which a graph has not
+        engine.detect(images)
+    assert len(replayed) == 2
+    engine._upload = full_once(engine._upload)
+    for found, truth in zip(engine.detect(images), expected, strict=True):
+        assert_same(found, truth)
+    assert not engine._graphs.clear()  # their memory went first
+    assert engine._room == {}
+
+
+def full_once(upload):
+    """Return the upload of a device whose memory is full the first time."""
+    failures = [torch.OutOfMemoryError("full")]
+
+    def call(images):
+        if failures:
+            raise failures.pop()
+        return upload(images)
+
+    return call
 
 
 def test_heads_that_are_not_settled_are_detected_again(model, monkeypatch):

@@ -12,6 +12,11 @@ from head_detection.config.zones import load_zones
 from head_detection.serving.service import PAGE
 
 FileOf = Callable[..., bytes]
+COUNTS = (
+    "[...document.querySelectorAll('#regions tr')]"
+    ".map((r) => [...r.cells].slice(1, 4).map((c) => c.textContent))"
+)
+"""What the table says of zones and lines: in, out, now of each."""
 
 
 def test_a_user_of_the_page(
@@ -30,6 +35,7 @@ def test_a_user_of_the_page(
     rows = browser.run("[...document.querySelectorAll('#pictures tr')].map((r) => r.innerText)")
     assert rows[0].split("\t") == ["good <b>.png", "1", "640 x 480"]
     assert rows[1].startswith("bad.png\tnot a picture in any known format")
+    assert browser.run("document.querySelector('#play').checkVisibility()") is False
     label = "document.querySelector('canvas').getAttribute('aria-label')"
     assert browser.run(label) == "good <b>.png with a box around each of 1 head"
     green = (
@@ -71,6 +77,9 @@ def test_a_user_of_the_page(
     # The webcam, which the browser makes up.
     browser.run("document.querySelector('#webcam').click()")
     browser.until(f"{label}.startsWith('webcam with a box around each of 2 heads')")
+    (browser.downloads / "drawn.jpg").unlink()
+    browser.run("document.querySelector('#download-drawn').click()")
+    assert browser.downloaded("drawn.jpg").startswith(b"\xff\xd8")  # the frame that is shown
     browser.run("document.querySelector('#webcam').click()")
     assert browser.run("document.querySelector('#webcam').getAttribute('aria-pressed')") == "false"
 
@@ -172,17 +181,15 @@ def test_a_video_is_counted_at_what_is_drawn(
         " n.dispatchEvent(new Event('change')); })()"
     )
 
+    assert browser.run(f"{COUNTS}.flat().join('')") == ""  # not counted yet, which is not 0
+    assert "Count again" in browser.run("document.querySelector('#note').textContent")
     click("again")
     browser.until(f"{status} === 'street.mp4: 1 followed, 1 at once'")
     # At its end: over the line and in the zone, which begins where the head is in frames 8 and 9.
     browser.run("document.querySelector('#video').currentTime = 0.95")
-    counts = (
-        "[...document.querySelectorAll('#regions tr')]"
-        ".map((r) => [...r.cells].slice(1, 4).map((c) => c.textContent))"
-    )
-    browser.until(f"{counts}.flat().join() === '1,0,,0,0,1,0,0,0'")
+    browser.until(f"{COUNTS}.flat().join() === '1,0,,0,0,1,0,0,0'")
     browser.run("document.querySelector('#video').currentTime = 0.3")
-    browser.until(f"{counts}.flat().join() === '0,0,,0,0,0,0,0,0'")
+    browser.until(f"{COUNTS}.flat().join() === '0,0,,0,0,0,0,0,0'")
 
     click("save-zones")
     (tmp_path / "zones.yaml").write_bytes(browser.downloaded("zones.yaml"))

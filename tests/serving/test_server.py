@@ -156,8 +156,10 @@ def metric(port: int, name: str) -> float:
 
 TINY = """
 import os
+from head_detection.serving.listening import end_with_parent
 
 def create():
+    end_with_parent()
     async def app(scope, receive, send):
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -203,3 +205,31 @@ def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -
             process.terminate()
             assert process.wait(SECONDS) == 0
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_workers_end_with_the_process_that_watches_them(repository: Path, tmp_path: Path) -> None:
+    """It is killed: they would keep the port, and nobody would replace one that dies."""
+    (tmp_path / "tiny.py").write_text(TINY)
+    left = tmp_path / "temporary"
+    left.mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository))),
+        "TMPDIR": str(left),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        number = int(process.stdout.readline())
+        ask(number, "GET", "/")
+        process.kill()
+    start = time.monotonic()
+    with suppress(ConnectionError, HTTPException):
+        while True:
+            assert time.monotonic() < start + SECONDS
+            ask(number, "GET", "/")
+    assert len(list(left.iterdir())) == 1  # the folder of their numbers
+    environment["PYTHONPATH"] = str(repository)
+    clear = "from head_detection.serving.folders import clear_folders; clear_folders()"
+    subprocess.run([sys.executable, "-c", clear], env=environment, check=True)
+    assert list(left.iterdir()) == []

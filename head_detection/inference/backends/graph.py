@@ -65,6 +65,7 @@ class GraphBackend:
     batch_size = 1
     dtype = torch.float32
     survives_fork = False  # the libraries keep threads, which do not follow into a fork
+    can_be_recorded = False
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
         self._dense, self._score, self.precision = dense, score, precision

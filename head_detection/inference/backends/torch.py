@@ -58,6 +58,7 @@ class TorchBackend:
         self.batch_size = 1 if self.device.type == "cpu" else BATCH_SIZE
         # A GPU's context and the processes of a compiler stay with the one that began them.
         self.survives_fork = self.device.type == "cpu" and not compile_network
+        self.can_be_recorded = self.device.type == "cuda"
         fold_batch_norm(network.eval().backbone)
         self._multiplied = _DTYPES[self.precision]
         self._is_cast = self._multiplied != torch.float32 and _can_be_cast(network)

@@ -26,6 +26,7 @@ export class Editor {
 
   cancel() {
     Object.assign(this, { kind: null, points: [], cursor: null });
+    this.view.canvas.focus({ preventScroll: true }); // the buttons that led here are disabled now
     this.tell("");
   }
 

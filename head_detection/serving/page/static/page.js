@@ -12,6 +12,7 @@ const view = new View(element("canvas"));
 const slider = element("threshold");
 const items = []; // { file, bitmap, record }, { file, clip } of a video, or { file, error }
 let current = null;
+let began = 0; // of pictures to show, those that were asked for
 
 slider.min = lowest;
 slider.value = document.body.dataset.scoreThreshold;
@@ -34,21 +35,39 @@ function show() {
   const record = shown();
   const clip = current?.clip;
   const isWaiting = clip && !clip.answer;
+  if (clip) clip.isCounted = !isWaiting && clip.asked === askedOfVideo();
   element("threshold-value").textContent = threshold().toFixed(2);
   element("count").textContent = record && !isWaiting ? inWords(record.count) : "";
   view.draw(clip ? clip.isShown && clip.element : current?.bitmap, record, 0);
   element("canvas").setAttribute("aria-label", record
     ? `${record.file} with a box around each of ${inWords(record.count)}` : "No picture");
   element("playing").hidden = !clip;
-  element("note").hidden = Boolean(clip);
+  element("shown").hidden = !current;
+  element("note").textContent = noteOf(clip);
   if (clip) {
     element("time").max = clip.duration;
     element("time").value = clip.seconds;
     element("time-value").textContent = `${clip.seconds.toFixed(1)} s`;
     element("play").textContent = clip.isPlaying ? "Pause" : "Play";
   }
+  const isKnown = items.some((item) => item.record || item.clip?.answer);
+  for (const kind of ["json", "csv"]) element(`download-${kind}`).disabled = !isKnown;
+  for (const kind of ["drawn", "blurred"]) element(`download-${kind}`).disabled = !record;
   regions.count(record, clip);
 }
+
+function noteOf(clip) {
+  if (!clip) {
+    const start = current && !current.bitmap ? "This browser cannot show such a picture, its boxes alone. " : "";
+    return `${start}The slider sends nothing: heads scored ${lowest.toFixed(2)} or more are known.`;
+  }
+  if (clip.answer && !clip.isCounted) return "The least score, a zone or a line has changed: Count again sends the video anew.";
+  const start = clip.answer && !clip.isShown ? "This browser cannot show such a video, its boxes alone. " : "";
+  return `${start}Of a video the least score, zones and lines count from Count again on.`;
+}
+
+/** What the heads that are counted in a video depend on. */
+const askedOfVideo = () => `${threshold()}\n${regions.file}`;
 
 function cell(row, text) {
   const made = row.appendChild(document.createElement("td"));
@@ -58,7 +77,7 @@ function cell(row, text) {
 function headsOf(item) {
   if (item.error) return item.error;
   if (!item.clip) return String(filtered(item.record, threshold()).count);
-  if (!item.clip.answer) return "...";
+  if (!item.clip.answer) return "are being followed";
   const { images } = item.clip.answer;
   const followed = new Set(images.flatMap((record) => record.ids.filter((id) => id > 0)));
   return `${followed.size} followed, ${Math.max(...images.map((record) => record.count))} at once`;
@@ -81,9 +100,27 @@ function list() {
   }));
 }
 
-async function select(item) {
+/** Show nothing: a decoded picture is large, so there is one at a time. */
+function leave() {
+  view.draw(null, null, 0);
   current?.clip?.pause();
+  current?.bitmap?.close();
+  if (current) current.bitmap = null;
+  current = null;
+}
+
+async function select(item) {
+  webcam.stop();
+  const number = began += 1;
+  // Some kinds of pictures that the service reads are shown by no browser.
+  const bitmap = item.clip ? null : await createImageBitmap(item.file).catch(() => null);
+  if (number !== began) { // another one was chosen meanwhile
+    bitmap?.close();
+    return;
+  }
+  leave();
   current = item;
+  item.bitmap = bitmap;
   view.reset();
   if (item.clip) item.clip.isShown = await item.clip.load();
   show();
@@ -91,6 +128,7 @@ async function select(item) {
 }
 
 async function add(files) {
+  if (!files.length) return;
   webcam.stop();
   element("results").hidden = false;
   for (const [number, file] of [...files].entries()) {
@@ -107,11 +145,10 @@ async function add(files) {
 async function detect(item) {
   try {
     item.record = await requestHeads(item.file, lowest, key());
-    // Some kinds of pictures that the service reads are shown by no browser.
-    item.bitmap = await createImageBitmap(item.file).catch(() => null);
     await select(item);
   } catch (error) {
     item.error = error.message;
+    show();
     list();
   }
 }
@@ -122,10 +159,12 @@ async function track(item) {
   item.clip.answer = null;
   delete item.error;
   await select(item);
-  say(`${item.file.name}: heads are followed, which takes about as long as the video ...`);
+  say(`${item.file.name}: its heads are followed, which may take minutes ...`);
   element("again").disabled = true;
   try {
+    const asked = askedOfVideo();
     item.clip.answer = await requestTracks(item.file, threshold(), regions.file, key());
+    item.clip.asked = asked;
     say(`${item.file.name}: ${headsOf(item)}`);
   } catch (error) {
     item.error = error.message;
@@ -157,12 +196,14 @@ const webcam = new Webcam(element("video"), element("webcam"), {
   lowest,
   say,
   began: () => {
-    current?.clip?.pause();
+    began += 1;
+    leave();
     element("results").hidden = false;
+    list();
   },
-  seen: (bitmap, record) => {
-    if (current?.bitmap && current.isLive) current.bitmap.close();
-    current = { file: { name: "webcam" }, bitmap, record, isLive: true };
+  seen: ({ bitmap, file }, record) => {
+    current?.bitmap?.close();
+    current = { file, bitmap, record };
     show();
   },
 });
@@ -170,7 +211,8 @@ const webcam = new Webcam(element("video"), element("webcam"), {
 element("files").addEventListener("change", (event) => add([...event.target.files]));
 const drop = element("drop");
 for (const name of ["dragover", "dragleave", "drop"]) {
-  drop.addEventListener(name, (event) => {
+  // Of the whole page: a browser would leave it for a picture that is dropped beside the field.
+  document.addEventListener(name, (event) => {
     event.preventDefault();
     drop.classList.toggle("over", name === "dragover");
     if (name === "drop") add([...event.dataTransfer.files]);

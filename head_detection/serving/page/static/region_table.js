@@ -10,6 +10,7 @@ export class RegionTable {
     this.editor = new Editor(view, this.regions, { say, changed: () => { this.list(); changed(); } });
     Object.assign(this, { say, changed, table: element("region-table"), record: null, clip: null });
     const on = (id, act) => element(id).addEventListener("click", act);
+    this.first = element("new-zone");
     on("new-zone", () => this.editor.begin("zone"));
     on("new-line", () => this.editor.begin("line"));
     on("undo-point", () => this.editor.undo());
@@ -32,7 +33,7 @@ export class RegionTable {
   }
 
   countsOf(region) {
-    if (this.clip) return this.clip.answer ? this.clip.countsOf(region) : {};
+    if (this.clip) return this.clip.isCounted ? this.clip.countsOf(region) : {};
     if (!this.record || region.kind === "line") return {};
     const { width, height, boxes } = this.record;
     const centres = boxes.map(([x1, y1, x2, y2]) => [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height]);
@@ -68,7 +69,7 @@ export class RegionTable {
     for (let n = 0; n < 3; n += 1) row.insertCell();
     const actions = row.insertCell();
     if (region.kind === "line") actions.append(this.button("Turn", region, () => { region.points.reverse(); this.changed(); }));
-    actions.append(this.button("Remove", region, () => { this.regions.remove(region); this.list(); this.changed(); }));
+    actions.append(this.button("Remove", region, () => { this.regions.remove(region); this.list(); this.changed(); this.first.focus(); }));
     return row;
   }
 

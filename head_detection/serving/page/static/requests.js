@@ -8,7 +8,7 @@ async function post(file, parameters, key, { path = "detect", zones = null } = {
   if (zones) form.append("zones", new Blob([zones], { type: "text/yaml" }), "zones.yaml");
   const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {
     method: "POST", body: form, headers: headersWith(key),
-  });
+  }).catch(() => { throw new Error("the service does not answer, or the file cannot be read any more"); });
   if (!answer.ok) {
     const { error, failed } = await answer.json().catch(() => ({}));
     throw new Error(error ?? failed?.[0]?.error ?? `the service answered ${answer.status}`);

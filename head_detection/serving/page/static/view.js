@@ -30,6 +30,7 @@ export class View {
 
   draw(bitmap, record, threshold) {
     Object.assign(this, { bitmap, record, threshold });
+    this.canvas.dataset.shape = record && record.width > 1.1 * record.height ? "wide" : "tall";
     this.paint();
   }
 

@@ -42,7 +42,7 @@ export class Webcam {
     Object.assign(this.canvas, { width: videoWidth, height: videoHeight });
     this.canvas.getContext("2d").drawImage(this.video, 0, 0);
     const blob = await new Promise((done) => { this.canvas.toBlob(done, "image/jpeg", QUALITY); });
-    this.sent = await createImageBitmap(this.canvas);
+    this.sent = { bitmap: await createImageBitmap(this.canvas), file: new File([blob], "webcam.jpg", { type: blob.type }) };
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(blob);
   }
 

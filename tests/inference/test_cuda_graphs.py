@@ -1,0 +1,139 @@
+"""Which batches become graphs. No GPU: a recording here does the work anew and says so."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from head_detection.inference.cuda_graphs import (
+    MOST_GRAPHS,
+    MOST_SEEN,
+    CudaGraphs,
+    Recording,
+    Work,
+)
+
+
+def total(images: Sequence[Tensor]) -> Tensor:
+    return torch.stack([image.sum() for image in images])
+
+
+class Recorder:
+    """Notes what is recorded and replayed."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[int, ...]] = []
+        self.replayed = 0
+
+    def __call__(self, work: Work, images: list[Tensor]) -> Recording:
+        self.recorded.append(tuple(image.shape[2] for image in images))
+        answer = torch.full((len(images),), torch.nan)
+
+        def replay() -> None:
+            self.replayed += 1
+            answer.copy_(work(images))
+
+        return Recording(images, answer, replay)
+
+
+class Failing:
+    """Finds no memory to record in."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def __call__(self, work: Work, images: list[Tensor]) -> Recording:
+        self.tries += 1
+        raise torch.OutOfMemoryError("none left")
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def graphs(recorder: Recorder) -> CudaGraphs:
+    return CudaGraphs(total, recorder)
+
+
+def ones(*widths: int, value: float = 1.0) -> list[Tensor]:
+    return [torch.full((3, 2, width), float(value)) for width in widths]
+
+
+def test_the_second_batch_of_equal_shapes_is_recorded(
+    graphs: CudaGraphs, recorder: Recorder
+) -> None:
+    assert graphs(ones(4, 5)).tolist() == [24, 30]
+    assert (recorder.recorded, recorder.replayed) == ([], 0)
+    assert graphs(ones(4, 5, value=2)).tolist() == [48, 60]
+    assert graphs(ones(4, 5, value=3)).tolist() == [72, 90]
+    assert (recorder.recorded, recorder.replayed) == ([(4, 5)], 2)
+
+
+def test_pictures_are_left_as_they_are(graphs: CudaGraphs) -> None:
+    first = ones(4)
+    for value in (1, 2, 3):
+        graphs(first)
+        graphs(ones(4, value=value))
+    assert torch.equal(first[0], torch.ones(3, 2, 4))
+
+
+def test_order_count_layout_and_type_are_shapes_of_their_own(
+    graphs: CudaGraphs, recorder: Recorder
+) -> None:
+    planar = torch.zeros(3, 2, 4)
+    decoded = torch.zeros(2, 4, 3).permute(2, 0, 1)
+    for batch in ([planar], [planar] * 2, [decoded], [planar.byte()], ones(4, 5), ones(5, 4)):
+        graphs(batch)
+    assert recorder.recorded == []
+
+
+def test_the_oldest_graph_goes_and_unused_ones_make_it_choosier(
+    graphs: CudaGraphs, recorder: Recorder
+) -> None:
+    for width in range(1, MOST_GRAPHS + 1):
+        graphs(ones(width))
+        graphs(ones(width))
+    graphs(ones(1))  # is used, and no longer the oldest: 2 is
+    for _ in range(2):
+        graphs(ones(100))  # 2 goes unused: four sights from here on
+    assert len(recorder.recorded) == MOST_GRAPHS + 1
+    for _ in range(3):
+        graphs(ones(2))
+    assert len(recorder.recorded) == MOST_GRAPHS + 1
+    graphs(ones(2))
+    assert recorder.recorded[-1] == (2,)
+    replayed = recorder.replayed
+    graphs(ones(1))
+    assert recorder.replayed == replayed + 1
+
+
+def test_shapes_that_never_come_again_are_forgotten(graphs: CudaGraphs, recorder: Recorder) -> None:
+    graphs(ones(1))
+    for width in range(2, MOST_SEEN + 2):
+        graphs(ones(width))
+    graphs(ones(1))
+    assert recorder.recorded == []
+
+
+def test_memory_is_given_back_once(graphs: CudaGraphs, recorder: Recorder) -> None:
+    assert not graphs.clear()
+    for _ in range(3):
+        graphs(ones(4))
+    assert graphs.clear()
+    assert not graphs.clear()
+    assert graphs(ones(4)).tolist() == [24]
+    assert len(recorder.recorded) == 1
+
+
+def test_without_memory_it_goes_on_without_graphs(caplog: pytest.LogCaptureFixture) -> None:
+    failing = Failing()
+    graphs = CudaGraphs(total, failing)
+    for _ in range(20):
+        assert graphs(ones(4)).tolist() == [24]
+    assert failing.tries == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "cuda: 1 pictures go on without a graph: none left"
+    ]
