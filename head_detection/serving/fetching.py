@@ -67,6 +67,10 @@ async def fetch(url: str, count: Callable[[int], None], seconds: float) -> tuple
                 url = urljoin(url, answer)
     except TimeoutError as error:
         raise _not_there(f"expected an answer within {seconds:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise _not_there(
+            f"expected a certificate that this machine trusts; {error.verify_message}"
+        ) from error
     except (OSError, h11.ProtocolError, ValueError) as error:
         raise _not_there("the address gives no answer that can be read") from error
     raise _not_there(f"expected at most {MOST_REDIRECTS} redirects")

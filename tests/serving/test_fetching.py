@@ -1,9 +1,14 @@
 """Pictures from addresses: what is not public is never asked, whatever leads there."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -51,23 +56,79 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture
 def site(file_of: FileOf, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A server that public.example leads to, as if its address were public; what it was asked."""
-    Site.picture, asked = file_of(), Site.asked
-    asked.clear()
+    Site.picture = file_of()
+    with serving(monkeypatch):
+        yield Site.asked
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext | None = None) -> Iterator[None]:
+    Site.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         port = server.server_port
-        addresses = {"public.example": "127.0.0.1", "inside.example": "10.0.0.1"}
+        addresses = {"inside.example": "10.0.0.1"}
 
         async def look_up(_loop: Any, host: str, _port: int, **_: Any) -> list[Any]:
-            address = (addresses.get(host, host), port)
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
+            address = "127.0.0.1" if host.startswith("public") else addresses.get(host, host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
         monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", look_up)
         monkeypatch.setattr(fetching, "is_public", lambda text: text == "127.0.0.1")
-        yield asked
+        yield
         server.shutdown()
         thread.join()
+
+
+def openssl(folder: Path, *words: str) -> None:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("needs openssl")
+    subprocess.run([program, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A folder with ca.pem, and server.pem of public.example that it has signed."""
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl(
+        tmp_path, "req", "-x509", *key, "-days", "2", "-subj", "/CN=an authority",
+        "-keyout", "ca.key", "-out", "ca.pem", "-addext", "keyUsage=critical,keyCertSign",
+    )  # fmt: skip
+    openssl(
+        tmp_path, "req", "-x509", *key, "-days", "2", "-subj", "/CN=public.example",
+        "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE",
+        "-addext", "subjectAltName=DNS:public.example",
+        "-keyout", "server.key", "-out", "server.pem",
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_a_certificate_must_be_trusted_and_of_the_name(
+    connect: Open, file_of: FileOf, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Site.picture = file_of()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority / "server.pem", authority / "server.key")
+
+    def ask(host: str) -> Any:
+        return client.post("/detect", params={"url": f"https://{host}/a%20b.png"})
+
+    with serving(monkeypatch, tls):
+        client = connect(allows_urls=True)
+        refused = ask("public.example")
+        assert refused.status_code == 502
+        assert refused.json()["error"].startswith(
+            "url: expected a certificate that this machine trusts; unable to get local issuer"
+        )
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+        assert ask("public.example").json()["images"][0]["count"] == 1
+        other = ask("public.elsewhere")
+        assert (other.status_code, "not valid for 'public.elsewhere'" in other.text) == (502, True)
+        assert Site.asked == ["/a%20b.png"]  # who is not trusted is asked for nothing
 
 
 def test_a_public_picture_is_fetched(connect: Open, site: list[str]) -> None:
