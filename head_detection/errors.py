@@ -50,6 +50,10 @@ class SourceError(HeadDetectionError):
     """A source that gives no pictures."""
 
 
+class SoundError(SourceError):
+    """A file of sound alone."""
+
+
 class FrameSizeError(SourceError):
     """A video of larger frames than are read."""
 

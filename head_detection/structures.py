@@ -168,12 +168,15 @@ class RegionCount:
         now: heads in the zone; None for a line.
         num_in: crossings of the line to its *in* side, or heads that came into the zone.
         num_out: crossings the other way, or heads that left the zone.
+        is_followed: whether heads are followed; else nobody knows who came and left.
 
     Example:
         >>> RegionCount("door", ((0, 9), (8, 9)), num_in=5, num_out=2).text
         'door: 5 in, 2 out'
         >>> RegionCount("hall", ((0, 0), (9, 0), (9, 9)), now=3, num_in=5, num_out=2).text
         'hall: 3 now, 5 in, 2 out'
+        >>> RegionCount("hall", ((0, 0), (9, 0), (9, 9)), now=3, is_followed=False).text
+        'hall: 3 now'
     """
 
     name: str
@@ -181,6 +184,7 @@ class RegionCount:
     now: int | None = None
     num_in: int = 0
     num_out: int = 0
+    is_followed: bool = True
 
     @property
     def is_line(self) -> bool:
@@ -189,9 +193,10 @@ class RegionCount:
 
     @property
     def text(self) -> str:
-        """Name and counts in one line."""
-        now = "" if self.now is None else f"{self.now} now, "
-        return f"{self.name}: {now}{self.num_in} in, {self.num_out} out"
+        """Name and counts in one line; the name alone where nothing is counted."""
+        counts = [] if self.now is None else [f"{self.now} now"]
+        counts += [f"{self.num_in} in", f"{self.num_out} out"] if self.is_followed else []
+        return f"{self.name}: {', '.join(counts)}" if counts else self.name
 
     @property
     def inward(self) -> Point:

@@ -25,10 +25,14 @@ from head_detection.apps.evaluation.result import (
     short_name,
 )
 from head_detection.apps.evaluation.table import print_table
-from head_detection.apps.evaluation.tracks import TRACK, add_track_options, evaluate_tracks
+from head_detection.apps.evaluation.tracks import (
+    TRACK,
+    add_track_options,
+    evaluate_tracks,
+    load_labels,
+)
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
-from head_detection.config import LABEL_FORMATS, DatasetConfig
-from head_detection.data.formats import load_annotations
+from head_detection.config import LABEL_FORMATS
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
@@ -80,14 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         first, second = arguments.compare
         return compare_saved(first, second, arguments)
     _check(arguments)
-    labelled = load_annotations(
-        DatasetConfig(
-            path=arguments.data,
-            format=arguments.format,
-            images=arguments.images,
-            split=arguments.split,
-        )
-    )
+    labelled = load_labels(arguments)
     if not labelled.images:
         raise EvaluationError(f"{arguments.data}: expected labelled pictures; the set has none")
     if arguments.protocol == TRACK:

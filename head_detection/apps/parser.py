@@ -32,6 +32,10 @@ class CommandParser(argparse.ArgumentParser):
     module = ""
     other_names: Mapping[str, str] = MappingProxyType({})
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # A beginning that is an option today may be another's tomorrow.
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as ever, once the command has declared its options."""
         args = sys.argv[1:] if args is None else list(args)
@@ -65,9 +69,10 @@ class CommandParser(argparse.ArgumentParser):
         for word in takewhile(lambda word: word != "--", words):
             name = word.partition("=")[0]
             is_name = NAME.match(name) and " " not in word
-            if is_name and not any(option.startswith(name) for option in options):
+            if is_name and name not in options:
                 other = self.other_names.get(name)
-                close = [other] if other else difflib.get_close_matches(name, options, n=1)
+                begun = [option for option in options if option.startswith(name)]
+                close = [other] if other else difflib.get_close_matches(name, options, n=1) or begun
                 meant = f", did you mean {close[0]}?" if close else ""
                 self.error(f"there is no option {name}{meant}")
 

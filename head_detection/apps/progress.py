@@ -142,7 +142,7 @@ class Progress:
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")
         if self._folder is not None:
-            self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs)}")
+            self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs) or 'none'}")
 
     def _camera_state(self) -> str:
         """Return how each camera does, looked at now and then."""

@@ -29,6 +29,7 @@ from head_detection.apps.video_options import (
     lowest_score,
     make_counter,
     make_tracker,
+    note_without_frames,
     tracking_config,
     zones_config,
 )
@@ -72,18 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
     check_detector_options(arguments)
     source = open_source(*arguments.source, **frame_options(arguments))
     formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
+    options, told = sink_options(arguments), publishers(arguments, source)
+    window = open_window(arguments, options)
+    hide_from = blur_threshold(arguments, formats)
+    zones = zones_config(arguments, formats, source.info)
+    engine = engine_options(arguments)
+    tracking = tracking_config(arguments, engine)
+    engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.run import Tally
     from head_detection.results.formats import Sinks
     from head_detection.results.record import Origin
 
-    options, told = sink_options(arguments), publishers(arguments, source)
-    window = open_window(arguments, options)
-    hide_from = blur_threshold(arguments, formats)
-    zones = zones_config(arguments, formats, source.info.unit)
-    engine = engine_options(arguments)
-    tracking = tracking_config(arguments, engine)
-    engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     detector = HeadDetector.from_weights(
         arguments.weights, score_threshold=arguments.score_threshold, **engine
     )
@@ -100,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         with progress.reporting(), window, sinks:
             _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
-    return SOME_FAILED if progress.tally.failed else 0
+    has_nothing = note_without_frames(arguments, formats, progress.tally)
+    return SOME_FAILED if progress.tally.failed or has_nothing else 0
 
 
 def _detect(

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
-from head_detection.pipeline.sources import FrameOptions, Patience
+from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
+from head_detection.results.format_names import FRAME_FORMATS
 
 if TYPE_CHECKING:
     from head_detection.config.zones import ZonesConfig
+    from head_detection.pipeline.run import Tally
     from head_detection.pipeline.tracking import HeadTracker
     from head_detection.pipeline.zones import RegionCounter
 
@@ -170,14 +172,14 @@ def add_counting_options(parser: argparse.ArgumentParser) -> None:
 
 
 def zones_config(
-    arguments: argparse.Namespace, formats: Sequence[str], unit: str
+    arguments: argparse.Namespace, formats: Sequence[str], info: SourceInfo
 ) -> "ZonesConfig | None":
     """Return where heads are to be counted, and see that they are followed for it.
 
     Args:
         arguments: of the command; ``track`` is set where it has to be.
         formats: what is written.
-        unit: what the source's items are called, ``frames`` among them or not.
+        info: of the source; of a video, the points are checked to lie in its frames.
 
     Raises:
         UsageError: events asked for without zones.
@@ -190,8 +192,12 @@ def zones_config(
     from head_detection.config.zones import load_zones
 
     zones = load_zones(arguments.zones)
+    if info.size is not None and not info.is_live:  # a single video
+        from head_detection.pipeline.zones import build_region_counter
+
+        build_region_counter(zones).regions_in(Path(*arguments.source).name, info.size)
     note = None
-    if "frames" not in unit and "-" not in arguments.source:  # where both may be typed
+    if "frames" not in info.unit and "-" not in arguments.source:  # where both may be typed
         note = "lines count in videos and from cameras alone" if zones.has_lines else None
     elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
         arguments.track = TRACKERS[0]
@@ -212,6 +218,33 @@ def make_counter(
     from head_detection.pipeline.zones import build_region_counter
 
     return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
+
+
+def note_without_frames(
+    arguments: argparse.Namespace, formats: Sequence[str], tally: "Tally"
+) -> bool:
+    """Say what was asked of frames, where none came: in vain of pictures, or of another part.
+
+    Returns:
+        Whether nothing at all came of the part of a video that was asked for.
+    """
+    if tally.frames:
+        return False
+    part = f"--start {arguments.start:g}"
+    part += "" if arguments.end is None else f" and --end {arguments.end:g}"
+    is_part = arguments.start > 0 or arguments.end is not None
+    if is_part and not (tally.pictures or tally.failed):
+        start = "between" if arguments.end is not None else "behind"
+        print(f"note: no frame lies {start} {part}: nothing was looked at", file=sys.stderr)
+        return True
+    options = ["--track"] if arguments.track is not None else []
+    options += [part] if is_part else []
+    if saved := [name for name in FRAME_FORMATS if name in formats]:
+        options.append(f"--save {','.join(saved)}")
+    if options and tally.pictures:
+        what = ", ".join(options)
+        print(f"note: {what}: of videos and cameras alone; these were pictures", file=sys.stderr)
+    return False
 
 
 def seconds(text: str) -> float:

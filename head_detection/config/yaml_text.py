@@ -1,4 +1,4 @@
-"""YAML as an experiment file has it: plain values, no key twice, ``1e-3`` is a number."""
+"""YAML as an experiment file has it: no key twice, ``1e-3`` a number, ``yes`` as key a name."""
 
 import re
 from typing import Any
@@ -8,6 +8,9 @@ import yaml
 FLOAT_TAG = "tag:yaml.org,2002:float"
 # YAML 1.1, which the library follows, reads 1e-3 as text and only 1.0e-3 as a number; YAML 1.2 and
 # everybody who types a learning rate mean a number.
+TEXT_TAG = "tag:yaml.org,2002:str"
+RETAGGED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "null", "float", "timestamp")}
+"""What unquoted keys may become in YAML 1.1: ``yes``, ``no``, ``on`` and a date are names here."""
 EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -21,6 +24,8 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"the key {key.value} twice", key.start_mark)
             seen.add(key.value)
+            if key.tag in RETAGGED:
+                key.tag = TEXT_TAG
         return node
 
 
@@ -41,6 +46,8 @@ def parse_yaml(text: str) -> Any:
     Example:
         >>> parse_yaml("{rate: 1e-3, sizes: [8, 16]}")
         {'rate': 0.001, 'sizes': [8, 16]}
+        >>> parse_yaml("{yes: no}")
+        {'yes': False}
     """
     loader = _Loader(text)
     try:

@@ -28,8 +28,8 @@ class CameraCounts:
 
     Attributes:
         received: frames that came, as far as they were counted.
-        offered: of them, those that were wanted.
         given: of them, those that went to the detector.
+        dropped: of them, those that were wanted, but newer ones came.
         damaged: on their way here, wanted or not; nothing is made up for them.
         reconnects: times that it came back.
         down_seconds: without it, until it came back.
@@ -38,18 +38,13 @@ class CameraCounts:
     """
 
     received: int = 0
-    offered: int = 0
     given: int = 0
+    dropped: int = 0
     damaged: int = 0
     reconnects: int = 0
     down_seconds: float = 0.0
     latency: float = 0.0
     longest_latency: float = 0.0
-
-    @property
-    def dropped(self) -> int:
-        """Frames that were wanted, but for which newer ones came."""
-        return max(self.offered - self.given - self.damaged, 0)
 
 
 class Camera:
@@ -93,6 +88,7 @@ class Camera:
         self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
+        self._num_announced = self._num_passed = 0  # of its frames; given or dropped
         self._is_asked = False
         self._brought: deque[Frame] = deque()  # one, and perhaps one that failed at the end
         self._first_index = 0  # of the process's frames, in all
@@ -191,6 +187,8 @@ class Camera:
             self._process = process
             self._first_index, self._first_seconds = self.counts.received, None
             self._last_offered = self._last_taken = -1
+            self.counts.dropped += self._num_announced - self._num_passed  # as it was lost
+            self._num_announced = self._num_passed = 0
         if self._closing.is_set():
             process.kill("")
         reason = None
@@ -222,6 +220,8 @@ class Camera:
             case "pixels":
                 self._is_asked = False
                 self._last_taken = values["index"]
+                self.counts.dropped += values["number"] - self._num_passed
+                self._num_passed = values["number"] + 1
                 if message.pixels is None and not self.is_finite:
                     self.counts.damaged += 1
                     return
@@ -257,7 +257,7 @@ class Camera:
             self._come_back(now)
         self._last_offered = index
         self._last_seconds = (self._first_seconds or 0.0) + seconds
-        self.counts.offered += 1
+        self._num_announced += 1
         self.counts.received = self._first_index + index + 1
         self._arrivals.append((now, self.counts.received))
         if not self.every_frame and self._is_past_end(self._last_seconds):

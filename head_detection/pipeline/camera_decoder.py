@@ -91,12 +91,14 @@ class Decoded:
 
     Attributes:
         index: its number in the stream, from 0.
+        number: of those that were announced, from 0.
         seconds: since the first.
         captured: when it left the camera, by the monotonic clock; None of a file.
         picture: a packet where each is decoded by itself; None where it could not be decoded.
     """
 
     index: int
+    number: int
     seconds: float
     captured: float | None
     picture: "VideoFrame | Packet[VideoStream] | None"
@@ -175,6 +177,8 @@ class Decoder:
         self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
+        self._num_announced = 0
+        self._is_wanted = threading.Event()
         self._is_finite = opening.is_file
 
     def run(self) -> None:
@@ -205,15 +209,18 @@ class Decoder:
         if isinstance(picture, Packet):
             picture = next(self._pictures_of(picture), None)
         pixels = None if picture is None else upright(picture)
+        waits = self._is_paced and not self._is_wanted.is_set()
         self._messages.send(
             "pixels",
             pixels,
             index=frame.index,
+            number=frame.number,
             seconds=frame.seconds,
-            captured=frame.captured,
+            captured=time.monotonic() if waits else frame.captured,
             shape=None if pixels is None else pixels.shape,
         )
         self._shelf.sent()
+        self._is_wanted.set()
 
     def _begin(self, container: InputContainer) -> VideoStream:
         """Choose the pictures of what was opened, and say what it is."""
@@ -287,8 +294,8 @@ class Decoder:
         self, picture: "VideoFrame | Packet[VideoStream] | None", time_of_frame: float | None
     ) -> None:
         now = time.monotonic()
-        if self._is_paced and time_of_frame is not None:
-            now = self._wait_for(time_of_frame)
+        if self._starts is not None and time_of_frame is not None:
+            now = self._wait_for(self._starts + time_of_frame)
         index, self._index = self._index, self._index + 1
         if picture is None and not self._is_finite:
             self._messages.send("damaged")
@@ -297,20 +304,22 @@ class Decoder:
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
         captured = now if self._is_paced else captured
         if self._takes(index, seconds):
-            self._shelf.put(Decoded(index, seconds, captured, picture))
+            number, self._num_announced = self._num_announced, self._num_announced + 1
+            self._shelf.put(Decoded(index, number, seconds, captured, picture))
             self._messages.send("frame", index=index, seconds=seconds)
+            if self._is_paced and self._starts is None and time_of_frame is not None:
+                # A file begins when its first frame is looked at, not while weights are loaded.
+                self._is_wanted.wait()
+                self._starts = time.monotonic() - time_of_frame
 
     def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
         if stamp is None or stream.time_base is None or not self._has_times:
             return None
         return float(stamp * stream.time_base)
 
-    def _wait_for(self, time_of_frame: float) -> float:
+    def _wait_for(self, moment: float) -> float:
         """Wait until a file's frame is due, and return when."""
-        now = time.monotonic()
-        if self._starts is None:
-            self._starts = now - time_of_frame
-        time.sleep(max(0.0, self._starts + time_of_frame - now))
+        time.sleep(max(0.0, moment - time.monotonic()))
         return time.monotonic()
 
 

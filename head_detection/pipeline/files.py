@@ -1,12 +1,13 @@
 """Files of pictures and of videos as one source: content decides which a file is."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from head_detection.errors import PictureError, SourceError
+from head_detection.errors import PictureError, SoundError, SourceError
 from head_detection.images.finding import PictureFile, is_video_name
 from head_detection.images.reading import open_picture
 from head_detection.images.reasons import explaining
@@ -18,6 +19,10 @@ from head_detection.pipeline.video_file import VideoInfo, describe_video
 from head_detection.structures import Frame
 
 OTHER_TRACKS = "other tracks of video"
+SOUND_EXTENSIONS = frozenset(
+    {".aac", ".aif", ".aiff", ".amr", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus"}
+    | {".wav", ".wma"}
+)
 
 
 def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
@@ -35,9 +40,11 @@ def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
         return None
     try:
         video = describe_video(path, options.max_pixels)
-    except SourceError:
-        if is_video_name(path.name):
+    except SourceError as error:
+        if is_video_name(path.name) or isinstance(error, SoundError):
             raise
+        if path.suffix.lower() in SOUND_EXTENSIONS and os.access(path, os.R_OK):
+            raise SoundError(f"{path}: expected pictures; by its name it is sound") from error
         return None
     if video.size is None and not is_video_name(path.name):  # what FFmpeg makes of any bytes
         return None

@@ -7,7 +7,8 @@ import re
 import select
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -76,11 +77,51 @@ def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
 def open_paths(paths: Sequence[str], *, with_videos: bool = False) -> ItemSource:
     """Open several files and folders, as a shell makes them of a glob; each to the letter.
 
+    Names start from the working folder; a file outside it is called by the shortest end of its path
+    that no other has, all of a folder by ends of the same length.
+
     Raises:
         SourceError: no pictures among them.
     """
     finder = PictureFinder(with_videos=with_videos)
-    return _collect(finder, "pictures", finder.named(paths), " ".join(paths))
+    found = name_outside(list(finder.named(paths)))
+    return _collect(finder, "pictures", found, " ".join(paths))
+
+
+def name_outside(files: Sequence[PictureFile]) -> Iterator[PictureFile]:
+    """Give files with a name that leads out of no folder, each its own.
+
+    Example:
+        >>> paths = ("/far/a/1.jpg", "/far/a/2.jpg", "/near/1.jpg")
+        >>> files = [PictureFile(Path(path), f"../..{path}") for path in paths]
+        >>> [file.name for file in name_outside(files)]
+        ['a/1.jpg', 'a/2.jpg', 'near/1.jpg']
+    """
+    if not any(_leads_out(file.name) for file in files):
+        yield from files
+        return
+    parts = [_parts_of(file.path) for file in files]
+    waiting = [number for number, file in enumerate(files) if _leads_out(file.name)]
+    lengths: dict[tuple[str, ...], int] = {}
+    length = 0
+    while waiting:
+        length += 1
+        ends = Counter(path[-length:] for path in parts)
+        lengths |= {parts[n][:-1]: length for n in waiting}
+        waiting = [n for n in waiting if ends[parts[n][-length:]] > 1 and parts[n][:-length]]
+    for path, file in zip(parts, files, strict=True):
+        end = path[-lengths[path[:-1]] :] if _leads_out(file.name) else ()
+        yield replace(file, name="/".join(end)) if end else file
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith("../") or Path(name).is_absolute()
+
+
+def _parts_of(path: Path) -> tuple[str, ...]:
+    """Return the parts of a whole path, links as they are typed, without the root."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - Path's own follows links
+    return whole.relative_to(whole.anchor).parts
 
 
 def open_standard_input(*, with_videos: bool = False) -> ItemSource:
@@ -118,7 +159,7 @@ def decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
 
 
 def _collect(
-    finder: PictureFinder, name: str, found: Iterator[PictureFile], source: str
+    finder: PictureFinder, name: str, found: Iterable[PictureFile], source: str
 ) -> ItemSource:
     files = list(found)
     if not files:

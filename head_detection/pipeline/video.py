@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline.numbering import FrameNumbers
 from head_detection.pipeline.sources import FrameOptions, Item
-from head_detection.pipeline.video_file import Pixels, opened, steady_rate, upright
+from head_detection.pipeline.video_file import Pixels, is_cut_short, opened, steady_rate, upright
 from head_detection.structures import Frame
 
 if TYPE_CHECKING:
@@ -110,8 +110,17 @@ class _Reading:
             self._reason = (
                 f"it ends early: {num_there} of its {self._video.frames} frames are there"
             )
+        if self._reason is None and is_cut_short(self._path):
+            self._reason = self._how_early()
         if self._reason is not None:
             yield PictureFile(self._path, self._name, self._reason)
+
+    def _how_early(self) -> str:
+        """Return how much of a file is there that was cut short."""
+        seconds = self._next_seconds()
+        whole = (self._container.duration or 0) / av.time_base
+        of_whole = f" of its {whole:.1f}" if whole > seconds + self._step else ""
+        return f"it ends early: the file was cut short after {seconds:.1f}{of_whole} seconds"
 
     def _from_start(self) -> "Iterator[VideoPacket]":
         """Yield the packets to decode: from the last key frame before the start on."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import av
 import numpy as np
@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from head_detection.errors import FrameSizeError, SourceError
+from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
 
@@ -41,7 +41,12 @@ SMALL_PIXELS: Final = 64 * 1024
 small pictures."""
 BOX_HEADER: Final = struct.Struct(">I4s")
 """Of a part of an MP4 file: its size and its kind."""
-MOST_BOXES: Final = 10_000
+MOST_BOXES: Final = 100_000
+EBML: Final = bytes.fromhex("1a45dfa3")
+SEGMENT: Final = bytes.fromhex("18538067")
+"""The kinds of Matroska's header and of all behind it."""
+MOST_ELEMENTS: Final = 10
+"""That may stand between the two."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -162,6 +167,8 @@ def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoSt
         SourceError: there is none, or nothing here decodes it.
     """
     tracks = [track for track in container.streams.video if not _is_cover(track)]
+    if not tracks and container.streams.audio:
+        raise SoundError(f"{path}: expected a video; it has sound and no pictures")
     if not tracks:
         raise SourceError(f"{path}: expected a video; it has no track of pictures")
     best = container.streams.best("video")
@@ -196,19 +203,74 @@ def _why_not_opened(path: Path, error: FFmpegError) -> str:
     return f"expected a video; it is damaged, or of no known format ({error.strerror})"
 
 
+def is_cut_short(path: Path) -> bool:
+    """Tell whether a file is shorter than its own parts say: a copy or download that broke off.
+
+    MP4, MOV, Matroska and WebM say so; of others, and of a recording that went on without an end,
+    nothing is known.
+    """
+    with suppress(OSError):  # taken away meanwhile
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(len(EBML)) == EBML:
+                return _end_of_segment(file) > size
+        kinds, end = _boxes_in(path)
+        return kinds[:1] == [b"ftyp"] and end > size
+    return False
+
+
 def _lacks_index(path: Path) -> bool:
     """Tell whether a file is MP4 or MOV without the box that says where the frames are."""
-    boxes = []
+    kinds, _ = _boxes_in(path)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
+
+
+def _boxes_in(path: Path) -> tuple[list[bytes], int]:
+    """Return the kinds of an MP4 file's parts, and where the last of them should end."""
+    kinds: list[bytes] = []
+    end = 0
     with path.open("rb") as file:
         while len(header := file.read(BOX_HEADER.size)) == BOX_HEADER.size:
             size, kind = BOX_HEADER.unpack(header)
-            boxes.append(kind)
+            kinds.append(kind)
             if size == 1:  # the size is a longer number, behind
-                size = int.from_bytes(file.read(8), "big") - 8
-            if size < BOX_HEADER.size or len(boxes) > MOST_BOXES:
+                size = int.from_bytes(file.read(8), "big")
+            if size < BOX_HEADER.size or len(kinds) > MOST_BOXES:
                 break
-            file.seek(size - BOX_HEADER.size, os.SEEK_CUR)
-    return boxes[:1] == [b"ftyp"] and b"moov" not in boxes
+            end += size
+            file.seek(end)
+    return kinds, end
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    """Return where Matroska's segment should end, 0 where that is not known.
+
+    Source:
+        RFC 8794, section 4: a number's length is told by the zeros that it begins with; one whose
+        bits are all ones is not known.
+    """
+    for _ in range(MOST_ELEMENTS):
+        size = _number_in(file)
+        if size is None:
+            return 0
+        end = file.tell() + size
+        file.seek(end)
+        identity = file.read(len(SEGMENT))
+        if identity == SEGMENT:
+            size = _number_in(file)
+            return 0 if size is None else file.tell() + size
+        file.seek(end + 1)  # a void between: its own number is one byte
+    return 0
+
+
+def _number_in(file: BinaryIO) -> int | None:
+    """Read a number of EBML; None where it stands for one that is not known."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    length = 9 - first[0].bit_length()
+    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
+    return None if value == (1 << 7 * length) - 1 else value
 
 
 def _first_size(container: InputContainer, video: VideoStream) -> tuple[int, int] | None:

@@ -123,8 +123,9 @@ class RegionCounter:
         Raises:
             ConfigError: as ``count``.
         """
-        chosen = self._choose(source)
-        return _SourceCounter(source, image_size, chosen).look(Detections.empty(image_size))
+        found = Detections.empty(image_size)
+        counted = _SourceCounter(source, image_size, self._choose(source)).look(found)
+        return tuple(replace(region, now=None) for region in counted)
 
     def summary(self) -> list[str]:
         """Return lines for people: what was counted, a line a region of each source, and sums."""
@@ -249,11 +250,12 @@ class _SourceCounter:
 
     def look(self, found: Detections) -> tuple[RegionCount, ...]:
         """Take where all heads of a frame are, and return what was counted up to it."""
-        positions = centres(found)
+        positions, is_followed = centres(found), found.ids is not None
         for counter in self._counters:
             if isinstance(counter, ZoneCounter):
                 counter.look(positions)
-        return tuple(counter.count for counter in self._counters)
+        counts = (counter.count for counter in self._counters)
+        return tuple(replace(count, is_followed=is_followed) for count in counts)
 
     def follow(
         self, moment: Moment, found: Detections, sightings: Iterable[Sighting]

@@ -14,6 +14,7 @@ from head_detection.results.csv import csv_lines
 from head_detection.results.growing import GrowingFile
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.sink import FileSink, Sink
+from head_detection.structures import RegionCount
 
 FILE: Final = "counts.csv"
 PICTURE_COLUMNS: Final = ("file", "count")
@@ -166,11 +167,16 @@ def _picture_row(name: str, count: int | None, zone: str = "") -> Row:
     return None, name, zone, None, None, count
 
 
+def _passages(region: RegionCount) -> tuple[int | None, int | None]:
+    """Return who came and who left; nothing where heads are not followed, so that none is known."""
+    return (region.num_in, region.num_out) if region.is_followed else (None, None)
+
+
 def _rows_of(record: Record) -> list[Row]:
     """Return the row of a whole frame, then those of its zones and lines."""
     seconds, source = record.rounded_seconds, record.file
     regions = record.regions or ()
     return [
         (seconds, source, "", None, None, len(record.detections)),
-        *((seconds, source, r.name, r.num_in, r.num_out, r.now) for r in regions),
+        *((seconds, source, r.name, *_passages(r), r.now) for r in regions),
     ]

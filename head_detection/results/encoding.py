@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +46,9 @@ thousandth."""
 READING: Final = {"protocol_whitelist": "file"}
 AVI: Final = "avi"
 """Has no times of presentation: its first picture is at 0."""
+FRAGMENT: Final = b"moof"
+BOX_HEADER_BYTES: Final = 8
+"""A part of an MP4 begins with its size and its kind; pictures follow the first ``moof``."""
 KEY_SECONDS: Final = 2
 """Between pictures that stand alone, to which players jump."""
 TIME_BASE: Final = Fraction(1, 90_000)
@@ -93,6 +96,63 @@ def _hardware() -> tuple[str, ...]:
     return tuple(name for name in names if name in av.codecs_available)
 
 
+class _LateFile:
+    """A file for PyAV that is there once it opens, whatever kills the process before.
+
+    An MP4 opens with its first pictures; what lies before them waits for them here.
+
+    Args:
+        path: its folder is made if need be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._waiting = path, b""
+        self._file: io.FileIO | None = None
+        self._is_left = False
+
+    def write(self, content: bytes) -> int:
+        """Write behind the last byte; the first ones wait for the first fragment."""
+        if self._is_left:
+            raise ValueError("expected an open file; it was left")
+        if self._file is not None:
+            return self._file.write(content)
+        self._waiting += content
+        if FRAGMENT in content[:BOX_HEADER_BYTES]:
+            self._begin()
+        return len(content)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, as PyAV does at the end alone."""
+        return self._begin().seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return where the next byte goes."""
+        return len(self._waiting) if self._file is None else self._file.tell()
+
+    def leave(self) -> None:
+        """Write no more; a file without its first half second is none."""
+        self._is_left = True
+        if self._file is not None:
+            self._file.close()
+            with suppress(OSError):
+                if self._path.stat().st_size <= len(self._waiting):
+                    self._path.unlink()
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        if not self._is_left:
+            self._begin().close()
+
+    def _begin(self) -> io.FileIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb", buffering=0)
+            rest = memoryview(self._waiting)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        return self._file
+
+
 class VideoWriter:
     """Writes one MP4 with the presentation times, and the sound, of its source.
 
@@ -121,7 +181,7 @@ class VideoWriter:
         with self._stack:
             self._source = None if source is None else self._open_source(source)
             self._stack = self._stack.pop_all()
-        self._file: io.FileIO | None = None
+        self._file: _LateFile | None = None
         self._stream: VideoStream | None = None
         self._sound: Sound | None = None
         self._held: av.Packet[VideoStream] | None = None
@@ -180,9 +240,7 @@ class VideoWriter:
             return None
 
     def _begin(self, seconds: float, pixels: Picture) -> None:
-        # Not before: a file without a picture in it does not open.
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._stack.enter_context(self._path.open("wb", buffering=0))
+        self._file = self._stack.enter_context(closing(_LateFile(self._path)))
         self._output = av.open(self._file, "w", format="mp4", container_options=MUXING)
         source, rate, self._time_base = self._source, USUAL_RATE, TIME_BASE
         begin = first = 0.0
@@ -299,13 +357,9 @@ class VideoWriter:
             raise self._error from error
 
     def _leave_file(self) -> None:
-        """Write no more; a file without its first half second does not open, and is removed."""
-        if self._file is None:
-            return
-        self._file.close()  # or the output would write an end, and over the beginning
-        with suppress(OSError):
-            if self._path.stat().st_size == 0:
-                self._path.unlink()
+        """Write no more."""
+        if self._file is not None:
+            self._file.leave()  # or the output would write an end, and over the beginning
 
     def _named(self, error: Exception) -> Exception:
         if isinstance(error, FFmpegError | OSError):

@@ -28,6 +28,8 @@ MIXED_FORMATS: Final = ("json", "counts", "images", "video")
 """Beside videos, ``images`` holds pictures alone."""
 LIVE_FORMATS: Final = ("lines", "counts")
 """Of what has no end: no file that is whole at its end only, and none as large as a video."""
+FRAME_FORMATS: Final = ("video", "heatmap", "events")
+"""Pictures have none of them."""
 ON_STANDARD_OUTPUT: Final = ("lines",)
 
 

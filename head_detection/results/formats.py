@@ -141,7 +141,7 @@ class Sinks:
     @property
     def outputs(self) -> list[str]:
         """What is written, for a summary."""
-        return [sink.output for sink in self._sinks]
+        return [sink.output for sink in self._sinks if sink.output]
 
     @property
     def notes(self) -> list[str]:

@@ -96,8 +96,8 @@ class HeatmapSink(Sink):
 
     @property
     def output(self) -> str:
-        """The folder's name."""
-        return "heatmap/"
+        """The folder's name; nothing where it is empty."""
+        return "" if self._files.is_empty else "heatmap/"
 
     def write(self, record: Record) -> None:
         """Add a frame."""

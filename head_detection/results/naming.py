@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
@@ -18,14 +19,19 @@ class ResultFolder:
     From one thread at a time.
 
     Args:
-        path: made if need be, and marked as a folder of results.
+        path: made if need be, and marked as a folder of results. One that is new and stays empty
+            is removed at the end.
+
+    Attributes:
+        is_empty: no file was noted so far.
 
     Raises:
         OutputError: it holds files that are no earlier results.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.is_empty = path, True
+        self._is_new = not path.exists()
         self._list = mark_folder(path)
         # A table and no set: it lies on the disk, however many files there are.
         self._taken = sqlite3.connect("", isolation_level=None)
@@ -60,6 +66,7 @@ class ResultFolder:
             OutputError: one of them would replace it.
         """
         paths = [self.path / name for name in names]
+        self.is_empty = self.is_empty and not paths
         for path in paths:
             is_there = os.path.exists(path)  # noqa: PTH110 - Path's own raises for a long name
             if source and is_there and path.resolve() == source.resolve():
@@ -71,10 +78,14 @@ class ResultFolder:
         return paths
 
     def close(self) -> None:
-        """Close the list of files."""
+        """Close the list of files; a new folder without any is removed."""
         self._taken.close()
         with naming(self.path / OUTPUT_MARKER):
             self._list.close()
+        if self.is_empty and self._is_new:
+            with suppress(OSError):  # something else is there by now
+                (self.path / OUTPUT_MARKER).unlink()
+                self.path.rmdir()
 
     def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
         """Return the folder; a part of it that is another picture's file gets a ~ behind it."""

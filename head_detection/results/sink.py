@@ -37,7 +37,7 @@ class Sink(ABC):
     @property
     @abstractmethod
     def output(self) -> str:
-        """What is written, for a summary."""
+        """What is written, for a summary; empty for nothing."""
 
     @abstractmethod
     def write(self, record: Record) -> None:
@@ -137,8 +137,8 @@ class FolderSink(Sink):
 
     @property
     def output(self) -> str:
-        """The folder's name."""
-        return f"{self.folder_name}/"
+        """The folder's name; nothing where it is empty."""
+        return "" if self._files.is_empty else f"{self.folder_name}/"
 
     def write(self, record: Record) -> None:
         """Write the picture's files soon.

@@ -228,8 +228,8 @@ class VideoSink(Sink):
 
     @property
     def output(self) -> str:
-        """The folder's name."""
-        return "video/"
+        """The folder's name; nothing where it is empty."""
+        return "" if self._files.is_empty else "video/"
 
     @property
     def notes(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import corners_of, heard, numbered_frame, packets, write_clip
+from clips import beeps, corners_of, heard, numbered_frame, packets, write_clip
 from PIL import Image
 
 from head_detection.apps.main import main, run
@@ -154,6 +154,32 @@ def test_the_part_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5/5" in capsys.readouterr().err
 
 
+def test_a_part_without_a_frame_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("a.mp4", 10)
+    options = ["--start", "0.31", "--end", "0.39"]
+    assert run(["test", "--source", "a.mp4", *options]) == 1
+    out, err = capsys.readouterr()
+    line = "note: no frame lies between --start 0.31 and --end 0.39: nothing was looked at"
+    assert line in err.splitlines()
+    assert out.splitlines()[-1].endswith("detections.json, counts.csv")
+    assert not Path("runs/test/a/video").exists()
+
+
+def test_what_pictures_have_none_of_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 30)).save("1.png")
+    options = ["--save", "json,video,heatmap", "--start", "1"]
+    assert run(["test", "--source", "1.png", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == (
+        "note: --start 1, --save video,heatmap: of videos and cameras alone; these were pictures"
+    )
+    assert out.splitlines()[-1] == "results in runs/test/1: detections.json"
+    assert not list(Path("runs/test/1").glob("*/"))
+    write_clip("a.mp4", 2)
+    assert run(["test", "--source", "a.mp4", "1.png", *options[:2]]) == 0
+    assert "pictures" not in capsys.readouterr().err.replace("pictures and frames", "")
+
+
 def test_ctrl_c_leaves_files_that_open_and_no_thread(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,3 +241,41 @@ def test_a_mistake_is_one_line(
     err = capsys.readouterr().err
     assert line in err
     assert err.count("\n") == 1
+
+
+def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["test", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_options_are_not_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["test", "--source", "a.mp4", "--strid", "2"])
+    assert stopped.value.code == 2
+    assert "no option --strid, did you mean --stride?" in capsys.readouterr().err
+
+
+def test_sound_alone_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with av.open("a.m4a", "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=48_000, layout="mono")
+        for frame in beeps(0.1):
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    line = "error: {}: expected a video; it has sound and no pictures"
+    assert refused(capsys, "--source", "a.m4a") == line.format("a.m4a")
+    Path("a.m4a").rename("a.mp4")
+    assert refused(capsys, "--source", "a.mp4") == line.format("a.mp4")
+    Path("a.mp3").write_bytes(b"ID3")
+    assert refused(capsys, "--source", "a.mp3").endswith("by its name it is sound")
+
+
+def test_a_mistake_in_zones_is_told_before_weights_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(HeadDetector, "from_weights")
+    write_clip("a.mp4", 2)
+    Path("z.yaml").write_text("units: pixels\nlines: {door: [[0, 50], [161, 50]]}")
+    assert refused(capsys, "--source", "a.mp4", "--zones", "z.yaml").startswith(
+        "error: door: expected points inside a.mp4, 160x120 pixels; got 161, 50"
+    )

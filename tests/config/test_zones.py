@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.config.zones import ZonesConfig, load_zones, matches
+from head_detection.config.zones import ZonesConfig, load_zones, matches, parse_zones
 from head_detection.errors import ConfigError
 
 DOOR = "lines: {door: [[0.1, 0.5], [0.9, 0.5]]}"
@@ -129,3 +129,11 @@ def test_a_few_lines_that_mean_billions_of_values_are_refused_at_once(
 )
 def test_a_pattern_is_of_a_name_or_of_the_files_own(pattern: str, source: str, is_of: bool) -> None:
     assert matches(pattern, source) == is_of
+
+
+def test_names_stay_as_they_are_written() -> None:
+    """YAML 1.1 has ``yes`` for true, ``1.50`` for 1.5, and dates."""
+    line = "[[0, 0], [1, 1]]"
+    names = ["yes", "No", "off", "null", "1.50", "2026-11-27", "7"]
+    text = "lines: {" + ", ".join(f"{name}: {line}" for name in names) + "}"
+    assert list(parse_zones(text.encode(), "z.yaml").lines) == names

@@ -191,6 +191,14 @@ def test_several_sources_as_a_shell_makes_them_of_a_glob(make):
     assert names("b.jpg", "a.jpg", "p", "a.jpg") == ["b.jpg", "a.jpg", "p/c.jpg"]
 
 
+def test_files_outside_the_working_folder_have_names_inside(make, monkeypatch):
+    make("near/in.jpg", "far/a/1.jpg", "far/a/2.jpg", "far/b/1.jpg", "else/3.jpg", "else/in.jpg")
+    monkeypatch.chdir("near")
+    found = names("in.jpg", "../far/a", str(Path("../far/b").resolve()), "../else/3.jpg")
+    assert found == ["in.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg", "3.jpg"]
+    assert names("in.jpg", "../else/in.jpg") == ["in.jpg", "else/in.jpg"]
+
+
 def test_a_file_reached_twice_through_links_counts_once(make):
     make("p/a.jpg", "p/sub/b.jpg")
     Path("p/link.jpg").symlink_to(Path("a.jpg"))
@@ -244,7 +252,7 @@ def test_the_home_folder_where_nothing_is_called_so(make, tmp_path, monkeypatch,
     monkeypatch.chdir("work")
     assert names("~/p") == ["a.jpg"]
     assert names("~/p/*.jpg") == ["a.jpg"]
-    assert names("~/p/a.jpg", "b.jpg") == ["../home/p/a.jpg", "b.jpg"]
+    assert names("~/p/a.jpg", "b.jpg") == ["a.jpg", "b.jpg"]
     assert next(iter(open_source("~gone.jpg", "b.jpg"))).path == Path("~gone.jpg")
     with pytest.raises(SourceError, match=r"'~gone.jpg': .* no such file"):
         open_source("~gone.jpg")

@@ -224,6 +224,30 @@ def test_a_file_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) 
     assert "ends early" in last.problem or "breaks off" in last.problem
 
 
+@pytest.mark.parametrize(
+    ("name", "movflags", "ending"),
+    [
+        ("a.webm", "", " of its 2.0 seconds"),
+        ("a.mkv", "", " of its 2.0 seconds"),
+        ("a.mp4", "frag_keyframe+empty_moov", " seconds"),
+    ],
+)
+def test_a_file_that_was_cut_short_says_so(
+    tmp_path: Path, name: str, movflags: str, ending: str
+) -> None:
+    options = {"movflags": movflags} if movflags else {}
+    path = write_clip(tmp_path / name, busy(20), fps=10, container_options=options)
+    assert len(read(path)) == 20
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *frames, last = read(path)
+    assert isinstance(last, PictureFile)
+    assert isinstance(frames[-1], Frame)
+    said = f"it ends early: the file was cut short after {frames[-1].seconds + 0.1:.1f}"
+    assert (last.problem or "").startswith(said)
+    assert (last.problem or "").endswith(ending)
+    assert all(isinstance(item, Frame) for item in read(path, end=0.5))
+
+
 def refusal(path: Path, **options: Any) -> str:
     with pytest.raises(SourceError) as caught:
         read(path, **options)

@@ -42,6 +42,14 @@ def test_frames_are_counted_each_second_with_their_zones_and_lines(
     ]  # fmt: skip
 
 
+def test_who_came_is_not_known_where_nobody_is_followed(tmp_path, lines, record, put) -> None:
+    hall = RegionCount("hall", HALL, now=1, is_followed=False)
+    door = RegionCount("door", DOOR, is_followed=False)
+    put(CountSink, tmp_path, [record([], "a.mp4", 0, seconds=0.0, regions=(hall, door))])
+    assert lines()[2:] == ["0.0,a.mp4,hall,,,1", "0.0,a.mp4,door,,,"]
+    assert (hall.text, door.text) == ("hall: 1 now", "door")
+
+
 @pytest.mark.parametrize(
     ("every", "times"),
     [

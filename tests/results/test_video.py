@@ -280,6 +280,19 @@ def test_an_unknown_codec_is_one_line(codec: str) -> None:
         Encoding(codec)
 
 
+def test_a_file_is_there_once_it_opens(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "a.mp4"
+    writer = VideoWriter(path, Encoding())
+    was_there = []
+    for index in range(30):
+        writer.add(index / 10, numbered_frame(index))
+        was_there.append(path.exists())
+        assert not path.exists() or len(frames_of(path)) > 0
+    writer.close()
+    assert (was_there[0], was_there[-1]) == (False, True)
+    assert len(frames_of(path)) == 30
+
+
 def test_what_a_kill_leaves_opens(tmp_path: Path) -> None:
     """The file as it stands while it grows, byte for byte."""
     rng, path = np.random.default_rng(0), tmp_path / "a.mp4"

@@ -16,9 +16,10 @@ from head_detection.apps.evaluation.predictions import counted, read_detections
 from head_detection.apps.evaluation.result import short_name, without_nan
 from head_detection.apps.evaluation.worst import safe_name
 from head_detection.apps.video_options import add_tracking_options, fps, tracking_config
-from head_detection.config import TRACKERS
+from head_detection.config import TRACKERS, DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
-from head_detection.errors import EvaluationError
+from head_detection.data.formats import load_annotations
+from head_detection.errors import AnnotationError, EvaluationError
 from head_detection.evaluation.tracking import TrackCounts, track_counts, track_metrics
 from head_detection.files import write_bytes
 from head_detection.images.finding import PictureFile
@@ -28,6 +29,9 @@ from head_detection.structures import Detections
 TRACK: Final = "track"
 FILE: Final = "tracks.json"
 ALL: Final = "all"
+OF_SEQUENCES: Final = ("crohd", "vscrowd")
+"""Formats of labels whose heads have ids."""
+OTHER_FORMATS: Final = f"for sequences with ids: --format {' or '.join(OF_SEQUENCES)}"
 COLUMNS: Final = {
     "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "deta": "DetA", "assa": "AssA",
     "ideucl": "IDEucl", "id_switches": "switches",
@@ -45,6 +49,26 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
         "--fps", type=fps, default=FPS, metavar="N",
         help=f"frames a second, of --protocol track (default: {FPS:g})",
     )  # fmt: skip
+
+
+def load_labels(arguments: argparse.Namespace) -> AnnotatedSet:
+    """Read the labels.
+
+    Raises:
+        AnnotationError: as ``load_annotations``; says which formats tracks are measured by.
+    """
+    config = DatasetConfig(
+        path=arguments.data,
+        format=arguments.format,
+        images=arguments.images,
+        split=arguments.split,
+    )
+    try:
+        return load_annotations(config)
+    except AnnotationError as error:
+        if arguments.protocol != TRACK or arguments.format in OF_SEQUENCES:
+            raise
+        raise AnnotationError(f"{error}; {OTHER_FORMATS}") from error
 
 
 def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> int:
@@ -74,7 +98,8 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
         try:
             counts[name] = track_counts([found[index] for index in indices], truths)
         except EvaluationError as error:
-            raise EvaluationError(f"{labelled.name}, {name}: {error}") from error
+            hint = "" if arguments.format in OF_SEQUENCES else f"; {OTHER_FORMATS}"
+            raise EvaluationError(f"{labelled.name}, {name}: {error}{hint}") from error
     metrics = {name: track_metrics([one]) for name, one in counts.items()}
     metrics[ALL] = track_metrics(list(counts.values()))
     print(f"{title} on {labelled.name}")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from head_detection.apps.main import run
-from head_detection.errors import EvaluationError
+from head_detection.errors import AnnotationError, EvaluationError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 INFO = "[Sequence]\nname=s\nimDir=img1\nseqLength=4\nimWidth=96\nimHeight=64\nimExt=.jpg\n"
@@ -70,8 +70,13 @@ def test_labels_without_ids_are_none() -> None:
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 0, "area": 25}
     labels = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "head"}]}
     Path("a.json").write_text(json.dumps(labels))
-    with pytest.raises(EvaluationError, match="labels that say who each head is"):
+    with pytest.raises(
+        EvaluationError, match=r"labels that say who each head is.*--format crohd or vscrowd$"
+    ):
         run(["evaluate", "--protocol", "track", "--data", "a.json", "--detections", "a.txt"])
+    Path("HT21").mkdir()
+    with pytest.raises(AnnotationError, match=r"HT21.*; for sequences with ids: --format crohd"):
+        run(["evaluate", "--protocol", "track", "--data", "HT21", "--detections", "a.txt"])
 
 
 def test_weights_are_followed_by_a_tracker(
