@@ -1,6 +1,7 @@
 """A picture of a job, and millions of them as rows of Arrow."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 ROWS: Final = 65_536
 """Items of a batch: some 10 MB."""
@@ -26,6 +28,12 @@ ITEM_SCHEMA: Final = pa.schema(
 """Of the batches; the columns are an item's attributes. None is null."""
 _SALT: Final = "\0"
 """Behind a name, which holds none, for a second hash of it."""
+_LONE: Final = "\\udc"
+"""Begins what stands for a byte of a name that is no text."""
+_BACKSLASH: Final = "\\u005c"
+"""Stands for a backslash in a name that has one of the two."""
+_ESCAPED: Final = re.compile(r"\\u(dc[0-9a-f]{2})")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _Keys = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Two halves of each key, sorted by the first."""
 
@@ -65,6 +73,11 @@ class Columns:
     content: str = ""
     name: str = ""
 
+    @property
+    def asked(self) -> str:
+        """The first that is not to be found; empty where all are."""
+        return self.content or self.path or self.name
+
 
 def batch_of(
     names: Sequence[str],
@@ -77,7 +90,7 @@ def batch_of(
     """Return a batch of ``ITEM_SCHEMA``.
 
     Args:
-        names: one each; what is no Unicode is written with backslashes.
+        names: one each; what is no Unicode is spelt out, see ``texts_of``.
         locations: one each, or that of all.
         offsets: one each; None is -1 for all.
         sizes: as ``offsets``.
@@ -101,12 +114,12 @@ def batch_of(
     else:
         places = _paths(locations)
     columns = [
-        _texts(names),
+        texts_of(names),
         places,
         numbers(offsets),
         numbers(sizes),
         repeated(column, pa.string()),
-        repeated("", pa.string()) if problems is None else _texts(problems),
+        repeated("", pa.string()) if problems is None else texts_of(problems),
     ]
     return pa.record_batch(columns, ITEM_SCHEMA)
 
@@ -115,7 +128,15 @@ def items_of(rows: pa.RecordBatch | pa.Table) -> Iterator[Item]:
     """Give the items of a batch or a table of ``ITEM_SCHEMA``; other columns do no harm."""
     columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
     for name, location, *rest in zip(*columns, strict=True):
-        yield Item(name, os.fsdecode(location), *rest)
+        yield Item(name_of(name), os.fsdecode(location), *rest)
+
+
+def name_of(spelt: str) -> str:
+    """Return a name as the system has it, from one of Arrow's columns; see ``texts_of``."""
+    if _LONE not in spelt and _BACKSLASH not in spelt:
+        return spelt
+    plain = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), spelt)
+    return plain.replace(_BACKSLASH, "\\")
 
 
 class NameSet:
@@ -180,10 +201,30 @@ def _paths(values: Sequence[str]) -> pa.Array:
     return pa.array(map(os.fsencode, values), pa.binary(), size=len(values))
 
 
-def _texts(values: Sequence[str]) -> pa.Array:
-    """Return texts; a lone surrogate, which stands for a byte that is no text, is spelt out."""
+def texts_of(values: Sequence[str | None]) -> pa.Array:
+    r"""Return texts; a byte of a name that is no text is spelt out as JSON does it.
+
+    ``name_of`` undoes it: where a byte is spelt out, and where a name looks as if one was, so is
+    each backslash.
+
+    Example:
+        >>> texts_of(["a.jpg", "\udce9.jpg"]).to_pylist()
+        ['a.jpg', '\\udce9.jpg']
+    """
     try:
-        return pa.array(values, pa.string())
+        texts = pa.array(values, pa.string())
     except UnicodeEncodeError:
-        spelt = [value.encode("utf-8", "backslashreplace").decode() for value in values]
-        return pa.array(spelt, pa.string())
+        pass
+    else:
+        if not any(
+            pc.any(pc.match_substring(texts, piece)).as_py() for piece in (_LONE, _BACKSLASH)
+        ):
+            return texts
+    return pa.array([value and _spelt(value) for value in values], pa.string())
+
+
+def _spelt(name: str) -> str:
+    is_plain = name.isascii() or not _SURROGATES.search(name)
+    if is_plain and _LONE not in name and _BACKSLASH not in name:
+        return name
+    return name.replace("\\", _BACKSLASH).encode("utf-8", "backslashreplace").decode()

@@ -143,6 +143,8 @@ def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
         )
     elif is_remote and not has_wildcard(path) and not is_picture_name(_path_of(path)):
         yield from _remote_folder(path, columns, skipped)
+    elif columns.asked:
+        raise _no_table(source, columns)
     elif is_remote:
         root = _root_of(path)
         places = [match for match in matches_of(path) if is_picture_name(_path_of(match))]
@@ -164,13 +166,22 @@ def _check_web(source: str) -> None:
 def _container(location: str, root: str, columns: Columns, skipped: Counter[str]) -> Batches:
     """Give the pictures of a list, table or tar."""
     extension, label = _extension(location), _below(root, location)
-    if extension in TAR_EXTENSIONS:
-        yield from list_tar(location, label, skipped)
-    elif extension in TABLE_EXTENSIONS:
+    if extension in TABLE_EXTENSIONS:
         placer = Placer(location)
         yield from list_table(location, label, columns, placer.place)
+    elif columns.asked:
+        raise _no_table(location, columns)
+    elif extension in TAR_EXTENSIONS:
+        yield from list_tar(location, label, skipped)
     else:
         yield from list_text(location)
+
+
+def _no_table(location: str, columns: Columns) -> SourceError:
+    return SourceError(
+        f"{shown(location)}: expected Parquet, in which to look for the column {columns.asked}; it "
+        "is none: name one, or no column"
+    )
 
 
 def _local_files(path: str, skipped: Counter[str]) -> Batches:
@@ -192,23 +203,34 @@ def _local_files(path: str, skipped: Counter[str]) -> Batches:
 
 
 def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
-    """Give the pictures below a folder; where there are none, those of its tables and tars."""
+    """Give the pictures below a folder; where there are none, those of its tables and tars.
+
+    With a column, those of its tables alone.
+    """
     finder, has_any = PictureFinder(), False
-    for batch in _found(finder.below(Path(path), Path(path))):
+    for batch in () if columns.asked else _found(finder.below(Path(path), Path(path))):
         has_any = True
         yield batch
-    containers = [] if has_any else _containers_below(path)
+    containers = [] if has_any else _containers_below(path, _wanted(columns))
+    if columns.asked and not containers:
+        raise _no_table(path, columns)
     for container in containers:
         yield from _container(container, path, columns, skipped)
     if not containers:
         skipped.update(finder.skipped)
 
 
-def _containers_below(path: str) -> list[str]:
+def _wanted(columns: Columns) -> frozenset[str]:
+    """Return the ends of names of the tables and tars that are looked into."""
+    return TABLE_EXTENSIONS if columns.asked else TABLE_EXTENSIONS | TAR_EXTENSIONS
+
+
+def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
     found: list[str] = []
     for folder, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(os.path.join(folder, name) for name in files if _is_container(name))  # noqa: PTH118
+        tables = [name for name in files if _is_container(name, extensions)]
+        found.extend(os.path.join(folder, name) for name in tables)  # noqa: PTH118
     return sorted(found, key=natural_path)
 
 
@@ -218,9 +240,9 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
     containers, has_any = [], False
     with explaining_place(path, "pictures"):
         for place in _remote_tree(path, skipped):
-            if _is_container(place):
+            if _is_container(place, _wanted(columns)):
                 containers.append(place)
-            elif is_picture_name(place):
+            elif is_picture_name(place) and not columns.asked:
                 pictures.append((_below(path, place), place))
             else:
                 skipped["not pictures"] += 1
@@ -229,6 +251,8 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
                 yield from _singles(pictures)
                 pictures = []
     yield from _singles(pictures)
+    if columns.asked and not containers:
+        raise _no_table(path, columns)
     if pictures or has_any:
         skipped["not pictures"] += len(containers)
         return
@@ -274,8 +298,8 @@ def _singles(pictures: list[tuple[str, str]]) -> Batches:
         yield batch_of([name for name, _ in block], [place for _, place in block])
 
 
-def _is_container(name: str) -> bool:
-    return _extension(name) in TABLE_EXTENSIONS | TAR_EXTENSIONS and not name.startswith(("_", "."))
+def _is_container(name: str, extensions: frozenset[str]) -> bool:
+    return _extension(name) in extensions and not name.startswith(("_", "."))
 
 
 def _extension(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from head_detection.batch.items import name_of, texts_of
 from head_detection.errors import OutputError
 from head_detection.files import replacing
 from head_detection.results.record import (
@@ -73,15 +74,22 @@ def table_of(answers: Iterable[Answer]) -> pa.Table:
         >>> table_of([{"file": "a.jpg", "error": "no such file"}]).num_rows
         1
     """
-    return pa.Table.from_pylist(list(answers), SHARD_SCHEMA)
+    rows = list(answers)
+    texts = {"file": texts_of([row["file"] for row in rows])}
+    texts["error"] = texts_of([row.get("error") for row in rows])
+    others = [name for name in SHARD_SCHEMA.names if name not in texts]
+    table = pa.Table.from_pylist(rows, pa.schema([SHARD_SCHEMA.field(name) for name in others]))
+    columns = [texts[name] if name in texts else table.column(name) for name in SHARD_SCHEMA.names]
+    return pa.Table.from_arrays(columns, schema=SHARD_SCHEMA)
 
 
 def answers_of(table: pa.Table) -> Iterator[Answer]:
     """Give the answers of a table, with RECORD's numbers."""
     for batch in table.to_batches(ROWS_AT_ONCE):
         for row in batch.to_pylist():
+            row["file"] = name_of(row["file"])
             if row["error"] is not None:
-                yield {"file": row["file"], "error": row["error"]}
+                yield {"file": row["file"], "error": name_of(row["error"])}
                 continue
             del row["error"]
             row["boxes"] = [[round(v, BOX_DECIMALS) for v in box] for box in row["boxes"]]

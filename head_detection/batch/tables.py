@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from head_detection.batch.items import ROWS, Columns, batch_of
+from head_detection.batch.items import ROWS, Columns, NameSet, batch_of
 from head_detection.batch.places import explaining_place, open_place, reason_of, shown
 from head_detection.errors import PictureError, SourceError
 
@@ -45,11 +45,8 @@ def list_table(
         table = pq.ParquetFile(file)
         chosen = _choose(table.schema_arrow, columns, location)
         if chosen.content and not chosen.name:
-            for start in range(0, table.metadata.num_rows, ROWS):
-                rows = range(start, min(start + ROWS, table.metadata.num_rows))
-                yield batch_of(
-                    [f"{label}#{row}" for row in rows], location, rows, None, chosen.content
-                )
+            for names, rows in _names_of_rows(table, label, chosen.content):
+                yield batch_of(names, location, rows, None, chosen.content)
             return
         start = 0
         wanted = [name for name in (chosen.name, "" if chosen.content else chosen.path) if name]
@@ -62,6 +59,40 @@ def list_table(
                 yield batch_of(names, location, rows, None, chosen.content)
             else:
                 yield _paths_batch(own, _texts(batch, chosen.path), rows, label, placed)
+
+
+def _names_of_rows(
+    table: pq.ParquetFile, label: str, content: str
+) -> Iterator[tuple[list[str], range]]:
+    """Name pictures in a table that nobody has named: by the paths beside them, or their rows."""
+    beside = _paths_beside(table, content)
+    batches = table.iter_batches(ROWS, columns=[beside], use_threads=False) if beside else ()
+    start = 0
+    for batch in batches:
+        rows = range(start, start + batch.num_rows)
+        start = rows.stop
+        yield [f"{label}/{path}" for path in _texts(batch, beside)], rows
+    for first in range(start, table.metadata.num_rows, ROWS):
+        rows = range(first, min(first + ROWS, table.metadata.num_rows))
+        yield [f"{label}#{row}" for row in rows], rows
+
+
+def _paths_beside(table: pq.ParquetFile, content: str) -> str:
+    """Return the column of paths in a struct of a data set of Hugging Face.
+
+    Empty where there is none, or where it does not tell the pictures of the file apart.
+    """
+    outer, _, inner = content.partition(".")
+    if inner != "bytes" or content in table.schema_arrow.names:
+        return ""
+    if not any(f.name == "path" and _is_text(f.type) for f in table.schema_arrow.field(outer).type):
+        return ""
+    seen, beside = NameSet(), f"{outer}.path"
+    for batch in table.iter_batches(ROWS, columns=[beside], use_threads=False):
+        paths = [path for path in _texts(batch, beside) if path]
+        if len(paths) < batch.num_rows or not seen.add(paths).all():
+            return ""
+    return beside
 
 
 def _paths_batch(
@@ -81,7 +112,11 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
     """Return a column; none for no name."""
     if not name:
         return []
-    values: list[str | None] = batch.column(name).cast(pa.large_string()).to_pylist()
+    outer, _, inner = name.partition(".")
+    column = batch.column(name if name in batch.schema.names else outer)
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, inner)
+    values: list[str | None] = column.cast(pa.large_string()).to_pylist()
     return values
 
 
@@ -92,10 +127,12 @@ def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
         n: _content_column(n, kind) for n, kind in kinds.items() if _content_column(n, kind)
     }
     texts = [name for name, kind in kinds.items() if _is_text(kind)]
+    inner = _texts_within(kinds)
+    contents |= {column: column for column in contents.values()}  # image.bytes, asked for as such
     for name, fitting, what in (
         (asked.content, list(contents), "bytes"),
-        (asked.path, texts, "text"),
-        (asked.name, texts, "text"),
+        (asked.path, [*texts, *inner], "text"),
+        (asked.name, [*texts, *inner], "text"),
     ):
         if name and name not in fitting:
             raise SourceError(
@@ -103,7 +140,7 @@ def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
             )
     content = asked.content
     if not content and not asked.path:
-        content = _guess(list(contents), _CONTENT_NAMES)
+        content = _guess([name for name in contents if name in kinds], _CONTENT_NAMES)
     if content:
         return Columns(content=contents[content], name=asked.name)
     path = asked.path or _guess([name for name in texts if name != asked.name], _PATH_NAMES)
@@ -113,6 +150,14 @@ def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
             f"if there are several; it has {_described(kinds)}"
         )
     return Columns(path=path, name=asked.name)
+
+
+def _texts_within(kinds: dict[str, pa.DataType]) -> list[str]:
+    """Return the columns of text one level down: ``image.path``."""
+    structs = {name: kind for name, kind in kinds.items() if pa.types.is_struct(kind)}
+    return [
+        f"{n}.{field.name}" for n, kind in structs.items() for field in kind if _is_text(field.type)
+    ]
 
 
 def _guess(fitting: list[str], usual: tuple[str, ...]) -> str:

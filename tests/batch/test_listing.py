@@ -3,6 +3,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from head_detection.batch.items import Columns, Item, items_of
@@ -101,7 +103,7 @@ def test_a_list_may_be_utf_16_and_names_no_unicode(tmp_path: Path) -> None:
     assert names_of(path) == ["café.jpg"]
     path.write_bytes(b"caf\xe9.jpg\n")
     (item,) = listed(path)
-    assert item.name == r"caf\udce9.jpg"
+    assert item.name == "caf\udce9.jpg"
     assert os.fsencode(item.location) == os.fsencode(tmp_path) + b"/caf\xe9.jpg"
 
 
@@ -154,6 +156,17 @@ def test_mistakes_are_one_line(
         listed(source)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["", "a.jpg", "*.jpg", "list.txt", "a.tar"])
+def test_a_column_wants_a_table(source: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "list.txt", "a.tar")
+    with pytest.raises(SourceError, match=r"expected Parquet, in which .* the column where; it is"):
+        listed(tmp_path / source, path="where")
+    # A folder's tables come before its pictures then.
+    pq.write_table(pa.table({"where": ["b.jpg"]}), tmp_path / "a.parquet")
+    assert [item.name for item in listed(tmp_path, path="where")] == ["b.jpg"]
+    assert names_of(tmp_path) == ["a.jpg"]
 
 
 def test_an_empty_folder_and_an_endless_line_are_refused(tmp_path: Path) -> None:

@@ -31,6 +31,21 @@ EMPTY = {"file": "b.jpg", "width": 8, "height": 8, "count": 0, "boxes": [], "sco
 FAILED = {"file": "c.jpg", "error": "no such file"}
 
 
+@pytest.mark.parametrize(
+    ("name", "spelt"),
+    [
+        ("a\\b é.jpg", "a\\b é.jpg"),
+        ("\udce9\\.jpg", r"\udce9\u005c.jpg"),
+        (r"\udce9.jpg", r"\u005cudce9.jpg"),  # of this very name
+        (r"\u005c.jpg", r"\u005cu005c.jpg"),
+    ],
+)
+def test_names_that_are_no_text_are_spelt_out_and_read_back(name: str, spelt: str) -> None:
+    table = table_of([{"file": name, "error": name}, {"file": "b.jpg", "error": "cut"}])
+    assert table.column("file").to_pylist() == [spelt, "b.jpg"]
+    assert next(answers_of(table)) == {"file": name, "error": name}
+
+
 def test_answers_come_back_with_the_numbers_of_a_record(tmp_path: Path) -> None:
     path = tmp_path / "shard-000000.parquet"
     counts = write_shard(path, table_of([FOUND, EMPTY, FAILED]), {"version": "1"})

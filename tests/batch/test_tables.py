@@ -80,6 +80,26 @@ def test_a_column_of_hugging_face_is_read(reader: ItemReader, tmp_path: Path) ->
             reader.read(item)
 
 
+def test_pictures_of_hugging_face_are_called_by_their_paths(
+    reader: ItemReader, tmp_path: Path
+) -> None:
+    images = [{"bytes": b"1", "path": "a.jpg"}, {"bytes": b"2", "path": "b/c.jpg"}]
+    path = write(tmp_path / "a.parquet", {"image": images})
+    items = listed(path)
+    assert [item.name for item in items] == ["a.parquet/a.jpg", "a.parquet/b/c.jpg"]
+    assert [reader.read(item) for item in items] == [b"1", b"2"]
+    alone = listed(path, name="image.path", content="image.bytes")
+    assert [item.name for item in alone] == ["a.jpg", "b/c.jpg"]
+    assert [item.location for item in listed(path, path="image.path")] == [
+        str(tmp_path / "a.jpg"),
+        str(tmp_path / "b/c.jpg"),
+    ]
+    # A path that two have tells neither.
+    images[1]["path"] = "a.jpg"
+    write(path, {"image": images})
+    assert [item.name for item in listed(path)] == ["a.parquet#0", "a.parquet#1"]
+
+
 def test_names_are_a_columns_where_one_is_given(tmp_path: Path) -> None:
     columns = {"jpg": [b"1", b"2", b"3"], "key": ["x", None, "y"]}
     path = write(tmp_path / "a.parquet", columns)
