@@ -37,9 +37,10 @@ CLIP_FRAMES: Final = 500
 NUM_HEADS: Final = 3
 LAP_FRAMES: Final = 150
 """A head is gone for a third of them: it comes back with a new id."""
-WARM: Final = 5_000
-"""Frames until all is there that is loaded once: 64 MiB of frames that are decoded ahead too."""
-LOOKS: Final = (1_000, 2_000, WARM)
+WARM: Final = 30_000
+"""Frames until all is there that stays: the C library keeps what the threads of each decoder freed,
+and each time that the clip is opened begins some."""
+LOOKS: Final = (1_000, 2_000, 5_000)
 LOOK_EVERY: Final = 10_000
 MOST_GROWTH: Final = 8.0
 """Megabytes from then on: less than .1 KB a frame."""
