@@ -8,6 +8,7 @@ from typing import Any, Final
 from head_detection.apps.arguments import (
     add_engine_options,
     add_weights_option,
+    check_detector_options,
     engine_options,
     not_negative,
     positive,
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         OSError: the port is taken, or a file of keys cannot be read.
     """
     _check_packages()
+    check_detector_options(arguments)
     keys = () if arguments.api_key_file is None else read_keys(arguments.api_key_file)
     from head_detection.inference.detector import HeadDetector
     from head_detection.serving.listening import hosts_for, open_socket

@@ -23,7 +23,7 @@ import torch
 
 from head_detection.data.dataset import Arrays, HeadDataset, Sample, to_sample
 from head_detection.data.sampling import EpochOrder, IntArray
-from head_detection.errors import PictureError
+from head_detection.errors import PictureError, TrainingError
 
 BATCHES_AHEAD: Final = 2
 """Batches being prepared while one is used."""
@@ -86,6 +86,7 @@ class TrainingBatches:
 
         Raises:
             PictureError: a file cannot be read.
+            TrainingError: a loader process ended.
             RuntimeError: anything else went wrong with a picture; the text names it.
         """
         indices = self._indices(epoch)
@@ -148,6 +149,7 @@ class Prefetcher:
 
         Raises:
             PictureError: a file cannot be read.
+            TrainingError: a loader process ended.
             RuntimeError: anything else went wrong with a picture; the text names it.
         """
         num_ahead = max(num_ahead, 2 * self._num_at_once)
@@ -160,9 +162,9 @@ class Prefetcher:
             while waiting:
                 yield to_sample(*waiting.popleft().result())
         except BrokenExecutor as error:
-            raise RuntimeError(
-                "a loader process ended abruptly, perhaps for want of memory; "
-                "data.workers: 0 loads in threads"
+            raise TrainingError(
+                "data.workers: a loader process ended abruptly, perhaps for want of memory; the "
+                "run goes on with --resume, and with data.workers=0 it loads in threads"
             ) from error
         finally:
             for future in waiting:

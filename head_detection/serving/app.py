@@ -1,8 +1,9 @@
 """The service as an application: its routes, and what stands before and around them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response, WebSocket
@@ -18,7 +19,7 @@ from head_detection.inference.detector import HeadDetector
 from head_detection.serving.answers import FAILED_HEADER, HEADS_HEADER
 from head_detection.serving.folders import clear_folders
 from head_detection.serving.guard import OPEN_FOLDER, Guard
-from head_detection.serving.problems import bad_request
+from head_detection.serving.problems import bad_value
 from head_detection.serving.requests import check_query
 from head_detection.serving.service import PAGE, Service
 from head_detection.serving.settings import ServiceSettings
@@ -115,12 +116,18 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             path, answer, methods=["POST"], openapi_extra=body, response_class=Response,
             dependencies=[Depends(check_query)],
         )  # fmt: skip
-    app.add_api_route("/models", service.models, methods=["GET"])
-    app.add_api_route("/healthz", service.alive, methods=["GET"])
-    app.add_api_route("/readyz", service.ready, methods=["GET"])
-    app.add_api_route("/metrics", service.count, methods=["GET"])
-    app.add_api_route("/", service.index, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/docs", service.docs, methods=["GET"], include_in_schema=False)
+    pages: dict[str, Callable[..., Awaitable[Any]]] = {
+        "/models": service.models,
+        "/healthz": service.alive,
+        "/readyz": service.ready,
+        "/metrics": service.count,
+        "/": service.index,
+        "/docs": service.docs,
+    }
+    for path, reply in pages.items():
+        is_for_people = path in ("/", "/docs")
+        app.add_api_route(path, reply, methods=["GET"], include_in_schema=not is_for_people)
+        app.add_api_route(path, reply, methods=["HEAD"], include_in_schema=False)  # of proxies
 
     async def stream(socket: WebSocket) -> None:
         await answer_frames(socket, service)
@@ -129,13 +136,18 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.mount(OPEN_FOLDER.rstrip("/"), StaticFiles(directory=PAGE / "static"))
 
 
-async def _as_problem(_request: Request, error: Exception) -> Response:
+async def _as_problem(request: Request, error: Exception) -> Response:
     """Answer what FastAPI and Starlette refuse by themselves, as all else is."""
     if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        problem = bad_request(f"{first['loc'][-1]}: {first['msg']}")
+        problem = bad_value(error.errors()[0])
         return JSONResponse(problem.as_plain(), problem.status)
     if isinstance(error, HTTPException):
-        values = {"error": error.detail, "kind": "http"}
+        text = str(error.detail)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            text = "there is no such address here; /docs lists them"
+        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            text = f"expected {allowed}; got {request.method}; see /docs"
+        values = {"error": text, "kind": "http"}
         return JSONResponse(values, error.status_code, error.headers)
     raise error

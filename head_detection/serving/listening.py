@@ -4,6 +4,7 @@ Nothing here may import torch: the process that watches the workers has no netwo
 """
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import signal
@@ -91,7 +92,10 @@ def open_socket(host: str, port: int) -> socket.socket:
     Raises:
         OSError: it is taken, or no address of this machine.
     """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise OSError(error.errno, f"no name of this machine ({error.strerror})", host) from error
     opened = socket.socket(family)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -99,7 +103,10 @@ def open_socket(host: str, port: int) -> socket.socket:
         opened.listen(BACKLOG)
     except OSError as error:
         opened.close()
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason += ": another program listens there; end it, or name another port"
+        raise OSError(error.errno, reason, f"{host}:{port}") from error
     opened.set_inheritable(True)
     return opened
 

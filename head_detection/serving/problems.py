@@ -1,10 +1,14 @@
 """Why a request, or one picture of it, has no answer: a status of HTTP, a kind, and a line."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 ENDED_BY_CLIENT: Final = 499
 """Not one of HTTP's, and sent to nobody: the client hung up. nginx counts it under this number."""
+
+LONGEST_VALUE: Final = 60
+"""Letters of what came that an answer says again."""
 
 
 class ServiceError(Exception):
@@ -70,6 +74,30 @@ def unreadable(text: str) -> ServiceError:
 def too_large(text: str) -> ServiceError:
     """Return the answer for more bytes or pixels than are read."""
     return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", text)
+
+
+def bad_value(fault: Mapping[str, Any]) -> ServiceError:
+    """Return the answer to a parameter whose value cannot be, by what pydantic says of it.
+
+    Example:
+        >>> fault = {"loc": ("query", "end"), "type": "greater_than", "input": "-1"}
+        >>> bad_value(fault | {"ctx": {"gt": 0.0}}).text
+        "end: expected more than 0; got '-1'"
+    """
+    limits = fault.get("ctx", {})
+    match fault["type"]:
+        case "literal_error":
+            expected = str(limits["expected"])
+        case "float_parsing":
+            expected = "a number"
+        case "greater_than":
+            expected = f"more than {limits['gt']:g}"
+        case "greater_than_equal":
+            expected = f"{limits['ge']:g} or more"
+        case _:
+            return bad_request(f"{fault['loc'][-1]}: {fault['msg']}")
+    came = repr(fault["input"])[:LONGEST_VALUE]
+    return bad_request(f"{fault['loc'][-1]}: expected {expected}; got {came}")
 
 
 def bad_request(text: str) -> ServiceError:

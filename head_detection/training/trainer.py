@@ -131,7 +131,8 @@ class Trainer:
             0 where it has come to its end.
 
         Raises:
-            TrainingError: too many steps in a row were not finite.
+            TrainingError: too many steps in a row were not finite, or a loader process ended; the
+                run is saved.
             PictureError: a picture cannot be read; the run is saved.
         """
         first_step, epochs = self.state.progress.step, self.state.progress.finished_epochs
@@ -204,8 +205,11 @@ class Trainer:
     def _next(self, batches: Iterator[list[Sample]]) -> list[Sample]:
         try:
             return next(batches)
-        except PictureError:
+        except (PictureError, TrainingError) as error:
             self._save()
+            if isinstance(error, TrainingError) and self.request.number is not None:
+                # A signal to the whole group (timeout, Slurm) ends the loader's processes as well.
+                raise _Interrupted from error
             raise
 
     def _take_step(self, samples: list[Sample]) -> StepOutcome:

@@ -140,8 +140,8 @@ def test_hidden_are_the_heads_that_the_command_hides(
     [
         ({"score_threshold": "0.01"}, "score_threshold: expected 0.05 to 1; got 0.01"),
         ({"score_threshold": "nan"}, "score_threshold: expected 0.05 to 1; got nan"),
-        ({"score_threshold": "many"}, "score_threshold: Input should be a valid number"),
-        ({"format": "xml"}, "format: Input should be 'json', 'csv', 'coco', 'image' or 'blur'"),
+        ({"score_threshold": "many"}, "score_threshold: expected a number; got 'many'"),
+        ({"format": "xml"}, "format: expected 'json', 'csv', 'coco', 'image' or 'blur'; got 'xml'"),
     ],
 )
 def test_wrong_parameters_are_answered_in_one_line(
@@ -234,7 +234,16 @@ def test_every_answer_has_the_security_headers(client: TestClient) -> None:
         assert policy.startswith("default-src 'none'; script-src 'self';")
         assert "unsafe" not in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answers[-1].json() == {"error": "Method Not Allowed", "kind": "http"}
+    assert answers[-1].json() == {"error": "expected POST; got PUT; see /docs", "kind": "http"}
+
+
+def test_what_is_read_has_its_headers_alone_too(client: TestClient) -> None:
+    for path in ("/healthz", "/readyz", "/", "/docs", "/models", "/metrics"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b""), path
+    assert client.get("/models").status_code == 200
+    assert client.get("/detect").json()["error"] == "expected POST; got GET; see /docs"
+    assert client.get("/none").json()["error"] == "there is no such address here; /docs lists them"
 
 
 def test_models_docs_and_metrics_tell_what_there_is(client: TestClient, file_of: FileOf) -> None:

@@ -104,6 +104,9 @@ def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(OSError, match="Address already in use") as caught:
             open_socket("127.0.0.1", first.getsockname()[1])
         assert caught.value.filename.startswith("127.0.0.1:")
+    with pytest.raises(OSError, match="no name of this machine") as caught:
+        open_socket("nowhere.invalid", 0)
+    assert caught.value.filename == "nowhere.invalid"
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:

@@ -293,6 +293,28 @@ def test_impossible_settings_are_one_line(build_trainer, override, line):
         build_trainer([override])
 
 
+@pytest.mark.parametrize("is_asked_to_stop", [True, False])
+def test_a_signal_that_ends_the_loader_too_is_a_stop(build_trainer, tmp_path, is_asked_to_stop):
+    """``timeout`` and Slurm send theirs to every process of a job."""
+    trainer = build_trainer([NO_VALIDATION])
+    batches = trainer.data.batches.batches
+
+    def broken(epoch, first):
+        yield next(batches(epoch, first))
+        if is_asked_to_stop:
+            signal.raise_signal(signal.SIGTERM)
+        raise TrainingError("a loader process ended")
+
+    trainer.data.batches.batches = broken
+    if is_asked_to_stop:
+        assert trainer.run() == signal.SIGTERM
+    else:
+        with pytest.raises(TrainingError, match="a loader process ended"):
+            trainer.run()
+    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert checkpoint.progress.step == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_remembered(number):
     request = StopRequest()
