@@ -11,6 +11,10 @@ export class Webcam {
   }
 
   async start() {
+    if (!navigator.mediaDevices) {
+      this.say("The webcam cannot be used: a browser gives it to a page by https, or of this machine, alone.");
+      return;
+    }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch (error) {
