@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 ROWS: Final = 65_536
 """Items of a batch: some 10 MB."""
@@ -211,15 +210,10 @@ def texts_of(values: Sequence[str | None]) -> pa.Array:
         >>> texts_of(["a.jpg", "\udce9.jpg"]).to_pylist()
         ['a.jpg', '\\udce9.jpg']
     """
-    try:
-        texts = pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        pass
-    else:
-        if not any(
-            pc.any(pc.match_substring(texts, piece)).as_py() for piece in (_LONE, _BACKSLASH)
-        ):
-            return texts
+    joined = "\0".join(filter(None, values))
+    with suppress(UnicodeEncodeError):
+        if _LONE not in joined and _BACKSLASH not in joined:
+            return pa.array(values, pa.string())
     return pa.array([value and _spelt(value) for value in values], pa.string())
 
 

@@ -2,14 +2,16 @@
 
 import threading
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from head_detection.batch.items import Item
 from head_detection.batch.places import open_place, protocol_of, read_range, reason_of
-from head_detection.batch.tables import TableCursor
 from head_detection.errors import HeadDetectionError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from head_detection.batch.tables import TableCursor
 
 MAX_BYTES: Final = 3 * MAX_PIXELS
 """A larger file is refused: the largest picture that is read has so many in its three colours."""
@@ -57,6 +59,9 @@ class ItemReader:
         with self._lock:
             cursor = self._cursor
             if cursor is None or (cursor.location, cursor.column) != (item.location, item.column):
+                # Arrow's functions take a part of a worker's start, and few sources are tables.
+                from head_detection.batch.tables import TableCursor  # noqa: PLC0415
+
                 self._cursor = None
                 if cursor is not None:
                     cursor.close()

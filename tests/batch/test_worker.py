@@ -2,7 +2,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,17 @@ from head_detection.batch.shards import answers_of
 from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
 from head_detection.errors import BatchError
 
+HERE = Path(__file__).resolve().parent
 Fill = Callable[[dict[str, bytes]], Path]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[ShardWorker]:
+    """One for the tests that leave it as it was: to start a process is most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        with ShardWorker(WorkerOptions(builder="fake_detector:build", threads=1)) as worker:
+            yield worker
 
 
 def items_in(folder: Path) -> list[Item]:
@@ -32,7 +42,7 @@ def test_pictures_that_hang_break_or_cannot_be_read_are_answers_with_an_error(
     files = {f"{number}.jpg": b"x" * number for number in range(9)}
     files |= {"1.jpg": b"hang", "3.jpg": b"segfault", "5.jpg": b"bad", "7.jpg": b"fault"}
     seen: list[Any] = []
-    with ShardWorker(replace(fake, picture_seconds=3)) as worker:
+    with ShardWorker(replace(fake, picture_seconds=1.5)) as worker:
         folder = fill(files)
         # The first takes long to import what it needs, which is none of the picture's time.
         origin = worker.start()
@@ -40,7 +50,7 @@ def test_pictures_that_hang_break_or_cannot_be_read_are_answers_with_an_error(
         table = worker.run([*items_in(folder), Item("gone.jpg", str(folder / "gone"))], seen.append)
     assert told(answers_of(table)) == {
         "0.jpg": 0,
-        "1.jpg": "gave no answer within 3 s",
+        "1.jpg": "gave no answer within 1.5 s",
         "2.jpg": 2,
         "3.jpg": "broke the process that reads it: SIGSEGV",
         "4.jpg": 4,
@@ -54,30 +64,21 @@ def test_pictures_that_hang_break_or_cannot_be_read_are_answers_with_an_error(
     assert sorted(a["file"] for a in seen) == sorted(told(answers_of(table)))
 
 
-def test_a_process_that_somebody_kills_costs_no_answer(fake: WorkerOptions, fill: Fill) -> None:
+def test_a_process_that_somebody_kills_costs_no_answer(worker: ShardWorker, fill: Fill) -> None:
     folder = fill({"0.jpg": b"x", "1.jpg": b"once", "2.jpg": b"xx"})
-    with ShardWorker(fake) as worker:
-        first = worker.start() and worker.pid
-        assert told(answers_of(worker.run(items_in(folder)))) == {
-            "0.jpg": 1,
-            "1.jpg": 4,
-            "2.jpg": 2,
-        }
-        assert worker.pid != first
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)  # while it waits
-        assert told(answers_of(worker.run(items_in(folder)))) == {
-            "0.jpg": 1,
-            "1.jpg": 4,
-            "2.jpg": 2,
-        }
+    expected = {"0.jpg": 1, "1.jpg": 4, "2.jpg": 2}
+    first = worker.start() and worker.pid
+    assert told(answers_of(worker.run(items_in(folder)))) == expected
+    assert worker.pid != first
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)  # while it waits
+    assert told(answers_of(worker.run(items_in(folder)))) == expected
 
 
-def test_a_problem_that_is_known_is_the_answer(fake: WorkerOptions) -> None:
+def test_a_problem_that_is_known_is_the_answer(worker: ShardWorker) -> None:
     item = Item("a.jpg", "/photos/a.jpg", problem="no permission to read it")
-    with ShardWorker(fake) as worker:
-        assert told(answers_of(worker.run([item]))) == {"a.jpg": "no permission to read it"}
-        assert worker.run([]).num_rows == 0
+    assert told(answers_of(worker.run([item]))) == {"a.jpg": "no permission to read it"}
+    assert worker.run([]).num_rows == 0
 
 
 def test_a_detector_that_cannot_be_built_ends_the_job_in_one_line(fake: WorkerOptions) -> None:
@@ -99,14 +100,11 @@ def test_a_process_that_ends_again_and_again_ends_the_job(
 
 
 def test_a_machine_that_breaks_with_every_picture_ends_the_job(
-    fake: WorkerOptions, fill: Fill, monkeypatch: pytest.MonkeyPatch
+    worker: ShardWorker, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("head_detection.batch.worker.MAX_GIVEN_UP", 2)
     folder = fill({f"{number}.jpg": b"fault" for number in range(3)})
-    with (
-        ShardWorker(fake) as worker,
-        pytest.raises(BatchError, match="2 pictures one after another had no answer"),
-    ):
+    with pytest.raises(BatchError, match="2 pictures one after another had no answer"):
         worker.run(items_in(folder))
 
 

@@ -1,0 +1,111 @@
+"""Pictures at http://, from a server of this machine."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from head_detection.batch.items import Item, items_of
+from head_detection.batch.listing import list_items
+from head_detection.batch.reading import ItemReader
+from head_detection.errors import PictureError, SourceError
+
+pytest.importorskip("aiohttp", reason="fsspec reads http with it")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder, and parts of its files as the web's big servers do; tells what was asked."""
+
+    asked: list[tuple[str, str]]
+
+    def send_head(self) -> BinaryIO | None:  # type: ignore[override]
+        part = self.headers.get("Range", "")
+        type(self).asked.append((self.path, part))
+        path = Path(self.translate_path(self.path))
+        if not part or not path.is_file() or "?whole" in self.path:
+            return cast("BinaryIO | None", super().send_head())
+        content = path.read_bytes()
+        first, _, last = part.removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(int(last or len(content)) + 1, len(content))
+        self.send_response(206)
+        self.send_header("Content-Length", str(stop - start))
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+        self.end_headers()
+        return io.BytesIO(content[start:stop])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Who asked has gone, as one does that wanted a part and is given the whole."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """URL of a server of the folder ``web``."""
+    (tmp_path / "web").mkdir()
+    Handler.asked = []
+    handler = partial(Handler, directory=str(tmp_path / "web"))
+    with Server(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def listed(source: str) -> list[Item]:
+    return [item for batch in list_items(source) for item in items_of(batch)]
+
+
+def test_a_list_of_the_web_is_read_with_its_pictures(
+    web: str, tmp_path: Path, reader: ItemReader
+) -> None:
+    (tmp_path / "web" / "a").mkdir()
+    (tmp_path / "web" / "a" / "1.jpg").write_bytes(b"one")
+    (tmp_path / "web" / "list.txt").write_text(f"a/1.jpg\n{web}/a/1.jpg?size=2\na/gone.jpg\n")
+    first, second, gone = listed(f"{web}/list.txt")
+    assert (first.name, first.location) == ("a/1.jpg", f"{web}/a/1.jpg")
+    assert [reader.read(first), reader.read(second)] == [b"one", b"one"]
+    with pytest.raises(PictureError, match=r"^a/gone.jpg: no such file$"):
+        reader.read(gone)
+    assert [item.name for item in listed(f"{web}/a/1.jpg")] == ["1.jpg"]
+
+
+def test_tars_and_tables_of_the_web_are_read_in_parts(
+    web: str, tmp_path: Path, reader: ItemReader, make_tar: Callable[..., bytes]
+) -> None:
+    folder = tmp_path / "web"
+    (folder / "a.tar").write_bytes(make_tar(("1.jpg", b"one"), ("2.jpg", b"x" * 5_000_000)))
+    pq.write_table(pa.table({"jpg": [b"p"]}), folder / "a.parquet")
+    first, second = listed(f"{web}/a.tar")
+    Handler.asked.clear()
+    assert reader.read(first) == b"one"
+    assert [part for _, part in Handler.asked if part] == ["bytes=512-514"]
+    assert len(cast("bytes", reader.read(second))) == 5_000_000
+    (row,) = listed(f"{web}/a.parquet")
+    assert reader.read(row) == b"p"
+
+
+def test_a_server_that_gives_no_parts_and_one_that_is_gone_are_one_line(
+    web: str, tmp_path: Path, reader: ItemReader, make_tar: Callable[..., bytes]
+) -> None:
+    (tmp_path / "web" / "a.tar").write_bytes(make_tar(("1.jpg", b"one")) + bytes(9_000_000))
+    whole = Item("1.jpg", f"{web}/a.tar?whole", 512, 3)
+    with pytest.raises(PictureError, match=r"^1.jpg: ") as refused:
+        reader.read(whole)
+    assert "\n" not in str(refused.value)
+    for gone in (f"{web}/gone.txt", "http://me:secret@127.0.0.1:1/list.txt"):
+        with pytest.raises(SourceError, match="expected a text list; ") as missing:
+            listed(gone)
+        assert "\n" not in str(missing.value)
+        assert "secret" not in str(missing.value)
