@@ -74,25 +74,24 @@ FAST = {
     (50, "blurred"): 0.95,
     (50, "grey"): 0.95,
     (50, "turned"): 0.95,
-    (50, "half hidden"): 0.93,
+    (50, "half hidden"): 0.95,
     (25, "as it is"): 0.95,
     (25, "dimmed"): 0.95,
     (25, "blurred"): 0.95,
-    (25, "grey"): 0.9,
+    (25, "grey"): 0.95,
     (25, "turned"): 0.95,
-    (25, "half hidden"): 0.7,
-    (12, "as it is"): 0.8,
-    (12, "dimmed"): 0.7,
-    (12, "blurred"): 0.93,
-    (12, "turned"): 0.75,
+    (25, "half hidden"): 0.93,
+    (12, "as it is"): 0.5,
+    (12, "dimmed"): 0.65,
+    (12, "blurred"): 0.95,
+    (12, "turned"): 0.45,
 }
 """By head size in pixels and what is done to the picture: a little under what was measured."""
 ACCURATE = {
     **FAST,
     (25, "half hidden"): 0.95,
     (12, "as it is"): 0.95,
-    (12, "dimmed"): 0.92,
-    (12, "blurred"): 0.95,
+    (12, "dimmed"): 0.95,
     (12, "turned"): 0.95,
 }
 FLOORS = {

@@ -272,7 +272,10 @@ class HeadDetector:
 
     def track(
         self,
-        source: str | Path | int | Iterable[Frame | PictureFile | npt.NDArray[np.uint8]],
+        source: str
+        | Path
+        | int
+        | Iterable[Frame | PictureFile | npt.NDArray[np.uint8] | str | Path],
         tracker: str = "bytetrack",
         *,
         fps: float | None = None,

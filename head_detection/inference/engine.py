@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, ForkError
-from head_detection.inference.cuda_graphs import CudaGraphs
+from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder
 from head_detection.inference.isolation import is_forked, isolated
 from head_detection.inference.memory import FreedMemory
 from head_detection.inference.upload import Upload
@@ -28,6 +29,12 @@ CUT: Final = (
     "inference.proposals.post_nms_top_n and pre_nms_top_n have room"
 )
 """Said of a picture whose heads fill every limit, grown as far as limits grow."""
+
+ROOMS: Final = (1, 2, 4)
+"""Times the limits that a device which is not waited for is given, one after the other, until they
+are not in the way; then it is waited for. 800 proposals become 3200, in crowds alone."""
+PATIENCE: Final = 32
+"""Batches after which less room is tried."""
 
 NetworkT = TypeVar("NetworkT", bound=DetectorNetwork)
 
@@ -119,7 +126,9 @@ class TwoStageEngine:
         self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()
-        self._graphs = CudaGraphs(self._table) if backend.can_be_recorded else None
+        self._is_waited_for = model.decoder.may_wait_for(backend.device)
+        self._graphs = self._record() if backend.can_be_recorded else {}
+        self._step = self._batches = 0
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to."""
@@ -156,7 +165,7 @@ class TwoStageEngine:
             try:
                 found += self._detect(batch)
             except torch.OutOfMemoryError as error:
-                if self._graphs is not None and self._graphs.clear():
+                if sum(graphs.clear() for graphs in self._graphs.values()):
                     continue
                 if len(batch) == 1:
                     raise DeviceMemoryError(
@@ -169,29 +178,49 @@ class TwoStageEngine:
 
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        batch = self._upload(images)
-        heads: Heads | None = None
-        if self._graphs is None or is_observed():
-            heads = self.model.detect(batch)
-            fetched = _fetch(_as_table(heads))
-        else:
-            fetched = _fetch(self._graphs(batch))
-        if fetched is None:
-            heads = self.model.detect(batch, waits=True)
-            fetched = _fetch(_as_table(heads))
-        if fetched is None:
-            raise RuntimeError("heads: expected them settled, since the device was waited for")
-        is_cut = heads is not None and heads.is_cut is not None and heads.is_cut.tolist()
+        rows, is_cut = self._heads(self._upload(images))
         found = []
-        for index, (rows, image) in enumerate(zip(fetched, images, strict=True)):
-            count = int((rows[:, 4] > EMPTY).sum())
+        for own, image, lacks in zip(rows, images, is_cut, strict=True):
+            count = int((own[:, 4] > EMPTY).sum())
             size = (image.shape[1], image.shape[2])
-            own = Detections.from_arrays(rows[:count, :4], rows[:count, 4], size)
-            found.append(replace(own, note=CUT) if is_cut and is_cut[index] else own)
+            detections = Detections.from_arrays(own[:count, :4], own[:count, 4], size)
+            found.append(replace(detections, note=CUT) if lacks else detections)
         return found
 
-    def _table(self, images: Sequence[Tensor]) -> Tensor:
-        return _as_table(self.model.detect(images))
+    def _heads(self, images: list[Tensor]) -> tuple[np.ndarray, list[bool]]:
+        """Return boxes and scores ``(B, K, 5)``, and which pictures have heads beyond limits."""
+        steps = range(self._step, 0 if self._is_waited_for else len(ROOMS))
+        for step in steps:
+            fetched = _fetch(self._table(images, ROOMS[step]))
+            if fetched is not None:
+                self._begin_at(step)
+                return fetched, [False] * len(images)
+        if steps:
+            self._begin_at(len(ROOMS) - 1)
+        heads = self.model.detect(images, waits=True if steps else None)
+        fetched = _fetch(_as_table(heads))
+        if fetched is None:
+            raise RuntimeError("heads: expected them settled, since the device was waited for")
+        return fetched, [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
+
+    def _begin_at(self, step: int) -> None:
+        """Begin with the room that was enough; now and then look whether less is."""
+        self._batches += 1
+        self._step = max(step - (self._batches % PATIENCE == 0), 0)
+
+    def _table(self, images: list[Tensor], room: int) -> Tensor:
+        if room not in self._graphs or is_observed():
+            return _as_table(self.model.detect(images, room=room))
+        return self._graphs[room](images)
+
+    def _record(self) -> dict[int, CudaGraphs]:
+        """Return what runs each room as graphs; they share their memory."""
+        recorder = CudaRecorder()
+
+        def work(images: Sequence[Tensor], room: int) -> Tensor:
+            return _as_table(self.model.detect(images, room=room))
+
+        return {room: CudaGraphs(partial(work, room=room), recorder) for room in ROOMS}
 
 
 def _as_table(heads: Heads) -> Tensor:

@@ -64,6 +64,15 @@ class Decoder:
         suppression = replace(self.suppression, score_threshold=score_threshold)
         return replace(self, suppression=suppression)
 
+    def with_room(self, room: int) -> "Decoder":
+        """Return the same, whose limits may grow so many times where a device is not waited for.
+
+        Args:
+            room: a power of two; more is slower.
+        """
+        limits = replace(self.limits, room=room)
+        return replace(self, limits=limits, suppression=replace(self.suppression, room=room))
+
     @torch.no_grad()
     def propose(
         self,
@@ -84,7 +93,7 @@ class Decoder:
             sizes: of the proposals that are kept, all others being left to other views.
         """
         limits = self.limits if limits is None else limits
-        waits = self._may_wait(maps.objectness[0])
+        waits = self.may_wait_for(maps.objectness[0].device)
         return propose(
             self.anchors, limits, maps, padded_size, image_sizes, waits=waits, sizes=sizes
         )
@@ -148,18 +157,19 @@ class Decoder:
         Args:
             is_wanted: ``(B,)`` bool.
         """
-        if is_wanted is None or not self._may_wait(is_wanted):
+        if is_wanted is None or not self.may_wait_for(is_wanted.device):
             return None
         indices: list[int] = np.flatnonzero(is_wanted.cpu().numpy()).tolist()
         return indices
 
     def suppress(self, candidates: Candidates) -> Heads:
         """Return one box a head, in the pixels of the candidates, by falling score."""
-        heads = self.suppression(candidates, waits=self._may_wait(candidates.scores))
+        heads = self.suppression(candidates, waits=self.may_wait_for(candidates.scores.device))
         return heads if self.calibration is None else self.calibration(heads)
 
-    def _may_wait(self, values: Tensor) -> bool:
-        return values.device.type == "cpu" if self.waits is None else self.waits
+    def may_wait_for(self, device: torch.device) -> bool:
+        """Tell whether sizes are asked for on this device."""
+        return device.type == "cpu" if self.waits is None else self.waits
 
 
 def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder:

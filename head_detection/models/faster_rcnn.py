@@ -107,17 +107,21 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             heads = self.detect(images, waits=True)
         return _as_dicts(heads)
 
-    def detect(self, images: Sequence[Tensor], *, waits: bool | None = None) -> Heads:
+    def detect(
+        self, images: Sequence[Tensor], *, waits: bool | None = None, room: int = 1
+    ) -> Heads:
         """Find the heads of each picture; on a GPU, without waiting for it.
 
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
             waits: in place of the decoder's own: True settles what ``Heads.is_settled`` may deny.
+            room: as ``Decoder.with_room``.
 
         Returns:
             Boxes in original pixels.
         """
         decoder = self.decoder if waits is None else replace(self.decoder, waits=waits)
+        decoder = decoder if room == 1 else decoder.with_room(room)
         with stage("transform"):
             batch, _ = self.transform(images, dtype=self.network.dtype)
         first = self._candidates(decoder, batch)

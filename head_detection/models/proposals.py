@@ -48,6 +48,8 @@ class ProposalLimits:
         nms_iou_threshold: a box goes where a better one of its level overlaps it by more.
         score_threshold: less likely ones are dropped.
         grows: both numbers follow the picture, as ``room_for`` says.
+        room: times that both may grow where the device is not waited for: tensors are as large
+            from the start, and each level of each picture takes of it what it needs.
     """
 
     pre_nms_top_n: int
@@ -55,6 +57,7 @@ class ProposalLimits:
     nms_iou_threshold: float
     score_threshold: float = 0.0
     grows: bool = False
+    room: int = 1
 
 
 class Proposals(NamedTuple):
@@ -119,8 +122,8 @@ def propose(
         maps: float32.
         padded_size: ``(height, width)`` of the batch.
         image_sizes: of its pictures.
-        waits: as ``greedy_nms``. Elsewhere than there a limit cannot grow: where it is in the way,
-            the proposals are not settled.
+        waits: as ``greedy_nms``. Elsewhere than there a limit cannot grow beyond its ``room``:
+            where that is in the way, the proposals are not settled.
         sizes: of the proposals that are kept, all others being left to other views.
     """
     best = _best_of_levels(maps, limits, waits=waits)
@@ -174,12 +177,14 @@ def grids_of(maps: DenseMaps) -> Grids:
 def _best_of_levels(maps: DenseMaps, limits: ProposalLimits, *, waits: bool) -> _Chosen:
     """Return logits and indices ``(B, L, K)`` of the likeliest anchors of each level."""
     count = limits.pre_nms_top_n
+    least = math.log(LIKELY / (1 - LIKELY))
+    if limits.grows and not waits:
+        logits, indices = _top_of_levels(maps, count * limits.room)
+        logits, is_settled = _within_room(logits, logits >= least, count, limits.room, -torch.inf)
+        return _Chosen(logits, indices, is_settled)
     logits, indices = _top_of_levels(maps, count)
     if not limits.grows or logits.shape[2] < count:
         return _Chosen(logits, indices)
-    least = math.log(LIKELY / (1 - LIKELY))
-    if not waits:
-        return _Chosen(logits, indices, (logits[:, :, -1] < least).all())
     if not (_values(logits)[:, :, -1] >= least).any():
         return _Chosen(logits, indices)
     likely = [(level.flatten(1) >= least).sum(dim=1) for level in maps.objectness]
@@ -225,10 +230,11 @@ def _best_of_all(scores: Tensor, limits: ProposalLimits, *, waits: bool) -> _Cho
     count = limits.post_nms_top_n
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     if not waits:
-        is_settled = None
-        if limits.grows and scores.shape[1] > count:
-            is_settled = (scores[:, count - 1] < LIKELY).all()
-        return _Chosen(scores[:, :count], order[:, :count], is_settled)
+        if not limits.grows:
+            return _Chosen(scores[:, :count], order[:, :count])
+        scores, order = scores[:, : count * limits.room], order[:, : count * limits.room]
+        scores, is_settled = _within_room(scores, scores >= LIKELY, count, limits.room, EMPTY)
+        return _Chosen(scores, order, is_settled)
     is_cut = None
     number = (_values(scores) >= LIKELY).sum(axis=1) if limits.grows else np.zeros(1, np.int64)
     if (number >= count).any():
@@ -240,6 +246,23 @@ def _best_of_all(scores: Tensor, limits: ProposalLimits, *, waits: bool) -> _Cho
     scores, order = scores[:, :count], order[:, :count]
     width = filled_width(scores)
     return _Chosen(scores[:, :width], order[:, :width], is_cut=is_cut)
+
+
+def _within_room(
+    scores: Tensor, is_likely: Tensor, limit: int, room: int, empty: float
+) -> tuple[Tensor, Tensor | None]:
+    """Return falling scores, those emptied that ``room_for`` leaves out, and whether it has room.
+
+    That is ``room_for`` without a question to the device: None where all there are have room.
+    """
+    is_settled = None if scores.shape[-1] < limit * room else ~is_likely[..., -1].any()
+    if scores.shape[-1] <= limit:
+        return scores, is_settled
+    ranks = torch.arange(scores.shape[-1], device=scores.device)
+    steps = constant(tuple(limit << step for step in range(room.bit_length())), scores.device)
+    number = is_likely.sum(dim=-1, keepdim=True)
+    doublings = (number >= steps).sum(dim=-1, keepdim=True)
+    return scores.masked_fill(ranks >= limit * 2**doublings, empty), is_settled
 
 
 def _beyond(room: Counts, like: Tensor) -> Tensor:

@@ -77,6 +77,7 @@ class Suppression:
             it where it is.
         grows: the limit is that of a device that is not waited for; where it is reached there, the
             heads are not settled, and elsewhere there is none.
+        room: times the limit on such a device.
     """
 
     score_threshold: float
@@ -85,6 +86,7 @@ class Suppression:
     soft_nms: SoftNms | None = None
     voting_iou_threshold: float | None = None
     grows: bool = False
+    room: int = 1
 
     def __call__(self, candidates: Candidates, *, waits: bool) -> Heads:
         """Return the heads in the pixels of the candidates.
@@ -113,7 +115,7 @@ class Suppression:
         self, boxes: Tensor, scores: Tensor, *, waits: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the ``(B, K)`` indices and scores of what stays, and whether it is settled."""
-        limit = scores.shape[1] if self.grows and waits else self.limit
+        limit = scores.shape[1] if self.grows and waits else self.limit * self.room
         if self.soft_nms is not None:
             kept, kept_scores = gaussian_soft_nms(boxes, scores, self.soft_nms, limit)
             is_settled = None

@@ -59,7 +59,7 @@ class LowScoreDetector(Detector, Protocol):
 
 def track_heads(
     detector: LowScoreDetector,
-    source: str | Path | int | Iterable[Frame | PictureFile | Picture],
+    source: str | Path | int | Iterable[Frame | PictureFile | Picture | str | Path],
     name: str = TRACKERS[0],
     *,
     fps: float | None = None,
@@ -92,11 +92,12 @@ def track_heads(
                 yield Frame(outcome.file, *at), outcome.detections
 
 
-def _timed(items: Iterable[Item | Picture], fps: float | None) -> Iterator[Frame]:
+def _timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> Iterator[Frame]:
     """Yield frames that have a time: their own, or by their number.
 
     Raises:
         ValueError: one that has none, without a rate.
+        TypeError: something else.
     """
     for index, item in enumerate(items):
         if isinstance(item, Frame) and item.seconds is not None:
@@ -107,14 +108,17 @@ def _timed(items: Iterable[Item | Picture], fps: float | None) -> Iterator[Frame
         seconds = index / fps
         if isinstance(item, Frame):
             yield replace(item, index=index, seconds=seconds)
-        elif isinstance(item, PictureFile):
+        elif isinstance(item, PictureFile | str | Path):
             try:
-                pixels = read_picture(item.path)
+                pixels = read_picture(item.path if isinstance(item, PictureFile) else Path(item))
             except PictureError:
                 pixels = None
             yield Frame(FRAMES, index, seconds, pixels)
-        else:
+        elif isinstance(item, np.ndarray):
             yield Frame(FRAMES, index, seconds, item)
+        else:
+            kind = type(item).__name__
+            raise TypeError(f"source: expected frames, RGB arrays or files in order; got {kind}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import copy
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from head_detection.errors import DeviceMemoryError
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.cuda_graphs import CudaGraphs, Recording
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import TwoStageEngine, with_network
+from head_detection.inference.engine import PATIENCE, TwoStageEngine, with_network
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.nms import EMPTY
 from head_detection.models.stages import observed
@@ -140,20 +141,21 @@ def test_a_picture_is_read_as_large_as_any_view_needs_it(enlargement, views, exp
 
 
 class Told:
-    """A model whose heads are given; notes whether it was let wait."""
+    """A model whose heads are given; notes how often it was let wait, and else the room."""
 
     network = TorchBackend.__new__(TorchBackend)
     network.name, network.precision, network.batch_size = "torch", "fp32", 1
     network.device, network.can_be_recorded = torch.device("cpu"), False
 
-    def __init__(self, *heads):
-        self._heads, self.waited = list(heads), []
+    def __init__(self, *heads, may_wait=False):
+        self._heads, self.asked = list(heads), []
+        self.decoder = SimpleNamespace(may_wait_for=lambda _: may_wait)
 
     def eval(self):
         return self
 
-    def detect(self, images, *, waits=None):
-        self.waited.append(waits)
+    def detect(self, images, *, waits=None, room=1):
+        self.asked.append("waits" if waits else room)
         return self._heads.pop(0)
 
 
@@ -165,33 +167,47 @@ def heads(is_settled=None):
     return Heads(boxes, scores, settled)
 
 
+UNSETTLED = heads(is_settled=False)
+
+
 @pytest.mark.parametrize(
-    ("told", "waited"),
+    ("told", "asked"),
     [
-        ([heads()], [None]),
-        ([heads(is_settled=True)], [None]),
-        ([heads(is_settled=False), heads()], [None, True]),
+        ([heads()], [1]),
+        ([heads(is_settled=True)], [1]),
+        ([UNSETTLED, heads(is_settled=True)], [1, 2]),
+        ([UNSETTLED, UNSETTLED, UNSETTLED, heads()], [1, 2, 4, "waits"]),
     ],
 )
-def test_what_is_not_settled_is_detected_again_and_empty_slots_are_no_heads(told, waited):
+def test_what_is_not_settled_is_detected_again_and_empty_slots_are_no_heads(told, asked):
     model = Told(*told)
     engine = TwoStageEngine(model)
     first, second = engine._detect(pictures((8, 9), (10, 11)))
-    assert model.waited == waited
+    assert model.asked == asked
     assert (first.boxes.tolist(), first.scores.tolist()) == ([[1, 2, 3, 4]], [0.5])
     assert (len(second), second.image_size) == (0, (10, 11))
 
 
+def test_a_crowd_begins_with_the_room_that_the_last_one_took():
+    crowds = 2 * PATIENCE
+    model = Told(UNSETTLED, *[heads(is_settled=True)] * (crowds + 1), may_wait=False)
+    engine = TwoStageEngine(model)
+    for _ in range(crowds):
+        engine._detect(pictures((8, 9), (10, 11)))
+    # After every 32nd batch less room is tried, which is enough here.
+    assert model.asked == [1] + [2] * PATIENCE + [1] * PATIENCE
+
+
 def test_a_picture_with_more_heads_than_room_has_a_note():
     full = heads()._replace(is_cut=torch.tensor([True, False]))
-    first, second = TwoStageEngine(Told(full))._detect(pictures((8, 9), (10, 11)))
+    first, second = TwoStageEngine(Told(full, may_wait=True))._detect(pictures((8, 9), (10, 11)))
     assert "more heads than there is room for" in first.note
     assert second.note is None
     assert first.above(0.2).scaled_to((16, 18)).note == first.note
 
 
 def test_what_stays_unsettled_is_a_fault():
-    model = Told(heads(is_settled=False), heads(is_settled=False))
+    model = Told(*[UNSETTLED] * 4)
     with pytest.raises(RuntimeError, match="expected them settled"):
         TwoStageEngine(model)._detect(pictures((8, 9), (10, 11)))
 
@@ -206,7 +222,8 @@ def test_a_recorded_batch_gives_the_same_heads_and_is_looked_at_anew(model):
 
     images = pictures((64, 96), (50, 70))
     expected = plain.detect(images)
-    engine._graphs = CudaGraphs(engine._table, record)
+    engine._graphs = {1: CudaGraphs(lambda images: engine._table(images, 2), record)}
+    engine._is_waited_for = False
     for _ in range(3):
         for found, truth in zip(engine.detect(images), expected, strict=True):
             assert_same(found, truth)
@@ -217,7 +234,7 @@ def test_a_recorded_batch_gives_the_same_heads_and_is_looked_at_anew(model):
     engine._upload = full_once(engine._upload)
     for found, truth in zip(engine.detect(images), expected, strict=True):
         assert_same(found, truth)
-    assert not engine._graphs.clear()  # their memory went first
+    assert not engine._graphs[1].clear()  # their memory went first
     assert engine._room == {}
 
 
@@ -238,14 +255,14 @@ def test_heads_that_are_not_settled_are_detected_again(model, monkeypatch):
     images = pictures((64, 96), (64, 96))
     expected = engine.detect(images)
     monkeypatch.setattr("head_detection.models.nms.ROUNDS", 1)
-    engine.model.decoder = replace(engine.model.decoder, waits=False)
+    engine.model.decoder, engine._is_waited_for = replace(engine.model.decoder, waits=False), False
     for found, truth in zip(engine.detect(images), expected, strict=True):
         assert_same(found, truth)
 
 
 def test_one_copy_a_batch_brings_all_heads(model, monkeypatch):
     engine = torch_engine(model)
-    engine.model.decoder = replace(engine.model.decoder, waits=False)
+    engine.model.decoder, engine._is_waited_for = replace(engine.model.decoder, waits=False), False
     copies = []
     copy_to_cpu = torch.Tensor.cpu
     monkeypatch.setattr(

@@ -1,5 +1,7 @@
 """How many boxes of the first stage go on: as many as a picture asks for."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -13,13 +15,19 @@ LIKELY, UNLIKELY = 4.0, 1.0
 
 
 def found(
-    rows: list[list[float]], *, waits: bool = True, pre: int = 2, post: int = 2, grows: bool = True
+    rows: list[list[float]],
+    *,
+    waits: bool = True,
+    pre: int = 2,
+    post: int = 2,
+    grows: bool = True,
+    room: int = 1,
 ):
     """Propose in pictures whose only level has a row of anchors, of 4 pixels side by side."""
     objectness = torch.tensor(rows)[:, None, None]
     count, length = len(rows), len(rows[0])
     maps = DenseMaps((), (objectness,), (torch.zeros(count, 4, 1, length),))
-    limits = ProposalLimits(pre, post, 0.7, grows=grows)
+    limits = ProposalLimits(pre, post, 0.7, grows=grows, room=room)
     size = (4, 4 * length)
     return propose(Anchors((CELL,)), limits, maps, size, [size] * count, waits=waits)
 
@@ -78,6 +86,25 @@ def test_a_gpu_that_is_not_waited_for_says_that_a_limit_is_in_the_way(pre: int, 
     assert proposals.scores.shape == (2, 2)
     assert found([[LIKELY] + [UNLIKELY] * 4], waits=False).is_settled
     assert found([[LIKELY] * 5], waits=False, grows=False).is_settled
+
+
+@pytest.mark.parametrize(("pre", "post"), [(2, 2), (9, 2), (2, 9)])
+def test_with_room_a_gpu_finds_what_a_cpu_does_and_does_not_wait(
+    pre: int, post: int, count_waits
+) -> None:
+    """One, two and five likely boxes of six: the limits of two become 2, 4 and 8."""
+    rows = [[LIKELY] * number + [UNLIKELY] * (9 - number) for number in (1, 2, 5)]
+    exact = found(rows, pre=pre, post=post)
+    assert counts(exact) == [2, 4, 8]
+    roomy = found(rows, pre=pre, post=post, waits=False, room=4)
+    assert roomy.is_settled
+    width = exact.scores.shape[1]
+    assert torch.equal(roomy.scores[:, :width], exact.scores)
+    assert torch.equal(roomy.boxes[:, :width], exact.boxes)
+    assert not roomy.is_filled[:, width:].any()
+    asked = [count_waits(partial(found, rows, waits=False, room=room)) for room in (1, 4)]
+    assert asked == [1, 1]  # for the numbers that ``found`` makes
+    assert not found([[LIKELY] * 9], pre=pre, post=post, waits=False, room=2).is_settled
 
 
 def test_usual_pictures_call_no_further_operator(operators) -> None:

@@ -63,6 +63,9 @@ def test_arrays_and_files_come_at_a_rate(tmp_path: Path) -> None:
     assert [(frame.index, frame.seconds) for frame, _ in tracked] == [(0, 0), (1, 0.1), (3, 0.3)]
     assert ids_of(tracked)[1:] == [[1], [1]]
     assert len(list(track_heads(OneHead(), tmp_path, fps=10))) == 1
+    assert ids_of(track_heads(OneHead(), [path, str(path), path], fps=10))[1:] == [[1]] * 2
+    with pytest.raises(TypeError, match="expected frames, RGB arrays or files in order; got bytes"):
+        list(track_heads(OneHead(), [b"x"], fps=10))  # type: ignore[list-item]
     with pytest.raises(ValueError, match="expected fps"):
         list(track_heads(OneHead(), [PIXELS]))
 
