@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
+from head_detection.results.encoding import ANY_NAMES
 
 CONTAINERS: Final = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut"),
@@ -104,7 +105,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
     }
     try:
         # The protocol is named, for a file may be called like an address.
-        container = av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
+        container = av.open(f"file:{path}", "r", options=options, **ANY_NAMES)
     except FFmpegError as error:
         raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
     with container:

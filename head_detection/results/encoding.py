@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import av
 import cv2
@@ -44,6 +44,12 @@ MUXING: Final = {
 The header waits for the first packets: it says by how much the sound begins earlier, and not to a
 thousandth."""
 READING: Final = {"protocol_whitelist": "file"}
+STRICT_UNTIL: Final = 18
+"""Major version of PyAV; later ones open files whose titles are no UTF-8 in any case, and no longer
+know the word."""
+ANY_NAMES: Final[dict[str, Any]] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) <= STRICT_UNTIL else {}
+)
 AVI: Final = "avi"
 """Has no times of presentation: its first picture is at 0."""
 FRAGMENT: Final = b"moof"
@@ -234,7 +240,7 @@ class VideoWriter:
     def _open_source(self, path: Path) -> InputContainer | None:
         try:
             # The protocol is named, for a file may be called like an address.
-            source = av.open(f"file:{path}", options=READING, metadata_errors="replace")
+            source: InputContainer = av.open(f"file:{path}", options=READING, **ANY_NAMES)
             return self._stack.enter_context(source)
         except (FFmpegError, OSError):
             return None

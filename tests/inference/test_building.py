@@ -169,7 +169,7 @@ def test_the_crowd_tells_a_threshold_of_the_parts_from_one_of_the_answer(crowd, 
     (found,) = HeadDetector.from_weights(name, **EXACT).detect([crowd])
     assert not np.array_equal(cut.boxes, found.boxes)
     if name == "accurate":  # where views are averaged, heads are lost
-        assert len(cut) < 0.8 * len(found)
+        assert len(cut) < 0.9 * len(found)
 
 
 @pytest.mark.parametrize(("asked", "threshold"), [(None, 0.3), (0.1, 0.1)])
