@@ -179,6 +179,9 @@ class Sinks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            for sink in self._sinks:
+                sink.break_off()
         self._stack.__exit__(kind, error, traceback)
 
 

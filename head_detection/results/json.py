@@ -28,7 +28,7 @@ FAILURES_MEANWHILE: Final = 4096
 """Characters of failures that end the file while it grows; they are written with each picture."""
 FAILED: Final = '\n], "failed": ['
 UNFINISHED: Final = "unfinished"
-"""Key of a file that still grows, or whose run was killed."""
+"""Key of a file that still grows, or whose run was stopped or killed."""
 
 
 class JsonSink(FileSink):
@@ -43,6 +43,7 @@ class JsonSink(FileSink):
     def __init__(self, folder: Path, origin: Origin) -> None:
         self._separator = "\n"
         self._failures, self._closing = FAILED, f'], "{UNFINISHED}": true}}\n'
+        self._is_broken_off = False
         super().__init__(folder, origin)
         self._failed = self._stack.enter_context(
             tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the stack closes it
@@ -58,6 +59,10 @@ class JsonSink(FileSink):
             self._failures += ("\n" if self._failures == FAILED else ",\n") + line
             self._add("")
 
+    def break_off(self) -> None:
+        """Let the file say for good that it is unfinished."""
+        self._is_broken_off = True
+
     def close(self) -> None:
         """End the file with all failures."""
         with self._stack:
@@ -67,7 +72,8 @@ class JsonSink(FileSink):
             for line in self._failed:
                 self._add(separator + line.removesuffix("\n"))
                 separator = ",\n"
-            self._closing = "]}\n"
+            if not self._is_broken_off:
+                self._closing = "]}\n"
             self._add("")
 
     def _head(self) -> str:

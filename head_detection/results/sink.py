@@ -55,6 +55,9 @@ class Sink(ABC):
         """What a user should know of what was written, a line each; complete once it is closed."""
         return ()
 
+    def break_off(self) -> None:  # noqa: B027 - most formats cannot say it
+        """Take note, before ``close``, that the run ends before its source does."""
+
     @abstractmethod
     def close(self) -> None:
         """Finish what is written."""

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
-from head_detection.results.formats import read_detection_file
+from head_detection.results.formats import Sinks, read_detection_file
 from head_detection.results.json import FAILURES_IN_MEMORY, JsonSink
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.structures import Detections
@@ -233,3 +234,16 @@ def test_a_run_that_was_killed_is_noted(
     content = written(tmp_path)
     assert content["failed"] == [one.as_plain() for one in failures]
     assert (len(content["images"]), "unfinished" in content) == (2, False)
+
+
+def test_a_run_that_breaks_off_is_noted(
+    tmp_path: Path, record: Callable[..., Record], failure: Callable[..., Failure]
+) -> None:
+    """A full disk, say: else the frames so far would look like all that there are."""
+    sinks = Sinks(["json"], tmp_path, Origin({}, 0.4))
+    sinks.take(record(file="a.png"))
+    sinks.take(failure("b.png", "it is damaged"))
+    with pytest.raises(OSError, match="No space left"), sinks:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    content = written(tmp_path)
+    assert (len(content["images"]), len(content["failed"]), content["unfinished"]) == (1, 1, True)
