@@ -100,7 +100,7 @@ def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(arguments, name) for name in names},
         "max_delay": arguments.max_delay / 1000,
         "allows_urls": arguments.allow_url,
-        "origins": tuple(origin.rstrip("/") for origin in arguments.allow_origin),
+        "origins": tuple(arguments.allow_origin),
     }
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
@@ -38,9 +39,26 @@ def add_limit_options(parser: argparse._ArgumentGroup) -> None:
         "machine or its network (default: nothing is fetched)",
     )  # fmt: skip
     parser.add_argument(
-        "--allow-origin", action="append", default=[], metavar="URL",
+        "--allow-origin", type=_origin, action="append", default=[], metavar="URL",
         help="https://HOST whose pages may ask too, also several times (default: the page's own)",
     )  # fmt: skip
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it.
+
+    Raises:
+        argparse.ArgumentTypeError: it has no scheme, or more than a host: it would let nobody in.
+    """
+    origin = text.rstrip("/")
+    try:
+        parts = urlsplit(origin)
+        is_origin = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # half an IPv6 address, say
+        is_origin = False
+    if not is_origin or origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
+        raise argparse.ArgumentTypeError(f"expected https://HOST or http://HOST; got {text}")
+    return origin.lower()
 
 
 def add_video_limits(parser: argparse._ArgumentGroup) -> None:

@@ -150,10 +150,24 @@ def run_workers(
     with temporary_folder() as folder:
         os.environ[SEVERAL_PROCESSES] = str(folder)
         config = server_config(create, settings, factory=True, workers=count)
-        supervisor = Multiprocess(config, [listener])
+        supervisor = _Supervisor(config, [listener])
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             raise ServingError("a worker could not start: the line above says why")
+
+
+class _Supervisor(Multiprocess):
+    """Replaces a worker that dies, at once.
+
+    Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where the
+    worker dies before it answers: the base holds the worker's end of their pipe open.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        """Let go of the workers' ends, which they alone need, and replace who died."""
+        for worker in self.processes:
+            worker.child_conn.close()
+        super().keep_subprocess_alive()
 
 
 def end_with_parent() -> None:

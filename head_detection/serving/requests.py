@@ -114,9 +114,12 @@ class Bodies:
                 raise bad_request("expected a picture as the body, or a form of files; got nothing")
             return [Upload(UNNAMED, data)]
         form = await read_form(_MemoryParser, request, chunks, self._settings.max_files)
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        uploads = [Upload(clean_name(file.filename), await file.read()) for file in files]
-        await form.close()
+        try:
+            check_fields(request, form)
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            uploads = [Upload(clean_name(file.filename), await file.read()) for file in files]
+        finally:
+            await form.close()
         if not uploads:
             raise bad_request("expected files in the form, with file names; got none")
         return uploads
@@ -146,12 +149,31 @@ async def check_query(request: Request) -> None:
     Raises:
         ServiceError: there is one.
     """
-    known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
+    known = _parameters(request)
     for name in request.query_params:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
             raise bad_request(f"{clean_name(name)}: there is no such parameter; {meant}")
+
+
+def check_fields(request: Request, form: FormData) -> None:
+    """Refuse parameters among a form's parts: they would be passed over in silence.
+
+    Raises:
+        ServiceError: there is one.
+    """
+    known = _parameters(request)
+    for name, part in form.multi_items():
+        if isinstance(part, str) and name in known:
+            raise bad_request(
+                f"{name}: expected in the address, as ?{name}=...; got it in the form"
+            )
+
+
+def _parameters(request: Request) -> list[str]:
+    """Return what the route takes in the address."""
+    return [str(field.alias) for field in request.scope["route"].dependant.query_params]
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

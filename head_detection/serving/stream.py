@@ -15,7 +15,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from head_detection.serving.guard import POLICY_VIOLATION, has_key, is_key
 from head_detection.serving.problems import ServiceError, bad_request
-from head_detection.serving.requests import Upload
+from head_detection.serving.requests import Upload, clean_name
 from head_detection.serving.service import Service
 
 IDLE_SECONDS: Final = 60.0
@@ -24,6 +24,8 @@ GOING_AWAY: Final = 1001
 LONGEST_REASON: Final = 120
 """Bytes of a WebSocket's last word, which may have 123."""
 NAME: Final = "webcam"
+HELLO: Final = ("key", "score_threshold")
+"""What the first message may have."""
 
 
 async def answer_frames(socket: WebSocket, service: Service) -> None:
@@ -42,7 +44,8 @@ async def answer_frames(socket: WebSocket, service: Service) -> None:
         await socket.close(GOING_AWAY, f"no frame for {IDLE_SECONDS:g} s")
     except ServiceError as error:
         service.metrics.errors.labels(error.kind).inc()
-        await socket.close(POLICY_VIOLATION, error.text[:LONGEST_REASON])
+        reason = error.text.encode(errors="replace")[:LONGEST_REASON].decode(errors="ignore")
+        await socket.close(POLICY_VIOLATION, reason)
 
 
 async def _receive(socket: WebSocket) -> dict[str, Any]:
@@ -64,10 +67,19 @@ def _begin(message: dict[str, Any], socket: WebSocket, service: Service) -> floa
     keys = service.settings.keys
     if not has_key(socket.headers, keys) and not is_key(str(hello.get("key", "")), keys):
         raise bad_request("expected a key in the first message")
+    for name in hello:
+        if name not in HELLO:
+            known = " and ".join(HELLO)
+            raise bad_request(f"{clean_name(name)[:30]}: unknown key; known are {known}")
     threshold = hello.get("score_threshold")
-    if threshold is not None and not isinstance(threshold, int | float):
+    if threshold is None:
+        return service.checked(None)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise bad_request("score_threshold: expected a number")
-    return service.checked(threshold)
+    try:
+        return service.checked(float(threshold))
+    except OverflowError as error:
+        raise bad_request("score_threshold: expected a number of 0 to 1") from error
 
 
 async def _answer(number: int, data: bytes, threshold: float, service: Service) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from head_detection.config.zones import MAX_BYTES, ZonesConfig, parse_zones
 from head_detection.errors import ConfigError
 from head_detection.serving.problems import bad_request
 from head_detection.serving.requests import (
+    check_fields,
     check_headers,
     clean_name,
     is_form,
@@ -94,6 +95,7 @@ async def _from_form(
 ) -> SentVideo:
     form = await read_form(MultiPartParser, request, chunks, FORM_FILES)
     try:
+        check_fields(request, form)
         zones, videos = form.get(ZONES), []
         for name, part in form.multi_items():
             if isinstance(part, UploadFile) and name != ZONES:

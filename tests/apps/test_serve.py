@@ -48,6 +48,9 @@ def test_options_become_limits(
     ("words", "line"),
     [
         (["--port", "70000"], "error: argument --port: expected 0 to 65535; got 70000"),
+        (["--allow-origin", "a.example"], "error: argument --allow-origin: expected https://HOST"),
+        (["--allow-origin", "*"], "error: argument --allow-origin: expected https://HOST"),
+        (["--allow-origin", "https://a.b/c"], "error: argument --allow-origin: expected https:"),
         (["--queue", "0"], "error: argument --queue: expected 1 or more; got 0"),
         (["--deadline", "0"], "error: argument --deadline: expected 0.01 to 86400; got 0"),
         (["--api-key-file", "none"], "error: none: No such file or directory"),

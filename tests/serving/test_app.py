@@ -299,3 +299,14 @@ def test_a_parameter_that_there_is_not_is_named(
     assert problem["kind"] == "request"
     assert f"{name[:255]}: there is no such parameter" in problem["error"]
     assert meant.partition(":")[0] in problem["error"]
+
+
+@pytest.mark.parametrize("route", ["/detect", "/track"])
+def test_a_parameter_in_the_form_is_not_passed_over(
+    client: TestClient, file_of: FileOf, route: str
+) -> None:
+    files = form(("a.png", file_of()))
+    answer = client.post(route, files=files, data={"note": "x", "score_threshold": "0.3"})
+    assert answer.status_code == 400
+    words = "score_threshold: expected in the address, as ?score_threshold=...; got it in the form"
+    assert answer.json()["error"] == words

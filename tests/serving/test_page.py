@@ -19,6 +19,12 @@ COUNTS = (
 """What the table says of zones and lines: in, out, now of each."""
 
 
+def complaints(browser: Browser, *known: str) -> list[str]:
+    """Return what the browser had to complain of, but for what is known."""
+    known = (*known, '"level": "verbose"', "Canvas2D: Multiple readback")
+    return [line for line in browser.messages if not any(words in line for words in known)]
+
+
 def test_a_user_of_the_page(
     address: str, browser: Browser, file_of: FileOf, tmp_path: Path
 ) -> None:
@@ -75,20 +81,29 @@ def test_a_user_of_the_page(
         assert browser.downloaded(name).startswith(b"\xff\xd8")
 
     # The webcam, which the browser makes up.
-    browser.run("document.querySelector('#webcam').click()")
+    browser.run(
+        "(() => { const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        " window.streams = []; navigator.mediaDevices.getUserMedia = async (asked) => {"
+        " const stream = await get(asked); streams.push(stream); return stream; };"
+        " const webcam = document.querySelector('#webcam'); webcam.click(); webcam.click(); })()"
+    )
     browser.until(f"{label}.startsWith('webcam with a box around each of 2 heads')")
     (browser.downloads / "drawn.jpg").unlink()
     browser.run("document.querySelector('#download-drawn').click()")
     assert browser.downloaded("drawn.jpg").startswith(b"\xff\xd8")  # the frame that is shown
     browser.run("document.querySelector('#webcam').click()")
-    assert browser.run("document.querySelector('#webcam').getAttribute('aria-pressed')") == "false"
+    # Who clicks twice while the browser asks whether it may has one webcam, which ends.
+    state = browser.run(
+        "[document.querySelector('#webcam').getAttribute('aria-pressed'), "
+        "document.querySelector('#status').textContent, "
+        "...streams.map((stream) => stream.getTracks()[0].readyState)]"
+    )
+    assert state == ["false", "Webcam off", "ended"]
 
     # Nothing of it asked another server, and the browser had nothing to complain of.
     own = (address, "data:", "blob:", address.replace("http", "ws"))
     assert [url for url in browser.requested if not url.startswith(own)] == []
-    known = ("with a status of 422", '"level": "verbose"', "Canvas2D: Multiple readback")
-    complaints = [line for line in browser.messages if not any(words in line for words in known)]
-    assert complaints == []
+    assert complaints(browser, "with a status of 422") == []
 
 
 def test_the_page_holds_no_script_or_style_of_its_own_and_no_other_address() -> None:
@@ -200,13 +215,16 @@ def test_a_video_is_counted_at_what_is_drawn(
     np.testing.assert_allclose(ends, [(0.5, 0.05), (0.5, 0.95)], atol=0.03)
     np.testing.assert_allclose(corners, [(0.5, 0.5), (0.3, 0.5), (0.4, 0.8)], atol=0.03)
 
+    browser.run(
+        "(() => { const t = document.querySelector('#threshold'); t.value = 0.9;"
+        " t.dispatchEvent(new Event('input')); })()"
+    )  # which counts in a video from Count again on, so that the file must not say it
     for kind in ("json", "csv", "blurred"):
         click(f"download-{kind}")
     content = json.loads(browser.downloaded("detections.json"))
     assert (len(content["images"]), content["counts"][2]["line"]) == (10, "line 1")
-    assert browser.downloaded("detections.csv").decode().count("street.mp4,") == 10
+    num_rows = browser.downloaded("detections.csv").decode().count("street.mp4,")
+    assert (num_rows, content["score_threshold"]) == (10, 0.5)  # of the count, not of the slider
     assert browser.downloaded("blurred.mp4")[4:8] == b"ftyp"
-    known = ('"level": "verbose"', "Canvas2D: Multiple readback")
-    complaints = [line for line in browser.messages if not any(words in line for words in known)]
-    assert complaints == []
+    assert complaints(browser) == []
     look_at(browser, tmp_path)

@@ -48,6 +48,12 @@ def test_each_frame_is_answered_with_its_record(detector: HeadDetector, file_of:
         ('{"key": "wrong"}', "expected a key"),
         ('{"key": "secret", "score_threshold": "x"}', "score_threshold: expected a number"),
         ('{"key": "secret", "score_threshold": 7}', "score_threshold: expected 0.05 to 1; got 7"),
+        ('{"key": "secret", "score_threshold": true}', "score_threshold: expected a number"),
+        ('{"key": "secret", "score_threshold": 1' + "0" * 400 + "}", "score_threshold: expected"),
+        ('{"key": "secret", "score_treshold": 0.3}', "score_treshold: unknown key; known are key"),
+        ('{"key": "secret", "' + "\u00e9" * 99 + '": 0.3}', "\u00e9" * 30 + ": unknown key"),
+        (r'{"key": "secret", "\ud800": 0.3}', "?: unknown key"),
+        (r'{"key": "\ud800"}', "expected a key"),
         ('{"key": "secret"}', "expected a frame as a binary message"),
     ],
 )

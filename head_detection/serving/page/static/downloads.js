@@ -30,8 +30,10 @@ export function asJson(items, threshold) {
   if (!found) return null;
   const images = items.flatMap((item) => recordsOf(item, threshold));
   const failed = items.flatMap((item) => (item.error ? [{ file: item.file.name, error: item.error }] : item.clip?.answer?.failed ?? []));
-  const content = { schema: found.schema, model: found.model, score_threshold: threshold, images, failed };
   const clips = items.filter((item) => item.clip?.answer);
+  const thresholds = clips.map((item) => item.clip.answer.score_threshold); // those they were counted with
+  if (items.some((item) => item.record)) thresholds.push(threshold);
+  const content = { schema: found.schema, model: found.model, score_threshold: Math.min(...thresholds), images, failed };
   if (clips.length) {
     content.events = clips.flatMap((item) => item.clip.answer.events);
     content.counts = clips.flatMap((item) => item.clip.answer.counts);

@@ -208,6 +208,8 @@ const webcam = new Webcam(element("video"), element("webcam"), {
   },
 });
 
+// The same file may be chosen again, with another key say: a browser tells of another choice alone.
+element("files").addEventListener("click", (event) => { event.target.value = ""; });
 element("files").addEventListener("change", (event) => add([...event.target.files]));
 const drop = element("drop");
 for (const name of ["dragover", "dragleave", "drop"]) {

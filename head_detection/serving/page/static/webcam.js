@@ -7,7 +7,7 @@ export class Webcam {
     Object.assign(this, { video, button, key, lowest, say, began, seen });
     this.canvas = document.createElement("canvas");
     button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => (this.stream ? this.stop() : this.start()));
+    button.addEventListener("click", () => (this.stream ? this.stop("Webcam off") : this.start()));
   }
 
   async start() {
@@ -15,12 +15,17 @@ export class Webcam {
       this.say("The webcam cannot be used: a browser gives it to a page by https, or of this machine, alone.");
       return;
     }
+    if (this.isAsking) return; // a second stream would never be ended
+    this.isAsking = true;
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch (error) {
       this.say(`The webcam cannot be used: ${error.message}`);
       return;
+    } finally {
+      this.isAsking = false;
     }
+    this.stream.getTracks().forEach((track) => track.addEventListener("ended", () => this.stop("The webcam has gone.")));
     this.button.setAttribute("aria-pressed", "true");
     this.video.srcObject = this.stream;
     await this.video.play();
@@ -34,8 +39,7 @@ export class Webcam {
     });
     this.socket.addEventListener("message", (event) => this.take(JSON.parse(event.data)));
     this.socket.addEventListener("close", (event) => {
-      if (this.stream) this.say(`The service ended the stream. ${event.reason}`);
-      this.stop();
+      this.stop(`The service ended the stream. ${event.reason}`);
     });
     this.say("Webcam on");
   }
@@ -56,7 +60,8 @@ export class Webcam {
     this.send();
   }
 
-  stop() {
+  stop(reason = "") {
+    if (this.stream && reason) this.say(reason);
     this.stream?.getTracks().forEach((track) => track.stop());
     this.stream = null;
     this.socket?.close();
