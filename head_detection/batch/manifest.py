@@ -252,15 +252,18 @@ class Job:
                 f"{answers.num_rows}"
             )
         self._done[task.shard] = write_shard(path, answers, self._settled)
-        if self._lines:
-            write_lines(path.with_suffix(".ndjson"), answers)
+        lines = path.with_suffix(".ndjson")
+        if self._lines or lines.exists():  # those of an earlier run would say something else
+            write_lines(lines, answers)
 
     def complete_lines(self) -> None:
-        """Write the lines of done shards that have none, or older ones."""
-        for shard in self._done if self._lines else ():
+        """Write the lines of done shards that have older ones, or none where they are asked for."""
+        for shard in self._done:
             path = self._path(shard)
             lines = path.with_suffix(".ndjson")
-            if not lines.exists() or lines.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            is_there = lines.exists()
+            is_old = is_there and lines.stat().st_mtime_ns < path.stat().st_mtime_ns
+            if is_old or (self._lines and not is_there):
                 write_lines(lines, read_shard(path))
 
     def write_summary(self, last_run: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ import json
 import logging
 import math
 import os
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
@@ -45,6 +46,8 @@ _MAX_DEATHS: Final = 20
 """Actors that end one after the other as they begin; then the job ends. Others are replaced."""
 _IN_FLIGHT: Final = 2
 """Shards an actor has: one, and one that waits."""
+_REACH_SECONDS: Final = 10.0
+"""For a cluster's machine to take a connection; Ray itself tries for many minutes, in silence."""
 _SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
@@ -138,6 +141,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
             f"{cluster.address}: expected host:port of a cluster that this machine is part of, or "
             "auto; got an address of Ray's client: start this on a machine of the cluster"
         )
+    _check_reachable(cluster.address or "")
     # "local": with no address at all, a cluster that happens to run on this machine is joined.
     own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
     own["include_dashboard"] = False
@@ -157,6 +161,20 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise BatchError where nothing listens at ``host:port``; of other addresses Ray knows."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise BatchError(
+            f"{address}: expected a running cluster, at the address that ray start --head tells; "
+            f"got no connection ({error}): start it, or leave --ray-address out"
+        ) from error
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def _begin(message: dict[str, Any], socket: WebSocket, service: Service) -> floa
         raise bad_request("expected JSON with key and score_threshold first, both optional")
     keys = service.settings.keys
     if not has_key(socket.headers, keys) and not is_key(str(hello.get("key", "")), keys):
-        raise bad_request("expected a key in the first message")
+        raise bad_request("expected a key in the first message; it is missing or wrong")
     for name in hello:
         if name not in HELLO:
             known = " and ".join(HELLO)

@@ -208,6 +208,21 @@ def test_lines_follow_the_shards(tmp_path: Path) -> None:
     assert json.loads(lines.read_text().splitlines()[0]) == found("a")
 
 
+def test_lines_that_are_there_follow_without_being_asked_for(tmp_path: Path) -> None:
+    with begun(tmp_path / "out"):
+        pass
+    lines = tmp_path / "out" / "shards" / "shard-000000.ndjson"
+    lines.write_text("of an earlier run")
+    with Job(tmp_path / "out", REQUEST) as job:
+        job.finish(Task(0, retries=True), table_of([found("b")]))
+    assert json.loads(lines.read_text().splitlines()[1]) == found("b")
+    lines.write_text("older")
+    os.utime(lines, ns=(0, 0))
+    with Job(tmp_path / "out", REQUEST) as job:
+        job.complete_lines()
+    assert json.loads(lines.read_text().splitlines()[1]) == found("b")
+
+
 def test_the_summary_tells_the_whole_job(tmp_path: Path) -> None:
     with begun(tmp_path / "out") as job:
         job.write_summary({"pictures": 2})

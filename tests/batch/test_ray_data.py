@@ -1,6 +1,7 @@
 """On a cluster of this machine with two cores: drivers and actors that are killed, bad pictures."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,13 @@ def test_a_job_survives_the_loss_of_its_driver_and_of_an_actor(
     ]
 
 
+def unused_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
 def test_a_mistake_is_one_line(source: Path, tmp_path: Path) -> None:
     with Job(tmp_path / "out", {}) as job:
         job.plan(list_items(str(source)), SHARD_SIZE)
@@ -96,6 +104,9 @@ def test_a_mistake_is_one_line(source: Path, tmp_path: Path) -> None:
         with pytest.raises(BatchError, match=r"expected host:port of a cluster .* Ray's client"):
             list(run_ray(job, job.tasks(), OPTIONS, there))
         assert list(run_ray(job, [], OPTIONS, there)) == []
+        for nowhere in (f"127.0.0.1:{unused_port()}", "127.0.0.1:70000"):
+            with pytest.raises(BatchError, match=rf"^{nowhere}: expected a running"):
+                list(run_ray(job, job.tasks(), OPTIONS, Cluster(nowhere)))
 
 
 def test_the_extra_is_named_where_it_is_missing(

@@ -253,6 +253,7 @@ def test_models_docs_and_metrics_tell_what_there_is(client: TestClient, file_of:
     )  # fmt: skip
     page = client.get("/docs").text
     assert "<code>POST /detect</code>" in page
+    assert "<code>WS /stream</code>" in page
     assert "json, csv, coco, image, blur" in page
     assert "//" not in page.replace("<!doctype", "")
     for _ in range(3):

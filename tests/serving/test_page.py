@@ -228,3 +228,14 @@ def test_a_video_is_counted_at_what_is_drawn(
     assert browser.downloaded("blurred.mp4")[4:8] == b"ftyp"
     assert complaints(browser) == []
     look_at(browser, tmp_path)
+
+
+def test_who_has_no_key_is_told_what_to_do(
+    address: str, browser: Browser, file_of: FileOf, tmp_path: Path
+) -> None:
+    path = tmp_path / "good.png"
+    path.write_bytes(file_of())
+    browser.open(address)
+    browser.choose("#files", [path])
+    words = "The key is missing or wrong: put it into the field Key"
+    browser.until(f"document.querySelector('#pictures').textContent.includes('{words}')")

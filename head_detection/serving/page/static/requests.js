@@ -9,6 +9,7 @@ async function post(file, parameters, key, { path = "detect", zones = null } = {
   const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, {
     method: "POST", body: form, headers: headersWith(key),
   }).catch(() => { throw new Error("the service does not answer, or the file cannot be read any more"); });
+  if (answer.status === 401) throw new Error("The key is missing or wrong: put it into the field Key, then choose the file again.");
   if (!answer.ok) {
     const { error, failed } = await answer.json().catch(() => ({}));
     throw new Error(error ?? failed?.[0]?.error ?? `the service answered ${answer.status}`);
