@@ -55,9 +55,8 @@ class CudaGraphs:
         record: makes a graph of it.
     """
 
-    def __init__(self, work: Work, record: Recorder | None = None) -> None:
-        self._work = work
-        self._record = CudaRecorder() if record is None else record
+    def __init__(self, work: Work, record: Recorder) -> None:
+        self._work, self._record = work, record
         self._recordings: OrderedDict[Shapes, Recording] = OrderedDict()
         self._sights: OrderedDict[Shapes, int] = OrderedDict()
         self._needed = FIRST_SIGHTS
@@ -119,10 +118,15 @@ class CudaRecorder:
 
     That is sound since they are replayed one after the other, and what is kept beyond a replay,
     pictures and answers, is each one's own.
+
+    Args:
+        device: a GPU, which need not be the current one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool: Any = None
+        self._stream: Any = None
 
     def __call__(self, work: Work, images: list[Tensor]) -> Recording:
         """Return a recording of work that was done with such pictures before.
@@ -134,8 +138,15 @@ class CudaRecorder:
         """
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
+            self._stream = torch.cuda.Stream(self._device)  # torch's own is of one device for all
         graph = torch.cuda.CUDAGraph()
+        how = {"stream": self._stream, "capture_error_mode": "thread_local"}
         # Other threads may go on using the GPU: decoding, or another detector.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, **how):
             answer = work(images)
-        return Recording(images, answer, graph.replay)
+
+        def replay() -> None:
+            with torch.cuda.device(self._device):
+                graph.replay()
+
+        return Recording(images, answer, replay)

@@ -215,10 +215,10 @@ class TwoStageEngine:
 
     def _record(self) -> dict[int, CudaGraphs]:
         """Return what runs each room as graphs; they share their memory."""
-        recorder = CudaRecorder()
+        recorder, model = CudaRecorder(self.model.network.device), self.model
 
         def work(images: Sequence[Tensor], room: int) -> Tensor:
-            return _as_table(self.model.detect(images, room=room))
+            return _as_table(model.detect(images, room=room))
 
         return {room: CudaGraphs(partial(work, room=room), recorder) for room in ROOMS}
 

@@ -1,6 +1,8 @@
 """Which batches become graphs. No GPU: a recording here does the work anew and says so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from head_detection.inference.cuda_graphs import (
     MOST_GRAPHS,
     MOST_SEEN,
     CudaGraphs,
+    CudaRecorder,
     Recording,
     Work,
 )
@@ -137,3 +140,30 @@ def test_without_memory_it_goes_on_without_graphs(caplog: pytest.LogCaptureFixtu
     assert [record.getMessage() for record in caplog.records] == [
         "cuda: 1 pictures go on without a graph: none left"
     ]
+
+
+def test_a_device_that_is_not_the_current_one_is_recorded_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a stream of its own, what another device does is no part of the graph."""
+    device, told = torch.device("cuda:1"), []
+
+    @contextmanager
+    def within(*what: object, **how: object) -> Iterator[None]:
+        told.append((*what, how.get("stream")))
+        yield
+        told.append("end")
+
+    graph = SimpleNamespace(replay=lambda: told.append("replay"))
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "graph", within)
+    monkeypatch.setattr(torch.cuda, "device", within)
+    record = CudaRecorder(device)
+    recording = record(total, ones(4))
+    assert recording.answer.tolist() == [24]
+    assert told == [(device, None), (graph, "stream of cuda:1"), "end", "end"]
+    told.clear()
+    recording.replay()
+    assert told == [(device, None), "replay", "end"]
