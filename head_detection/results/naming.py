@@ -39,18 +39,23 @@ class ResultFolder:
             "CREATE TABLE taken (name BLOB PRIMARY KEY, is_folder INTEGER) WITHOUT ROWID"
         )
 
-    def free_name(self, file: str, suffix: str, index: int) -> PurePosixPath:
+    def free_name(
+        self, file: str, suffix: str, index: int, source: Path | None = None
+    ) -> PurePosixPath:
         """Return a path inside the folder that nothing else of the run has.
 
         Args:
             file: of the source, with ``/``.
             suffix: of the result, in place of its own.
             index: its number in the source, for the name of one that is there several times.
+            source: the file itself; the name of one beside it, which comes later, is left to that.
         """
         path = inside(file)
         path = self._free_folder(path.parent) / path.name
+        is_anothers = source is not None and _has_sibling(source, suffix)
         candidates = chain(
-            [path.with_suffix(suffix), path.with_name(f"{path.name}{suffix}")],
+            [] if is_anothers else [path.with_suffix(suffix)],
+            [path.with_name(f"{path.name}{suffix}")],
             (path.with_name(f"{path.name}~{n}{suffix}") for n in count(index + 1)),
         )
         return next(name for name in candidates if self._take(name, is_folder=False))
@@ -113,3 +118,8 @@ def inside(file: str) -> PurePosixPath:
         ('etc/a.jpg', 'etc/b.jpg')
     """
     return PurePosixPath(*(part for part in PurePosixPath(file).parts if part not in ("..", "/")))
+
+
+def _has_sibling(source: Path, suffix: str) -> bool:
+    """Tell whether a file of the same name but for its suffix lies beside another."""
+    return source.suffix.lower() != suffix and source.with_suffix(suffix).exists()
