@@ -91,6 +91,7 @@ UNTYPED: Final = {
     "TORCH_INDEX=https://download.pytorch.org/whl/cpu .": "needs Docker, and an index of packages",
     "docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:8000:8000 "
     "head-detection": "likewise",
+    "python scripts/train.py --cfg configs/fast_gpu.yaml --device cuda": "needs a GPU",
 }
 """Lines that are not typed, and why."""
 SERVES: Final = "python scripts/serve.py"
