@@ -75,10 +75,8 @@ class OncePerMinute(logging.Filter):
 LOG_CONFIG: Final[dict[str, Any]] = {
     **LOGGING_CONFIG,
     "filters": {"once": {"()": OncePerMinute}},
-    "loggers": {
-        **LOGGING_CONFIG["loggers"],
-        "uvicorn.error": {"level": "INFO", "filters": ["once"]},
-    },
+    "handlers": {"default": {**LOGGING_CONFIG["handlers"]["default"], "filters": ["once"]}},
+    "loggers": {"uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"]},
 }
 """uvicorn's own, and no more than a line a minute of each kind."""
 
