@@ -6,7 +6,6 @@ written. It prints the resident memory on the way (Linux), and ends with 1 where
 """
 
 import ctypes
-import gc
 import os
 import sys
 import tempfile
@@ -22,13 +21,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from clips import write_clip  # noqa: E402
 
+from head_detection.config import TRACKERS  # noqa: E402
 from head_detection.config.zones import parse_zones  # noqa: E402
+from head_detection.errors import HeadDetectionError  # noqa: E402
 from head_detection.inference.detector import HeadDetector  # noqa: E402
 from head_detection.pipeline.opening import open_source  # noqa: E402
 from head_detection.pipeline.run import run_pipeline  # noqa: E402
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo  # noqa: E402
 from head_detection.pipeline.tracking import HeadTracker  # noqa: E402
 from head_detection.pipeline.zones import build_region_counter  # noqa: E402
+from head_detection.results.format_names import parse_formats  # noqa: E402
 from head_detection.results.formats import Sinks  # noqa: E402
 from head_detection.results.record import Origin  # noqa: E402
 from head_detection.structures import Detections, Frame  # noqa: E402
@@ -39,6 +41,7 @@ CLIP_FRAMES: Final = 500
 NUM_HEADS: Final = 3
 LAP_FRAMES: Final = 150
 """A head is gone for a third of them: it comes back with a new id."""
+USUAL: Final = ("100_000", "json,video", "")
 WARM: Final = 5_000
 """Frames until all is there that is loaded once."""
 LOOKS: Final = (1_000, 2_000, WARM)
@@ -91,13 +94,12 @@ def frames_of(clip: Path, count: int) -> Iterator[Item]:
 
 def resident_megabytes() -> float:
     """Return what the process holds, without what it freed and keeps for the next frames."""
-    gc.collect()  # a closed container is part of a circle
     getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def run(folder: Path, count: int, formats: list[str], tracker: str | None) -> dict[int, float]:
+def run(folder: Path, count: int, formats: Sequence[str], tracker: str | None) -> dict[int, float]:
     """Take so many frames through the loop, and return the memory at each look, in megabytes."""
     clip = write_clip(folder / "clip.mp4", CLIP_FRAMES, fps=FPS, size=SIZE)
     detector = HeadDetector(WalkingHeads(), 0.5, {"weights": "walking"}, lowest_score=0.0)
@@ -125,14 +127,35 @@ def tell(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a script
 
 
-def main(count: str = "100_000", formats: str = "json,video", tracker: str | None = None) -> int:
+def check(words: Sequence[str]) -> str | None:
+    """Return what is wrong with the words of the command, in one line."""
+    count, formats, tracker = (*words, *USUAL[len(words) :])[: len(USUAL)]
+    if len(words) > len(USUAL):
+        return f"expected at most {len(USUAL)} words: FRAMES FORMATS TRACKER; got {len(words)}"
+    if not count.replace("_", "").isdecimal() or int(count) < 1:
+        return f"expected a number of frames first, 100_000 say; got {count!r}"
+    try:
+        parse_formats(formats)
+    except HeadDetectionError as error:
+        return str(error)
+    if tracker and tracker not in TRACKERS:
+        return f"expected one of {', '.join(TRACKERS)} as the tracker; got {tracker!r}"
+    return None
+
+
+def main(words: Sequence[str]) -> int:
+    wrong = check(words)
+    if wrong is not None:
+        print(f"long_video: {wrong}", file=sys.stderr)  # noqa: T201 - a script
+        return 2
+    count, formats, tracker = (*words, *USUAL[len(words) :])
     with tempfile.TemporaryDirectory() as folder:
-        looks = run(Path(folder), int(count), formats.split(","), tracker)
-    last = max(looks)
-    growth = looks[last] - looks.get(WARM, looks[last])
+        looks = run(Path(folder), int(count), parse_formats(formats), tracker or None)
+    last = max(looks, default=0)
+    growth = looks[last] - looks[WARM] if WARM in looks else 0.0
     tell(f"from frame {WARM} to frame {last}: {growth:+.1f} MB")
     return 1 if growth > MOST_GROWTH else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -48,6 +48,8 @@ SEGMENT: Final = bytes.fromhex("18538067")
 """The kinds of Matroska's header and of all behind it."""
 MOST_ELEMENTS: Final = 10
 """That may stand between the two."""
+NO_PICTURE: Final = VideoFrame()
+"""Without pixels and side data."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -144,10 +146,15 @@ class _Turn(NamedTuple):
     @classmethod
     def of(cls, picture: VideoFrame) -> "_Turn":
         """Read the display matrix: a, b, u, c, d, v, x, y, w. A pixel goes to ax + cy, bx + dy."""
-        matrix = picture.side_data.get("DISPLAYMATRIX")
-        if matrix is None:
+        side_data = picture.side_data
+        matrix = side_data.get("DISPLAYMATRIX")
+        content = b"" if matrix is None else bytes(cast("Any", matrix))
+        # PyAV's picture and its side data hold each other: hundreds of pictures, gigabytes at 4K,
+        # would wait for the garbage collector. Begun anew, it holds an empty picture.
+        cast("Any", side_data).__init__(NO_PICTURE)
+        if not content:
             return cls()
-        a, b, _, c, d = np.frombuffer(bytes(cast("Any", matrix)), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(content, np.int32)[:5].tolist()
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(is_on_its_side=True, is_upside_down=b < 0, is_mirrored=c < 0)
         return cls(is_upside_down=d < 0, is_mirrored=a < 0)

@@ -1,5 +1,6 @@
 """Frames of video files: order, numbers, times, upright; what is damaged, and what is hostile."""
 
+import gc
 import struct
 import tracemalloc
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from clips import corners_of, number_of, numbered_frame, write_clip
 
 from head_detection.errors import SourceError
@@ -327,3 +329,20 @@ def test_memory_stays_flat_over_many_frames(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(held) == 6
     assert max(held[1:]) - min(held[1:]) < 200_000
+
+
+def test_no_picture_waits_for_the_garbage_collector(tmp_path: Path) -> None:
+    # A picture that holds its side data, which holds it: a turned one has some.
+    path = write_clip(tmp_path / "turned.mp4", 12, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        before = pictures_held()
+        assert len(read(path)) == 12
+        assert pictures_held() == before
+    finally:
+        gc.enable()
+
+
+def pictures_held() -> int:
+    return sum(type(held) is VideoFrame for held in gc.get_objects())
