@@ -70,11 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     _check_packages()
     check_detector_options(arguments)
     keys = () if arguments.api_key_file is None else read_keys(arguments.api_key_file)
+    from head_detection.devices import find_device
     from head_detection.inference.detector import HeadDetector
     from head_detection.serving.listening import hosts_for, open_socket
     from head_detection.serving.server import serve
     from head_detection.serving.settings import ServiceSettings
 
+    find_device(arguments.device)  # before an address is told that nobody will answer at
     build = partial(
         HeadDetector.from_weights,
         arguments.weights,

@@ -29,10 +29,12 @@ from head_detection.inference.loading import LoadedPicture
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import (
     detector_failed,
+    is_video,
     not_ready,
     queue_full,
     too_large,
     unreadable,
+    video_for_track,
 )
 from head_detection.structures import Detections
 
@@ -226,7 +228,8 @@ class Batcher:
         except PictureSizeError as error:
             raise too_large(_reason(error)) from error
         except PictureError as error:
-            raise unreadable(_reason(error)) from error
+            problem = video_for_track() if is_video(data) else unreadable(_reason(error))
+            raise problem from error
 
     def _add(self, job: _Job) -> None:
         tensor = job.picture.tensor

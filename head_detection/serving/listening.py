@@ -5,17 +5,20 @@ Nothing here may import torch: the process that watches the workers has no netwo
 
 import asyncio
 import errno
+import logging
 import multiprocessing
 import os
 import signal
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess
 
@@ -35,8 +38,47 @@ BACKLOG: Final = 1024
 START_SECONDS: Final = 60
 """For a worker to say that it lives; it imports torch in this time."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+MINUTE: Final = 60.0
 SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder by which the workers of one service add up; prometheus_client reads it."""
+
+
+class OncePerMinute(logging.Filter):
+    """Lets a line of the log through once a minute, with the number of those it held back.
+
+    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._held = Counter[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is written; lines are the same whose words are."""
+        now, words = self._clock(), str(record.msg)
+        if record.levelno < logging.WARNING:
+            return True
+        if now < self._next.get(words, now):
+            self._held[words] += 1
+            return False
+        self._next[words] = now + MINUTE
+        if held := self._held.pop(words, 0):
+            record.msg = f"{words.rstrip()} ({held:,} more since the last such line)"
+        return True
+
+
+LOG_CONFIG: Final[dict[str, Any]] = {
+    **LOGGING_CONFIG,
+    "filters": {"once": {"()": OncePerMinute}},
+    "handlers": {"default": {**LOGGING_CONFIG["handlers"]["default"], "filters": ["once"]}},
+    "loggers": {"uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"]},
+}
+"""uvicorn's own, and no more than a line a minute of each kind."""
 
 
 class PatientProtocol(H11Protocol):
@@ -197,6 +239,7 @@ def server_config(app: Any, settings: ServiceSettings, **options: Any) -> uvicor
     return uvicorn.Config(
         app,
         http=PatientProtocol,
+        log_config=LOG_CONFIG,
         log_level="warning",
         access_log=False,  # it would hold who asked for what
         server_header=False,

@@ -27,6 +27,8 @@ BODY_BYTES: Final = 512 * 1024**2
 """Of all requests that are read or answered, at once."""
 MAX_FIELDS: Final = 16
 """Of a form, beside its files; they are passed over."""
+SEVERAL_TIMES: Final = "url"
+"""The one parameter of which a request may have several."""
 LONGEST_NAME: Final = 255
 UNNAMED: Final = "picture"
 """What a picture is called that comes without a name."""
@@ -144,13 +146,16 @@ class _Count:
 
 
 async def check_query(request: Request) -> None:
-    """Refuse a parameter that the route does not know: it would be passed over in silence.
+    """Refuse a parameter that the route does not know or has twice: one would be passed over.
 
     Raises:
         ServiceError: there is one.
     """
     known = _parameters(request)
     for name in request.query_params:
+        times = len(request.query_params.getlist(name))
+        if name in known and name != SEVERAL_TIMES and times > 1:
+            raise bad_request(f"{name}: expected once; it came {times} times")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -96,7 +96,11 @@ class Service:
             Query(alias="format", description="video is one with its heads drawn, blur hidden."),
         ] = "json",
         score_threshold: Annotated[
-            float | None, Query(description="Leave out heads scored lower; else the weights' own.")
+            float | None,
+            Query(
+                description="Heads count from this score on, else the weights' own; one that is "
+                "followed (its id is not -1) at any score that the tracker takes, 0.1 or more."
+            ),
         ] = None,
         tracker: Annotated[TrackerName, Query(description="Who follows the heads.")] = TRACKERS[0],
         start: Annotated[float, Query(ge=0, description="Seconds to leave out.")] = 0.0,

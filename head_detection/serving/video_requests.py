@@ -102,6 +102,8 @@ async def _from_form(
                 videos.append(part)
         if len(videos) != 1:
             raise bad_request(f"expected one video in the form, as file=@...; got {len(videos)}")
+        if (times := len(form.getlist(ZONES))) > 1:
+            raise bad_request(f"{ZONES}: expected once in the form; it came {times} times")
         (video,) = videos
         with path.open("wb") as file:
             await asyncio.to_thread(shutil.copyfileobj, video.file, file)

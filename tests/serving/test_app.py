@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clips import write_clip
 from jsonschema import Draft202012Validator
 from PIL import Image
 from starlette.testclient import TestClient
 
+from head_detection.config import TrackingConfig
 from head_detection.inference.detector import HeadDetector
 from head_detection.structures import Detections
 
@@ -311,3 +313,38 @@ def test_a_parameter_in_the_form_is_not_passed_over(
     assert answer.status_code == 400
     words = "score_threshold: expected in the address, as ?score_threshold=...; got it in the form"
     assert answer.json()["error"] == words
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mpg", ".ts"])
+def test_a_video_is_sent_where_videos_are_taken(
+    client: TestClient, tmp_path: Path, suffix: str
+) -> None:
+    video = write_clip(tmp_path / f"street{suffix}", 2).read_bytes()
+    answer = client.post("/detect", content=video)
+    assert answer.status_code == 422
+    words = "expected a picture; it is a video: post it to /track"
+    assert answer.json()["failed"] == [{"file": "picture", "error": words, "status": 422}]
+
+
+@pytest.mark.parametrize("route", ["/detect", "/track"])
+def test_a_parameter_that_comes_twice_is_refused(
+    client: TestClient, file_of: FileOf, route: str
+) -> None:
+    answer = client.post(f"{route}?score_threshold=.3&score_threshold=.9", content=file_of())
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "score_threshold: expected once; it came 2 times"
+    if route == "/detect":  # of addresses there may be several
+        assert client.post("/detect?url=http://a.example&url=http://b.example").status_code == 403
+
+
+def test_docs_say_from_which_score_on_a_head_counts(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    words = {
+        path: parameter["description"]
+        for path in ("/detect", "/track")
+        for parameter in paths[path]["post"]["parameters"]
+        if parameter["name"] == "score_threshold"
+    }
+    assert words["/detect"] == "Leave out heads scored lower; else the weights' own."
+    assert words["/track"].endswith("at any score that the tracker takes, 0.1 or more.")
+    assert TrackingConfig().lowest_score == 0.1

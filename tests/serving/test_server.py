@@ -1,6 +1,7 @@
 """The service behind a socket: clients that speak HTTP badly, and the process as it is started."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,12 @@ import uvicorn
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving import listening
 from head_detection.serving.app import create_app
-from head_detection.serving.listening import hosts_for, open_socket, server_config
+from head_detection.serving.listening import (
+    OncePerMinute,
+    hosts_for,
+    open_socket,
+    server_config,
+)
 from head_detection.serving.settings import ServiceSettings
 
 SECONDS = 240
@@ -92,6 +99,32 @@ def test_slow_senders_are_hung_up_on(port: int) -> None:
 )
 def test_bad_requests_have_a_status(port: int, request_bytes: bytes, status: bytes) -> None:
     assert spoken(port, request_bytes).startswith(b"HTTP/1.1 " + status)
+
+
+def test_malformed_requests_do_not_fill_the_log(port: int) -> None:
+    handlers = logging.getLogger("uvicorn").handlers
+    own = next(each for each in handlers if type(each) is logging.StreamHandler)
+    own.setStream(written := StringIO())
+    for _ in range(5):
+        assert spoken(port, b"no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert written.getvalue() == "WARNING:  Invalid HTTP request received.\n"
+
+
+def test_a_kind_of_line_is_written_once_a_minute() -> None:
+    seconds = 100.0
+    once = OncePerMinute(lambda: seconds)
+
+    def written(level: int, words: str) -> str | None:
+        record = logging.makeLogRecord({"levelno": level, "msg": words})
+        return str(record.msg) if once.filter(record) else None
+
+    assert written(logging.WARNING, "bad") == "bad"
+    assert written(logging.WARNING, "worse") == "worse"
+    seconds += 59
+    assert [written(logging.WARNING, "bad") for _ in range(2)] == [None, None]
+    assert [written(logging.INFO, "begun") for _ in range(2)] == ["begun"] * 2
+    seconds += 1
+    assert written(logging.WARNING, "bad") == "bad (2 more since the last such line)"
 
 
 def test_a_service_of_this_machine_has_this_machines_names() -> None:

@@ -148,7 +148,10 @@ def test_limits_and_mistakes_are_one_line(
     two = [("file", ("a.mp4", clip[:500])), ("file", ("b.mp4", clip[:500]))]
     ask(400, "expected one video in the form", files=two)
     ask(413, "files", files=[*two, ("file", ("c.mp4", b"c"))])
-    ask(422, "expected a video; it is a picture", content=file_of())
+    twice = [*form(clip[:500], ZONES).items(), ("zones", ("zones.yaml", ZONES))]
+    ask(413, "files", files=twice)
+    ask(400, "zones: expected once", files=form(clip), data={"zones": ["zones: {}"] * 2})
+    ask(422, "expected a video; it is a picture: post it to /detect", content=file_of())
     ask(422, "expected a video; it is damaged", content=b"no video")
     ask(422, "cut off before its index", content=clip[: len(clip) // 2])
     ask(415, "Content-Encoding", content=clip, headers={"Content-Encoding": "gzip"})

@@ -20,6 +20,8 @@ slider.value = document.body.dataset.scoreThreshold;
 const threshold = () => Number(slider.value);
 const key = () => element("key")?.value ?? "";
 const say = (text) => { element("status").textContent = text; };
+/** By its name too: browsers do not know each kind. */
+const isVideo = (file) => file.type.startsWith("video/") || /\.(avi|flv|m2ts|mkv|mov|mp4|mpe?g|mts|webm|wmv)$/i.test(file.name);
 const inWords = (count, word = "head") => (count === 1 ? `1 ${word}` : `${count} ${word}s`);
 
 /** What is shown, with the heads that count: of a video those of the frame of its time. */
@@ -135,7 +137,7 @@ async function add(files) {
     say(`${number + 1} of ${files.length}: ${file.name} ...`);
     const item = { file };
     items.push(item);
-    if (file.type.startsWith("video/")) await track(item); else await detect(item);
+    if (isVideo(file)) await track(item); else await detect(item);
   }
   if (files.length === 1 && current?.clip) return; // it has told of itself
   const failed = items.filter((item) => item.error).length;
