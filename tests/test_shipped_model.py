@@ -129,6 +129,21 @@ def test_heads_are_found(detectors, samples, name, size, change):
     assert average_precision([found], [GroundTruth(boxes, ~is_inside)]) >= floor
 
 
+@pytest.fixture(scope="module")
+def int8():
+    """Refuses to be built where its export is of other weights than those beside it."""
+    pytest.importorskip("openvino", reason="needs the export extra")
+    return HeadDetector.from_weights("fast", precision="int8", score_threshold=0.02)
+
+
+@pytest.mark.parametrize("size", [200, 50, 25])
+def test_heads_are_found_in_int8(int8, samples, size):
+    sample = samples[f"heads-of-{size}-pixels"]
+    (found,) = int8.detect([sample.pixels])
+    truth = GroundTruth(sample.truth.boxes, np.zeros(len(sample.truth.boxes), bool))
+    assert average_precision([found], [truth]) >= 0.95
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("enlarged", [1, 2, 3])
 def test_a_portrait_of_any_size_is_one_head(detectors, thresholds, samples, name, enlarged):

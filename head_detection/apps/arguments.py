@@ -12,7 +12,7 @@ from head_detection.errors import DeviceError, WeightsError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
-PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 """As ``devices`` has them, which imports torch; a test compares."""
 DEVICE: Final = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 
@@ -60,7 +60,10 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Declare where and how the network runs."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS,
+        help="int8: of an export beside the weights, as fast has; not quite the same heads",
+    )  # fmt: skip
     parser.add_argument(
         "--engine", choices=(AUTO, *ENGINES),
         help="auto: the fastest that `benchmark` has measured on this processor "

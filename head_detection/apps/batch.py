@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from contextlib import closing
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from head_detection.apps.arguments import check_detector_options
 from head_detection.apps.batch_options import (
@@ -17,8 +17,12 @@ from head_detection.apps.batch_options import (
     source_of,
     worker_options,
 )
-from head_detection.apps.batch_progress import BatchProgress, listing
+from head_detection.apps.batch_progress import BatchProgress, listing, tell_left_out
 from head_detection.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from head_detection.batch.local import FirstWorker
+    from head_detection.batch.ray_data import Cluster
 
 PACKAGES: Final = ("pyarrow", "fsspec")
 """What both runners need; Ray is asked for where it is used."""
@@ -52,11 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         Job(arguments.output, request_of(arguments), lines=arguments.ndjson) as job,
         closing(FirstWorker(options)) as first,
     ):
-        if cluster is None and job.is_unfinished:  # else none may be needed
-            first.begin()
+        if job.is_unfinished:  # else none may be needed
+            if cluster is None:
+                first.begin()
+            _check_gpu(options.device, cluster, first)
         batches = list_items(source_of(arguments), columns_of(arguments), skipped)
         job.plan(listing(first.watched(batches)), arguments.shard_size)
         job.complete_lines()
+        tell_left_out(skipped, source_of(arguments))
         tasks = job.tasks(retry_failed=arguments.retry_failed)
         if cluster is None:
             events = run_local(job, tasks, first, arguments.processes)
@@ -68,6 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
         with progress.reporting(), closing(events):
             progress.follow(events)
     return SOME_FAILED if job.counts.failed else 0
+
+
+def _check_gpu(device: str, cluster: "Cluster | None", first: "FirstWorker") -> None:
+    """Refuse a GPU that is asked for and is not there, before all is listed."""
+    if device in ("auto", "cpu"):
+        return
+    if cluster is None:
+        first.start()
+    elif cluster.address is None:
+        from head_detection.devices import find_device  # loads torch, which this process needs not
+
+        find_device(device)
 
 
 def _check_packages(runner: str) -> None:

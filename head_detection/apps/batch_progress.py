@@ -71,18 +71,20 @@ class BatchProgress:
         rate = self._pictures / seconds if seconds else 0.0
         values: dict[str, Any] = {
             "pictures": self._pictures,
+            "answered": self._pictures - self._failed,
             "heads": self._heads,
             "failed": self._failed,
         }
         values |= {"seconds": round(seconds, 1), "skipped": dict(self._skipped)}
         job.write_summary(values)
         print(
-            f"this run: pictures: {self._pictures}, heads: {self._heads}, failed: {self._failed}, "
-            f"seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+            f"this run: pictures: {self._pictures} ({_parts(self._pictures, self._failed)}), "
+            f"heads: {self._heads}, seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
         )
         print(
-            f"the job: pictures: {counts.pictures} of {job.num_pictures}, heads: {counts.heads}, "
-            f"failed: {counts.failed}, shards: {job.num_done} of {job.num_shards}"
+            f"the job: pictures: {counts.pictures} of {job.num_pictures} "
+            f"({_parts(counts.pictures, counts.failed)}), heads: {counts.heads}, "
+            f"shards: {job.num_done} of {job.num_shards}"
         )
         if counts.failed:
             print("why pictures failed is in the column error; --retry-failed asks for them again")
@@ -97,6 +99,23 @@ def listing(batches: Iterable[Any]) -> Iterator[Any]:
         for batch in batches:
             bar.update(batch.num_rows)
             yield batch
+
+
+def tell_left_out(skipped: Counter[str], source: str) -> None:
+    """Say on standard error, before the work, what is left out that may be meant."""
+    from head_detection.batch.listing import BESIDE
+
+    if number := skipped[BESIDE]:
+        line = (
+            f"note: left out: {number} {BESIDE}; each kind is a job of its own: name a folder that "
+            f"has no pictures, or a glob in quotes, as {source.rstrip('/')}/*.tar, and another "
+            "output"
+        )
+        tqdm.write(printable(line), file=sys.stderr)
+
+
+def _parts(number: int, failed: int) -> str:
+    return f"{number - failed} answered, {failed} failed"
 
 
 def _bar(what: str, total: int | None) -> "tqdm[Any]":

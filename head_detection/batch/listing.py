@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from head_detection.batch.items import ROWS, Columns, NameSet, batch_of
 from head_detection.batch.lists import Placer, list_text
+from head_detection.batch.manifest import JOB_FILE, PLAN_FOLDER
 from head_detection.batch.places import (
     WEB,
     explaining_place,
@@ -40,6 +41,9 @@ from head_detection.images.finding import (
 from head_detection.pipeline.images import LIST_EXTENSIONS, fixed_part
 from head_detection.pipeline.sources import describe_skipped
 
+BESIDE: Final = "tars and Parquet files beside pictures"
+"""What of a folder is passed over that holds pictures of its own."""
+_NO_PICTURES: Final = "not pictures"
 _TWICE: Final = "listed twice"
 _CONTAINERS: Final = LIST_EXTENSIONS | TABLE_EXTENSIONS | TAR_EXTENSIONS
 _FILES: Final = _CONTAINERS | COMPRESSED_EXTENSIONS
@@ -211,6 +215,8 @@ def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
     for batch in () if columns.asked else _found(finder.below(Path(path), Path(path))):
         has_any = True
         yield batch
+    if has_any and finder.skipped[_NO_PICTURES]:
+        _tell_beside(finder.skipped, len(_containers_below(path, _wanted(columns))))
     containers = [] if has_any else _containers_below(path, _wanted(columns))
     if columns.asked and not containers:
         raise _no_table(path, columns)
@@ -218,6 +224,13 @@ def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
         yield from _container(container, path, columns, skipped)
     if not containers:
         skipped.update(finder.skipped)
+
+
+def _tell_beside(skipped: Counter[str], number: int) -> None:
+    """Tell tars and Parquet files from what else is passed over."""
+    if number:
+        skipped[BESIDE] += number
+        skipped -= Counter({_NO_PICTURES: number})
 
 
 def _wanted(columns: Columns) -> frozenset[str]:
@@ -228,6 +241,10 @@ def _wanted(columns: Columns) -> frozenset[str]:
 def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
     found: list[str] = []
     for folder, folders, files in os.walk(path):
+        is_job = JOB_FILE in files and PLAN_FOLDER in folders
+        if is_job or OUTPUT_MARKER in files:  # answers, perhaps to this very source
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         tables = [name for name in files if _is_container(name, extensions)]
         found.extend(os.path.join(folder, name) for name in tables)  # noqa: PTH118
@@ -245,7 +262,7 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
             elif is_picture_name(place) and not columns.asked:
                 pictures.append((_below(path, place), place))
             else:
-                skipped["not pictures"] += 1
+                skipped[_NO_PICTURES] += 1
             if len(pictures) == ROWS:
                 has_any = True
                 yield from _singles(pictures)
@@ -254,7 +271,7 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
     if columns.asked and not containers:
         raise _no_table(path, columns)
     if pictures or has_any:
-        skipped["not pictures"] += len(containers)
+        skipped.update({BESIDE: len(containers)} if containers else {})
         return
     for container in containers:
         yield from _container(container, path, columns, skipped)

@@ -38,6 +38,7 @@ from head_detection.files import holding, is_temporary, write_bytes
 
 SCHEMA: Final = "head-detection/batch/1"
 JOB_FILE: Final = "job.json"
+PLAN_FOLDER: Final = "plan"
 LOCK_FILE: Final = ".lock"
 SUMMARY_FILE: Final = "summary.json"
 SHARD_NAME: Final = re.compile(r"shard-(\d+)\.parquet")
@@ -85,6 +86,11 @@ class Job:
 
     def _open(self) -> None:
         job_file = self.folder / JOB_FILE
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(
+                f"{self.folder}: expected a folder, new or of an earlier run of this job; it is a "
+                "file: choose another name"
+            )
         if not job_file.exists():
             _refuse_others(self.folder)
         try:
@@ -99,7 +105,7 @@ class Job:
             self._settled = _read_job(job_file)
         else:
             self._write({})
-        self._plan = Plan(self.folder / "plan")
+        self._plan = Plan(self.folder / PLAN_FOLDER)
         shards = self.folder / "shards"
         shards.mkdir(exist_ok=True)
         names = (SHARD_NAME.fullmatch(name) for name in sorted(os.listdir(shards)))  # noqa: PTH208 - names alone
@@ -277,7 +283,7 @@ class Job:
             "schema": SCHEMA,
             "is_complete": self.num_done == self.num_shards,
             "pictures": self.num_pictures,
-            "answered": counts.pictures,
+            "answered": counts.pictures - counts.failed,
             "failed": counts.failed,
             "heads": counts.heads,
             "shards": self.num_shards,

@@ -24,8 +24,10 @@ import math
 import os
 import socket
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,10 +35,10 @@ import pyarrow as pa
 
 from head_detection.batch.fetching import at_hand, fetch
 from head_detection.batch.items import Item
-from head_detection.batch.local import THREADS, Event, settled
+from head_detection.batch.local import THREADS, Event, FirstWorker, settled
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.shards import answers_of
-from head_detection.batch.worker import ShardWorker, WorkerOptions
+from head_detection.batch.worker import WorkerOptions
 from head_detection.cores import num_cores
 from head_detection.errors import BatchError, MissingPackageError
 
@@ -54,6 +56,9 @@ _SETTINGS: Final = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
+    "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
+    "RAY_enable_metrics_collection": "0",  # nobody asks for them
+    "RAY_task_events_report_interval_ms": "0",  # nor for these
 }
 _NUMBER: Final = "number"
 _SIZE_BYTES: Final = 8
@@ -125,15 +130,9 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     """Give Ray, connected; what was started or joined here is left at the end."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray  # noqa: PLC0415 - of an extra, and slow to load
-        import ray.data  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingPackageError(
-            f"expected the package ray for this; it is not installed ({error}): "
-            "pip install 'head-detection[ray]'"
-        ) from error
+    ray = _imported("ray")
     if ray.is_initialized():  # a program that has joined a cluster itself
+        _imported("ray.data")
         yield ray
         return
     if (cluster.address or "").startswith("ray://"):
@@ -142,10 +141,33 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
             "auto; got an address of Ray's client: start this on a machine of the cluster"
         )
     _check_reachable(cluster.address or "")
+    with ThreadPoolExecutor(1) as pool:
+        data = pool.submit(_imported, "ray.data")  # meanwhile Ray waits for its processes
+        _join(ray, cluster.address)
+    try:
+        data.result()
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _imported(name: str) -> Any:
+    """Return a module of an extra, which is slow to load."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"expected the package ray for this; it is not installed ({error}): "
+            "pip install 'head-detection[ray]'"
+        ) from error
+
+
+def _join(ray: Any, address: str | None) -> None:
+    """Join a cluster, or start one on this machine alone."""
     # "local": with no address at all, a cluster that happens to run on this machine is joined.
     own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
     own["include_dashboard"] = False
-    place = own if cluster.address is None else {"address": cluster.address}
+    place = own if address is None else {"address": address}
     try:
         with _package_found():
             ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
@@ -153,14 +175,10 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         text = " ".join(str(error).split())
         where = (
             "this machine; "
-            if cluster.address is None
-            else (f"{cluster.address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; ")
+            if address is None
+            else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
         )
         raise BatchError(f"ray: expected a cluster at {where}{text}") from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
@@ -305,7 +323,8 @@ class _Answerer:
     """Answers shard after shard; a ``ShardWorker``, whose process Ray does not see, detects."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        self._worker = ShardWorker(options)
+        self._first = FirstWorker(options)
+        self._first.begin()  # its detector, while Ray Data sets out
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Answer the one shard in a batch.
@@ -316,8 +335,8 @@ class _Answerer:
         refused, origin, answers = "", {}, b""
         try:
             with at_hand(_unpacked(row["items"]), row.get("contents") or []) as items:
-                origin = self._worker.start()
-                answers = _stream_of(self._worker.run(items))
+                origin = self._first.start()
+                answers = _stream_of(self._first.worker.run(items))
         except BatchError as error:
             refused = str(error)
         answer = {

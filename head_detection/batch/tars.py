@@ -16,7 +16,9 @@ from head_detection.images.finding import is_picture_name
 TAR_EXTENSIONS: Final = frozenset({".tar"})
 COMPRESSED_EXTENSIONS: Final = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"})
 """Of archives in which no picture can be found without unpacking what is before it."""
-_CUT_OFF: Final = "damaged or cut off in tars"
+_CUT_OFF: Final = "what follows is not known; mend it, and begin a new job"
+_NO_END: Final = "ends of tars, which may be cut off between two files"
+"""Some programs leave out the zeros that mark a tar's end, so that is no error."""
 _MAX_HEADER_BYTES: Final = 1 << 20
 """A name or an extended header is shorter; one that says it is longer would be read to memory."""
 
@@ -25,7 +27,9 @@ def list_tar(location: str, label: str, skipped: Counter[str]) -> Iterator[pa.Re
     """Give the pictures of a tar in its order, by their names behind the tar's.
 
     Nothing is unpacked, so no name leads anywhere; still those that would are passed over, as are
-    links, devices, and all behind a place that is damaged.
+    links and devices. Behind a place that is damaged nobody knows what there was: the tar is then a
+    picture too, by its own name, that cannot be read. A picture that is cut off fails when it is
+    read, for the tar may be whole by then.
 
     Args:
         location: of the tar; not compressed.
@@ -38,29 +42,71 @@ def list_tar(location: str, label: str, skipped: Counter[str]) -> Iterator[pa.Re
     with explaining_place(location, "a tar"), closing(open_place(location)) as file:
         num_bytes = file.seek(0, 2)
         file.seek(0)
-        names: list[str] = []
-        offsets: list[int] = []
-        sizes: list[int] = []
-        for member in _members(location, file, skipped):
-            reason = _why_not(member, num_bytes)
-            if reason:
-                skipped[reason] += 1
-                continue
-            names.append(f"{label}/{member.name.removeprefix('./')}")
-            offsets.append(member.offset_data)
-            sizes.append(member.size)
-            if len(names) == ROWS:
-                yield batch_of(names, location, offsets, sizes)
-                names, offsets, sizes = [], [], []
-        if names:
-            yield batch_of(names, location, offsets, sizes)
+        rows = _Rows(location)
+        try:
+            for member in _members(location, file, skipped):
+                reason = _why_not(member)
+                if reason:
+                    skipped[reason] += 1
+                    continue
+                name = f"{label}/{member.name.removeprefix('./')}"
+                rows.add(name, member.offset_data, member.size)
+                if rows.are_many:
+                    yield rows.taken()
+        except _CutOffError as error:
+            place = min(error.offset, num_bytes)
+            problem = f"damaged or cut off at byte {place:,} of {num_bytes:,}: {_CUT_OFF}"
+            rows.add(label, -1, -1, problem)
+        if not rows.are_none:
+            yield rows.taken()
+
+
+class _CutOffError(Exception):
+    """The tar ends, or is damaged, before its end.
+
+    Args:
+        offset: in bytes, where there should be a header; beyond the end of a tar that is cut off.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
+
+
+class _Rows:
+    """Pictures of a tar, until they are a batch."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._rows: list[tuple[str, int, int, str]] = []
+
+    def add(self, name: str, offset: int, size: int, problem: str = "") -> None:
+        """Add one."""
+        self._rows.append((name, offset, size, problem))
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they are a batch."""
+        return len(self._rows) == ROWS
+
+    @property
+    def are_none(self) -> bool:
+        """Whether there are none."""
+        return not self._rows
+
+    def taken(self) -> pa.RecordBatch:
+        """Return them, and begin anew."""
+        names, offsets, sizes, problems = zip(*self._rows, strict=True)
+        self._rows = []
+        return batch_of(names, self._location, offsets, sizes, problems=problems)
 
 
 def _members(location: str, file: BinaryIO, skipped: Counter[str]) -> Iterator[tarfile.TarInfo]:
-    """Read header after header, up to where the tar is cut off or damaged; none is kept.
+    """Read header after header, up to the end of the tar; none is kept.
 
     Raises:
         tarfile.ReadError: there is none.
+        _CutOffError: it ends before, or is damaged.
     """
     headers = cast("BinaryIO", _Headers(location, file))
     with tarfile.open(fileobj=headers, mode="r:") as archive:
@@ -68,16 +114,20 @@ def _members(location: str, file: BinaryIO, skipped: Counter[str]) -> Iterator[t
         while True:
             try:
                 member = archive.next()
-            except tarfile.ReadError:
-                skipped[_CUT_OFF] += 1
-                return
+            except tarfile.ReadError as error:
+                raise _CutOffError(archive.offset) from error
             if member is None:
+                file.seek(archive.offset)
+                end = file.read(tarfile.BLOCKSIZE)
+                if end.strip(b"\0"):  # tarfile stops here, too, and does not say so
+                    raise _CutOffError(archive.offset)
+                skipped.update([] if end else [_NO_END])
                 return
             yield member
             remembered.clear()  # tarfile keeps all, for what is not asked here
 
 
-def _why_not(member: tarfile.TarInfo, num_bytes: int) -> str:
+def _why_not(member: tarfile.TarInfo) -> str:
     """Return why a member is passed over; empty where it is a picture."""
     parts = member.name.split("/")
     if member.isdir():
@@ -88,9 +138,7 @@ def _why_not(member: tarfile.TarInfo, num_bytes: int) -> str:
         return "names that lead out of a tar"
     if any(part.startswith(".") and part != "." for part in parts):
         return "hidden"
-    if not is_picture_name(member.name):
-        return "not pictures"
-    return _CUT_OFF if member.offset_data + member.size > num_bytes else ""
+    return "" if is_picture_name(member.name) else "not pictures"
 
 
 class _Headers:

@@ -249,7 +249,8 @@ class _Process:
     """The process, and what it says."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        environment = dict(os.environ)
+        # On a cluster nobody may have said it: waiting threads would take cores from the others.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         if options.threads is not None:
             environment["OMP_NUM_THREADS"] = str(options.threads)
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text

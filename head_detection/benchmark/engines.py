@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,13 @@ from head_detection.benchmark.pictures import crowd
 from head_detection.benchmark.timing import Measurement, time_in_turn
 from head_detection.benchmark.worker import MODULE
 from head_detection.devices import cpu_multiplies_bf16
+from head_detection.errors import WeightsError
 from head_detection.inference.backends.parity import Parity
 from head_detection.inference.building import describe_weights
 from head_detection.inference.child_process import ChildError, ChildProcess, Message
 from head_detection.inference.engine_times import PACKAGES, EngineTime, fastest, write_times
+from head_detection.inference.weights_files import INT8, int8_path
+from head_detection.models.weights import tensors_path
 from head_detection.processor import find_processor
 from head_detection.structures import Detections
 
@@ -36,6 +39,10 @@ class Candidate(NamedTuple):
     def name(self) -> str:
         """In tables."""
         return f"{self.engine} {self.precision}"
+
+
+INT8_NAME: Final = Candidate("openvino", INT8).name
+"""Never chosen by itself."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,24 @@ class EngineFigures:
         }
 
 
-def list_candidates() -> list[Candidate]:
+def list_candidates(weights: Path) -> list[Candidate]:
     """Return the engines that are installed, in what this processor really multiplies.
 
-    PyTorch's in float32 is the first: the others are compared with it.
+    PyTorch's in float32 is the first: the others are compared with it. Where an 8-bit export lies
+    beside the weights, it is the last.
     """
     have_bf16 = ("torch", "openvino") if cpu_multiplies_bf16() else ()
-    return [
+    candidates = [
         Candidate(engine, precision)
         for engine, package in PACKAGES.items()
         if find_spec(package) is not None
         for precision in ("fp32", *(("bf16",) if engine in have_bf16 else ()))
     ]
+    if find_spec(PACKAGES["openvino"]) is not None:
+        with suppress(WeightsError):  # there is none
+            int8_path(tensors_path(weights), None)
+            candidates.append(Candidate("openvino", INT8))
+    return candidates
 
 
 def measure_engines(
@@ -108,7 +121,7 @@ def measure_engines(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="head-detection-")))
         np.save(folder / "crowd.npy", crowd(size)[None])
         children, heads = {}, {}
-        for candidate in list_candidates() if candidates is None else candidates:
+        for candidate in list_candidates(weights) if candidates is None else candidates:
             child = stack.enter_context(start(MODULE))
             try:
                 child.ask(

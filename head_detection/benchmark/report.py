@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from head_detection.benchmark.arithmetic import Arithmetic
 from head_detection.benchmark.detectors import BASELINE, BenchmarkedDetector
-from head_detection.benchmark.engines import EngineFigures
+from head_detection.benchmark.engines import INT8_NAME, EngineFigures
 from head_detection.benchmark.stages import ALL_STAGES, StageTable
 from head_detection.benchmark.throughput import CommandThroughput
 from head_detection.benchmark.timing import DENSE, Measurement, paired_ratio
@@ -218,12 +218,16 @@ def _engines(results: Results) -> Iterator[str]:
         yield "none ran: --engine auto stays the file's own."
         return
     name = f"{chosen.engine} {chosen.precision}"
-    others = [taken.median for key, taken in engines.milliseconds.items() if key != name]
+    medians = {key: taken.median for key, taken in engines.milliseconds.items()}
+    others = [median for key, median in medians.items() if key not in (name, INT8_NAME)]
     ahead = (
         f", the next took {min(others) / chosen.milliseconds:.2f} times as long" if others else ""
     )
     kept = "it could not be kept" if engines.kept_in is None else f"kept in {engines.kept_in}"
     yield f"--engine auto is {name} here: the least median{ahead}; {kept}."
+    if INT8_NAME in medians:
+        share = medians[INT8_NAME] / chosen.milliseconds
+        yield f"--precision int8 takes {share:.2f} of its time, and finds not quite the same heads."
 
 
 def _words(results: Results) -> Iterator[str]:

@@ -18,10 +18,17 @@ from head_detection.inference.engine import Backend, Engine, TwoStageEngine
 from head_detection.inference.engine_times import fastest, read_times
 from head_detection.inference.isolation import check_cuda, isolated
 from head_detection.inference.tiling import TiledEngine
-from head_detection.inference.weights_files import AUTO, choose_engine, sha256_of
+from head_detection.inference.weights_files import (
+    AUTO,
+    EXPORTED,
+    INT8,
+    choose_engine,
+    int8_path,
+    sha256_of,
+)
 from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
-from head_detection.models.weights import WeightsDescription, read_description
+from head_detection.models.weights import WeightsDescription, read_description, tensors_path
 
 PROBE_SIZE: Final = 128
 """Side of the picture that a network is tried on: a pixel at least on the coarsest level, 64."""
@@ -71,7 +78,8 @@ def build_engine(
             measured on this processor, the file's own where nothing was. Other than torch converts
             a ``.safetensors`` file in memory.
         device: as the backend takes it.
-        precision: as the backend takes it.
+        precision: as the backend takes it; int8 of a ``.safetensors`` file or a preset is that of
+            the export beside it.
         score_threshold: None is the file's own.
         lowest_score: find heads down to this score too, for who asks for them.
         overrides: ``inference.key=value``.
@@ -85,11 +93,9 @@ def build_engine(
         DeviceError: no such device or precision for this engine.
         ForkError: CUDA in a process forked from one that had used it.
     """
-    if engine == AUTO:
-        engine, precision = _measured(path, device, precision, compile_network=compile_network)
-    engine = choose_engine(path, engine)
-    _check_is_here(engine, device, compile_network=compile_network)
-    source, description, is_int8 = _read(path)
+    source, description, engine, precision, is_int8 = _read_for(
+        path, engine, device, precision, compile_network=compile_network
+    )
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
     options = {"device": device, "precision": precision}
@@ -114,6 +120,32 @@ def build_engine(
         "set": list(overrides),
     }
     return BuiltEngine(built, threshold, origin, lowest, tiled)
+
+
+class _Source(NamedTuple):
+    """What a backend is made of: a network or a graph, and how it is to run."""
+
+    network: Any
+    description: WeightsDescription
+    engine: str
+    precision: str
+    is_int8: bool
+
+
+def _read_for(
+    path: Path, engine: str | None, device: str, precision: str, *, compile_network: bool
+) -> _Source:
+    """Read what runs the file as it was asked for."""
+    export = None
+    if precision == INT8 and path.suffix not in EXPORTED:
+        export, engine = int8_path(tensors_path(path), engine), "openvino"
+    if engine == AUTO:
+        engine, precision = _measured(path, device, precision, compile_network=compile_network)
+    engine = choose_engine(export or path, engine)
+    _check_is_here(engine, device, compile_network=compile_network)
+    network, description, is_int8 = _read(path) if export is None else _read_int8(path, export)
+    is_its_own = is_int8 and precision == INT8
+    return _Source(network, description, engine, "auto" if is_its_own else precision, is_int8)
 
 
 def _measured(
@@ -172,6 +204,22 @@ def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
         return model.network, description, False
     graph, description, record = read(path)
     return graph, description, record.precision == "int8"
+
+
+def _read_int8(path: Path, export: Path) -> tuple[Any, WeightsDescription, bool]:
+    """Return the graph of an 8-bit export, and what the weights or preset beside it say.
+
+    Raises:
+        WeightsError: it is of other weights. One line.
+    """
+    graph, _, record = read_openvino(export)
+    weights = tensors_path(path)
+    if (record.precision, record.from_sha256) != (INT8, sha256_of(weights)):
+        raise WeightsError(
+            f"{export}: expected the {INT8} export of {weights.name} beside it; it is of other "
+            f"weights or precision: `export --weights {weights} --to openvino --{INT8}` anew"
+        )
+    return graph, read_description(path), True
 
 
 @torch.inference_mode()

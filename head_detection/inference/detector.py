@@ -120,7 +120,8 @@ class HeadDetector:
                 ``benchmark`` has measured on this processor, the file's own where nothing was. A
                 ``.safetensors`` file is converted in memory for the others.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
-            precision: auto, fp32, bf16 or fp16, as far as the engine has them.
+            precision: auto, fp32, bf16 or fp16, as far as the engine has them; int8 of an export
+                beside the weights.
             score_threshold: None is the file's own, chosen on validation.
             lowest_score: find heads down to this score too, for calls that ask for them.
             overrides: ``inference.key=value``, other values of the file's config for what needs no

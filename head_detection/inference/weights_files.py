@@ -18,6 +18,8 @@ AUTO: Final = "auto"
 """In place of an engine: the one that was fastest on this processor when it was measured."""
 EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
 """Engines by the end of a file's name, its own first; all other files are PyTorch's."""
+INT8: Final = "int8"
+"""A precision that the weights' export has, a file beside them."""
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
 SUFFIXES: Final = (".safetensors", ".yaml")
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -107,6 +109,28 @@ def choose_engine(path: Path, engine: str | None) -> str:
             ".safetensors file"
         )
     return engine
+
+
+def int8_path(path: Path, engine: str | None) -> Path:
+    """Return the 8-bit export of a ``.safetensors`` file: beside it, called like it.
+
+    Args:
+        path: of the file.
+        engine: that is asked for.
+
+    Raises:
+        EngineError: it does not take such exports. One line.
+        WeightsError: there is none. One line.
+    """
+    if engine not in (None, AUTO, "openvino"):
+        raise EngineError(f"precision: {INT8} is for engine openvino; got {engine}")
+    export = path.with_name(f"{path.stem}-{INT8}.xml")
+    if not export.is_file():
+        raise WeightsError(
+            f"{path}: expected its export in {INT8} beside it, {export.name}; no such file: "
+            f"`export --weights {path} --to openvino --{INT8} --calibration DIR --output {export}`"
+        )
+    return export
 
 
 def sha256_of(path: Path) -> str:

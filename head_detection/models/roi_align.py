@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated
 
 import torch
@@ -65,11 +66,45 @@ class PyramidRoIAlign:
         if boxes.device.type not in ("cpu", "cuda"):
             return self._pool_elsewhere(levels, boxes, image, own_level)
         maps = [level.permute(0, 2, 3, 1) for level in levels]
-        rows, weights = self._bags(maps, boxes, image, own_level)
-        table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
-        cells = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+        # A level without a box has its part in the gradient, of zeros.
+        is_apart = boxes.device.type == "cpu" and not levels[0].requires_grad
+        pool = self._pool_level_by_level if is_apart else self._pool_at_once
         side = self.pool_size
-        return cells.view(-1, side, side, table.shape[1]).permute(0, 3, 1, 2)
+        cells = pool(maps, boxes, image, own_level)
+        return cells.view(len(boxes), side, side, levels[0].shape[1]).permute(0, 3, 1, 2)
+
+    def _pool_at_once(
+        self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
+    ) -> Tensor:
+        """Pool from one table of all levels: no size is asked for, which a GPU would wait for."""
+        starts = [0, *accumulate(level[..., 0].numel() for level in maps[:-1])]
+        rows, weights = self._bags(maps, starts, boxes, image, level_of)
+        table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+
+    def _pool_level_by_level(
+        self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
+    ) -> Tensor:
+        """Pool from each level where it lies: a table would copy all maps for however few boxes."""
+        order = level_of.argsort(stable=True)
+        rows, weights = self._bags(
+            maps, [0] * len(maps), boxes[order], image[order], level_of[order]
+        )
+        channels, cells = maps[0].shape[3], self.pool_size**2
+        pooled = maps[0].new_empty((len(boxes), cells * channels))
+        start = 0
+        for level, count in zip(maps, level_of.bincount(minlength=len(maps)).tolist(), strict=True):
+            if count:
+                own = slice(start * cells, (start + count) * cells)
+                sums = F.embedding_bag(
+                    rows[own],
+                    level.reshape(-1, channels),
+                    mode="sum",
+                    per_sample_weights=weights[own],
+                )
+                pooled.index_copy_(0, order[start : start + count], sums.view(count, -1))
+            start += count
+        return pooled
 
     def level_of(self, boxes: Annotated[Tensor, "m 4"]) -> Annotated[Tensor, "m"]:
         """Return ``(M,)`` int64: the coarsest level that is not coarser than a box asks for.
@@ -91,25 +126,42 @@ class PyramidRoIAlign:
         return (wanted[:, None] >= constant(exponents, boxes.device)).sum(dim=1)
 
     def _bags(
-        self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor
+        self,
+        maps: Sequence[Tensor],
+        starts: Sequence[int],
+        boxes: Tensor,
+        image: Tensor,
+        level: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return rows of the table of all maps, and their weights, ``(cells, samples)`` each."""
-        rows, first_row = [], 0
-        for stride, own in zip(self.strides, maps, strict=False):
-            height, width = own.shape[1:3]
-            rows.append((height, width, first_row, 1 / stride))
-            first_row += len(own) * height * width
-        numbers = constant(tuple(rows), boxes.device, torch.float64)[level]
-        heights, widths, first_rows = numbers[:, :3].long().unbind(1)
+        """Return rows of the maps' tables, and their weights, ``(cells, samples)`` each.
+
+        Args:
+            maps: ``(B, H_i, W_i, C)``.
+            starts: the first row of each.
+            boxes: ``(M, 4)`` in network pixels.
+            image: ``(M,)`` of each.
+            level: ``(M,)`` that each is pooled from.
+        """
+        sizes = tuple(
+            (*own.shape[1:3], start, 1 / stride)
+            for stride, own, start in zip(self.strides, maps, starts, strict=False)
+        )
+        numbers = constant(sizes, boxes.device, torch.float64)[level]
+        heights, widths, first_rows = numbers[:, :3].int().unbind(1)
         left, top, right, bottom = (boxes * numbers[:, 3:].float()).unbind(1)
         columns, column_weights = self._samples(left, right, widths)
         lines, line_weights = self._samples(top, bottom, heights)
-        first = first_rows + image * heights * widths
-        pixels = (first[:, None, None] + lines * widths[:, None, None])[:, :, None, :, None]
-        pixels = pixels + columns[:, None, :, None, :]
-        weights = line_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-        samples = columns.shape[2] ** 2
-        return pixels.view(-1, samples), weights.view(-1, samples)
+        first = first_rows + image.int() * heights * widths
+        lines = first[:, None, None] + lines * widths[:, None, None]
+        # Every line with every column: two long rows are added sooner than many of four numbers.
+        each = columns.shape[2]
+        lines, line_weights = (
+            part[..., None].expand(-1, -1, -1, each).flatten(2) for part in (lines, line_weights)
+        )
+        columns, column_weights = (part.repeat(1, 1, each) for part in (columns, column_weights))
+        pixels = lines[:, :, None] + columns[:, None]
+        weights = line_weights[:, :, None] * column_weights[:, None]
+        return pixels.view(-1, each**2), weights.view(-1, each**2)
 
     def _samples(self, low: Tensor, high: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixels of one axis and their weights, ``(M, pool_size, 2 * sampling_ratio)`` each.
@@ -128,7 +180,7 @@ class PyramidRoIAlign:
         is_inside = (positions >= -1) & (positions <= length[:, None])
         last = (length - 1)[:, None]
         positions = positions.clamp(min=0).minimum(last)
-        before = positions.long()
+        before = positions.int()
         fraction = positions - before
         pixels = torch.stack((before, (before + 1).minimum(last)), dim=2)
         weights = torch.stack((1 - fraction, fraction), dim=2) * (is_inside / ratio)[:, :, None]

@@ -212,7 +212,7 @@ class GeneralizedRCNNTransform(nn.Module):
             if right < width:
                 slots[:, :, :, right:].zero_()
             scale, shift = self._normalisation(part.device, is_floating=are_floating[start])
-            torch.addcmul(shift, part, scale, out=slots[:, :, :bottom, :right])
+            _multiply_add(part, scale, shift, slots[:, :, :bottom, :right])
             start += count
         return batch
 
@@ -222,6 +222,29 @@ class GeneralizedRCNNTransform(nn.Module):
         scale = tuple(((1 / (white * std),),) for std in self.std)
         shift = tuple(((-mean / std,),) for mean, std in zip(self.mean, self.std, strict=True))
         return constant(scale, device), constant(shift, device)
+
+
+def _multiply_add(pictures: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+    """Write pictures times scale plus shift, a number a colour, into a part of a batch.
+
+    On a CPU a line of pixels is one row of numbers, where pixels lie so: colour by colour it would
+    be three numbers at a time.
+
+    Args:
+        pictures: ``(N, 3, H, W)``.
+        scale: ``(3, 1, 1)``.
+        shift: ``(3, 1, 1)``.
+        out: ``(N, 3, H, W)``, channels last.
+    """
+    pixels = pictures.permute(0, 2, 3, 1)
+    if out.device.type == "cpu" and pixels.is_contiguous():
+        count, height, width = pixels.shape[:3]
+        pictures = pixels.view(count, height, -1)
+        out = out.permute(0, 2, 3, 1).view(count, height, -1)
+        scale, shift = scale.flatten().repeat(width), shift.flatten().repeat(width)
+        if out.dtype == torch.float32:  # bytes are converted sooner by themselves
+            pictures = out.copy_(pictures)
+    torch.addcmul(shift, pictures, scale, out=out)
 
 
 def build_resize(config: ResizeConfig) -> Resize:

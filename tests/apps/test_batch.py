@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from head_detection.apps.main import main
+from head_detection.batch.local import FirstWorker
 from head_detection.batch.shards import answers_of, read_shard
+from head_detection.errors import BatchError
 
 Draw = Callable[[int], npt.NDArray[Any]]
 
@@ -29,6 +31,7 @@ def photos(tmp_path: Path, draw_scene: Draw) -> Path:
         picture.crop((0, 0, 240 - 40 * (number % 2), 180)).save(folder / f"{number}.png")
     shutil.move(folder / "3.png", folder / "sub" / "3.png")
     (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "more.tar").write_bytes(b"never opened")
     return folder
 
 
@@ -40,8 +43,11 @@ def test_answers_are_those_of_test(
     words = ["batch", *source, "--output", str(out), "--shard-size", "4", "--ndjson"]
     assert main(words) == 1
     told = capsys.readouterr()
-    assert "the job: pictures: 6 of 6" in told.out
+    assert "this run: pictures: 6 (5 answered, 1 failed), heads: " in told.out
+    assert "the job: pictures: 6 of 6 (5 answered, 1 failed), heads: " in told.out
     assert "failed: cut.jpg: " in told.err
+    note = "note: left out: 1 tars and Parquet files beside pictures; "
+    assert [note in line for line in told.err.splitlines()].count(True) == 1
     assert main(["test", *source, "--save", "json", "--output", str(tmp_path / "usual")]) == 1
     usual = json.loads((tmp_path / "usual" / "detections.json").read_text())
     expected = {picture["file"]: picture for picture in [*usual["images"], *usual["failed"]]}
@@ -53,12 +59,13 @@ def test_answers_are_those_of_test(
     lines = "".join(path.read_text() for path in sorted((out / "shards").glob("*.ndjson")))
     assert [json.loads(line) for line in lines.splitlines()] == answers
     summary = json.loads((out / "summary.json").read_text())
-    assert (summary["pictures"], summary["failed"], summary["is_complete"]) == (6, 1, True)
+    assert (summary["pictures"], summary["answered"], summary["failed"]) == (6, 5, 1)
+    assert summary["is_complete"]
     assert summary["model"] == usual["model"]
     assert summary["score_threshold"] == usual["score_threshold"]
     # Nothing is left to do: no process is started.
     assert main(words) == 1
-    assert "this run: pictures: 0, " in capsys.readouterr().out
+    assert "this run: pictures: 0 (0 answered, 0 failed), " in capsys.readouterr().out
     assert main([*words, "--score-threshold", "0.2"]) == 2
     told = capsys.readouterr()
     assert "score_threshold 0.1 there, 0.2 here" in told.err
@@ -89,6 +96,29 @@ def test_mistakes_are_told_in_one_line(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert said in errors[0]
+
+
+def refuse(worker: FirstWorker) -> None:
+    raise BatchError(f"device: {worker.options.device} asked for")
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_a_gpu_that_is_not_there_is_told_before_all_is_listed(
+    runner: str,
+    photos: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(FirstWorker, "begin", lambda worker: None)
+    monkeypatch.setattr(FirstWorker, "start", refuse)
+    out = photos.parent / "out"
+    words = ["batch", "--source", str(photos), "--output", str(out), "--runner", runner]
+    assert main([*words, "--weights", str(tiny_weights), "--device", "cuda:99"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: device: cuda:99 asked for")
+    assert told.count("\n") == 1
+    assert not list((out / "plan").iterdir())
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(

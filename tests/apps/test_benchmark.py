@@ -29,7 +29,7 @@ def _small_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(arithmetic.SIDES, "cpu", 64)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # Each engine would be a process that loads torch.
-    monkeypatch.setattr(run, "list_candidates", lambda: [Candidate("torch", "fp32")])
+    monkeypatch.setattr(run, "list_candidates", lambda _: [Candidate("torch", "fp32")])
 
 
 def test_a_whole_run(
@@ -97,7 +97,11 @@ def test_engines_and_why_one_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    times = {"torch fp32": Measurement("ms", (20.0, 30.0)), "onnx fp32": Measurement("ms", (10.0,))}
+    times = {
+        "torch fp32": Measurement("ms", (20.0, 30.0)),
+        "onnx fp32": Measurement("ms", (10.0,)),
+        "openvino int8": Measurement("ms", (6.0,)),
+    }
     figures = EngineFigures(
         times,
         {"openvino fp32": "its process died of SIGSEGV"},
@@ -105,7 +109,7 @@ def test_engines_and_why_one_is_chosen(
         tmp_path / "kept.json",
         "Xeon, AMX",
     )
-    monkeypatch.setattr(run, "list_candidates", lambda: [Candidate("torch", "fp32")] * 3)
+    monkeypatch.setattr(run, "list_candidates", lambda _: [Candidate("torch", "fp32")] * 3)
     monkeypatch.setattr(run, "measure_engines", lambda *_, **__: figures)
     command = ["--weights", str(tiny_weights), *SHORT, "--measure", "engines", "--device", "cpu"]
     assert main([*command, "--against", "nothing", "--output", str(tmp_path)]) == 0
@@ -116,6 +120,7 @@ def test_engines_and_why_one_is_chosen(
         "--engine auto is onnx fp32 here: the least median, the next took 2.50 times as long; "
         f"kept in {tmp_path / 'kept.json'}." in printed
     )
+    assert "--precision int8 takes 0.60 of its time, and finds not quite the same" in printed
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["engines"]["chosen"]["engine"] == "onnx"
 

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from head_detection.batch.items import Columns, Item, items_of
-from head_detection.batch.listing import list_items
+from head_detection.batch.listing import BESIDE, list_items
 from head_detection.batch.lists import Placer
+from head_detection.batch.manifest import Job
 from head_detection.batch.places import spelt_alike
 from head_detection.errors import HeadDetectionError, SourceError
 from head_detection.pipeline.opening import open_pictures
@@ -127,6 +128,25 @@ def test_a_folder_of_a_store_is_listed_in_natural_order(bucket: Put) -> None:
     assert skipped == {"hidden": 1, "not pictures": 1, "folders of results": 1}
     assert names_of(f"{folder}/*.jpg") == ["2.jpg", "10.jpg"]
     assert names_of(f"{folder}/2.jpg") == ["2.jpg"]
+
+
+def test_what_lies_beside_pictures_is_counted(tmp_path: Path, bucket: Put) -> None:
+    for name in ("1.jpg", "notes.md", "a.tar", "sub/b.PARQUET", ".hidden.tar"):
+        touch(tmp_path, name)
+        url = bucket(f"lake/{name}", b"1")
+    for folder in (tmp_path, url.partition("/lake")[0] + "/lake"):
+        skipped: Counter[str] = Counter()
+        (batch,) = list_items(str(folder), skipped=skipped)
+        assert [item.name for item in items_of(batch)] == ["1.jpg"]
+        assert skipped == {BESIDE: 2, "not pictures": 1, "hidden": 1}
+
+
+def test_answers_in_the_source_are_no_part_of_it(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["b.jpg"]}), tmp_path / "a.parquet")
+    with Job(tmp_path / "answers", {}) as job:
+        job.plan(list_items(str(tmp_path)), 10)
+        assert names_of(tmp_path) == ["b.jpg"]
+        assert job.num_pictures == 1
 
 
 def test_braces_name_many(tmp_path: Path) -> None:

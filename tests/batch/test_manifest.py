@@ -52,6 +52,13 @@ def in_shard(job: Job, shard: int) -> list[dict[str, Any]]:
     return list(answers_of(read_shard(job.folder / "shards" / f"shard-{shard:06d}.parquet")))
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError, match=r"out: expected a folder, .* it is a file: choose"):
+        Job(tmp_path / "out", REQUEST)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_a_rerun_does_what_is_missing(tmp_path: Path) -> None:
     with begun(tmp_path / "out") as job:
         assert job.tasks() == [Task(1)]
@@ -229,7 +236,7 @@ def test_the_summary_tells_the_whole_job(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["is_complete"] is False
     told = [summary[key] for key in ("pictures", "answered", "failed", "heads")]
-    assert told == [3, 2, 1, 1]
+    assert told == [3, 1, 1, 1]
     assert (summary["shards"], summary["shards_done"]) == (2, 1)
     assert summary["last_run"] == {"pictures": 2}
     assert summary["model"] == {"weights": "m"}

@@ -9,7 +9,7 @@ from head_detection.batch import tars
 from head_detection.batch.items import Item, items_of
 from head_detection.batch.listing import list_items
 from head_detection.batch.reading import ItemReader
-from head_detection.errors import SourceError
+from head_detection.errors import PictureError, SourceError
 
 MakeTar = Callable[..., bytes]
 Picture = Callable[[int], bytes]
@@ -87,14 +87,17 @@ def test_a_hostile_tar_leads_nowhere(
 
 
 def test_a_member_that_says_it_is_huge_is_not_read(
-    tmp_path: Path, make_tar: MakeTar, picture: Picture
+    reader: ItemReader, tmp_path: Path, make_tar: MakeTar, picture: Picture
 ) -> None:
     huge = special("huge.png", tarfile.REGTYPE, 1 << 40).tobuf(tarfile.PAX_FORMAT)
     good = make_tar(("good.png", picture(1)))[: 2 * BLOCK]
     (tmp_path / "a.tar").write_bytes(good + huge)
-    skipped: Counter[str] = Counter()
-    assert [item.name for item in listed(tmp_path / "a.tar", skipped)] == ["a.tar/good.png"]
-    assert skipped == {"damaged or cut off in tars": 2}  # the picture, and what would follow
+    good_item, huge_item, rest = listed(tmp_path / "a.tar")
+    assert [good_item.name, huge_item.name] == ["a.tar/good.png", "a.tar/huge.png"]
+    with pytest.raises(PictureError, match=r"huge.png: over .* no more are read"):
+        reader.read(huge_item)
+    with pytest.raises(PictureError, match=r"^a.tar: damaged or cut off at byte 2,560 of 2,560: w"):
+        reader.read(rest)
 
 
 def test_a_header_that_says_it_is_huge_is_not_read(tmp_path: Path) -> None:
@@ -114,9 +117,32 @@ def test_what_is_no_tar_and_what_is_cut_off_are_one_line(
     (tmp_path / "a.tar").write_bytes(b"")
     with pytest.raises(SourceError, match=r"a.tar: expected a tar; it is damaged or none"):
         listed(tmp_path / "a.tar")
-    cut = make_tar(("a.png", picture(1)), ("b.png", b"1" * 5000))[: 3 * BLOCK + 100]
-    (tmp_path / "a.tar").write_bytes(cut)
-    assert [item.name for item in listed(tmp_path / "a.tar")] == ["a.tar/a.png"]
+
+
+def test_what_is_cut_off_fails_and_is_not_passed_over(
+    reader: ItemReader, tmp_path: Path, make_tar: MakeTar, picture: Picture
+) -> None:
+    whole = make_tar(("a.png", picture(1)), ("b.png", b"1" * 5000))
+    (tmp_path / "a.tar").write_bytes(whole[: 3 * BLOCK + 100])
+    skipped: Counter[str] = Counter()
+    first, cut, rest = listed(tmp_path / "a.tar", skipped)
+    assert reader.read(first) == picture(1)
+    with pytest.raises(PictureError, match=r"^a.tar/b.png: expected 5,000 bytes .* ends after 100"):
+        reader.read(cut)
+    with pytest.raises(PictureError, match=r"^a.tar: damaged or cut off at byte 1,636 of 1,636: "):
+        reader.read(rest)
+    assert not skipped
+    # Once it is whole, the same item is read.
+    (tmp_path / "a.tar").write_bytes(whole)
+    assert reader.read(cut) == b"1" * 5000
+    # In a header, in a header that is damaged, and between two, as some programs end a whole tar.
+    (tmp_path / "a.tar").write_bytes(whole[: 2 * BLOCK + 100])
+    assert "cut off at byte 1,024 of 1,124: " in listed(tmp_path / "a.tar")[-1].problem
+    (tmp_path / "a.tar").write_bytes(whole[: 2 * BLOCK] + b"?" + whole[2 * BLOCK + 1 :])
+    assert "damaged or cut off at byte 1,024 of " in listed(tmp_path / "a.tar")[-1].problem
+    (tmp_path / "a.tar").write_bytes(whole[: 2 * BLOCK])
+    assert [item.name for item in listed(tmp_path / "a.tar", skipped)] == ["a.tar/a.png"]
+    assert skipped == {"ends of tars, which may be cut off between two files": 1}
 
 
 def test_a_name_that_comes_twice_is_refused(tmp_path: Path, make_tar: MakeTar) -> None:

@@ -100,14 +100,18 @@ def test_a_cache_that_cannot_be_written(
 
 @pytest.mark.parametrize("has_bf16", [False, True])
 def test_candidates_are_what_the_processor_multiplies(
-    monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, has_bf16: bool
 ) -> None:
     monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda: has_bf16)
     monkeypatch.setattr(engines, "find_spec", lambda package: package != "onnxruntime" or None)
     precisions = ("fp32", "bf16") if has_bf16 else ("fp32",)
-    assert list_candidates() == [
+    floats = [
         Candidate(engine, precision) for engine in ("torch", "openvino") for precision in precisions
     ]
+    assert list_candidates(tmp_path / "mine.safetensors") == floats
+    (tmp_path / "mine-int8.xml").touch()
+    int8 = Candidate("openvino", "int8")
+    assert list_candidates(tmp_path / "mine.safetensors") == [*floats, int8]
 
 
 def test_a_real_process(tiny_weights: Path) -> None:

@@ -13,9 +13,12 @@ from safetensors.torch import load_file
 from head_detection.apps.demo import create_samples
 from head_detection.errors import ConfigError, MissingPackageError, WeightsError
 from head_detection.inference.backends import extras
+from head_detection.inference.backends.export import to_onnx
+from head_detection.inference.backends.graph import ExportRecord
+from head_detection.inference.backends.openvino import from_onnx, write_openvino
 from head_detection.inference.building import describe_weights
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.weights_files import weights_path
+from head_detection.inference.weights_files import sha256_of, weights_path
 from head_detection.models.weights import (
     WeightsDescription,
     read_description,
@@ -39,6 +42,28 @@ def path(build, tmp_path):
     description = WeightsDescription(network=tiny.config, inference=tiny.inference)
     save_weights(tmp_path / "tiny.safetensors", tiny.network, description)
     return tmp_path / "tiny.safetensors"
+
+
+@needs_export
+def test_int8_is_that_of_the_export_beside_the_weights(build, path, picture, message):
+    export = path.with_name("tiny-int8.xml")
+    assert "tiny-int8.xml; no such file: `export --weights" in message(path, precision="int8")
+    tiny, description = build(), read_description(path)
+    graph = from_onnx(to_onnx(tiny.network, tiny.config))
+    record = ExportRecord(to="openvino", precision="int8", from_sha256=sha256_of(path))
+    write_openvino(export, graph, description, record)
+    preset = path.with_name("wary.yaml")
+    preset.write_text("weights: tiny.safetensors\ninference: {score_threshold: 0.7}\nmetrics: {}\n")
+    for file, threshold in ((path, 0.3), (preset, 0.7), (export, 0.3)):
+        detector = HeadDetector.from_weights(file, precision="int8")
+        assert (detector.origin["engine"], detector.origin["precision"]) == ("openvino", "int8")
+        assert (detector.origin["weights"], detector.score_threshold) == (file.name, threshold)
+        detector.detect([picture])
+    assert HeadDetector.from_weights(path, precision="int8", engine="auto").origin["precision"]
+    assert "int8 is for engine openvino; got onnx" in message(path, precision="int8", engine="onnx")
+    other = record.model_copy(update={"from_sha256": "0" * 64})
+    write_openvino(export, graph, description, other)
+    assert "it is of other weights or precision" in message(path, precision="int8")
 
 
 @pytest.fixture

@@ -83,6 +83,9 @@ def test_bags_of_rows_are_torchvisions_pooling_and_gradient(ratio):
     ours = torch.autograd.grad((pooled * weights).sum(), list(maps.values()))
     theirs = torch.autograd.grad((reference * weights).sum(), list(maps.values()))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    # Without a gradient each level is pooled from where it lies, to the same last bit.
+    apart = [level.detach() for level in maps.values()]
+    assert torch.equal(pool(apart, torch.cat(boxes)[order], image[order])[order.argsort()], pooled)
 
 
 def test_a_box_that_is_no_number_reads_inside_the_map():
@@ -98,5 +101,6 @@ def test_no_boxes_pool_nothing():
 
 def test_no_gpu_is_waited_for(count_waits):
     pool = PyramidRoIAlign((4, 8), 2, 2, 224)
-    levels = [torch.ones(1, 3, 16, 16), torch.ones(1, 3, 8, 8)]
-    assert count_waits(lambda: pool(levels, torch.ones(5, 4), FIRST.expand(5))) == 0
+    maps = [torch.ones(1, 16, 16, 3), torch.ones(1, 8, 8, 3)]
+    boxes, image = torch.ones(5, 4), FIRST.expand(5)
+    assert count_waits(lambda: pool._pool_at_once(maps, boxes, image, pool.level_of(boxes))) == 0

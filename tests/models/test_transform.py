@@ -43,6 +43,19 @@ def test_pictures_are_normalised_and_padded_to_one_batch() -> None:
     assert batch.tensors[1, :, 10:].abs().sum() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_that_lie_side_by_side_are_normalised_alike(dtype) -> None:
+    """As files are read: all colours of a pixel, then the next."""
+    transform = build(mean=(0.0, 0.2, 0.4), std=(1.0, 0.5, 0.25))
+    planes = torch.randint(0, 256, (3, 40, 33), dtype=torch.uint8)
+    pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    batch = transform([pixels], dtype=dtype)[0].tensors
+    assert torch.equal(batch, transform([planes], dtype=dtype)[0].tensors)
+    expected = [(value / 255 - k * 0.2) * 2**k for k, value in enumerate(planes[:, 5, 7].tolist())]
+    assert batch[0, :, 5, 7].tolist() == pytest.approx(expected, abs=1e-2)
+    assert batch[0, :, :, 33:].abs().sum() == batch[0, :, 40:].abs().sum() == 0
+
+
 def test_bytes_and_floats_are_the_same_picture() -> None:
     image = torch.randint(0, 256, (3, 50, 60), dtype=torch.uint8)
     transform = build(min_size=25, max_size=100)

@@ -172,17 +172,26 @@ def _output_names(graph: Any) -> list[str]:
 def from_onnx(graph: Any) -> Any:
     """Return the ``openvino.Model`` of an ``onnx.ModelProto``.
 
+    The graph is tidied at once, where a core that reads it leaves that to when it is compiled:
+    until then each bias is broadcast to a shape asked of the map before it, and a clamp is two
+    operators. Made 8-bit integers in that state, depthwise convolutions stay float, and their maps
+    with them.
+
     Raises:
         MissingPackageError: no openvino.
         WeightsError: OpenVINO lacks an operation of it. One line.
     """
     try:
-        return _core().read_model(graph.SerializeToString(), b"")
+        model = _core().read_model(graph.SerializeToString(), b"")
     except RuntimeError as error:
         reason = one_line(error)
         raise WeightsError(
             f"this network cannot be converted to OpenVINO, use another engine: {reason}"
         ) from error
+    # OpenVINO's own converter does it so; that one also takes over the program's log.
+    tidying = import_extra("openvino._offline_transformations")
+    tidying.apply_moc_transformations(model, cf=True)
+    return model
 
 
 def write_openvino(

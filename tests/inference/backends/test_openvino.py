@@ -62,6 +62,16 @@ def graph(build):
     return from_onnx(to_onnx(tiny.network, tiny.config))
 
 
+def test_a_converted_graph_asks_no_map_for_its_shape(build):
+    """Where each bias does, depthwise convolutions in 8-bit integers stay float."""
+    kinds = ["ShapeOf", "Broadcast", "Minimum", "Maximum"]
+    tiny = build(name="tf_efficientnet_lite0", fpn_width=8, strides=(4, 8, 16, 32))
+    nodes = from_onnx(to_onnx(tiny.network, tiny.config)).get_ops()
+    found = [node.get_type_name() for node in nodes]
+    assert found.count("GroupConvolution") == 16
+    assert [found.count(kind) for kind in kinds] == [3, 0, 0, 0]  # the pyramid enlarges three maps
+
+
 def test_auto_is_what_the_processor_multiplies(graph):
     expected = "bf16" if cpu_multiplies_bf16() else "fp32"
     assert OpenVinoBackend(graph).precision == expected
