@@ -36,7 +36,7 @@ ENDING_SECONDS: Final = 45
 BACKLOG: Final = 1024
 """Connections that wait to be taken."""
 START_SECONDS: Final = 300
-"""For a worker to say that it lives: it imports torch in this time, from a disk that may be slow."""
+"""For a worker to say that it lives: in this time it imports torch, perhaps from a slow disk."""
 PING_SECONDS: Final = 0.2
 """Between looks at whether a signal has come, while a worker is waited for."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -212,14 +212,19 @@ class _Supervisor(Multiprocess):
         """Replace who died or does not answer; leave off when a signal comes."""
         if self.should_exit.is_set():
             return
-        for worker in self.processes:
+        for number, worker in enumerate(self.processes):
             worker.child_conn.close()  # the worker alone needs it
-            if not self._answers(worker):
-                if self.signal_queue:
-                    return
-                worker.process.kill()
-                worker.process.join()
-        super().keep_subprocess_alive()
+            if self._answers(worker):
+                continue
+            if self.signal_queue:
+                return
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:  # the next one would fail likewise
+                self.should_exit.set()
+                return
+            self.processes[number] = replacement = Process(self.config, self.sockets)
+            replacement.start()
 
     def _answers(self, worker: Process) -> bool:
         last = time.monotonic() + START_SECONDS
