@@ -231,7 +231,8 @@ class Decoder:
         length = None if container.duration is None else container.duration / MICROSECONDS
         if opening.url.lower().startswith("http"):
             kind = container.format.name
-            has_size = container.size > 0 and kind not in PLAYLISTS
+            # From PyAV 19 on None, where a server does not say; an error's number before.
+            has_size = (container.size or 0) > 0 and kind not in PLAYLISTS
             self._is_finite = (bool(length) or has_size) and kind not in UNSIZED_FORMATS
         every_frame = self._is_finite if opening.is_live is None else not opening.is_live
         self._shelf = Shelf(every_frame=every_frame)
@@ -255,6 +256,7 @@ class Decoder:
             fps=rate if 0 < rate <= LONGEST_RATE else None,
             is_finite=self._is_finite,
             every_frame=every_frame,
+            has_sound=bool(container.streams.audio),
             length=length if self._is_finite else None,
         )
         return stream
@@ -338,6 +340,9 @@ def main() -> None:
     threading.Thread(target=answer, daemon=True).start()
     try:
         decoder.run()
+    except Exception as error:  # noqa: BLE001 - told there, where this process's errors are not seen
+        fault = f"a fault of the program: {type(error).__name__}: {error}"
+        messages.send("end", reason=fault, is_complete=False)
     finally:
         os._exit(0)  # at once: the other thread waits for requests
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.supervisors.multiprocess import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from head_detection.cores import num_cores
 from head_detection.errors import ServingError
@@ -35,8 +35,10 @@ ENDING_SECONDS: Final = 45
 """For requests that are answered when the service is told to end: more than their deadline."""
 BACKLOG: Final = 1024
 """Connections that wait to be taken."""
-START_SECONDS: Final = 60
-"""For a worker to say that it lives; it imports torch in this time."""
+START_SECONDS: Final = 300
+"""For a worker to say that it lives: in this time it imports torch, perhaps from a slow disk."""
+PING_SECONDS: Final = 0.2
+"""Between looks at whether a signal has come, while a worker is waited for."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 MINUTE: Final = 60.0
 SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -199,17 +201,42 @@ def run_workers(
 
 
 class _Supervisor(Multiprocess):
-    """Replaces a worker that dies, at once.
+    """Replaces a worker that dies, at once, and ends when it is told to.
 
-    Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where the
-    worker dies before it answers: the base holds the worker's end of their pipe open.
+    Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where a
+    worker is still starting, or dies before it answers: the base holds the worker's end of their
+    pipe open.
     """
 
     def keep_subprocess_alive(self) -> None:
-        """Let go of the workers' ends, which they alone need, and replace who died."""
-        for worker in self.processes:
-            worker.child_conn.close()
-        super().keep_subprocess_alive()
+        """Replace who died or does not answer; leave off when a signal comes."""
+        if self.should_exit.is_set():
+            return
+        for number, worker in enumerate(self.processes):
+            worker.child_conn.close()  # the worker alone needs it
+            if self._answers(worker):
+                continue
+            if self.signal_queue:
+                return
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:  # the next one would fail likewise
+                self.should_exit.set()
+                return
+            self.processes[number] = replacement = Process(self.config, self.sockets)
+            replacement.start()
+
+    def _answers(self, worker: Process) -> bool:
+        last = time.monotonic() + START_SECONDS
+        try:
+            worker.parent_conn.send(b"ping")
+            while worker.process.is_alive() and time.monotonic() < last and not self.signal_queue:
+                if worker.parent_conn.poll(PING_SECONDS):
+                    worker.parent_conn.recv()
+                    return True
+        except (OSError, EOFError):  # it has died
+            return False
+        return False
 
 
 def end_with_parent() -> None:

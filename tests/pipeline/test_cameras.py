@@ -535,3 +535,28 @@ def test_a_stream_that_is_too_much_to_decode_is_taken_up_at_key_frames(tmp_path:
     last = decoder._shelf.take()
     assert isinstance(last.picture, av.VideoFrame)
     assert number_of(upright(last.picture)) == last.index == announced[-1]
+
+
+def test_a_fault_of_the_decoder_is_told(tmp_path: Path) -> None:
+    # As PyAV 19 made one: a header without a size was None there.
+    lines = f"""
+import sys
+sys.path[:] = {sys.path!r}
+from head_detection.pipeline import camera_decoder
+def begin(self, container): raise TypeError("no size")
+camera_decoder.Decoder._begin = begin
+camera_decoder.main()
+"""
+    opening = Opening(str(write_clip(tmp_path / "a.mkv", 2)), is_file=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", lines], **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(opening.to_line())
+        process.stdin.flush()
+        said = process.stdout.readlines()
+    assert json.loads(said[-1]) == {
+        "kind": "end",
+        "reason": "a fault of the program: TypeError: no size",
+        "is_complete": False,
+    }

@@ -245,6 +245,36 @@ def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+def test_who_is_told_to_end_waits_for_no_worker_that_starts(
+    repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository)))}
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        worker = int(ask(int(process.stdout.readline()), "GET", "/")[1])
+        os.kill(worker, signal.SIGSTOP)  # as one that imports torch, it answers no ping
+        time.sleep(0.7)
+        process.terminate()
+        start = time.monotonic()
+        try:
+            while not is_to_end(worker):
+                assert time.monotonic() < start + listening.START_SECONDS / 2
+                time.sleep(0.05)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert process.wait(SECONDS) == 0
+
+
+def is_to_end(process: int) -> bool:
+    """Tell whether SIGTERM waits for a process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    pending = next(line for line in lines if line.startswith("ShdPnd:")).split()[1]
+    return bool(int(pending, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_workers_end_with_the_process_that_watches_them(repository: Path, tmp_path: Path) -> None:
     """It is killed: they would keep the port, and nobody would replace one that dies."""
     (tmp_path / "tiny.py").write_text(TINY)
