@@ -41,7 +41,7 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
 
 
 def weights_path(name: str | Path) -> Path:
-    """Return the path that a user means: ``fast`` is a shipped file, ``accurate`` a preset.
+    """Return the path that a user means: ``fast`` and ``accurate`` are shipped files.
 
     The folder of a training run is its best weights. Anything else is a path as it stands, and so
     is a file of such a name in the working folder.

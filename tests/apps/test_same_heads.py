@@ -57,10 +57,13 @@ def test_test_and_evaluate_find_the_same_heads(
     assert evaluated.score_threshold == tested["score_threshold"]
     assert evaluated.lowest_score < evaluated.score_threshold
     assert len(evaluated.detections) == len(records) == len(GRIDS)
+    num_unsure = 0
     for image, everything in zip(labelled.images, evaluated.detections, strict=True):
         record = records[image.file_name]
         expected = everything.above(evaluated.score_threshold)
-        assert len(everything) > record["count"] == len(expected) > 0
+        assert len(everything) >= record["count"] == len(expected) > 0
+        num_unsure += len(everything) - len(expected)
         np.testing.assert_allclose(record["scores"], expected.scores, atol=1e-6)
         np.testing.assert_allclose(record["boxes"], expected.boxes, atol=1e-4)
+    assert num_unsure > 0
     assert records["dense.png"]["count"] > 0.95 * 16 * 24
