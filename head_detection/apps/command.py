@@ -4,6 +4,7 @@ What a command says never decides how it ends: the reader of its messages may go
 may not know a letter, the streams may be closed.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -34,6 +35,8 @@ ENDING: Final = tuple(
 
 Windows has the first alone."""
 STANDARD_STREAMS: Final = 3
+FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Of a disk, or of a user's share of it."""
 UNWINDING_SECONDS: Final = 5.0
 """A lost ssh line sends several signals: one that follows this soon cuts nothing short."""
 
@@ -217,6 +220,8 @@ def is_user_error(error: Exception) -> bool:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         reason = error.strerror or os.strerror(error.errno)
+        if error.errno in FULL:
+            reason = f"expected room on its disk; {reason}: free some, or write to another disk"
         text = reason if error.filename is None else f"{error.filename}: {reason}"
     else:
         text = str(error) or type(error).__name__

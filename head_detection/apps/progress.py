@@ -15,6 +15,7 @@ from head_detection.pipeline.sources import describe_skipped
 
 if TYPE_CHECKING:
     from head_detection.apps.window import Window
+    from head_detection.pipeline.cameras import Cameras
     from head_detection.pipeline.run import Tally
     from head_detection.pipeline.sources import Source
     from head_detection.pipeline.zones import RegionCounter
@@ -29,6 +30,8 @@ STATE_SECONDS: Final = 1.0
 """Between two looks at how cameras do."""
 LONGEST_NAME: Final = 60
 """Characters of a picture's in the summary."""
+VIDEOS: Final = frozenset({"video/", "blur/"})
+"""Outputs that could have sound."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
@@ -122,7 +125,7 @@ class Progress:
         tally = self.tally
         seconds = time.monotonic() - tally.start
         rate = (tally.pictures + tally.frames) / seconds if seconds else 0.0
-        unit = "frames" if tally.frames else "pictures"
+        unit = "pictures" if self._cameras is None and not tally.frames else "frames"
         self.say(
             f"{self._items()}, heads: {tally.heads}, failed: {tally.failed}, "
             f"seconds: {seconds:.1f} ({rate:.2f} {unit}/s)"
@@ -137,8 +140,8 @@ class Progress:
             self.say(f"note: {note}")
         if len(notes) > SHOWN_NOTES:
             self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
-        for line in [] if self._cameras is None else self._cameras.summary():
-            self.say(line)
+        if self._cameras is not None:
+            self._report_cameras(self._cameras)
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")
         if self._folder is not None:
@@ -159,13 +162,21 @@ class Progress:
         frames = f"frames: {tally.frames}{of_videos}"
         if tally.frames and tally.pictures:
             return f"pictures: {tally.pictures}, {frames}"
-        return frames if tally.frames else f"pictures: {tally.pictures}"
+        has_frames = tally.frames or self._cameras is not None
+        return frames if has_frames else f"pictures: {tally.pictures}"
+
+    def _report_cameras(self, cameras: "Cameras") -> None:
+        for line in cameras.summary():
+            self.say(line)
+        names = ", ".join(cameras.names_with_sound())
+        if names and not VIDEOS.isdisjoint(self._sinks.outputs):
+            self.say(f"note: {names}: sound left out: that of files alone is written, not --live")
 
     def _report_heads(self) -> None:
         tally = self.tally
         if tally.pictures + tally.frames > 1:
-            fullest = ", ".join(f"{_cut(name)} {count}" for count, name in tally.fullest)
-            self.say(f"fullest: {fullest or 'none'}; without heads: {tally.empty}")
+            fullest = ", ".join(f"{count} in {_cut(name)}" for count, name in tally.fullest)
+            self.say(f"most heads: {fullest or 'none'}; without heads: {tally.empty}")
         if self.hide_from is not None:
             self.say(
                 f"hidden: {tally.hidden} heads, {tally.hidden - tally.heads} of them less likely "

@@ -9,9 +9,8 @@ from typing import Any, Self, TypedDict, Unpack, cast, overload
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
-from head_detection.images.finding import PictureFile
+from head_detection.images.finding import PictureFile, is_video_name
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
@@ -19,11 +18,11 @@ from head_detection.inference.engine import Engine
 from head_detection.inference.found import Found
 from head_detection.inference.loading import (
     NO_FILE,
-    PICTURE_DIMENSIONS,
     Color,
     ImageLike,
     IsReady,
     LoadedPicture,
+    is_single,
     load_picture,
     load_pictures,
     path_of,
@@ -179,7 +178,7 @@ class HeadDetector:
             ValueError: as ``detect``.
         """
         _refuse_others(images)
-        if not _is_single(images):
+        if not is_single(images):
             return self.detect(cast("Iterable[ImageLike]", images), **options)
         (found,) = self.detect([cast("ImageLike", images)], **options)
         return found
@@ -253,7 +252,7 @@ class HeadDetector:
             TypeError: as ``detect``.
         """
         _refuse_others(images)
-        if _is_single(images):
+        if is_single(images):
             raise TypeError(
                 "images: expected a list of pictures, got one; write detector(picture) or "
                 "detector.detect([picture])"
@@ -374,20 +373,16 @@ def _refuse_others(images: object) -> None:
     """Raise TypeError for what is neither a picture nor a list of them, in words that help."""
     if isinstance(images, IOBase):
         raise TypeError("images: expected a path or bytes; got an open file: give its read()")
-    if not isinstance(images, Iterable) and not _is_single(images):
+    if isinstance(images, str | Path) and is_video_name(Path(images).name):
+        raise TypeError(
+            f"images: expected a picture or a list of them; got a video, {str(images)!r}: write "
+            f"detector.track({str(images)!r})"
+        )
+    if not isinstance(images, Iterable) and not is_single(images):
         raise TypeError(
             f"images: expected a picture or a list of them; got {type(images).__name__}"
             f"{NO_FILE if images is None else ''}"
         )
-
-
-def _is_single(images: object) -> bool:
-    """Tell one picture from a list of them; numbers in another form than a batch are one."""
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "buif":
-        return False
-    if isinstance(images, np.ndarray | Tensor):
-        return images.ndim != PICTURE_DIMENSIONS + 1
-    return isinstance(images, str | bytes | Path | PictureFile | Frame | Image.Image)
 
 
 def _above(threshold: float, results: Iterator[PictureResult]) -> Generator[PictureResult]:

@@ -227,6 +227,15 @@ def load_picture(
         return LoadedPicture(image, name, None, error)
 
 
+def is_single(images: object) -> bool:
+    """Tell one picture from a list of them; numbers in another form than a batch are one."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "buif":
+        return False
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim != PICTURE_DIMENSIONS + 1
+    return isinstance(images, str | bytes | Path | PictureFile | Frame | Image.Image)
+
+
 def path_of(image: ImageLike) -> Path | None:
     """Return the file of a picture that is one and can be read, None of any other."""
     match image:

@@ -19,6 +19,9 @@ LONGEST_NAME: Final = 100
 """Bytes; file systems take 255, and endings are put behind it."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _NAMED: Final = re.compile(r"(?P<name>[^=]*?)\s*=\s*(?P<url>.*)")
+_NUMBER_WITH_COMMENT: Final = re.compile(r"\d+\s+#")
+_COMMENT: Final = re.compile(r"\s+#.*")
+"""An address has no blanks; a # right behind it is its fragment, and part of it."""
 _SECRET: Final = re.compile(
     r"((?:user|usr|login|pass|passwd|password|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
     r"[^/&;_?#\s]+",
@@ -112,7 +115,9 @@ def parse_address(text: str, name: str | None = None) -> Address:
 
 
 def read_streams(path: Path) -> list[Address]:
-    """Read a ``.streams`` list: ``name=URL`` or ``URL`` a line; what follows a # at its start, not.
+    """Read a ``.streams`` list: ``name=URL`` or ``URL`` a line.
+
+    A line that begins with a # is none, and what follows a blank and a # behind an address.
 
     Raises:
         SourceError: no text, no address, a line that is none, or a name that is given twice; one
@@ -184,11 +189,11 @@ def without_secrets(text: str, url: str) -> str:
 def _parse_line(line: str, where: str, before: Sequence[Address]) -> Address:
     named = _NAMED.fullmatch(line)
     name, url = None, line
-    if named is not None and not is_url(line):
+    if named is not None and not is_url(line) and not _NUMBER_WITH_COMMENT.match(line):
         name, url = named["name"].strip(), named["url"]
         _check_name(name, where)
     try:
-        address = parse_address(url, name)
+        address = parse_address(_COMMENT.sub("", url), name)
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from error
     if name is not None and any(name.casefold() == other.name.casefold() for other in before):

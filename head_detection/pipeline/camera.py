@@ -66,6 +66,8 @@ class Camera:
         fps: frames a second as the stream says, once it is known.
         is_finite: whether it is a file and has an end; None until that is known.
         every_frame: whether none is dropped.
+        has_sound: whether its stream has some, once that is known; it is not taken.
+        lost_because: why it was not there, the last time that it was not.
         is_over: it has come to its end.
     """
 
@@ -83,7 +85,8 @@ class Camera:
         self.fps: float | None = None
         self.is_finite = True if is_file else None
         self.every_frame = options.is_live is False
-        self.is_over = False
+        self.is_over = self.has_sound = False
+        self.lost_because = ""
         self._options, self._patience, self._changed = options, patience, changed
         self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
@@ -242,7 +245,7 @@ class Camera:
         """Take what is known of a stream once it is open."""
         self.size = None if values["size"] is None else (values["size"][0], values["size"][1])
         self.fps = values["fps"]
-        self.every_frame = values["every_frame"]
+        self.every_frame, self.has_sound = values["every_frame"], values["has_sound"]
         if self.is_finite is None and values["is_finite"]:
             length = values["length"]
             text = "" if length is None else f", {length:.1f} s long"
@@ -292,6 +295,7 @@ class Camera:
         with self._changed:
             if self._lost_at is None:
                 self._lost_at = time.monotonic()
+            self.lost_because = reason
             state = "lost" if self._began is not None else "not there"
             self._tell(logging.WARNING, f"{state}: {reason}; tried again until it comes")
 

@@ -256,6 +256,7 @@ class Decoder:
             fps=rate if 0 < rate <= LONGEST_RATE else None,
             is_finite=self._is_finite,
             every_frame=every_frame,
+            has_sound=bool(container.streams.audio),
             length=length if self._is_finite else None,
         )
         return stream

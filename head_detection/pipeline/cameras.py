@@ -123,6 +123,11 @@ class Cameras:
         with self._changed:
             return [_summary_of(camera) for camera in self.cameras]
 
+    def names_with_sound(self) -> list[str]:
+        """Return the cameras and files whose stream has sound, which no frame tells of."""
+        with self._changed:
+            return [camera.address.name for camera in self.cameras if camera.has_sound]
+
     def _start(self) -> None:
         if self._has_started:
             return
@@ -186,11 +191,14 @@ def _state_of(camera: Camera) -> str:
 
 def _summary_of(camera: Camera) -> str:
     counts = camera.counts
+    if counts.received == 0:
+        return f"camera {camera.address.name}: no frame came: {camera.lost_because or 'not yet'}"
     down = f" ({counts.down_seconds:.1f} s without)" if counts.reconnects else ""
     return (
         f"camera {camera.address.name}: received: {counts.received}, given: {counts.given}, "
         f"dropped: {counts.dropped}, damaged: {counts.damaged}, reconnects: {counts.reconnects}"
         f"{down}, longest latency: {counts.longest_latency:.2f} s"
+        f"{f'; not there at the end: {camera.lost_because}' if camera.is_lost else ''}"
     )
 
 

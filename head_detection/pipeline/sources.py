@@ -48,7 +48,7 @@ class FrameOptions:
         end: seconds from its beginning where to stop; a frame shown just then is left out, so that
             two parts of a video share none. None goes on to its end.
         stride: one frame of so many is taken, the first one of them.
-        max_fps: at most so many frames in each second are taken; None is all.
+        max_fps: at most so many frames in each second from the start on are taken; None is all.
         max_pixels: larger frames are refused.
         is_live: the newest frame is taken and older ones are dropped; False waits for every one;
             None is as the kind of source suggests.
@@ -68,6 +68,9 @@ class FrameOptions:
             >>> takes = FrameOptions(max_fps=10).chooser()
             >>> [index for index in range(8) if takes(index, index / 25)]
             [0, 3, 5]
+            >>> takes = FrameOptions(start=0.15, max_fps=10).chooser()
+            >>> [index for index in range(12) if takes(index, index / 25)]
+            [4, 7, 9]
         """
         last = -1
 
@@ -80,7 +83,7 @@ class FrameOptions:
             if self.max_fps is None:
                 return True
             # Times are rounded to the file's clock: .1 s may have become .0999.
-            slot = int(seconds * self.max_fps + MAX_FPS_SLACK)
+            slot = int((seconds - self.start) * self.max_fps + MAX_FPS_SLACK)
             is_due, last = slot > last, max(slot, last)
             return is_due
 
@@ -160,7 +163,7 @@ def describe_skipped(skipped: Counter[str]) -> str:
     """Return one line, empty where nothing was passed over.
 
     Example:
-        >>> describe_skipped(Counter({"hidden": 2, "not pictures": 5}))
-        '5 not pictures, 2 hidden'
+        >>> describe_skipped(Counter({"hidden": 1, "not pictures": 5}))
+        'not pictures: 5, hidden: 1'
     """
-    return ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+    return ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())

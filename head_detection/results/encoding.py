@@ -136,12 +136,12 @@ class _LateFile:
         return len(self._waiting) if self._file is None else self._file.tell()
 
     def leave(self) -> None:
-        """Write no more; a file without its first half second is none."""
+        """Write no more; a file without its first picture is none."""
         self._is_left = True
         if self._file is not None:
             self._file.close()
             with suppress(OSError):
-                if self._path.stat().st_size <= len(self._waiting):
+                if not _has_pictures(self._path):
                     self._path.unlink()
 
     def close(self) -> None:
@@ -157,6 +157,15 @@ class _LateFile:
             while rest:
                 rest = rest[self._file.write(rest) :]
         return self._file
+
+
+def _has_pictures(path: Path) -> bool:
+    """Tell whether the first picture of a file is there to its end."""
+    try:
+        with av.open(f"file:{path}", options=READING) as container:
+            return next(container.decode(video=0), None) is not None
+    except FFmpegError:
+        return False
 
 
 class VideoWriter:

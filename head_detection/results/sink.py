@@ -81,7 +81,11 @@ class FileSink(Sink):
         self._file = GrowingFile(folder / self.file_name)
         with self._stack:
             self._stack.callback(self._file.close)
-            self._add(self._head())
+            try:
+                self._add(self._head())
+            except OSError:
+                self._file.path.unlink(missing_ok=True)  # without its beginning it is none
+                raise
             self._stack = self._stack.pop_all()
 
     @property

@@ -14,6 +14,10 @@ import pytest
 from head_detection.apps.command import ENDING, run_command
 from head_detection.errors import ConfigError
 
+FULL_DISK = (
+    "expected room on its disk; No space left on device: free some, or write to another disk"
+)
+
 
 def failing_with(error: BaseException) -> int:
     def fail(argv: Sequence[str] | None) -> int:
@@ -46,7 +50,7 @@ def test_arguments_are_handed_on() -> None:
         (ConfigError("two\nlines\tand a tab"), "error: two lines and a tab\n"),
         (ConfigError(), "error: ConfigError\n"),
         (PermissionError(13, "Permission denied", "runs"), "error: runs: Permission denied\n"),
-        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+        (OSError(28, "No space left on device", "a.mp4"), f"error: a.mp4: {FULL_DISK}\n"),
     ],
 )
 def test_a_users_mistake_is_one_line(
@@ -175,7 +179,7 @@ def test_a_full_disk_takes_words_and_not_the_result(tmp_path: Path) -> None:
         assert process.returncode == code
         assert b"Traceback" not in errors
         assert b"Exception ignored" not in errors
-    assert errors == b"error: No space left on device\n"
+    assert errors.decode() == f"error: {FULL_DISK}\n"
 
 
 @POSIX

@@ -86,7 +86,7 @@ def test_a_folder_is_done_to_its_end_whatever_is_in_it(photos, one_head, capsys)
     assert content["failed"][1]["error"] == "the file is empty"
     out, err = capsys.readouterr()
     assert "pictures: 2, heads: 2, failed: 3, seconds: " in out
-    assert "passed over: 1 not pictures" in out
+    assert "passed over: not pictures: 1" in out
     assert "results in runs/test/photos: detections.json, detections.csv, images/" in out
     assert "failed: empty.jpg: the file is empty" in err
     assert "Finding heads: 100%" in err
@@ -184,7 +184,9 @@ def test_counts_and_the_fullest_pictures(photos, one_head, capsys, monkeypatch):
         ),
         *("8.png,3", "cut.png,", "empty.jpg,", "sub/1.png,1", "text.webp,"),
     ]
-    line = "fullest: 6.png 7, 3.png 4, 5.png 4, 8.png 3, 4.png 2; without heads: 1"
+    line = (
+        "most heads: 7 in 6.png, 4 in 3.png, 4 in 5.png, 3 in 8.png, 2 in 4.png; without heads: 1"
+    )
     assert line in capsys.readouterr().out
 
 
@@ -298,7 +300,7 @@ def test_lines_on_standard_output_have_it_for_themselves(photos, one_head, capsy
     assert lines[2] == {"file": "empty.jpg", "error": "the file is empty"}
     assert "failed: empty.jpg: the file is empty" in err
     assert "pictures: 2, heads: 2, failed: 3" in err
-    assert "passed over: 1 not pictures" in err
+    assert "passed over: not pictures: 1" in err
     assert not Path("runs").exists()
 
 
@@ -539,8 +541,8 @@ def test_names_do_not_lead_the_terminal(tmp_path, monkeypatch, one_head, capsys)
     said = "".join(capsys.readouterr())
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
     assert "failed: \\x1b]0;title\\x07\\nred\\x1b[31m.jpg: not a picture" in said
-    fullest = next(line for line in said.splitlines() if line.startswith("fullest: "))
-    assert all(name in fullest for name in ("two\\nlines.png 1", "Zoë 人\u3000.png 1"))
+    fullest = next(line for line in said.splitlines() if line.startswith("most heads: "))
+    assert all(name in fullest for name in ("1 in two\\nlines.png", "1 in Zoë 人\u3000.png"))
 
 
 def test_lists_of_powershell_home_folders_and_long_lines(photos, one_head, capsys):

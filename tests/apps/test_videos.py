@@ -56,7 +56,7 @@ def test_a_video_becomes_boxes_counts_and_a_drawn_video(capsys: pytest.CaptureFi
     assert run(["test", "--source", "street.mp4"]) == 0
     out, err = capsys.readouterr()
     assert "frames: 12 of 1 video, heads: 12, failed: 0" in out
-    assert "fullest: street.mp4: frame 0 1, street.mp4: frame 1 1" in out
+    assert "most heads: 1 in street.mp4: frame 0, 1 in street.mp4: frame 1" in out
     assert "results in runs/test/street: detections.json, counts.csv, video/" in out
     assert "12/12" in err
     records = written("street")["images"]
@@ -64,6 +64,13 @@ def test_a_video_becomes_boxes_counts_and_a_drawn_video(capsys: pytest.CaptureFi
         ("street.mp4", index, index / 10, 1) for index in range(12)
     ]
     assert Path("runs/test/street/video/street.mp4").is_file()
+
+
+def test_sound_that_a_live_run_leaves_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("loud.mp4", 3, audio=True)
+    assert run(["test", "--source", "loud.mp4", "--live", "--save", "video"]) == 0
+    note = "note: loud.mp4: sound left out: that of files alone is written, not --live"
+    assert note in capsys.readouterr().out.splitlines()
 
 
 def test_a_folder_of_both_goes_on_behind_a_video_that_is_none(

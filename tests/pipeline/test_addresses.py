@@ -86,12 +86,14 @@ def test_a_list_names_its_cameras(tmp_path: Path) -> None:
     path = tmp_path / "all.streams"
     path.write_text(
         "\ufeff# the house\n\n door = rtsp://me:geheim@cam/1 \r\n"
-        "rtsp://cam/2?channel=1&name=x\nT\u00fcr 2=http://cam/3?a=b\n0\n"
+        "rtsp://cam/2?channel=1&name=x # the yard = back\n"
+        "T\u00fcr #2=http://cam/3?a=b#part\t# side\n0  # desk = here\n"
     )
     found = read_streams(path)
-    assert [address.name for address in found] == ["door", "cam-2", "T\u00fcr 2", "camera-0"]
+    assert [address.name for address in found] == ["door", "cam-2", "T\u00fcr #2", "camera-0"]
     assert found[0].url == "rtsp://me:geheim@cam/1"
-    assert found[2].url == "http://cam/3?a=b"
+    assert found[1].url == "rtsp://cam/2?channel=1&name=x"
+    assert found[2].url == "http://cam/3?a=b#part"
 
 
 @pytest.mark.parametrize(

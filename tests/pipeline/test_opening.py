@@ -391,7 +391,7 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
         ),
         ("", "''"),
         ("empty", "empty: expected pictures or videos such as .jpg or .mp4, found none"),
-        ("texts", "texts: .* found none; passed over: 1 not pictures"),
+        ("texts", "texts: .* found none; passed over: not pictures: 1"),
         ("*.gif", "found none"),
         ("clip.mp4", "clip.mp4: expected a video; the file is empty"),
         ("987", "987: expected a camera as /dev/video987; there is none"),

@@ -335,3 +335,13 @@ def test_a_full_disk_is_told_and_what_was_written_opens(tmp_path: Path) -> None:
         sink.close()
     with av.open(str(path)) as container:
         assert sum(bool(packet.size) for packet in container.demux(video=0)) >= 2
+
+
+def test_a_disk_too_small_for_the_first_pictures_leaves_no_file(small_disk: Path) -> None:
+    rng = np.random.default_rng(0)
+    writer = VideoWriter(small_disk / "a.mp4", Encoding())
+    for index in range(4):
+        writer.add(index / 10, rng.integers(0, 255, (480, 480, 3), np.uint8))
+    with pytest.raises(OSError, match=r"No space left.*a\.mp4"):
+        writer.close()
+    assert list(small_disk.iterdir()) == []
