@@ -46,8 +46,8 @@ WARM: Final = 5_000
 """Frames until all is there that is loaded once."""
 LOOKS: Final = (1_000, 2_000, WARM)
 LOOK_EVERY: Final = 10_000
-MOST_GROWTH: Final = 95.0
-"""Megabytes from then on: a kilobyte a frame. Frames that are decoded ahead make it come and go."""
+MOST_GROWTH: Final = 30.0
+"""Megabytes from then on, a third of a kilobyte a frame; frames that wait make 10 come and go."""
 ZONES: Final = (
     b"lines: {door: [[0.5, 0], [0.5, 1]]}\nzones: {hall: [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]}\n"
 )

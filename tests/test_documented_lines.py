@@ -89,7 +89,8 @@ UNTYPED: Final = {
     "pip install --force-reinstall --no-deps opencv-python-headless": "needs an index of packages",
     "docker build --tag head-detection --build-arg "
     "TORCH_INDEX=https://download.pytorch.org/whl/cpu .": "needs Docker, and an index of packages",
-    "docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:8000:8000 "
+    "docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --stop-timeout 60 "
+    "--publish 127.0.0.1:8000:8000 "
     "head-detection": "likewise",
     "python scripts/train.py --cfg configs/fast_gpu.yaml --device cuda": "needs a GPU",
 }

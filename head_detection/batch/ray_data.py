@@ -57,7 +57,6 @@ _SETTINGS: Final = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
     "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
-    "RAY_preload_python_modules": "ray.data,head_detection.batch.ray_data",  # before they are asked
     "RAY_enable_metrics_collection": "0",  # nobody asks for them
     "RAY_task_events_report_interval_ms": "0",  # nor for these
 }
@@ -179,7 +178,7 @@ def _join(ray: Any, address: str | None) -> None:
             if address is None
             else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
         )
-        raise BatchError(f"ray: expected a cluster at {where}{text}") from error
+        raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
 
 
 def _check_reachable(address: str) -> None:

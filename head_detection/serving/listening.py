@@ -35,6 +35,9 @@ ENDING_SECONDS: Final = 45
 """For requests that are answered when the service is told to end: more than their deadline."""
 BACKLOG: Final = 1024
 """Connections that wait to be taken."""
+TAKEN_AT_ONCE: Final = 1
+"""Of them by a worker: one that took all would leave the others idle. asyncio hands this number to
+``listen`` too, so that the process that watches says anew how many may wait."""
 START_SECONDS: Final = 300
 """For a worker to say that it lives: in this time it imports torch, perhaps from a slow disk."""
 PING_SECONDS: Final = 0.2
@@ -193,7 +196,7 @@ def run_workers(
     clear_folders()
     with temporary_folder() as folder:
         os.environ[SEVERAL_PROCESSES] = str(folder)
-        config = server_config(create, settings, factory=True, workers=count)
+        config = server_config(create, settings, factory=True, workers=count, backlog=TAKEN_AT_ONCE)
         supervisor = _Supervisor(config, [listener])
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
@@ -212,6 +215,8 @@ class _Supervisor(Multiprocess):
         """Replace who died or does not answer; leave off when a signal comes."""
         if self.should_exit.is_set():
             return
+        for listener in self.sockets:
+            listener.listen(BACKLOG)
         for number, worker in enumerate(self.processes):
             worker.child_conn.close()  # the worker alone needs it
             if self._answers(worker):

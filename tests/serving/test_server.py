@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -192,12 +193,14 @@ def metric(port: int, name: str) -> float:
 
 TINY = """
 import os
+import time
 from head_detection.serving.listening import end_with_parent
 
 def create():
     end_with_parent()
     async def app(scope, receive, send):
         if scope["type"] == "http":
+            time.sleep(0.02 if scope["path"] == "/slow" else 0)
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
     return app
@@ -243,6 +246,33 @@ def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -
             process.terminate()
             assert process.wait(SECONDS) == 0
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository)))}
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        number = int(process.stdout.readline())
+        try:
+            workers: set[int] = set()
+            while len(workers) < 2:
+                workers.add(int(ask(number, "GET", "/")[1]))
+            time.sleep(0.7)  # until it is said anew how many may wait
+            for worker in workers:
+                os.kill(worker, signal.SIGSTOP)
+            with ThreadPoolExecutor(20) as pool:
+                answers = pool.map(lambda _: int(ask(number, "GET", "/slow")[1]), range(20))
+                time.sleep(0.2)  # all of them wait
+                for worker in workers:
+                    os.kill(worker, signal.SIGCONT)
+                counts = Counter(answers)
+        finally:
+            process.terminate()
+            assert process.wait(SECONDS) == 0
+    assert min(counts[worker] for worker in workers) >= 3
 
 
 def test_who_is_told_to_end_waits_for_no_worker_that_starts(
