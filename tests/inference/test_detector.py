@@ -241,6 +241,7 @@ def test_a_single_picture_in_place_of_a_list_is_told(detector, image):
     [
         (None, "got NoneType, which cv2.imread gives where it finds no picture file"),
         (0, "images: expected a picture or a list of them; got int"),
+        ("in/a.mp4", r"got a video, 'in/a.mp4': write detector\.track\('in/a\.mp4'\)"),
         (io.BytesIO(b"x"), r"got an open file: give its read\(\)"),
         ([None], "images.0.: expected a path, .*; got NoneType, which cv2.imread gives"),
     ],
