@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
@@ -18,6 +19,12 @@ MICROSECONDS: Final = 1_000_000
 LEAD_SECONDS: Final = 1.0
 """A search in a file goes to so much before the place: the sound lies near its pictures, not at
 them."""
+
+
+AAC: Final = "aac"
+STREAM_TO_MP4: Final = "aac_adtstoasc"
+"""FFmpeg's filter: AAC of a transport stream has an ADTS header at each packet, which MP4 refuses.
+What lies between them stays as it is; packets without such a header pass."""
 
 
 class Sound:
@@ -41,6 +48,7 @@ class Sound:
         self._output, self._start, self._is_cut = output, start, is_cut
         self.left_out: list[str] = []
         self._tracks: dict[int, Stream] = {}
+        self._filters: dict[int, BitStreamFilterContext] = {}
         for track in source.streams.audio:
             copy = self._copy(track)
             if copy is not None:
@@ -90,7 +98,10 @@ class Sound:
         if track.codec_context.codec.canonical_name not in self._output.supported_codecs:
             self.left_out.append(name)
             return None
-        return self._output.add_stream_from_template(track)
+        copy = self._output.add_stream_from_template(track)
+        if name == AAC and not track.codec_context.extradata:
+            self._filters[track.index] = BitStreamFilterContext(STREAM_TO_MP4, track)
+        return copy
 
     def _next(self, *, with_video: bool = False) -> "AnyPacket | None":
         """Return the next packet of sound, or of pictures too; None at the end, or at damage."""
@@ -114,8 +125,11 @@ class Sound:
         for name in ("pts", "dts"):
             value = getattr(packet, name)
             setattr(packet, name, None if value is None else value - shift)
-        packet.stream = self._tracks[packet.stream_index]
-        self._output.mux(packet)
+        track = self._tracks[packet.stream_index]
+        to_mp4 = self._filters.get(packet.stream_index)
+        for part in [packet] if to_mp4 is None else to_mp4.filter(packet):
+            part.stream = track
+            self._output.mux(part)
 
     def _seconds_of(self, packet: "AnyPacket") -> float:
         """Return when a packet is heard or shown, in seconds of the output."""

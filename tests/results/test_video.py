@@ -125,6 +125,15 @@ def test_pictures_that_begin_behind_their_sound_stay_there(tmp_path: Path) -> No
     assert times_of(tmp_path / "late/video/b.mp4") == pytest.approx([n / 10 for n in range(10)])
 
 
+def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path: Path) -> None:
+    """Its AAC has an ADTS header of 7 bytes at each packet (ISO 14496-3), which MP4 refuses."""
+    source = write_clip(tmp_path / "a.ts", 10, audio=True)
+    write(tmp_path / "out", records_of(source))
+    written = tmp_path / "out/video/a.mp4"
+    assert packets(written) == [packet[7:] for packet in packets(source)]
+    assert heard(written) == pytest.approx([0.0, 1.0], abs=0.05)
+
+
 def test_nothing_of_the_source_is_told(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 5, rotation=90)
     write(tmp_path / "out", records_of(source))
