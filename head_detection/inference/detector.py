@@ -286,7 +286,8 @@ class HeadDetector:
 
         A head that is followed counts down to ``tracking.lowest_score``, 0.1, where the detector's
         ``lowest_score`` is no higher: that of the shipped weights is 0.02. Memory does not grow
-        with the number of frames; one that cannot be decoded is left out.
+        with the number of frames; one that cannot be decoded is left out. A video that was cut
+        short gives what is there, and a warning is logged.
 
         Args:
             source: a video, camera (0) or stream as ``test --source`` takes it; or frames, RGB

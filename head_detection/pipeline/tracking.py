@@ -6,6 +6,7 @@ Source:
     2023). Each matches by buffered IoU here, C-BIoU's: heads move by more than their size.
 """
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -29,6 +30,8 @@ from head_detection.pipeline.run import Detector, run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
 from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray, Sighting
+
+logger = logging.getLogger(__name__)
 
 FRAME_RATE: Final = 20.0
 """The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""
@@ -95,6 +98,8 @@ def track_heads(
 def _timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> Iterator[Frame]:
     """Yield frames that have a time: their own, or by their number.
 
+    What cannot be read is left out, and logged where that is known already.
+
     Raises:
         ValueError: one that has none, without a rate.
         TypeError: something else.
@@ -102,6 +107,9 @@ def _timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> I
     for index, item in enumerate(items):
         if isinstance(item, Frame) and item.seconds is not None:
             yield item
+            continue
+        if isinstance(item, PictureFile) and item.problem is not None:
+            logger.warning("%s: %s", item.name, item.problem)  # of a video too, behind its frames
             continue
         if fps is None:
             raise ValueError("expected fps, frames a second: these pictures have no times")

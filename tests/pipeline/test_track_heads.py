@@ -70,6 +70,19 @@ def test_arrays_and_files_come_at_a_rate(tmp_path: Path) -> None:
         list(track_heads(OneHead(), [PIXELS]))
 
 
+def test_a_video_that_was_cut_short_gives_what_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = write_clip(tmp_path / "whole.webm", 20).read_bytes()
+    cut = tmp_path / "cut.webm"
+    cut.write_bytes(whole[: len(whole) // 2])
+    tracked = list(track_heads(OneHead(), cut))
+    assert 0 < len(tracked) < 20
+    assert [frame.index for frame, _ in tracked] == list(range(len(tracked)))
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("cut.webm: it ends early")
+
+
 def test_mistakes_are_told() -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         list(track_heads(OneHead(), [], overrides=["tracking.lost=2"]))
