@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Stream
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ What lies between them stays as it is; packets without such a header pass."""
 class Sound:
     """All sound tracks of a file, on their way into another, in step with its pictures.
 
-    Tracks that the other cannot hold are left out.
+    Tracks that the other cannot hold are left out, and so are damaged packets.
 
     Args:
         source: the file; read from here on by this alone.
@@ -127,9 +127,12 @@ class Sound:
             setattr(packet, name, None if value is None else value - shift)
         track = self._tracks[packet.stream_index]
         to_mp4 = self._filters.get(packet.stream_index)
-        for part in [packet] if to_mp4 is None else to_mp4.filter(packet):
-            part.stream = track
-            self._output.mux(part)
+        try:
+            for part in [packet] if to_mp4 is None else to_mp4.filter(packet):
+                part.stream = track
+                self._output.mux(part)
+        except (ArgumentError, InvalidDataError):
+            return  # damaged, or at a time before the last: a gap in the sound, not an end of all
 
     def _seconds_of(self, packet: "AnyPacket") -> float:
         """Return when a packet is heard or shown, in seconds of the output."""

@@ -134,6 +134,19 @@ def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path: Path) -> None:
     assert heard(written) == pytest.approx([0.0, 1.0], abs=0.05)
 
 
+def test_damaged_sound_of_a_transport_stream_is_a_gap(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.ts", 10, audio=True)
+    num_whole, frames = len(packets(source)), list(records_of(source))
+    sent, random = bytearray(source.read_bytes()), np.random.default_rng(0)
+    for start in random.integers(2000, len(sent) - 200, 40):
+        sent[start : start + 100] = random.bytes(100)
+    source.write_bytes(sent)
+    write(tmp_path / "out", frames)
+    written = tmp_path / "out/video/a.mp4"
+    assert [number_of(pixels[::2, ::2]) for pixels in frames_of(written)] == list(range(10))
+    assert 0 < len(packets(written)) < num_whole
+
+
 def test_nothing_of_the_source_is_told(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 5, rotation=90)
     write(tmp_path / "out", records_of(source))
