@@ -142,7 +142,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     precision = arguments.precision
     return {
         "version": __version__,
-        "weights": digest_of_all(arguments.weights or shipped_weights()),
+        "weights": digest_of_all(arguments.weights or shipped_weights(), precision),
         "set": engine_options(arguments)["overrides"],
         "max_pixels": arguments.max_pixels,
         "score_threshold": arguments.score_threshold,

@@ -23,12 +23,18 @@ from head_detection.inference.weights_files import (
     EXPORTED,
     INT8,
     choose_engine,
+    int8_command,
     int8_path,
     sha256_of,
 )
 from head_detection.models.faster_rcnn import FasterRCNN, assemble, load_detector
 from head_detection.models.network import Network
-from head_detection.models.weights import WeightsDescription, read_description, tensors_path
+from head_detection.models.weights import (
+    WeightsDescription,
+    digest_described,
+    read_description,
+    tensors_path,
+)
 
 PROBE_SIZE: Final = 128
 """Side of the picture that a network is tried on: a pixel at least on the coarsest level, 64."""
@@ -212,12 +218,16 @@ def _read_int8(path: Path, export: Path) -> tuple[Any, WeightsDescription, bool]
     Raises:
         WeightsError: it is of other weights. One line.
     """
-    graph, _, record = read_openvino(export)
+    graph, exported, record = read_openvino(export)
     weights = tensors_path(path)
-    if (record.precision, record.from_sha256) != (INT8, sha256_of(weights)):
+    # A threshold stored since is another file of the same tensors, for which the graph is right.
+    is_of_it = record.from_sha256 == sha256_of(weights) or (
+        record.from_sha256 == digest_described(weights, exported)
+    )
+    if record.precision != INT8 or not is_of_it:
         raise WeightsError(
             f"{export}: expected the {INT8} export of {weights.name} beside it; it is of other "
-            f"weights or precision: `export --weights {weights} --to openvino --{INT8}` anew"
+            f"weights or precision: `{int8_command(weights, export)}`"
         )
     return graph, read_description(path), True
 

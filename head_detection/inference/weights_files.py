@@ -124,13 +124,18 @@ def int8_path(path: Path, engine: str | None) -> Path:
     """
     if engine not in (None, AUTO, "openvino"):
         raise EngineError(f"precision: {INT8} is for engine openvino; got {engine}")
-    export = path.with_name(f"{path.stem}-{INT8}.xml")
+    export = _int8_name(path)
     if not export.is_file():
         raise WeightsError(
             f"{path}: expected its export in {INT8} beside it, {export.name}; no such file: "
-            f"`export --weights {path} --to openvino --{INT8} --calibration DIR --output {export}`"
+            f"`{int8_command(path, export)}`"
         )
     return export
+
+
+def int8_command(path: Path, export: Path) -> str:
+    """Return the command that makes the 8-bit export of a file."""
+    return f"export --weights {path} --to openvino --{INT8} --calibration DIR --output {export}"
 
 
 def sha256_of(path: Path) -> str:
@@ -150,17 +155,24 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def digest_of_all(path: Path) -> str:
-    """Return the digest of all that a detector is built of: of a preset, with the file it names.
+def digest_of_all(path: Path, precision: str) -> str:
+    """Return the digest of all that a detector is built of.
+
+    Of a preset, with the file it names; in int8, with the export beside the file.
 
     Raises:
         OSError: a file cannot be read.
     """
-    digest = sha256_of(path)
+    files = [path]
     named = _named_by_preset(path) if path.suffix == ".yaml" else None
-    if named is None:
-        return digest
-    return hashlib.sha256((digest + sha256_of(path.parent / named)).encode()).hexdigest()
+    if named is not None:
+        files.append(path.parent / named)
+    export = _int8_name(files[-1])
+    is_whole = export.is_file() and export.with_suffix(".bin").is_file()
+    if precision == INT8 and path.suffix not in EXPORTED and is_whole:
+        files.append(export)  # else whoever builds it will say what is not there
+    digests = [sha256_of(file) for file in files]
+    return digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _named_by_preset(path: Path) -> str | None:
@@ -171,6 +183,10 @@ def _named_by_preset(path: Path) -> str | None:
         if isinstance(name, str) and (path.parent / name).is_file():
             return name
     return None
+
+
+def _int8_name(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-{INT8}.xml")
 
 
 def _folders() -> tuple[Path, Path]:

@@ -1,5 +1,6 @@
 """Weights files: our own, which describe themselves, and those made by others."""
 
+import hashlib
 import json
 import pickle
 import zipfile
@@ -89,8 +90,20 @@ def save_weights(path: str | Path, model: nn.Module, description: WeightsDescrip
 
 def write_weights(path: Path, tensors: dict[str, Tensor], description: WeightsDescription) -> None:
     """Write tensors, contiguous on CPU, and description as ``save_weights`` does a network's."""
-    metadata = {METADATA_KEY: description.model_dump_json()}
-    write_bytes(path, save(tensors, metadata=metadata))
+    write_bytes(path, _to_bytes(tensors, description))
+
+
+def digest_described(path: Path, description: WeightsDescription) -> str:
+    """Return the SHA-256 of a file with the tensors of this one that says this of itself.
+
+    Raises:
+        WeightsError: as ``read_weights``.
+    """
+    return hashlib.sha256(_to_bytes(read_weights(path)[0], description)).hexdigest()
+
+
+def _to_bytes(tensors: dict[str, Tensor], description: WeightsDescription) -> bytes:
+    return save(tensors, metadata={METADATA_KEY: description.model_dump_json()})
 
 
 def store_operating_point(

@@ -63,6 +63,23 @@ VIDEO: Final = _body(
     {"file": FILE, "zones": FILE},
 )
 
+FAILURE: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "An error of the request. Where each of its pictures has failed, what 200 "
+        "has, with the status of the first.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"error": {"type": "string"}, "kind": {"type": "string"}},
+                    "required": ["error", "kind"],
+                }
+            }
+        },
+    }
+}
+"""What OpenAPI says of errors; by itself FastAPI tells of a body of its own, which none has."""
+
 
 def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) -> FastAPI:
     """Return the service as an application of ASGI.
@@ -114,7 +131,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     ):
         app.add_api_route(
             path, answer, methods=["POST"], openapi_extra=body, response_class=Response,
-            dependencies=[Depends(check_query)],
+            dependencies=[Depends(check_query)], responses=FAILURE,
         )  # fmt: skip
     pages: dict[str, Callable[..., Awaitable[Any]]] = {
         "/models": service.models,

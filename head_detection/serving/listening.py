@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
@@ -228,6 +229,8 @@ class _Supervisor(Multiprocess):
             if worker.exitcode == STARTUP_FAILURE:  # the next one would fail likewise
                 self.should_exit.set()
                 return
+            # What waited in it is gone, and would be in the sums of /metrics for ever.
+            mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # it has no types
             self.processes[number] = replacement = Process(self.config, self.sockets)
             replacement.start()
 

@@ -23,6 +23,7 @@ from head_detection.models.weights import (
     WeightsDescription,
     read_description,
     save_weights,
+    store_operating_point,
     write_weights,
 )
 
@@ -62,6 +63,14 @@ def test_int8_is_that_of_the_export_beside_the_weights(build, path, picture, mes
         detector.detect([picture])
     assert HeadDetector.from_weights(path, precision="int8", engine="auto").origin["precision"]
     assert "int8 is for engine openvino; got onnx" in message(path, precision="int8", engine="onnx")
+    store_operating_point(path, 0.6, {"validation": {"ap50": 0.9}})  # of the same tensors
+    for file, threshold in ((path, 0.6), (preset, 0.7)):
+        assert HeadDetector.from_weights(file, precision="int8").score_threshold == threshold
+    others = build().network
+    torch.nn.init.zeros_(next(others.parameters()))
+    save_weights(path, others, description)  # of others, which say the same
+    assert "--int8 --calibration DIR --output" in message(path, precision="int8")
+    save_weights(path, tiny.network, description)
     other = record.model_copy(update={"from_sha256": "0" * 64})
     write_openvino(export, graph, description, other)
     assert "it is of other weights or precision" in message(path, precision="int8")

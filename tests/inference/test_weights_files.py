@@ -4,7 +4,12 @@ import pytest
 
 from head_detection.errors import EngineError, WeightsError
 from head_detection.inference import weights_files
-from head_detection.inference.weights_files import choose_engine, shipped_weights, weights_path
+from head_detection.inference.weights_files import (
+    choose_engine,
+    digest_of_all,
+    shipped_weights,
+    weights_path,
+)
 
 
 def test_installed_weights_are_found_before_those_of_a_checkout(tmp_path, monkeypatch):
@@ -14,6 +19,25 @@ def test_installed_weights_are_found_before_those_of_a_checkout(tmp_path, monkey
         folder.mkdir(parents=True)
         (folder / "fast.safetensors").write_bytes(b"")
         assert shipped_weights() == folder / "fast.safetensors"
+
+
+def test_in_int8_the_export_is_part_of_what_answers_depend_on(tmp_path):
+    weights, preset = tmp_path / "mine.safetensors", tmp_path / "mine.yaml"
+    weights.write_bytes(b"tensors")
+    preset.write_text("weights: mine.safetensors")
+    export = tmp_path / "mine-int8.xml"
+    export.write_bytes(b"graph")
+    files = (weights, preset)
+    assert [digest_of_all(file, "int8") for file in files] == [  # it has no .bin yet
+        digest_of_all(file, "auto") for file in files
+    ]
+    seen = set()
+    for values in (b"one calibration", b"another"):
+        export.with_suffix(".bin").write_bytes(values)
+        seen |= {digest_of_all(file, "int8") for file in files}
+        seen |= {digest_of_all(file, "auto") for file in files}
+    assert len(seen) == 6
+    assert digest_of_all(export, "int8") == digest_of_all(export, "auto")
 
 
 def test_shipped_files_have_names(tmp_path, monkeypatch):

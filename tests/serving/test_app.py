@@ -348,3 +348,12 @@ def test_docs_say_from_which_score_on_a_head_counts(client: TestClient) -> None:
     assert words["/detect"] == "Leave out heads scored lower; else the weights' own."
     assert words["/track"].endswith("at any score that the tracker takes, 0.1 or more.")
     assert TrackingConfig().lowest_score == 0.1
+
+
+@pytest.mark.parametrize("route", ["/detect", "/track"])
+def test_openapi_tells_of_the_errors_that_there_are(client: TestClient, route: str) -> None:
+    responses = client.get("/openapi.json").json()["paths"][route]["post"]["responses"]
+    assert set(responses) == {"200", "default"}  # no 422 of another form
+    told = responses["default"]["content"]["application/json"]["schema"]["properties"]
+    error = client.post(f"{route}?score_threshold=2", content=b"x").json()
+    assert set(told) == set(error) == {"error", "kind"}

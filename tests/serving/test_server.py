@@ -194,10 +194,12 @@ def metric(port: int, name: str) -> float:
 TINY = """
 import os
 import time
+from prometheus_client import Gauge
 from head_detection.serving.listening import end_with_parent
 
 def create():
     end_with_parent()
+    Gauge("waiting", "...", multiprocess_mode="livesum").set(1)
     async def app(scope, receive, send):
         if scope["type"] == "http":
             time.sleep(0.02 if scope["path"] == "/slow" else 0)
@@ -242,6 +244,9 @@ def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -
                 assert time.monotonic() < start + listening.START_SECONDS / 2
                 with suppress(ConnectionError, HTTPException):
                     seen.add(answering())
+            waiting = {path.stem for path in (tmp_path / "temporary").rglob("gauge_livesum_*.db")}
+            # What waited in the killed one does not count for ever.
+            assert waiting == {f"gauge_livesum_{worker}" for worker in seen - {first}}
         finally:
             process.terminate()
             assert process.wait(SECONDS) == 0
