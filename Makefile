@@ -8,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: help demo test check docs smoke fuzz hostile kill kill-ray soak audit package clean
+.PHONY: help demo test check docs smoke fuzz hostile kill ray kill-ray soak audit package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
 	@echo "make hostile              10,000 requests to the service that mean no good"
 	@echo "make kill                 kill test, train and convert 200 times, batch 200 times; look at what is left"
+	@echo "make ray                  the tests on a Ray cluster of this machine"
 	@echo "make kill-ray             kill drivers and actors of a job on Ray 30 times"
 	@echo "make soak                 an hour of cameras that come and go: what is late, lost, left"
 	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
@@ -60,8 +61,10 @@ kill: $(VENV)/dev.done
 	@$(VENV)/bin/python tests/kill.py
 	@$(VENV)/bin/python tests/batch/kills.py
 
-kill-ray: $(VENV)/dev.done
-	@RAY_CLUSTER=1 $(VENV)/bin/python -m pytest tests/batch/test_ray_data.py
+ray: $(VENV)/dev.done
+	@RAY_CLUSTER=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/batch/test_ray_data.py
+
+kill-ray: ray
 	@$(VENV)/bin/python tests/ray_cluster.py
 
 # SOAK_MINUTES=5 make soak: not as long.

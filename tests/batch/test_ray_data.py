@@ -34,7 +34,7 @@ from head_detection.errors import BatchError, MissingPackageError
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster that ``ray start`` has begun."""
     if "RAY_CLUSTER" not in os.environ:
-        pytest.skip("starts a Ray cluster, minutes where a machine is busy: make kill-ray")
+        pytest.skip("starts a Ray cluster, minutes where a machine is busy: make ray")
     pytest.importorskip("ray.data", reason="needs the ray extra")
     try:
         with cluster(tmp_path_factory.mktemp("ray")) as address:
