@@ -5,10 +5,11 @@ import pytest
 from head_detection import devices
 from head_detection.apps import arguments
 from head_detection.apps.arguments import not_negative, positive, probability
+from head_detection.inference.weights_files import INT8
 
 
 def test_the_choices_are_those_of_the_package():
-    assert arguments.PRECISIONS == devices.PRECISIONS
+    assert arguments.PRECISIONS == (*devices.PRECISIONS, INT8)
 
 
 @pytest.mark.parametrize("text", ["0", "1", "0.5", "1e-3"])
