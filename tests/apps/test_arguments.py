@@ -9,7 +9,7 @@ from head_detection.inference.weights_files import INT8
 
 
 def test_the_choices_are_those_of_the_package():
-    assert arguments.PRECISIONS == (*devices.PRECISIONS, INT8)
+    assert (*devices.PRECISIONS, INT8) == arguments.PRECISIONS
 
 
 @pytest.mark.parametrize("text", ["0", "1", "0.5", "1e-3"])
