@@ -24,6 +24,8 @@ from head_detection.errors import MissingPackageError
 from head_detection.images.styles import HIDDEN_FROM
 
 PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+MAX_BATCH: Final = 8
+"""Pictures at once on a GPU, where it is not said how many."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     batches = parser.add_argument_group("batches")
     batches.add_argument(
-        "--max-batch", type=positive, default=8, metavar="N",
-        help="pictures of like shape through the network at once, at most (default: 8)",
+        "--max-batch", type=positive, metavar="N",
+        help="pictures of like shape through the network at once, at most (default: 8 on a GPU; "
+        "1 on a CPU, which is no sooner done with several)",
     )  # fmt: skip
     batches.add_argument(
         "--max-delay", type=not_negative, default=10, metavar="MS",
@@ -76,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.serving.server import serve
     from head_detection.serving.settings import ServiceSettings
 
-    find_device(arguments.device)  # before an address is told that nobody will answer at
+    device = find_device(arguments.device)  # before an address is told that nobody will answer at
+    if arguments.max_batch is None:
+        arguments.max_batch = 1 if device.type == "cpu" else MAX_BATCH
     build = partial(
         HeadDetector.from_weights,
         arguments.weights,

@@ -26,8 +26,8 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> ServiceSettings
 def test_options_become_limits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    settings = settings_of(monkeypatch)
-    assert settings == ServiceSettings(hosts=("localhost", "127.0.0.1", "::1"))
+    settings = settings_of(monkeypatch, "--device", "cpu")
+    assert settings == ServiceSettings(max_batch=1, hosts=("localhost", "127.0.0.1", "::1"))
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
     keys = tmp_path / "keys"
     keys.write_text("# of the first user\nsecret\n\n other \n")
@@ -38,10 +38,13 @@ def test_options_become_limits(
         str(keys),
         "--max-delay",
         "25",
+        "--max-batch",
+        "3",
     ]
     settings = settings_of(monkeypatch, *words, "--allow-origin", "https://a.example/")
     assert (settings.hosts, settings.keys) == (None, ("secret", "other"))
     assert (settings.max_delay, settings.origins) == (0.025, ("https://a.example",))
+    assert settings.max_batch == 3
 
 
 @pytest.mark.parametrize(
