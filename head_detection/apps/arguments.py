@@ -13,7 +13,7 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
-"""As ``devices`` has them, which imports torch; a test compares."""
+"""As ``devices`` has them, which imports torch, and that of exports; a test compares."""
 DEVICE: Final = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from io import StringIO
 from pathlib import Path
@@ -253,14 +253,20 @@ def test_a_worker_that_is_killed_is_replaced(repository: Path, tmp_path: Path) -
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.py").write_text(TINY)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository)))}
+@contextmanager
+def watching(repository: Path, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Start workers and the process that watches them; give that and their port."""
+    (folder / "tiny.py").write_text(TINY)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(repository)))}
     with subprocess.Popen(
         [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        number = int(process.stdout.readline())
+        yield process, int(process.stdout.readline())
+
+
+def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> None:
+    with watching(repository, tmp_path) as (process, number):
         try:
             workers: set[int] = set()
             while len(workers) < 2:
@@ -283,13 +289,8 @@ def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> N
 def test_who_is_told_to_end_waits_for_no_worker_that_starts(
     repository: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "tiny.py").write_text(TINY)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(repository)))}
-    with subprocess.Popen(
-        [sys.executable, "-c", WATCHING], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        worker = int(ask(int(process.stdout.readline()), "GET", "/")[1])
+    with watching(repository, tmp_path) as (process, number):
+        worker = int(ask(number, "GET", "/")[1])
         os.kill(worker, signal.SIGSTOP)  # as one that imports torch, it answers no ping
         time.sleep(0.7)
         process.terminate()
