@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from head_detection.errors import SourceError
 
@@ -23,7 +23,7 @@ _NUMBER_WITH_COMMENT: Final = re.compile(r"\d+\s+#")
 _COMMENT: Final = re.compile(r"\s+#.*")
 """An address has no blanks; a # right behind it is its fragment, and part of it."""
 _SECRET: Final = re.compile(
-    r"((?:user|usr|login|pass|passwd|password|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
+    r"((?:user|usr|login|pass|passwd|password|passphrase|streamid|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
     r"[^/&;_?#\s]+",
     re.IGNORECASE,
 )
@@ -54,9 +54,14 @@ class Address:
         return shown_url(self.url)
 
     @property
+    def scheme(self) -> str:
+        """What stands before the ``://``, in small letters; of a path it is the path."""
+        return self.url.partition("://")[0].lower()
+
+    @property
     def is_http(self) -> bool:
         """Whether a web server has it, which may be a file as well as a stream."""
-        return self.url.lower().startswith(("http://", "https://"))
+        return self.scheme in ("http", "https")
 
     @property
     def suffix(self) -> str:
@@ -164,6 +169,8 @@ def shown_url(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if separator:
+        if scheme.lower() == "srt":  # it has no user, and its streams may have an @ in their names
+            rest = rest.partition("?")[0]
         # All to the last @ goes: a password may hold a / or a ? that should have been escaped.
         rest = rest.rpartition("@")[2]
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
@@ -180,7 +187,8 @@ def without_secrets(text: str, url: str) -> str:
     """
     text = text.replace(url, shown_url(url))
     user_info = url.partition("://")[2].rpartition("@")[0]
-    secrets = {user_info, *user_info.split(":", 1)[1:]}
+    query = parse_qs(url.partition("?")[2])
+    secrets = {user_info, *user_info.split(":", 1)[1:], *query.get("passphrase", ())}
     for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
         text = text.replace(secret, "*")
     return _SECRET.sub(r"\1*", text)

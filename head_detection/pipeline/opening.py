@@ -26,8 +26,6 @@ from head_detection.pipeline.images import (
 from head_detection.pipeline.sources import FrameOptions, ItemSource, Patience, Source
 
 STANDARD_INPUT: Final = "-"
-OPTIONAL_SCHEMES: Final = ("srt",)
-"""Of addresses whose protocol is a library of its own, libsrt."""
 
 
 def open_source(
@@ -121,31 +119,11 @@ def _open_cameras(
     from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
     for address in addresses:
-        _check_protocol(address)
+        if address.scheme == "srt":
+            from head_detection.pipeline.srt import check_address  # noqa: PLC0415 - loads FFmpeg
+
+            check_address(address.url)
     return Cameras(addresses, options, patience, name=name, are_files=are_files)
-
-
-def _check_protocol(address: Address) -> None:
-    """Refuse what FFmpeg was built without: no waiting brings it.
-
-    Raises:
-        SourceError: one line, without anything secret.
-    """
-    import av  # noqa: PLC0415 - loads FFmpeg
-
-    scheme = address.url.partition("://")[0].lower()
-    if scheme not in OPTIONAL_SCHEMES:
-        return
-    try:
-        av.open(f"{scheme}://").close()
-    except av.error.ProtocolNotFoundError as error:
-        raise SourceError(
-            f"{address.shown}: the FFmpeg in this PyAV was built without {scheme}, as its wheels "
-            "are; let a media server turn the stream into rtsp://, or build PyAV on an FFmpeg that "
-            "has it"
-        ) from error
-    except (av.FFmpegError, OSError, ValueError):
-        return  # it is known; there is no host in this address
 
 
 def _is_kept_from_us(path: Path) -> bool:
