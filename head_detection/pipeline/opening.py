@@ -11,6 +11,7 @@ from head_detection.images.finding import find_path
 from head_detection.pipeline.addresses import (
     STREAMS_EXTENSION,
     Address,
+    is_camera,
     is_url,
     parse_address,
     read_streams,
@@ -50,7 +51,7 @@ def open_source(
     from head_detection.pipeline.files import MixedSource, open_video  # noqa: PLC0415 - FFmpeg
 
     options = options or FrameOptions()
-    if more and any(map(is_url, (source, *more))):
+    if more and any(map(_is_address, (source, *more))):
         addresses = [parse_address(address) for address in (source, *more)]
         return _open_cameras(addresses, options, patience, "cameras")
     if not more and source != STANDARD_INPUT:
@@ -65,7 +66,7 @@ def open_source(
                 return _open_cameras(as_camera, options, patience, are_files=True)
             if video is not None:
                 return video
-        elif is_url(source) or (source.isdecimal() and not os.path.lexists(path)):
+        elif _is_address(source):
             address = parse_address(source)
             if address.device_format == "v4l2" and not os.path.lexists(address.url):
                 raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
@@ -80,6 +81,14 @@ def open_pictures(source: str, *more: str) -> ItemSource:
         SourceError: nothing there, or nothing found.
     """
     return _open_files(source, *more, with_videos=False)
+
+
+def _is_address(source: str) -> bool:
+    """Tell a camera or a stream from files; a file whose name is a number is a file."""
+    if is_url(source):
+        return True
+    path = find_path(source)
+    return is_camera(source) and (path.is_absolute() or not os.path.lexists(path))
 
 
 def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:

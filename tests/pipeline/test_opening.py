@@ -394,6 +394,8 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
         ("*.gif", "found none"),
         ("clip.mp4", "clip.mp4: expected a video; the file is empty"),
         ("987", "987: expected a camera as /dev/video987; there is none"),
+        ("/dev/video987", "expected a camera as /dev/video987; there is none"),
+        ("9" * 5000, "no such file"),
         ("rstp://me:secret@camera/1", "^rstp://camera/1: expected a camera's number or an address"),
         ("blank.txt", "found none"),
         ("-", "standard input: .* found none"),
