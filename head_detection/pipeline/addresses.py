@@ -21,7 +21,7 @@ MOST_DIGITS: Final = 9
 """Of a camera's number; Python refuses to read one of thousands."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DEVICE: Final = re.compile(r"/dev/(?:video(?P<number>\d+)|v4l/by-(?:id|path)/(?P<name>[^/\s]+))")
-"""A camera's path on Linux; that by its id or its place stays the same, whatever else is plugged in."""
+"""A camera's path on Linux; one by its id or its place stays, whatever else is plugged in."""
 _NAMED: Final = re.compile(r"(?P<name>[^=]*?)\s*=\s*(?P<url>.*)")
 _NUMBER_WITH_COMMENT: Final = re.compile(r"\d+\s+#")
 _COMMENT: Final = re.compile(r"\s+#.*")

@@ -52,7 +52,7 @@ def open_source(
 
     options = options or FrameOptions()
     if more and any(map(_is_address, (source, *more))):
-        addresses = [parse_address(address) for address in (source, *more)]
+        addresses = [_parse_single(address) for address in (source, *more)]
         return _open_cameras(addresses, options, patience, "cameras")
     if not more and source != STANDARD_INPUT:
         path = find_path(source)
@@ -67,10 +67,7 @@ def open_source(
             if video is not None:
                 return video
         elif _is_address(source):
-            address = parse_address(source)
-            if address.device_format == "v4l2" and not os.path.lexists(address.url):
-                raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
-            return _open_cameras([address], options, patience)
+            return _open_cameras([_parse_single(source)], options, patience)
     return MixedSource(_open_files(source, *more, with_videos=True), options)
 
 
@@ -89,6 +86,18 @@ def _is_address(source: str) -> bool:
         return True
     path = find_path(source)
     return is_camera(source) and (path.is_absolute() or not os.path.lexists(path))
+
+
+def _parse_single(source: str) -> Address:
+    """Read an address that was typed here and now: the camera that it means is there, or none is.
+
+    Raises:
+        SourceError: no address, or no such device.
+    """
+    address = parse_address(source)
+    if address.device_format == "v4l2" and not os.path.lexists(address.url):
+        raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
+    return address
 
 
 def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
