@@ -27,12 +27,16 @@ _SETTINGS: Final = {
     "RAY_enable_metrics_collection": "0",  # nobody asks for them
     "RAY_task_events_report_interval_ms": "0",  # nor for these
 }
+_OWN_SETTINGS: Final = {
+    "RAY_enable_autoscaler_v2": "1",  # the other is killed a second after it was asked to end
+}
+"""Of a cluster that is started here; one that is joined has its own, which have to agree."""
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
     """Give Ray, connected; what was started or joined here is left at the end."""
-    for name, value in _SETTINGS.items():
+    for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
         os.environ.setdefault(name, value)
     ray = _imported("ray")
     if ray.is_initialized():  # a program that has joined a cluster itself
