@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -25,6 +26,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from head_detection.cores import num_cores
 from head_detection.errors import ServingError
+from head_detection.files import write_bytes
 from head_detection.serving.folders import clear_folders, temporary_folder
 from head_detection.serving.settings import ServiceSettings
 
@@ -45,6 +47,8 @@ PING_SECONDS: Final = 0.2
 """Between looks at whether a signal has come, while a worker is waited for."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 MINUTE: Final = 60.0
+REASON: Final = "reason"
+"""File beside the workers' numbers: why one of them could not start."""
 SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder by which the workers of one service add up; prometheus_client reads it."""
 
@@ -184,7 +188,11 @@ def hosts_for(host: str) -> tuple[str, ...] | None:
 
 
 def run_workers(
-    create: Callable[[], Any] | str, settings: ServiceSettings, listener: socket.socket, count: int
+    create: Callable[[], Any] | str,
+    settings: ServiceSettings,
+    listener: socket.socket,
+    count: int,
+    announce: Callable[[], None],
 ) -> None:
     """Answer requests in several processes until SIGTERM or SIGINT; one that dies is replaced.
 
@@ -194,6 +202,7 @@ def run_workers(
         settings: the limits.
         listener: as ``open_socket`` returns it.
         count: of processes.
+        announce: is called once one of them answers.
 
     Raises:
         ServingError: one could not start.
@@ -204,10 +213,17 @@ def run_workers(
     with temporary_folder() as folder:
         os.environ[SEVERAL_PROCESSES] = str(folder)
         config = server_config(create, settings, factory=True, workers=count, backlog=TAKEN_AT_ONCE)
-        supervisor = _Supervisor(config, [listener])
+        supervisor = _Supervisor(config, [listener], announce)
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-            raise ServingError("a worker could not start: the line above says why")
+            told = folder / REASON
+            reason = told.read_text(encoding="utf-8") if told.exists() else ""
+            raise ServingError(reason or "a worker could not start: the lines above say why")
+
+
+def tell_parent(reason: str) -> None:
+    """Leave word why this worker cannot start, for the process that watches it: it says so once."""
+    write_bytes(Path(os.environ[SEVERAL_PROCESSES]) / REASON, reason.encode())
 
 
 class _Supervisor(Multiprocess):
@@ -216,7 +232,18 @@ class _Supervisor(Multiprocess):
     Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where a
     worker is still starting, or dies before it answers: the base holds the worker's end of their
     pipe open.
+
+    Args:
+        config: of each worker.
+        sockets: that they share.
+        announce: is called once the first of them answers requests.
     """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config, sockets)
+        self._announce: Callable[[], None] | None = announce
 
     def keep_subprocess_alive(self) -> None:
         """Replace who died or does not answer; leave off when a signal comes."""
@@ -246,7 +273,9 @@ class _Supervisor(Multiprocess):
             worker.parent_conn.send(b"ping")
             while worker.process.is_alive() and time.monotonic() < last and not self.signal_queue:
                 if worker.parent_conn.poll(PING_SECONDS):
-                    worker.parent_conn.recv()
+                    if worker.parent_conn.recv() and self._announce is not None:
+                        self._announce()
+                        self._announce = None
                     return True
         except (OSError, EOFError):  # it has died
             return False

@@ -221,8 +221,8 @@ WATCHING = """
 from head_detection.serving.listening import open_socket, run_workers
 from head_detection.serving.settings import ServiceSettings
 with open_socket("127.0.0.1", 0) as listener:
-    print(listener.getsockname()[1], flush=True)
-    run_workers("tiny:create", ServiceSettings(), listener, 2)
+    announce = lambda: print(listener.getsockname()[1], flush=True)
+    run_workers("tiny:create", ServiceSettings(), listener, 2, announce)
 """
 
 
@@ -272,6 +272,37 @@ def watching(repository: Path, folder: Path) -> Iterator[tuple["subprocess.Popen
     ) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline())
+
+
+FAILING = """
+import sys
+from head_detection.errors import ServingError
+from head_detection.serving.listening import open_socket, run_workers, tell_parent
+from head_detection.serving.settings import ServiceSettings
+
+def create():
+    tell_parent("expected weights; got none")
+    sys.exit(3)
+
+if __name__ == "__main__":
+    with open_socket("127.0.0.1", 0) as listener:
+        try:
+            run_workers(create, ServiceSettings(), listener, 2, lambda: print("answers"))
+        except ServingError as error:
+            print(error)
+"""
+"""What a mistake of the user makes of each worker."""
+
+
+def test_workers_that_cannot_start_are_told_of_once(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    ended = subprocess.run(
+        [sys.executable, "failing.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (ended.stdout, ended.stderr) == ("expected weights; got none\n", "")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("head")] == []
 
 
 def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> None:
