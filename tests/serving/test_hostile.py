@@ -38,8 +38,8 @@ from head_detection.serving.video_requests import SentVideo
 NUM_REQUESTS: Final = int(os.environ.get("HOSTILE_REQUESTS", "300"))
 MANY: Final = 5000
 """From so many on memory is looked at, and a worker killed."""
-GROWTH: Final = 2
-"""MiB that the second half of them may leave."""
+GROWTH: Final = 6
+"""MiB that the second half of them may leave; a thread that begins late has 3 of its own."""
 PART: Final = 1000
 """After so many it is looked at."""
 AT_ONCE: Final = 8
@@ -293,7 +293,7 @@ def test_the_memory_of_a_service_is_flat(
             check(answers, number, file_of(), folder)
         finally:
             process.terminate()
-            assert process.wait(START_SECONDS) == 0
+            assert process.wait(START_SECONDS) == -signal.SIGTERM  # there is no command around it
     assert held[-1] - held[(len(held) - 1) // 2] < GROWTH
 
 
