@@ -185,11 +185,7 @@ class Batcher:
         size = await loop.run_in_executor(self._decoders, self._size_of, data)
         async with self._room.taking(BYTES_PER_PIXEL * size[0] * size[1]):
             with self._metrics.timing("decode"):
-                picture = await loop.run_in_executor(
-                    self._decoders, lambda: self.detector.load(data, keep_pixels=keep_pixels)
-                )
-            if picture.error is not None:
-                raise unreadable(_reason(picture.error))
+                picture = await loop.run_in_executor(self._decoders, self._load, data, keep_pixels)
             pixels = picture.pixels if keep_pixels else None
             with self.waiting_for(picture) as future:
                 result = await asyncio.wrap_future(future)
@@ -228,8 +224,15 @@ class Batcher:
         except PictureSizeError as error:
             raise too_large(_reason(error)) from error
         except PictureError as error:
-            problem = video_for_track() if is_video(data) else unreadable(_reason(error))
-            raise problem from error
+            raise (video_for_track() if is_video(data) else unreadable(_reason(error))) from error
+
+    def _load(self, data: bytes, keep_pixels: bool) -> LoadedPicture:
+        picture = self.detector.load(data, keep_pixels=keep_pixels)
+        if picture.error is None:
+            return picture
+        reason = _reason(picture.error)
+        del picture  # its error holds this call, which would hold it
+        raise unreadable(reason)
 
     def _add(self, job: _Job) -> None:
         tensor = job.picture.tensor

@@ -52,7 +52,8 @@ SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
 class OncePerMinute(logging.Filter):
     """Lets a line of the log through once a minute, with the number of those it held back.
 
-    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk.
+    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk. Lines are the
+    same that one line of a program writes, whatever of a request stands in them.
 
     Args:
         clock: seconds.
@@ -61,20 +62,20 @@ class OncePerMinute(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._next: dict[str, float] = {}
-        self._held = Counter[str]()
+        self._next: dict[tuple[str, int], float] = {}
+        self._held = Counter[tuple[str, int]]()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is written; lines are the same whose words are."""
-        now, words = self._clock(), str(record.msg)
+        """Tell whether a record is written."""
+        now, kind = self._clock(), (record.pathname, record.lineno)
         if record.levelno < logging.WARNING:
             return True
-        if now < self._next.get(words, now):
-            self._held[words] += 1
+        if now < self._next.get(kind, now):
+            self._held[kind] += 1
             return False
-        self._next[words] = now + MINUTE
-        if held := self._held.pop(words, 0):
-            record.msg = f"{words.rstrip()} ({held:,} more since the last such line)"
+        self._next[kind] = now + MINUTE
+        if held := self._held.pop(kind, 0):
+            record.msg = f"{str(record.msg).rstrip()} ({held:,} more since the last such line)"
         return True
 
 
@@ -82,9 +83,14 @@ LOG_CONFIG: Final[dict[str, Any]] = {
     **LOGGING_CONFIG,
     "filters": {"once": {"()": OncePerMinute}},
     "handlers": {"default": {**LOGGING_CONFIG["handlers"]["default"], "filters": ["once"]}},
-    "loggers": {"uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"]},
+    "loggers": {
+        "uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"],
+        "head_detection": {"level": "WARNING", "handlers": ["default"]},
+        "asyncio": {"level": "WARNING", "handlers": ["default"]},
+        "python_multipart": {"level": "CRITICAL"},  # it warns of each form that is damaged
+    },
 }
-"""uvicorn's own, and no more than a line a minute of each kind."""
+"""uvicorn's own and those beside it, no more than a line a minute of each kind."""
 
 
 class PatientProtocol(H11Protocol):

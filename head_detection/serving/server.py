@@ -1,5 +1,6 @@
 """The service in one process, or in several."""
 
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -31,7 +32,9 @@ def serve(build: Build, settings: ServiceSettings, listener: socket.socket, work
         HeadDetectionError: a mistake of the user in what is to be built.
     """
     if workers == 1:
-        server = uvicorn.Server(server_config(create_app(build(), settings), settings))
+        app = create_app(build(), settings)
+        server = uvicorn.Server(server_config(app, settings))
+        _leave_out_of_cycles()
         try:
             server.run([listener])
         except (KeyboardInterrupt, SystemExit):  # the signal, which uvicorn raises anew at its end
@@ -45,7 +48,19 @@ def create_worker(build: Build, settings: ServiceSettings) -> FastAPI:
     """Return the application of one of several processes."""
     end_with_parent()
     try:
-        return create_app(build(), settings)
+        app = create_app(build(), settings)
     except HeadDetectionError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(STARTUP_FAILURE)
+    _leave_out_of_cycles()
+    return app
+
+
+def _leave_out_of_cycles() -> None:
+    """Let Python look for cycles of garbage among what requests leave alone.
+
+    It looks at all objects once a quarter as many are new: half a million are there from the start
+    on, and what 1,000 connections of h11 leave would lie there until 120,000 more have come.
+    """
+    gc.collect()
+    gc.freeze()

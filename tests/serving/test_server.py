@@ -111,21 +111,30 @@ def test_malformed_requests_do_not_fill_the_log(port: int) -> None:
     assert written.getvalue() == "WARNING:  Invalid HTTP request received.\n"
 
 
+def test_damaged_forms_are_not_told_to_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    form = (
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n"
+        b"Content-Type: multipart/form-data; boundary=y\r\n\r\n--x\r\n"
+    )
+    assert spoken(port, form).startswith(b"HTTP/1.1 400")
+    assert caplog.records == []
+
+
 def test_a_kind_of_line_is_written_once_a_minute() -> None:
     seconds = 100.0
     once = OncePerMinute(lambda: seconds)
 
-    def written(level: int, words: str) -> str | None:
-        record = logging.makeLogRecord({"levelno": level, "msg": words})
+    def written(level: int, words: str, line: int) -> str | None:
+        record = logging.makeLogRecord({"levelno": level, "msg": words, "lineno": line})
         return str(record.msg) if once.filter(record) else None
 
-    assert written(logging.WARNING, "bad") == "bad"
-    assert written(logging.WARNING, "worse") == "worse"
+    assert written(logging.WARNING, "bad: 1", 7) == "bad: 1"
+    assert written(logging.WARNING, "worse", 8) == "worse"
     seconds += 59
-    assert [written(logging.WARNING, "bad") for _ in range(2)] == [None, None]
-    assert [written(logging.INFO, "begun") for _ in range(2)] == ["begun"] * 2
+    assert [written(logging.WARNING, f"bad: {n}", 7) for n in (2, 3)] == [None, None]
+    assert [written(logging.INFO, "begun", 9) for _ in range(2)] == ["begun"] * 2
     seconds += 1
-    assert written(logging.WARNING, "bad") == "bad (2 more since the last such line)"
+    assert written(logging.WARNING, "bad: 4", 7) == "bad: 4 (2 more since the last such line)"
 
 
 def test_a_service_of_this_machine_has_this_machines_names() -> None:
