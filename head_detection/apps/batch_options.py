@@ -106,9 +106,9 @@ def cluster_of(arguments: argparse.Namespace) -> "Cluster | None":
     Raises:
         BatchError: options of Ray without it.
     """
-    from head_detection.batch.ray_data import Cluster
-
     if arguments.runner == "ray":
+        from head_detection.batch.ray_data import Cluster
+
         actors = None if arguments.processes is None else (1, arguments.processes)
         return Cluster(arguments.ray_address, actors, arguments.ray_gpus)
     for name in ("ray_address", "ray_gpus"):

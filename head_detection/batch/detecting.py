@@ -4,6 +4,7 @@ It is asked and answers in lines of JSON, through pipes. Each picture that it be
 first: so whoever started it knows, once it is gone, which may have broken it.
 """
 
+import gc
 import json
 import os
 import queue
@@ -182,6 +183,8 @@ def main() -> None:
 def _serve(options: WorkerOptions, requests: "queue.SimpleQueue[bytes]", send: Send) -> None:
     module, _, name = options.builder.partition(":")
     detector: Detector = getattr(import_module(module), name)(options)
+    gc.freeze()  # what is loaded stays
+    gc.enable()
     reader = ItemReader()
     send(
         {

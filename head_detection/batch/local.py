@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
+from head_detection.batch.process import Process
 from head_detection.batch.shards import Answer
 from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
 from head_detection.cores import num_cores
@@ -25,13 +26,14 @@ class FirstWorker:
 
     Args:
         options: of it, and of those that ``run_local`` adds to it.
+        process: its first, as ``ShardWorker`` takes it.
     """
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, process: Process | None = None) -> None:
         if options.threads is None and "OMP_NUM_THREADS" not in os.environ:
             options = replace(options, threads=min(THREADS, num_cores()))
         self.options = options
-        self.worker = ShardWorker(options)
+        self.worker = ShardWorker(options, process)
         self._origin: Future[dict[str, Any]] = Future()
         self._thread: threading.Thread | None = None
 

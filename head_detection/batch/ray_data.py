@@ -21,45 +21,29 @@ import gc
 import json
 import logging
 import math
-import os
-import socket
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
+from head_detection.batch.connection import connected
 from head_detection.batch.fetching import at_hand, fetch
 from head_detection.batch.items import Item
 from head_detection.batch.local import THREADS, Event, FirstWorker, settled
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.shards import answers_of
+from head_detection.batch.spares import Spares, take
 from head_detection.batch.worker import WorkerOptions
 from head_detection.cores import num_cores
-from head_detection.errors import BatchError, MissingPackageError
+from head_detection.errors import BatchError
 
-_STORE_BYTES: Final = 256 << 20
-"""Ray's memory for what is under way, where it is started for this job alone."""
 _MAX_DEATHS: Final = 20
 """Actors that end one after the other as they begin; then the job ends. Others are replaced."""
 _IN_FLIGHT: Final = 2
 """Shards an actor has: one, and one that waits."""
-_REACH_SECONDS: Final = 10.0
-"""For a cluster's machine to take a connection; Ray itself tries for many minutes, in silence."""
-_SETTINGS: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
-    "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
-    "RAY_enable_metrics_collection": "0",  # nobody asks for them
-    "RAY_task_events_report_interval_ms": "0",  # nor for these
-}
 _NUMBER: Final = "number"
 _SIZE_BYTES: Final = 8
 """Of the number behind packed items that tells their size."""
@@ -103,10 +87,10 @@ def run_ray(
     """
     if not tasks:
         return
-    with _connected(cluster) as ray:
+    with _spares(options, cluster, len(tasks)) as spares, connected(cluster.address) as ray:
         waiting = dict(enumerate(tasks))
         rows = [{_NUMBER: n, "items": _packed(job.items(task))} for n, task in waiting.items()]
-        answered = _answers(ray, rows, options, cluster)
+        answered = _answers(ray, rows, options, cluster, spares)
         with _ended(answered):
             for row in _running(answered):
                 task = waiting.pop(row[_NUMBER], None)
@@ -125,93 +109,12 @@ def run_ray(
             )
 
 
-@contextmanager
-def _connected(cluster: Cluster) -> Iterator[Any]:
-    """Give Ray, connected; what was started or joined here is left at the end."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    ray = _imported("ray")
-    if ray.is_initialized():  # a program that has joined a cluster itself
-        _imported("ray.data")
-        yield ray
-        return
-    if (cluster.address or "").startswith("ray://"):
-        raise BatchError(
-            f"{cluster.address}: expected host:port of a cluster that this machine is part of, or "
-            "auto; got an address of Ray's client: start this on a machine of the cluster"
-        )
-    _check_reachable(cluster.address or "")
-    with ThreadPoolExecutor(1) as pool:
-        data = pool.submit(_imported, "ray.data")  # meanwhile Ray waits for its processes
-        _join(ray, cluster.address)
-    try:
-        data.result()
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _imported(name: str) -> Any:
-    """Return a module of an extra, which is slow to load."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"expected the package ray for this; it is not installed ({error}): "
-            "pip install 'head-detection[ray]'"
-        ) from error
-
-
-def _join(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start one on this machine alone."""
-    # "local": with no address at all, a cluster that happens to run on this machine is joined.
-    own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
-    own["include_dashboard"] = False
-    place = own if address is None else {"address": address}
-    try:
-        with _package_found():
-            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        where = (
-            "this machine; "
-            if address is None
-            else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
-        )
-        raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
-
-
-def _check_reachable(address: str) -> None:
-    """Raise BatchError where nothing listens at ``host:port``; of other addresses Ray knows."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise BatchError(
-            f"{address}: expected a running cluster, at the address that ray start --head tells; "
-            f"got no connection ({error}): start it, or leave --ray-address out"
-        ) from error
-
-
-@contextmanager
-def _package_found() -> Iterator[None]:
-    """Let processes that Ray starts on this machine find the package, also in a checkout."""
-    before = os.environ.get("PYTHONPATH")
-    here = str(Path(__file__).resolve().parents[2])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, before)))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
-
-
 def _answers(
-    ray: Any, rows: list[dict[str, Any]], options: WorkerOptions, cluster: Cluster
+    ray: Any,
+    rows: list[dict[str, Any]],
+    options: WorkerOptions,
+    cluster: Cluster,
+    spares: Spares,
 ) -> Generator[dict[str, Any]]:
     """Yield a row a shard, as ``_Answerer`` gives it, in the order in which they come."""
     context = ray.data.DataContext.get_current()
@@ -228,7 +131,7 @@ def _answers(
         )
     answers = shards.map_batches(
         _Answerer,
-        fn_constructor_args=(pool.options,),
+        fn_constructor_args=(pool.options, spares.path if spares.options == pool.options else None),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
@@ -239,6 +142,14 @@ def _answers(
     )
     for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from batch.to_pylist()
+
+
+def _spares(options: WorkerOptions, cluster: Cluster, num_tasks: int) -> Spares:
+    """Return detectors for the first actors on cores of a cluster that is started for this job."""
+    if cluster.address is not None or cluster.num_gpus or options.device not in ("auto", "cpu"):
+        return Spares(options, 0)
+    pool = _pool_of({"CPU": num_cores()}, options, cluster, num_tasks)
+    return Spares(pool.options, pool.least)
 
 
 def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -322,8 +233,8 @@ def _pool_of(
 class _Answerer:
     """Answers shard after shard; a ``ShardWorker``, whose process Ray does not see, detects."""
 
-    def __init__(self, options: WorkerOptions) -> None:
-        self._first = FirstWorker(options)
+    def __init__(self, options: WorkerOptions, spares: Path | None) -> None:
+        self._first = FirstWorker(options, take(spares))
         self._first.begin()  # its detector, while Ray Data sets out
 
     def __call__(self, batch: pa.Table) -> pa.Table:

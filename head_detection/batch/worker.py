@@ -3,25 +3,18 @@
 Both runners use it, so that a picture that hangs or breaks the process costs that picture alone.
 """
 
-import json
-import os
-import queue
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
-from typing import IO, Any, Final, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import pyarrow as pa
 
 from head_detection.batch.items import Item
+from head_detection.batch.process import Dialogue, Process, ProcessEnd, start_process
 from head_detection.batch.shards import Answer, table_of
-from head_detection.errors import BatchError, printable
+from head_detection.errors import BatchError
 
 START_SECONDS: Final = 600.0
 """For a detector to be built: a conversion for another engine takes a minute, and machines are
@@ -33,12 +26,6 @@ MAX_GIVEN_UP: Final = 100
 """Pictures one after another: then it is the machine, a GPU that is lost, say, and no picture."""
 MAX_BREAKS_WITHOUT: Final = 8
 """Ends of processes one after another that did not get as far as a picture: none will."""
-_BOOT: Final = """\
-import sys
-sys.path[:] = sys.argv[1:]
-from head_detection.batch.detecting import main
-main()
-"""
 
 
 @dataclass(frozen=True)
@@ -78,26 +65,6 @@ class WorkerClosed(Exception):  # noqa: N818 - no mistake: it was told to end
     """The worker was closed while it answered."""
 
 
-@dataclass(frozen=True)
-class _End:
-    """How a process ended.
-
-    Attributes:
-        reason: a signal's name, say.
-        is_overdue: it was ended, for it said nothing.
-        is_own: it ended itself, and would again: nobody killed it.
-    """
-
-    reason: str
-    is_overdue: bool = False
-    is_own: bool = False
-
-    @property
-    def error(self) -> str:
-        """What is said of the picture that it had."""
-        return self.reason if self.is_overdue else f"broke the process that reads it: {self.reason}"
-
-
 class ShardWorker:
     """Answers pictures by a process that it starts anew when one of them breaks it.
 
@@ -107,11 +74,12 @@ class ShardWorker:
 
     Args:
         options: of the detector.
+        process: the first, where it is there already, started with such options.
     """
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, process: Process | None = None) -> None:
         self.options = options
-        self._process: _Process | None = None
+        self._process = None if process is None else Dialogue(process)
         self._origin: dict[str, Any] | None = None
         self._breaks_without = self._given_up = 0
         self._is_closed = False
@@ -142,9 +110,9 @@ class ShardWorker:
             with self._changing:
                 if self._is_closed:
                     raise WorkerClosed
-                process = self._process = self._process or _Process(self.options)
+                process = self._process = self._process or Dialogue(start_process(self.options))
             message = process.next(START_SECONDS)
-            if isinstance(message, _End):
+            if isinstance(message, ProcessEnd):
                 self._count_break(message)
             elif message["kind"] == "ready":
                 self._origin = {
@@ -202,7 +170,7 @@ class ShardWorker:
         take: Callable[[int, Answer], None],
         *,
         alone: bool,
-    ) -> tuple[list[int], _End | None]:
+    ) -> tuple[list[int], ProcessEnd | None]:
         """Ask for pictures; return which were begun with, and how the process ended, if it did."""
         self.start()
         process, begun = self._process, list[int]()
@@ -211,7 +179,7 @@ class ShardWorker:
         process.ask(items, alone=alone)
         while True:
             message = process.next(self.options.picture_seconds)
-            if isinstance(message, _End):
+            if isinstance(message, ProcessEnd):
                 self._process = None
                 if self._is_closed:
                     raise WorkerClosed
@@ -224,7 +192,7 @@ class ShardWorker:
             elif message["kind"] == "end":
                 return begun, None
 
-    def _count_break(self, end: _End) -> None:
+    def _count_break(self, end: ProcessEnd) -> None:
         """Count that a process ended with nobody to blame; too often, and the job ends."""
         self._process = None
         if self._is_closed:
@@ -236,86 +204,10 @@ class ShardWorker:
                 f"picture: {end.reason}"
             )
 
-    def _count_given_up(self, end: _End) -> None:
+    def _count_given_up(self, end: ProcessEnd) -> None:
         self._given_up += 1
         if self._given_up == MAX_GIVEN_UP:
             raise BatchError(
                 f"{MAX_GIVEN_UP} pictures one after another had no answer, the last of which "
                 f"{end.error}: look after the machine, then go on"
             )
-
-
-class _Process:
-    """The process, and what it says."""
-
-    def __init__(self, options: WorkerOptions) -> None:
-        # On a cluster nobody may have said it: waiting threads would take cores from the others.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        if options.threads is not None:
-            environment["OMP_NUM_THREADS"] = str(options.threads)
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text
-            [sys.executable, "-P", "-c", _BOOT, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches who started it, which ends it
-            env=environment,
-        )
-        self.pid = self._process.pid
-        self._seconds = options.picture_seconds
-        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
-        self._write(asdict(options))
-
-    def ask(self, items: Iterable[tuple[int, Item]], *, alone: bool) -> None:
-        """Send pictures, with their numbers."""
-        self._write({"alone": alone, "items": [(number, astuple(item)) for number, item in items]})
-
-    def next(self, seconds: float) -> dict[str, Any] | _End:
-        """Wait for what it says next; where it says nothing for so long, it is ended.
-
-        Raises:
-            BatchError: it refuses what it is to build.
-        """
-        start, reason = time.monotonic(), ""
-        while True:
-            try:
-                message = self._messages.get(timeout=max(0.0, start + seconds - time.monotonic()))
-            except queue.Empty:
-                self.end()
-                return _End(f"gave no answer within {seconds:g} s", is_overdue=True)
-            if message is None:
-                self.end()
-                return _End(reason or self._exit_text(), is_own=bool(reason))
-            if message["kind"] == "refused":
-                raise BatchError(message["reason"])
-            if message["kind"] != "broke":
-                return message
-            reason = printable(message["reason"])
-
-    def end(self) -> None:
-        """End it at once; nothing is left of it then. From any thread, also again."""
-        self._process.kill()  # what has ended already keeps its exit code
-        self._process.wait()
-        with suppress(OSError, ValueError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-
-    def _exit_text(self) -> str:
-        code = self._process.returncode
-        with suppress(ValueError):  # a signal without a name, or none
-            return signal.Signals(-code).name
-        return f"exit code {code}"
-
-    def _listen(self, output: IO[bytes]) -> None:
-        with suppress(ValueError), output:  # a line that was cut short: it was killed
-            for line in output:
-                self._messages.put(json.loads(line))
-        self._messages.put(None)
-
-    def _write(self, message: dict[str, Any]) -> None:
-        # Broken where it has just ended: the reader of its messages finds out.
-        with suppress(OSError, ValueError):
-            if self._process.stdin is not None:
-                self._process.stdin.write(json.dumps(message).encode() + b"\n")
-                self._process.stdin.flush()

@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
@@ -210,6 +209,9 @@ def kmeans_anchor_sizes(
         >>> kmeans_anchor_sizes(torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40.0]]), 2)
         (10.0, 40.0)
     """
+    # A sixth of a second of every start, and no detector clusters.
+    from scipy.cluster.vq import kmeans2  # noqa: PLC0415
+
     logs = _sorted_sizes(boxes, num_levels).log().numpy()[:, None]
     starts = np.log(median_anchor_sizes(boxes, num_levels))[:, None]
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
@@ -88,6 +89,7 @@ class _Reading:
         # Units with their length before them; those that a start code divides may have zeros.
         self._is_zero_free = video.codec_context.name in ZERO_FREE and extradata[:1] == b"\x01"
         self._zeroed: set[int] = set()
+        self._converter = VideoReformatter()
         self._origin = None if is_avi else video.start_time  # AVI's encoders delay the first
         self._last: float | None = None
         self._num_packets = self._num_empty = self._num_decoded = 0
@@ -221,8 +223,15 @@ class _Reading:
         end = self._options.end
         self._is_past_end = self._is_past_end or (end is not None and seconds >= end)
         if self._takes(index, seconds):
-            pixels = None if picture is None else _pixels_or_none(picture)
+            pixels = None if picture is None else self._pixels_of(picture)
             yield Frame(self._name, index, seconds, pixels, self._path)
+
+    def _pixels_of(self, picture: VideoFrame) -> Pixels | None:
+        """Return the pixels; None where memory or the converter refuses them."""
+        try:
+            return upright(picture, self._converter)
+        except (FFmpegError, MemoryError, ValueError):
+            return None
 
     def _seconds_of(self, stamp: int | None) -> float | None:
         if stamp is None or self._origin is None:
@@ -243,11 +252,3 @@ def _is_shown(packet: "VideoPacket") -> bool:
         return False
     is_vp8 = packet.stream.codec_context.name in VP8_DECODERS
     return not is_vp8 or bool(memoryview(packet)[0] & VP8_SHOWN)
-
-
-def _pixels_or_none(picture: VideoFrame) -> Pixels | None:
-    """Return the pixels; None where memory or the converter refuses them."""
-    try:
-        return upright(picture)
-    except (FFmpegError, MemoryError, ValueError):
-        return None

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.errors import FrameSizeError, SoundError, SourceError
@@ -123,12 +124,17 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         yield container, video
 
 
-def upright(picture: VideoFrame) -> Pixels:
+def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> Pixels:
     """Return ``(H, W, 3)`` uint8 RGB, turned and mirrored as the display matrix says.
 
     It is taken to the nearest quarter of a turn.
+
+    Args:
+        picture: as decoded.
+        converter: of one thread; one that is kept need not prepare anew for each picture.
     """
-    pixels: Pixels = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    rgb = (converter or VideoReformatter()).reformat(picture, format="rgb24")
+    pixels: Pixels = np.asarray(rgb.to_ndarray(), np.uint8)
     turn = _Turn.of(picture)
     if turn.is_on_its_side:
         pixels = pixels.transpose(1, 0, 2)

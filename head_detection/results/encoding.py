@@ -15,7 +15,13 @@ import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    VideoReformatter,
+)
 from av.video.stream import VideoStream
 
 from head_detection.cores import num_cores
@@ -201,6 +207,7 @@ class VideoWriter:
         self._sound: Sound | None = None
         self._held: av.Packet[VideoStream] | None = None
         self._error: Exception | None = None
+        self._converter = VideoReformatter()  # a frame's own would prepare anew for each
         self._delay = 0.0
         self._last_picture: Picture | None = None
         self._last_ticks, self._step, self._key_ticks = -1, 0, 0
@@ -325,7 +332,8 @@ class VideoWriter:
             ticks += behind
         elif self._last_ticks >= 0:
             self._step = ticks - self._last_ticks
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        frame = self._converter.reformat(
+            av.VideoFrame.from_ndarray(picture, format="rgb24"),
             format=PIXEL_FORMAT,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

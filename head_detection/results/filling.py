@@ -2,12 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields
+from typing import Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from head_detection.structures import NOT_TRACKED, Detections, FloatArray
+from head_detection.structures import NOT_TRACKED, BoolArray, Detections, FloatArray, IntArray
+
+SecondsArray = npt.NDArray[np.float64]
 
 BRIDGE_SECONDS: Final = 2.0
 """A head that is found again so soon was there meanwhile; trackers give up after one or two."""
@@ -58,33 +61,59 @@ class CoveredFrame:
 
 
 @dataclass
-class _Head:
-    """A head that was found, some time or other."""
+class _Heads:
+    """Heads that were found, some time or other; a row each.
 
-    key: int
-    box: FloatArray
-    seconds: float
-    first_box: FloatArray
-    first_seconds: float
-    is_sure: bool
-    speed: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))
-    """Pixels a second, right and down."""
-    is_moving: bool = False
-    """Whether the speed is known: it was found twice."""
+    Attributes:
+        keys: ``(N,)`` their ids, -1 without one.
+        boxes: ``(N, 4)`` xyxy, where they were last found.
+        seconds: ``(N,)`` when that was.
+        first_boxes: ``(N, 4)`` where they were first found.
+        first_seconds: ``(N,)`` when that was.
+        is_sure: ``(N,)`` whether they ever counted.
+        speeds: ``(N, 2)`` pixels a second, right and down.
+        is_moving: ``(N,)`` whether the speed is known: they were found twice.
+    """
+
+    keys: IntArray
+    boxes: FloatArray
+    seconds: SecondsArray
+    first_boxes: FloatArray
+    first_seconds: SecondsArray
+    is_sure: BoolArray
+    speeds: FloatArray
+    is_moving: BoolArray
+
+    @classmethod
+    def found(cls, keys: IntArray, boxes: FloatArray, seconds: float) -> Self:
+        """Return heads that are found for the first time; none of them counts yet."""
+        times = np.full(len(boxes), seconds)
+        no, still = np.zeros(len(boxes), bool), np.zeros((len(boxes), 2), np.float32)
+        return cls(keys, boxes, times, boxes.copy(), times.copy(), no, still, no.copy())
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.keys)
+
+    def where(self, chosen: BoolArray) -> Self:
+        """Return some of them."""
+        return type(self)(*(getattr(self, part.name)[chosen] for part in fields(self)))
+
+    def joined(self, others: Self) -> Self:
+        """Return these, and others behind them."""
+        names = [part.name for part in fields(self)]
+        return type(self)(*(np.concatenate([getattr(self, n), getattr(others, n)]) for n in names))
 
     @property
-    def has_stayed(self) -> bool:
-        """Whether it hardly moved where it was last found."""
-        size = float((self.box[2:] - self.box[:2]).max())
-        return float(np.hypot(*self.speed)) <= KEPT_PLACE * size
+    def has_stayed(self) -> BoolArray:
+        """``(N,)`` whether they hardly moved where they were last found."""
+        sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
+        return np.asarray(np.hypot(*self.speeds.T) <= KEPT_PLACE * sizes, bool)
 
-    def box_at(self, seconds: float) -> FloatArray:
-        """Return where it should be after it was last found."""
-        return self.box + np.tile(self.speed * np.float32(seconds - self.seconds), 2)
-
-    def box_before(self, seconds: float) -> FloatArray:
-        """Return where it should have been before it was first found."""
-        return self.first_box + np.tile(self.speed * np.float32(seconds - self.first_seconds), 2)
+    def boxes_at(self, seconds: float) -> FloatArray:
+        """Return ``(N, 4)`` where they should be after they were last found."""
+        passed = (seconds - self.seconds).astype(np.float32)
+        return self.boxes + np.tile(self.speeds * passed[:, None], 2)
 
 
 class GapFiller:
@@ -104,7 +133,7 @@ class GapFiller:
     def __init__(self, score_threshold: float, bridge_seconds: float = BRIDGE_SECONDS) -> None:
         self._score_threshold, self._bridge_seconds = score_threshold, bridge_seconds
         self._frames: deque[CoveredFrame] = deque()
-        self._heads: list[_Head] = []
+        self._heads = _no_heads()
 
     def add(self, seconds: float, found: Detections) -> None:
         """Take what is to be hidden on a frame; seconds rise, or all that was before is forgotten.
@@ -114,28 +143,26 @@ class GapFiller:
             found: heads of any score, with ids where they are followed.
         """
         if self._frames and seconds < self._frames[-1].seconds:
-            self._heads = []
+            self._heads = _no_heads()
         frame = CoveredFrame(seconds, found.boxes)
-        matches = self._match(seconds, found)
         is_sure = found.scores >= self._score_threshold
+        keys = np.full(len(found), NOT_TRACKED, np.int64)
         if found.ids is not None:
-            is_sure = is_sure | (found.ids != NOT_TRACKED)
-        seen = set()
-        for number, box in enumerate(found.boxes):
-            key = NOT_TRACKED if found.ids is None else int(found.ids[number])
-            head = matches.get(number)
-            if head is None:
-                head = _Head(key, box, seconds, box, seconds, is_sure=False)
-                self._heads.append(head)
-            else:
-                self._bridge(head, box, seconds, is_sure=head.is_sure or bool(is_sure[number]))
-            seen.add(id(head))
-            self._meet(head, key, box, seconds, is_sure=bool(is_sure[number]))
+            keys, is_sure = found.ids, is_sure | (found.ids != NOT_TRACKED)
+        rows = self._match(seconds, keys, found.boxes)
+        is_new = rows < 0
+        rows[is_new] = len(self._heads) + np.arange(np.count_nonzero(is_new))
+        new = _Heads.found(keys[is_new], found.boxes[is_new], seconds)
+        self._heads = self._heads.joined(new)
+        self._bridge(rows, found.boxes, seconds, is_sure)
+        self._meet(rows, keys, found.boxes, seconds, is_sure)
         self._frames.append(frame)
-        for head in self._heads:
-            if id(head) not in seen and head.is_sure and seconds - head.seconds <= HOLD_SECONDS:
-                frame.around.append(_hull(head.box, head.box_at(seconds)))
-        self._heads = [h for h in self._heads if seconds - h.seconds <= self._reach_of(h)]
+        ages = seconds - self._heads.seconds
+        is_held = self._heads.is_sure & (ages <= HOLD_SECONDS)
+        is_held[rows] = False
+        held = self._heads.where(is_held)
+        frame.around.extend(_hulls(held.boxes, held.boxes_at(seconds)))
+        self._heads = self._heads.where(ages <= self._reach())
 
     def ready(self) -> Iterator[CoveredFrame]:
         """Give, once each, the frames that nothing later changes."""
@@ -149,92 +176,133 @@ class GapFiller:
         while self._frames:
             yield self._frames.popleft()
 
-    def _reach_of(self, head: _Head) -> float:
-        """Return for how many seconds a head is looked for."""
-        may_come_back = head.is_sure and (head.key != NOT_TRACKED or head.has_stayed)
-        return self._bridge_seconds if may_come_back else min(BRIDGE_SECONDS, self._bridge_seconds)
+    def _reach(self) -> SecondsArray:
+        """Return ``(N,)`` for how many seconds heads are looked for."""
+        heads = self._heads
+        may_come_back = heads.is_sure & ((heads.keys != NOT_TRACKED) | heads.has_stayed)
+        short = min(BRIDGE_SECONDS, self._bridge_seconds)
+        return np.where(may_come_back, self._bridge_seconds, short)
 
-    def _match(self, seconds: float, found: Detections) -> dict[int, _Head]:
-        """Return the heads that are found again, by their number on this frame."""
-        by_key = {head.key: head for head in self._heads if head.key != NOT_TRACKED}
-        keys = [] if found.ids is None else found.ids.tolist()
-        matches = {n: by_key[key] for n, key in enumerate(keys) if key in by_key}
-        known = {id(head) for head in matches.values()}
-        heads = [head for head in self._heads if id(head) not in known]
-        numbers = [n for n in range(len(found)) if n not in matches]
-        if not heads or not numbers:
-            return matches
-        ages = np.array([seconds - head.seconds for head in heads])
+    def _match(self, seconds: float, keys: IntArray, boxes: FloatArray) -> IntArray:
+        """Return ``(N,)`` the row of the head that is found again, -1 for a new one."""
+        heads = self._heads
+        rows = np.full(len(boxes), -1, np.int64)
+        row_of = {key: row for row, key in enumerate(heads.keys.tolist()) if key != NOT_TRACKED}
+        for number, key in enumerate(keys.tolist()):
+            rows[number] = row_of.get(key, -1)
+        is_left = np.ones(len(heads), bool)
+        is_left[rows[rows >= 0]] = False
+        left, numbers = np.flatnonzero(is_left), np.flatnonzero(rows < 0)
+        if not len(left) or not len(numbers):
+            return rows
+        others = heads.where(is_left)
+        ages = seconds - others.seconds
         is_old = ages > BRIDGE_SECONDS
-        expected = np.array(
-            [
-                head.box if old else head.box_at(seconds)
-                for head, old in zip(heads, is_old, strict=True)
-            ],
-            np.float32,
-        )
-        distances = _distances(expected, found.boxes[numbers])
-        has_stayed = np.array([head.has_stayed for head in heads])
-        reach = np.where(is_old, np.where(has_stayed, KEPT_PLACE, -1.0), REACH)
-        rows, columns = np.nonzero(distances <= reach[:, None])
-        order = np.argsort(distances[rows, columns] + ages[rows], kind="stable")
+        expected = np.where(is_old[:, None], others.boxes, others.boxes_at(seconds))
+        reach = np.where(is_old, np.where(others.has_stayed, KEPT_PLACE, -1.0), REACH)
+        near, columns, distances = _near(expected, boxes[numbers], reach)
         taken: set[int] = set()
-        for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-            if row not in taken and numbers[column] not in matches:
+        for pair in np.argsort(distances + ages[near], kind="stable").tolist():
+            row, number = left[near[pair]], numbers[columns[pair]]
+            if row not in taken and rows[number] < 0:
                 taken.add(row)
-                matches[numbers[column]] = heads[row]
-        return matches
+                rows[number] = row
+        return rows
 
-    def _bridge(self, head: _Head, box: FloatArray, seconds: float, *, is_sure: bool) -> None:
-        """Hide a head on the frames since it was last found."""
-        if not is_sure and seconds - head.seconds > HOLD_SECONDS:
+    def _bridge(
+        self, rows: IntArray, boxes: FloatArray, seconds: float, is_sure: BoolArray
+    ) -> None:
+        """Hide heads on the frames since they were last found."""
+        if not self._frames:
             return
-        for frame in reversed(self._frames):
-            if frame.seconds <= head.seconds:
-                break
-            part = (frame.seconds - head.seconds) / (seconds - head.seconds)
-            hidden = _between(head.box, box, part)
-            if seconds - head.seconds > BRIDGE_SECONDS:  # who knows by which way
-                hidden = _grown(hidden, 1 + 2 * min(part, 1 - part))
-            (frame.between if is_sure else frame.unlikely).append(hidden)
-            if (
-                is_sure and seconds - frame.seconds <= HOLD_SECONDS
-            ):  # it may have stood still, then moved
-                frame.around.append(box)
+        heads = self._heads
+        are_sure = heads.is_sure[rows] | is_sure
+        ages = seconds - heads.seconds[rows]
+        is_missed = heads.seconds[rows] < self._frames[-1].seconds
+        for n in np.flatnonzero(is_missed & (are_sure | (ages <= HOLD_SECONDS))).tolist():
+            before = float(heads.seconds[rows[n]])
+            for frame in reversed(self._frames):
+                if frame.seconds <= before:
+                    break
+                part = (frame.seconds - before) / (seconds - before)
+                hidden = _between(heads.boxes[rows[n]], boxes[n], part)
+                if seconds - before > BRIDGE_SECONDS:  # who knows by which way
+                    hidden = _grown(hidden, 1 + 2 * min(part, 1 - part))
+                (frame.between if are_sure[n] else frame.unlikely).append(hidden)
+                if are_sure[n] and seconds - frame.seconds <= HOLD_SECONDS:
+                    frame.around.append(boxes[n])  # it may have stood still, then moved
 
     def _meet(
-        self, head: _Head, key: int, box: FloatArray, seconds: float, *, is_sure: bool
+        self,
+        rows: IntArray,
+        keys: IntArray,
+        boxes: FloatArray,
+        seconds: float,
+        is_sure: BoolArray,
     ) -> None:
-        """Note where a head is; once it counts, and once its way is known, look back."""
-        was_sure, was_moving = head.is_sure, head.is_moving
-        passed = seconds - head.seconds
-        if passed > 0:
-            step = (_centres(box) - _centres(head.box)) / np.float32(passed)
-            share = SMOOTHING if head.is_moving else 1.0
-            head.speed = (share * step + (1 - share) * head.speed).astype(np.float32)
-            head.is_moving = True
-        head.key = head.key if key == NOT_TRACKED else key
-        head.box, head.seconds, head.is_sure = box, seconds, head.is_sure or is_sure
-        if head.is_sure and (not was_sure or head.is_moving != was_moving):
-            for frame in self._frames:
-                if 0 < head.first_seconds - frame.seconds <= HOLD_SECONDS:
-                    before = head.box_before(frame.seconds)
-                    frame.around.append(_hull(head.first_box, before))
+        """Note where heads are; once one counts, and once its way is known, look back."""
+        heads = self._heads
+        was_sure, was_moving = heads.is_sure[rows], heads.is_moving[rows]
+        passed = (seconds - heads.seconds[rows]).astype(np.float32)
+        goes = passed > 0
+        known = rows[goes]
+        steps = _centres(boxes[goes]) - _centres(heads.boxes[known])
+        share = np.where(was_moving[goes], np.float32(SMOOTHING), np.float32(1))[:, None]
+        steps = steps / passed[goes, None]
+        heads.speeds[known] = share * steps + (1 - share) * heads.speeds[known]
+        heads.is_moving[known] = True
+        heads.keys[rows] = np.where(keys == NOT_TRACKED, heads.keys[rows], keys)
+        heads.boxes[rows], heads.seconds[rows] = boxes, seconds
+        heads.is_sure[rows] |= is_sure
+        is_better = ~was_sure | (heads.is_moving[rows] != was_moving)
+        self._look_back(rows[is_better & heads.is_sure[rows]])
+
+    def _look_back(self, rows: IntArray) -> None:
+        """Hide heads on the frames just before they were first found."""
+        heads = self._heads
+        first_seconds = heads.first_seconds[rows]
+        for frame in reversed(self._frames):
+            ahead = first_seconds - frame.seconds
+            if ahead.min(initial=np.inf) > HOLD_SECONDS:
+                break
+            some = rows[(ahead > 0) & (ahead <= HOLD_SECONDS)]
+            passed = (frame.seconds - heads.first_seconds[some]).astype(np.float32)
+            first = heads.first_boxes[some]
+            before = first + np.tile(heads.speeds[some] * passed[:, None], 2)
+            frame.around.extend(_hulls(first, before))
+
+
+def _no_heads() -> _Heads:
+    return _Heads.found(np.empty(0, np.int64), np.empty((0, 4), np.float32), 0.0)
 
 
 def _centres(boxes: FloatArray) -> FloatArray:
     return ((boxes[..., :2] + boxes[..., 2:]) / 2).astype(np.float32)
 
 
-def _distances(expected: FloatArray, boxes: FloatArray) -> FloatArray:
-    """Return ``(N, M)`` from centre to centre in sizes of the larger; inf for unlike sizes."""
-    apart = (expected[:, None, :2] + expected[:, None, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2
-    own = (expected[:, 2:] - expected[:, :2]).max(axis=1)[:, None]
+def _near(
+    expected: FloatArray, boxes: FloatArray, reach: SecondsArray
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return the pairs of like size within reach: rows, columns and how far apart they are.
+
+    Args:
+        expected: ``(N, 4)`` where heads should be.
+        boxes: ``(M, 4)``.
+        reach: ``(N,)`` from centre to centre, in sizes of the larger of the two.
+    """
+    own = (expected[:, 2:] - expected[:, :2]).max(axis=1)
     other = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    larger = np.maximum(np.maximum(own, other), np.finfo(np.float32).tiny)
-    is_alike = larger <= LARGEST_GROWTH * np.minimum(own, other)
-    distances = np.where(is_alike, np.hypot(apart[..., 0], apart[..., 1]) / larger, np.inf)
-    return distances.astype(np.float32)
+    apart = _centres(expected)[:, 0, None] - _centres(boxes)[:, 0]
+    # Of a crowd's pairs nearly all are too far apart from left to right alone.
+    rows, columns = np.nonzero(np.abs(apart) <= reach[:, None] * np.maximum(own[:, None], other))
+    across = apart[rows, columns]
+    down = _centres(expected)[rows, 1] - _centres(boxes)[columns, 1]
+    larger = np.maximum(own[rows], other[columns])
+    is_alike = larger <= LARGEST_GROWTH * np.minimum(own[rows], other[columns])
+    larger = np.maximum(larger, np.finfo(np.float32).tiny)
+    distances = np.hypot(across, down) / larger
+    is_near = is_alike & (distances <= reach[rows])
+    return rows[is_near], columns[is_near], distances[is_near]
 
 
 def _between(before: FloatArray, after: FloatArray, part: float) -> FloatArray:
@@ -256,9 +324,10 @@ def _grown(box: FloatArray, factor: float) -> FloatArray:
     return np.concatenate([_centres(box) - half, _centres(box) + half]).astype(np.float32)
 
 
-def _hull(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the smallest box around two."""
-    return np.concatenate([np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])])
+def _hulls(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return ``(N, 4)`` the smallest boxes around two each."""
+    corners = [np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])]
+    return np.concatenate(corners, axis=1)
 
 
 def _share_inside(box: FloatArray, others: FloatArray) -> float:

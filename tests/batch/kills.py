@@ -34,6 +34,7 @@ import fake_detector  # noqa: E402, F401 - for the forks
 from head_detection.apps import batch as _batch  # noqa: E402, F401 - likewise
 from head_detection.apps.main import main as run_command  # noqa: E402
 from head_detection.batch import detecting, listing, local, manifest, worker  # noqa: E402, F401
+from head_detection.batch import process as starting  # noqa: E402
 from head_detection.batch.shards import answers_of, read_shard  # noqa: E402
 from head_detection.images.finding import picture_extensions  # noqa: E402
 
@@ -47,7 +48,7 @@ Expected = Mapping[str, int]
 
 
 class ForkedProcess:
-    """What ``worker`` needs of ``subprocess.Popen``, by a fork: pipes, and nothing else open."""
+    """What ``process`` needs of ``subprocess.Popen``, by a fork: pipes, and nothing else open."""
 
     def __init__(self, _words: list[str], **_options: Any) -> None:
         theirs_in, ours_out = os.pipe()
@@ -90,7 +91,7 @@ def _run(words: list[str]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.closerange(3, 1024)
-    worker.subprocess.Popen = ForkedProcess  # type: ignore[misc, assignment]
+    starting.subprocess.Popen = ForkedProcess  # type: ignore[misc, assignment]
     builder = "fake_detector:build"
     worker.WorkerOptions = partial(worker.WorkerOptions, builder=builder)  # type: ignore[misc, assignment]
     return run_command(["batch", *words])

@@ -154,12 +154,16 @@ def test_pictures_and_videos_go_side_by_side(
     assert written == ["walk.mp4", "walk.png"]
 
 
+@pytest.mark.parametrize(("plain_bytes", "num_plain"), [(2**30, 4), (0, 0), (50_000, 2)])
 def test_pictures_wait_on_the_disk_and_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain_bytes: int, num_plain: int
 ) -> None:
-    """Files of one picture each: they come back in order, also where one was missing."""
+    """Files of one picture each: they come back in order, also where one was missing.
+
+    A picture has 46,080 bytes: of 50,000, the first is plain, and the last again.
+    """
     monkeypatch.setattr("head_detection.results.blur.FILE_BYTES", 10)
-    waiting = WaitingPictures(tmp_path)
+    waiting = WaitingPictures(tmp_path, plain_bytes)
     given = [street(0), None, street(5), street(9)]
     shown: list[Pixels | None] = []
     for pixels in given:
@@ -168,11 +172,14 @@ def test_pictures_wait_on_the_disk_and_leave_nothing(
     waiting.add(street(11))
     shown += [waiting.take(), waiting.take()]
     waiting.close()
+    num_same = 0
     for pixels, expected in zip(shown, [*given, street(11)], strict=True):
         if pixels is None or expected is None:
             assert pixels is expected
         else:
             assert np.abs(pixels.astype(int) - expected).mean() < 4
+            num_same += np.array_equal(pixels, expected)
+    assert num_same == num_plain
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,118 @@
+"""A Ray cluster, started for a job on this machine alone, or joined."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from head_detection.cores import num_cores
+from head_detection.errors import BatchError, MissingPackageError
+
+_STORE_BYTES: Final = 256 << 20
+"""Ray's memory for what is under way, where it is started for this job alone."""
+_REACH_SECONDS: Final = 10.0
+"""For a cluster's machine to take a connection; Ray itself tries for many minutes, in silence."""
+_SETTINGS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
+    "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
+    "RAY_enable_metrics_collection": "0",  # nobody asks for them
+    "RAY_task_events_report_interval_ms": "0",  # nor for these
+}
+_OWN_SETTINGS: Final = {
+    "RAY_enable_autoscaler_v2": "1",  # the other is killed a second after it was asked to end
+}
+"""Of a cluster that is started here; one that is joined has its own, which have to agree."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Give Ray, connected; what was started or joined here is left at the end."""
+    for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
+        os.environ.setdefault(name, value)
+    ray = _imported("ray")
+    if ray.is_initialized():  # a program that has joined a cluster itself
+        _imported("ray.data")
+        yield ray
+        return
+    if (address or "").startswith("ray://"):
+        raise BatchError(
+            f"{address}: expected host:port of a cluster that this machine is part of, or "
+            "auto; got an address of Ray's client: start this on a machine of the cluster"
+        )
+    _check_reachable(address or "")
+    with ThreadPoolExecutor(1) as pool:
+        data = pool.submit(_imported, "ray.data")  # meanwhile Ray waits for its processes
+        _join(ray, address)
+    try:
+        data.result()
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _imported(name: str) -> Any:
+    """Return a module of an extra, which is slow to load."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"expected the package ray for this; it is not installed ({error}): "
+            "pip install 'head-detection[ray]'"
+        ) from error
+
+
+def _join(ray: Any, address: str | None) -> None:
+    """Join a cluster, or start one on this machine alone."""
+    # "local": with no address at all, a cluster that happens to run on this machine is joined.
+    own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
+    own["include_dashboard"] = False
+    place = own if address is None else {"address": address}
+    try:
+        with _package_found():
+            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        where = (
+            "this machine; "
+            if address is None
+            else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
+        )
+        raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise BatchError where nothing listens at ``host:port``; of other addresses Ray knows."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise BatchError(
+            f"{address}: expected a running cluster, at the address that ray start --head tells; "
+            f"got no connection ({error}): start it, or leave --ray-address out"
+        ) from error
+
+
+@contextmanager
+def _package_found() -> Iterator[None]:
+    """Let processes that Ray starts on this machine find the package, also in a checkout."""
+    before = os.environ.get("PYTHONPATH")
+    here = str(Path(__file__).resolve().parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
