@@ -24,8 +24,6 @@ from head_detection.errors import MissingPackageError
 from head_detection.images.styles import HIDDEN_FROM
 
 PACKAGES: Final = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
-MAX_BATCH: Final = 8
-"""Pictures at once on a GPU, where it is not said how many."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     batches = parser.add_argument_group("batches")
     batches.add_argument(
         "--max-batch", type=positive, metavar="N",
-        help="pictures of like shape through the network at once, at most (default: 8 on a GPU; "
-        "1 on a CPU, which is no sooner done with several)",
+        help="pictures of like shape through the network at once, at most (default: what suits "
+        "the engine: 8 on a GPU; 1 on a CPU, which is no sooner done with several)",
     )  # fmt: skip
     batches.add_argument(
         "--max-delay", type=not_negative, default=10, metavar="MS",
@@ -79,9 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from head_detection.serving.server import serve
     from head_detection.serving.settings import ServiceSettings
 
-    device = find_device(arguments.device)  # before an address is told that nobody will answer at
-    if arguments.max_batch is None:
-        arguments.max_batch = 1 if device.type == "cpu" else MAX_BATCH
+    find_device(arguments.device)  # before the port is taken
     build = partial(
         HeadDetector.from_weights,
         arguments.weights,
@@ -93,8 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     with open_socket(arguments.host, arguments.port) as listener:
         number = listener.getsockname()[1]
         name = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-        print(f"http://{name}:{number} (Ctrl-C ends it)", flush=True)
-        serve(build, settings, listener, arguments.workers)
+
+        def announce() -> None:
+            print(f"http://{name}:{number} (Ctrl-C ends it)", flush=True)
+
+        serve(build, settings, listener, arguments.workers, announce)
     return 0
 
 

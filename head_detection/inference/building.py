@@ -99,7 +99,7 @@ def build_engine(
         DeviceError: no such device or precision for this engine.
         ForkError: CUDA in a process forked from one that had used it.
     """
-    source, description, engine, precision, is_int8 = _read_for(
+    source, description, engine, precision, is_int8, export = _read_for(
         path, engine, device, precision, compile_network=compile_network
     )
     network, inference = description.network, override_inference(description.inference, overrides)
@@ -120,6 +120,7 @@ def build_engine(
     origin = {
         "weights": path.name,
         "sha256": sha256_of(path),
+        **({} if export is None else {"export": export.name, "export_sha256": sha256_of(export)}),
         "backbone": network.backbone.name,
         "engine": built.name,
         "precision": built.precision,
@@ -129,13 +130,17 @@ def build_engine(
 
 
 class _Source(NamedTuple):
-    """What a backend is made of: a network or a graph, and how it is to run."""
+    """What a backend is made of: a network or a graph, and how it is to run.
+
+    ``export`` is the file of the graph where that is another than the one that was named.
+    """
 
     network: Any
     description: WeightsDescription
     engine: str
     precision: str
     is_int8: bool
+    export: Path | None
 
 
 def _read_for(
@@ -151,7 +156,8 @@ def _read_for(
     _check_is_here(engine, device, compile_network=compile_network)
     network, description, is_int8 = _read(path) if export is None else _read_int8(path, export)
     is_its_own = is_int8 and precision == INT8
-    return _Source(network, description, engine, "auto" if is_its_own else precision, is_int8)
+    precision = "auto" if is_its_own else precision
+    return _Source(network, description, engine, precision, is_int8, export)
 
 
 def _measured(

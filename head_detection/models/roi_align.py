@@ -91,8 +91,7 @@ class PyramidRoIAlign:
             maps, [0] * len(maps), boxes[order], image[order], level_of[order]
         )
         channels, cells = maps[0].shape[3], self.pool_size**2
-        pooled = maps[0].new_empty((len(boxes), cells * channels))
-        start = 0
+        parts, start = [], 0
         for level, count in zip(maps, level_of.bincount(minlength=len(maps)).tolist(), strict=True):
             if count:
                 own = slice(start * cells, (start + count) * cells)
@@ -102,8 +101,13 @@ class PyramidRoIAlign:
                     mode="sum",
                     per_sample_weights=weights[own],
                 )
-                pooled.index_copy_(0, order[start : start + count], sums.view(count, -1))
+                parts.append((order[start : start + count], sums.view(count, -1)))
             start += count
+        if len(parts) == 1:  # heads of one size, as in a crowd: nothing is to be put in order
+            return parts[0][1]
+        pooled = maps[0].new_empty((len(boxes), cells * channels))
+        for places, sums in parts:
+            pooled.index_copy_(0, places, sums)
         return pooled
 
     def level_of(self, boxes: Annotated[Tensor, "m 4"]) -> Annotated[Tensor, "m"]:

@@ -107,12 +107,13 @@ class Batcher:
     Args:
         detector: from ``start`` on this object's thread alone detects with it.
         metrics: is told of batches and seconds.
-        max_batch: pictures at once at most.
+        max_batch: pictures at once at most; None is what suits the engine.
         max_delay: seconds that a picture waits for others of its shape.
         queue: pictures that are taken in and not answered yet, at most.
 
     Attributes:
         waiting: how many those are.
+        max_batch: as given, or the engine's.
     """
 
     def __init__(
@@ -120,30 +121,43 @@ class Batcher:
         detector: HeadDetector,
         metrics: Metrics,
         *,
-        max_batch: int = 8,
+        max_batch: int | None = None,
         max_delay: float = 0.01,
         queue: int = 64,
     ) -> None:
         self.detector, self._metrics = detector, metrics
-        self._max_batch, self._max_delay, self._queue = max_batch, max_delay, queue
+        self.max_batch = detector.engine.batch_size if max_batch is None else max_batch
+        self._max_delay, self._queue = max_delay, queue
         self.waiting = 0
         self._room = Room(DECODED_BYTES)
         self._decoders = ThreadPoolExecutor(num_cores(), thread_name_prefix="decode")
         self._arrival = threading.Condition()
         self._groups: dict[tuple[tuple[int, int], ...], deque[_Job]] = {}
-        self._is_closing = self._is_warm = False
+        self._is_closing = False
+        self._warming: Future[None] = Future()
         self._faults = 0
         self._seconds_each = 0.0
         self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
 
     def start(self) -> None:
-        """Warm the network up, in its thread."""
-        self._thread.start()
+        """Warm the network up, in its thread; where that was begun already, do nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def warm_up(self) -> None:
+        """Start, and wait until the network is warm.
+
+        Raises:
+            HeadDetectionError: the device does not hold it, or nothing compiles it. One line.
+        """
+        self.start()
+        self._warming.result()
 
     @property
     def is_ready(self) -> bool:
         """Whether pictures are taken."""
-        return self._is_warm and not self._is_closing and self.is_alive
+        is_warm = self._warming.done() and self._warming.exception() is None
+        return is_warm and not self._is_closing and self.is_alive
 
     @property
     def is_alive(self) -> bool:
@@ -185,11 +199,7 @@ class Batcher:
         size = await loop.run_in_executor(self._decoders, self._size_of, data)
         async with self._room.taking(BYTES_PER_PIXEL * size[0] * size[1]):
             with self._metrics.timing("decode"):
-                picture = await loop.run_in_executor(
-                    self._decoders, lambda: self.detector.load(data, keep_pixels=keep_pixels)
-                )
-            if picture.error is not None:
-                raise unreadable(_reason(picture.error))
+                picture = await loop.run_in_executor(self._decoders, self._load, data, keep_pixels)
             pixels = picture.pixels if keep_pixels else None
             with self.waiting_for(picture) as future:
                 result = await asyncio.wrap_future(future)
@@ -228,8 +238,15 @@ class Batcher:
         except PictureSizeError as error:
             raise too_large(_reason(error)) from error
         except PictureError as error:
-            problem = video_for_track() if is_video(data) else unreadable(_reason(error))
-            raise problem from error
+            raise (video_for_track() if is_video(data) else unreadable(_reason(error))) from error
+
+    def _load(self, data: bytes, keep_pixels: bool) -> LoadedPicture:
+        picture = self.detector.load(data, keep_pixels=keep_pixels)
+        if picture.error is None:
+            return picture
+        reason = _reason(picture.error)
+        del picture  # its error holds this call, which would hold it
+        raise unreadable(reason)
 
     def _add(self, job: _Job) -> None:
         tensor = job.picture.tensor
@@ -252,8 +269,15 @@ class Batcher:
     def _work(self) -> None:
         """Own the detector: the body of its thread."""
         grey = np.full((*WARM_SIZE, BYTES_PER_PIXEL), 128, np.uint8)
-        self._run([_Job(self.detector.load(grey), time.monotonic())])
-        self._is_warm = True
+        try:
+            (result,) = self.detector.detect_loaded([self.detector.load(grey)])
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the network is told
+            self._warming.set_exception(error)
+            return
+        if result.error is not None:
+            self._warming.set_exception(result.error)
+            return
+        self._warming.set_result(None)
         while (jobs := self._next_batch()) is not None:
             self._run(jobs)
 
@@ -269,7 +293,7 @@ class Batcher:
                 oldest = min(self._groups, key=lambda shape: self._groups[shape][0].arrived)
                 left = self._groups[oldest][0].arrived + self._max_delay - time.monotonic()
                 groups = self._groups.items()
-                full = (shape for shape, jobs in groups if len(jobs) >= self._max_batch)
+                full = (shape for shape, jobs in groups if len(jobs) >= self.max_batch)
                 shape = oldest if left <= 0 or self._is_closing else next(full, None)
                 if shape is None:
                     self._arrival.wait(left)
@@ -280,7 +304,7 @@ class Batcher:
         """Take a batch of one shape, without those for which nobody waits any more."""
         group = self._groups[shape]
         jobs: list[_Job] = []
-        while group and len(jobs) < self._max_batch:
+        while group and len(jobs) < self.max_batch:
             job = group.popleft()
             if job.future.set_running_or_notify_cancel():
                 jobs.append(job)
@@ -294,20 +318,21 @@ class Batcher:
             results = self.detector.detect_loaded(
                 [job.picture for job in jobs], self.detector.lowest_score
             )
-        except Exception:  # noqa: BLE001 - the others have their answers, and the service goes on
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._run([job])
+        except Exception as error:  # noqa: BLE001 - the others have their answers, and the service goes on
+            if len(jobs) == 1:
+                _log.error("the detector failed on a picture", exc_info=error)
+                self._faults += 1
+                jobs[0].future.set_exception(detector_failed())
                 return
-            _log.exception("the detector failed on a picture")
-            self._faults += 1
-            jobs[0].future.set_exception(detector_failed())
+        else:
+            self._faults = 0
+            self._note(jobs, start, time.monotonic() - start)
+            for job, result in zip(jobs, results, strict=True):
+                job.future.set_result(result)
             return
-        self._faults = 0
-        seconds = time.monotonic() - start
-        self._note(jobs, start, seconds)
-        for job, result in zip(jobs, results, strict=True):
-            job.future.set_result(result)
+        # Out here: the error held what the batch had on the device, each alone may need its memory.
+        for job in jobs:
+            self._run([job])
 
     def _note(self, jobs: Sequence[_Job], start: float, seconds: float) -> None:
         each = seconds / len(jobs)

@@ -74,16 +74,7 @@ class Guard:
     async def _answer(
         self, scope: Scope, receive: Receive, answering: "_Answering", reason: ServiceError | None
     ) -> None:
-        problem = reason
-        try:
-            if problem is None:
-                await self._app(scope, receive, answering.send)
-        except ClientDisconnect:
-            answering.status = answering.status or ENDED_BY_CLIENT
-        except TimeoutError as error:
-            problem = None if answering.status else _fault(error)  # of a client that does not read
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and told of
-            problem = error if isinstance(error, ServiceError) else _fault(error)
+        problem = reason or await self._problem(scope, receive, answering)
         if problem is not None:
             self._metrics.errors.labels(problem.kind).inc()
         if problem is not None and not answering.status:
@@ -92,6 +83,25 @@ class Guard:
                 await response(scope, receive, answering.send)
         path = scope["path"] if scope["path"] in self._routes else "other"
         self._metrics.requests.labels(path, str(answering.status)).inc()
+
+    async def _problem(
+        self, scope: Scope, receive: Receive, answering: "_Answering"
+    ) -> ServiceError | None:
+        """Hand a request on; return why it has no answer, without the calls that led there.
+
+        They hold the whole request, and would be held until Python looks for cycles.
+        """
+        try:
+            await self._app(scope, receive, answering.send)
+        except ClientDisconnect:
+            answering.status = answering.status or ENDED_BY_CLIENT
+        except TimeoutError as error:
+            return None if answering.status else _fault(error)  # of a client that does not read
+        except ServiceError as error:
+            return error.bare()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and told of
+            return _fault(error)
+        return None
 
     def refusal(self, path: str, headers: Headers, *, is_page: bool) -> ServiceError | None:
         """Return why a request is not let in; None lets it in.

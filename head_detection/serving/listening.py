@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -25,6 +26,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from head_detection.cores import num_cores
 from head_detection.errors import ServingError
+from head_detection.files import write_bytes
 from head_detection.serving.folders import clear_folders, temporary_folder
 from head_detection.serving.settings import ServiceSettings
 
@@ -45,6 +47,8 @@ PING_SECONDS: Final = 0.2
 """Between looks at whether a signal has come, while a worker is waited for."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 MINUTE: Final = 60.0
+REASON: Final = "reason"
+"""File beside the workers' numbers: why one of them could not start."""
 SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder by which the workers of one service add up; prometheus_client reads it."""
 
@@ -52,7 +56,8 @@ SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
 class OncePerMinute(logging.Filter):
     """Lets a line of the log through once a minute, with the number of those it held back.
 
-    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk.
+    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk. Lines are the
+    same that one line of a program writes, whatever of a request stands in them.
 
     Args:
         clock: seconds.
@@ -61,20 +66,20 @@ class OncePerMinute(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._next: dict[str, float] = {}
-        self._held = Counter[str]()
+        self._next: dict[tuple[str, int], float] = {}
+        self._held = Counter[tuple[str, int]]()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is written; lines are the same whose words are."""
-        now, words = self._clock(), str(record.msg)
+        """Tell whether a record is written."""
+        now, kind = self._clock(), (record.pathname, record.lineno)
         if record.levelno < logging.WARNING:
             return True
-        if now < self._next.get(words, now):
-            self._held[words] += 1
+        if now < self._next.get(kind, now):
+            self._held[kind] += 1
             return False
-        self._next[words] = now + MINUTE
-        if held := self._held.pop(words, 0):
-            record.msg = f"{words.rstrip()} ({held:,} more since the last such line)"
+        self._next[kind] = now + MINUTE
+        if held := self._held.pop(kind, 0):
+            record.msg = f"{str(record.msg).rstrip()} ({held:,} more since the last such line)"
         return True
 
 
@@ -82,9 +87,14 @@ LOG_CONFIG: Final[dict[str, Any]] = {
     **LOGGING_CONFIG,
     "filters": {"once": {"()": OncePerMinute}},
     "handlers": {"default": {**LOGGING_CONFIG["handlers"]["default"], "filters": ["once"]}},
-    "loggers": {"uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"]},
+    "loggers": {
+        "uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"],
+        "head_detection": {"level": "WARNING", "handlers": ["default"]},
+        "asyncio": {"level": "WARNING", "handlers": ["default"]},
+        "python_multipart": {"level": "CRITICAL"},  # it warns of each form that is damaged
+    },
 }
-"""uvicorn's own, and no more than a line a minute of each kind."""
+"""uvicorn's own and those beside it, no more than a line a minute of each kind."""
 
 
 class PatientProtocol(H11Protocol):
@@ -178,7 +188,11 @@ def hosts_for(host: str) -> tuple[str, ...] | None:
 
 
 def run_workers(
-    create: Callable[[], Any] | str, settings: ServiceSettings, listener: socket.socket, count: int
+    create: Callable[[], Any] | str,
+    settings: ServiceSettings,
+    listener: socket.socket,
+    count: int,
+    announce: Callable[[], None],
 ) -> None:
     """Answer requests in several processes until SIGTERM or SIGINT; one that dies is replaced.
 
@@ -188,6 +202,7 @@ def run_workers(
         settings: the limits.
         listener: as ``open_socket`` returns it.
         count: of processes.
+        announce: is called once one of them answers.
 
     Raises:
         ServingError: one could not start.
@@ -198,10 +213,17 @@ def run_workers(
     with temporary_folder() as folder:
         os.environ[SEVERAL_PROCESSES] = str(folder)
         config = server_config(create, settings, factory=True, workers=count, backlog=TAKEN_AT_ONCE)
-        supervisor = _Supervisor(config, [listener])
+        supervisor = _Supervisor(config, [listener], announce)
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-            raise ServingError("a worker could not start: the line above says why")
+            told = folder / REASON
+            reason = told.read_text(encoding="utf-8") if told.exists() else ""
+            raise ServingError(reason or "a worker could not start: the lines above say why")
+
+
+def tell_parent(reason: str) -> None:
+    """Leave word why this worker cannot start, for the process that watches it: it says so once."""
+    write_bytes(Path(os.environ[SEVERAL_PROCESSES]) / REASON, reason.encode())
 
 
 class _Supervisor(Multiprocess):
@@ -210,7 +232,18 @@ class _Supervisor(Multiprocess):
     Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where a
     worker is still starting, or dies before it answers: the base holds the worker's end of their
     pipe open.
+
+    Args:
+        config: of each worker.
+        sockets: that they share.
+        announce: is called once the first of them answers requests.
     """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config, sockets)
+        self._announce: Callable[[], None] | None = announce
 
     def keep_subprocess_alive(self) -> None:
         """Replace who died or does not answer; leave off when a signal comes."""
@@ -240,7 +273,9 @@ class _Supervisor(Multiprocess):
             worker.parent_conn.send(b"ping")
             while worker.process.is_alive() and time.monotonic() < last and not self.signal_queue:
                 if worker.parent_conn.poll(PING_SECONDS):
-                    worker.parent_conn.recv()
+                    if worker.parent_conn.recv() and self._announce is not None:
+                        self._announce()
+                        self._announce = None
                     return True
         except (OSError, EOFError):  # it has died
             return False

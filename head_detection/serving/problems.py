@@ -47,6 +47,10 @@ class ServiceError(Exception):
         """Headers of the response."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
+    def bare(self) -> "ServiceError":
+        """Return it without the calls that led to it, and without what led to it."""
+        return ServiceError(self.status, self.kind, self.text, self.retry_after)
+
     def as_plain(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {"error": self.text, "kind": self.kind}

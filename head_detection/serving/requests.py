@@ -199,6 +199,8 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+        waiting.clear()  # what they raised holds this call, and it them
+        del work, working, leaving
 
 
 async def _gone(request: Request) -> None:

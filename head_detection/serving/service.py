@@ -140,14 +140,15 @@ class Service:
             async with asyncio.timeout(self.settings.deadline):
                 seen = await self.batcher.detect(upload.data, keep_pixels=keep_pixels)
         except TimeoutError:
-            error = too_late(self.settings.deadline)
+            return self._failed(upload, too_late(self.settings.deadline))
         except ServiceError as problem:
-            error = problem
-        else:
-            found = seen.detections.above(threshold)
-            self.metrics.heads.inc(len(found))
-            hidden = seen.detections.above(min(HIDDEN_FROM, threshold)) if keep_pixels else None
-            return Record(number, upload.name, found, pixels=seen.pixels, to_hide=hidden)
+            return self._failed(upload, problem.bare())
+        found = seen.detections.above(threshold)
+        self.metrics.heads.inc(len(found))
+        hidden = seen.detections.above(min(HIDDEN_FROM, threshold)) if keep_pixels else None
+        return Record(number, upload.name, found, pixels=seen.pixels, to_hide=hidden)
+
+    def _failed(self, upload: Upload, error: ServiceError) -> Failed:
         self.metrics.errors.labels(error.kind).inc()
         return Failed(upload.name, error)
 

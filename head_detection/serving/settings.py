@@ -8,7 +8,7 @@ class ServiceSettings:
     """Limits of a service.
 
     Attributes:
-        max_batch: pictures through the network at once, at most.
+        max_batch: pictures through the network at once, at most; None is what suits the engine.
         max_delay: seconds that a picture waits for others of its shape.
         queue: pictures taken in and not answered yet, at most.
         deadline: seconds from the whole request to its answer, at most.
@@ -27,7 +27,7 @@ class ServiceSettings:
         hosts: names under which browsers reach the service; None is any name.
     """
 
-    max_batch: int = 8
+    max_batch: int | None = None
     max_delay: float = 0.01
     queue: int = 64
     deadline: float = 30.0

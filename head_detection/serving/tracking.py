@@ -118,7 +118,7 @@ class Tracking:
         asked, origin = self.asked, Origin(self.batcher.detector.origin, self.asked.score_threshold)
         check = self._checker()
         detector = FrameDetector(
-            self.batcher, self.metrics, asked.score_threshold, self.settings.max_batch, check
+            self.batcher, self.metrics, asked.score_threshold, self.batcher.max_batch, check
         )
         tracker = self._tracker()
         zones = self.sent.zones

@@ -66,6 +66,7 @@ class Videos:
             ended.set()
             future.cancel()
             future.add_done_callback(lambda _: held.close())
+            del future  # it holds the error, which holds this call
             if isinstance(error, TimeoutError):
                 raise too_late(self._settings.video_deadline) from error
             raise

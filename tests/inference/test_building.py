@@ -60,6 +60,9 @@ def test_int8_is_that_of_the_export_beside_the_weights(build, path, picture, mes
         detector = HeadDetector.from_weights(file, precision="int8")
         assert (detector.origin["engine"], detector.origin["precision"]) == ("openvino", "int8")
         assert (detector.origin["weights"], detector.score_threshold) == (file.name, threshold)
+        assert detector.origin["sha256"] == sha256_of(file)
+        named = detector.origin.get("export"), detector.origin.get("export_sha256")
+        assert named == ((None, None) if file == export else (export.name, sha256_of(export)))
         detector.detect([picture])
     assert HeadDetector.from_weights(path, precision="int8", engine="auto").origin["precision"]
     assert "int8 is for engine openvino; got onnx" in message(path, precision="int8", engine="onnx")

@@ -22,12 +22,13 @@ def found(
     post: int = 2,
     grows: bool = True,
     room: int = 1,
+    score_threshold: float = 0.0,
 ):
     """Propose in pictures whose only level has a row of anchors, of 4 pixels side by side."""
     objectness = torch.tensor(rows)[:, None, None]
     count, length = len(rows), len(rows[0])
     maps = DenseMaps((), (objectness,), (torch.zeros(count, 4, 1, length),))
-    limits = ProposalLimits(pre, post, 0.7, grows=grows, room=room)
+    limits = ProposalLimits(pre, post, 0.7, score_threshold, grows=grows, room=room)
     size = (4, 4 * length)
     return propose(Anchors((CELL,)), limits, maps, size, [size] * count, waits=waits)
 
@@ -93,7 +94,9 @@ def test_with_room_a_gpu_finds_what_a_cpu_does_and_does_not_wait(
     pre: int, post: int, count_waits
 ) -> None:
     """One, two and five likely boxes of six: the limits of two become 2, 4 and 8."""
-    rows = [[LIKELY] * number + [UNLIKELY] * (9 - number) for number in (1, 2, 5)]
+    rows = [
+        [(LIKELY if n < number else UNLIKELY) - n / 100 for n in range(9)] for number in (1, 2, 5)
+    ]
     exact = found(rows, pre=pre, post=post)
     assert counts(exact) == [2, 4, 8]
     roomy = found(rows, pre=pre, post=post, waits=False, room=4)
@@ -116,3 +119,26 @@ def test_usual_pictures_call_no_further_operator(operators) -> None:
         return {name: count for name, count in called.items() if name != "detach"}
 
     assert names(grows=True) == names(grows=False)
+
+
+def test_on_a_cpu_only_boxes_that_are_likely_enough_are_looked_at() -> None:
+    """At .5 a logit of 0 counts, in the row's order; nothing else has a slot, nor has NaN."""
+    rows = [[0.0, -0.01, 2.0, float("nan"), 0.0], [-5.0, -5.0, -5.0, -5.0, -5.0]]
+    proposals = found(rows, pre=9, post=9, grows=False, score_threshold=0.5)
+    assert proposals.scores.shape == (2, 3)
+    assert proposals.boxes[0, :, 0].tolist() == [6.0, 0.0, 14.0]
+    assert counts(proposals) == [3, 0]
+    none = found([rows[1]], score_threshold=0.5)
+    assert none.boxes.shape == (1, 0, 4)
+    assert counts(found([rows[0]], pre=9, post=9, grows=False)) == [4]
+
+
+@pytest.mark.parametrize("score_threshold", [0.0, 0.1, 1.0])
+def test_on_a_cpu_the_same_boxes_stay_as_where_all_are_looked_at(score_threshold: float) -> None:
+    rows = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)).mul(8).tolist()
+    given = {"pre": 40, "post": 30, "grows": False, "score_threshold": score_threshold}
+    some, every = found(rows, **given), found(rows, waits=False, **given)
+    width = some.scores.shape[1]
+    assert torch.equal(some.scores, every.scores[:, :width])
+    assert torch.equal(some.boxes, every.boxes[:, :width])
+    assert not every.is_filled[:, width:].any()

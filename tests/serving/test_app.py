@@ -269,7 +269,7 @@ def test_models_docs_and_metrics_tell_what_there_is(client: TestClient, file_of:
     assert counted(client, "head_detection_heads_total") == 3
     assert counted(client, 'head_detection_errors_total{kind="picture"}') == 1
     assert counted(client, "head_detection_queue ") == 0
-    assert counted(client, 'head_detection_stage_seconds_count{stage="network"}') == 4  # one warm
+    assert counted(client, 'head_detection_stage_seconds_count{stage="network"}') == 3
 
 
 def test_nothing_of_a_picture_touches_the_disk_or_the_log(

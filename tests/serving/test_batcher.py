@@ -1,12 +1,15 @@
 """Requests meet in batches; who leaves, comes too much or poisons is no burden to the others."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import torch
 
+from head_detection.errors import DeviceError
 from head_detection.inference.detector import HeadDetector
 from head_detection.serving.batcher import FAULTS_IN_A_ROW, WARM_SIZE, Batcher, Room, Seen
 from head_detection.serving.metrics import Metrics
@@ -99,6 +102,51 @@ def test_a_detector_that_always_fails_is_told_of(detector: HeadDetector, poisone
             assert not batcher.is_ready
 
     asyncio.run(scenario())
+
+
+def test_a_network_that_cannot_be_warmed_up_is_told_of(
+    detector: HeadDetector, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detect(images: list[Any]) -> list[Any]:
+        raise DeviceError(f"compile: no compiler for {len(images)} here")
+
+    monkeypatch.setattr(engine, "detect", detect)
+    batcher = Batcher(detector, Metrics())
+    with pytest.raises(DeviceError, match="compile: no compiler for 1 here"):
+        batcher.warm_up()
+    assert not batcher.is_ready
+    batcher.close(5)
+    assert not batcher.is_alive
+
+
+def test_a_device_without_memory_for_a_batch_answers_its_pictures_one_by_one(
+    detector: HeadDetector, engine: Any, file_of: FileOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Any]] = []
+    finds = engine.detect
+
+    def detect(images: list[Any]) -> list[Any]:
+        if len(images) > 1:
+            maps = torch.empty(9)
+            held.append(weakref.ref(maps))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert all(each() is None for each in held)  # what the batch had is free again
+        found: list[Any] = finds(images)
+        return found
+
+    async def scenario() -> list[Seen | ServiceError]:
+        async with running(detector, max_batch=4, max_delay=0.05) as batcher:
+            answers = await asyncio.gather(*(send(batcher, file_of()) for _ in range(4)))
+            assert batcher.is_ready
+            return list(answers)
+
+    monkeypatch.setattr(engine, "detect", detect)
+    assert all(isinstance(answer, Seen) for answer in asyncio.run(scenario()))
+    assert len(held) == 1
+
+
+def test_a_batch_is_as_large_as_suits_the_engine(detector: HeadDetector) -> None:
+    assert (Batcher(detector, Metrics()).max_batch, detector.engine.batch_size) == (4, 4)
 
 
 def test_what_is_no_picture_never_reaches_the_network(

@@ -111,21 +111,30 @@ def test_malformed_requests_do_not_fill_the_log(port: int) -> None:
     assert written.getvalue() == "WARNING:  Invalid HTTP request received.\n"
 
 
+def test_damaged_forms_are_not_told_to_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    form = (
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n"
+        b"Content-Type: multipart/form-data; boundary=y\r\n\r\n--x\r\n"
+    )
+    assert spoken(port, form).startswith(b"HTTP/1.1 400")
+    assert caplog.records == []
+
+
 def test_a_kind_of_line_is_written_once_a_minute() -> None:
     seconds = 100.0
     once = OncePerMinute(lambda: seconds)
 
-    def written(level: int, words: str) -> str | None:
-        record = logging.makeLogRecord({"levelno": level, "msg": words})
+    def written(level: int, words: str, line: int) -> str | None:
+        record = logging.makeLogRecord({"levelno": level, "msg": words, "lineno": line})
         return str(record.msg) if once.filter(record) else None
 
-    assert written(logging.WARNING, "bad") == "bad"
-    assert written(logging.WARNING, "worse") == "worse"
+    assert written(logging.WARNING, "bad: 1", 7) == "bad: 1"
+    assert written(logging.WARNING, "worse", 8) == "worse"
     seconds += 59
-    assert [written(logging.WARNING, "bad") for _ in range(2)] == [None, None]
-    assert [written(logging.INFO, "begun") for _ in range(2)] == ["begun"] * 2
+    assert [written(logging.WARNING, f"bad: {n}", 7) for n in (2, 3)] == [None, None]
+    assert [written(logging.INFO, "begun", 9) for _ in range(2)] == ["begun"] * 2
     seconds += 1
-    assert written(logging.WARNING, "bad") == "bad (2 more since the last such line)"
+    assert written(logging.WARNING, "bad: 4", 7) == "bad: 4 (2 more since the last such line)"
 
 
 def test_a_service_of_this_machine_has_this_machines_names() -> None:
@@ -212,8 +221,8 @@ WATCHING = """
 from head_detection.serving.listening import open_socket, run_workers
 from head_detection.serving.settings import ServiceSettings
 with open_socket("127.0.0.1", 0) as listener:
-    print(listener.getsockname()[1], flush=True)
-    run_workers("tiny:create", ServiceSettings(), listener, 2)
+    announce = lambda: print(listener.getsockname()[1], flush=True)
+    run_workers("tiny:create", ServiceSettings(), listener, 2, announce)
 """
 
 
@@ -263,6 +272,37 @@ def watching(repository: Path, folder: Path) -> Iterator[tuple["subprocess.Popen
     ) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline())
+
+
+FAILING = """
+import sys
+from head_detection.errors import ServingError
+from head_detection.serving.listening import open_socket, run_workers, tell_parent
+from head_detection.serving.settings import ServiceSettings
+
+def create():
+    tell_parent("expected weights; got none")
+    sys.exit(3)
+
+if __name__ == "__main__":
+    with open_socket("127.0.0.1", 0) as listener:
+        try:
+            run_workers(create, ServiceSettings(), listener, 2, lambda: print("answers"))
+        except ServingError as error:
+            print(error)
+"""
+"""What a mistake of the user makes of each worker."""
+
+
+def test_workers_that_cannot_start_are_told_of_once(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    ended = subprocess.run(
+        [sys.executable, "failing.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (ended.stdout, ended.stderr) == ("expected weights; got none\n", "")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("head")] == []
 
 
 def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> None:
