@@ -34,14 +34,20 @@ class BatchProgress:
         self._job, self._tasks, self._skipped = job, tasks, skipped
         self._pictures = self._heads = self._failed = 0
         self._start = time.monotonic()
+        self._start_time = time.time()
+        self._ready_seconds = 0.0
 
     def follow(self, events: "Iterable[Event]") -> None:
         """Show answers as they come."""
+        from head_detection.batch.local import Ready
+
         if not self._tasks:
             return
         total = sum(self._job.num_items(task) for task in self._tasks)
         with _bar("Finding heads", total) as bar:
             for event in events:
+                if isinstance(event, Ready):
+                    self._ready_seconds = event.time - self._start_time
                 if not isinstance(event, dict):
                     continue
                 self._pictures += 1
@@ -68,18 +74,20 @@ class BatchProgress:
     def _report(self) -> None:
         job, counts = self._job, self._job.counts
         seconds = time.monotonic() - self._start
-        rate = self._pictures / seconds if seconds else 0.0
+        ready = min(max(0.0, self._ready_seconds), seconds)  # another machine's clock is off
         values: dict[str, Any] = {
             "pictures": self._pictures,
             "answered": self._pictures - self._failed,
             "heads": self._heads,
             "failed": self._failed,
         }
-        values |= {"seconds": round(seconds, 1), "skipped": dict(self._skipped)}
+        values |= {"seconds": round(seconds, 1), "ready_seconds": round(ready, 1)}
+        values["skipped"] = dict(self._skipped)
         job.write_summary(values)
         print(
             f"this run: pictures: {self._pictures} ({_parts(self._pictures, self._failed)}), "
-            f"heads: {self._heads}, seconds: {seconds:.1f} ({rate:.2f} pictures/s)"
+            f"heads: {self._heads}, seconds: {seconds:.1f} "
+            f"({_rates(self._pictures, seconds, ready)})"
         )
         print(
             f"the job: pictures: {counts.pictures} of {job.num_pictures} "
@@ -116,6 +124,13 @@ def tell_left_out(skipped: Counter[str], source: str) -> None:
 
 def _parts(number: int, failed: int) -> str:
     return f"{number - failed} answered, {failed} failed"
+
+
+def _rates(pictures: int, seconds: float, ready: float) -> str:
+    whole, begun = (pictures / s if s else 0.0 for s in (seconds, seconds - ready))
+    if not ready:
+        return f"{whole:.2f} pictures/s"
+    return f"{whole:.2f} pictures/s, {begun:.2f} once a detector was ready, after {ready:.1f} s"
 
 
 def _bar(what: str, total: int | None) -> "tqdm[Any]":

@@ -3,9 +3,10 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
@@ -17,8 +18,21 @@ from head_detection.cores import num_cores
 THREADS: Final = 2
 """Of a process on cores, where nobody says otherwise."""
 _T = TypeVar("_T")
-Event = Answer | Task
-"""An answer that came, or a task that is done with, its shard on the disk."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The first detector of a run is built: from now on pictures are answered.
+
+    Attributes:
+        time: as ``time.time`` has it on the machine of that detector.
+    """
+
+    time: float
+
+
+Event = Ready | Answer | Task
+"""The first detector is there; an answer came; a task is done with, its shard on the disk."""
 
 
 class FirstWorker:
@@ -78,6 +92,8 @@ def run_local(
 ) -> Generator[Event]:
     """Do the tasks, and yield what came of it: answers as they come, and tasks when they are done.
 
+    Before them comes that the first detector is ready.
+
     The first detector is built before the others, to see what it answers with and what it runs on.
     Once the generator is closed, or at its end, no process is left, the first's neither.
 
@@ -98,6 +114,7 @@ def run_local(
     try:
         origin = first.start()
         job.settle(settled(origin))
+        yield Ready(time.time())
         for other in _others(first.options, origin, processes, len(tasks)):
             runner.add(other)
         yield from runner.events()

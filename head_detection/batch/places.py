@@ -1,6 +1,7 @@
 """Where pictures lie: local paths and the URLs of object stores, opened alike."""
 
 import glob
+import logging
 import os
 import re
 import tarfile
@@ -76,6 +77,8 @@ def file_system(location: str) -> Any:
             f"{shown(location)}: expected a path or a URL of {', '.join(PACKAGES)}; "
             f"{protocol} is not read"
         )
+    _silence("fsspec")
+    _silence(PACKAGES[protocol] or "fsspec")
     try:
         return fsspec.filesystem(protocol)
     except ImportError as error:
@@ -83,6 +86,16 @@ def file_system(location: str) -> Any:
             f"{shown(location)}: {protocol} needs a package that is not installed: "
             f"pip install {PACKAGES[protocol] or 'fsspec'}"
         ) from error
+
+
+def _silence(package: str) -> None:
+    """Let a package log where the program logs, and nowhere else: it raises what went wrong, too.
+
+    A logger without any handler prints warnings, and errors with all their calls.
+    """
+    logger = logging.getLogger(package)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def spelt_alike(location: str) -> str:

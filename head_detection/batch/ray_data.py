@@ -21,6 +21,7 @@ import gc
 import json
 import logging
 import math
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
@@ -32,7 +33,7 @@ import pyarrow as pa
 from head_detection.batch.connection import connected
 from head_detection.batch.fetching import at_hand, fetch
 from head_detection.batch.items import Item
-from head_detection.batch.local import THREADS, Event, FirstWorker, settled
+from head_detection.batch.local import THREADS, Event, FirstWorker, Ready, settled
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.shards import answers_of
 from head_detection.batch.spares import Spares, take
@@ -99,6 +100,8 @@ def run_ray(
                 if row["refused"]:
                     raise BatchError(row["refused"])
                 job.settle(settled(json.loads(row["origin"])))
+                if len(waiting) == len(tasks) - 1:
+                    yield Ready(row["ready"])
                 answers = pa.ipc.open_stream(row["answers"]).read_all()
                 job.finish(task, answers)
                 yield from answers_of(answers)
@@ -236,6 +239,7 @@ class _Answerer:
     def __init__(self, options: WorkerOptions, spares: Path | None) -> None:
         self._first = FirstWorker(options, take(spares))
         self._first.begin()  # its detector, while Ray Data sets out
+        self._ready = 0.0
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Answer the one shard in a batch.
@@ -247,6 +251,7 @@ class _Answerer:
         try:
             with at_hand(_unpacked(row["items"]), row.get("contents") or []) as items:
                 origin = self._first.start()
+                self._ready = self._ready or time.time()
                 answers = _stream_of(self._first.worker.run(items))
         except BatchError as error:
             refused = str(error)
@@ -254,6 +259,7 @@ class _Answerer:
             _NUMBER: row[_NUMBER],
             "refused": refused,
             "origin": json.dumps(origin),
+            "ready": self._ready,
             "answers": answers,
         }
         return pa.Table.from_pylist([answer], _ANSWER_SCHEMA)
@@ -264,6 +270,7 @@ _ANSWER_SCHEMA: Final = pa.schema(
         (_NUMBER, pa.int64()),
         ("refused", pa.string()),
         ("origin", pa.string()),
+        ("ready", pa.float64()),
         ("answers", pa.large_binary()),
     ]
 )

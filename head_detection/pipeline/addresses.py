@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from head_detection.errors import SourceError
 
@@ -17,13 +17,17 @@ MAX_LIST_BYTES: Final = 1024 * 1024
 """A list of cameras is typed: thousands of lines are less."""
 LONGEST_NAME: Final = 100
 """Bytes; file systems take 255, and endings are put behind it."""
+MOST_DIGITS: Final = 9
+"""Of a camera's number; Python refuses to read one of thousands."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_DEVICE: Final = re.compile(r"/dev/(?:video(?P<number>\d+)|v4l/by-(?:id|path)/(?P<name>[^/\s]+))")
+"""A camera's path on Linux; one by its id or its place stays, whatever else is plugged in."""
 _NAMED: Final = re.compile(r"(?P<name>[^=]*?)\s*=\s*(?P<url>.*)")
 _NUMBER_WITH_COMMENT: Final = re.compile(r"\d+\s+#")
 _COMMENT: Final = re.compile(r"\s+#.*")
 """An address has no blanks; a # right behind it is its fragment, and part of it."""
 _SECRET: Final = re.compile(
-    r"((?:user|usr|login|pass|passwd|password|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
+    r"((?:user|usr|login|pass|passwd|password|passphrase|streamid|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
     r"[^/&;_?#\s]+",
     re.IGNORECASE,
 )
@@ -54,9 +58,14 @@ class Address:
         return shown_url(self.url)
 
     @property
+    def scheme(self) -> str:
+        """What stands before the ``://``, in small letters; of a path it is the path."""
+        return self.url.partition("://")[0].lower()
+
+    @property
     def is_http(self) -> bool:
         """Whether a web server has it, which may be a file as well as a stream."""
-        return self.url.lower().startswith(("http://", "https://"))
+        return self.scheme in ("http", "https")
 
     @property
     def suffix(self) -> str:
@@ -78,11 +87,21 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def is_camera(text: str) -> bool:
+    """Tell the number or the path of a camera of this machine, whether it is there or not.
+
+    Example:
+        >>> is_camera("0"), is_camera("/dev/video0"), is_camera("/dev/null"), is_camera("0.jpg")
+        (True, True, False, False)
+    """
+    return _is_number(text) or _DEVICE.fullmatch(text) is not None
+
+
 def parse_address(text: str, name: str | None = None) -> Address:
-    """Read an address as a user types it: the number of a camera of this machine, or a URL.
+    """Read an address as a user types it: a camera of this machine, or a URL.
 
     Args:
-        text: ``0`` or ``rtsp://...``.
+        text: ``0``, ``/dev/video0``, ``/dev/v4l/by-id/...`` or ``rtsp://...``.
         name: None is made of the address.
 
     Raises:
@@ -92,8 +111,11 @@ def parse_address(text: str, name: str | None = None) -> Address:
         >>> parse_address("rtsp://me:secret@cam.local:554/live/1").name
         'cam.local-554-live-1'
     """
-    if text.isascii() and text.isdecimal():
+    if _is_number(text):
         return _device(int(text), name)
+    if sys.platform == "linux" and (device := _DEVICE.fullmatch(text)):
+        known = device["name"] or f"camera-{device['number']}"
+        return Address(name or _name_of(f"://{known}"), text, "v4l2")
     scheme = text.partition("://")[0].lower()
     if not is_url(text) or scheme not in SCHEMES:
         raise SourceError(
@@ -164,6 +186,8 @@ def shown_url(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if separator:
+        if scheme.lower() == "srt":  # it has no user, and its streams may have an @ in their names
+            rest = rest.partition("?")[0]
         # All to the last @ goes: a password may hold a / or a ? that should have been escaped.
         rest = rest.rpartition("@")[2]
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
@@ -180,7 +204,8 @@ def without_secrets(text: str, url: str) -> str:
     """
     text = text.replace(url, shown_url(url))
     user_info = url.partition("://")[2].rpartition("@")[0]
-    secrets = {user_info, *user_info.split(":", 1)[1:]}
+    query = parse_qs(url.partition("?")[2])
+    secrets = {user_info, *user_info.split(":", 1)[1:], *query.get("passphrase", ())}
     for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
         text = text.replace(secret, "*")
     return _SECRET.sub(r"\1*", text)
@@ -216,6 +241,10 @@ def _name_of(url: str) -> str:
     """Return a name that a folder may have."""
     name = re.sub(r"[^\w.-]+", "-", shown_url(url).partition("://")[2]).strip("-.")
     return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "stream"
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def _device(number: int, name: str | None) -> Address:

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from head_detection.images.finding import VIDEO_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
-from head_detection.pipeline.camera_decoder import Opening
+from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
 from head_detection.pipeline.sources import FrameOptions, Patience
+from head_detection.pipeline.srt_address import SrtAddress
 from head_detection.structures import Frame
 
 RATE_FRAMES: Final = 128
@@ -100,6 +101,9 @@ class Camera:
         self._began: float | None = None
         self._lost_at: float | None = None
         self._wait = patience.first_wait
+        # Who calls us finds nobody between two tries.
+        is_called = address.scheme == "srt" and SrtAddress.parse(address.url).is_listener
+        self._longest_wait = patience.first_wait if is_called else patience.longest_wait
         self._told = ""
         self._arrivals: deque[tuple[float, int]] = deque(maxlen=RATE_FRAMES)
         self._closing = threading.Event()
@@ -174,7 +178,7 @@ class Camera:
                 break
             self._lose(reason)
             self._closing.wait(self._wait)
-            self._wait = min(2 * self._wait, self._patience.longest_wait)
+            self._wait = min(2 * self._wait, self._longest_wait)
         with self._changed:
             self.is_over = True
             self._changed.notify_all()

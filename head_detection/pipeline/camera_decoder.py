@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import av
@@ -25,7 +25,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from head_detection.images.reading import MAX_PIXELS
+from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.sources import FrameOptions
 from head_detection.pipeline.timeline import Timeline
 from head_detection.pipeline.video_file import upright
@@ -43,46 +43,7 @@ PLAYLISTS: Final = frozenset({"hls", "dash"})
 """The size of such a file is not that of its stream."""
 UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
 """They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
-NETWORK_PROTOCOLS: Final = (
-    "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtmp,rtmpt,rtmps,srt,crypto,data,hls"
-)
-"""What a stream may lead on to: a playlist of a stranger opens no file of this machine."""
 MICROSECONDS: Final = 1_000_000
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What to open, and how frames are given.
-
-    Attributes:
-        url: as FFmpeg takes it.
-        device_format: FFmpeg's name of a system of devices, or None.
-        is_file: a file of this machine, taken as if it were live: paced by its times.
-        is_live: drop all but the newest; None is so for all but files on web servers.
-        open_seconds: to wait for the first answer.
-        read_seconds: to wait for more.
-        resumes: a web server's connection that broke is taken up where it did, as of a file.
-        start: as ``FrameOptions``.
-        stride: as there.
-        max_fps: as there.
-        max_pixels: as there.
-    """
-
-    url: str
-    device_format: str | None = None
-    is_file: bool = False
-    is_live: bool | None = None
-    open_seconds: float = 10.0
-    read_seconds: float = 10.0
-    resumes: bool = False
-    start: float = 0.0
-    stride: int = 1
-    max_fps: float | None = None
-    max_pixels: int = MAX_PIXELS
-
-    def to_line(self) -> bytes:
-        """Return a line for the process that opens it."""
-        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -186,15 +147,19 @@ class Decoder:
         opening, is_open, is_complete = self._opening, False, False
         self._messages.send("opening")
         try:
-            with _open(opening) as container:
-                stream = self._begin(container)
-                is_open, self._heard_at = True, time.monotonic()
-                self._decode(container, stream)
+            with opening.connect() as place:
+                self._messages.send("opening")  # who waited for a call has time anew
+                self._heard_at = time.monotonic()
+                with opening.open(place) as container:
+                    stream = self._begin(container)
+                    is_open, self._heard_at = True, time.monotonic()
+                    self._decode(container, stream)
             reason, is_complete = "the stream ended", True
         except (av.FFmpegError, OSError, ValueError) as error:
             waited = opening.read_seconds if is_open else opening.open_seconds
             silent = time.monotonic() - self._heard_at
-            if isinstance(error, av.error.ExitError) or silent >= waited:
+            is_late = silent >= waited and not isinstance(error, ConnectionError)
+            if is_late or isinstance(error, (av.error.ExitError, TimeoutError)):
                 reason = f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
             else:
                 reason = _reason(error)
@@ -354,25 +319,6 @@ def _private_output() -> BinaryIO:
     os.dup2(nothing, 1)
     os.close(nothing)
     return messages
-
-
-def _open(opening: Opening) -> InputContainer:
-    scheme = opening.url.partition("://")[0].lower()
-    options = {"probesize": "2000000", "analyzeduration": str(2 * MICROSECONDS)}
-    if not opening.is_file and opening.device_format is None:
-        options["protocol_whitelist"] = NETWORK_PROTOCOLS
-    if scheme in ("rtsp", "rtsps"):
-        options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
-    elif opening.resumes:
-        options["reconnect"] = "1"
-    elif scheme == "udp":
-        options.update(overrun_nonfatal="1", fifo_size="100000")
-    return av.open(
-        opening.url,
-        format=opening.device_format,
-        options=options,
-        timeout=(opening.open_seconds, opening.read_seconds),
-    )
 
 
 def _reason(error: Exception) -> str:

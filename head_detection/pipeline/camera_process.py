@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from head_detection.pipeline.camera_decoder import Opening
+from head_detection.pipeline.camera_opening import Opening
 
 START_SECONDS: Final = 60.0
 """A process has so long to begin, which takes a tenth of a second: a machine may be very busy."""

@@ -11,6 +11,7 @@ from head_detection.images.finding import find_path
 from head_detection.pipeline.addresses import (
     STREAMS_EXTENSION,
     Address,
+    is_camera,
     is_url,
     parse_address,
     read_streams,
@@ -26,8 +27,6 @@ from head_detection.pipeline.images import (
 from head_detection.pipeline.sources import FrameOptions, ItemSource, Patience, Source
 
 STANDARD_INPUT: Final = "-"
-OPTIONAL_SCHEMES: Final = ("srt",)
-"""Of addresses whose protocol is a library of its own, libsrt."""
 
 
 def open_source(
@@ -52,8 +51,8 @@ def open_source(
     from head_detection.pipeline.files import MixedSource, open_video  # noqa: PLC0415 - FFmpeg
 
     options = options or FrameOptions()
-    if more and any(map(is_url, (source, *more))):
-        addresses = [parse_address(address) for address in (source, *more)]
+    if more and any(map(_is_address, (source, *more))):
+        addresses = [_parse_single(address) for address in (source, *more)]
         return _open_cameras(addresses, options, patience, "cameras")
     if not more and source != STANDARD_INPUT:
         path = find_path(source)
@@ -67,11 +66,8 @@ def open_source(
                 return _open_cameras(as_camera, options, patience, are_files=True)
             if video is not None:
                 return video
-        elif is_url(source) or (source.isdecimal() and not os.path.lexists(path)):
-            address = parse_address(source)
-            if address.device_format == "v4l2" and not os.path.lexists(address.url):
-                raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
-            return _open_cameras([address], options, patience)
+        elif _is_address(source):
+            return _open_cameras([_parse_single(source)], options, patience)
     return MixedSource(_open_files(source, *more, with_videos=True), options)
 
 
@@ -82,6 +78,26 @@ def open_pictures(source: str, *more: str) -> ItemSource:
         SourceError: nothing there, or nothing found.
     """
     return _open_files(source, *more, with_videos=False)
+
+
+def _is_address(source: str) -> bool:
+    """Tell a camera or a stream from files; a file whose name is a number is a file."""
+    if is_url(source):
+        return True
+    path = find_path(source)
+    return is_camera(source) and (path.is_absolute() or not os.path.lexists(path))
+
+
+def _parse_single(source: str) -> Address:
+    """Read an address that was typed here and now: the camera that it means is there, or none is.
+
+    Raises:
+        SourceError: no address, or no such device.
+    """
+    address = parse_address(source)
+    if address.device_format == "v4l2" and not os.path.lexists(address.url):
+        raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
+    return address
 
 
 def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
@@ -121,31 +137,11 @@ def _open_cameras(
     from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
     for address in addresses:
-        _check_protocol(address)
+        if address.scheme == "srt":
+            from head_detection.pipeline.srt import check_address  # noqa: PLC0415 - loads FFmpeg
+
+            check_address(address.url)
     return Cameras(addresses, options, patience, name=name, are_files=are_files)
-
-
-def _check_protocol(address: Address) -> None:
-    """Refuse what FFmpeg was built without: no waiting brings it.
-
-    Raises:
-        SourceError: one line, without anything secret.
-    """
-    import av  # noqa: PLC0415 - loads FFmpeg
-
-    scheme = address.url.partition("://")[0].lower()
-    if scheme not in OPTIONAL_SCHEMES:
-        return
-    try:
-        av.open(f"{scheme}://").close()
-    except av.error.ProtocolNotFoundError as error:
-        raise SourceError(
-            f"{address.shown}: the FFmpeg in this PyAV was built without {scheme}, as its wheels "
-            "are; let a media server turn the stream into rtsp://, or build PyAV on an FFmpeg that "
-            "has it"
-        ) from error
-    except (av.FFmpegError, OSError, ValueError):
-        return  # it is known; there is no host in this address
 
 
 def _is_kept_from_us(path: Path) -> bool:

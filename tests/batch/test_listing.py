@@ -1,3 +1,4 @@
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from head_detection.batch.items import Columns, Item, items_of
 from head_detection.batch.listing import BESIDE, list_items
 from head_detection.batch.lists import Placer
 from head_detection.batch.manifest import Job
-from head_detection.batch.places import spelt_alike
+from head_detection.batch.places import file_system, spelt_alike
 from head_detection.errors import HeadDetectionError, SourceError
 from head_detection.pipeline.opening import open_pictures
 
@@ -196,3 +197,10 @@ def test_an_empty_folder_and_an_endless_line_are_refused(tmp_path: Path) -> None
     (tmp_path / "list.txt").write_bytes(b"a" * 70_000)
     with pytest.raises(SourceError, match=r"expected a path a line; one has over 65,536 letters"):
         listed(tmp_path / "list.txt")
+
+
+def test_what_a_store_logs_is_not_printed() -> None:
+    for _ in range(2):
+        file_system("memory://a")
+    (handler,) = logging.getLogger("fsspec").handlers  # without one, Python prints it
+    assert isinstance(handler, logging.NullHandler)

@@ -50,6 +50,8 @@ def test_names_and_messages_hold_nothing_secret(url: str, shown: str | None, nam
         ("http://cam:port/geheim x", "expected http://host:port/path, without blanks"),
         ("http://cam/\x00", "expected http://host:port/path"),
         ("-1", "-1: expected a camera's number"),
+        ("9" * 5000, "expected a camera's number"),
+        ("/dev/video0/../sda", "/dev/video0/../sda: expected a camera's number"),
     ],
 )
 def test_what_is_no_address_is_one_line_without_its_password(text: str, line: str) -> None:
@@ -65,6 +67,9 @@ def test_a_camera_of_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.platform", "linux")
     address = parse_address("0")
     assert (address.name, address.url, address.device_format) == ("camera-0", "/dev/video0", "v4l2")
+    assert parse_address("/dev/video0") == address
+    by_id = parse_address("/dev/v4l/by-id/usb-Maker_Camera:1-video-index0")
+    assert (by_id.name, by_id.device_format) == ("usb-Maker_Camera-1-video-index0", "v4l2")
     monkeypatch.setattr("sys.platform", "darwin")
     assert parse_address("1", "desk").url == "1:none"
     monkeypatch.setattr("sys.platform", "win32")

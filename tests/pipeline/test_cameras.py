@@ -35,7 +35,8 @@ from clips import number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
-from head_detection.pipeline.camera_decoder import Decoder, Messages, Opening
+from head_detection.pipeline.camera_decoder import Decoder, Messages
+from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.cameras import Cameras
 from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.pipeline.video_file import upright

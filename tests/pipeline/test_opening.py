@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import av
 import pytest
 
 from head_detection.errors import PictureError, SourceError
@@ -395,6 +394,8 @@ def test_a_folder_without_permission_is_a_picture_that_fails(make, monkeypatch):
         ("*.gif", "found none"),
         ("clip.mp4", "clip.mp4: expected a video; the file is empty"),
         ("987", "987: expected a camera as /dev/video987; there is none"),
+        ("/dev/video987", "expected a camera as /dev/video987; there is none"),
+        ("9" * 5000, "no such file"),
         ("rstp://me:secret@camera/1", "^rstp://camera/1: expected a camera's number or an address"),
         ("blank.txt", "found none"),
         ("-", "standard input: .* found none"),
@@ -418,21 +419,6 @@ def test_the_name_of_a_source_is_short(make):
     ]
     assert found[:2] + found[3:] == ["photos", "a", "list"]
     assert found[2] == Path.cwd().name
-
-
-def test_a_protocol_that_ffmpeg_was_built_without_is_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(file: str) -> None:
-        error = av.error.ProtocolNotFoundError if file == "srt://" else av.error.InvalidDataError
-        raise error(1, "no such thing", file)
-
-    monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(SourceError, match=r"^srt://cam:9000: the FFmpeg .* without srt") as refused:
-        open_source("srt://cam:9000?passphrase=geheim")
-    assert "geheim" not in str(refused.value)
-    monkeypatch.setattr("head_detection.pipeline.opening.OPTIONAL_SCHEMES", ("udp",))
-    open_source("udp://cam:9000")  # known, so it is tried
 
 
 def test_a_pattern_beside_another_path_is_matched(make):
