@@ -242,8 +242,16 @@ class _Supervisor(Multiprocess):
     def __init__(
         self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
     ) -> None:
+        hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+        is_ignored = hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN
         super().__init__(config, sockets)
+        if is_ignored:  # by nohup: the base heeds it all the same
+            signal.signal(hang_up, signal.SIG_IGN)
         self._announce: Callable[[], None] | None = announce
+
+    def handle_hup(self) -> None:
+        """End, for the terminal is closed; the base would start new workers instead."""
+        self.should_exit.set()
 
     def keep_subprocess_alive(self) -> None:
         """Replace who died or does not answer; leave off when a signal comes."""
