@@ -243,9 +243,9 @@ class _Supervisor(Multiprocess):
         self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
     ) -> None:
         hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
-        is_ignored = hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN
+        before = None if hang_up is None else signal.getsignal(hang_up)
         super().__init__(config, sockets)
-        if is_ignored:  # by nohup: the base heeds it all the same
+        if hang_up is not None and before is signal.SIG_IGN:  # by nohup: the base heeds it
             signal.signal(hang_up, signal.SIG_IGN)
         self._announce: Callable[[], None] | None = announce
 
