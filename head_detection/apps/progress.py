@@ -170,7 +170,7 @@ class Progress:
             self.say(line)
         names = ", ".join(cameras.names_with_sound())
         if names and not VIDEOS.isdisjoint(self._sinks.outputs):
-            self.say(f"note: {names}: sound left out: that of files alone is written, not --live")
+            self.say(f"note: {names}: sound left out: that of files not taken live is written")
 
     def _report_heads(self) -> None:
         tally = self.tally

@@ -140,7 +140,7 @@ def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
+def sink_options(arguments: argparse.Namespace, unit: str) -> "SinkOptions":
     """Return how the options want results to be written.
 
     Raises:
@@ -174,6 +174,7 @@ def sink_options(arguments: argparse.Namespace) -> "SinkOptions":
         encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
         counts_every=arguments.counts_every,
+        has_frames_alone=unit == "frames",
     )
 
 

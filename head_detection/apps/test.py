@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_detector_options(arguments)
     source = open_source(*arguments.source, **frame_options(arguments))
     formats = choose_formats(arguments, source.info.unit, is_live=source.info.is_live)
-    options, told = sink_options(arguments), publishers(arguments, source)
+    options, told = sink_options(arguments, source.info.unit), publishers(arguments, source)
     window = open_window(arguments, options)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info)

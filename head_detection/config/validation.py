@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import yaml
@@ -17,6 +18,9 @@ MAX_VALUES: Final = 100_000
 """Of a file, aliases written out: a few lines of them would fill any memory."""
 SHOWN_CHARACTERS: Final = 100
 """Of a value in an error: a section given in place of a number is long."""
+
+LONGEST_LINE: Final = 600
+"""Characters of the mistakes that are told: aliases within aliases make thousands of one."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -43,7 +47,7 @@ def validate(model: type[_Model], values: Any, source: str) -> _Model:
     """Return the checked section that plain values make.
 
     Raises:
-        ConfigError: no mapping, or every mistake in them, in one line that starts with ``source``.
+        ConfigError: no mapping, or the mistakes in them, in one line that starts with ``source``.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: expected keys with values; got {_shown(values)}")
@@ -51,8 +55,19 @@ def validate(model: type[_Model], values: Any, source: str) -> _Model:
         return model.model_validate_json(json.dumps(values))
     except ValidationError as error:
         lines = _explain(model, error.errors())
-        # Names that users choose may hold anything.
-        raise ConfigError(f"{source}: {' '.join('; '.join(lines).split())}") from error
+        raise ConfigError(f"{source}: {_joined(lines)}") from error
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Return mistakes as one line that can be read, those that are too many as a number."""
+    ends = accumulate(len(line) for line in lines)
+    number = max(1, sum(end <= LONGEST_LINE for end in ends))
+    shown = [*lines[:number]]
+    if number < len(lines):
+        shown.append(f"and {len(lines) - number:,} more")
+    # Names that users choose may hold anything, and be of any length.
+    text = " ".join("; ".join(shown).split())
+    return text if len(text) <= 2 * LONGEST_LINE else f"{text[: 2 * LONGEST_LINE]}..."
 
 
 def _shown(value: Any) -> str:

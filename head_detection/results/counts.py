@@ -57,15 +57,25 @@ class CountSink(Sink):
         folder: of the file; made if need be.
         origin: as ``FileSink``.
         every: seconds between two counts of a source; 0 counts every frame.
+        of_frames: no picture comes: the file is that of frames from the start on.
     """
 
     file_name: ClassVar[str] = FILE
 
-    def __init__(self, folder: Path, origin: Origin, every: float = USUAL_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        every: float = USUAL_SECONDS,
+        *,
+        of_frames: bool = False,
+    ) -> None:
         self._path, self._every = folder / self.file_name, every
         self._pictures = _PictureTable(folder, origin)
         self._file: GrowingFile | None = None
         self._sources: OrderedDict[str, _Series] = OrderedDict()
+        if of_frames:
+            self._begin_frames()
 
     @property
     def output(self) -> str:

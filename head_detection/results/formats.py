@@ -77,6 +77,7 @@ class SinkOptions:
         has_yolo_scores: ``yolo`` has a score in each line.
         encoding: how ``video`` and ``blur`` write videos; None is the usual way.
         counts_every: seconds between two ``counts`` of a video or a camera.
+        has_frames_alone: the source has no pictures.
     """
 
     drawing: Drawing | None = None
@@ -85,6 +86,7 @@ class SinkOptions:
     has_yolo_scores: bool = False
     encoding: Encoding | None = None
     counts_every: float = USUAL_SECONDS
+    has_frames_alone: bool = False
 
 
 class Sinks:
@@ -118,7 +120,9 @@ class Sinks:
                 self._open_standard_output(names, origin)
             else:
                 kinds = SINKS | {
-                    "counts": partial(CountSink, every=options.counts_every),
+                    "counts": partial(
+                        CountSink, every=options.counts_every, of_frames=options.has_frames_alone
+                    ),
                     "images": partial(
                         DrawnSink, drawing=options.drawing, has_frames="video" not in names
                     ),

@@ -69,7 +69,7 @@ def test_a_video_becomes_boxes_counts_and_a_drawn_video(capsys: pytest.CaptureFi
 def test_sound_that_a_live_run_leaves_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     write_clip("loud.mp4", 3, audio=True)
     assert run(["test", "--source", "loud.mp4", "--live", "--save", "video"]) == 0
-    note = "note: loud.mp4: sound left out: that of files alone is written, not --live"
+    note = "note: loud.mp4: sound left out: that of files not taken live is written"
     assert note in capsys.readouterr().out.splitlines()
 
 

@@ -137,3 +137,16 @@ def test_names_stay_as_they_are_written() -> None:
     names = ["yes", "No", "off", "null", "1.50", "2026-11-27", "7"]
     text = "lines: {" + ", ".join(f"{name}: {line}" for name in names) + "}"
     assert list(parse_zones(text.encode(), "z.yaml").lines) == names
+
+
+def test_aliases_within_aliases_are_one_short_line() -> None:
+    lists = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for name, last in ("ba", "cb", "dc"):
+        lists.append(f"{name}: &{name} [{', '.join([f'*{last}'] * 9)}]")
+    text = "\n".join([*lists, "zones: {z: *d}"])
+    with pytest.raises(ConfigError) as error:
+        parse_zones(text.encode(), "z.yaml")
+    message = str(error.value)
+    assert message.startswith("z.yaml: zones.z.points.0: ")
+    assert len(message) < 800
+    assert "; and " in message

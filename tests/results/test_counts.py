@@ -24,6 +24,11 @@ def test_pictures_have_a_line_each_and_one_without_heads_too(
     assert lines() == ["file,count", "a.png,1", "b.png,", '"c,d.png",0']
 
 
+def test_of_a_camera_that_never_came_the_columns_are_those_of_frames(tmp_path, lines) -> None:
+    CountSink(tmp_path, ORIGIN, of_frames=True).close()
+    assert lines() == ["time,source,zone,in,out,now"]
+
+
 def test_frames_are_counted_each_second_with_their_zones_and_lines(
     tmp_path, lines, record, put
 ) -> None:
