@@ -1,6 +1,7 @@
 """What ``serve`` allows, and whom: options, and the file of keys."""
 
 import argparse
+import codecs
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -91,7 +92,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
         UsageError: it has none, or one that no header can hold.
         OSError: it cannot be read.
     """
-    lines = (line.strip() for line in path.read_bytes().decode("latin-1").splitlines())
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # of Windows' editor
+    lines = (line.strip() for line in content.decode("latin-1").splitlines())
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys or not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
         raise UsageError(f"--api-key-file: expected keys of ASCII letters, one a line, in {path}")

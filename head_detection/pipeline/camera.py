@@ -98,6 +98,7 @@ class Camera:
         self._first_index = 0  # of the process's frames, in all
         self._first_seconds: float | None = None  # likewise; None before its first
         self._last_seconds = 0.0
+        self._looked_from: float | None = None  # seconds of the first frame that was given
         self._began: float | None = None
         self._lost_at: float | None = None
         self._wait = patience.first_wait
@@ -233,6 +234,8 @@ class Camera:
                     self.counts.damaged += 1
                     return
                 seconds = round((self._first_seconds or 0.0) + values["seconds"], 6)
+                if self._looked_from is None:
+                    self._looked_from = seconds
                 if self._is_past_end(seconds):
                     self._leave()
                     return
@@ -276,7 +279,11 @@ class Camera:
             self._process.kill("")
 
     def _is_past_end(self, seconds: float) -> bool:
-        return self._options.end is not None and seconds >= self._options.end
+        start, end = self._options.start, self._options.end
+        if end is None or self.is_finite:
+            return end is not None and seconds >= end
+        # What a camera sent while weights were loaded is no part of what is to be looked at.
+        return self._looked_from is not None and seconds - self._looked_from >= end - start
 
     def _come_back(self, now: float) -> None:
         height, width = self.size or (0, 0)

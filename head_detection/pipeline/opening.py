@@ -59,7 +59,10 @@ def open_source(
         if source and os.path.isfile(path):  # noqa: PTH113 - Path's own raises without permission
             suffix = path.suffix.lower()
             if suffix == STREAMS_EXTENSION:
-                return _open_cameras(read_streams(path), options, patience, path.stem)
+                listed = read_streams(path)
+                for address in listed:
+                    _check_protocol(address, f"{path}: {address.name}: ")
+                return _open_cameras(listed, options, patience, path.stem)
             video = None if suffix in LIST_EXTENSIONS else open_video(path, options)
             if video is not None and options.is_live:
                 as_camera = [Address(path.name, str(path))]
@@ -95,6 +98,7 @@ def _parse_single(source: str) -> Address:
         SourceError: no address, or no such device.
     """
     address = parse_address(source)
+    _check_protocol(address)
     if address.device_format == "v4l2" and not os.path.lexists(address.url):
         raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
     return address
@@ -136,12 +140,22 @@ def _open_cameras(
 ) -> Source:
     from head_detection.pipeline.cameras import Cameras  # noqa: PLC0415 - loads FFmpeg
 
-    for address in addresses:
-        if address.scheme == "srt":
-            from head_detection.pipeline.srt import check_address  # noqa: PLC0415 - loads FFmpeg
-
-            check_address(address.url)
     return Cameras(addresses, options, patience, name=name, are_files=are_files)
+
+
+def _check_protocol(address: Address, where: str = "") -> None:
+    """Refuse what no waiting brings.
+
+    Raises:
+        SourceError: one line, without anything secret.
+    """
+    from head_detection.pipeline.srt import check_address  # noqa: PLC0415 - loads FFmpeg
+
+    if address.scheme == "srt":
+        try:
+            check_address(address.url)
+        except SourceError as error:
+            raise SourceError(f"{where}{error}") from error
 
 
 def _is_kept_from_us(path: Path) -> bool:

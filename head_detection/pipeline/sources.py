@@ -46,7 +46,8 @@ class FrameOptions:
     Attributes:
         start: seconds of a video's beginning to leave out.
         end: seconds from its beginning where to stop; a frame shown just then is left out, so that
-            two parts of a video share none. None goes on to its end.
+            two parts of a video share none. None goes on to its end. Of a camera it is ``start``
+            and so many seconds more from the first frame that was looked at.
         stride: one frame of so many is taken, the first one of them.
         max_fps: at most so many frames in each second from the start on are taken; None is all.
         max_pixels: larger frames are refused.

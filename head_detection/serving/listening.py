@@ -242,8 +242,16 @@ class _Supervisor(Multiprocess):
     def __init__(
         self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
     ) -> None:
+        hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+        before = None if hang_up is None else signal.getsignal(hang_up)
         super().__init__(config, sockets)
+        if hang_up is not None and before is signal.SIG_IGN:  # by nohup: the base heeds it
+            signal.signal(hang_up, signal.SIG_IGN)
         self._announce: Callable[[], None] | None = announce
+
+    def handle_hup(self) -> None:
+        """End, for the terminal is closed; the base would start new workers instead."""
+        self.should_exit.set()
 
     def keep_subprocess_alive(self) -> None:
         """Replace who died or does not answer; leave off when a signal comes."""

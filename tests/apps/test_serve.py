@@ -38,7 +38,9 @@ def test_options_become_limits(
     assert settings == ServiceSettings(hosts=("localhost", "127.0.0.1", "::1"))
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
     keys = tmp_path / "keys"
-    keys.write_text("# of the first user\nsecret\n\n other \n")
+    keys.write_bytes(
+        b"\xef\xbb\xbf# of the first user\r\nsecret\n\n other \n"
+    )  # by Windows' editor
     words = [
         "--host",
         "0.0.0.0",  # noqa: S104 - it is what is tested

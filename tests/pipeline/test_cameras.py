@@ -346,8 +346,23 @@ def test_stride_rate_and_end_leave_frames_out(opened: Open) -> None:
         frames = take(opened(server.url, is_live=False, max_fps=10.0, start=0.2, end=1.0), 99)
     assert [frame.index for frame in frames] == list(range(6, 30, 3))
     assert {frame.index % 4 for frame in newest} == {0}
-    assert newest[-1].seconds is not None
-    assert 0.5 < newest[-1].seconds < 1.0
+    first, last = newest[0].seconds, newest[-1].seconds
+    assert first is not None
+    assert last is not None
+    assert 0.5 < last - first < 1.0
+
+
+def test_what_a_camera_sends_before_it_is_looked_at_does_not_count_as_time(opened: Open) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        source = opened(server.url, end=0.5)
+        assert source.info.is_live
+        wait_for(lambda: source.cameras[0].counts.received > 45)  # weights are loaded meanwhile
+        frames = take(source, 99)
+    first, last = frames[0].seconds, frames[-1].seconds
+    assert first is not None
+    assert last is not None
+    assert first > 1.0
+    assert 0.3 < last - first < 0.5
 
 
 def test_no_address_shows_its_password(

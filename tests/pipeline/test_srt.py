@@ -134,6 +134,13 @@ def test_an_option_that_is_none_is_one_line_without_anything_secret(
     assert len(message) < 250
 
 
+def test_a_list_is_named_whose_address_has_such_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "all.streams"
+    path.write_text("door=srt://cam:9000?latency=120\n")
+    with pytest.raises(SourceError, match=r"all\.streams: door: srt://cam:9000: expected latency"):
+        open_source(str(path))
+
+
 def test_who_is_called_needs_a_name_and_a_port() -> None:
     for url, line in (("srt://cam", "the port is missing"), ("srt://:1?mode=caller", "a host")):
         with pytest.raises(SourceError, match=line):

@@ -321,7 +321,7 @@ def test_workers_share_what_comes_at_once(repository: Path, tmp_path: Path) -> N
                     os.kill(worker, signal.SIGCONT)
                 counts = Counter(answers)
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGHUP)  # its terminal is closed
             assert process.wait(SECONDS) == 0
     assert min(counts[worker] for worker in workers) >= 3
 
