@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from head_detection.batch.listing import list_items
-from head_detection.batch.manifest import Job
+from head_detection.batch.manifest import Job, Task
 from head_detection.batch.ray_data import Cluster, run_ray
 from head_detection.batch.worker import WorkerOptions
 
@@ -19,7 +19,7 @@ def main(source: str, output: str, address: str | None = None) -> None:
     with Job(Path(output), {}) as job:
         job.plan(list_items(source), SHARD_SIZE)
         for event in run_ray(job, job.tasks(), OPTIONS, Cluster(address)):
-            if not isinstance(event, dict):
+            if isinstance(event, Task):
                 sys.stdout.write(f"{event.shard}\n")
                 sys.stdout.flush()
         job.write_summary({})

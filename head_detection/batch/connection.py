@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,7 +79,7 @@ def _join(ray: Any, address: str | None) -> None:
     own["include_dashboard"] = False
     place = own if address is None else {"address": address}
     try:
-        with _package_found():
+        with _package_found(), _own_ending():
             ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         text = " ".join(str(error).split())
@@ -101,6 +103,15 @@ def _check_reachable(address: str) -> None:
             f"{address}: expected a running cluster, at the address that ray start --head tells; "
             f"got no connection ({error}): start it, or leave --ray-address out"
         ) from error
+
+
+@contextmanager
+def _own_ending() -> Iterator[None]:
+    """Keep what SIGTERM does here: Ray would end this process with the signal's bare number."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-import supervision as sv
 
 from head_detection.boxes import areas, clipped
 from head_detection.errors import PictureError
@@ -71,6 +70,8 @@ def check_boxes(pixels: Picture, detections: Detections) -> None:
 
 
 def _pixelated(scene: Picture, boxes: FloatArray) -> Picture:
+    import supervision as sv  # noqa: PLC0415 - who pixelates nothing does not wait for it
+
     shorter_sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
     squares = np.ceil(shorter_sides / SQUARES_PER_HEAD).astype(int)
     squares = np.maximum(squares, SMALLEST_SQUARE)

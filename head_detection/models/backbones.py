@@ -3,15 +3,21 @@
 from collections import OrderedDict
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from head_detection.config import BackboneConfig
 from head_detection.errors import ConfigError
-from head_detection.models.bodies import PROBE_SIZE, SteppedBody, TimmBody, build_body
+from head_detection.models.bodies import PROBE_SIZE, Body, LiteBody, SteppedBody
 from head_detection.models.context import build_contexts
+from head_detection.models.efficientnet_lite import MULTIPLIERS
 from head_detection.models.fpn import build_fpn
+from head_detection.models.mobilenet import MobileNetV1
+from head_detection.models.pretrained import load_body
 
+TORCHVISION_BODIES = ("resnet", "mobilenet_v")
+RESNET_STEPS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 POOLED_STRIDE = 64
 """Made by pooling the level before it, as torchvision does, where the body stops at 32."""
 
@@ -27,7 +33,7 @@ class BackBoneWithFPN(nn.Module):
         ConfigError: the body has no map of a stride that the config names.
     """
 
-    def __init__(self, body: SteppedBody | TimmBody, config: BackboneConfig) -> None:
+    def __init__(self, body: Body, config: BackboneConfig) -> None:
         super().__init__()
         self.body = body
         self.strides = config.strides
@@ -118,3 +124,66 @@ def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
         {'4': (64, 16, 24), '8': (64, 8, 12), '16': (64, 4, 6), '32': (64, 2, 3)}
     """
     return BackBoneWithFPN(build_body(config), config)
+
+
+def build_body(config: BackboneConfig) -> Body:
+    """Build the body that the config names and load it where the config says from what.
+
+    Raises:
+        ConfigError: timm does not know it, or what it was to download cannot be had.
+        WeightsError: its weights cannot be read or do not fit.
+    """
+    try:
+        body = _create_body(config)
+    except OSError as error:  # the libraries' errors of downloading
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"network.backbone.pretrained: {config.name} cannot be downloaded here ({reason}); "
+            "give the path of its weights, or false"
+        ) from error
+    if isinstance(config.pretrained, str):
+        load_body(body, config.pretrained)
+    return body
+
+
+def _create_body(config: BackboneConfig) -> Body:
+    max_stride, download = max(config.strides), config.pretrained is True
+    if config.name == "mobilenet0.25":
+        return SteppedBody(*_mobilenet_v1(config), max_stride)
+    name = config.name.removeprefix("timm/")
+    if name in MULTIPLIERS:
+        return _lite(name, max_stride, pretrained=download)
+    if not config.name.startswith(TORCHVISION_BODIES):
+        from head_detection.models.timm_body import TimmBody  # noqa: PLC0415 - it takes seconds
+
+        return TimmBody(name, max_stride, pretrained=download)
+    network = torchvision.models.get_model(config.name, weights="DEFAULT" if download else None)
+    if config.name.startswith("resnet"):
+        return SteppedBody(network, RESNET_STEPS, max_stride)
+    steps = [f"features.{index}" for index in range(len(network.features))]
+    return SteppedBody(network, steps, max_stride)
+
+
+def _lite(name: str, max_stride: int, *, pretrained: bool) -> LiteBody:
+    body = LiteBody(name, max_stride)
+    if pretrained:
+        from head_detection.models.timm_body import download  # noqa: PLC0415 - it takes seconds
+
+        theirs = download(name)
+        body.network.load_state_dict({key: theirs[key] for key in body.network.state_dict()})
+    return body
+
+
+def _mobilenet_v1(config: BackboneConfig) -> tuple[MobileNetV1, list[str]]:
+    if config.pretrained is True:
+        raise ConfigError(
+            "network.backbone.pretrained: mobilenet0.25 has no library to download from; "
+            "give the path of its weights"
+        )
+    network = MobileNetV1(config.mobilenet_stem, config.negative_slope)
+    steps = [
+        f"{stage}.{index}"
+        for stage, blocks in network.named_children()
+        for index in range(len(list(blocks.children())))
+    ]
+    return network, steps

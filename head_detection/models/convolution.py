@@ -1,6 +1,48 @@
-"""A convolution with batch norm: the brick of MobileNet, RetinaFace's pyramid and the contexts."""
+"""Convolutions: with batch norm, as MobileNet and contexts have them; padded as TensorFlow's."""
 
-from torch import nn
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor, nn
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded by the size of what comes in: TensorFlow's "same".
+
+    The result has as many rows as strides begin in the input; where the padding is odd, its last
+    row and column have one more. It is no ``padding="same"`` of PyTorch's, which takes no strides.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as nn.Conv2d names it
+        """Return ``(B, out_channels, ceil(H / stride), ceil(W / stride))``."""
+        down, right = (
+            _at_least_0(((size - 1) // stride) * stride + (kernel - 1) * dilation + 1 - size)
+            for size, kernel, stride, dilation in zip(
+                input.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True
+            )
+        )
+        padded = F.pad(input, (right // 2, right - right // 2, down // 2, down - down // 2))
+        return super().forward(padded)
+
+
+def _at_least_0(number: int) -> int:
+    """Return a padding; while a graph is traced, sizes are tensors, and the graph keeps the sum."""
+    return number.clamp(min=0) if isinstance(number, Tensor) else max(number, 0)
+
+
+def same_convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """Return a convolution without bias that pads as TensorFlow does.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: side in pixels, odd: at stride 1 the padding is the same for every input.
+        stride: step in pixels.
+        groups: of channels.
+    """
+    if stride == 1:
+        return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+    return SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
 
 def activation(negative_slope: float) -> nn.Module:

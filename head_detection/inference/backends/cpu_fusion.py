@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import Network
 
 PROBE_SIZE: Final = 128
@@ -108,7 +108,7 @@ def can_fuse_in(dtype: torch.dtype) -> bool:
 
 
 def fix_same_padding(
-    network: Network, rewrite: Callable[[Conv2dSame], nn.Module | None], size_divisor: int
+    network: Network, rewrite: Callable[[SameConv2d], nn.Module | None], size_divisor: int
 ) -> dict[str, nn.Module]:
     """Replace, in place, the convolutions of the backbone that pad by the size of their input.
 
@@ -128,7 +128,7 @@ def fix_same_padding(
     named = {
         name: module
         for name, module in network.backbone.named_modules(prefix="backbone")
-        if isinstance(module, Conv2dSame)
+        if isinstance(module, SameConv2d)
     }
     successors = {name: rewrite(module) for name, module in named.items()}
     for name, successor in successors.items():
@@ -137,7 +137,7 @@ def fix_same_padding(
     return {name: named[name] for name, successor in successors.items() if successor is not None}
 
 
-def pad_before(convolution: Conv2dSame) -> nn.Sequential:
+def pad_before(convolution: SameConv2d) -> nn.Sequential:
     """Return padding and a plain convolution, which a library for graphs makes one step.
 
     Zeros in the kernel would only be more products there.
@@ -163,7 +163,7 @@ def pad_before(convolution: Conv2dSame) -> nn.Sequential:
 
 
 @torch.no_grad()
-def pad_in_kernel(convolution: Conv2dSame) -> nn.Conv2d | None:
+def pad_in_kernel(convolution: SameConv2d) -> nn.Conv2d | None:
     """Return a convolution with a row and a column of zeros at the start of its kernels.
 
     On an even side "same" pads a pixel more at the end; so it pads both sides alike, which PyTorch

@@ -7,7 +7,6 @@ from typing import Final, TypeAlias
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
-from torch._dynamo.exc import BackendCompilerFailed
 from torchvision.ops import DeformConv2d, FrozenBatchNorm2d
 
 from head_detection.devices import find_device, find_precision
@@ -104,7 +103,10 @@ class CompiledDense:
     """
 
     def __init__(self, dense: Dense) -> None:
-        self._dense = torch.compile(dense, dynamic=False)
+        # Only here is the compiler wanted, which takes seconds to import.
+        from torch._dynamo.exc import BackendCompilerFailed  # noqa: PLC0415
+
+        self._dense, self._failure = torch.compile(dense, dynamic=False), BackendCompilerFailed
         self._batch_sizes: dict[torch.Size, int] = {}
 
     def __call__(self, images: Tensor) -> DenseMaps:
@@ -124,7 +126,7 @@ class CompiledDense:
     def _run(self, images: Tensor) -> DenseMaps:
         try:
             return self._dense(images)
-        except BackendCompilerFailed as error:
+        except self._failure as error:
             lines = str(error).splitlines() or [type(error).__name__]
             raise DeviceError(
                 f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "

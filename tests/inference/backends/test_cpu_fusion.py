@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -17,6 +16,7 @@ from head_detection.inference.backends.cpu_fusion import (
     pad_in_kernel,
 )
 from head_detection.models.backbones import create_backbone
+from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import build_network
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
@@ -212,16 +212,16 @@ def test_same_padding_becomes_fixed(build, rewrite, atol):
     with torch.inference_mode():
         expected = network.dense(images)
         replaced = fix_same_padding(network, rewrite, SIZE_DIVISOR)
-        assert len(replaced) == 5  # one a halving; the body goes to 32
-        assert all(isinstance(module, Conv2dSame) for module in replaced.values())
-        assert not any(isinstance(module, Conv2dSame) for module in network.modules())
+        assert len(replaced) == 4  # one a halving; the body goes to 16
+        assert all(isinstance(module, SameConv2d) for module in replaced.values())
+        assert not any(isinstance(module, SameConv2d) for module in network.modules())
         for came, wanted in zip(network.dense(images).features, expected.features, strict=True):
             torch.testing.assert_close(came, wanted, rtol=1e-5, atol=atol)
 
 
 @torch.no_grad()
 def test_three_pixels_at_a_stride_of_two_by_hand():
-    convolution = Conv2dSame(1, 1, 3, stride=2, bias=False)
+    convolution = SameConv2d(1, 1, 3, stride=2, bias=False)
     convolution.weight.fill_(1.0)
     picture = torch.ones(1, 1, 4, 4)
     # A row and a column of zeros at the end: the last sums hold two of three, at the corner four.
@@ -240,7 +240,7 @@ def test_three_pixels_at_a_stride_of_two_by_hand():
     ],
 )
 def test_what_zeros_in_a_kernel_cannot_pad_is_left(size, options):
-    assert pad_in_kernel(Conv2dSame(1, 1, size, **options)) is None
+    assert pad_in_kernel(SameConv2d(1, 1, size, **options)) is None
 
 
 @needs_onednn
@@ -268,9 +268,9 @@ def test_fused_convolutions_give_the_same_maps(body, options):
 @needs_onednn
 def test_padding_at_the_end_needs_no_copy_by_hand():
     network = folded("tf_efficientnet_lite0")
-    stem = next(m for m in network.modules() if isinstance(m, Conv2dSame))
+    stem = next(m for m in network.modules() if isinstance(m, SameConv2d))
     fuse_for_cpu(network, SIZE_DIVISOR)
-    assert not any(isinstance(module, Conv2dSame) for module in network.modules())
+    assert not any(isinstance(module, SameConv2d) for module in network.modules())
     even = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     assert (even.kernel_size, even.padding, stem.kernel_size) == ((4, 4), (1, 1), (3, 3))
     kernel = even.weight.detach()
@@ -281,7 +281,7 @@ def test_padding_at_the_end_needs_no_copy_by_hand():
 def test_sides_that_may_be_odd_keep_their_padding():
     network = folded("tf_efficientnet_lite0")
     fuse_for_cpu(network, size_divisor=1)
-    assert any(isinstance(module, Conv2dSame) for module in network.modules())
+    assert any(isinstance(module, SameConv2d) for module in network.modules())
 
 
 @needs_onednn

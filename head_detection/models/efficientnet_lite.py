@@ -1,0 +1,194 @@
+"""EfficientNet-Lite, as timm has it under ``tf_``: its names, its sums, without its imports.
+
+timm imports all its networks, and with them PyTorch's compiler: two seconds and 150 MB of every
+process that detects with the shipped weights.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+from torch import Tensor, nn
+
+from head_detection.models.convolution import same_convolution
+
+MULTIPLIERS: Final = {
+    "tf_efficientnet_lite0": (1.0, 1.0),
+    "tf_efficientnet_lite1": (1.0, 1.1),
+    "tf_efficientnet_lite2": (1.1, 1.2),
+    "tf_efficientnet_lite3": (1.2, 1.4),
+    "tf_efficientnet_lite4": (1.4, 1.8),
+}
+"""By timm's name: of the channels, and of the blocks of a stage."""
+STEM_CHANNELS: Final = 32
+EXPANSION: Final = 6
+NORM_EPSILON: Final = 1e-3
+"""TensorFlow's."""
+CHANNEL_STEP: Final = 8
+LEAST_CHANNELS: Final = 0.9
+"""Of what the multiplier says; below, one step more is taken."""
+
+
+class Stage(NamedTuple):
+    """Blocks of one resolution; the first of them has the stride.
+
+    Attributes:
+        blocks: how many.
+        kernel: of their depthwise convolutions.
+        stride: of the first.
+        channels: out of each.
+    """
+
+    blocks: int
+    kernel: int
+    stride: int
+    channels: int
+
+
+STAGES: Final = (
+    Stage(1, 3, 1, 16),
+    Stage(2, 3, 2, 24),
+    Stage(2, 5, 2, 40),
+    Stage(3, 3, 2, 80),
+    Stage(3, 5, 1, 112),
+    Stage(4, 5, 2, 192),
+    Stage(1, 3, 1, 320),
+)
+
+
+class EfficientNetLite(nn.Module):
+    """The body only: no pooling, no classifier.
+
+    Args:
+        name: one of ``MULTIPLIERS``.
+        max_stride: stages behind the last map of this stride are left out.
+
+    Attributes:
+        strides: of the maps, finest first, in pixels of the picture.
+        channels: of the maps.
+
+    Source:
+        Tan and Le, EfficientNet, ICML 2019, without squeeze-and-excitation and with ReLU6, as
+        tensorflow/tpu has it in ``efficientnet/lite``.
+    """
+
+    def __init__(self, name: str, max_stride: int = 32) -> None:
+        super().__init__()
+        stages = _scaled(*MULTIPLIERS[name])
+        self.conv_stem = same_convolution(3, STEM_CHANNELS, 3, stride=2)
+        self.bn1 = _norm(STEM_CHANNELS)
+        self.act = nn.ReLU6(inplace=True)
+        self.blocks = nn.Sequential()
+        inputs, stride = STEM_CHANNELS, 2
+        last: dict[int, tuple[int, int]] = {}
+        for number, stage in enumerate(stages):
+            stride *= stage.stride
+            if stride > max_stride:
+                break
+            self.blocks.append(_build_stage(stage, inputs, is_first=number == 0))
+            inputs = stage.channels
+            last[stride] = (number, inputs)
+        self.strides = tuple(last)
+        self.channels = tuple(channels for _, channels in last.values())
+        self._taps = {number for number, _ in last.values()}
+        self.apply(_initialize)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return ``(B, C_i, H_i, W_i)`` for each of ``strides``, of ``(B, 3, H, W)``."""
+        features, maps = self.act(self.bn1(self.conv_stem(images))), []
+        for number, stage in enumerate(self.blocks):
+            features = stage(features)
+            if number in self._taps:
+                maps.append(features)
+        return maps
+
+
+class SeparableBlock(nn.Module):
+    """A depthwise convolution and one of 1x1.
+
+    Args:
+        inputs: channels in.
+        stage: kernel, and channels out.
+    """
+
+    def __init__(self, inputs: int, stage: Stage) -> None:
+        super().__init__()
+        self.conv_dw = same_convolution(inputs, inputs, stage.kernel, groups=inputs)
+        self.bn1, self.act = _norm(inputs), nn.ReLU6(inplace=True)
+        self.conv_pw = same_convolution(inputs, stage.channels, 1)
+        self.bn2 = _norm(stage.channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(B, channels, H, W)`` of ``(B, inputs, H, W)``."""
+        seen = self.act(self.bn1(self.conv_dw(features)))
+        made: Tensor = self.bn2(self.conv_pw(seen))
+        return made
+
+
+class InvertedResidual(nn.Module):
+    """An expansion, a depthwise convolution and a projection, added to what came in.
+
+    Args:
+        inputs: channels in.
+        stage: kernel, and channels out.
+        stride: of the depthwise convolution; with one, or other channels, nothing is added.
+    """
+
+    def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
+        super().__init__()
+        inner = _rounded(inputs * EXPANSION)
+        self.conv_pw, self.bn1 = same_convolution(inputs, inner, 1), _norm(inner)
+        self.act1 = nn.ReLU6(inplace=True)
+        self.conv_dw = same_convolution(inner, inner, stage.kernel, stride=stride, groups=inner)
+        self.bn2, self.act2 = _norm(inner), nn.ReLU6(inplace=True)
+        self.conv_pwl, self.bn3 = same_convolution(inner, stage.channels, 1), _norm(stage.channels)
+        self._is_added = stride == 1 and inputs == stage.channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(B, channels, H', W')`` of ``(B, inputs, H, W)``."""
+        seen = self.act1(self.bn1(self.conv_pw(features)))
+        seen = self.act2(self.bn2(self.conv_dw(seen)))
+        made: Tensor = self.bn3(self.conv_pwl(seen))
+        return made + features if self._is_added else made
+
+
+def _scaled(width: float, depth: float) -> list[Stage]:
+    """Return the stages of a larger network; the first and the last keep their one block."""
+    last = len(STAGES) - 1
+    return [
+        stage._replace(
+            blocks=stage.blocks if number in (0, last) else math.ceil(stage.blocks * depth),
+            channels=_rounded(stage.channels * width),
+        )
+        for number, stage in enumerate(STAGES)
+    ]
+
+
+def _rounded(channels: float) -> int:
+    """Return the nearest multiple of 8, and no less than nine tenths.
+
+    Example:
+        >>> [_rounded(channels) for channels in (3, 17.6, 26.4, 123.2)]
+        [8, 16, 24, 120]
+    """
+    step = CHANNEL_STEP
+    nearest = max(step, int(channels + step / 2) // step * step)
+    return nearest + step if nearest < LEAST_CHANNELS * channels else nearest
+
+
+def _build_stage(stage: Stage, inputs: int, *, is_first: bool) -> nn.Sequential:
+    if is_first:
+        return nn.Sequential(SeparableBlock(inputs, stage))
+    blocks = [InvertedResidual(inputs, stage, stage.stride)]
+    blocks += [InvertedResidual(stage.channels, stage, 1) for _ in range(stage.blocks - 1)]
+    return nn.Sequential(*blocks)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=NORM_EPSILON)
+
+
+def _initialize(module: nn.Module) -> None:
+    """Start a convolution as TensorFlow's implementation does: normal, by what goes out of it."""
+    if isinstance(module, nn.Conv2d):
+        outputs = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / outputs))

@@ -1,0 +1,120 @@
+"""Bodies of timm, which takes seconds to import: who needs none of them does not wait for it."""
+
+from typing import Any, Final, cast
+
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.format import Format
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from head_detection.errors import ConfigError
+from head_detection.models.bodies import Body
+from head_detection.models.convolution import SameConv2d
+
+PROBED_SIZE: Final = (160, 96)
+"""Of a picture that no network has as its own size: multiples of 32."""
+FOR_ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"strict_img_size": False},
+    {"dynamic_img_size": True},
+)
+"""What timm's networks of one size call leave to take any: those of windows, those of patches."""
+
+
+class TimmBody(Body):
+    """Any timm network that gives features.
+
+    Args:
+        name: timm's.
+        max_stride: no map of a larger stride is handed on.
+        pretrained: download timm's weights.
+
+    Raises:
+        ConfigError: timm has no such network, it gives no maps, or it takes pictures of one size.
+    """
+
+    def __init__(self, name: str, max_stride: int, *, pretrained: bool) -> None:
+        super().__init__()
+        try:
+            options = {"features_only": True, "pretrained": pretrained} | _options_for_any_size(
+                name
+            )
+            self.network = timm.create_model(name, **options)
+            reductions = _feature_info(self.network).reduction()
+            last = max(index for index, stride in enumerate(reductions) if stride <= max_stride)
+            if last + 1 < len(reductions):
+                self.network = timm.create_model(name, **options, out_indices=range(last + 1))
+        except ConfigError:
+            raise
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                "network.backbone.name: expected a timm network that gives features; "
+                f"{name}: {reason}"
+            ) from error
+        _take_over_padding(self.network)
+        self.strides = tuple(_feature_info(self.network).reduction())
+        self.channels = tuple(_feature_info(self.network).channels())
+        self._has_channels_last = getattr(self.network, "output_fmt", None) == Format.NHWC
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return ``(B, C_i, H_i, W_i)`` for each of ``strides``, of ``(B, 3, H, W)``."""
+        maps: list[Tensor] = self.network(images)
+        return [level.permute(0, 3, 1, 2) for level in maps] if self._has_channels_last else maps
+
+
+@torch.no_grad()
+def _options_for_any_size(name: str) -> dict[str, Any]:
+    """Return what makes a timm network take pictures of any size; most need nothing.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if known is None or not known.fixed_input_size:
+        return {}
+    for options in FOR_ANY_SIZE:
+        try:
+            network = timm.create_model(name, features_only=True, pretrained=False, **options)
+            network.eval()(torch.zeros(1, 3, *PROBED_SIZE))
+        except (RuntimeError, ValueError, TypeError, AssertionError):
+            continue
+        return options
+    size = "x".join(map(str, known.input_size[1:]))
+    raise ConfigError(
+        f"network.backbone.name: expected a network that takes pictures of any size; {name} takes "
+        f"{size} alone: choose another of timm's, such as convnext_tiny or pvt_v2_b0"
+    )
+
+
+def download(name: str) -> dict[str, Tensor]:
+    """Return the weights that timm has of a network, by timm's names.
+
+    Raises:
+        OSError: they cannot be downloaded.
+    """
+    weights: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    return weights
+
+
+def _take_over_padding(network: nn.Module) -> None:
+    """Put this project's convolution in the place of timm's that pads as TensorFlow does."""
+    for name, theirs in list(network.named_modules()):
+        if type(theirs) is Conv2dSame:
+            own = SameConv2d(
+                theirs.in_channels,
+                theirs.out_channels,
+                (theirs.kernel_size[0], theirs.kernel_size[1]),
+                (theirs.stride[0], theirs.stride[1]),
+                dilation=(theirs.dilation[0], theirs.dilation[1]),
+                groups=theirs.groups,
+                bias=theirs.bias is not None,
+            )
+            own.weight, own.bias = theirs.weight, theirs.bias
+            network.set_submodule(name, own)
+
+
+def _feature_info(network: nn.Module) -> FeatureInfo:
+    return cast("FeatureInfo", network.feature_info)
