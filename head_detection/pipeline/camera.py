@@ -141,12 +141,16 @@ class Camera:
             self.counts.given += 1
         return frame
 
-    def check(self) -> None:
-        """Kill a process that has been silent for too long."""
+    def check(self, stood_still: float = 0.0) -> None:
+        """Kill a process that has been silent for too long.
+
+        Args:
+            stood_still: seconds in which nobody here could have heard it.
+        """
         if self._process is not None:
             if (self.every_frame or self.is_finite) and self.is_fresh:
                 self._process.extend()
-            self._process.check()
+            self._process.check(stood_still)
 
     def rate(self) -> float:
         """Return the frames a second that come in now."""

@@ -102,8 +102,13 @@ class DecoderProcess:
         """Begin to count anew how long it has been silent: it waits for us."""
         self._deadline = time.monotonic() + self._opening.read_seconds + GRACE_SECONDS
 
-    def check(self) -> None:
-        """Kill it where it has been silent for too long."""
+    def check(self, stood_still: float = 0.0) -> None:
+        """Kill it where it has been silent for too long.
+
+        Args:
+            stood_still: seconds in which nobody here could have heard it.
+        """
+        self._deadline += stood_still
         if time.monotonic() > self._deadline:
             self.kill(self._expected)
 

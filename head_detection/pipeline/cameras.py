@@ -205,10 +205,16 @@ def _summary_of(camera: Camera) -> str:
 def _watch(
     cameras: Sequence[Camera], changed: threading.Condition, stopped: threading.Event
 ) -> None:
+    checked = time.monotonic()
     while not stopped.wait(CHECK_SECONDS):
+        # A library that loads holds the interpreter, and a process may be stopped (Ctrl-Z): what
+        # the camera said meanwhile waits to be read.
         with changed:
+            now = time.monotonic()
+            stood_still = max(now - checked - CHECK_SECONDS, 0.0)
+            checked = now
             for camera in cameras:
-                camera.check()
+                camera.check(stood_still)
 
 
 def _close(cameras: Sequence[Camera], stopped: threading.Event) -> None:

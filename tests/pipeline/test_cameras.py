@@ -1,5 +1,6 @@
 """Cameras that are there, come and go, lie, and say nothing, on servers of the test's own."""
 
+import ctypes
 import io
 import json
 import logging
@@ -37,7 +38,7 @@ from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
 from head_detection.pipeline.camera_decoder import Decoder, Messages
 from head_detection.pipeline.camera_opening import Opening
-from head_detection.pipeline.cameras import Cameras
+from head_detection.pipeline.cameras import Cameras, _watch
 from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.pipeline.video_file import upright
 from head_detection.structures import Frame
@@ -410,6 +411,29 @@ def test_a_process_that_dies_is_replaced(opened: Open, told: Callable[[], list[s
         assert next(frames).pixels is not None
     assert not is_alive(pid)
     assert any("lost: its process ended by signal 9" in line for line in told())
+
+
+class Listener:
+    """Stands for a camera, and notes for how long it is told that nobody could hear it."""
+
+    def __init__(self) -> None:
+        self.stood_still: list[float] = []
+
+    def check(self, stood_still: float) -> None:
+        self.stood_still.append(stood_still)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="holds the interpreter through the C library")
+def test_time_in_which_this_process_stands_still_is_no_silence() -> None:
+    camera, stopped = Listener(), threading.Event()
+    watchdog = threading.Thread(target=_watch, args=([camera], threading.Condition(), stopped))
+    watchdog.start()
+    wait_for(lambda: bool(camera.stood_still))
+    ctypes.PyDLL(None).usleep(500_000)  # no other thread goes on, as while a library loads
+    wait_for(lambda: len(camera.stood_still) > 2)
+    stopped.set()
+    watchdog.join()
+    assert max(camera.stood_still) > 0.25  # .5 s, of which it waits .2 s itself
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
