@@ -79,7 +79,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=positive, metavar="N",
-        help="of a process on cores (default: OMP_NUM_THREADS, or 2)",
+        help="of a process on cores (default: 2; of the local runner, OMP_NUM_THREADS if set)",
     )  # fmt: skip
     parser.add_argument(
         "--picture-seconds", type=_seconds, default=PICTURE_SECONDS, metavar="S",

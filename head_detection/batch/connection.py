@@ -34,6 +34,9 @@ _OWN_SETTINGS: Final = {
 }
 """Of a cluster that is started here; one that is joined has its own, which have to agree."""
 
+_RAY_ENDS: Final = (1, signal.SIGTERM)
+"""Codes with which Ray ends a process that gets SIGTERM while its services start."""
+
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
@@ -107,11 +110,17 @@ def _check_reachable(address: str) -> None:
 
 @contextmanager
 def _own_ending() -> Iterator[None]:
-    """Keep what SIGTERM does here: Ray would end this process with the signal's bare number."""
+    """Keep what SIGTERM does here, in the midst of it too: Ray ends with codes of its own."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code in _RAY_ENDS and callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.pipeline.camera_opening import Opening
@@ -130,6 +131,7 @@ class Decoder:
     def __init__(self, opening: Opening, messages: Messages) -> None:
         self._opening, self._messages = opening, messages
         self._shelf = Shelf(every_frame=False)
+        self._converter = VideoReformatter()  # of the thread that gives
         self._timeline = Timeline(is_live=not opening.is_file)
         self._index = 0
         self._takes = FrameOptions(
@@ -173,7 +175,7 @@ class Decoder:
         picture = frame.picture
         if isinstance(picture, Packet):
             picture = next(self._pictures_of(picture), None)
-        pixels = None if picture is None else upright(picture)
+        pixels = None if picture is None else upright(picture, self._converter)
         waits = self._is_paced and not self._is_wanted.is_set()
         self._messages.send(
             "pixels",

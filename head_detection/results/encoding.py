@@ -299,7 +299,7 @@ class VideoWriter:
         context.time_base, stream.time_base = self._time_base, self._time_base
         context.gop_size = max(1, round(KEY_SECONDS * rate))
         context.max_b_frames = 0  # what is encoded is written at once
-        context.thread_count = max(1, min(MOST_THREADS, num_cores() // 2))
+        context.thread_count = min(MOST_THREADS, num_cores())
         # Said, or players guess by the size: greens and reds of a small video shift.
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.ITU709

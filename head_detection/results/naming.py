@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from head_detection.errors import OutputError
 from head_detection.files import naming
-from head_detection.images.finding import OUTPUT_MARKER
+from head_detection.images.finding import OUTPUT_MARKER, VIDEO_EXTENSIONS
 from head_detection.results.output_folder import listed_name, mark_folder
 
 
@@ -40,7 +40,13 @@ class ResultFolder:
         )
 
     def free_name(
-        self, file: str, suffix: str, index: int, source: Path | None = None
+        self,
+        file: str,
+        suffix: str,
+        index: int,
+        source: Path | None = None,
+        *,
+        is_stream: bool = False,
     ) -> PurePosixPath:
         """Return a path inside the folder that nothing else of the run has.
 
@@ -49,10 +55,13 @@ class ResultFolder:
             suffix: of the result, in place of its own.
             index: its number in the source, for the name of one that is there several times.
             source: the file itself; the name of one beside it, which comes later, is left to that.
+            is_stream: ``file`` names no file: what stands behind its last dot stays, unless it is a
+                video's suffix, for ``192.168.1.20`` and ``192.168.1.21`` have none.
         """
         path = inside(file)
         path = self._free_folder(path.parent) / path.name
-        is_anothers = source is not None and _has_sibling(source, suffix)
+        is_whole = is_stream and path.suffix.lower() not in VIDEO_EXTENSIONS
+        is_anothers = is_whole or (source is not None and _has_sibling(source, suffix))
         candidates = chain(
             [] if is_anothers else [path.with_suffix(suffix)],
             [path.with_name(f"{path.name}{suffix}")],

@@ -94,7 +94,9 @@ class VideoFiles:
         video.last = self._count
         if isinstance(outcome, Record) and video.job is None:
             video.is_file = outcome.path is not None
-            own = self._files.free_name(outcome.file, SUFFIX, outcome.index, outcome.path)
+            own = self._files.free_name(
+                outcome.file, SUFFIX, outcome.index, outcome.path, is_stream=outcome.path is None
+            )
             (path,) = self._files.note([own], outcome.path)
             is_cut = video.first_index > 0
             video.job = self._start(VideoPlace(path, outcome.path, is_cut))

@@ -165,7 +165,7 @@ def test_a_camera_that_comes_back_goes_on(opened: Open, told: Callable[[], list[
             if gone_at is not None and back_at is None and now > gone_at + 0.5:
                 server.start()
                 back_at = now
-            if len(mine) >= 20:
+            if sum(one.index != number_in(one) for one in mine) >= 8:  # the server began anew
                 break
         counts = source.cameras[0].counts
     assert counts.reconnects == 1
@@ -175,7 +175,7 @@ def test_a_camera_that_comes_back_goes_on(opened: Open, told: Callable[[], list[
         assert all(a.seconds < b.seconds for a, b in pairwise(one) if a.seconds and b.seconds)
     # No frame is made up: each is one that was sent, the server's anew after the gap.
     assert all(number_in(frame) == frame.index for frame in (*others, *mine[:10]))
-    assert len({frame.index - number_in(frame) for frame in mine[-8:]}) == 1
+    assert len({frame.index - number_in(frame) for frame in mine}) == 2
     gaps = [b.seconds - a.seconds for a, b in pairwise(mine) if a.seconds and b.seconds]
     assert max(gaps) > 0.3
     lines = [line.partition("live: ")[2] for line in told() if f"-{server.port}-" in line]

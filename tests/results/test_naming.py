@@ -51,3 +51,15 @@ def test_two_without_such_a_sibling_have_two_names(folder: ResultFolder, source:
 
 def test_names_of_streams_have_no_file(folder: ResultFolder) -> None:
     assert str(folder.free_name("gate", ".mp4", 0)) == "gate.mp4"
+
+
+def test_the_name_of_a_stream_is_not_cut_at_a_dot(folder: ResultFolder) -> None:
+    files = ("127.0.0.1-9411", "127.0.0.1-9412", "hall.left", "hall.right", "clip.mkv")
+    made = [folder.free_name(file, ".mp4", 0, is_stream=True) for file in files]
+    assert [str(name) for name in made] == [
+        "127.0.0.1-9411.mp4",
+        "127.0.0.1-9412.mp4",
+        "hall.left.mp4",
+        "hall.right.mp4",
+        "clip.mp4",
+    ]
