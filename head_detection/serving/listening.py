@@ -89,8 +89,8 @@ LOG_CONFIG: Final[dict[str, Any]] = {
     "handlers": {"default": {**LOGGING_CONFIG["handlers"]["default"], "filters": ["once"]}},
     "loggers": {
         "uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"],
-        "head_detection": {"level": "WARNING", "handlers": ["default"]},
-        "asyncio": {"level": "WARNING", "handlers": ["default"]},
+        "head_detection": {"handlers": ["default"]},
+        "asyncio": {"handlers": ["default"]},
         "python_multipart": {"level": "CRITICAL"},  # it warns of each form that is damaged
     },
 }
