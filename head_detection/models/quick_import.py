@@ -2,10 +2,10 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Final
-
-import torch
 
 COMPILER: Final = "torch._dynamo"
 ASKED: Final = f"{COMPILER}.utils"
@@ -14,24 +14,35 @@ ASKED: Final = f"{COMPILER}.utils"
 def import_torchvision() -> None:
     """Import ``torchvision.ops``, which wants one function of the compiler and hardly calls it.
 
-    Meanwhile another stands in its place, which imports the compiler once it is called. Where
-    torchvision asks for more, or something has imported the compiler already, all is as usual.
+    Meanwhile a module with another stands in the compiler's place, which imports it once it is
+    called, or once anything else is asked for. Where the compiler is there already, it is taken.
     """
     if COMPILER not in sys.modules:
-        package, asked = ModuleType(COMPILER), ModuleType(ASKED)
-        package.__dict__.update(utils=asked, __path__=[])
-        asked.__dict__["is_compile_supported"] = _is_compile_supported
-        sys.modules.update({COMPILER: package, ASKED: asked})
+        stand_ins = {name: ModuleType(name) for name in (COMPILER, ASKED)}
+        stand_ins[COMPILER].__dict__.update(utils=stand_ins[ASKED], __path__=[])
+        stand_ins[ASKED].__dict__["is_compile_supported"] = _is_compile_supported
+        for name, module in stand_ins.items():
+            module.__dict__["__getattr__"] = partial(_from_compiler, name, stand_ins)
+        sys.modules.update(stand_ins)
         try:
             importlib.import_module("torchvision.ops")
-        except ImportError:  # another torchvision: anew, below
-            for name in [name for name in sys.modules if name.startswith("torchvision")]:
-                del sys.modules[name]
         finally:
-            for name in (COMPILER, ASKED):
-                sys.modules.pop(name, None)
-            torch.__dict__.pop("_dynamo", None)
+            _take_away(stand_ins)
     importlib.import_module("torchvision.ops")
+
+
+def _take_away(stand_ins: Mapping[str, ModuleType]) -> None:
+    for name, module in stand_ins.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+
+
+def _from_compiler(name: str, stand_ins: Mapping[str, ModuleType], asked: str) -> object:
+    """Return what is asked of a module of the compiler, which is imported for it."""
+    if asked.startswith("__"):  # by the import system, of any module
+        raise AttributeError(asked)
+    _take_away(stand_ins)
+    return getattr(importlib.import_module(name), asked)
 
 
 def _is_compile_supported(device_type: str) -> bool:
