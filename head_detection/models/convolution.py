@@ -1,5 +1,7 @@
 """Convolutions: with batch norm, as MobileNet and contexts have them; padded as TensorFlow's."""
 
+from typing import TypeVar
+
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
 
@@ -26,6 +28,24 @@ class SameConv2d(nn.Conv2d):
 def _at_least_0(number: int) -> int:
     """Return a padding; while a graph is traced, sizes are tensors, and the graph keeps the sum."""
     return number.clamp(min=0) if isinstance(number, Tensor) else max(number, 0)
+
+
+ConvolutionT = TypeVar("ConvolutionT", bound=nn.Conv2d)
+
+
+def made_of(kind: type[ConvolutionT], other: nn.Conv2d) -> ConvolutionT:
+    """Return a convolution of another kind with the numbers of one, and no padding of its own."""
+    made = kind(
+        other.in_channels,
+        other.out_channels,
+        (other.kernel_size[0], other.kernel_size[1]),
+        (other.stride[0], other.stride[1]),
+        dilation=(other.dilation[0], other.dilation[1]),
+        groups=other.groups,
+        bias=other.bias is not None,
+    )
+    made.weight, made.bias = other.weight, other.bias
+    return made
 
 
 def same_convolution(

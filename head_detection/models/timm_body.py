@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from head_detection.errors import ConfigError
 from head_detection.models.bodies import Body
-from head_detection.models.convolution import SameConv2d
+from head_detection.models.convolution import SameConv2d, made_of
 
 PROBED_SIZE: Final = (160, 96)
 """Of a picture that no network has as its own size: multiples of 32."""
@@ -103,17 +103,7 @@ def _take_over_padding(network: nn.Module) -> None:
     """Put this project's convolution in the place of timm's that pads as TensorFlow does."""
     for name, theirs in list(network.named_modules()):
         if type(theirs) is Conv2dSame:
-            own = SameConv2d(
-                theirs.in_channels,
-                theirs.out_channels,
-                (theirs.kernel_size[0], theirs.kernel_size[1]),
-                (theirs.stride[0], theirs.stride[1]),
-                dilation=(theirs.dilation[0], theirs.dilation[1]),
-                groups=theirs.groups,
-                bias=theirs.bias is not None,
-            )
-            own.weight, own.bias = theirs.weight, theirs.bias
-            network.set_submodule(name, own)
+            network.set_submodule(name, made_of(SameConv2d, theirs))
 
 
 def _feature_info(network: nn.Module) -> FeatureInfo:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from head_detection.models.convolution import SameConv2d
+from head_detection.models.convolution import SameConv2d, made_of
 from head_detection.models.network import Network
 
 PROBE_SIZE: Final = 128
@@ -148,18 +148,8 @@ def pad_before(convolution: SameConv2d) -> nn.Sequential:
             convolution.kernel_size, convolution.dilation, convolution.stride, strict=True
         )
     )
-    plain = nn.Conv2d(
-        convolution.in_channels,
-        convolution.out_channels,
-        (convolution.kernel_size[0], convolution.kernel_size[1]),
-        (convolution.stride[0], convolution.stride[1]),
-        dilation=(convolution.dilation[0], convolution.dilation[1]),
-        groups=convolution.groups,
-        bias=convolution.bias is not None,
-    )
-    plain.weight, plain.bias = convolution.weight, convolution.bias
     padding = nn.ZeroPad2d((right // 2, right - right // 2, down // 2, down - down // 2))
-    return nn.Sequential(padding, plain)
+    return nn.Sequential(padding, made_of(nn.Conv2d, convolution))
 
 
 @torch.no_grad()
