@@ -59,8 +59,8 @@ class Address:
 
     @property
     def scheme(self) -> str:
-        """What stands before the ``://``, in small letters; of a path it is the path."""
-        return self.url.partition("://")[0].lower()
+        """As ``scheme_of``."""
+        return scheme_of(self.url)
 
     @property
     def is_http(self) -> bool:
@@ -85,6 +85,11 @@ def is_url(text: str) -> bool:
         (True, False)
     """
     return _URL.match(text) is not None
+
+
+def scheme_of(url: str) -> str:
+    """Return what stands before the ``://``, in small letters; of a path it is the path."""
+    return url.partition("://")[0].lower()
 
 
 def is_camera(text: str) -> bool:
@@ -116,7 +121,7 @@ def parse_address(text: str, name: str | None = None) -> Address:
     if sys.platform == "linux" and (device := _DEVICE.fullmatch(text)):
         known = device["name"] or f"camera-{device['number']}"
         return Address(name or _name_of(f"://{known}"), text, "v4l2")
-    scheme = text.partition("://")[0].lower()
+    scheme = scheme_of(text)
     if not is_url(text) or scheme not in SCHEMES:
         raise SourceError(
             f"{shown_url(text)}: expected a camera's number or an address that begins with "

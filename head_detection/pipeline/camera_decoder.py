@@ -44,7 +44,6 @@ PLAYLISTS: Final = frozenset({"hls", "dash"})
 """The size of such a file is not that of its stream."""
 UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
 """They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
-MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Decoder:
         if not isinstance(stream, VideoStream):
             raise ValueError("it has no pictures")  # noqa: TRY004 - of the stream, not of an argument
         opening = self._opening
-        length = None if container.duration is None else container.duration / MICROSECONDS
+        length = None if container.duration is None else container.duration / av.time_base
         if opening.url.lower().startswith("http"):
             kind = container.format.name
             # From PyAV 19 on None, where a server does not say; an error's number before.

@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 
 from head_detection.images.reading import MAX_PIXELS
+from head_detection.pipeline.addresses import scheme_of
 from head_detection.pipeline.srt import SrtStream, is_in_ffmpeg
 from head_detection.pipeline.srt_address import SrtAddress
 
@@ -49,11 +50,6 @@ class Opening:
     max_fps: float | None = None
     max_pixels: int = MAX_PIXELS
 
-    @property
-    def scheme(self) -> str:
-        """What stands before the ``://``, in small letters; of a path it is the path."""
-        return self.url.partition("://")[0].lower()
-
     def to_line(self) -> bytes:
         """Return a line for the process that opens it."""
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -64,7 +60,7 @@ class Opening:
         Raises:
             OSError: nobody is there, or we were refused.
         """
-        if self.scheme == "srt" and not is_in_ffmpeg():
+        if scheme_of(self.url) == "srt" and not is_in_ffmpeg():
             return SrtStream(SrtAddress.parse(self.url), self.open_seconds)
         return nullcontext(self.url)
 
@@ -77,11 +73,12 @@ class Opening:
         options = {"probesize": "2000000", "analyzeduration": str(2 * MICROSECONDS)}
         if not self.is_file and self.device_format is None:
             options["protocol_whitelist"] = NETWORK_PROTOCOLS
-        if self.scheme in ("rtsp", "rtsps"):
+        scheme = scheme_of(self.url)
+        if scheme in ("rtsp", "rtsps"):
             options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
         elif self.resumes:
             options["reconnect"] = "1"
-        elif self.scheme == "udp":
+        elif scheme == "udp":
             options.update(overrun_nonfatal="1", fifo_size="100000")
         container = av.open(
             place,
