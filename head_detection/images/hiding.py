@@ -86,7 +86,7 @@ def _is_hidden(scene: Picture, box: list[int], hiding: Hiding) -> bool:
     x1, y1, x2, y2 = box
     inside = scene[y1:y2, x1:x2]
     if hiding.style == "solid":
-        return not (inside.any() if SOLID_COLOR == 0 else (inside != SOLID_COLOR).any())
+        return not inside.any()  # SOLID_COLOR is 0
     across = (inside[:, 1:] != inside[:, :-1]).any(axis=2)
     down = (inside[1:] != inside[:-1]).any(axis=2)
     return all(not edges.size or edges.mean() <= _MOST_EDGES for edges in (across, down))

@@ -184,9 +184,8 @@ class WaitingPictures:
             return
         with naming(self._folder):
             self._begin()
-        is_plain = pixels.nbytes <= self._plain_bytes
-        content = (np.ascontiguousarray(pixels) if is_plain else _as_jpeg(pixels)).data
-        with naming(self._folder):
+            is_plain = pixels.nbytes <= self._plain_bytes
+            content = (np.ascontiguousarray(pixels) if is_plain else _as_jpeg(pixels)).data
             if not self._files or self._files[-1].seek(0, os.SEEK_END) > FILE_BYTES:
                 self._files.append(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115 - closed below
             file = self._files[-1]
