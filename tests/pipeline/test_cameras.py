@@ -38,6 +38,7 @@ from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, parse_address
 from head_detection.pipeline.camera_decoder import Decoder, Messages
 from head_detection.pipeline.camera_opening import Opening
+from head_detection.pipeline.camera_process import DecoderProcess
 from head_detection.pipeline.cameras import Cameras, _watch
 from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.pipeline.video_file import upright
@@ -434,6 +435,20 @@ def test_time_in_which_this_process_stands_still_is_no_silence() -> None:
     stopped.set()
     watchdog.join()
     assert max(camera.stood_still) > 0.25  # .5 s, of which it waits .2 s itself
+
+
+def test_a_process_has_the_time_back_in_which_nobody_could_hear_it() -> None:
+    process = DecoderProcess(Opening("http://127.0.0.1:1/"))
+    try:
+        process._deadline = time.monotonic() - 1.0
+        process.check(stood_still=60.0)
+        assert process.killed_because is None
+        process._deadline = time.monotonic() - 1.0
+        process.check(stood_still=0.5)
+        assert process.killed_because == "its process did not begin"
+    finally:
+        process.kill("")
+        assert not list(process.messages())
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
