@@ -3,11 +3,10 @@
 ``--device cpu --seconds 1 --clients 1 2`` shows that it runs. Each row is what was measured, and
 what it should be; 1 is returned where one is not.
 
-A machine that has torch, torchvision, numpy and OpenCV lacks these wheels: timm, huggingface-hub,
-safetensors, scipy, pillow, pyyaml, tqdm, requests, pydantic, pydantic-core, annotated-types,
-typing-inspection, pycocotools, supervision, av, defusedxml, pydeprecate; fastapi, starlette,
-annotated-doc, anyio, idna, uvicorn, h11, click, websockets, python-multipart, prometheus-client,
-jinja2, markupsafe.
+A machine that has torch, torchvision, numpy and OpenCV lacks these wheels: safetensors, scipy,
+pillow, pyyaml, tqdm, requests, pydantic, pydantic-core, annotated-types, typing-inspection,
+pycocotools, supervision, av, defusedxml, pydeprecate; fastapi, starlette, annotated-doc, anyio,
+idna, uvicorn, h11, click, websockets, python-multipart, prometheus-client, jinja2, markupsafe.
 """
 
 import argparse

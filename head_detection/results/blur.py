@@ -39,7 +39,7 @@ PLAIN_SHARE: Final = 8
 WAITING_QUALITY: Final = 95
 """Of these JPEGs."""
 FILE_BYTES: Final = 32 * 1024**2
-"""Of the files that they wait in: so much more than what waits lies on the disk."""
+"""Of the files that they wait in: twice so much more than what waits lies on the disk."""
 
 
 class BlurSink(PictureSink):
@@ -171,6 +171,8 @@ class WaitingPictures:
         self._folder, self._plain_bytes = folder, plain_bytes
         self._has_begun = False
         self._files: deque[IO[bytes]] = deque()
+        self._end = 0
+        self._spare: IO[bytes] | None = None  # written over: the disk need not find room anew
         self._waiting: deque[_Waiting | None] = deque()
 
     def add(self, pixels: Picture | None) -> None:
@@ -186,12 +188,14 @@ class WaitingPictures:
             self._begin()
             is_plain = pixels.nbytes <= self._plain_bytes
             content = (np.ascontiguousarray(pixels) if is_plain else _as_jpeg(pixels)).data
-            if not self._files or self._files[-1].seek(0, os.SEEK_END) > FILE_BYTES:
-                self._files.append(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115 - closed below
-            file = self._files[-1]
-            place = file.seek(0, os.SEEK_END)
+            if not self._files or self._end > FILE_BYTES:
+                self._files.append(self._next_file())
+                self._end = 0
+            file, place = self._files[-1], self._end
+            file.seek(place)
             if file.write(content) < content.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += content.nbytes
         self._plain_bytes -= content.nbytes if is_plain else 0
         shape = pixels.shape if is_plain else None
         self._waiting.append(_Waiting(file, place, content.nbytes, shape))
@@ -202,7 +206,7 @@ class WaitingPictures:
         if entry is None:
             return None
         while self._files[0] is not entry.file:  # all of it was taken
-            self._files.popleft().close()
+            self._set_aside(self._files.popleft())
         entry.file.seek(entry.place)
         content = np.frombuffer(entry.file.read(entry.length), np.uint8)
         if entry.shape is not None:
@@ -221,10 +225,23 @@ class WaitingPictures:
             self._plain_bytes = min(self._plain_bytes, free_bytes // PLAIN_SHARE)
             self._has_begun = True
 
+    def _next_file(self) -> IO[bytes]:
+        file, self._spare = self._spare, None
+        return file or tempfile.TemporaryFile(dir=self._folder, buffering=0)
+
+    def _set_aside(self, file: IO[bytes]) -> None:
+        """Keep one file for what comes."""
+        if self._spare is not None:
+            self._spare.close()
+        self._spare = file
+
     def close(self) -> None:
         """Leave nothing on the disk."""
-        while self._files:
-            self._files.popleft().close()
+        for file in self._files:
+            file.close()
+        self._files.clear()
+        if self._spare is not None:
+            self._spare.close()
 
 
 class HiddenVideo(VideoJob):

@@ -33,7 +33,13 @@ DEFAULT_CODEC: Final = "libx264"
 PIXEL_FORMAT: Final = "yuv420p"
 """The one that every player shows; its colours lie on every second pixel, so sides are even."""
 OPTIONS: Final = {
-    "libx264": {"preset": "veryfast", "crf": "20", "rc-lookahead": "5"},
+    "libx264": {
+        "preset": "veryfast",
+        "crf": "20",
+        "rc-lookahead": "5",
+        "subq": "1",
+        "me_method": "dia",
+    },
     "libx265": {"preset": "veryfast", "crf": "23", "x265-params": "log-level=none"},
     "libsvtav1": {"preset": "10", "crf": "30"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "crf": "30", "b": "0"},
@@ -333,7 +339,7 @@ class VideoWriter:
         elif self._last_ticks >= 0:
             self._step = ticks - self._last_ticks
         frame = self._converter.reformat(
-            av.VideoFrame.from_ndarray(picture, format="rgb24"),
+            av.VideoFrame.from_numpy_buffer(picture, format="rgb24"),
             format=PIXEL_FORMAT,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import takewhile
 from typing import Final, Self
 
 import numpy as np
@@ -26,6 +27,8 @@ LARGEST_GROWTH: Final = 2.0
 """Between two sights of one head, of its size."""
 SMOOTHING: Final = 0.5
 """Of a speed, what the last step tells; boxes tremble."""
+ROUNDING: Final = 1e-3
+"""Of a distance, more than float32 rounds it by."""
 SAME: Final = 0.9
 """Of a box, inside one that was found: nothing is filled in there."""
 
@@ -201,12 +204,9 @@ class GapFiller:
         expected = np.where(is_old[:, None], others.boxes, others.boxes_at(seconds))
         reach = np.where(is_old, np.where(others.has_stayed, KEPT_PLACE, -1.0), REACH)
         near, columns, distances = _near(expected, boxes[numbers], reach)
-        taken: set[int] = set()
-        for pair in np.argsort(distances + ages[near], kind="stable").tolist():
-            row, number = left[near[pair]], numbers[columns[pair]]
-            if row not in taken and rows[number] < 0:
-                taken.add(row)
-                rows[number] = row
+        order = np.argsort(distances + ages[near], kind="stable")
+        taken = order[_first_of_both(near[order], columns[order])]
+        rows[numbers[columns[taken]]] = left[near[taken]]
         return rows
 
     def _bridge(
@@ -217,20 +217,28 @@ class GapFiller:
             return
         heads = self._heads
         are_sure = heads.is_sure[rows] | is_sure
-        ages = seconds - heads.seconds[rows]
-        is_missed = heads.seconds[rows] < self._frames[-1].seconds
-        for n in np.flatnonzero(is_missed & (are_sure | (ages <= HOLD_SECONDS))).tolist():
-            before = float(heads.seconds[rows[n]])
-            for frame in reversed(self._frames):
-                if frame.seconds <= before:
-                    break
-                part = (frame.seconds - before) / (seconds - before)
-                hidden = _between(heads.boxes[rows[n]], boxes[n], part)
-                if seconds - before > BRIDGE_SECONDS:  # who knows by which way
-                    hidden = _grown(hidden, 1 + 2 * min(part, 1 - part))
-                (frame.between if are_sure[n] else frame.unlikely).append(hidden)
-                if are_sure[n] and seconds - frame.seconds <= HOLD_SECONDS:
-                    frame.around.append(boxes[n])  # it may have stood still, then moved
+        befores = heads.seconds[rows]
+        is_missed = befores < min(seconds, self._frames[-1].seconds)
+        chosen = np.flatnonzero(is_missed & (are_sure | (seconds - befores <= HOLD_SECONDS)))
+        frames, times = self._frames_since(befores[chosen].min(initial=seconds))
+        which, places = np.nonzero(times > befores[chosen, None])
+        which, before = chosen[which], befores[chosen][which]
+        parts = (times[places] - before) / (seconds - before)
+        hidden = _between(heads.boxes[rows[which]], boxes[which], parts)
+        is_long = seconds - before > BRIDGE_SECONDS  # who knows by which way
+        growth = np.where(is_long, 1 + 2 * np.minimum(parts, 1 - parts), 1)
+        hidden = _grown(hidden, growth)
+        for n, place, box in zip(which.tolist(), places.tolist(), hidden, strict=True):
+            frame = frames[place]
+            (frame.between if are_sure[n] else frame.unlikely).append(box)
+            if are_sure[n] and seconds - frame.seconds <= HOLD_SECONDS:
+                frame.around.append(boxes[n])  # it may have stood still, then moved
+
+    def _frames_since(self, seconds: float) -> tuple[list[CoveredFrame], SecondsArray]:
+        """Return the last frames, those that are later than that, and ``(N,)`` when they are."""
+        later = takewhile(lambda frame: frame.seconds > seconds, reversed(self._frames))
+        frames = [*later][::-1]
+        return frames, np.array([frame.seconds for frame in frames], np.float64)
 
     def _meet(
         self,
@@ -259,17 +267,18 @@ class GapFiller:
 
     def _look_back(self, rows: IntArray) -> None:
         """Hide heads on the frames just before they were first found."""
+        if not len(rows):
+            return
         heads = self._heads
         first_seconds = heads.first_seconds[rows]
-        for frame in reversed(self._frames):
-            ahead = first_seconds - frame.seconds
-            if ahead.min(initial=np.inf) > HOLD_SECONDS:
-                break
-            some = rows[(ahead > 0) & (ahead <= HOLD_SECONDS)]
-            passed = (frame.seconds - heads.first_seconds[some]).astype(np.float32)
-            first = heads.first_boxes[some]
-            before = first + np.tile(heads.speeds[some] * passed[:, None], 2)
-            frame.around.extend(_hulls(first, before))
+        frames, times = self._frames_since(first_seconds.min() - 2 * HOLD_SECONDS)
+        ahead = first_seconds[:, None] - times
+        which, places = np.nonzero((ahead > 0) & (ahead <= HOLD_SECONDS))
+        some, passed = rows[which], -ahead[which, places].astype(np.float32)
+        first = heads.first_boxes[some]
+        before = first + np.tile(heads.speeds[some] * passed[:, None], 2)
+        for place, box in zip(places.tolist(), _hulls(first, before), strict=True):
+            frames[place].around.append(box)
 
 
 def _no_heads() -> _Heads:
@@ -292,36 +301,76 @@ def _near(
     """
     own = (expected[:, 2:] - expected[:, :2]).max(axis=1)
     other = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    apart = _centres(expected)[:, 0, None] - _centres(boxes)[:, 0]
+    centres, places = _centres(expected), _centres(boxes)
+    order = np.argsort(places[:, 0], kind="stable")
     # Of a crowd's pairs nearly all are too far apart from left to right alone.
-    rows, columns = np.nonzero(np.abs(apart) <= reach[:, None] * np.maximum(own[:, None], other))
-    across = apart[rows, columns]
-    down = _centres(expected)[rows, 1] - _centres(boxes)[columns, 1]
+    widest = reach * own * LARGEST_GROWTH * (1 + ROUNDING)
+    begin = np.searchsorted(places[order, 0], centres[:, 0] - widest)
+    end = np.searchsorted(places[order, 0], centres[:, 0] + widest, "right")
+    counts = np.maximum(end - begin, 0)
+    rows = np.repeat(np.arange(len(expected)), counts)
+    nth = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
+    columns = order[begin[rows] + nth]
+    is_level = np.abs(centres[rows, 1] - places[columns, 1]) <= widest[rows]
+    rows, columns = rows[is_level], columns[is_level]
     larger = np.maximum(own[rows], other[columns])
     is_alike = larger <= LARGEST_GROWTH * np.minimum(own[rows], other[columns])
     larger = np.maximum(larger, np.finfo(np.float32).tiny)
-    distances = np.hypot(across, down) / larger
+    distances = np.hypot(*(centres[rows] - places[columns]).T) / larger
     is_near = is_alike & (distances <= reach[rows])
     return rows[is_near], columns[is_near], distances[is_near]
 
 
-def _between(before: FloatArray, after: FloatArray, part: float) -> FloatArray:
-    """Return the box on the way from one to another, as large as the larger.
+def _first_of_both(rows: IntArray, columns: IntArray) -> BoolArray:
+    """Return ``(N,)`` which of some pairs are taken, the first before the others.
+
+    A pair is, unless its row or its column was taken with one before it.
 
     Example:
-        >>> boxes = np.array([[0, 0, 4, 4], [10, 0, 16, 6]], np.float32)
-        >>> _between(*boxes, 0.5).tolist()
-        [4.5, -0.5, 10.5, 5.5]
+        >>> _first_of_both(np.array([0, 0, 1]), np.array([5, 6, 5])).tolist()
+        [True, False, False]
     """
-    centre = _centres(before) * (1 - part) + _centres(after) * part
-    half = np.maximum(before[2:] - before[:2], after[2:] - after[:2]) / 2
-    return np.concatenate([centre - half, centre + half]).astype(np.float32)
+    is_taken = np.zeros(len(rows), bool)
+    pairs, left = np.stack([rows, columns]), np.arange(len(rows))
+    first = np.zeros(pairs.max(initial=-1) + 1, np.int64)
+    is_gone = np.zeros(len(first), bool)
+    while len(left):
+        is_first = np.ones(len(left), bool)
+        for numbers in pairs[:, left]:
+            first[numbers[::-1]] = left[::-1]  # of several, the last one written stays
+            is_first &= first[numbers] == left
+        taken = left[is_first]
+        is_taken[taken] = True
+        for numbers in pairs:
+            is_gone[numbers[taken]] = True
+            left = left[~is_gone[numbers[left]]]
+            is_gone[numbers[taken]] = False
+    return is_taken
 
 
-def _grown(box: FloatArray, factor: float) -> FloatArray:
-    """Return the box around the same centre, so many times as large."""
-    half = (box[2:] - box[:2]) / 2 * np.float32(factor)
-    return np.concatenate([_centres(box) - half, _centres(box) + half]).astype(np.float32)
+def _between(before: FloatArray, after: FloatArray, parts: SecondsArray) -> FloatArray:
+    """Return ``(N, 4)`` the boxes on the way from some to others, as large as the larger.
+
+    Args:
+        before: ``(N, 4)``.
+        after: ``(N, 4)``.
+        parts: ``(N,)`` of the way.
+
+    Example:
+        >>> boxes = np.array([[[0, 0, 4, 4]], [[10, 0, 16, 6]]], np.float32)
+        >>> _between(*boxes, np.array([0.5])).tolist()
+        [[4.5, -0.5, 10.5, 5.5]]
+    """
+    part = parts[:, None]
+    centres = _centres(before) * (1 - part) + _centres(after) * part
+    half = np.maximum(before[:, 2:] - before[:, :2], after[:, 2:] - after[:, :2]) / 2
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+
+
+def _grown(boxes: FloatArray, factors: SecondsArray) -> FloatArray:
+    """Return ``(N, 4)`` the boxes around the same centres, so many times as large."""
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factors[:, None].astype(np.float32)
+    return np.concatenate([_centres(boxes) - half, _centres(boxes) + half], axis=1)
 
 
 def _hulls(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """Videos with hidden heads: looked at by their pixels."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +182,25 @@ def test_pictures_wait_on_the_disk_and_leave_nothing(
             num_same += np.array_equal(pixels, expected)
     assert num_same == num_plain
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_that_wait_write_over_those_that_were_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of 40 wait, a file each; one was taken last, and one is spare: five files do."""
+    monkeypatch.setattr("head_detection.results.blur.FILE_BYTES", 10)
+    files: list[object] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **k: files.append(k) or make(**k))
+    waiting = WaitingPictures(tmp_path)
+    for index in range(40):
+        waiting.add(street(index % 20))
+        if index >= 3:
+            taken = waiting.take()
+            assert taken is not None
+            assert np.array_equal(taken, street((index - 3) % 20))
+    waiting.close()
+    assert len(files) == 5
 
 
 def test_a_full_disk_is_told_and_leaves_no_video_that_does_not_open(small_disk: Path) -> None:

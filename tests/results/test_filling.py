@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from head_detection.results.filling import BRIDGE_SECONDS, CoveredFrame, GapFiller
+from head_detection.results.filling import (
+    BRIDGE_SECONDS,
+    REACH,
+    CoveredFrame,
+    GapFiller,
+    _first_of_both,
+    _near,
+)
 from head_detection.structures import Detections
 
 SIZE = (100, 1000)
@@ -126,10 +133,40 @@ def test_a_clock_that_is_set_back_forgets() -> None:
     filler = GapFiller(0.5)
     head = Detections.from_arrays([square(50)], [0.9], SIZE)
     for seconds in (5.0, 5.1, 0.0):
-        filler.add(seconds, head if seconds else Detections.empty(SIZE))
+        filler.add(seconds, head)
     assert [frame.seconds for frame in filler.ready()] == [5.0, 5.1]
     (last,) = filler.rest()
-    assert not len(last.boxes)
+    assert last.boxes.tolist() == [[*square(50)]]
+
+
+def test_of_a_crowd_the_nearest_are_the_same_head_first() -> None:
+    """As if all pairs were looked at, one after the other: heads of 8 to 30 pixels, some gone."""
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        centres, sides = rng.uniform(0, 300, (60, 2)), rng.uniform(8, 30, 60)
+        before = np.concatenate([centres - sides[:, None] / 2, centres + sides[:, None] / 2], 1)
+        after = (before + rng.normal(0, 8, (60, 4)))[rng.permutation(60)[:50]].astype(np.float32)
+        before = before.astype(np.float32)
+        rows, columns, distances = _near(before, after, np.full(60, REACH))
+        own, other = (before[:, 2:] - before[:, :2]).max(1), (after[:, 2:] - after[:, :2]).max(1)
+        apart = np.linalg.norm(
+            (before[:, None, :2] + before[:, None, 2:] - after[:, :2] - after[:, 2:]) / 2, axis=2
+        ) / np.maximum(own[:, None], other)
+        is_alike = np.maximum(own[:, None], other) <= 2 * np.minimum(own[:, None], other)
+        expected = {*zip(*np.nonzero((apart <= REACH) & is_alike), strict=True)}
+        assert {*zip(rows.tolist(), columns.tolist(), strict=True)} == expected
+        assert distances == pytest.approx(apart[rows, columns], abs=1e-5)
+
+        order = np.argsort(distances, kind="stable")
+        left_rows, left_columns, one_by_one = {*range(60)}, {*range(50)}, []
+        for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+            is_free = row in left_rows and column in left_columns
+            one_by_one.append(is_free)
+            if is_free:
+                left_rows.remove(row)
+                left_columns.remove(column)
+        assert _first_of_both(rows[order], columns[order]).tolist() == one_by_one
+    assert not len(_first_of_both(np.empty(0, np.int64), np.empty(0, np.int64)))
 
 
 def test_memory_does_not_grow() -> None:
