@@ -4,6 +4,7 @@ Nothing here may import torch, nor anything else that takes long: options are pa
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from head_detection.apps.arguments import number_in, positive
 from head_detection.apps.command import UsageError
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
+from head_detection.pipeline.addresses import DeviceMode
 from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.results.format_names import FRAME_FORMATS
 
@@ -27,6 +29,11 @@ LONGEST_SECONDS: Final = 1e9
 SHORTEST_TIMEOUT: Final = 0.1
 LOWEST_FPS: Final = 1e-4
 HIGHEST_FPS: Final = 1e4
+FOURCC: Final = {
+    "mjpg": "mjpeg", "yuyv": "yuyv422", "uyvy": "uyvy422", "yu12": "yuv420p", "rgb3": "rgb24",
+    "bgr3": "bgr24", "grey": "gray",
+}  # fmt: skip
+"""V4L2's names of formats, by FFmpeg's, where they differ."""
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +79,18 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
         "--read-timeout", type=timeout, default=usual.read_seconds, metavar="S",
         help=f"try a camera again that has sent nothing for S seconds ({usual.read_seconds:g})",
     )  # fmt: skip
+    frames.add_argument(
+        "--camera-size", type=frame_size, metavar="WxH",
+        help="ask a camera of this machine for this size: 1920x1080 (default: its own)",
+    )  # fmt: skip
+    frames.add_argument(
+        "--camera-fps", type=fps, metavar="X", help="ask it for the rate nearest to this"
+    )
+    frames.add_argument(
+        "--camera-format", type=camera_format, metavar="NAME",
+        help="ask it for this format: mjpeg (which many need for large frames at full rate), "
+        "yuyv422 ...",
+    )  # fmt: skip
 
 
 class SourceOptions(TypedDict):
@@ -79,10 +98,11 @@ class SourceOptions(TypedDict):
 
     options: FrameOptions
     patience: Patience
+    mode: DeviceMode | None
 
 
 def frame_options(arguments: argparse.Namespace) -> SourceOptions:
-    """Return which frames the options ask for, and how long cameras are waited for.
+    """Return which frames the options ask for, and how cameras are opened and waited for.
 
     Raises:
         UsageError: an end that is not behind the start.
@@ -99,9 +119,11 @@ def frame_options(arguments: argparse.Namespace) -> SourceOptions:
         max_pixels=arguments.max_pixels,
         is_live=arguments.live,
     )
+    mode = DeviceMode(arguments.camera_size, arguments.camera_fps, arguments.camera_format)
     return {
         "options": options,
         "patience": Patience(arguments.open_timeout, arguments.read_timeout),
+        "mode": None if mode == DeviceMode() else mode,
     }
 
 
@@ -271,6 +293,38 @@ def timeout(text: str) -> float:
         10.0
     """
     return number_in(text, SHORTEST_TIMEOUT, LONGEST_SECONDS)
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Read a size as it is usual, width first; return (height, width).
+
+    Raises:
+        argparse.ArgumentTypeError: no two numbers with an x between.
+
+    Example:
+        >>> frame_size("1920x1080")
+        (1080, 1920)
+    """
+    found = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, as 1920x1080; got {text!r}")
+    return int(found[2]), int(found[1])
+
+
+def camera_format(text: str) -> str:
+    """Read a format of a camera by FFmpeg's name, or by the one that V4L2 and OpenCV have for it.
+
+    Raises:
+        argparse.ArgumentTypeError: nothing that a name may be.
+
+    Example:
+        >>> camera_format("MJPG"), camera_format("nv12")
+        ('mjpeg', 'nv12')
+    """
+    name = text.lower()
+    if re.fullmatch(r"\w{1,32}", name, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"expected a name, as mjpeg or yuyv422; got {text!r}")
+    return FOURCC.get(name, name)
 
 
 def fps(text: str) -> float:

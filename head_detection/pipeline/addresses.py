@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -35,6 +35,21 @@ _SECRET: Final = re.compile(
 
 
 @dataclass(frozen=True)
+class DeviceMode:
+    """What a camera of this machine is asked for; None leaves it to the camera.
+
+    Attributes:
+        size: (height, width) of its frames.
+        fps: frames a second; it takes the nearest that it has.
+        format: FFmpeg's name of what it sends, a codec or a pixel format: ``mjpeg``, ``yuyv422``.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
 class Address:
     """Where a camera, a stream or a file is.
 
@@ -42,6 +57,7 @@ class Address:
         name: of the camera in results and messages; a folder may be called so.
         url: as FFmpeg takes it, with what is secret in it; a path for a device or a file.
         device_format: FFmpeg's name of the system that devices are read through; None is no device.
+        mode: what a device is asked for.
 
     Example:
         >>> Address("door", "rtsp://me:secret@cam/1")
@@ -51,6 +67,7 @@ class Address:
     name: str
     url: str
     device_format: str | None = None
+    mode: DeviceMode = DeviceMode()
 
     @property
     def shown(self) -> str:
@@ -176,7 +193,7 @@ def distinct(addresses: Iterable[Address]) -> list[Address]:
         while any(name.casefold() == other.name.casefold() for other in taken):
             number += 1
             name = f"{address.name}-{number}"
-        taken.append(Address(name, address.url, address.device_format))
+        taken.append(replace(address, name=name))
     return taken
 
 

@@ -20,6 +20,8 @@ RATE_SECONDS: Final = 5.0
 """What the rate is taken over, at most."""
 SMALLEST_STEP: Final = 0.001
 """Seconds between the last frame of a connection and the first of the next, at least."""
+SAME_RATE: Final = 0.01
+"""Two rates may differ by so much and be one: 30 and 29.97."""
 logger = logging.getLogger(__name__)
 
 
@@ -292,6 +294,9 @@ class Camera:
     def _come_back(self, now: float) -> None:
         height, width = self.size or (0, 0)
         rate = "" if self.fps is None else f", {self.fps:.4g} frames/s"
+        asked = self.address.mode.fps
+        if self.fps is not None and asked is not None and abs(self.fps / asked - 1) > SAME_RATE:
+            rate += f" in place of {asked:g}"
         text = f"connected: {width}x{height}{rate}"
         if self._began is None:
             self._began, self._first_seconds = now, 0.0
@@ -341,4 +346,7 @@ def _opening_of(
         stride=options.stride,
         max_fps=options.max_fps,
         max_pixels=options.max_pixels,
+        size=address.mode.size,
+        fps=address.mode.fps,
+        format=address.mode.format,
     )

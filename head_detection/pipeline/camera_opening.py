@@ -1,15 +1,19 @@
 """What a camera's process is to open, and how FFmpeg is made to open it."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+import re
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import av
+import av.logging
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
+from head_detection.errors import SourceError
 from head_detection.images.reading import MAX_PIXELS
-from head_detection.pipeline.addresses import scheme_of
+from head_detection.pipeline.addresses import DeviceMode, scheme_of
 from head_detection.pipeline.srt import SrtStream, is_in_ffmpeg
 from head_detection.pipeline.srt_address import SrtAddress
 
@@ -18,6 +22,11 @@ NETWORK_PROTOCOLS: Final = (
 )
 """What a stream may lead on to: a playlist of a stranger opens no file of this machine."""
 MICROSECONDS: Final = 1_000_000
+V4L2: Final = "v4l2"
+_SIZES: Final = re.compile(r"\d+x\d+|\{\d+-\d+, \d+\}x\{\d+-\d+, \d+\}")
+_OFFER: Final = re.compile(
+    r"(?:Raw|Compressed) *: *(?P<name>\w+) *:.*:(?P<sizes>(?:\s*(?:" + _SIZES.pattern + r"))*)"
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,9 @@ class Opening:
         stride: as there.
         max_fps: as there.
         max_pixels: as there.
+        size: of a device, as ``DeviceMode``.
+        fps: as there.
+        format: as there.
     """
 
     url: str
@@ -49,6 +61,9 @@ class Opening:
     stride: int = 1
     max_fps: float | None = None
     max_pixels: int = MAX_PIXELS
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    format: str | None = None
 
     def to_line(self) -> bytes:
         """Return a line for the process that opens it."""
@@ -69,11 +84,14 @@ class Opening:
 
         Raises:
             av.FFmpegError: it is not there, or holds nothing that FFmpeg knows.
+            ValueError: a device gives frames of another size than it was asked for.
         """
         options = {"probesize": "2000000", "analyzeduration": str(2 * MICROSECONDS)}
         if not self.is_file and self.device_format is None:
             options["protocol_whitelist"] = NETWORK_PROTOCOLS
         scheme = scheme_of(self.url)
+        if self.device_format is not None:
+            options.update(self._device_options(self.device_format))
         if scheme in ("rtsp", "rtsps"):
             options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
         elif self.resumes:
@@ -89,4 +107,109 @@ class Opening:
         )
         if isinstance(place, SrtStream):
             place.set_timeout(self.read_seconds)
+        video = container.streams.best("video")
+        if self.size is not None and isinstance(video, VideoStream):
+            asked, given = self.size, (video.codec_context.height, video.codec_context.width)
+            if given != tuple(asked):  # a driver takes the nearest that it has
+                container.close()
+                raise ValueError(
+                    f"expected frames of {asked[1]}x{asked[0]}; it gives {given[1]}x{given[0]}"
+                )
         return container
+
+    def _device_options(self, system: str) -> dict[str, str]:
+        asked: dict[str, str] = {}
+        if self.size is not None:
+            asked["video_size"] = f"{self.size[1]}x{self.size[0]}"
+        if self.fps is not None:
+            asked["framerate"] = f"{self.fps:g}"
+        if self.format is not None:
+            asked["input_format" if system == V4L2 else "pixel_format"] = self.format
+        return asked
+
+
+@dataclass(frozen=True)
+class OfferedFormat:
+    """What a camera of this machine can send.
+
+    Attributes:
+        name: FFmpeg's, of a codec or a pixel format.
+        sizes: as it says them: ``640x480``, or ranges, ``{32-4096, 2}x{32-2160, 2}``: from, to and
+            in steps of. None where its driver does not tell.
+    """
+
+    name: str
+    sizes: tuple[str, ...]
+
+    def has(self, size: tuple[int, int]) -> bool:
+        """Tell whether a (height, width) is among the sizes.
+
+        Example:
+            >>> offered = OfferedFormat("mjpeg", ("640x480", "{32-4096, 2}x{32-2160, 2}"))
+            >>> offered.has((480, 640)), offered.has((1080, 1920)), offered.has((1081, 1920))
+            (True, True, False)
+        """
+        return not self.sizes or any(_is_among(size, sizes) for sizes in self.sizes)
+
+
+def check_mode(place: str, shown: str, mode: DeviceMode) -> None:
+    """Refuse what a camera of Linux does not offer; one that is not there is not asked.
+
+    Args:
+        place: its path.
+        shown: what it is called.
+        mode: what it is to be asked for.
+
+    Raises:
+        SourceError: one line that says what it offers.
+    """
+    offered = offered_formats(place)
+    names = list(dict.fromkeys(one.name for one in offered))
+    if mode.format is not None:
+        offered = [one for one in offered if one.name == mode.format]
+        if names and not offered:
+            raise SourceError(
+                f"{shown}: expected a format that this camera has: {', '.join(names)}; "
+                f"got {mode.format}"
+            )
+    if mode.size is not None and offered and not any(one.has(mode.size) for one in offered):
+        sizes = ", ".join(dict.fromkeys(size for one in offered for size in one.sizes))
+        of = "" if mode.format is None else f" in {mode.format}"
+        raise SourceError(
+            f"{shown}: expected a size that this camera has{of}: {sizes}; "
+            f"got {mode.size[1]}x{mode.size[0]}"
+        )
+
+
+def offered_formats(place: str) -> list[OfferedFormat]:
+    """Return what a camera of Linux can send that FFmpeg reads; none where it cannot be asked."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # FFmpeg tells it in messages alone
+    try:
+        with av.logging.Capture() as messages, suppress(av.FFmpegError, OSError):
+            av.open(place, format=V4L2, options={"list_formats": "all"}).close()
+    finally:
+        av.logging.set_level(level)
+    return parse_formats("".join(message for _, _, message in messages))
+
+
+def parse_formats(listing: str) -> list[OfferedFormat]:
+    """Read FFmpeg's list of a device's formats.
+
+    Example:
+        >>> parse_formats("Compressed:  mjpeg : Motion-JPEG : 640x480 1280x720")
+        [OfferedFormat(name='mjpeg', sizes=('640x480', '1280x720'))]
+    """
+    return [
+        OfferedFormat(found["name"], tuple(_SIZES.findall(found["sizes"])))
+        for found in _OFFER.finditer(listing)
+        if found["name"] != "Unsupported"
+    ]
+
+
+def _is_among(size: tuple[int, int], sizes: str) -> bool:
+    numbers = [int(number) for number in re.findall(r"\d+", sizes)]
+    if len(numbers) == 2:  # noqa: PLR2004 - width and height
+        return size == (numbers[1], numbers[0])
+    sides = zip(size[::-1], (numbers[:3], numbers[3:]), strict=True)
+    return all(low <= side <= high and not (side - low) % step for side, (low, high, step) in sides)

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,12 @@ from head_detection.images.finding import find_path
 from head_detection.pipeline.addresses import (
     STREAMS_EXTENSION,
     Address,
+    DeviceMode,
     is_camera,
     is_url,
     parse_address,
     read_streams,
+    shown_url,
 )
 from head_detection.pipeline.images import (
     LIST_EXTENSIONS,
@@ -34,6 +37,7 @@ def open_source(
     *more: str,
     options: FrameOptions | None = None,
     patience: Patience | None = None,
+    mode: DeviceMode | None = None,
 ) -> Source:
     """Open pictures and videos: a file, a folder, a glob, a list, or paths on standard input.
 
@@ -44,33 +48,31 @@ def open_source(
         more: files and folders beside it, as a shell makes them of a glob; or more addresses.
         options: which frames of videos and cameras are taken; None is all of them.
         patience: how long a camera is waited for.
+        mode: what cameras of this machine are asked for; None leaves it to them.
 
     Raises:
-        SourceError: nothing there, nothing found, or a kind of source that is not supported.
+        SourceError: nothing there, nothing found, or a kind of source that is not supported; a
+            mode without a camera of this machine, or one that it does not have.
     """
+    options = options or FrameOptions()
+    addresses, name = _addresses_of(source, *more)
+    if addresses:
+        return _open_cameras(_in_mode(addresses, mode, source), options, patience, name)
+    if mode is not None:
+        raise _no_device(source)
     from head_detection.pipeline.files import MixedSource, open_video  # noqa: PLC0415 - FFmpeg
 
-    options = options or FrameOptions()
-    if more and any(map(_is_address, (source, *more))):
-        addresses = [_parse_single(address) for address in (source, *more)]
-        return _open_cameras(addresses, options, patience, "cameras")
     if not more and source != STANDARD_INPUT:
         path = find_path(source)
-        if source and os.path.isfile(path):  # noqa: PTH113 - Path's own raises without permission
-            suffix = path.suffix.lower()
-            if suffix == STREAMS_EXTENSION:
-                listed = read_streams(path)
-                for address in listed:
-                    _check_protocol(address, f"{path}: {address.name}: ")
-                return _open_cameras(listed, options, patience, path.stem)
-            video = None if suffix in LIST_EXTENSIONS else open_video(path, options)
+        is_list = path.suffix.lower() in LIST_EXTENSIONS
+        # Path's own raises without permission.
+        if source and os.path.isfile(path) and not is_list:  # noqa: PTH113
+            video = open_video(path, options)
             if video is not None and options.is_live:
                 as_camera = [Address(path.name, str(path))]
                 return _open_cameras(as_camera, options, patience, are_files=True)
             if video is not None:
                 return video
-        elif _is_address(source):
-            return _open_cameras([_parse_single(source)], options, patience)
     return MixedSource(_open_files(source, *more, with_videos=True), options)
 
 
@@ -81,6 +83,56 @@ def open_pictures(source: str, *more: str) -> ItemSource:
         SourceError: nothing there, or nothing found.
     """
     return _open_files(source, *more, with_videos=False)
+
+
+def _addresses_of(source: str, *more: str) -> tuple[list[Address], str | None]:
+    """Return cameras and streams, and what they are called together; none are files.
+
+    Raises:
+        SourceError: a mistake in an address or in a list of them, or no such device.
+    """
+    if more:
+        is_any = any(map(_is_address, (source, *more)))
+        return [_parse_single(text) for text in (source, *more)] if is_any else [], "cameras"
+    path = find_path(source)
+    if source in ("", STANDARD_INPUT) or not os.path.isfile(path):  # noqa: PTH113 - as above
+        return [_parse_single(source)] if _is_address(source) else [], None
+    if path.suffix.lower() != STREAMS_EXTENSION:
+        return [], None
+    listed = read_streams(path)
+    for address in listed:
+        _check_protocol(address, f"{path}: {address.name}: ")
+    return listed, path.stem
+
+
+def _in_mode(
+    addresses: Sequence[Address], mode: DeviceMode | None, source: str
+) -> Sequence[Address]:
+    """Ask the cameras of this machine for a size, a rate and a format; streams have their own.
+
+    Raises:
+        SourceError: there is no such camera, or it does not offer that.
+    """
+    if mode is None:
+        return addresses
+    if all(address.device_format is None for address in addresses):
+        raise _no_device(shown_url(source))
+    from head_detection.pipeline.camera_opening import V4L2, check_mode  # noqa: PLC0415 - FFmpeg
+
+    for address in addresses:
+        if address.device_format == V4L2:
+            check_mode(address.url, address.name, mode)
+    return [
+        address if address.device_format is None else replace(address, mode=mode)
+        for address in addresses
+    ]
+
+
+def _no_device(shown: str) -> SourceError:
+    return SourceError(
+        f"{shown}: expected a camera of this machine, 0 say, for a size, a rate or a format to be "
+        "asked of; streams and files have their own"
+    )
 
 
 def _is_address(source: str) -> bool:

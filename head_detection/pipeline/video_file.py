@@ -171,8 +171,8 @@ class _Turn(NamedTuple):
 
 
 def may_be_joined(container: InputContainer) -> bool:
-    """Tell whether a format's files may be joined end to end, each with times of its own: MPEG."""
-    return bool(int(container.format.flags) & int(Flags.ts_discont.value))
+    """Tell whether a format's files may be joined end to end, each with times of its own."""
+    return Flags.ts_discont in Flags(container.format.flags)
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:

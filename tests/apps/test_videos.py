@@ -14,8 +14,9 @@ from PIL import Image
 
 from head_detection.apps.main import main, run
 from head_detection.apps.test import add_arguments
-from head_detection.apps.video_options import frame_options
+from head_detection.apps.video_options import SourceOptions, frame_options
 from head_detection.inference.detector import HeadDetector
+from head_detection.pipeline.addresses import DeviceMode
 from head_detection.pipeline.sources import FrameOptions
 from head_detection.pipeline.video_file import describe_video
 from head_detection.structures import Detections
@@ -210,10 +211,20 @@ def test_ctrl_c_leaves_files_that_open_and_no_thread(
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
-def options_of(*arguments: str) -> FrameOptions:
+def all_options_of(*arguments: str) -> SourceOptions:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))["options"]
+    return frame_options(parser.parse_args(["--source", "a.mp4", *arguments]))
+
+
+def options_of(*arguments: str) -> FrameOptions:
+    return all_options_of(*arguments)["options"]
+
+
+def test_options_of_cameras() -> None:
+    assert all_options_of()["mode"] is None
+    asked = ("--camera-size", "1920x1080", "--camera-fps", "30", "--camera-format", "YUYV")
+    assert all_options_of(*asked)["mode"] == DeviceMode((1080, 1920), 30.0, "yuyv422")
 
 
 def test_options_of_frames() -> None:
@@ -232,6 +243,10 @@ def test_options_of_frames() -> None:
         (["--start", "-1"], "--start: expected 0 to 1e+09; got -1"),
         (["--start", "2", "--end", "2"], "--end: expected more than --start, 2; got 2"),
         (["--max-fps", "0"], "--max-fps: expected 0.0001 to 10000; got 0"),
+        (["--camera-size", "1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '1080'"),
+        (["--camera-size", "0x1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '0x1080'"),
+        (["--camera-format", "a b"], "expected a name, as mjpeg or yuyv422; got 'a b'"),
+        (["--camera-fps", "30"], "a.mp4: expected a camera of this machine, 0 say, for a size"),
         (["--stride", "0"], "expected 1 or more; got 0"),
         (["--stride", "2", "--max-fps", "3"], "--max-fps: not allowed with argument --stride"),
         (["--live", "--every-frame"], "not allowed with argument --live"),

@@ -35,7 +35,7 @@ from camera_servers import (
 from clips import number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
-from head_detection.pipeline.addresses import Address, parse_address
+from head_detection.pipeline.addresses import Address, DeviceMode, parse_address
 from head_detection.pipeline.camera_decoder import Decoder, Messages
 from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.camera_process import DecoderProcess
@@ -315,6 +315,12 @@ def test_a_device_is_read_through_the_system_of_its_format() -> None:
     ] * 4
     assert frames[-1].seconds == pytest.approx(frames[-1].index / 25, abs=0.01)
     assert source.cameras[0].counts.dropped > 3
+
+
+def test_a_camera_at_another_rate_than_asked_for_says_so(told: Callable[[], list[str]]) -> None:
+    made = "testsrc=size=160x120:rate=25,realtime"
+    take(Cameras([Address("made", made, "lavfi", DeviceMode(fps=30))]), 1)
+    assert told() == ["camera made: connected: 160x120, 25 frames/s in place of 30"]
 
 
 def test_a_playlist_that_goes_on_is_live_and_opens_no_file_of_this_machine(
