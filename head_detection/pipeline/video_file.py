@@ -168,7 +168,9 @@ class _Turn(NamedTuple):
 
 def steady_rate(video: VideoStream) -> Fraction | None:
     """Return the frames a second where two ways to tell agree, else None."""
-    average, guessed = video.average_rate, video.guessed_rate
+    # PyAV 19 has its own fractions.
+    rates = (video.average_rate, video.guessed_rate)
+    average, guessed = (Fraction(cast("Any", rate or 0)) for rate in rates)
     if not average or not guessed or abs(average / guessed - 1) > STEADY:
         return None
     return average
