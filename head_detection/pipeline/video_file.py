@@ -172,7 +172,8 @@ class _Turn(NamedTuple):
 
 def may_be_joined(container: InputContainer) -> bool:
     """Tell whether a format's files may be joined end to end, each with times of its own: MPEG."""
-    return bool(int(container.format.flags) & int(Flags.ts_discont.value))
+    flags = cast("Any", container.format.flags)  # a number, whatever PyAV's types say
+    return bool(flags & Flags.ts_discont.value)
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:
