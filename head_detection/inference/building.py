@@ -76,7 +76,7 @@ def build_engine(
     score_threshold: float | None = None,
     lowest_score: float | None = None,
     overrides: Sequence[str] = (),
-    compile_network: bool = False,
+    compile_network: bool | None = False,
 ) -> BuiltEngine:
     """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file, or a preset.
 
@@ -91,7 +91,8 @@ def build_engine(
         score_threshold: None is the file's own.
         lowest_score: find heads down to this score too, for who asks for them.
         overrides: ``inference.key=value``.
-        compile_network: let ``torch.compile``, or OpenVINO, make the network for each size.
+        compile_network: let ``torch.compile``, or OpenVINO, make the network for each size. None:
+            OpenVINO alone, where it can, for that is a matter of a second.
 
     Raises:
         EngineError: no such engine, it does not take the file, or cannot be compiled.
@@ -102,7 +103,7 @@ def build_engine(
         ForkError: CUDA in a process forked from one that had used it.
     """
     source, description, engine, precision, is_int8, export = _read_for(
-        path, engine, device, precision, compile_network=compile_network
+        path, engine, device, precision, compile_network=bool(compile_network)
     )
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
@@ -110,7 +111,8 @@ def build_engine(
     backend: Backend
     if engine == "torch":
         divisor = network.size_divisor
-        backend = TorchBackend(source, divisor, compile_network=compile_network, **options)
+        compiles = bool(compile_network)
+        backend = TorchBackend(source, divisor, compile_network=compiles, **options)
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
         backend = _graph_backend(
@@ -291,7 +293,7 @@ def _graph_backend(
     precision: str,
     *,
     is_int8: bool,
-    compile_network: bool,
+    compile_network: bool | None,
 ) -> Backend:
     if engine == "onnx":
         return OnnxBackend(graph, device=device, precision=precision, is_int8=is_int8)

@@ -69,7 +69,7 @@ class OpenVinoBackend(GraphBackend):
         device: str = "auto",
         precision: str = "auto",
         is_int8: bool = False,
-        compile_network: bool = False,
+        compile_network: bool | None = False,
     ) -> None:
         check_device(self.name, device)
         check_precision(self.name, precision, PRECISIONS, is_int8=is_int8)
@@ -83,7 +83,7 @@ class OpenVinoBackend(GraphBackend):
                 "where each is tried first; leave it out"
             )
         score = _prepare(graph, SCORE, options, trial)
-        if compile_network:
+        if compile_network or (compile_network is None and trial is None):
             dense = _compile_sizes(_cut(graph, DENSE), options)
         else:
             dense = _prepare(graph, DENSE, options, trial)
