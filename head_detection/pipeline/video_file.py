@@ -172,12 +172,15 @@ class _Turn(NamedTuple):
 
 def may_be_joined(container: InputContainer) -> bool:
     """Tell whether a format's files may be joined end to end, each with times of its own."""
-    return Flags.ts_discont in Flags(container.format.flags)
+    flags = cast("Any", container.format.flags)  # a number, whatever PyAV's types say
+    return bool(flags & Flags.ts_discont.value)
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:
     """Return the frames a second where two ways to tell agree, else None."""
-    average, guessed = video.average_rate, video.guessed_rate
+    # PyAV 19 has its own fractions.
+    rates = (video.average_rate, video.guessed_rate)
+    average, guessed = (Fraction(cast("Any", rate or 0)) for rate in rates)
     if not average or not guessed or abs(average / guessed - 1) > STEADY:
         return None
     return average
