@@ -30,7 +30,7 @@ help:
 
 # SOURCE reaches the shell through the environment, so that a path may hold any character.
 export SOURCE
-demo: $(VENV)/core.done
+demo: $(VENV)/track.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
 # Two processes of one thread each, 1.5 GB each; the tests of a file stay together.
@@ -96,14 +96,27 @@ $(VENV)/core.done: $(LISTS)
 	@$(check-torchvision)
 	@mv $(VENV)/installing $@
 
+$(VENV)/track.done: $(VENV)/core.done
+	@test ! -e $(VENV)/installing || { rm -rf $(VENV) && $(MAKE) $(VENV)/core.done; }
+	@echo "Installing what follows heads in videos ..."
+	@touch $(VENV)/installing
+	@$(PIP) install --quiet --editable '.[track]'
+	@$(keep-headless)
+	@mv $(VENV)/installing $@
+
 $(VENV)/dev.done: $(VENV)/core.done
 	@test ! -e $(VENV)/installing || { rm -rf $(VENV) && $(MAKE) $(VENV)/core.done; }
 	@echo "Installing the tools for checks and tests ..."
 	@touch $(VENV)/installing
 	@$(PIP) install --editable '.[dev]'
-	@# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
-	@$(PIP) install --quiet --force-reinstall --no-deps opencv-python-headless
+	@$(keep-headless)
+	@touch $(VENV)/track.done
 	@mv $(VENV)/installing $@
+
+# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+define keep-headless
+$(PIP) install --quiet --force-reinstall --no-deps opencv-python-headless
+endef
 
 define find-python
 command -v $(PYTHON) >/dev/null || { \

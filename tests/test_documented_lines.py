@@ -411,7 +411,8 @@ def outcomes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         filled = terminal.type(f"python {shlex.quote(str(ROOT / 'tests' / 'reader_folder.py'))} .")
         terminals.put(terminal)
         assert filled.exit_code == 0, filled.errors
-        (folder / ".venv" / "core.done").touch()  # after what it is made of
+        for stamp in ("core.done", "track.done"):
+            (folder / ".venv" / stamp).touch()  # after what it is made of
         with serving(folder, programs) as served:
             ended = type_all([block for block in BLOCKS if not block.has(SERVES)], terminals)
         ended[SERVES] = served[0]

@@ -71,7 +71,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true",
-        help="let torch.compile make the network, anew for each size of picture: for one camera",
+        help="let torch.compile (half a minute) or OpenVINO (a third of a second) make the network "
+        "anew for each size of picture: for videos and cameras, where OpenVINO does so by itself",
     )  # fmt: skip
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",

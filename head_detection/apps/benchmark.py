@@ -43,7 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    specs = list_specs(arguments.weights, arguments.engine, arguments.device, arguments.precision)
+    specs = list_specs(
+        arguments.weights,
+        arguments.engine,
+        arguments.device,
+        arguments.precision,
+        is_compiled=arguments.compile,
+    )
     folder = _made_folder(arguments, specs[0].weights.stem)
     source, scene = arguments.source, arguments.scene
     with_baseline, graphs = rivals_of(arguments.against)

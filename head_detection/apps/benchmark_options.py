@@ -30,6 +30,8 @@ def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", default="auto", choices=PRECISIONS)
+    text = "as of test: the network made anew for the size of the pictures"
+    add("--compile", action="store_true", help=text)
     add("--threads", type=positive, metavar="N", help="of PyTorch (default: its own choice)")
     text = "torchvision: its stock model, in eager float32; FILE.onnx: a detector of others, its "
     text += "network alone; nothing; again for more (default: torchvision)"

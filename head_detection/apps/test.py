@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info)
     engine = engine_options(arguments)
+    if source.info.unit == "frames" and not arguments.compile:
+        engine["compile_network"] = None  # they have one size, mostly
     tracking = tracking_config(arguments, engine)
     engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     from head_detection.inference.detector import HeadDetector

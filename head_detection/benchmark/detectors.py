@@ -34,6 +34,7 @@ class DetectorSpec:
         engine: torch, openvino or onnx; None is the file's own.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16.
+        is_compiled: the network is made anew for each size of picture.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DetectorSpec:
     engine: str | None
     device: str
     precision: str
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,12 @@ class BenchmarkedDetector:
 
 
 def list_specs(
-    weights: Sequence[Path] | None, engines: Sequence[str | None], device: str, precision: str
+    weights: Sequence[Path] | None,
+    engines: Sequence[str | None],
+    device: str,
+    precision: str,
+    *,
+    is_compiled: bool = False,
 ) -> list[DetectorSpec]:
     """Return what the arguments ask for, weights by weights; no weights: the shipped ones.
 
@@ -93,7 +100,7 @@ def list_specs(
             raise BenchmarkError(f"expected a weights file; {path}: no such file")
     names = shortest_names(paths)
     return [
-        DetectorSpec(name, path, engine, device, precision)
+        DetectorSpec(name, path, engine, device, precision, is_compiled)
         for name, path in zip(names, paths, strict=True)
         for engine in engines
     ]
@@ -128,14 +135,20 @@ def prepare_detector(spec: DetectorSpec) -> BenchmarkedDetector:
         DeviceError: no such device or precision here.
     """
     detector = HeadDetector.from_weights(
-        spec.weights, spec.engine, device=spec.device, precision=spec.precision
+        spec.weights,
+        spec.engine,
+        device=spec.device,
+        precision=spec.precision,
+        compile_network=spec.is_compiled,
     )
 
     def load_plain() -> FasterRCNN:
         return load_detector(spec.weights)[0]
 
     has_network = spec.weights.suffix in PYTORCH_SUFFIXES
-    benchmarked = _benchmarked(detector, spec.name, f"{spec.name}{spec.weights.suffix}")
+    made = ", compiled" if spec.is_compiled else ""
+    words = f"{spec.name}{spec.weights.suffix}{made}"
+    benchmarked = _benchmarked(detector, f"{spec.name}{made}", words)
     return replace(benchmarked, load_plain=load_plain if has_network else None)
 
 

@@ -38,6 +38,8 @@ from head_detection.models.weights import (
 
 PROBE_SIZE: Final = 128
 """Side of the picture that a network is tried on: a pixel at least on the coarsest level, 64."""
+COMPILED: Final = ("torch", "openvino")
+"""Engines that can make the network anew for each size of picture."""
 _PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
 _READERS: Final[dict[str, Callable[[Path], tuple[Any, WeightsDescription, ExportRecord]]]] = {
     ".onnx": read_onnx,
@@ -74,7 +76,7 @@ def build_engine(
     score_threshold: float | None = None,
     lowest_score: float | None = None,
     overrides: Sequence[str] = (),
-    compile_network: bool = False,
+    compile_network: bool | None = False,
 ) -> BuiltEngine:
     """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file, or a preset.
 
@@ -89,7 +91,8 @@ def build_engine(
         score_threshold: None is the file's own.
         lowest_score: find heads down to this score too, for who asks for them.
         overrides: ``inference.key=value``.
-        compile_network: let ``torch.compile`` make the network.
+        compile_network: let ``torch.compile``, or OpenVINO, make the network for each size. None:
+            OpenVINO alone, where it can, for that is a matter of a second.
 
     Raises:
         EngineError: no such engine, it does not take the file, or cannot be compiled.
@@ -100,7 +103,7 @@ def build_engine(
         ForkError: CUDA in a process forked from one that had used it.
     """
     source, description, engine, precision, is_int8, export = _read_for(
-        path, engine, device, precision, compile_network=compile_network
+        path, engine, device, precision, compile_network=bool(compile_network)
     )
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
@@ -108,11 +111,14 @@ def build_engine(
     backend: Backend
     if engine == "torch":
         divisor = network.size_divisor
-        backend = TorchBackend(source, divisor, compile_network=compile_network, **options)
+        compiles = bool(compile_network)
+        backend = TorchBackend(source, divisor, compile_network=compiles, **options)
     else:
         graph = to_onnx(source, network) if isinstance(source, Network) else source
-        backend = _graph_backend(graph, engine, is_int8=is_int8, **options)
-    if not compile_network:  # which takes half a minute for each size of picture
+        backend = _graph_backend(
+            graph, engine, is_int8=is_int8, compile_network=compile_network, **options
+        )
+    if not (compile_network and engine == "torch"):  # half a minute for each size of picture
         _check_answers(path, backend, network)
     built, tiled = _build_engines(
         assemble(backend, network, _down_to(lowest, inference)), inference
@@ -175,8 +181,8 @@ def _measured(
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
     """Refuse what this process, or the engine, does not have, before a file is read."""
     check_cuda(device)
-    if compile_network and engine != "torch":
-        raise EngineError(f"compile: expected engine torch; got {engine}")
+    if compile_network and engine not in COMPILED:
+        raise EngineError(f"compile: expected engine {' or '.join(COMPILED)}; got {engine}")
     if engine in _PACKAGES:
         import_extra(_PACKAGES[engine])
 
@@ -281,7 +287,13 @@ def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceCon
 
 
 def _graph_backend(
-    graph: Any, engine: str, device: str, precision: str, *, is_int8: bool
+    graph: Any,
+    engine: str,
+    device: str,
+    precision: str,
+    *,
+    is_int8: bool,
+    compile_network: bool | None,
 ) -> Backend:
     if engine == "onnx":
         return OnnxBackend(graph, device=device, precision=precision, is_int8=is_int8)
@@ -291,4 +303,5 @@ def _graph_backend(
         device=device,
         precision=precision,
         is_int8=is_int8,
+        compile_network=compile_network,
     )

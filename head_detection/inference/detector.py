@@ -107,7 +107,7 @@ class HeadDetector:
         *,
         lowest_score: float | None = None,
         overrides: Sequence[str] = (),
-        compile_network: bool = False,
+        compile_network: bool | None = False,
     ) -> Self:
         """Build the detector that a weights file describes.
 
@@ -125,8 +125,9 @@ class HeadDetector:
             lowest_score: find heads down to this score too, for calls that ask for them.
             overrides: ``inference.key=value``, other values of the file's config for what needs no
                 training: ``inference.resize.enlargement=1.5``, say.
-            compile_network: let ``torch.compile`` make the network, half a minute for each size of
-                picture: for videos and cameras, which have one.
+            compile_network: let the engine make the network anew for each size of picture: for
+                videos and cameras, which have one. ``torch.compile`` takes half a minute, OpenVINO
+                a third of a second; None: OpenVINO alone, where it can.
 
         Raises:
             WeightsError: no such file, another format, tensors that do not fit or are no numbers.

@@ -15,7 +15,15 @@ from av.video.stream import VideoStream
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline.numbering import FrameNumbers
 from head_detection.pipeline.sources import FrameOptions, Item
-from head_detection.pipeline.video_file import Pixels, is_cut_short, opened, steady_rate, upright
+from head_detection.pipeline.timeline import JoinedStamps
+from head_detection.pipeline.video_file import (
+    Pixels,
+    is_cut_short,
+    may_be_joined,
+    opened,
+    steady_rate,
+    upright,
+)
 from head_detection.structures import Frame
 
 if TYPE_CHECKING:
@@ -38,6 +46,11 @@ USUAL_RATE: Final = 25
 """Where nothing tells of it, nor of the times."""
 MOST_MISSING: Final = 100_000
 """A longer gap is no damage, but another recording behind the first."""
+LONGEST_LOSS: Final = 10.0
+"""Seconds, likewise, where recordings may be joined: ffmpeg's own -dts_delta_threshold."""
+LONGEST_GAP: Final = 3600.0
+"""Seconds, likewise, where what follows was joined to it: FFmpeg takes times that go back by more
+than a minute for those of a clock that began anew, 26 hours on (33 bits at 90 kHz)."""
 
 
 def read_video(path: Path, name: str, options: FrameOptions) -> Generator[Item]:
@@ -85,6 +98,10 @@ class _Reading:
         self._rate = steady_rate(video)
         self._step = 1 / float(self._rate or video.average_rate or USUAL_RATE)
         self._time_base = video.time_base or Fraction(1, av.time_base)
+        self._joined: JoinedStamps | None = None
+        if may_be_joined(container):
+            step, gap = round(self._step / self._time_base), int(LONGEST_GAP / self._time_base)
+            self._joined = JoinedStamps(step, gap)
         extradata = video.codec_context.extradata or b""
         # Units with their length before them; those that a start code divides may have zeros.
         self._is_zero_free = video.codec_context.name in ZERO_FREE and extradata[:1] == b"\x01"
@@ -157,6 +174,7 @@ class _Reading:
                 return
             if packet is None:
                 return
+            self._join(packet)
             stamp = _stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
@@ -169,6 +187,15 @@ class _Reading:
                     if self._is_zero_free and ZEROED in bytes(packet):
                         self._zeroed.add(stamp)
             yield packet
+
+    def _join(self, packet: "VideoPacket") -> None:
+        """Let the times of a recording that was joined to another go on from that one's."""
+        stamp = _stamp_of(packet)
+        if self._joined is None or stamp is None or packet.dts is None:
+            return
+        shift = self._joined.shift_for(stamp, packet.dts)
+        packet.dts += shift
+        packet.pts = None if packet.pts is None else packet.pts + shift
 
     def _items_of(self, packet: "VideoPacket") -> Iterator[Item]:
         """Yield the taken frames that come out once a packet went in."""
@@ -208,6 +235,8 @@ class _Reading:
     def _missing_until(self, seconds: float) -> int:
         """Return how many frames a damaged file lacks between the last one and one at a time."""
         if self._rate is None or self._last is None:
+            return 0
+        if self._joined is not None and seconds - self._last > LONGEST_LOSS:
             return 0
         missing = round((seconds - self._last) * float(self._rate)) - 1
         return missing if 0 < missing <= MOST_MISSING else 0

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import Flags
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -63,7 +64,8 @@ class VideoInfo:
         size: (height, width) upright; None where no frame at its beginning can be decoded.
         fps: frames a second where that is steady, as far as the header tells.
         count: of frames; None where the header does not tell.
-        seconds: from the first frame to the end; None where it does not tell.
+        seconds: from the first frame to the end; None where it does not tell, as where recordings
+            may be joined.
         num_tracks: of video. One is read: FFmpeg's best, by the default mark, then by its size.
     """
 
@@ -82,7 +84,9 @@ def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """
     with opened(path, max_pixels) as (container, video):
         rate, seconds = steady_rate(video), None
-        if video.duration and video.time_base:
+        if may_be_joined(container):
+            pass  # FFmpeg's own is the time between the first stamp and the last
+        elif video.duration and video.time_base:
             seconds = float(video.duration * video.time_base)
         elif container.duration:
             seconds = container.duration / av.time_base
@@ -166,9 +170,17 @@ class _Turn(NamedTuple):
         return cls(is_upside_down=d < 0, is_mirrored=a < 0)
 
 
+def may_be_joined(container: InputContainer) -> bool:
+    """Tell whether a format's files may be joined end to end, each with times of its own: MPEG."""
+    flags = cast("Any", container.format.flags)  # a number, whatever PyAV's types say
+    return bool(flags & Flags.ts_discont.value)
+
+
 def steady_rate(video: VideoStream) -> Fraction | None:
     """Return the frames a second where two ways to tell agree, else None."""
-    average, guessed = video.average_rate, video.guessed_rate
+    # PyAV 19 has its own fractions.
+    rates = (video.average_rate, video.guessed_rate)
+    average, guessed = (Fraction(cast("Any", rate or 0)) for rate in rates)
     if not average or not guessed or abs(average / guessed - 1) > STEADY:
         return None
     return average

@@ -274,10 +274,11 @@ class VideoWriter:
         begin = first = 0.0
         video = None if source is None else source.streams.best("video")
         if source is not None and isinstance(video, VideoStream):
-            guessed = video.average_rate or video.guessed_rate
-            rate = guessed if guessed and guessed <= FASTEST_RATE else USUAL_RATE
+            # PyAV 19 has its own fractions, which do not mix with Python's in every sum.
+            guessed = Fraction(cast("Any", video.average_rate or video.guessed_rate or 0))
+            rate = guessed if 0 < guessed <= FASTEST_RATE else USUAL_RATE
             if source.format.name != WEBP:
-                self._time_base = video.time_base or TIME_BASE
+                self._time_base = Fraction(cast("Any", video.time_base or TIME_BASE))
             if source.format.name != AVI:
                 first = float((video.start_time or 0) * self._time_base)
                 begin = first if source.start_time is None else source.start_time / av.time_base

@@ -122,7 +122,7 @@ class HeatmapSink(Sink):
     def _finish(self, name: str, heat: _Map) -> None:
         heat.end()
         cells = heat.cells.astype(np.float32)
-        own = self._files.free_name(name, ".png", heat.index)
+        own = self._files.free_name(name, ".png", heat.index, is_stream=heat.path is None)
         picture, array = self._files.note([own, own.with_suffix(".npy")], heat.path)
         drawn = cv2.cvtColor(draw_heat(_decoded(heat.picture), cells), cv2.COLOR_RGB2BGR)
         write_bytes(picture, cv2.imencode(".png", drawn)[1].tobytes())

@@ -40,11 +40,24 @@ class OneHeadEngine:
 
 
 @pytest.fixture(autouse=True)
-def one_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command find one head in each frame, in an empty folder."""
+def one_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Let the command find one head in each frame, in an empty folder; return what it asked for."""
     monkeypatch.chdir(tmp_path)
     detector = HeadDetector(OneHeadEngine(), 0.5, {"weights": "one"})  # type: ignore[arg-type]
-    monkeypatch.setattr(HeadDetector, "from_weights", lambda *_, **__: detector)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        HeadDetector, "from_weights", lambda *_, **how: asked.append(how) or detector
+    )
+    return asked
+
+
+def test_the_network_may_be_made_for_the_size_of_frames(one_head: list[dict[str, Any]]) -> None:
+    write_clip("street.mp4", 2)
+    Image.fromarray(numbered_frame(1)).save("still.png")
+    assert run(["test", "--source", "street.mp4", "--save", "json"]) == 0
+    assert run(["test", "--source", "street.mp4", "still.png", "--save", "json"]) == 0
+    assert run(["test", "--source", "street.mp4", "--save", "json", "--compile"]) == 0
+    assert [how["compile_network"] for how in one_head] == [None, False, True]
 
 
 def written(name: str) -> Any:

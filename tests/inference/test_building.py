@@ -221,7 +221,7 @@ def test_a_threshold_under_that_of_the_parts_reaches_them(path, picture, asked, 
     np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
-def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(path, picture, monkeypatch):
+def test_a_compiled_network_is_asked_of_torch_and_not_of_onnx(path, picture, monkeypatch):
     asked = []
 
     def compile_nothing(function, *, dynamic):
@@ -231,8 +231,21 @@ def test_a_compiled_network_is_asked_of_torch_and_of_no_other_engine(path, pictu
     monkeypatch.setattr(torch, "compile", compile_nothing)
     HeadDetector.from_weights(path, device="cpu", compile_network=True).detect([picture])
     assert asked == [False]
-    with pytest.raises(ValueError, match="compile: expected engine torch; got onnx"):
+    with pytest.raises(ValueError, match="compile: expected engine torch or openvino; got onnx"):
         HeadDetector.from_weights(path, "onnx", compile_network=True)
+    HeadDetector.from_weights(path, device="cpu", compile_network=None).detect([picture])
+    assert asked == [False]  # only where that is soon done
+
+
+@needs_export
+def test_openvino_compiles_each_size_by_itself_where_it_may(path, picture):
+    plain, sized = (
+        HeadDetector.from_weights(path, "openvino", precision="fp32", compile_network=compiles)
+        for compiles in (False, None)
+    )
+    assert plain(picture).boxes.shape == sized(picture).boxes.shape
+    assert "_compile_sizes" not in plain.engine.model.network._dense.__qualname__
+    assert "_compile_sizes" in sized.engine.model.network._dense.__qualname__
 
 
 @needs_export

@@ -89,6 +89,33 @@ def test_mpeg_program_streams_begin_at_zero(tmp_path: Path) -> None:
     assert told(frames) == [(index, index / 25) for index in range(12)]
 
 
+@pytest.mark.parametrize("offset", ["0", "40", "400"])
+def test_recordings_that_were_joined_are_numbered_on(tmp_path: Path, offset: str) -> None:
+    """The first begins later than the second; FFmpeg takes 400 s for a day and more to the next."""
+    clips = [numbered_frame(index, (120, 160)) for index in range(24)]
+    options = {"output_ts_offset": offset}
+    first = write_clip(tmp_path / "a.ts", clips[:12], container_options=options)
+    second = write_clip(tmp_path / "b.ts", clips[12:])
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    frames = read(path)
+    assert told(frames) == [(index, index / 10) for index in range(24)]
+    assert lost(frames) == []
+    assert told(read(path, start=1.5)) == [(index, index / 10) for index in range(15, 24)]
+    assert describe_video(path).seconds is None  # the last stamp tells nothing of it
+
+
+def test_no_frame_is_missing_between_recordings_that_were_joined(tmp_path: Path) -> None:
+    """The end of the first, four packets, was cut off; the second begins two minutes later."""
+    first = write_clip(tmp_path / "a.ts", 12)
+    second = write_clip(tmp_path / "b.ts", 12, container_options={"output_ts_offset": "120"})
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes()[: -4 * 188] + second.read_bytes())
+    indices = [frame.index for frame in read(path)]
+    assert indices == list(range(len(indices)))
+    assert len(indices) <= 24
+
+
 @pytest.mark.parametrize("end", ["mp4", "webm"])
 def test_a_variable_rate_keeps_its_times(tmp_path: Path, end: str) -> None:
     times = [*(index / 30 for index in range(15)), *(0.5 + index / 10 for index in range(6))]

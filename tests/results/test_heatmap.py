@@ -33,7 +33,15 @@ def test_sources_have_a_map_each_however_many_there_are(tmp_path, record, put, m
     assert maps == {"a.npy": 1.5, "b.npy": 1.5, "c.npy": 0.0}
 
 
+def test_the_name_of_a_stream_is_not_cut_at_a_dot(tmp_path, record, put) -> None:
+    cameras = ("cam.1", "cam.2")
+    put(HeatmapSink, tmp_path, [record(file=name, seconds=0.0) for name in cameras])
+    names = {path.name for path in (tmp_path / "heatmap").glob("cam*")}
+    assert names == {"cam.1.npy", "cam.1.png", "cam.2.npy", "cam.2.png"}
+
+
 def test_large_frames_have_no_more_cells(tmp_path, record, put) -> None:
-    frame = record(seconds=0.0, pixels=np.zeros((3000, 2000, 3), np.uint8))
+    pixels = np.zeros((3000, 2000, 3), np.uint8)
+    frame = record(file="a.mp4", seconds=0.0, pixels=pixels)
     put(HeatmapSink, tmp_path, [frame])
     assert np.load(tmp_path / "heatmap" / "a.npy").shape == (158, 106)

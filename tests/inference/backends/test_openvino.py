@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,6 +106,37 @@ def test_bf16_that_openvino_would_not_take_is_one_line(graph, monkeypatch):
     monkeypatch.setattr(module, "_core", Core)
     with pytest.raises(DeviceError, match="cannot multiply bf16 on this processor and would take"):
         OpenVinoBackend(graph, precision="bf16")
+
+
+def test_a_compiled_network_is_made_once_for_each_size_and_gives_the_same(graph, monkeypatch):
+    """Three sizes, of which two are kept: the one not asked for the longest goes."""
+    made = []
+    compile_model = module._core().compile_model
+
+    class Core:
+        def compile_model(self, model, *options):
+            made.append(str(model.input(0).partial_shape))
+            return compile_model(model, *options)
+
+    monkeypatch.setattr(module, "KEPT_SIZES", 2)
+    plain = OpenVinoBackend(graph, precision="fp32")
+    monkeypatch.setattr(module, "_core", Core)
+    backend = OpenVinoBackend(graph, precision="fp32", compile_network=True)
+    made.clear()
+    for side in (64, 96, 64, 128, 64, 96):
+        images = torch.randn(1, 3, 64, side)
+        for came, expected in zip(backend.dense(images), plain.dense(images), strict=True):
+            for one, other in zip(came, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert made == ["[1,3,64,64]", "[1,3,64,96]", "[1,3,64,128]", "[1,3,64,96]"]
+    assert len(backend.score(torch.randn(3, 16, 3, 3))[0]) == 3  # of any number
+
+
+def test_an_int8_graph_is_not_compiled_where_each_size_is_tried_first(graph, monkeypatch):
+    monkeypatch.setattr(module, "_trial", lambda *_: object())
+    monkeypatch.setattr(module, "find_processor", lambda: SimpleNamespace(has_amx=True))
+    with pytest.raises(DeviceError, match="compile: an int8 graph is not made for single sizes"):
+        OpenVinoBackend(graph, is_int8=True, compile_network=True)
 
 
 def test_nothing_is_reported_to_the_makers_of_the_library():
