@@ -35,7 +35,7 @@ class BatchProgress:
         self._pictures = self._heads = self._failed = 0
         self._start = time.monotonic()
         self._start_time = time.time()
-        self._ready_seconds = 0.0
+        self._ready_seconds = self._answered_seconds = 0.0
 
     def follow(self, events: "Iterable[Event]") -> None:
         """Show answers as they come."""
@@ -46,6 +46,7 @@ class BatchProgress:
         total = sum(self._job.num_items(task) for task in self._tasks)
         with _bar("Finding heads", total) as bar:
             for event in events:
+                self._answered_seconds = time.monotonic() - self._start
                 if isinstance(event, Ready):
                     self._ready_seconds = event.time - self._start_time
                 if not isinstance(event, dict):
@@ -74,20 +75,22 @@ class BatchProgress:
     def _report(self) -> None:
         job, counts = self._job, self._job.counts
         seconds = time.monotonic() - self._start
-        ready = min(max(0.0, self._ready_seconds), seconds)  # another machine's clock is off
+        answered = self._answered_seconds
+        ready = min(max(0.0, self._ready_seconds), answered)  # another machine's clock is off
         values: dict[str, Any] = {
             "pictures": self._pictures,
             "answered": self._pictures - self._failed,
             "heads": self._heads,
             "failed": self._failed,
         }
-        values |= {"seconds": round(seconds, 1), "ready_seconds": round(ready, 1)}
+        times = {"seconds": seconds, "ready_seconds": ready, "answered_seconds": answered}
+        values |= {name: round(value, 1) for name, value in times.items()}
         values["skipped"] = dict(self._skipped)
         job.write_summary(values)
         print(
             f"this run: pictures: {self._pictures} ({_parts(self._pictures, self._failed)}), "
             f"heads: {self._heads}, seconds: {seconds:.1f} "
-            f"({_rates(self._pictures, seconds, ready)})"
+            f"({_rates(self._pictures, seconds, ready, answered)})"
         )
         print(
             f"the job: pictures: {counts.pictures} of {job.num_pictures} "
@@ -126,8 +129,14 @@ def _parts(number: int, failed: int) -> str:
     return f"{number - failed} answered, {failed} failed"
 
 
-def _rates(pictures: int, seconds: float, ready: float) -> str:
-    whole, begun = (pictures / s if s else 0.0 for s in (seconds, seconds - ready))
+def _rates(pictures: int, seconds: float, ready: float, answered: float) -> str:
+    """Return the rate of the whole run, and that from the first detector to the last answer.
+
+    Example:
+        >>> _rates(12, 6.0, 1.0, 5.0)
+        '2.00 pictures/s, 3.00 once a detector was ready, after 1.0 s'
+    """
+    whole, begun = (pictures / s if s else 0.0 for s in (seconds, answered - ready))
     if not ready:
         return f"{whole:.2f} pictures/s"
     return f"{whole:.2f} pictures/s, {begun:.2f} once a detector was ready, after {ready:.1f} s"

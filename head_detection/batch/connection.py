@@ -2,12 +2,13 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ _SETTINGS: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # of what ends on the cluster, to standard output
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
     "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
     "RAY_enable_metrics_collection": "0",  # nobody asks for them
@@ -34,13 +36,22 @@ _OWN_SETTINGS: Final = {
 }
 """Of a cluster that is started here; one that is joined has its own, which have to agree."""
 
+_CLEAN_TRIES: Final = 20
+_CLEAN_SECONDS: Final = 0.05
+"""Between tries: what Ray was told to end may still write a last line."""
 _RAY_ENDS: Final = (1, signal.SIGTERM)
 """Codes with which Ray ends a process that gets SIGTERM while its services start."""
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """Give Ray, connected; what was started or joined here is left at the end."""
+def connected(address: str | None, check: Callable[[], None] = lambda: None) -> Iterator[Any]:
+    """Give Ray, connected; what was started or joined here is left at the end.
+
+    Args:
+        address: of a cluster; None starts one on this machine alone. Its folder of logs is removed
+            at the end, unless an error ended it, which they may explain.
+        check: is called once Ray is loaded, and before it is started; what it raises is raised.
+    """
     for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
         os.environ.setdefault(name, value)
     ray = _imported("ray")
@@ -54,14 +65,18 @@ def connected(address: str | None) -> Iterator[Any]:
             "auto; got an address of Ray's client: start this on a machine of the cluster"
         )
     _check_reachable(address or "")
-    with ThreadPoolExecutor(1) as pool:
-        data = pool.submit(_imported, "ray.data")  # meanwhile Ray waits for its processes
-        _join(ray, address)
+    _imported("ray.data")
+    check()
+    logs = _join(ray, address)
     try:
-        data.result()
         yield ray
+    except Exception:
+        logs = None
+        raise
     finally:
         ray.shutdown()
+        if logs is not None:
+            _remove(logs)
 
 
 def _imported(name: str) -> Any:
@@ -75,15 +90,19 @@ def _imported(name: str) -> Any:
         ) from error
 
 
-def _join(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start one on this machine alone."""
+def _join(ray: Any, address: str | None) -> Path | None:
+    """Join a cluster, or start one on this machine alone, and return the folder of its logs."""
     # "local": with no address at all, a cluster that happens to run on this machine is joined.
     own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
     own["include_dashboard"] = False
     place = own if address is None else {"address": address}
     try:
-        with _package_found(), _own_ending():
-            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+        with ExitStack() as stack:
+            for part in (_package_found, _own_ending, _silent_errors):
+                stack.enter_context(part())
+            if address is None:
+                stack.enter_context(_fewer_services())
+            context = ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         text = " ".join(str(error).split())
         where = (
@@ -92,6 +111,66 @@ def _join(ray: Any, address: str | None) -> None:
             else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
         )
         raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
+    return Path(context.address_info["session_dir"]) if address is None else None
+
+
+def _remove(logs: Path) -> None:
+    """Remove the folder of a cluster that has ended, and the link of Ray's that names it."""
+    for _ in range(_CLEAN_TRIES):
+        shutil.rmtree(logs, ignore_errors=True)
+        if not logs.exists():
+            break
+        time.sleep(_CLEAN_SECONDS)
+    latest = logs.with_name("session_latest")
+    with suppress(OSError):
+        if latest.readlink().name == logs.name:
+            latest.unlink()
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Keep off standard error, and our bar, that Ray's core was told how little to say there."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+@contextmanager
+def _fewer_services() -> Iterator[None]:
+    """Start no watcher of the cluster's logs, which nobody is told, nor of its size, which stays.
+
+    On two cores they take .8 s each of the processor as they start, and a hundredth of a core from
+    then on. ``ray start`` has an option for each, ``ray.init`` has none; where Ray's parameters are
+    others one day, both are started. A cluster that is joined is as whoever started it wants it.
+    """
+    try:
+        module = vars(import_module("ray._private.parameter"))
+        whole = module["RayParams"]
+    except (ImportError, KeyError):
+        yield
+        return
+
+    def fewer(*args: Any, **options: Any) -> Any:
+        parameters = whole(*args, **options)
+        parameters.include_log_monitor = False
+        parameters.no_monitor = True
+        return parameters
+
+    module["RayParams"] = fewer
+    try:
+        yield
+    finally:
+        module["RayParams"] = whole
 
 
 def _check_reachable(address: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
-from head_detection.batch.process import Process
+from head_detection.batch.process import Dialogue
 from head_detection.batch.shards import Answer
 from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
 from head_detection.cores import num_cores
@@ -43,7 +43,7 @@ class FirstWorker:
         process: its first, as ``ShardWorker`` takes it.
     """
 
-    def __init__(self, options: WorkerOptions, process: Process | None = None) -> None:
+    def __init__(self, options: WorkerOptions, process: Dialogue | None = None) -> None:
         if options.threads is None and "OMP_NUM_THREADS" not in os.environ:
             options = replace(options, threads=min(THREADS, num_cores()))
         self.options = options

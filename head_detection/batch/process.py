@@ -102,12 +102,15 @@ class Dialogue:
 
     Args:
         process: as ``start_process`` starts it.
+        said: what somebody else has heard of it before, a line or none.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, said: bytes = b"") -> None:
         self._process = process
         self.pid = process.pid
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        for line in said.splitlines():
+            self._messages.put(json.loads(line))
         threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()
 
     def ask(self, items: Iterable[tuple[int, Item]], *, alone: bool) -> None:

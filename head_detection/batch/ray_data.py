@@ -25,7 +25,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -88,7 +87,10 @@ def run_ray(
     """
     if not tasks:
         return
-    with _spares(options, cluster, len(tasks)) as spares, connected(cluster.address) as ray:
+    with (
+        _spares(options, cluster, len(tasks)) as spares,
+        connected(cluster.address, spares.check) as ray,
+    ):
         waiting = dict(enumerate(tasks))
         rows = [{_NUMBER: n, "items": _packed(job.items(task))} for n, task in waiting.items()]
         answered = _answers(ray, rows, options, cluster, spares)
@@ -134,7 +136,7 @@ def _answers(
         )
     answers = shards.map_batches(
         _Answerer,
-        fn_constructor_args=(pool.options, spares.path if spares.options == pool.options else None),
+        fn_constructor_args=(pool.options, spares.name if spares.options == pool.options else None),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
@@ -236,7 +238,7 @@ def _pool_of(
 class _Answerer:
     """Answers shard after shard; a ``ShardWorker``, whose process Ray does not see, detects."""
 
-    def __init__(self, options: WorkerOptions, spares: Path | None) -> None:
+    def __init__(self, options: WorkerOptions, spares: str | None) -> None:
         self._first = FirstWorker(options, take(spares))
         self._first.begin()  # its detector, while Ray Data sets out
         self._ready = 0.0

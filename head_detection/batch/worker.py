@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 
 from head_detection.batch.items import Item
-from head_detection.batch.process import Dialogue, Process, ProcessEnd, start_process
+from head_detection.batch.process import Dialogue, ProcessEnd, start_process
 from head_detection.batch.shards import Answer, table_of
 from head_detection.errors import BatchError
 
@@ -77,9 +77,9 @@ class ShardWorker:
         process: the first, where it is there already, started with such options.
     """
 
-    def __init__(self, options: WorkerOptions, process: Process | None = None) -> None:
+    def __init__(self, options: WorkerOptions, process: Dialogue | None = None) -> None:
         self.options = options
-        self._process = None if process is None else Dialogue(process)
+        self._process = process
         self._origin: dict[str, Any] | None = None
         self._breaks_without = self._given_up = 0
         self._is_closed = False

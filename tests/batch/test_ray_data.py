@@ -75,9 +75,10 @@ def test_a_job_survives_the_loss_of_its_driver_and_of_an_actor(
         assert driver.stdout is not None
         assert driver.stdout.readline().strip().isdecimal()
         was_killed = kill_an_actor(driver, 0.0)
-        _, errors = driver.communicate(timeout=LIMIT_SECONDS)
+        said, errors = driver.communicate(timeout=LIMIT_SECONDS)
     assert driver.returncode == 0, errors
     assert was_killed
+    assert all(line.isdecimal() for line in said.splitlines()), said  # Ray says nothing of it
     assert answers(output) == answers(expected)
     assert {name: (output / "shards" / name).stat().st_mtime_ns for name in before} == before
     failed = [a["error"] for shard in answers(output) for a in shard if "error" in a]

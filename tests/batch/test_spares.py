@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -38,11 +40,11 @@ def test_a_spare_answers_whoever_takes_it_and_ends_with_its_worker(
     folder = fill({"0.jpg": b"x", "1.jpg": b"segfault", "2.jpg": b"xx"})
     items = [Item(path.name, str(path)) for path in sorted(folder.iterdir())]
     with Spares(fake, 1) as spares:
-        assert spares.path is not None
-        assert spares.path.parent.stat().st_mode & 0o077 == 0
-        process = take(spares.path)
+        assert spares.name is None  # before it is known whether they are built
+        spares.check()
+        process = take(spares.name)
         assert process is not None
-        assert take(spares.path) is None  # there is no other
+        assert take(spares.name) is None  # there is no other
         with closing(ShardWorker(fake, process)) as worker:
             assert worker.start()["model"]["engine"] == "fake"
             assert worker.pid == process.pid
@@ -55,47 +57,77 @@ def test_a_spare_answers_whoever_takes_it_and_ends_with_its_worker(
 
 def test_a_spare_ends_with_whoever_holds_its_pipes(fake: WorkerOptions) -> None:
     with Spares(fake, 2) as spares:
-        process = take(spares.path)
+        spares.check()
+        process, other = take(spares.name), take(spares.name)
         assert process is not None
+        assert other is not None
         with ShardWorker(fake, process) as worker:
             worker.start()
-        assert process.wait() is None  # how, only its parent knows
-        other = take(spares.path)
-        assert other is not None
-        assert other.stdin is not None
-        assert other.stdout is not None
-        other.stdin.close()  # as when an actor is killed
-        other.stdout.close()
+        assert process.end() is None  # how it ended, only its parent knows
+        given = other._process
+        assert given.stdin is not None
+        given.stdin.close()  # as when an actor is killed
         assert ended(other.pid)
-    assert not spares.path or not spares.path.exists()
-    assert take(spares.path) is None
+    assert spares.name is not None
+    assert take(spares.name) is None
 
 
 def test_what_nobody_takes_ends_with_the_spares(fake: WorkerOptions) -> None:
     with Spares(fake, 1) as spares:
+        spares.check()
         (process,) = spares._processes
     assert process.returncode == -signal.SIGKILL
     with Spares(fake, 0) as none:
-        assert none.path is None
-        assert take(none.path) is None
+        none.check()
+        assert none.name is None
+        assert take(none.name) is None
 
 
-def test_a_mistake_is_told_to_whoever_takes_it(fake: WorkerOptions) -> None:
-    options = replace(fake, builder="fake_detector:refuse")
-    with (
-        Spares(options, 1) as spares,
-        ShardWorker(options, take(spares.path)) as worker,
-        pytest.raises(BatchError, match="no such device"),
-    ):
-        worker.start()
+def test_a_mistake_is_known_before_one_is_given_away(fake: WorkerOptions) -> None:
+    with Spares(replace(fake, builder="fake_detector:refuse"), 2) as spares:
+        with pytest.raises(BatchError, match=r"^no such device$"):
+            spares.check()
+        assert spares.name is None
 
 
-def test_without_a_short_name_for_its_socket_there_are_none(
-    fake: WorkerOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ("long" * 40)
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
+def test_what_broke_is_left_to_whoever_takes_it(fake: WorkerOptions) -> None:
+    with Spares(replace(fake, builder="fake_detector:break_down"), 1) as spares:
+        spares.check()
+        process = take(spares.name)
+        assert process is not None
+        with ShardWorker(fake, process) as worker:
+            assert worker.start()["model"]["engine"] == "fake"  # by another of its own
+
+
+def test_another_user_is_given_none(fake: WorkerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     with Spares(fake, 1) as spares:
-        assert spares.path is None
-    assert not list(folder.iterdir())
+        spares.check()
+        with monkeypatch.context() as other:
+            other.setattr(os, "getuid", lambda: 1 + os.geteuid())
+            assert take(spares.name) is None
+        (process,) = spares._processes
+        assert process.poll() is None
+
+
+def test_a_run_that_is_killed_leaves_no_file(fake: WorkerOptions, tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from head_detection.batch.spares import Spares\n"
+        "from head_detection.batch.worker import WorkerOptions\n"
+        "options = WorkerOptions(builder='fake_detector:build')\n"
+        "with Spares(options, 1) as spares:\n"
+        "    spares.check()\n"
+        "    print(spares._processes[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert ended(int(run.stdout))
+    assert not list(tmp_path.iterdir())
