@@ -4,6 +4,7 @@ What a command says never decides how it ends: the reader of its messages may go
 may not know a letter, the streams may be closed.
 """
 
+import atexit
 import errno
 import os
 import signal
@@ -69,6 +70,9 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
             with ending_in_order():
                 return main(argv)
         except KeyboardInterrupt:
+            atexit.register(
+                ignore_signals
+            )  # who presses it again finds libraries that are unloaded
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:

@@ -115,6 +115,12 @@ WAIT = """
         Path("unwound").touch()
         print("unwound", file=sys.stderr)
 """
+AGAIN = """
+    import atexit
+    import signal
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)  # as libraries are unloaded
+    raise KeyboardInterrupt
+"""
 
 
 def command(body: str, folder: Path) -> list[str]:
@@ -225,6 +231,13 @@ def test_a_signal_from_outside_unwinds_the_work(number: signal.Signals, tmp_path
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert errors == b"unwound\n"
+
+
+@POSIX
+def test_an_interrupt_at_the_end_changes_nothing(tmp_path: Path) -> None:
+    with start(command(AGAIN, tmp_path), tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"interrupted\n")
 
 
 @POSIX
