@@ -3,11 +3,12 @@
 import errno
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ContextDecorator, closing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from threading import Event
+from types import TracebackType
 from typing import Final
 
 from head_detection.config import TRACKERS, TrackingConfig
@@ -64,28 +65,35 @@ class TrackOptions:
     max_fps: float | None = None
 
 
-@contextmanager
-def describing() -> Iterator[None]:
-    """Say in the words of a client what is wrong with their video; other errors are ours.
+class Describing(ContextDecorator):
+    """Says in the words of a client what is wrong with their video; other errors are ours.
+
+    A class, for a generator that an error is thrown into and the error hold each other from Python
+    3.13 on, and with it the video.
 
     Raises:
         ServiceError: for a mistake of theirs, a package or room that the service lacks.
     """
-    try:
-        yield
-    except MissingPackageError as error:
-        raise ServiceError(HTTPStatus.NOT_IMPLEMENTED, "package", str(error)) from error
-    except FrameSizeError as error:
-        raise too_large(str(error).partition(": ")[2]) from error
-    except SourceError as error:
-        raise unreadable(str(error).partition(": ")[2]) from error
-    except HeadDetectionError as error:
-        raise bad_request(str(error)) from error
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        text = "the service has no room on its disk; try again later"
-        raise ServiceError(HTTPStatus.INSUFFICIENT_STORAGE, "disk", text, 60) from error
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        """Raise what is said in the place of an error, and keep neither."""
+        match error:
+            case MissingPackageError():
+                raise ServiceError(HTTPStatus.NOT_IMPLEMENTED, "package", str(error)) from error
+            case FrameSizeError():
+                raise too_large(str(error).partition(": ")[2]) from error
+            case SourceError():
+                raise unreadable(str(error).partition(": ")[2]) from error
+            case HeadDetectionError():
+                raise bad_request(str(error)) from error
+            case OSError(errno=errno.ENOSPC):
+                text = "the service has no room on its disk; try again later"
+                raise ServiceError(HTTPStatus.INSUFFICIENT_STORAGE, "disk", text, 60) from error
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Tracking:
     asked: TrackOptions
     ended: Event
 
-    @describing()
+    @Describing()
     def run(self, path: Path) -> dict[str, str]:
         """Write the answer to a file, and return its headers.
 

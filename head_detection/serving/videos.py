@@ -21,7 +21,7 @@ from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import not_ready, too_late, too_many_videos
 from head_detection.serving.requests import unless_gone
 from head_detection.serving.settings import ServiceSettings
-from head_detection.serving.tracking import Tracking, TrackOptions, describing
+from head_detection.serving.tracking import Describing, Tracking, TrackOptions
 from head_detection.serving.video_answers import FORMS
 from head_detection.serving.video_requests import receive_video, seconds_for
 
@@ -51,7 +51,7 @@ class Videos:
             raise not_ready()
         with ExitStack() as stack:  # until the answer is sent, or the thread has ended
             self._enter(stack)
-            with describing():
+            with Describing():
                 folder = stack.enter_context(temporary_folder())
                 # Called a video, so that who opens it says what is wrong with it.
                 sent = await receive_video(request, folder / "video.mp4", self._settings)
