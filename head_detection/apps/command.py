@@ -70,9 +70,6 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
             with ending_in_order():
                 return main(argv)
         except KeyboardInterrupt:
-            atexit.register(
-                ignore_signals
-            )  # who presses it again finds libraries that are unloaded
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:
@@ -88,6 +85,10 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
                 raise
             print(f"error: {_one_line(error)}: {NEEDS_LIBGL}", file=sys.stderr)
             return USER_ERROR
+        finally:
+            # Whoever presses Ctrl-C again, or at the very end, would find libraries half unloaded.
+            atexit.unregister(ignore_signals)
+            atexit.register(ignore_signals)  # behind all of theirs, so that it is called first
 
 
 class Messages:

@@ -115,11 +115,10 @@ WAIT = """
         Path("unwound").touch()
         print("unwound", file=sys.stderr)
 """
-AGAIN = """
+AT_THE_END = """
     import atexit
     import signal
     atexit.register(os.kill, os.getpid(), signal.SIGINT)  # as libraries are unloaded
-    raise KeyboardInterrupt
 """
 
 
@@ -234,10 +233,16 @@ def test_a_signal_from_outside_unwinds_the_work(number: signal.Signals, tmp_path
 
 
 @POSIX
-def test_an_interrupt_at_the_end_changes_nothing(tmp_path: Path) -> None:
-    with start(command(AGAIN, tmp_path), tmp_path) as process:
+@pytest.mark.parametrize(
+    ("rest", "code", "said"),
+    [("return 7", 7, b""), ("raise KeyboardInterrupt", 130, b"interrupted\n")],
+)
+def test_an_interrupt_at_the_end_changes_nothing(
+    tmp_path: Path, rest: str, code: int, said: bytes
+) -> None:
+    with start(command(f"{AT_THE_END}    {rest}", tmp_path), tmp_path) as process:
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, b"interrupted\n")
+    assert (process.returncode, errors) == (code, said)
 
 
 @POSIX
