@@ -85,24 +85,35 @@ def open_pictures(source: str, *more: str) -> ItemSource:
     return _open_files(source, *more, with_videos=False)
 
 
-def _addresses_of(source: str, *more: str) -> tuple[list[Address], str | None]:
+def _addresses_of(*sources: str) -> tuple[list[Address], str | None]:
     """Return cameras and streams, and what they are called together; none are files.
 
     Raises:
         SourceError: a mistake in an address or in a list of them, or no such device.
     """
-    if more:
-        is_any = any(map(_is_address, (source, *more)))
-        return [_parse_single(text) for text in (source, *more)] if is_any else [], "cameras"
-    path = find_path(source)
-    if source in ("", STANDARD_INPUT) or not os.path.isfile(path):  # noqa: PTH113 - as above
-        return [_parse_single(source)] if _is_address(source) else [], None
-    if path.suffix.lower() != STREAMS_EXTENSION:
+    lists = [_is_streams_list(source) for source in sources]
+    if not any(lists) and not any(map(_is_address, sources)):
         return [], None
+    addresses: list[Address] = []
+    for source, is_list in zip(sources, lists, strict=True):
+        addresses += _read_list(source) if is_list else [_parse_single(source)]
+    if len(sources) > 1:
+        return addresses, "cameras"
+    return addresses, find_path(sources[0]).stem if lists[0] else None
+
+
+def _is_streams_list(source: str) -> bool:
+    path = find_path(source)
+    # Path's own raises without permission.
+    return path.suffix.lower() == STREAMS_EXTENSION and os.path.isfile(path)  # noqa: PTH113
+
+
+def _read_list(source: str) -> list[Address]:
+    path = find_path(source)
     listed = read_streams(path)
     for address in listed:
         _check_protocol(address, f"{path}: {address.name}: ")
-    return listed, path.stem
+    return listed
 
 
 def _in_mode(

@@ -9,6 +9,7 @@ import pytest
 from head_detection.errors import PictureError, SourceError
 from head_detection.images.finding import PictureFile, picture_extensions
 from head_detection.images.reading import read_picture
+from head_detection.pipeline.cameras import Cameras
 from head_detection.pipeline.opening import open_pictures, open_source
 from head_detection.pipeline.sources import describe_skipped
 
@@ -424,3 +425,13 @@ def test_the_name_of_a_source_is_short(make):
 def test_a_pattern_beside_another_path_is_matched(make):
     make("a1.jpg", "a2.jpg", "b.jpg", "c[1].jpg")
     assert names("a*.jpg", "c[1].jpg") == ["a1.jpg", "a2.jpg", "c[1].jpg"]
+
+
+def test_lists_of_cameras_may_stand_beside_each_other_and_addresses(make):
+    Path("a.streams").write_text("door=rtsp://a/1\n")
+    Path("b.streams").write_text("door=rtsp://b/1\n")
+    source = open_source("a.streams", "b.streams", "rtsp://c/1")
+    assert isinstance(source, Cameras)
+    assert [camera.address.name for camera in source.cameras] == ["door", "door-2", "c-1"]
+    with pytest.raises(SourceError, match=r"^a.jpg: expected a camera's number or an address"):
+        open_source("a.streams", "a.jpg")
