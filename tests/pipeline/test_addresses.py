@@ -77,6 +77,10 @@ def test_a_camera_of_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) 
         parse_address("0")
 
 
+def test_a_scheme_may_be_in_capitals() -> None:
+    assert parse_address("RTSP://Me:Geh@Cam/Live").url == "rtsp://Me:Geh@Cam/Live"
+
+
 def test_messages_of_libraries_lose_what_is_secret() -> None:
     url = "rtsp://me:geh%40im@cam/1?token=abc"
     for text in (f"cannot open {url}", "login me:geh@im failed", "bad password geh%40im"):
