@@ -8,8 +8,8 @@ from pathlib import Path
 
 from head_detection.batch.listing import list_items
 from head_detection.batch.manifest import Job, Task
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.ray_data import Cluster, run_ray
-from head_detection.batch.worker import WorkerOptions
 
 OPTIONS = WorkerOptions(builder="fake_detector:build", picture_seconds=5, threads=1)
 SHARD_SIZE = 4

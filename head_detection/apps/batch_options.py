@@ -24,8 +24,8 @@ from head_detection.version import __version__
 
 if TYPE_CHECKING:
     from head_detection.batch.items import Columns
+    from head_detection.batch.process import WorkerOptions
     from head_detection.batch.ray_data import Cluster
-    from head_detection.batch.worker import WorkerOptions
 
 RUNNERS: Final = ("local", "ray")
 SHARD_SIZE: Final = 1000
@@ -155,7 +155,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
     """Return how a worker answers."""
-    from head_detection.batch.worker import WorkerOptions
+    from head_detection.batch.process import WorkerOptions
 
     options = engine_options(arguments)
     return WorkerOptions(

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from head_detection.batch.items import Item
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.reading import ItemReader
 from head_detection.batch.shards import Answer
-from head_detection.batch.worker import WorkerOptions
 from head_detection.errors import HeadDetectionError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.memory import keep_freed_memory

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
-from head_detection.batch.process import Dialogue
+from head_detection.batch.process import Dialogue, WorkerOptions
 from head_detection.batch.shards import Answer
-from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
+from head_detection.batch.worker import ShardWorker, WorkerClosed
 from head_detection.cores import num_cores
 
 THREADS: Final = 2

@@ -11,13 +11,10 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 from head_detection.batch.items import Item
 from head_detection.errors import BatchError, printable
-
-if TYPE_CHECKING:
-    from head_detection.batch.worker import WorkerOptions
 
 _BOOT: Final = """\
 import gc, sys
@@ -27,6 +24,39 @@ from head_detection.batch.detecting import main
 main()
 """
 """Collecting garbage among what is loaded, of which there is none, is a seventh of the start."""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker answers; plain values, for another process.
+
+    Attributes:
+        weights: a path, or the name of shipped ones; None is the shipped fast model.
+        engine: as ``HeadDetector.from_weights`` takes it, and so the next five.
+        device: of it.
+        precision: of it.
+        score_threshold: of it.
+        overrides: of it.
+        compile_network: of it.
+        max_pixels: larger pictures are refused; None is what the detector refuses.
+        batch_size: pictures of like shape at once; None is what suits the device.
+        threads: that compute; None is left to torch.
+        picture_seconds: a picture without an answer for so long is given up.
+        builder: ``module:function`` that makes the detector of these options.
+    """
+
+    weights: str | None = None
+    engine: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    score_threshold: float | None = None
+    overrides: tuple[str, ...] = ()
+    compile_network: bool = False
+    max_pixels: int | None = None
+    batch_size: int | None = None
+    threads: int | None = None
+    picture_seconds: float = 300.0
+    builder: str = "head_detection.batch.detecting:build_detector"
 
 
 class Process(Protocol):
@@ -51,7 +81,7 @@ class Process(Protocol):
         ...
 
 
-def start_process(options: "WorkerOptions") -> subprocess.Popen[bytes]:
+def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
     """Start one that builds its detector; it ends when its standard input is closed."""
     # On a cluster nobody may have said it: waiting threads would take cores from the others.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}

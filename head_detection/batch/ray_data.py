@@ -34,9 +34,9 @@ from head_detection.batch.fetching import at_hand, fetch
 from head_detection.batch.items import Item
 from head_detection.batch.local import THREADS, Event, FirstWorker, Ready, settled
 from head_detection.batch.manifest import Job, Task
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.shards import answers_of
 from head_detection.batch.spares import Spares, take
-from head_detection.batch.worker import WorkerOptions
 from head_detection.cores import num_cores
 from head_detection.errors import BatchError
 

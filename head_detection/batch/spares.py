@@ -20,8 +20,8 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import IO, Final, Self
 
-from head_detection.batch.process import Dialogue, start_process
-from head_detection.batch.worker import START_SECONDS, WorkerOptions
+from head_detection.batch.process import Dialogue, WorkerOptions, start_process
+from head_detection.batch.worker import START_SECONDS
 from head_detection.errors import BatchError
 
 _NUM_FILES: Final = 3

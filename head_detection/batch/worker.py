@@ -6,13 +6,12 @@ Both runners use it, so that a picture that hangs or breaks the process costs th
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import pyarrow as pa
 
 from head_detection.batch.items import Item
-from head_detection.batch.process import Dialogue, ProcessEnd, start_process
+from head_detection.batch.process import Dialogue, ProcessEnd, WorkerOptions, start_process
 from head_detection.batch.shards import Answer, table_of
 from head_detection.errors import BatchError
 
@@ -26,39 +25,6 @@ MAX_GIVEN_UP: Final = 100
 """Pictures one after another: then it is the machine, a GPU that is lost, say, and no picture."""
 MAX_BREAKS_WITHOUT: Final = 8
 """Ends of processes one after another that did not get as far as a picture: none will."""
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How a worker answers; plain values, for another process.
-
-    Attributes:
-        weights: a path, or the name of shipped ones; None is the shipped fast model.
-        engine: as ``HeadDetector.from_weights`` takes it, and so the next five.
-        device: of it.
-        precision: of it.
-        score_threshold: of it.
-        overrides: of it.
-        compile_network: of it.
-        max_pixels: larger pictures are refused; None is what the detector refuses.
-        batch_size: pictures of like shape at once; None is what suits the device.
-        threads: that compute; None is left to torch.
-        picture_seconds: a picture without an answer for so long is given up.
-        builder: ``module:function`` that makes the detector of these options.
-    """
-
-    weights: str | None = None
-    engine: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    score_threshold: float | None = None
-    overrides: tuple[str, ...] = ()
-    compile_network: bool = False
-    max_pixels: int | None = None
-    batch_size: int | None = None
-    threads: int | None = None
-    picture_seconds: float = 300.0
-    builder: str = "head_detection.batch.detecting:build_detector"
 
 
 class WorkerClosed(Exception):  # noqa: N818 - no mistake: it was told to end

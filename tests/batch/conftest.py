@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.reading import ItemReader
-from head_detection.batch.worker import WorkerOptions
 
 HERE = Path(__file__).resolve().parent
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from head_detection.batch.worker import WorkerOptions
+from head_detection.batch.process import WorkerOptions
 from head_detection.errors import DeviceError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.structures import Detections

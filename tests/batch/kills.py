@@ -93,7 +93,7 @@ def _run(words: list[str]) -> int:
     os.closerange(3, 1024)
     starting.subprocess.Popen = ForkedProcess  # type: ignore[misc, assignment]
     builder = "fake_detector:build"
-    worker.WorkerOptions = partial(worker.WorkerOptions, builder=builder)  # type: ignore[misc, assignment]
+    starting.WorkerOptions = partial(starting.WorkerOptions, builder=builder)  # type: ignore[misc, assignment]
     return run_command(["batch", *words])
 
 

@@ -9,8 +9,8 @@ import pytest
 from head_detection.batch.listing import list_items
 from head_detection.batch.local import FirstWorker, run_local
 from head_detection.batch.manifest import Job
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.shards import answers_of, read_shard
-from head_detection.batch.worker import WorkerOptions
 from head_detection.errors import BatchError, OutputError
 
 Fill = Callable[[dict[str, bytes]], Path]

@@ -24,9 +24,9 @@ from head_detection.batch.items import Item
 from head_detection.batch.listing import list_items
 from head_detection.batch.local import FirstWorker, run_local
 from head_detection.batch.manifest import Job
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.ray_data import Cluster, run_ray
 from head_detection.batch.shards import Answer, answers_of, read_shard
-from head_detection.batch.worker import WorkerOptions
 from head_detection.errors import BatchError, MissingPackageError
 
 

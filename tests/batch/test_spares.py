@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from head_detection.batch.items import Item
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.shards import answers_of
 from head_detection.batch.spares import Spares, take
-from head_detection.batch.worker import ShardWorker, WorkerOptions
+from head_detection.batch.worker import ShardWorker
 from head_detection.errors import BatchError
 
 Fill = Callable[[dict[str, bytes]], Path]
@@ -113,7 +114,7 @@ def test_a_run_that_is_killed_leaves_no_file(fake: WorkerOptions, tmp_path: Path
     program = (
         "import os, signal\n"
         "from head_detection.batch.spares import Spares\n"
-        "from head_detection.batch.worker import WorkerOptions\n"
+        "from head_detection.batch.process import WorkerOptions\n"
         "options = WorkerOptions(builder='fake_detector:build')\n"
         "with Spares(options, 1) as spares:\n"
         "    spares.check()\n"

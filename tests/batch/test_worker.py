@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from head_detection.batch.items import Item
+from head_detection.batch.process import WorkerOptions
 from head_detection.batch.shards import answers_of
-from head_detection.batch.worker import ShardWorker, WorkerClosed, WorkerOptions
+from head_detection.batch.worker import ShardWorker, WorkerClosed
 from head_detection.errors import BatchError
 
 HERE = Path(__file__).resolve().parent
