@@ -155,7 +155,8 @@ def parse_address(text: str, name: str | None = None) -> Address:
             f"{shown_url(text)}: expected {scheme}://host:port/path, without blanks; user and "
             "password with their / @ : # % ? as %2F %40 %3A %23 %25 %3F"
         )
-    return Address(name or _name_of(text), text)
+    # FFmpeg knows them in small letters alone.
+    return Address(name or _name_of(text), scheme + text[len(scheme) :])
 
 
 def read_streams(path: Path) -> list[Address]:

@@ -20,7 +20,7 @@ from head_detection.pipeline.addresses import (
     ("url", "shown", "name"),
     [
         ("rtsp://cam/1", "rtsp://cam/1", "cam-1"),
-        ("RTSP://cam:554/a/b", "RTSP://cam:554/a/b", "cam-554-a-b"),
+        ("rtsp://cam:554/a/b", "rtsp://cam:554/a/b", "cam-554-a-b"),
         ("rtsp://me:geheim@cam/1", "rtsp://cam/1", "cam-1"),
         ("http://me@cam/video?user=me&pwd=geheim", "http://cam/video", "cam-video"),
         ("rtsp://cam/user=me_password=geheim_channel=1", None, "cam-user-_password-_channel-1"),
@@ -75,6 +75,12 @@ def test_a_camera_of_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(SourceError, match="on Windows cameras have no numbers"):
         parse_address("0")
+
+
+def test_a_scheme_may_be_in_capitals() -> None:
+    address = parse_address("RTSP://Me:Geh@Cam:554/Live")
+    assert address.url == "rtsp://Me:Geh@Cam:554/Live"
+    assert (address.shown, address.name) == ("rtsp://Cam:554/Live", "Cam-554-Live")
 
 
 def test_messages_of_libraries_lose_what_is_secret() -> None:
