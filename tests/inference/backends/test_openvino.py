@@ -73,6 +73,22 @@ def test_a_converted_graph_asks_no_map_for_its_shape(build):
     assert [found.count(kind) for kind in kinds] == [3, 0, 0, 0]  # the pyramid enlarges three maps
 
 
+def test_kernels_of_sizes_gone_by_are_few(graph, monkeypatch):
+    """OpenVINO takes the number, of each part; it refuses what it does not know."""
+    core, kept = module._core(), []
+
+    class Core:
+        def compile_model(self, model, device, options):
+            kept.append(options["CPU_RUNTIME_CACHE_CAPACITY"])
+            return core.compile_model(model, device, options)
+
+    monkeypatch.setattr(module, "_core", Core)
+    OpenVinoBackend(graph, precision="fp32")
+    assert kept == [300, 300]
+    with pytest.raises(RuntimeError):
+        core.compile_model(graph, "CPU", {"CPU_RUNTIME_CACHE_CAPACITIES": 300})
+
+
 def test_auto_is_what_the_processor_multiplies(graph):
     expected = "bf16" if cpu_multiplies_bf16() else "fp32"
     assert OpenVinoBackend(graph).precision == expected
