@@ -139,7 +139,7 @@ def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
     elif extension in _CONTAINERS:
         root = _root_of(path)
         for match in matches_of(path):
-            yield from _container(match, root, columns, skipped)
+            yield from _container(match, root, columns, skipped, is_alone=match == path)
     elif extension in COMPRESSED_EXTENSIONS:
         raise SourceError(
             f"{shown(source)}: expected a .tar that is not compressed, in which a picture can be "
@@ -167,7 +167,9 @@ def _check_web(source: str) -> None:
         )
 
 
-def _container(location: str, root: str, columns: Columns, skipped: Counter[str]) -> Batches:
+def _container(
+    location: str, root: str, columns: Columns, skipped: Counter[str], *, is_alone: bool = False
+) -> Batches:
     """Give the pictures of a list, table or tar."""
     extension, label = _extension(location), _below(root, location)
     if extension in TABLE_EXTENSIONS:
@@ -176,7 +178,7 @@ def _container(location: str, root: str, columns: Columns, skipped: Counter[str]
     elif columns.asked:
         raise _no_table(location, columns)
     elif extension in TAR_EXTENSIONS:
-        yield from list_tar(location, label, skipped)
+        yield from list_tar(location, label, skipped, is_alone=is_alone)
     else:
         yield from list_text(location)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from typing import Any, BinaryIO, Final
+from urllib.parse import urlsplit
 
 from head_detection.errors import HeadDetectionError, MissingPackageError, SourceError
 from head_detection.images.finding import natural_key
@@ -160,18 +161,31 @@ def explaining_place(location: str, kind: str) -> Iterator[None]:
 def reason_of(error: Exception, location: str) -> str:
     """Return one line of why something cannot be read, without a URL's secrets."""
     match error:
+        case _ if protocol_of(location) in WEB and _is_unconnected(error):
+            reason = f"no connection to {urlsplit(location).netloc.rpartition('@')[2]}"
         case FileNotFoundError() | NotADirectoryError():
-            return "no such file"
+            reason = "no such file"
         case IsADirectoryError():
-            return "it is a folder"
+            reason = "it is a folder"
         case PermissionError():
-            return "no permission to read it"
+            reason = "no permission to read it"
         case tarfile.ReadError():
-            return f"it is damaged or none ({error})"
+            reason = f"it is damaged or none ({error})"
         case OSError() if error.strerror:
-            return error.strerror
-    text = " ".join(str(error).split()) or type(error).__name__
-    return without_secrets(text, location) if protocol_of(location) else text
+            reason = error.strerror
+        case _:
+            text = " ".join(str(error).split()) or type(error).__name__
+            reason = without_secrets(text, location) if protocol_of(location) else text
+    return reason
+
+
+def _is_unconnected(error: BaseException | None) -> bool:
+    """Tell whether aiohttp found no server: fsspec makes a file of it that is not there."""
+    while error is not None:
+        if any(kind.__name__ == "ClientConnectionError" for kind in type(error).__mro__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def shown(location: str) -> str:

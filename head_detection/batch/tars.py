@@ -9,21 +9,24 @@ from typing import Any, BinaryIO, Final, cast
 import pyarrow as pa
 
 from head_detection.batch.items import ROWS, batch_of
-from head_detection.batch.places import explaining_place, open_place, shown
+from head_detection.batch.places import explaining_place, open_place, reason_of, shown
 from head_detection.errors import SourceError
 from head_detection.images.finding import is_picture_name
 
 TAR_EXTENSIONS: Final = frozenset({".tar"})
 COMPRESSED_EXTENSIONS: Final = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"})
 """Of archives in which no picture can be found without unpacking what is before it."""
-_CUT_OFF: Final = "what follows is not known; mend it, and begin a new job"
+_MEND: Final = "mend it, and begin a new job"
+_CUT_OFF: Final = f"what follows is not known; {_MEND}"
 _NO_END: Final = "ends of tars, which may be cut off between two files"
 """Some programs leave out the zeros that mark a tar's end, so that is no error."""
 _MAX_HEADER_BYTES: Final = 1 << 20
 """A name or an extended header is shorter; one that says it is longer would be read to memory."""
 
 
-def list_tar(location: str, label: str, skipped: Counter[str]) -> Iterator[pa.RecordBatch]:
+def list_tar(
+    location: str, label: str, skipped: Counter[str], *, is_alone: bool = True
+) -> Iterator[pa.RecordBatch]:
     """Give the pictures of a tar in its order, by their names behind the tar's.
 
     Nothing is unpacked, so no name leads anywhere; still those that would are passed over, as are
@@ -35,9 +38,11 @@ def list_tar(location: str, label: str, skipped: Counter[str]) -> Iterator[pa.Re
         location: of the tar; not compressed.
         label: what results call the tar.
         skipped: what is passed over is counted here.
+        is_alone: whether it is all that the source names. Where it is one of several and is none,
+            it is a picture that cannot be read, as one that is damaged is: the others go on.
 
     Raises:
-        SourceError: it cannot be read, or is none. One line.
+        SourceError: it cannot be read, or is alone and none. One line.
     """
     with explaining_place(location, "a tar"), closing(open_place(location)) as file:
         num_bytes = file.seek(0, 2)
@@ -56,6 +61,11 @@ def list_tar(location: str, label: str, skipped: Counter[str]) -> Iterator[pa.Re
         except _CutOffError as error:
             place = min(error.offset, num_bytes)
             problem = f"damaged or cut off at byte {place:,} of {num_bytes:,}: {_CUT_OFF}"
+            rows.add(label, -1, -1, problem)
+        except tarfile.ReadError as error:
+            if is_alone:
+                raise
+            problem = f"expected a tar; {reason_of(error, location)}: {_MEND}"
             rows.add(label, -1, -1, problem)
         if not rows.are_none:
             yield rows.taken()

@@ -221,13 +221,16 @@ class PictureFinder:
     def named(self, paths: Iterable[str]) -> Iterator[PictureFile]:
         """Give pictures and those of folders as the arguments of a command name them, to a blank.
 
-        Names start from the working folder.
+        Names start from the working folder. What is not there is given too, whatever its extension:
+        it fails when it is read.
         """
         for path in paths:
-            if path:
-                yield from self._at(find_path(path), [Path()])
-            else:
+            if not path:
                 yield PictureFile(Path(), "", "expected a path; got an empty one")
+            elif os.path.lexists(found := find_path(path)):
+                yield from self._at(found, [Path()])
+            else:
+                yield from self._once(found, _relative(found, Path()), _real_path(found))
 
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission

@@ -111,6 +111,7 @@ class _Reading:
         self._last: float | None = None
         self._num_packets = self._num_empty = self._num_decoded = 0
         self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
+        self._has_losses = False
         self._reason: str | None = None
 
     def items(self) -> Iterator[Item]:
@@ -175,6 +176,7 @@ class _Reading:
             if packet is None:
                 return
             self._join(packet)
+            self._has_losses |= packet.is_corrupt  # MPEG-TS numbers its parts: some are missing
             stamp = _stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
@@ -220,7 +222,7 @@ class _Reading:
         is_usual = self._num_decoded == 0 or self._is_interlaced
         if numbered.missing and (self._has_errors or not is_usual):
             yield from self._without_pixels(numbered.missing)
-        if self._is_broken and seconds is not None:
+        if (self._is_broken or self._has_losses) and seconds is not None:
             num_missing = self._missing_until(seconds)
             self._numbers.skip(num_missing)
             yield from self._without_pixels([(index + n, None) for n in range(num_missing)])

@@ -256,6 +256,7 @@ def _boxes_in(path: Path) -> tuple[list[bytes], int]:
     kinds: list[bytes] = []
     end = 0
     with path.open("rb") as file:
+        whole = os.fstat(file.fileno()).st_size
         while len(header := file.read(BOX_HEADER.size)) == BOX_HEADER.size:
             size, kind = BOX_HEADER.unpack(header)
             kinds.append(kind)
@@ -264,6 +265,8 @@ def _boxes_in(path: Path) -> tuple[list[bytes], int]:
             if size < BOX_HEADER.size or len(kinds) > MOST_BOXES:
                 break
             end += size
+            if end >= whole:  # of what is no MP4, a number that no file has
+                break
             file.seek(end)
     return kinds, end
 

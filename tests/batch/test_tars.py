@@ -119,6 +119,21 @@ def test_what_is_no_tar_and_what_is_cut_off_are_one_line(
         listed(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("content", [b"", bytes(200), b"no tar" * 1000])
+def test_what_is_no_tar_among_several_fails_and_the_others_go_on(
+    content: bytes, reader: ItemReader, tmp_path: Path, make_tar: MakeTar, picture: Picture
+) -> None:
+    for name in ("1.tar", "3.tar"):
+        (tmp_path / name).write_bytes(make_tar(("a.png", picture(1))))
+    (tmp_path / "2.tar").write_bytes(content)
+    for source in (tmp_path, f"{tmp_path}/*.tar", f"{tmp_path}/{{1..3}}.tar"):
+        first, none, last = listed(source)
+        assert [first.name, none.name, last.name] == ["1.tar/a.png", "2.tar", "3.tar/a.png"]
+        assert reader.read(last) == picture(1)
+        with pytest.raises(PictureError, match=r"^2.tar: expected a tar; it is damaged or none \("):
+            reader.read(none)
+
+
 def test_what_is_cut_off_fails_and_is_not_passed_over(
     reader: ItemReader, tmp_path: Path, make_tar: MakeTar, picture: Picture
 ) -> None:

@@ -109,3 +109,12 @@ def test_a_server_that_gives_no_parts_and_one_that_is_gone_are_one_line(
             listed(gone)
         assert "\n" not in str(missing.value)
         assert "secret" not in str(missing.value)
+
+
+def test_a_server_that_is_down_is_not_a_file_that_is_gone(reader: ItemReader) -> None:
+    url = "http://me:secret@127.0.0.1:1/a.jpg"
+    for item in (Item("a.jpg", url), Item("a.jpg", url, 512, 3)):
+        with pytest.raises(PictureError, match=r"^a.jpg: no connection to 127.0.0.1:1$"):
+            reader.read(item)
+    with pytest.raises(SourceError, match=r": expected a text list; no connection to 127.0.0.1:1$"):
+        listed("http://127.0.0.1:1/list.txt")

@@ -191,6 +191,11 @@ def test_several_sources_as_a_shell_makes_them_of_a_glob(make):
     assert names("b.jpg", "a.jpg", "p", "a.jpg") == ["b.jpg", "a.jpg", "p/c.jpg"]
 
 
+def test_what_is_named_and_not_there_fails_whatever_its_extension(make):
+    make("there.txt")
+    assert names("gone.jpg", "gone.txt", "there.txt") == ["gone.jpg", "gone.txt"]
+
+
 def test_files_outside_the_working_folder_have_names_inside(make, monkeypatch):
     make("near/in.jpg", "far/a/1.jpg", "far/a/2.jpg", "far/b/1.jpg", "else/3.jpg", "else/in.jpg")
     monkeypatch.chdir("near")

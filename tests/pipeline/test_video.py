@@ -116,6 +116,36 @@ def test_no_frame_is_missing_between_recordings_that_were_joined(tmp_path: Path)
     assert len(indices) <= 24
 
 
+def test_frames_that_a_transport_stream_lacks_are_counted(tmp_path: Path) -> None:
+    """All that was sent of frames is gone: packets are numbered up to 16, and begin anew."""
+    path = write_clip(tmp_path / "a.ts", busy(24), gop=1)
+    content = path.read_bytes()
+    packets = [content[place : place + 188] for place in range(0, len(content), 188)]
+    is_of_video = [packet[1] & 0x1F == 1 and packet[2] == 0 for packet in packets]
+    begins = [n for n, packet in enumerate(packets) if is_of_video[n] and packet[1] & 0x40]
+    last = next(n for n in (6, 7, 8) if sum(is_of_video[begins[5] : begins[n]]) % 16)
+    kept = [
+        packet
+        for n, packet in enumerate(packets)
+        if not (is_of_video[n] and begins[5] <= n < begins[last])
+    ]
+    path.write_bytes(b"".join(kept))
+    frames = read(path)
+    gone = lost(frames)
+    assert {*range(5, last)} <= {*gone} <= {*range(3, last + 1)}  # it may doubt their neighbours
+    assert told(frames) == [(n, n / 10) for n in range(24) if n not in gone]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.h264", "libx264"), ("a.hevc", "libx265")])
+def test_a_stream_without_a_container_has_all_its_frames(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    """Its first bytes, 0 0 0 1, are no length of an MP4 part."""
+    frames = read(write_clip(tmp_path / name, 24, codec=codec))
+    assert told(frames) == [(index, index / 25) for index in range(24)]
+    assert lost(frames) == []
+
+
 @pytest.mark.parametrize("end", ["mp4", "webm"])
 def test_a_variable_rate_keeps_its_times(tmp_path: Path, end: str) -> None:
     times = [*(index / 30 for index in range(15)), *(0.5 + index / 10 for index in range(6))]
