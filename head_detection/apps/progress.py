@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from head_detection.pipeline.sources import Source
     from head_detection.pipeline.zones import RegionCounter
     from head_detection.results.formats import Sinks
-    from head_detection.results.record import Failure, Outcome
+    from head_detection.results.record import Failure, Outcome, Record
 
 LINE_SECONDS: Final = 10.0
 """Between two lines of progress where standard error is a file."""
 SHOWN_NOTES: Final = 5
 """A folder of such pictures has one for each: the others are counted."""
+SHOWN_ALIKE: Final = 5
+"""Frames of a source that fail one behind the other for the same reason: the others are counted."""
+MAX_FAILING: Final = 1000
+"""Videos and cameras whose last failure is kept."""
 STATE_SECONDS: Final = 1.0
 """Between two looks at how cameras do."""
 LONGEST_NAME: Final = 60
@@ -64,6 +68,8 @@ class Progress:
         self._cameras = source if isinstance(source, Cameras) else None
         self.tally, self.hide_from, self.counter = tally, hide_from, counter
         self._window, self._num_notes = window, 0
+        self._failing: dict[str, tuple[str, int]] = {}  # by source: the reason, how often in a row
+        self._num_untold = 0
         self._state, self._state_at = "", 0.0
 
     @property
@@ -91,11 +97,10 @@ class Progress:
 
         self.tally.add(outcome)
         if isinstance(outcome, Failure):
-            _tell("failed", outcome.name, outcome.reason)
-        elif outcome.note is not None:
-            self._num_notes += 1
-            if self._num_notes <= SHOWN_NOTES:
-                _tell("note", outcome.file, outcome.note)
+            self._tell_failure(outcome)
+        else:
+            self._failing.pop(outcome.file, None)
+            self._tell_note(outcome)
         self.fail(self._sinks.take_failures())
         bar.set_postfix_str(f"{self.tally.heads} heads{self._camera_state()}", refresh=False)
         bar.update()
@@ -107,6 +112,27 @@ class Progress:
         for failure in failures:
             self.tally.failed += 1
             _tell("failed", failure.name, failure.reason)
+
+    def _tell_failure(self, failure: "Failure") -> None:
+        """Tell of it, where it is not one more frame of many that fail alike."""
+        number = 1
+        if failure.seconds is not None:
+            reason, before = self._failing.pop(failure.file, ("", 0))
+            number += before if reason == failure.reason else 0
+            self._failing[failure.file] = failure.reason, number
+            if len(self._failing) > MAX_FAILING:
+                self._failing.pop(next(iter(self._failing)))
+        if number <= SHOWN_ALIKE:
+            _tell("failed", failure.name, failure.reason)
+        else:
+            self._num_untold += 1
+
+    def _tell_note(self, record: "Record") -> None:
+        """Tell what the user is to know of how it was read, of some."""
+        if record.note is not None:
+            self._num_notes += 1
+            if self._num_notes <= SHOWN_NOTES:
+                _tell("note", record.file, record.note)
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -133,6 +159,10 @@ class Progress:
         self._report_heads()
         for line in [] if self.counter is None else self.counter.summary():
             self.say(line)
+        if self._num_untold:
+            self.say(
+                f"failures: {tally.failed}, of which {tally.failed - self._num_untold} were shown"
+            )
         if self._num_notes > SHOWN_NOTES:
             self.say(f"notes: {self._num_notes}, of which {SHOWN_NOTES} were shown")
         notes = self._sinks.notes

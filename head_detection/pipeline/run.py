@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final, Protocol
 
-from head_detection.errors import PictureError
+from head_detection.errors import ConfigError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.loading import IsReady, frame_name
@@ -64,7 +64,11 @@ class Counter(Protocol):
     """Counts heads at lines and in zones, of several videos and cameras at once."""
 
     def count(self, record: Record) -> Record:
-        """Return a frame's record with what is in its zones, and what happened there."""
+        """Return a frame's record with what is in its zones, and what happened there.
+
+        Raises:
+            ConfigError: zones that do not fit this record, as others may.
+        """
         ...
 
 
@@ -95,7 +99,10 @@ def run_pipeline(
         counter: counts them at lines and in zones.
 
     Yields:
-        A record or a failure an item, in order.
+        A record or a failure an item, in order. One that zones do not fit is a failure.
+
+    Raises:
+        ConfigError: zones that do not fit the first item, of a source of that size alone.
     """
     keep_pixels = keep_pixels or (sinks is not None and sinks.needs_pixels)
     threshold = detector.score_threshold
@@ -121,7 +128,7 @@ def run_pipeline(
                 counted = _from(threshold, found)
                 outcome = replace(outcome, detections=counted, to_hide=hidden, sightings=sightings)
                 if counter is not None:
-                    outcome = counter.count(outcome)
+                    outcome = _count(counter, outcome, source, is_first=index == 0)
             if sinks is not None:
                 sinks.take(outcome)
             yield outcome
@@ -203,6 +210,22 @@ def _outcome_of(result: PictureResult, index: int) -> Outcome:
         pixels=result.pixels,
         note=result.detections.note,
     )
+
+
+def _count(counter: Counter, record: Record, source: Source, *, is_first: bool) -> Outcome:
+    """Return the record with its counts, or a failure: the zones may fit the next one.
+
+    Raises:
+        ConfigError: zones that do not fit all there is.
+    """
+    try:
+        return counter.count(record)
+    except ConfigError as error:
+        if is_first and (source.info.size is not None or source.info.count == 1):
+            raise
+        reason = str(error)
+        mistake = PictureError(reason)
+        return Failure(record.index, record.file, reason, mistake, record.seconds)
 
 
 def _from(score_threshold: float, found: Detections) -> Detections:

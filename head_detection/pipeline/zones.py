@@ -102,6 +102,7 @@ class RegionCounter:
 
         Raises:
             ConfigError: points outside the picture, or a name that two patterns give its source.
+                Nothing is counted then; later records may be.
         """
         if record.seconds is None:
             regions = self._start(record).look(record.detections)
@@ -241,6 +242,7 @@ class _SourceCounter:
     regions: list[Region]
     forget_seconds: float = FORGET_SECONDS
     _seen: OrderedDict[int, float] = field(default_factory=OrderedDict)
+    _is_placed: bool = True
 
     def __post_init__(self) -> None:
         self._counters: list[LineCounter | ZoneCounter] = [
@@ -260,13 +262,19 @@ class _SourceCounter:
     def follow(
         self, moment: Moment, found: Detections, sightings: Iterable[Sighting]
     ) -> Iterator[Event]:
-        """Take a frame, and where its new heads were before, and yield what happened."""
-        if found.image_size != self.image_size:
+        """Take a frame, and where its new heads were before, and yield what happened.
+
+        Raises:
+            ConfigError: points outside it; what was counted stays, for frames that hold them.
+        """
+        if found.image_size != self.image_size or not self._is_placed:
+            self._is_placed = False  # a head that keeps its id was in other pixels meanwhile
+            places = [region.place(self.source, found.image_size) for region in self.regions]
+            self._is_placed, self.image_size = True, found.image_size
             sightings = ()
             yield from self._forget(lambda _: True)
-            self.image_size = found.image_size
-            for region, counter in zip(self.regions, self._counters, strict=True):
-                counter.place(region.place(self.source, self.image_size))
+            for counter, points in zip(self._counters, places, strict=True):
+                counter.place(points)
         heads: list[int] = []
         positions = centres(found)
         if found.ids is not None:

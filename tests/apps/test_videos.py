@@ -3,6 +3,7 @@
 import argparse
 import json
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class OneHeadEngine:
 def one_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Let the command find one head in each frame, in an empty folder; return what it asked for."""
     monkeypatch.chdir(tmp_path)
-    detector = HeadDetector(OneHeadEngine(), 0.5, {"weights": "one"})  # type: ignore[arg-type]
+    detector = HeadDetector(OneHeadEngine(), 0.5, {"weights": "one"}, lowest_score=0.1)  # type: ignore[arg-type]
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
         HeadDetector, "from_weights", lambda *_, **how: asked.append(how) or detector
@@ -315,3 +316,46 @@ def test_a_mistake_in_zones_is_told_before_weights_are_loaded(
     assert refused(capsys, "--source", "a.mp4", "--zones", "z.yaml").startswith(
         "error: door: expected points inside a.mp4, 160x120 pixels; got 161, 50"
     )
+
+
+def write_sizes(path: str, sizes: list[tuple[int, int]]) -> None:
+    """Write a video whose frames change their size: ten of each, which are JPEG files."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *sizes[0], "yuvj420p"
+        number = 0
+        for size in sizes:
+            for content in packets(write_clip("part.avi", 10, size=size), "video"):
+                packet = av.Packet(content)
+                packet.stream, packet.time_base = stream, Fraction(1, 25)
+                packet.pts = packet.dts = number
+                packet.is_keyframe = True
+                container.mux(packet)
+                number += 1
+    Path("part.avi").unlink()
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_video_that_changes_its_size_fails_where_zones_lie_outside_and_others_go_on(
+    capsys: pytest.CaptureFixture[str], *, is_first: bool
+) -> None:
+    large, small = (120, 160), (60, 80)
+    write_sizes("sizes.mkv", [small, large] if is_first else [large, small, large])
+    write_clip("a.mp4", 3)
+    write_clip("z.mkv", 2)
+    Path("z.yaml").write_text("units: pixels\nzones: {a: [[0, 0], [100, 0], [100, 50], [0, 50]]}")
+    sources = ["sizes.mkv", "a.mp4", "z.mkv"] if is_first else ["a.mp4", "sizes.mkv", "z.mkv"]
+    assert run(["test", "--source", *sources, "--zones", "z.yaml", "--save", "json"]) == 1
+    out, err = capsys.readouterr()
+    read = 10 if is_first else 20
+    assert f"frames: {5 + read} of 3 videos, heads: {5 + read}, failed: 10," in out
+    assert "failures: 10, of which 5 were shown" in out.splitlines()
+    # Where the size comes back the head left, and came anew: it was in other pixels meanwhile.
+    total = "3 now, 3 in, 0 out" if is_first else "3 now, 4 in, 1 out"
+    assert f"all sources: a: {total}; stayed" in out
+    lines = [line for line in err.splitlines() if "failed: " in line]
+    first = 0 if is_first else 10
+    assert [line.partition(": expected")[0] for line in lines] == [
+        f"failed: sizes.mkv: frame {number}: a" for number in range(first, first + 5)
+    ]
+    assert "a: expected points inside sizes.mkv, 80x60 pixels; got 100, 0; give the" in lines[0]

@@ -11,7 +11,7 @@ import pytest
 from fake_stream import Asked, FakeDetector
 from PIL import Image
 
-from head_detection.errors import PictureError
+from head_detection.errors import ConfigError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.pipeline.run import Tally, run_pipeline
@@ -158,6 +158,43 @@ def test_a_head_that_is_followed_counts_at_any_score(detector: OneHead) -> None:
     assert record.sightings == (Sighting(7, 0, 0.0, (4.0, 5.0)),)
     assert record.to_hide is not None
     assert len(record.to_hide) == 3
+
+
+class Strict:
+    """Has zones that the frames 1 and 2 of ``b`` do not fit."""
+
+    def count(self, record: Record) -> Record:
+        if record.file == "b" and record.index in (1, 2):
+            raise ConfigError("door: expected points inside b")
+        return replace(record, regions=())
+
+
+def test_what_zones_do_not_fit_fails_and_all_others_go_on(
+    detector: OneHead, tmp_path: Path
+) -> None:
+    frames = [Frame(name, index, index / 10) for index in (1, 2, 3) for name in ("b", "a")]
+    with Sinks(["json"], tmp_path, ORIGIN) as sinks:
+        outcomes = list(run_pipeline(ItemSource.of(frames), detector, sinks, counter=Strict()))
+    assert [(o.name, isinstance(o, Failure)) for o in outcomes] == [
+        ("b: frame 1", True),
+        ("a: frame 1", False),
+        ("b: frame 2", True),
+        *[(f"{name}: frame {index}", False) for name, index in [("a", 2), ("b", 3), ("a", 3)]],
+    ]
+    assert json.loads((tmp_path / "detections.json").read_text())["failed"] == [
+        {"file": "b", "frame": index, "error": "door: expected points inside b"} for index in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "info", [SourceInfo("b", size=(32, 48)), SourceInfo("b", count=1)], ids=["size", "count"]
+)
+def test_zones_that_do_not_fit_all_there_is_end_the_run(
+    detector: OneHead, info: SourceInfo
+) -> None:
+    with pytest.raises(ConfigError, match=r"^door: expected points inside b$"):
+        list(run_pipeline(ItemSource(info, [Frame("b", 1, 0.1)]), detector, counter=Strict()))
+    assert detector.is_closed
 
 
 def test_who_stops_early_stops_the_detector(detector: OneHead) -> None:

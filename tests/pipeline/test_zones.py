@@ -387,6 +387,29 @@ def test_pixels_outside_the_picture_and_names_of_two_patterns_are_one_line() -> 
         twice.count(frame(0, {}))
 
 
+def test_frames_that_do_not_hold_the_points_count_nothing_and_what_was_counted_goes_on() -> None:
+    counter = RegionCounter([line(ACROSS), zone()])
+    walk(counter, [(20, 60), (20, 40)])
+    for number in (2, 3):
+        with pytest.raises(
+            ConfigError, match=r"^door: expected points inside a\.mp4, 50x50 pixels"
+        ):
+            counter.count(frame(number, {1: (10, 20), 2: (10, 20)}, size=(50, 50)))
+    # Nobody knows where head 1, or who is told of now, was in these pixels: nobody crosses.
+    record = replace(
+        frame(4, {1: (20, 60), 3: (20, 40)}), sightings=(Sighting(3, 3, 0.3, (10, 80)),)
+    )
+    record = counter.count(record)
+    assert counts(record) == [(None, 1, 0), (2, 3, 1)]
+    assert [(event.kind, event.head, event.frame) for event in record.events] == [
+        ("exit", 1, 1),
+        ("appearance", 3, 4),
+        ("entry", 1, 4),
+        ("entry", 3, 4),
+    ]
+    assert counts(counter.count(frame(5, {1: (20, 40)})))[0] == (None, 2, 0)
+
+
 class Knowing:
     """Finds the heads of a made sequence where they are."""
 
