@@ -11,6 +11,7 @@ from tqdm import tqdm
 from head_detection.apps.benchmark_options import add_benchmark_options, rivals_of
 
 if TYPE_CHECKING:
+    from head_detection.benchmark.detectors import DetectorSpec
     from head_detection.benchmark.report import Results
 
 USUAL_SIZE: Final = (600, 800)
@@ -36,20 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
         return _follow()
     import torch
 
-    from head_detection.benchmark.detectors import list_specs
     from head_detection.benchmark.peers import Peers
     from head_detection.benchmark.pictures import pictures_to_measure
     from head_detection.benchmark.run import Plan, measure
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    specs = list_specs(
-        arguments.weights,
-        arguments.engine,
-        arguments.device,
-        arguments.precision,
-        is_compiled=arguments.compile,
-    )
+    specs = _specs_of(arguments)
     folder = _made_folder(arguments, specs[0].weights.stem)
     source, scene = arguments.source, arguments.scene
     with_baseline, graphs = rivals_of(arguments.against)
@@ -76,6 +70,18 @@ def run(arguments: argparse.Namespace) -> int:
         results = measure(plan, arguments.words)
     _write(folder, results)
     return 0
+
+
+def _specs_of(arguments: argparse.Namespace) -> "list[DetectorSpec]":
+    from head_detection.benchmark.detectors import list_specs
+
+    return list_specs(
+        arguments.weights,
+        arguments.engine,
+        arguments.device,
+        arguments.precision,
+        is_compiled=arguments.compile,
+    )
 
 
 def _follow() -> int:

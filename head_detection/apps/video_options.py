@@ -79,6 +79,10 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
         "--read-timeout", type=timeout, default=usual.read_seconds, metavar="S",
         help=f"try a camera again that has sent nothing for S seconds ({usual.read_seconds:g})",
     )  # fmt: skip
+    _add_mode_options(frames)
+
+
+def _add_mode_options(frames: argparse._ArgumentGroup) -> None:
     frames.add_argument(
         "--camera-size", type=frame_size, metavar="WxH",
         help="ask a camera of this machine for this size: 1920x1080 (default: its own)",

@@ -107,17 +107,15 @@ def build_engine(
     )
     network, inference = description.network, override_inference(description.inference, overrides)
     threshold, lowest = _thresholds(inference, score_threshold, lowest_score)
-    options = {"device": device, "precision": precision}
-    backend: Backend
-    if engine == "torch":
-        divisor = network.size_divisor
-        compiles = bool(compile_network)
-        backend = TorchBackend(source, divisor, compile_network=compiles, **options)
-    else:
-        graph = to_onnx(source, network) if isinstance(source, Network) else source
-        backend = _graph_backend(
-            graph, engine, is_int8=is_int8, compile_network=compile_network, **options
-        )
+    backend = _backend_of(
+        source,
+        network,
+        engine,
+        device=device,
+        precision=precision,
+        is_int8=is_int8,
+        compile_network=compile_network,
+    )
     if not (compile_network and engine == "torch"):  # half a minute for each size of picture
         _check_answers(path, backend, network)
     built, tiled = _build_engines(
@@ -286,22 +284,23 @@ def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceCon
     return inference.model_copy(update={"suppression": suppression})
 
 
-def _graph_backend(
-    graph: Any,
+def _backend_of(
+    source: Any,
+    network: NetworkConfig,
     engine: str,
+    *,
     device: str,
     precision: str,
-    *,
     is_int8: bool,
     compile_network: bool | None,
 ) -> Backend:
+    """Return what runs a network, or a graph that was made of one."""
+    options = {"device": device, "precision": precision}
+    if engine == "torch":
+        compiles = bool(compile_network)
+        return TorchBackend(source, network.size_divisor, compile_network=compiles, **options)
+    graph = to_onnx(source, network) if isinstance(source, Network) else source
     if engine == "onnx":
-        return OnnxBackend(graph, device=device, precision=precision, is_int8=is_int8)
-    is_onnx = hasattr(graph, "graph")
-    return OpenVinoBackend(
-        from_onnx(graph) if is_onnx else graph,
-        device=device,
-        precision=precision,
-        is_int8=is_int8,
-        compile_network=compile_network,
-    )
+        return OnnxBackend(graph, is_int8=is_int8, **options)
+    graph = from_onnx(graph) if hasattr(graph, "graph") else graph  # of ONNX, or OpenVINO's own
+    return OpenVinoBackend(graph, is_int8=is_int8, compile_network=compile_network, **options)

@@ -53,7 +53,7 @@ class OpenVinoBackend(GraphBackend):
             fp32.
         is_int8: whether the graph is int8; what of it stays float is then in auto's other choice.
         compile_network: let OpenVINO make the dense part anew for each size of picture, in a third
-            of a second; it is a tenth to a sixth faster then. None: unless each size is tried first.
+            of a second; it is a tenth to a sixth faster then. None: where no size is tried first.
 
     Raises:
         DeviceError: another device or precision, or bf16 where OpenVINO cannot multiply it; to
