@@ -16,6 +16,7 @@ from head_detection.images.finding import PictureFile
 from head_detection.pipeline.numbering import FrameNumbers
 from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.pipeline.timeline import JoinedStamps
+from head_detection.pipeline.transport_stream import FORMAT, LossWatch
 from head_detection.pipeline.video_file import (
     Pixels,
     is_cut_short,
@@ -111,7 +112,9 @@ class _Reading:
         self._last: float | None = None
         self._num_packets = self._num_empty = self._num_decoded = 0
         self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
-        self._has_losses = False
+        is_stream = container.format.name == FORMAT
+        ticks = self._step / float(self._time_base)
+        self._losses = LossWatch(path, video, ticks) if is_stream else None
         self._reason: str | None = None
 
     def items(self) -> Iterator[Item]:
@@ -176,7 +179,8 @@ class _Reading:
             if packet is None:
                 return
             self._join(packet)
-            self._has_losses |= packet.is_corrupt  # MPEG-TS numbers its parts: some are missing
+            if self._losses is not None and packet.size:
+                self._losses.see(packet)
             stamp = _stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
@@ -222,7 +226,8 @@ class _Reading:
         is_usual = self._num_decoded == 0 or self._is_interlaced
         if numbered.missing and (self._has_errors or not is_usual):
             yield from self._without_pixels(numbered.missing)
-        if (self._is_broken or self._has_losses) and seconds is not None:
+        has_losses = self._losses is not None and self._losses.has_losses
+        if (self._is_broken or has_losses) and seconds is not None:
             num_missing = self._missing_until(seconds)
             self._numbers.skip(num_missing)
             yield from self._without_pixels([(index + n, None) for n in range(num_missing)])

@@ -136,6 +136,26 @@ def test_frames_that_a_transport_stream_lacks_are_counted(tmp_path: Path) -> Non
     assert told(frames) == [(n, n / 10) for n in range(24) if n not in gone]
 
 
+def test_frames_of_a_transport_stream_that_were_written_over_are_counted(tmp_path: Path) -> None:
+    """FFmpeg leaves them out without a word."""
+    path = write_clip(tmp_path / "a.ts", busy(24), gop=1)
+    content = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 188).copy()
+    begins = np.flatnonzero((content[:, 1] == 0x41) & (content[:, 2] == 0))
+    content[begins[8] - 2 : begins[10] + 2, 4:] = 0xFF  # all but the packets' own headers
+    path.write_bytes(content.tobytes())
+    frames = read(path)
+    gone = lost(frames)
+    assert {8, 9} <= {*gone} <= {7, 8, 9, 10}
+    assert told(frames) == [(n, n / 10) for n in range(24) if n not in gone]
+
+
+def test_a_recorder_that_had_no_frame_lost_none(tmp_path: Path) -> None:
+    times = [n / 10 for n in range(25) if n != 8]
+    frames = read(write_clip(tmp_path / "a.ts", busy(24), gop=1, times=times))
+    assert told(frames) == list(enumerate(times))
+    assert lost(frames) == []
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.h264", "libx264"), ("a.hevc", "libx265")])
 def test_a_stream_without_a_container_has_all_its_frames(
     tmp_path: Path, name: str, codec: str

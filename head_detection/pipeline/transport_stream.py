@@ -1,0 +1,93 @@
+"""MPEG transport streams: whether what a recording lacks was lost, or never recorded."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+FORMAT: Final = "mpegts"
+"""FFmpeg's name of it."""
+SYNC: Final = 0x47
+"""The first byte of each packet of a stream."""
+LENGTHS: Final = (188, 192, 204)
+"""Of a packet: as it is sent, behind a time stamp (M2TS), and before a checksum."""
+PES_START: Final = b"\0\0\1"
+"""What a picture's first packet holds begins so."""
+MOST_BYTES: Final = 1 << 24
+"""That are looked at; between two pictures lie some kilobytes."""
+LONG_STEP: Final = 1.5
+"""Of the usual time from picture to picture: then one is missing between them."""
+
+
+class LossWatch:
+    """Looks at a stream where pictures are missing, for what tells of damage.
+
+    FFmpeg marks packets whose numbers have a gap. Bytes that were written over it leaves out
+    without a word, and a picture with them; so does a recorder that had none.
+
+    Args:
+        path: of the file.
+        video: its track.
+        step: from one picture to the next, in units of its time stamps.
+
+    Attributes:
+        has_losses: whether damage was seen by now.
+
+    Source:
+        ITU-T H.222.0 (MPEG-2 systems), 2.4.3.2: sync byte, payload_unit_start_indicator, PID and
+        adaptation field of a packet; 2.4.3.6: the start code of a PES packet.
+    """
+
+    def __init__(self, path: Path, video: "VideoStream", step: float) -> None:
+        self._path, self._pid, self._step = path, video.id, step
+        self._last: tuple[int, int] | None = None
+        self.has_losses = False
+
+    def see(self, packet: "Packet[VideoStream]") -> None:
+        """Take the track's next packet, a picture as it was sent."""
+        self.has_losses |= packet.is_corrupt
+        if packet.dts is None or packet.pos is None:
+            return
+        if self._last is not None and not self.has_losses:
+            decoded_at, place = self._last
+            if packet.dts - decoded_at > LONG_STEP * self._step and packet.pos > place:
+                self.has_losses = self._is_damaged(place, packet.pos)
+        self._last = packet.dts, packet.pos
+
+    def _is_damaged(self, begin: int, end: int) -> bool:
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            content = np.frombuffer(file.read(min(end - begin, MOST_BYTES)), np.uint8)
+        return is_damaged(content, self._pid)
+
+
+def is_damaged(content: np.ndarray, pid: int) -> bool:
+    """Tell whether packets of a stream were written over.
+
+    Args:
+        content: ``(N,)`` uint8, from the first byte of a packet on.
+        pid: of the pictures' packets.
+
+    Example:
+        >>> packet = np.zeros(188, np.uint8)
+        >>> packet[:8] = [0x47, 0x41, 0x00, 0x10, 0, 0, 1, 0xE0]  # a picture begins, PID 256
+        >>> whole = np.tile(packet, 3)
+        >>> is_damaged(whole, 256), is_damaged(np.where(whole == 1, 7, whole), 256)
+        (False, True)
+    """
+    length = next((n for n in LENGTHS if n < len(content) and content[n] == SYNC), LENGTHS[0])
+    packets = content[: len(content) // length * length].reshape(-1, length)
+    if (packets[:, 0] != SYNC).any():
+        return True
+    pids = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
+    begins = packets[(pids == pid) & (packets[:, 1] & 0x40 > 0)]
+    for packet in begins:
+        # A header of four bytes, and one of any length behind it where its bit is set.
+        payload = 4 + (1 + int(packet[4]) if packet[3] & 0x20 else 0)
+        if packet[payload : payload + len(PES_START)].tobytes() != PES_START:
+            return True
+    return False
