@@ -8,6 +8,9 @@ from typing import Any, Final
 MAX_PILED_UP: Final = 1024**3
 """Bytes. What pictures of one size need comes back from what they freed; those of other sizes leave
 holes that fit none: 300 pictures of 300 sizes left 4 GB of them."""
+FEWER_HOLES: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""For the environment of a process, before it starts. glibc's lists of small blocks hold apart what
+was freed beside them: 160 pictures of 160 sizes took 1736 MiB at most, and 985 without them."""
 _TRIM_THRESHOLD: Final = -1
 _MMAP_MAX: Final = -4
 """glibc's numbers for ``mallopt``, from its malloc.h."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from head_detection.batch.items import Item
-from head_detection.batch.process import WorkerOptions
+from head_detection.batch.process import WorkerOptions, start_process
 from head_detection.batch.shards import answers_of
 from head_detection.batch.worker import ShardWorker, WorkerClosed
 from head_detection.errors import BatchError
@@ -63,6 +63,17 @@ def test_pictures_that_hang_break_or_cannot_be_read_are_answers_with_an_error(
     }
     # Each was told once, although some were asked for several times.
     assert sorted(a["file"] for a in seen) == sorted(told(answers_of(table)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_a_process_leaves_fewer_holes_in_its_memory(
+    fake: WorkerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    with start_process(fake) as process:
+        told = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        process.kill()
+    assert b"GLIBC_TUNABLES=glibc.malloc.tcache_count=0" in told
 
 
 def test_a_process_that_somebody_kills_costs_no_answer(worker: ShardWorker, fill: Fill) -> None:
