@@ -135,7 +135,7 @@ class OfferedFormat:
     Attributes:
         name: FFmpeg's, of a codec or a pixel format.
         sizes: as it says them: ``640x480``, or ranges, ``{32-4096, 2}x{32-2160, 2}``: from, to and
-            in steps of. None where its driver does not tell.
+            in steps of. Empty where its driver does not tell.
     """
 
     name: str
