@@ -1,7 +1,6 @@
 """A Ray cluster, started for a job on this machine alone, or joined."""
 
 import logging
-import multiprocessing.connection
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from head_detection.batch.ray_watch import watched
 from head_detection.cores import num_cores
 from head_detection.errors import BatchError, MissingPackageError
 
@@ -40,18 +40,12 @@ _OWN_SETTINGS: Final = {
 _CLEAN_TRIES: Final = 20
 _CLEAN_SECONDS: Final = 0.05
 """Between tries: what Ray was told to end may still write a last line."""
-_GCS_SECONDS: Final = 2.0
-"""Between looks for the cluster's store of its state, which is not heard to end as a raylet is."""
 _OWN_REFUSALS: Final = 2
 _REFUSALS: Final = 20
 """Looks in a row at which nothing listens; a cluster that others keep may start it again.
 
 After a minute without it Ray ends this process in silence.
 """
-_MISTAKE: Final = 2
-"""The exit code of a command that cannot go on, as of other mistakes; 1 is pictures that failed."""
-_GRACE_SECONDS: Final = 0.3
-"""For this process to unwind where whoever ends it ends what it has started, too."""
 _RAY_ENDS: Final = (1, signal.SIGTERM)
 """Codes with which Ray ends a process that gets SIGTERM while its services start."""
 
@@ -82,7 +76,7 @@ def connected(address: str | None, check: Callable[[], None] = lambda: None) -> 
     check()
     logs = _join(ray, address)
     try:
-        with _watched(_OWN_REFUSALS if address is None else _REFUSALS):
+        with watched(_OWN_REFUSALS if address is None else _REFUSALS):
             yield ray
     except Exception:
         logs = None
@@ -126,85 +120,6 @@ def _join(ray: Any, address: str | None) -> Path | None:
         )
         raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
     return Path(context.address_info["session_dir"]) if address is None else None
-
-
-@contextmanager
-def _watched(refusals: int) -> Iterator[None]:
-    """Say in a line when Ray itself ends: its core then ends this process with 1, and no word.
-
-    Ray tells nobody of its parts, so they are looked for where this version has them; where another
-    has them elsewhere one day, nothing is watched.
-
-    Args:
-        refusals: of connections to the cluster's store of its state, in a row, that are its end.
-    """
-    with ExitStack() as stack:
-        raylet = stack.enter_context(socket.socket(socket.AF_UNIX))
-        try:
-            node = vars(import_module("ray._private.worker"))["_global_node"]
-            raylet.connect(node.raylet_socket_name)
-            host, _, port = node.gcs_address.rpartition(":")
-            gcs = (host.strip("[]"), int(port))
-        except (ImportError, KeyError, AttributeError, TypeError, ValueError, OSError):
-            yield
-            return
-        heard, stop = socket.socketpair()
-        stack.enter_context(heard)
-        watch = threading.Thread(target=_watch, args=(raylet, gcs, refusals, heard), daemon=True)
-        stack.callback(watch.join)
-        stack.enter_context(stop)  # closed first, which ends the watch
-        watch.start()
-        try:
-            yield
-        except Exception:
-            watch.join(2 * _GRACE_SECONDS)  # where that is Ray's end, it is told as such
-            raise
-
-
-def _watch(raylet: socket.socket, gcs: tuple[str, int], refusals: int, stop: socket.socket) -> None:
-    """Watch Ray until ``stop`` hangs up; end the process, as for a mistake, where Ray ends."""
-    place, num_refused = raylet.getpeername(), 0
-    while num_refused < refusals:
-        ready = multiprocessing.connection.wait([raylet, stop], _GCS_SECONDS)
-        if stop in ready:
-            return
-        if not ready:
-            num_refused = num_refused + 1 if _is_refused(gcs) else 0
-        elif not _hears(raylet):
-            break
-    if multiprocessing.connection.wait([stop], _GRACE_SECONDS):
-        return
-    if num_refused == refusals or _is_refused(place):  # else a raylet that ends idle connections
-        part = "gcs_server" if num_refused == refusals else "raylet"
-        text = f"\nerror: ray: its {part} ended; the same command goes on with what is missing\n"
-        with suppress(OSError):
-            os.write(2, text.encode())
-        os._exit(_MISTAKE)
-
-
-def _hears(raylet: socket.socket) -> bool:
-    """Read what came, and tell whether it was a word and no hang-up."""
-    try:
-        return bool(raylet.recv(1 << 16))
-    except OSError:
-        return False
-
-
-def _is_refused(address: tuple[str, int] | str) -> bool:
-    """Tell whether nothing listens there; what merely takes long may be busy."""
-    if isinstance(address, str):
-        family = socket.AF_UNIX
-    else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.settimeout(_GCS_SECONDS)
-        try:
-            probe.connect(address)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return True
-        except OSError:
-            return False
-    return False
 
 
 def _remove(logs: Path) -> None:

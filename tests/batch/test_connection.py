@@ -117,14 +117,14 @@ def test_what_the_check_refuses_is_told_before_ray_is_started(started: Started) 
 WATCHED = """
 import socket, sys, time
 from types import ModuleType, SimpleNamespace
-from head_detection.batch import connection
+from head_detection.batch import ray_watch
 
 raylet, port = sys.argv[1:]
 worker = ModuleType("ray._private.worker")
 worker._global_node = SimpleNamespace(raylet_socket_name=raylet, gcs_address=f"127.0.0.1:{port}")
 sys.modules[worker.__name__] = worker
-connection._GCS_SECONDS = connection._GRACE_SECONDS = 0.02
-with connection._watched(2):
+ray_watch._GCS_SECONDS = ray_watch._GRACE_SECONDS = 0.02
+with ray_watch.watched(2):
     print("watched", flush=True)
     time.sleep(60 if sys.stdin.readline() else 0)
 """
