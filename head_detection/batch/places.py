@@ -38,6 +38,9 @@ _LOCAL: Final = "file://"
 _PROTOCOL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
+_PIECE_BYTES: Final = 1 << 20
+_UNASKED_BYTES: Final = 16 << 20
+"""Of a part of a file in a store; for more, which is seldom, it is asked how many there are."""
 _MAX_SPELT: Final = 1_000_000
 """What braces may stand for; more is a slip of the pen."""
 
@@ -123,14 +126,20 @@ def open_place(location: str) -> BinaryIO:
 
 
 def read_range(location: str, start: int, num_bytes: int) -> bytes:
-    """Return bytes of a file, fewer where it ends before; as with ``open_place``, no others."""
+    """Return bytes of a file, fewer where it ends before; as with ``open_place``, no others.
+
+    Memory is taken for what is there, however many bytes are asked for.
+    """
     protocol = protocol_of(location)
     if not protocol:
         with open_place(location) as file:
             file.seek(start)
-            return file.read(num_bytes)
+            return read_at_most(file, num_bytes)
     system = file_system(location)
     if protocol not in WEB:
+        if num_bytes > _UNASKED_BYTES:
+            size = system.info(location).get("size")
+            num_bytes = num_bytes if size is None else min(num_bytes, max(0, size - start))
         content: bytes = system.cat_file(location, start=start, end=start + num_bytes)
         return content
     # A server may answer with the whole; this one says so, and reads none of it.
@@ -138,6 +147,15 @@ def read_range(location: str, start: int, num_bytes: int) -> bytes:
         file.seek(start)
         rest: bytes = file.read(num_bytes)
     return rest
+
+
+def read_at_most(file: BinaryIO, num_bytes: int) -> bytes:
+    """Read so many bytes, or as many as there are: an answer may come in pieces."""
+    pieces = []
+    while num_bytes > 0 and (piece := file.read(min(num_bytes, _PIECE_BYTES))):
+        pieces.append(piece)
+        num_bytes -= len(piece)
+    return b"".join(pieces)
 
 
 @contextmanager

@@ -2,10 +2,16 @@
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from head_detection.batch.items import Item
-from head_detection.batch.places import open_place, protocol_of, read_range, reason_of
+from head_detection.batch.places import (
+    open_place,
+    protocol_of,
+    read_at_most,
+    read_range,
+    reason_of,
+)
 from head_detection.errors import HeadDetectionError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import MAX_PIXELS
@@ -15,9 +21,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 3 * MAX_PIXELS
 """A larger file is refused: the largest picture that is read has so many in its three colours."""
-
-
-_PIECE: Final = 1 << 20
 
 
 class ItemReader:
@@ -79,24 +82,15 @@ def _bytes(item: Item) -> bytes:
     """Return a member of an archive, or a whole file; never more than the limit."""
     if item.offset < 0:
         with open_place(item.location) as file:
-            return _at_most(file, MAX_BYTES + 1)
+            content = read_at_most(file, MAX_BYTES + 1)
+        _check_size(len(content))
+        return content
     _check_size(item.size)
     content = read_range(item.location, item.offset, item.size)
     if len(content) < item.size:
         raise PictureError(
             f"expected {item.size:,} bytes in the archive; it ends after {len(content):,}"
         )
-    return content
-
-
-def _at_most(file: BinaryIO, num_bytes: int) -> bytes:
-    """Read so many bytes, or as many as there are: an answer may come in pieces."""
-    pieces = []
-    while num_bytes > 0 and (piece := file.read(min(num_bytes, _PIECE))):
-        pieces.append(piece)
-        num_bytes -= len(piece)
-    content = b"".join(pieces)
-    _check_size(len(content))
     return content
 
 

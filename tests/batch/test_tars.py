@@ -1,8 +1,12 @@
+import io
 import tarfile
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
 from head_detection.batch import tars
@@ -100,12 +104,151 @@ def test_a_member_that_says_it_is_huge_is_not_read(
         reader.read(rest)
 
 
-def test_a_header_that_says_it_is_huge_is_not_read(tmp_path: Path) -> None:
+def test_a_header_that_says_it_is_huge_is_not_read(reader: ItemReader, tmp_path: Path) -> None:
     with (tmp_path / "a.tar").open("wb") as file:
         file.write(special("pax", tarfile.XHDTYPE, 1 << 30).tobuf())
         file.truncate(1 << 31)  # all of it is there, as zeros that take no room
-    with pytest.raises(SourceError, match=r"a.tar: expected .* at most 1,048,576 bytes; one says"):
-        listed(tmp_path / "a.tar")
+    (item,) = listed(tmp_path / "a.tar")
+    message = r"^a.tar#0: expected extended headers of at most 1,048,576 bytes, .* 1,073,741,824 b"
+    with pytest.raises(PictureError, match=message):
+        reader.read(item)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
+@pytest.mark.parametrize("content", [b"x" * ((1 << 20) + 1), b"9" * 100_000])
+def test_what_is_behind_a_header_that_is_too_long_goes_on(
+    content: bytes,
+    kind: bytes,
+    reader: ItemReader,
+    tmp_path: Path,
+    make_tar: MakeTar,
+    picture: Picture,
+    bucket: Callable[[str, bytes], str],
+) -> None:
+    told_of, rest = (make_tar((f"{n}.png", picture(n))) for n in (2, 3))
+    first = make_tar(("1.png", picture(1)))[: 2 * BLOCK]
+    padded = content + bytes(-len(content) % BLOCK)
+    whole = first + special("long", kind, len(content)).tobuf() + padded + told_of[: 2 * BLOCK]
+    (tmp_path / "a.tar").write_bytes(whole + rest)
+    for source in (str(tmp_path / "a.tar"), bucket("a.tar", whole + rest)):
+        skipped: Counter[str] = Counter()
+        items = listed(source, skipped)
+        expected = ["a.tar/1.png", "a.tar#1024", "a.tar/3.png"]
+        if kind == tarfile.XGLTYPE:  # it tells of all that follow, mostly nothing of their names
+            expected.insert(2, "a.tar/2.png")
+        assert [item.name for item in items] == expected
+        assert reader.read(items[-1]) == picture(3)
+        with pytest.raises(PictureError, match=r"^a.tar#1024: expected .* is not known: mend it"):
+            reader.read(items[1])
+        assert not skipped
+
+
+def changed(kind: bytes, place: int, value: bytes) -> bytes:
+    """Return a header with other bytes in one place, and their sum."""
+    header = bytearray(special("b.png", kind).tobuf())
+    header[place : place + len(value)] = value
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def sized(size: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Return a header whose size is written as such."""
+    return changed(kind, 124, size.ljust(12, b"\0"))
+
+
+def pax(records: bytes) -> bytes:
+    """Return an extended header of a block, and the header of an empty file."""
+    head = special("pax", tarfile.XHDTYPE, len(records)).tobuf()
+    return head + records.ljust(BLOCK, b"\0") + special("b.png", tarfile.REGTYPE).tobuf()
+
+
+HOSTILE = {
+    "a size below nothing leads back": sized(b"\xff" * 11 + b"\0"),
+    "a size of 87 bits": sized(b"\x80" + b"\x7f" * 11),
+    "an extended size below nothing": pax(b"14 size=-1024\n"),
+    "an extended size of 40 digits": pax(b"48 size=%s\n" % (b"9" * 39)),
+    "an extended header below nothing": sized(b"\xff" * 12, tarfile.XHDTYPE),
+    "headers of headers of headers": special("l", tarfile.GNUTYPE_LONGNAME).tobuf() * 3000,
+    "a list of parts without an end": changed(tarfile.GNUTYPE_SPARSE, 482, b"\1"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_headers_that_say_what_cannot_be_stop_no_job(
+    what: str,
+    is_first: bool,
+    reader: ItemReader,
+    tmp_path: Path,
+    make_tar: MakeTar,
+    picture: Picture,
+    bucket: Callable[[str, bytes], str],
+) -> None:
+    first = b"" if is_first else make_tar(("a.png", picture(1)))[: 2 * BLOCK]
+    content = first + HOSTILE[what]
+    for name, written in (("1.tar", content), ("2.tar", make_tar(("a.png", picture(2))))):
+        (tmp_path / name).write_bytes(written)
+        url = bucket(name, written)
+    for source in (tmp_path, url.rpartition("/")[0]):
+        items = listed(source)
+        names = ["1.tar/a.png", "1.tar", "2.tar/a.png"][is_first:]
+        assert [item.name for item in items if item.name != "1.tar/b.png"] == names
+        assert reader.read(items[-1]) == picture(2)
+        broken = next(item for item in items if item.name == "1.tar")
+        with pytest.raises(
+            PictureError, match=r"^1.tar: (damaged or cut off at byte|expected a t)"
+        ):
+            reader.read(broken)
+
+
+def test_no_memory_is_taken_on_the_word_of_a_header(
+    reader: ItemReader,
+    tmp_path: Path,
+    make_tar: MakeTar,
+    bucket: Callable[[str, bytes], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = special("a.png", tarfile.REGTYPE, 400 << 20).tobuf() + b"1" * 5000
+    (tmp_path / "a.tar").write_bytes(content)
+    url = bucket("a.tar", content)
+    asked: list[int] = []
+    system = type(fsspec.filesystem("memory"))
+    whole = system.cat_file
+
+    def cat_file(self: Any, path: str, start: int, end: int) -> Any:
+        asked.append(end - start)
+        return whole(self, path, start, end)
+
+    monkeypatch.setattr(system, "cat_file", cat_file)
+    tracemalloc.start()
+    try:
+        for source in (str(tmp_path / "a.tar"), url):
+            item, _ = listed(source)
+            assert item.size == 400 << 20
+            with pytest.raises(PictureError, match=r"expected 419,430,400 .* it ends after 5,000$"):
+                reader.read(item)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert asked == [5000]
+
+
+def test_a_store_that_fails_is_no_damage_of_the_tar(
+    make_tar: MakeTar, bucket: Callable[[str, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = bucket("a.tar", make_tar(("a.png", b"1" * 5000), ("b.png", b"2")))
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 1024:
+                raise RuntimeError("connection lost")
+            return super().read(size)
+
+    content = fsspec.filesystem("memory").cat_file(url)
+    monkeypatch.setattr(tars, "open_place", lambda _: Failing(content))
+    with pytest.raises(SourceError, match=r"a.tar: expected a tar; connection lost"):
+        listed(url)
 
 
 def test_what_is_no_tar_and_what_is_cut_off_are_one_line(
