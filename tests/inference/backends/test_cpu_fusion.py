@@ -8,6 +8,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from head_detection.config import AnchorConfig, BackboneConfig, BoxHeadConfig, NetworkConfig
 from head_detection.inference.backends.cpu_fusion import (
     FusedConvolution,
+    FusedLinear,
     can_fuse_in,
     fix_same_padding,
     fold_batch_norm,
@@ -252,6 +253,7 @@ def test_what_zeros_in_a_kernel_cannot_pad_is_left(size, options):
         ("mobilenet_v3_large", {}),
         ("mobilenet0.25", {"context": "ssh", "negative_slope": 0.1, "strides": (8, 16, 32)}),
         ("resnet18", {"context": "cpm", "context_width": 8}),
+        ("resnet18", {"context": "deform_ssh", "context_width": 8}),
     ],
 )
 @torch.inference_mode()
@@ -263,6 +265,54 @@ def test_fused_convolutions_give_the_same_maps(body, options):
     assert any(isinstance(module, FusedConvolution) for module in network.modules())
     for old, new in zip(before, maps(network, picture), strict=True):
         torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("body", "num_activated"),
+    [
+        ("tf_efficientnet_lite0", 2 + 2 * 15),  # stem, depthwise block, inverted residuals
+        ("tf_efficientnet_lite2", 2 + 2 * 20),
+        ("mobilenet_v2", 2 + 2 * 16 + 1),  # and the last
+    ],
+)
+def test_nothing_of_a_small_body_is_left_to_a_pass_of_its_own(body, num_activated):
+    network = folded(body)
+    fuse_for_cpu(network, SIZE_DIVISOR)
+    fused = [m for m in network.modules() if isinstance(m, FusedConvolution)]
+    left = {type(m) for m in network.modules()} & {nn.ReLU6, nn.BatchNorm2d, SameConv2d}
+    inside = {module.convolution for module in fused}
+    assert not left
+    assert {m for m in network.modules() if isinstance(m, nn.Conv2d)} == inside
+    assert sum(module.kind == "hardtanh" for module in fused) == num_activated
+
+
+@needs_onednn
+def test_one_linear_layer_by_hand():
+    linear = nn.Linear(3, 2)
+    linear.weight.data = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 0.0]])
+    linear.bias.data = torch.tensor([0.5, 1.0])
+    fused = FusedLinear(linear)
+    with torch.inference_mode():
+        assert fused(torch.tensor([[1.0, 1.0, 1.0], [4.0, 0.0, -2.0]])).tolist() == [
+            [6.5, 0],
+            [0, 0],
+        ]
+        assert fused(torch.zeros(0, 3)).shape == (0, 2)
+
+
+@needs_onednn
+@torch.inference_mode()
+def test_the_box_head_says_the_same():
+    network = folded("tf_efficientnet_lite0")
+    pooled = torch.rand(5, 8, 3, 3)
+    before = network.score(pooled)
+    fuse_for_cpu(network, SIZE_DIVISOR)
+    assert sum(isinstance(module, FusedLinear) for module in network.modules()) == 2
+    for old, new in zip(before, network.score(pooled), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-5)
+    logits, deltas = network.score(pooled[:0])
+    assert (logits.shape, deltas.shape) == ((0, 2), (0, 8))
 
 
 @needs_onednn
