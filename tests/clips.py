@@ -196,6 +196,15 @@ def numbered_frame(index: int, size: tuple[int, int] = SIZE) -> Pixels:
     return pixels
 
 
+def busy(count: int) -> Iterator[Pixels]:
+    """Draw numbered frames that need some bytes each, 240 by 320."""
+    texture = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
+    for index in range(count):
+        frame = numbered_frame(index, (240, 320))
+        frame[160:220, 80:240] = np.roll(texture, index, axis=1).repeat(2, 0).repeat(2, 1)
+        yield frame
+
+
 def number_of(pixels: Pixels) -> int:
     """Return the number that a frame says, after coding too."""
     height, width = pixels.shape[:2]

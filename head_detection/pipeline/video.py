@@ -1,9 +1,11 @@
 """The frames of a video file, in order, with number and time, whatever is damaged."""
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import av
 from av.container import InputContainer
@@ -13,7 +15,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline.numbering import FrameNumbers
+from head_detection.pipeline import avi, zeroed
+from head_detection.pipeline.numbering import ChunkNumbers, FrameNumbers, Numbers
 from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.pipeline.timeline import JoinedStamps
 from head_detection.pipeline.transport_stream import FORMAT, LossWatch
@@ -36,13 +39,13 @@ VP8_DECODERS: Final = frozenset({"vp8", "libvpx"})
 VP8_SHOWN: Final = 0x10
 """The bit of a packet's first byte that says it is shown, not for reference alone (RFC 6386, 9.1).
 Of later codecs each packet is shown."""
-ZERO_FREE: Final = frozenset({"h264", "hevc"})
-ZEROED: Final = bytes(16)
-"""Three zero bytes never follow each other inside a unit of H.264 and HEVC (H.264, 7.4.1); with the
-length before the next one there are four at most. More are a part of the disk that was lost, which
-the decoder takes for grey without a word."""
 MAX_BUFFERED_BYTES: Final = 64 * 1024**2
 """Packets kept from the last key frame on while the start is looked for; more are decoded."""
+COPY_OPAQUE: Final = 1 << 7
+"""FFmpeg's flag of a decoder: what a packet holds of ours comes along with its frame."""
+LEAD_KEYS: Final = 3
+"""Key frames to decode from before a start in AVI: frames around the first may not come, for they
+lean on some before it, and only from the second on it is known how many."""
 USUAL_RATE: Final = 25
 """Where nothing tells of it, nor of the times."""
 MOST_MISSING: Final = 100_000
@@ -94,8 +97,12 @@ class _Reading:
     ) -> None:
         self._container, self._video, self._path, self._name = container, video, path, name
         self._takes, self._options = options.chooser(), options
-        is_avi = container.format.name == "avi"
-        self._numbers = FrameNumbers(in_order=is_avi)
+        self._counts_chunks = container.format.name == avi.FORMAT
+        is_reordered = not video.codec_context.codec.intra_only
+        self._numbers: Numbers = FrameNumbers()
+        if self._counts_chunks:
+            self._numbers = ChunkNumbers(is_reordered=is_reordered)
+            video.codec_context.flags |= COPY_OPAQUE
         self._rate = steady_rate(video)
         self._step = 1 / float(self._rate or video.average_rate or USUAL_RATE)
         self._time_base = video.time_base or Fraction(1, av.time_base)
@@ -104,11 +111,11 @@ class _Reading:
             step, gap = round(self._step / self._time_base), int(LONGEST_GAP / self._time_base)
             self._joined = JoinedStamps(step, gap)
         extradata = video.codec_context.extradata or b""
-        # Units with their length before them; those that a start code divides may have zeros.
-        self._is_zero_free = video.codec_context.name in ZERO_FREE and extradata[:1] == b"\x01"
+        self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()
         self._converter = VideoReformatter()
-        self._origin = None if is_avi else video.start_time  # AVI's encoders delay the first
+        # AVI's encoders delay the first.
+        self._origin = None if self._counts_chunks else video.start_time
         self._last: float | None = None
         self._num_packets = self._num_empty = self._num_decoded = 0
         self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
@@ -129,10 +136,9 @@ class _Reading:
         elif self._has_errors or not self._is_interlaced:
             yield from self._without_pixels(missing)
         num_there = self._num_packets + self._num_empty
-        if self._reason is None and num_there < self._video.frames:
-            self._reason = (
-                f"it ends early: {num_there} of its {self._video.frames} frames are there"
-            )
+        num_told = avi.count_frames(self._container, self._video)
+        if self._reason is None and num_there < num_told:
+            self._reason = f"it ends early: {num_there} of its {num_told} frames are there"
         if self._reason is None and is_cut_short(self._path):
             self._reason = self._how_early()
         if self._reason is not None:
@@ -148,28 +154,30 @@ class _Reading:
     def _from_start(self) -> "Iterator[VideoPacket]":
         """Yield the packets to decode: from the last key frame before the start on."""
         start = self._options.start
-        buffered: list[VideoPacket] = []
+        parts: deque[list[VideoPacket]] = deque([[]], LEAD_KEYS if self._counts_chunks else 1)
         num_bytes, is_there = 0, start <= 0
         for packet in self._packets():
             if is_there:
                 yield packet
                 continue
-            seconds = self._seconds_of(packet.pts)
-            if packet.pts is not None and packet.is_keyframe and (seconds or 0.0) <= start:
-                self._numbers.pass_over(packet.pts)
-                buffered, num_bytes = [], 0
-            buffered.append(packet)
+            stamp = packet.dts if self._counts_chunks else packet.pts
+            if stamp is not None and packet.is_keyframe and (self._seconds_of(stamp) or 0) <= start:
+                parts.append([])
+                num_bytes = sum(kept.size for part in parts for kept in part)
+                first = next((self._stamp_of(kept) for part in parts for kept in part), stamp)
+                self._numbers.pass_over(stamp if first is None else first)
+            parts[-1].append(packet)
             num_bytes += packet.size
             decoded_at = self._seconds_of(packet.pts if packet.dts is None else packet.dts)
             is_there = decoded_at is None or decoded_at > start or num_bytes > MAX_BUFFERED_BYTES
             if is_there:
-                yield from buffered
-                buffered = []
-        yield from buffered
+                yield from chain.from_iterable(parts)
+        if not is_there:
+            yield from chain.from_iterable(parts)
 
     def _packets(self) -> "Iterator[VideoPacket]":
         """Yield all packets, each noted for its number; the last is empty."""
-        packets = self._container.demux(self._video)
+        packets, codec = self._container.demux(self._video), self._video.codec_context.name
         while True:
             try:
                 packet = next(packets, None)
@@ -181,7 +189,7 @@ class _Reading:
             self._join(packet)
             if self._losses is not None and packet.size:
                 self._losses.see(packet)
-            stamp = _stamp_of(packet)
+            stamp = self._stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
                 continue  # AVI's for a picture that stays; to a decoder it would be the end
@@ -190,13 +198,14 @@ class _Reading:
                 if stamp is not None:
                     self._origin = stamp if self._origin is None else self._origin
                     self._numbers.send(stamp)
-                    if self._is_zero_free and ZEROED in bytes(packet):
+                    packet.opaque = stamp if self._counts_chunks else None
+                    if self._sees_zeros and zeroed.is_zeroed(codec, bytes(packet)):
                         self._zeroed.add(stamp)
             yield packet
 
     def _join(self, packet: "VideoPacket") -> None:
         """Let the times of a recording that was joined to another go on from that one's."""
-        stamp = _stamp_of(packet)
+        stamp = self._stamp_of(packet)
         if self._joined is None or stamp is None or packet.dts is None:
             return
         shift = self._joined.shift_for(stamp, packet.dts)
@@ -208,10 +217,9 @@ class _Reading:
         try:
             pictures = packet.decode()
         except FFmpegError:
-            self._has_errors, stamp = True, _stamp_of(packet)
-            if stamp is not None:
-                self._numbers.fail(stamp)
-            elif packet.size:
+            self._has_errors = True
+            self._numbers.fail()
+            if packet.size and self._stamp_of(packet) is None:
                 yield from self._without_pixels([(self._numbers.take(None).index, None)])
             return
         for picture in pictures:
@@ -219,7 +227,8 @@ class _Reading:
 
     def _items_until(self, picture: VideoFrame) -> Iterator[Item]:
         """Yield a picture, where it is taken, and before it the frames that are missing."""
-        numbered = self._numbers.take(picture.pts)
+        stamp = cast("int | None", picture.opaque) if self._counts_chunks else picture.pts
+        numbered = self._numbers.take(stamp, is_key=picture.key_frame)
         index, seconds = numbered.index, self._seconds_of(numbered.stamp)
         # Not missing without an error: those before the first key frame, and second fields.
         self._is_interlaced = picture.interlaced_frame
@@ -235,13 +244,13 @@ class _Reading:
         if seconds is None or (self._last is not None and seconds <= self._last):
             seconds = self._next_seconds()
         self._num_decoded += 1
-        is_damaged = picture.is_corrupt or numbered.stamp in self._zeroed
-        self._zeroed.discard(numbered.stamp or 0)
+        is_damaged = picture.is_corrupt or stamp in self._zeroed
+        self._zeroed.discard(stamp or 0)
         yield from self._item(index, seconds, None if is_damaged else picture)
 
     def _missing_until(self, seconds: float) -> int:
         """Return how many frames a damaged file lacks between the last one and one at a time."""
-        if self._rate is None or self._last is None:
+        if self._rate is None or self._last is None or self._counts_chunks:
             return 0
         if self._joined is not None and seconds - self._last > LONGEST_LOSS:
             return 0
@@ -274,12 +283,12 @@ class _Reading:
             return None
         return float((stamp - self._origin) * self._time_base)
 
+    def _stamp_of(self, packet: "VideoPacket") -> int | None:
+        """Return when a packet is shown; of AVI, which does not tell, when it is decoded."""
+        return packet.dts if packet.pts is None or self._counts_chunks else packet.pts
+
     def _next_seconds(self) -> float:
         return 0.0 if self._last is None else self._last + self._step
-
-
-def _stamp_of(packet: "VideoPacket") -> int | None:
-    return packet.dts if packet.pts is None else packet.pts
 
 
 def _is_shown(packet: "VideoPacket") -> bool:

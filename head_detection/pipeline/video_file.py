@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
+from head_detection.pipeline import avi
 from head_detection.results.encoding import ANY_NAMES
 
 CONTAINERS: Final = (
@@ -93,7 +94,8 @@ def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         tracks = [track for track in container.streams.video if not _is_cover(track)]
         fps = None if rate is None else float(rate)
         size = _first_size(container, video)
-        return VideoInfo(size, fps, video.frames or None, seconds, len(tracks))
+        count = avi.count_frames(container, video) or None
+        return VideoInfo(size, fps, count, seconds, len(tracks))
 
 
 @contextmanager
@@ -110,13 +112,12 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         "protocol_whitelist": "file",
         "max_pixels": limit,
     }
-    try:
-        # The protocol is named, for a file may be called like an address.
-        container = av.open(f"file:{path}", "r", options=options, **ANY_NAMES)
-    except FFmpegError as error:
-        raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
-    with container:
+    with ExitStack() as stack:
+        container = stack.enter_context(_open(path, options))
         video = _track_of(container, path, max_pixels)
+        if container.format.name == avi.FORMAT and avi.has_whole_index(path, container, video):
+            container = stack.enter_context(_open(path, options | avi.BY_INDEX))
+            video = _track_of(container, path, max_pixels)
         num_pixels = video.width * video.height
         if num_pixels > max_pixels:
             raise FrameSizeError(
@@ -126,6 +127,15 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
         video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
         yield container, video
+
+
+def _open(path: Path, options: dict[str, str]) -> InputContainer:
+    try:
+        # The protocol is named, for a file may be called like an address.
+        container: InputContainer = av.open(f"file:{path}", "r", options=options, **ANY_NAMES)
+    except FFmpegError as error:
+        raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
+    return container
 
 
 def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> Pixels:
