@@ -5,6 +5,7 @@ A frame of ``numbered_frame`` says its number, and which way is up, through any 
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 Pixels = npt.NDArray[np.uint8]
@@ -130,7 +132,7 @@ def _time_base(
 
 
 def _add_sound(container: OutputContainer, path: Path) -> AudioStream:
-    codec = "libopus" if path.suffix.lower() == ".webm" else "aac"
+    codec = {".webm": "libopus", ".mpg": "mp2"}.get(path.suffix.lower(), "aac")
     sound = container.add_stream(codec, rate=SAMPLE_RATE)
     assert isinstance(sound, AudioStream)
     sound.layout = "mono"
@@ -151,12 +153,15 @@ def beeps(seconds: float) -> Iterator[AudioFrame]:
 
 
 def heard(path: str | Path) -> list[float]:
-    """Return when beeps begin in a file, in seconds to some hundredths; none without sound."""
+    """Return when beeps begin in a file, in seconds to some hundredths; none without sound.
+
+    What is damaged is passed over.
+    """
     with av.open(str(path)) as container:
         if not container.streams.audio:
             return []
         is_on, starts, silent_until = False, [], 0.0
-        for frame in container.decode(audio=0):
+        for frame in _decoded(container):
             values = np.abs(np.asarray(frame.to_ndarray(), np.float64)).max(axis=0)
             scale = 1.0 if frame.format.name.startswith("flt") else 32768.0
             for offset in range(0, len(values), 64):
@@ -167,6 +172,12 @@ def heard(path: str | Path) -> list[float]:
                 if is_on:
                     silent_until = seconds + BEEP_SECONDS / 2
     return starts
+
+
+def _decoded(container: InputContainer) -> Iterator[AudioFrame]:
+    for packet in container.demux(audio=0):
+        with suppress(FFmpegError):
+            yield from packet.decode()
 
 
 def packets(path: str | Path, kind: str = "audio") -> list[bytes]:

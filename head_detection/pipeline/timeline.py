@@ -1,4 +1,4 @@
-"""Times of frames: of a live stream against the clock, and of recordings that were joined."""
+"""Times of the frames of a live stream, against the clock."""
 
 from typing import Final
 
@@ -66,42 +66,3 @@ class Timeline:
             seconds = max(seconds_before + step, self._last + SMALLEST_STEP)
         self._before, self._last = (time_of_frame, now, seconds), seconds
         return round(seconds, 6)
-
-
-class JoinedStamps:
-    """Lets the time stamps of recordings that ``cat`` joined go on from one to the next.
-
-    Each begins at a time of its own. A stamp that goes back, or on by far, is another recording's:
-    its first frame then follows the last one of those before it.
-
-    Args:
-        step: from one frame to the next.
-        longest_gap: a longer step on begins another recording.
-
-    Example:
-        >>> joined = JoinedStamps(step=10, longest_gap=1000)
-        >>> [stamp + joined.shift_for(stamp, stamp) for stamp in (0, 10, 20, 0, 10, 5000)]
-        [0, 10, 20, 30, 40, 50]
-    """
-
-    def __init__(self, step: int, longest_gap: int) -> None:
-        self._step, self._longest_gap = step, longest_gap
-        self._shift = 0
-        self._last: int | None = None
-        self._latest: int | None = None
-
-    def shift_for(self, shown_at: int, decoded_at: int) -> int:
-        """Return what is to be added to the stamps of the next packet in the file.
-
-        Args:
-            shown_at: its time of presentation; may go back from packet to packet.
-            decoded_at: its time of decoding, which does not.
-        """
-        if self._last is not None and self._latest is not None:
-            gap = decoded_at - self._last
-            if not 0 <= gap <= self._longest_gap:
-                self._shift = self._latest + self._step - shown_at
-        self._last = decoded_at
-        shown_at += self._shift
-        self._latest = shown_at if self._latest is None else max(self._latest, shown_at)
-        return self._shift

@@ -15,19 +15,19 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline import avi, zeroed
+from head_detection.pipeline import zeroed
 from head_detection.pipeline.numbering import ChunkNumbers, FrameNumbers, Numbers
 from head_detection.pipeline.sources import FrameOptions, Item
-from head_detection.pipeline.timeline import JoinedStamps
 from head_detection.pipeline.transport_stream import FORMAT, LossWatch
 from head_detection.pipeline.video_file import (
     Pixels,
     is_cut_short,
-    may_be_joined,
     opened,
     steady_rate,
     upright,
 )
+from head_detection.results import avi
+from head_detection.results.joined import JoinedStamps, may_be_joined
 from head_detection.structures import Frame
 
 if TYPE_CHECKING:
@@ -52,9 +52,6 @@ MOST_MISSING: Final = 100_000
 """A longer gap is no damage, but another recording behind the first."""
 LONGEST_LOSS: Final = 10.0
 """Seconds, likewise, where recordings may be joined: ffmpeg's own -dts_delta_threshold."""
-LONGEST_GAP: Final = 3600.0
-"""Seconds, likewise, where what follows was joined to it: FFmpeg takes times that go back by more
-than a minute for those of a clock that began anew, 26 hours on (33 bits at 90 kHz)."""
 
 
 def read_video(path: Path, name: str, options: FrameOptions) -> Generator[Item]:
@@ -108,8 +105,7 @@ class _Reading:
         self._time_base = video.time_base or Fraction(1, av.time_base)
         self._joined: JoinedStamps | None = None
         if may_be_joined(container):
-            step, gap = round(self._step / self._time_base), int(LONGEST_GAP / self._time_base)
-            self._joined = JoinedStamps(step, gap)
+            self._joined = JoinedStamps.of(video)
         extradata = video.codec_context.extradata or b""
         self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()

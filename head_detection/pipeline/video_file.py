@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.format import Flags
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -23,8 +22,9 @@ from av.video.stream import VideoStream
 from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
-from head_detection.pipeline import avi
-from head_detection.results.encoding import ANY_NAMES
+from head_detection.results import avi
+from head_detection.results.containers import open_container
+from head_detection.results.joined import may_be_joined
 
 CONTAINERS: Final = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut"),
@@ -112,12 +112,12 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         "protocol_whitelist": "file",
         "max_pixels": limit,
     }
-    with ExitStack() as stack:
-        container = stack.enter_context(_open(path, options))
+    try:
+        container = open_container(path, options)
+    except FFmpegError as error:
+        raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
+    with container:
         video = _track_of(container, path, max_pixels)
-        if container.format.name == avi.FORMAT and avi.has_whole_index(path, container, video):
-            container = stack.enter_context(_open(path, options | avi.BY_INDEX))
-            video = _track_of(container, path, max_pixels)
         num_pixels = video.width * video.height
         if num_pixels > max_pixels:
             raise FrameSizeError(
@@ -127,15 +127,6 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
         video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
         yield container, video
-
-
-def _open(path: Path, options: dict[str, str]) -> InputContainer:
-    try:
-        # The protocol is named, for a file may be called like an address.
-        container: InputContainer = av.open(f"file:{path}", "r", options=options, **ANY_NAMES)
-    except FFmpegError as error:
-        raise SourceError(f"{path}: {_why_not_opened(path, error)}") from error
-    return container
 
 
 def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> Pixels:
@@ -178,12 +169,6 @@ class _Turn(NamedTuple):
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(is_on_its_side=True, is_upside_down=b < 0, is_mirrored=c < 0)
         return cls(is_upside_down=d < 0, is_mirrored=a < 0)
-
-
-def may_be_joined(container: InputContainer) -> bool:
-    """Tell whether a format's files may be joined end to end, each with times of its own."""
-    flags = cast("Any", container.format.flags)  # a number, whatever PyAV's types say
-    return bool(flags & Flags.ts_discont.value)
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:

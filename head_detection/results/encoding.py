@@ -27,6 +27,8 @@ from av.video.stream import VideoStream
 from head_detection.cores import num_cores
 from head_detection.errors import DeviceError, OutputError
 from head_detection.images.reading import Picture
+from head_detection.results import avi
+from head_detection.results.containers import open_container
 from head_detection.results.sound import Sound
 
 DEFAULT_CODEC: Final = "libx264"
@@ -56,14 +58,6 @@ MUXING: Final = {
 The header waits for the first packets: it says by how much the sound begins earlier, and not to a
 thousandth."""
 READING: Final = {"protocol_whitelist": "file"}
-STRICT_UNTIL: Final = 18
-"""Major version of PyAV; later ones open files whose titles are no UTF-8 in any case, and no longer
-know the word."""
-ANY_NAMES: Final[dict[str, Any]] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) <= STRICT_UNTIL else {}
-)
-AVI: Final = "avi"
-"""Has no times of presentation: its first picture is at 0."""
 FRAGMENT: Final = b"moof"
 BOX_HEADER_BYTES: Final = 8
 """A part of an MP4 begins with its size and its kind; pictures follow the first ``moof``."""
@@ -261,11 +255,117 @@ class VideoWriter:
 
     def _open_source(self, path: Path) -> InputContainer | None:
         try:
-            # The protocol is named, for a file may be called like an address.
-            source: InputContainer = av.open(f"file:{path}", options=READING, **ANY_NAMES)
-            return self._stack.enter_context(source)
+            return self._stack.enter_context(open_container(path, READING))
         except (FFmpegError, OSError):
             return None
+
+    def _begin(self) -> io.FileIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb", buffering=0)
+            rest = memoryview(self._waiting)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        return self._file
+
+
+def _has_pictures(path: Path) -> bool:
+    """Tell whether the first picture of a file is there to its end."""
+    try:
+        with av.open(f"file:{path}", options=READING) as container:
+            return next(container.decode(video=0), None) is not None
+    except FFmpegError:
+        return False
+
+
+class VideoWriter:
+    """Writes one MP4 with the presentation times, and the sound, of its source.
+
+    Pictures with an odd side get one more row or column, a copy of the last. No metadata of the
+    source comes along, nor its rotation: the pictures are upright.
+
+    Args:
+        path: of the file; its folder is made if need be. It is there, and opens, once there are
+            pictures of half a second.
+        encoding: how.
+        source: the video file that the pictures are of; None is a camera. What begins first in
+            it, pictures or sound, gets the time 0.
+        is_cut: the first picture is not the source's first: it gets the time 0 itself.
+
+    Attributes:
+        notes: what the user should know of the file, a line each.
+    """
+
+    def __init__(
+        self, path: Path, encoding: Encoding, source: Path | None = None, *, is_cut: bool = False
+    ) -> None:
+        self._path, self._encoding = path, encoding
+        self._is_cut = is_cut or source is None
+        self.notes: list[str] = []
+        self._stack = ExitStack()
+        with self._stack:
+            self._source = None if source is None else self._open_source(source)
+            self._stack = self._stack.pop_all()
+        self._file: _LateFile | None = None
+        self._stream: VideoStream | None = None
+        self._sound: Sound | None = None
+        self._held: av.Packet[VideoStream] | None = None
+        self._error: Exception | None = None
+        self._converter = VideoReformatter()  # a frame's own would prepare anew for each
+        self._delay = 0.0
+        self._last_picture: Picture | None = None
+        self._last_ticks, self._step, self._key_ticks = -1, 0, 0
+
+    def add(self, seconds: float, pixels: Picture) -> None:
+        """Add a picture at its presentation time; one of another size than the first is fitted in.
+
+        A time that runs backwards, as after a camera began anew, goes on from the last picture.
+
+        Args:
+            seconds: since the source's first picture.
+            pixels: ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            OSError: it cannot be written.
+            DeviceError: the codec does not work here. One line.
+        """
+        with self._failing():
+            if self._stream is None:
+                self._begin(seconds, pixels)
+            self._encode(seconds, self._fitted(pixels))
+
+    def repeat(self, seconds: float) -> None:
+        """Show the last picture again at a time whose own is missing; nothing where none was."""
+        with self._failing():
+            if self._last_picture is not None:
+                self._encode(seconds, self._last_picture)
+
+    def close(self) -> None:
+        """Write the rest, and end the file.
+
+        Raises:
+            OSError: it cannot be written; the file opens up to some seconds before.
+        """
+        with self._stack, self._failing():
+            if self._stream is None:
+                return
+            self._mux(self._encoded(self._stream, None))
+            self._mux_held(self._step)
+            if self._sound is not None:
+                end = self._last_ticks + self._step
+                slack = float(self._step * self._time_base) / 2
+                self._sound.write_rest(float(end * self._time_base), slack)
+            self._output.close()
+
+    def _open_source(self, path: Path) -> InputContainer | None:
+        try:
+            source = self._stack.enter_context(_open(path, READING))
+            video = source.streams.best("video")
+            if isinstance(video, VideoStream) and avi.has_whole_index(path, source, video):
+                source = self._stack.enter_context(_open(path, READING | avi.BY_INDEX))
+        except (FFmpegError, OSError):
+            return None
+        return source
 
     def _begin(self, seconds: float, pixels: Picture) -> None:
         self._file = self._stack.enter_context(closing(_LateFile(self._path)))
@@ -279,7 +379,7 @@ class VideoWriter:
             rate = guessed if 0 < guessed <= FASTEST_RATE else USUAL_RATE
             if source.format.name != WEBP:
                 self._time_base = Fraction(cast("Any", video.time_base or TIME_BASE))
-            if source.format.name != AVI:
+            if source.format.name != avi.FORMAT:  # has no times: its first picture is at 0
                 first = float((video.start_time or 0) * self._time_base)
                 begin = first if source.start_time is None else source.start_time / av.time_base
         if self._encoding.codec == "mpeg4" and self._time_base.denominator > FINEST_TIME_BASE:

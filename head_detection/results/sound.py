@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from av.audio.stream import AudioStream
@@ -9,6 +10,9 @@ from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Stream
+from av.video.stream import VideoStream
+
+from head_detection.results.joined import JoinedSound, may_be_joined
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -30,7 +34,8 @@ What lies between them stays as it is; packets without such a header pass."""
 class Sound:
     """All sound tracks of a file, on their way into another, in step with its pictures.
 
-    Tracks that the other cannot hold are left out, and so are damaged packets.
+    Tracks that the other cannot hold are left out, and so are damaged packets. Of recordings that
+    were joined, the sound goes on with the pictures.
 
     Args:
         source: the file; read from here on by this alone.
@@ -56,11 +61,15 @@ class Sound:
         self._video = source.streams.best("video")
         self._waiting: deque[AnyPacket] = deque()
         self._packets: Iterator[AnyPacket] = iter(())
+        self._joined: JoinedSound | None = None
+        if isinstance(self._video, VideoStream) and may_be_joined(source):
+            self._joined = JoinedSound(self._video)
         if self._tracks:
             wanted = [track for track in source.streams.audio if track.index in self._tracks]
-            if is_cut:
+            if is_cut and self._joined is None:  # which is searched in vain: times come again
                 source.seek(max(0, int((start - LEAD_SECONDS) * MICROSECONDS)))
-            self._packets = source.demux([*wanted, *([self._video] if self._video else [])])
+            tracks = [*wanted, *([self._video] if self._video else [])]
+            self._packets = self._read(source.demux(tracks))
 
     def write_until(self, seconds: float) -> None:
         """Write what begins before a time of the output."""
@@ -105,18 +114,20 @@ class Sound:
 
     def _next(self, *, with_video: bool = False) -> "AnyPacket | None":
         """Return the next packet of sound, or of pictures too; None at the end, or at damage."""
-        while True:
-            try:
-                packet = next(self._packets, None)
-            except (FFmpegError, OSError):  # the pictures tell of it, if it matters
-                packet = None
-            if packet is None:
-                self._packets = iter(())
-                return None
-            if packet.size and packet.dts is not None and packet.time_base is not None:
-                is_sound = packet.stream_index in self._tracks
-                if with_video or is_sound:
-                    return packet
+        for packet in self._packets:
+            if with_video or packet.stream_index in self._tracks:
+                return packet
+        return None
+
+    def _read(self, packets: "Iterator[AnyPacket]") -> "Iterator[AnyPacket]":
+        """Yield packets of pictures and sound, at times that go on."""
+        with suppress(FFmpegError, OSError):  # the pictures tell of it, if it matters
+            for packet in packets:
+                has_time = packet.dts is not None and packet.time_base is not None
+                if has_time and not _is_empty(packet):
+                    yield from self._joined.pass_on(packet) if self._joined else (packet,)
+        if self._joined is not None:
+            yield from self._joined.rest()
 
     def _write(self, packet: "AnyPacket") -> None:
         if self._is_cut and self._seconds_of(packet) < 0:
@@ -138,3 +149,9 @@ class Sound:
         """Return when a packet is heard or shown, in seconds of the output."""
         ticks = packet.dts if packet.pts is None else packet.pts
         return float((ticks or 0) * (packet.time_base or 0)) - self._start
+
+
+def _is_empty(packet: "AnyPacket") -> bool:
+    """Tell whether a packet has nothing in it, or was written over with zeros, as none is coded."""
+    is_coded = not packet.stream.codec_context.name.startswith("pcm_")
+    return packet.size == 0 or (is_coded and not any(memoryview(packet)))

@@ -13,8 +13,8 @@ from clips import busy, number_of, numbered_frame, packets, write_clip
 from decoded import lost, read, told
 
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline import avi
 from head_detection.pipeline.video_file import describe_video
+from head_detection.results import avi
 
 CODECS: Final[dict[str, dict[str, Any]]] = {
     "mjpeg": {},

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from head_detection.pipeline.timeline import JoinedStamps, Timeline
+from head_detection.pipeline.timeline import Timeline
 
 
 def test_a_stream_that_falls_behind_shows_its_delay() -> None:
@@ -46,13 +46,3 @@ def test_the_seconds_of_a_file_are_its_own() -> None:
     times = (5.0, 5.5, None, 65.5, 65.5)  # the third is damaged, and its time unknown
     seconds = [timeline.seconds_of(time, float(now)) for now, time in enumerate(times)]
     assert seconds == [0.0, 0.5, 0.501, 60.5, 60.501]
-
-
-def test_the_frames_of_a_joined_recording_follow_those_before_it() -> None:
-    """Shown at 0 20 10 with B-frames; the second ones begin at 7 and, far on, at 9000."""
-    joined = JoinedStamps(step=10, longest_gap=1000)
-    decoded = [-10, 0, 10, -3, 7, 17, 8990]
-    shown = [0, 20, 10, 7, 27, 17, 9000]
-    shifts = [joined.shift_for(at, dts) for at, dts in zip(shown, decoded, strict=True)]
-    assert [a + b for a, b in zip(shown, shifts, strict=True)] == [0, 20, 10, 30, 50, 40, 60]
-    assert joined.shift_for(9900, 9890) == shifts[-1]  # a gap of one recording

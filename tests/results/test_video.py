@@ -9,7 +9,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clips import heard, number_of, numbered_frame, packets, write_clip
+from clips import busy, heard, number_of, numbered_frame, packets, write_clip
+from decoded import read
 from PIL import Image
 
 from head_detection.errors import DeviceError, OutputError, PictureError
@@ -38,6 +39,18 @@ def records_of(path: Path, file: str | None = None, every: int = 1) -> Iterator[
                     index, file or path.name, found, path, float(frame.time) - start, path.name,
                     pixels=pixels,
                 )  # fmt: skip
+
+
+def records_in(path: Path, **options: float) -> Iterator[Outcome]:
+    """Yield the frames as they are read, times of joined recordings with them."""
+    for frame in read(path, **options):
+        pixels = frame.pixels
+        if pixels is None:
+            yield missing(frame.index, frame.seconds, path.name)
+        else:
+            found = Detections.empty(pixels.shape[:2])
+            where = (path.name, found, path, frame.seconds, path.name)
+            yield Record(frame.index, *where, pixels=pixels)
 
 
 def write(
@@ -132,6 +145,38 @@ def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path: Path) -> None:
     written = tmp_path / "out/video/a.mp4"
     assert packets(written) == [packet[7:] for packet in packets(source)]
     assert heard(written) == pytest.approx([0.0, 1.0], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"), [("a.ts", "0"), ("a.ts", "40"), ("a.ts", "400"), ("a.mpg", None)]
+)
+def test_sound_of_joined_recordings_goes_on(tmp_path: Path, name: str, offset: str | None) -> None:
+    """Each is 1.2 s long and beeps at 0 and 1; the first may begin later than the others."""
+    options = {} if offset is None else {"output_ts_offset": offset}
+    first = write_clip(tmp_path / name, 30, fps=25, audio=True, container_options=options)
+    second = write_clip(tmp_path / f"b{first.suffix}", 30, fps=25, audio=True)
+    path = tmp_path / f"joined{first.suffix}"
+    path.write_bytes(first.read_bytes() + second.read_bytes() + second.read_bytes())
+    write(tmp_path / "out", records_in(path))
+    written = tmp_path / "out/video/joined.mp4"
+    assert times_of(written) == pytest.approx([index / 25 for index in range(90)], abs=0.05)
+    assert heard(written) == pytest.approx([0.0, 1.0, 1.2, 2.2, 2.4, 3.4], abs=0.05)
+    write(tmp_path / "part", records_in(path, start=2.0))
+    assert heard(tmp_path / "part/video/joined.mp4") == pytest.approx([0.2, 0.4, 1.4], abs=0.05)
+
+
+def test_sound_of_a_damaged_avi_keeps_its_times(tmp_path: Path) -> None:
+    """Zeros for half a second: sound is lost with the pictures, and what follows is in step."""
+    source = write_clip(tmp_path / "a.avi", busy(40), audio=True)
+    with av.open(str(source)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(source.read_bytes())
+    content[places[13] : places[18]] = bytes(places[18] - places[13])
+    source.write_bytes(content)
+    write(tmp_path / "out", records_in(source))
+    written = tmp_path / "out/video/a.mp4"
+    assert times_of(written)[-1] == pytest.approx(4.0)
+    assert heard(written) == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0], abs=0.05)
 
 
 def test_damaged_sound_of_a_transport_stream_is_a_gap(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ COUNT_SLACK: Final = 0.01
 
 
 def has_whole_index(path: Path, container: InputContainer, video: VideoStream) -> bool:
-    """Tell whether an index names all frames of a file, at places that may be theirs.
+    """Tell whether a file is AVI, with an index of all its frames at places that may be theirs.
 
     One that is cut off, was written over, or tells of key frames alone is none: of such a file is
     taken what is found from chunk to chunk.
@@ -49,7 +49,7 @@ def has_whole_index(path: Path, container: InputContainer, video: VideoStream) -
         reads both kinds of index.
     """
     entries = video.index_entries
-    if not 0 < len(entries) <= MOST_ENTRIES:
+    if container.format.name != FORMAT or not 0 < len(entries) <= MOST_ENTRIES:
         return False
     num_chunks = entries[-1].timestamp + 1  # empty ones are counted, and not named
     if abs(num_chunks - video.frames) > max(1, COUNT_SLACK * video.frames):
