@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         if job.is_unfinished:  # else none may be needed
             if cluster is None:
                 first.begin()
-            _check_gpu(options.device, cluster, first)
+            _check_place(options.device, cluster, first)
         batches = list_items(source_of(arguments), columns_of(arguments), skipped)
         job.plan(listing(first.watched(batches)), arguments.shard_size)
         job.complete_lines()
@@ -77,13 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if job.counts.failed else 0
 
 
-def _check_gpu(device: str, cluster: "Cluster | None", first: "FirstWorker") -> None:
-    """Refuse a GPU that is asked for and is not there, before all is listed."""
-    if device in ("auto", "cpu"):
+def _check_place(device: str, cluster: "Cluster | None", first: "FirstWorker") -> None:
+    """Refuse a cluster or a GPU that is asked for and is not there, before all is listed."""
+    if cluster is not None and cluster.address is not None:
+        from head_detection.batch.connection import check_cluster
+
+        check_cluster(cluster.address)
+    elif device in ("auto", "cpu"):
         return
-    if cluster is None:
+    elif cluster is None:
         first.start()
-    elif cluster.address is None:
+    else:
         from head_detection.devices import find_device  # loads torch, which this process needs not
 
         find_device(device)

@@ -104,9 +104,10 @@ def cluster_of(arguments: argparse.Namespace) -> "Cluster | None":
     """Return where Ray runs; None for the local runner.
 
     Raises:
-        BatchError: options of Ray without it.
+        BatchError: options of Ray without it, or that do not go together.
     """
     if arguments.runner == "ray":
+        _check_device(arguments.device, arguments.ray_gpus)
         from head_detection.batch.ray_data import Cluster
 
         actors = None if arguments.processes is None else (1, arguments.processes)
@@ -116,6 +117,16 @@ def cluster_of(arguments: argparse.Namespace) -> "Cluster | None":
             option = "--" + name.replace("_", "-")
             raise BatchError(f"{option} is of Ray; add --runner ray, or leave it out")
     return None
+
+
+def _check_device(device: str, num_gpus: float | None) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise BatchError(
+            f"--device {device}: expected auto, cpu or cuda, for Ray gives each actor its GPU; "
+            "CUDA_VISIBLE_DEVICES says which it may give, where Ray is started"
+        )
+    if device == "cpu" and num_gpus:
+        raise BatchError(f"--ray-gpus {num_gpus:g}: expected none with --device cpu")
 
 
 def source_of(arguments: argparse.Namespace) -> str:

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from head_detection.batch.ray_address import check_address
 from head_detection.batch.ray_watch import watched
 from head_detection.cores import num_cores
 from head_detection.errors import BatchError, MissingPackageError
 
 _STORE_BYTES: Final = 256 << 20
 """Ray's memory for what is under way, where it is started for this job alone."""
-_REACH_SECONDS: Final = 10.0
-"""For a cluster's machine to take a connection; Ray itself tries for many minutes, in silence."""
 _SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
@@ -50,41 +48,61 @@ _RAY_ENDS: Final = (1, signal.SIGTERM)
 """Codes with which Ray ends a process that gets SIGTERM while its services start."""
 
 
+class RayError(BatchError):
+    """Ray failed, and no mistake of the user that is known here: its logs may say why."""
+
+
+def check_cluster(address: str) -> None:
+    """Return where a cluster answers that lets this process in; before much is done for it.
+
+    Args:
+        address: of a cluster, as ``connected`` takes it.
+
+    Raises:
+        BatchError: no cluster there, or not the token that it asks for. One line.
+        MissingPackageError: the ``ray`` extra is not installed.
+    """
+    if not _loaded(address).is_initialized():
+        with _silent_errors():
+            check_address(address)
+
+
 @contextmanager
 def connected(address: str | None, check: Callable[[], None] = lambda: None) -> Iterator[Any]:
     """Give Ray, connected; what was started or joined here is left at the end.
 
     Args:
         address: of a cluster; None starts one on this machine alone. Its folder of logs is removed
-            at the end, unless an error ended it, which they may explain.
+            at the end, unless Ray failed, which they may explain: then the error names it.
         check: is called once Ray is loaded, and before it is started; what it raises is raised.
+
+    Raises:
+        BatchError: no cluster there, or none can be started. One line.
+        MissingPackageError: the ``ray`` extra is not installed.
     """
-    for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
-        os.environ.setdefault(name, value)
-    ray = _imported("ray")
+    ray = _loaded(address)
     if ray.is_initialized():  # a program that has joined a cluster itself
         _imported("ray.data")
         yield ray
         return
-    if (address or "").startswith("ray://"):
-        raise BatchError(
-            f"{address}: expected host:port of a cluster that this machine is part of, or "
-            "auto; got an address of Ray's client: start this on a machine of the cluster"
-        )
-    _check_reachable(address or "")
+    if address is not None:
+        check_cluster(address)
     _imported("ray.data")
     check()
-    logs = _join(ray, address)
-    try:
-        with watched(_OWN_REFUSALS if address is None else _REFUSALS):
-            yield ray
-    except Exception:
-        logs = None
-        raise
-    finally:
-        ray.shutdown()
-        if logs is not None:
-            _remove(logs)
+    with ExitStack() as stack:
+        if address is None:
+            stack.enter_context(_logs_removed())
+        stack.callback(ray.shutdown)
+        _join(ray, address)
+        stack.enter_context(watched(_OWN_REFUSALS if address is None else _REFUSALS))
+        yield ray
+
+
+def _loaded(address: str | None) -> Any:
+    """Return Ray, which reads its settings as it is loaded."""
+    for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
+        os.environ.setdefault(name, value)
+    return _imported("ray")
 
 
 def _imported(name: str) -> Any:
@@ -98,8 +116,8 @@ def _imported(name: str) -> Any:
         ) from error
 
 
-def _join(ray: Any, address: str | None) -> Path | None:
-    """Join a cluster, or start one on this machine alone, and return the folder of its logs."""
+def _join(ray: Any, address: str | None) -> None:
+    """Join a cluster, or start one on this machine alone."""
     # "local": with no address at all, a cluster that happens to run on this machine is joined.
     own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
     own["include_dashboard"] = False
@@ -110,29 +128,53 @@ def _join(ray: Any, address: str | None) -> Path | None:
                 stack.enter_context(part())
             if address is None:
                 stack.enter_context(_fewer_services())
-            context = ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         text = " ".join(str(error).split())
-        where = (
-            "this machine; "
-            if address is None
-            else f"{address}, and its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token; "
-        )
-        raise BatchError(f"ray: expected a cluster at {where}{text}; try again") from error
-    return Path(context.address_info["session_dir"]) if address is None else None
+        where = "this machine" if address is None else address
+        raise RayError(f"ray: expected a cluster at {where}; {text}") from error
 
 
-def _remove(logs: Path) -> None:
-    """Remove the folder of a cluster that has ended, and the link of Ray's that names it."""
+@contextmanager
+def _logs_removed() -> Iterator[None]:
+    """Remove the folder of a cluster that is started here, and Ray's link to it, at the end.
+
+    Not where Ray failed: then its error names it.
+    """
+    others, keeps = set(_log_folders()), False
+    try:
+        yield
+    except RayError as error:
+        own = [folder for folder in _log_folders() if folder not in others]
+        keeps = bool(own)
+        where = f"; its logs are in {own[0]}" if keeps else ""
+        raise RayError(f"{error}{where}") from error
+    finally:
+        if not keeps:
+            _remove_logs(others)
+
+
+def _remove_logs(others: set[Path]) -> None:
     for _ in range(_CLEAN_TRIES):
-        shutil.rmtree(logs, ignore_errors=True)
-        if not logs.exists():
-            break
+        own = [folder for folder in _log_folders() if folder not in others]
+        if not own:
+            return
+        for folder in own:
+            shutil.rmtree(folder, ignore_errors=True)
+            latest = folder.with_name("session_latest")
+            with suppress(OSError):
+                if latest.readlink().name == folder.name:
+                    latest.unlink()
         time.sleep(_CLEAN_SECONDS)
-    latest = logs.with_name("session_latest")
-    with suppress(OSError):
-        if latest.readlink().name == logs.name:
-            latest.unlink()
+
+
+def _log_folders() -> list[Path]:
+    """Return the folders of clusters that a process of this number has started."""
+    try:
+        root = import_module("ray._common.utils").get_default_ray_temp_dir()
+    except (ImportError, AttributeError):
+        return []
+    return sorted(Path(root).glob(f"session_*_{os.getpid()}"))
 
 
 @contextmanager
@@ -179,20 +221,6 @@ def _fewer_services() -> Iterator[None]:
         yield
     finally:
         module["RayParams"] = whole
-
-
-def _check_reachable(address: str) -> None:
-    """Raise BatchError where nothing listens at ``host:port``; of other addresses Ray knows."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise BatchError(
-            f"{address}: expected a running cluster, at the address that ray start --head tells; "
-            f"got no connection ({error}): start it, or leave --ray-address out"
-        ) from error
 
 
 @contextmanager

@@ -214,7 +214,7 @@ def _num_devices(detector: Detector) -> int:
     torch: Any = sys.modules.get("torch")  # loaded by now, if the detector is one of its
     if torch is None or detector.origin.get("engine") != "torch":
         return 0
-    return int(torch.cuda.device_count())
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
 
 
 def _private_output() -> BinaryIO:

@@ -115,6 +115,9 @@ def run_local(
         origin = first.start()
         job.settle(settled(origin))
         yield Ready(time.time())
+        if _num_gpus(first.options, origin):
+            # Whatever replaces it has the same GPU, and never the cores, which answer otherwise.
+            first.worker.options = replace(first.options, device="cuda:0")
         for other in _others(first.options, origin, processes, len(tasks)):
             runner.add(other)
         yield from runner.events()
@@ -129,19 +132,34 @@ def settled(origin: dict[str, Any]) -> dict[str, Any]:
     return {**same, "score_threshold": origin["score_threshold"], "model": model}
 
 
+def _num_gpus(options: WorkerOptions, origin: dict[str, Any]) -> int:
+    """Return how many GPUs the processes share; of one that is named, the first has it alone."""
+    return int(origin["devices"]) if options.device in ("auto", "cuda") else 0
+
+
 def _others(
     options: WorkerOptions, origin: dict[str, Any], processes: int | None, num_tasks: int
 ) -> list[WorkerOptions]:
-    """Return the options of the workers beside the first, which has the first device."""
-    num_gpus = origin["devices"] if options.device in ("auto", "cuda") else 0
+    """Return the options of the workers beside the first, which has the first device.
+
+    GPUs are numbered among those that CUDA_VISIBLE_DEVICES shows. Of parts of a GPU (MIG) a process
+    is shown the first alone, so each is told its own.
+    """
+    num_gpus = _num_gpus(options, origin)
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    parts = [name.strip() for name in shown if name.strip().startswith("MIG-")] if num_gpus else []
+    num_devices = max(num_gpus, len(parts))
     if processes is None:
         is_on_cores = num_gpus == 0 and options.device in ("auto", "cpu")
         cores = num_cores() // (options.threads or THREADS)
-        processes = max(1, cores) if is_on_cores else max(1, num_gpus)
+        processes = max(1, cores) if is_on_cores else max(1, num_devices)
     numbers = range(1, min(processes, num_tasks))
     if num_gpus == 0:
         return [options for _ in numbers]
-    return [replace(options, device=f"cuda:{number % num_gpus}") for number in numbers]
+    if parts:
+        own = [parts[number % num_devices] for number in numbers]
+        return [replace(options, device="cuda:0", visible_devices=part) for part in own]
+    return [replace(options, device=f"cuda:{number % num_devices}") for number in numbers]
 
 
 class _Runner:
@@ -187,6 +205,7 @@ class _Runner:
         try:
             while True:
                 task = self._tasks.get_nowait()
+                self._job.settle(settled(worker.start()))
                 answers = worker.run(self._job.items(task), self._events.put)
                 self._job.finish(task, answers)
                 self._events.put(task)

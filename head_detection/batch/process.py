@@ -43,6 +43,7 @@ class WorkerOptions:
         batch_size: pictures of like shape at once; None is what suits the device.
         threads: that compute; None is left to torch.
         picture_seconds: a picture without an answer for so long is given up.
+        visible_devices: what ``CUDA_VISIBLE_DEVICES`` shows it; None is what is shown here.
         builder: ``module:function`` that makes the detector of these options.
     """
 
@@ -57,6 +58,7 @@ class WorkerOptions:
     batch_size: int | None = None
     threads: int | None = None
     picture_seconds: float = 300.0
+    visible_devices: str | None = None
     builder: str = "head_detection.batch.detecting:build_detector"
 
 
@@ -88,6 +90,8 @@ def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **FEWER_HOLES, **os.environ}
     if options.threads is not None:
         environment["OMP_NUM_THREADS"] = str(options.threads)
+    if options.visible_devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = options.visible_devices
     process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text
         [sys.executable, "-P", "-c", _BOOT, *sys.path],
         stdin=subprocess.PIPE,

@@ -21,15 +21,17 @@ import gc
 import json
 import logging
 import math
+import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
-from head_detection.batch.connection import connected
+from head_detection.batch.connection import RayError, connected
 from head_detection.batch.fetching import at_hand, fetch
 from head_detection.batch.items import Item
 from head_detection.batch.local import THREADS, Event, FirstWorker, Ready, settled
@@ -38,12 +40,17 @@ from head_detection.batch.process import WorkerOptions
 from head_detection.batch.shards import answers_of
 from head_detection.batch.spares import Spares, take
 from head_detection.cores import num_cores
-from head_detection.errors import BatchError
+from head_detection.errors import BatchError, HeadDetectionError
+from head_detection.inference.weights_files import AUTO, EXPORTED, INT8
 
+DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""What a driver of NVIDIA's makes on Linux, and in Linux on Windows."""
 _MAX_DEATHS: Final = 20
 """Actors that end one after the other as they begin; then the job ends. Others are replaced."""
 _IN_FLIGHT: Final = 2
 """Shards an actor has: one, and one that waits."""
+Resources = Mapping[str, float]
+"""Of a machine, as Ray tells them: ``CPU`` and, where there are any, ``GPU``."""
 _NUMBER: Final = "number"
 _SIZE_BYTES: Final = 8
 """Of the number behind packed items that tells their size."""
@@ -128,7 +135,8 @@ def _answers(
     context.max_consecutive_actor_init_deaths = _MAX_DEATHS
     context.execution_options.preserve_order = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    pool = _pool_of(ray.cluster_resources(), options, cluster, len(rows))
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    pool = _pool_of(machines, options, cluster, len(rows))
     shards = ray.data.from_items(rows, override_num_blocks=len(rows))
     if pool.num_gpus and pool.has_room:
         shards = shards.map_batches(
@@ -151,9 +159,10 @@ def _answers(
 
 def _spares(options: WorkerOptions, cluster: Cluster, num_tasks: int) -> Spares:
     """Return detectors for the first actors on cores of a cluster that is started for this job."""
-    if cluster.address is not None or cluster.num_gpus or options.device not in ("auto", "cpu"):
+    is_on_gpus = cluster.num_gpus or (_wants_gpu(options) and _may_have_gpus())
+    if cluster.address is not None or is_on_gpus:
         return Spares(options, 0)
-    pool = _pool_of({"CPU": num_cores()}, options, cluster, num_tasks)
+    pool = _pool_of([{"CPU": num_cores()}], options, cluster, num_tasks)
     return Spares(pool.options, pool.least)
 
 
@@ -164,9 +173,13 @@ def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             row = next(rows)
         except StopIteration:
             return
+        except HeadDetectionError:
+            raise
         except Exception as error:
             text = " ".join(str(error).split())
-            raise BatchError(f"ray: the job cannot go on: {text}; start it again") from error
+            raise RayError(
+                f"ray: the job cannot go on: {text}; the same command does what is missing"
+            ) from error
         yield row
 
 
@@ -202,25 +215,32 @@ class _Pool:
 
 
 def _pool_of(
-    resources: dict[str, float], options: WorkerOptions, cluster: Cluster, num_tasks: int
+    machines: Sequence[Resources], options: WorkerOptions, cluster: Cluster, num_tasks: int
 ) -> _Pool:
-    """Return the actors that a cluster has room for: as many as the local runner has processes.
+    """Return the actors that machines have room for: as many as the local runner has processes.
 
     Raises:
-        BatchError: a GPU is asked for, and the cluster has none.
+        BatchError: an actor asks for more of a GPU than any machine has.
     """
-    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
-    wants_gpu = options.device in ("auto", "cuda")
+    wants_gpu = _wants_gpu(options)
+    most_gpus = max((machine.get("GPU", 0.0) for machine in machines), default=0.0)
     num_gpus = cluster.num_gpus
     if num_gpus is None:
-        num_gpus = 1.0 if wants_gpu and (gpus or options.device == "cuda") else 0.0
-    if num_gpus > gpus:
-        raise BatchError(f"device: expected {num_gpus:g} GPUs an actor; the cluster has {gpus:g}")
+        num_gpus = 1.0 if wants_gpu and (most_gpus or options.device == "cuda") else 0.0
+    if num_gpus > most_gpus:
+        raise BatchError(
+            f"device: expected a machine with {num_gpus:g} GPUs for each actor; the cluster's have "
+            f"{most_gpus:g} at most: add one, or ask for less of a GPU, or for the cpu"
+        )
     device = "cuda" if num_gpus else "cpu" if options.device == "auto" else options.device
-    num_cpus = min(options.threads or THREADS, cores)
-    room = max(1, cores // num_cpus)
-    if num_gpus:
-        room = max(1, min(room, math.floor(gpus / num_gpus)))
+    fitting = [machine for machine in machines if machine.get("GPU", 0.0) >= num_gpus]
+    cores = [int(machine.get("CPU", 0.0)) for machine in fitting]
+    num_cpus = max(1, min(options.threads or THREADS, max(cores, default=1)))
+    room = 0
+    for machine, own in zip(fitting, cores, strict=True):
+        gpus = math.floor(machine.get("GPU", 0.0) / num_gpus) if num_gpus else own
+        room += min(own // num_cpus, gpus)
+    room = max(1, room)
     is_own = cluster.address is None
     least, most = cluster.actors or ((room, room) if is_own else (1, None))
     least = max(1, min(least, room, num_tasks))
@@ -230,9 +250,22 @@ def _pool_of(
         most,
         num_cpus,
         num_gpus,
-        has_room=least * num_cpus < cores,
+        has_room=least * num_cpus < sum(int(machine.get("CPU", 0.0)) for machine in machines),
         options=replace(options, device=device, threads=num_cpus),
     )
+
+
+def _wants_gpu(options: WorkerOptions) -> bool:
+    """Tell whether such a detector runs on a GPU where there is one."""
+    is_torch = options.engine in (None, AUTO, "torch") and options.precision != INT8
+    is_exported = Path(options.weights or "").suffix in EXPORTED
+    return options.device == "cuda" or (options.device == "auto" and is_torch and not is_exported)
+
+
+def _may_have_gpus() -> bool:
+    """Tell whether a driver of NVIDIA's shows any to this process; torch, which knows, is slow."""
+    is_shown = os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1", "NoDevFiles")
+    return is_shown and any(path.exists() for path in DRIVERS)
 
 
 class _Answerer:

@@ -70,7 +70,8 @@ class ShardWorker:
             it sees.
 
         Raises:
-            BatchError: it cannot be built, or its process ends again and again. One line.
+            BatchError: it cannot be built, its process ends again and again, or the one that
+                replaces it is another's. One line.
         """
         while self._origin is None or self._process is None:
             with self._changing:
@@ -81,10 +82,18 @@ class ShardWorker:
             if isinstance(message, ProcessEnd):
                 self._count_break(message)
             elif message["kind"] == "ready":
-                self._origin = {
-                    key: message[key] for key in ("model", "score_threshold", "devices")
-                }
+                self._take_origin(message)
         return self._origin
+
+    def _take_origin(self, message: dict[str, Any]) -> None:
+        """Note what a process answers with; one that replaces another has to answer alike."""
+        origin = {key: message[key] for key in ("model", "score_threshold", "devices")}
+        if self._origin is not None and self._origin["model"] != origin["model"]:
+            raise BatchError(
+                "expected a process that replaces another to answer with the same weights, in the "
+                "same way; they have changed: look after them, then go on"
+            )
+        self._origin = origin
 
     def run(self, items: Sequence[Item], tell: Callable[[Answer], None] | None = None) -> pa.Table:
         """Return the answers to pictures as a table of ``shards.SHARD_SCHEMA``, in their order.

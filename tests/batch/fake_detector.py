@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,6 +57,22 @@ class FakeDetector:
         return Result(image, Detections(boxes, scores, (480, 640)), None)
 
 
+class GpuDetector(FakeDetector):
+    """Says, in place of heads, which of four GPUs of no torch at all it was told to take."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        super().__init__(options)
+        cuda = SimpleNamespace(device_count=lambda: 4, is_available=lambda: True)
+        sys.modules["torch"] = cast("Any", SimpleNamespace(cuda=cuda))
+        self.origin["engine"] = "torch"
+        self.device = options.device
+
+    def detect(self, image: Any) -> Result:
+        obey(image.path.read_bytes(), image)
+        told = f"{image.path}: {self.device} of {os.environ.get('CUDA_VISIBLE_DEVICES')}"
+        return Result(image, None, PictureError(told))
+
+
 def obey(content: bytes, image: Any) -> None:
     if content == b"hang":
         time.sleep(1000)
@@ -71,6 +89,16 @@ def obey(content: bytes, image: Any) -> None:
 
 def build(options: WorkerOptions) -> FakeDetector:
     return FakeDetector(options)
+
+
+def build_on_gpus(options: WorkerOptions) -> FakeDetector:
+    return GpuDetector(options)
+
+
+def build_as_written(options: WorkerOptions) -> FakeDetector:
+    detector = FakeDetector(options)
+    detector.origin["sha256"] = Path(str(options.weights)).read_text()
+    return detector
 
 
 def refuse(options: WorkerOptions) -> FakeDetector:

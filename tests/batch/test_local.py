@@ -1,15 +1,21 @@
 import os
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from head_detection.batch import local
+from head_detection.batch.detecting import _num_devices
 from head_detection.batch.listing import list_items
-from head_detection.batch.local import FirstWorker, run_local
+from head_detection.batch.local import FirstWorker, _others, run_local
 from head_detection.batch.manifest import Job
-from head_detection.batch.process import WorkerOptions
+from head_detection.batch.process import WorkerOptions, start_process
 from head_detection.batch.shards import answers_of, read_shard
 from head_detection.errors import BatchError, OutputError
 
@@ -103,3 +109,67 @@ def test_a_job_of_another_detector_is_refused_before_it_answers(
         with pytest.raises(OutputError, match="precision bf16 there, fp32 here"):
             list(run_local(job, job.tasks(), FirstWorker(fake)))
         assert job.num_done == 1
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_each_gpu_has_a_process_and_what_replaces_it_has_the_same(
+    device: str, fake: WorkerOptions, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-0,GPU-1,GPU-2,GPU-3")
+    source = fill({f"{n}.jpg": b"once" for n in range(4)})  # it ends who reads it, once
+    options = replace(fake, builder="fake_detector:build_on_gpus", device=device)
+    with Job(tmp_path / "out", {}) as job:
+        job.plan(list_items(str(source)), 1)
+        answers = [a for a in run_local(job, job.tasks(), FirstWorker(options)) if type(a) is dict]
+    # Each of four workers has taken one; the first was built before it was known how many.
+    told = sorted(answer["error"].partition(" of ") for answer in answers)
+    assert [name for name, _, _ in told] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert {shown for _, _, shown in told} == {"GPU-0,GPU-1,GPU-2,GPU-3"}
+    assert not workers()
+
+
+def test_processes_share_gpus_and_one_that_is_named_is_alone(monkeypatch: Any) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local, "num_cores", lambda: 16)
+    origin = {"devices": 4}
+
+    def others(device: str, processes: int | None = None, tasks: int = 100) -> list[str]:
+        options = WorkerOptions(device=device, threads=2)
+        return [other.device for other in _others(options, origin, processes, tasks)]
+
+    assert others("auto") == others("cuda") == ["cuda:1", "cuda:2", "cuda:3"]
+    assert others("cuda", 6) == ["cuda:1", "cuda:2", "cuda:3", "cuda:0", "cuda:1"]
+    assert others("auto", tasks=2) == ["cuda:1"]
+    assert others("cuda:1") == []
+    assert others("cuda:1", 2) == ["cuda:1"]
+    origin["devices"] = 0  # CUDA_VISIBLE_DEVICES is empty, say
+    assert others("auto") == ["auto"] * 7
+
+
+def test_each_part_of_a_gpu_has_a_process_that_sees_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a, MIG-b,MIG-c")
+    options, origin = WorkerOptions(device="cuda", threads=2), {"devices": 1}
+    found = [(o.device, o.visible_devices) for o in _others(options, origin, None, 100)]
+    assert found == [("cuda:0", "MIG-b"), ("cuda:0", "MIG-c")]
+    with start_process(replace(options, visible_devices="MIG-b")) as process:
+        try:
+            told, end = b"", time.monotonic() + 10
+            while b"CUDA_VISIBLE_DEVICES=MIG-b" not in told and time.monotonic() < end:
+                told = Path(f"/proc/{process.pid}/environ").read_bytes()
+        finally:
+            process.kill()
+    assert b"\0CUDA_VISIBLE_DEVICES=MIG-b\0" in told
+    assert _others(replace(options, device="cpu", threads=1000), origin, None, 100) == []
+
+
+def test_gpus_that_torch_counts_and_cannot_use_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(device_count=lambda: 4, is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    detector: Any = SimpleNamespace(origin={"engine": "openvino"})
+    assert _num_devices(detector) == 0
+    detector.origin["engine"] = "torch"
+    assert _num_devices(detector) == 4
+    cuda.is_available = lambda: False  # a driver that is too old
+    assert _num_devices(detector) == 0

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_cluster import (
@@ -20,6 +21,7 @@ from ray_cluster import (
 from ray_job import OPTIONS, SHARD_SIZE
 
 from head_detection.batch import ray_data
+from head_detection.batch.connection import RayError
 from head_detection.batch.items import Item
 from head_detection.batch.listing import list_items
 from head_detection.batch.local import FirstWorker, run_local
@@ -128,28 +130,95 @@ def test_items_are_packed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resources", "device", "cluster", "expected"),
+    ("machines", "device", "cluster", "expected"),
     [
         # Two cores a process; as many as there is room for.
-        ({"CPU": 8.0}, "auto", Cluster(), (4, 4, 2, 0.0, False)),
-        ({"CPU": 1.0}, "auto", Cluster(), (1, 1, 1, 0.0, False)),
+        ([{"CPU": 8.0}], "auto", Cluster(), (4, 4, 2, 0.0, False)),
+        ([{"CPU": 1.0}], "auto", Cluster(), (1, 1, 1, 0.0, False)),
         # A GPU each, and cores left to fetch.
-        ({"CPU": 16.0, "GPU": 4.0}, "auto", Cluster(), (4, 4, 2, 1.0, True)),
-        ({"CPU": 16.0, "GPU": 1.0}, "auto", Cluster(num_gpus=0.5), (2, 2, 2, 0.5, True)),
-        ({"CPU": 16.0, "GPU": 4.0}, "cpu", Cluster(), (8, 8, 2, 0.0, False)),
+        ([{"CPU": 16.0, "GPU": 4.0}], "auto", Cluster(), (4, 4, 2, 1.0, True)),
+        ([{"CPU": 16.0, "GPU": 1.0}], "auto", Cluster(num_gpus=0.5), (2, 2, 2, 0.5, True)),
+        ([{"CPU": 16.0, "GPU": 4.0}], "cpu", Cluster(), (8, 8, 2, 0.0, False)),
+        # An actor is on one machine: seven halves of GPUs, six of which have two cores.
+        (
+            [{"CPU": 3.0, "GPU": 1.0}, {"CPU": 9.0, "GPU": 2.5}, {}],
+            *("cuda", Cluster(num_gpus=0.5), (5, 5, 2, 0.5, True)),
+        ),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], "cpu", Cluster(), (2, 2, 2, 0.0, True)),
         # A cluster that grows begins with one, unless more are asked for.
-        ({"CPU": 8.0}, "auto", Cluster("auto"), (1, None, 2, 0.0, True)),
-        ({"CPU": 8.0}, "auto", Cluster("auto", actors=(2, 3)), (2, 3, 2, 0.0, True)),
+        ([{"CPU": 8.0}], "auto", Cluster("auto"), (1, None, 2, 0.0, True)),
+        ([{"CPU": 8.0}], "auto", Cluster("auto", actors=(2, 3)), (2, 3, 2, 0.0, True)),
+        ([], "auto", Cluster("auto"), (1, None, 1, 0.0, False)),
     ],
 )
 def test_a_pool_is_what_a_cluster_has_room_for(
-    resources: dict[str, float], device: str, cluster: Cluster, expected: tuple[object, ...]
+    machines: list[dict[str, float]], device: str, cluster: Cluster, expected: tuple[object, ...]
 ) -> None:
-    pool = ray_data._pool_of(resources, WorkerOptions(device=device), cluster, num_tasks=100)
+    pool = ray_data._pool_of(machines, WorkerOptions(device=device), cluster, num_tasks=100)
     assert (pool.least, pool.most, pool.num_cpus, pool.num_gpus, pool.has_room) == expected
     assert pool.options.device == ("cuda" if pool.num_gpus else "cpu")
 
 
-def test_a_gpu_that_no_machine_has_is_one_line() -> None:
-    with pytest.raises(BatchError, match="device: expected 1 GPUs an actor; the cluster has 0"):
-        ray_data._pool_of({"CPU": 2.0}, WorkerOptions(device="cuda"), Cluster(), 1)
+@pytest.mark.parametrize(
+    ("options", "num_gpus"),
+    [
+        (WorkerOptions(engine="torch"), 1.0),
+        (WorkerOptions(engine="auto"), 1.0),
+        (WorkerOptions(engine="openvino"), 0.0),
+        (WorkerOptions(weights="/models/fast.onnx"), 0.0),
+        (WorkerOptions(precision="int8"), 0.0),
+        (WorkerOptions(device="cpu"), 0.0),
+    ],
+)
+def test_an_engine_that_runs_on_cores_alone_is_given_no_gpu(
+    options: WorkerOptions, num_gpus: float
+) -> None:
+    pool = ray_data._pool_of([{"CPU": 8.0, "GPU": 1.0}], options, Cluster(), 100)
+    assert pool.num_gpus == num_gpus
+
+
+@pytest.mark.parametrize(
+    ("machines", "num_gpus", "had"),
+    [([{"CPU": 2.0}], None, "0"), ([{"CPU": 2.0, "GPU": 1.0}] * 4, 2.0, "1"), ([], None, "0")],
+)
+def test_a_gpu_that_no_machine_has_is_one_line(
+    machines: list[dict[str, float]], num_gpus: float | None, had: str
+) -> None:
+    message = rf"^device: expected a machine with {num_gpus or 1:g} GPUs .* have {had} at most: add"
+    with pytest.raises(BatchError, match=message):
+        ray_data._pool_of(machines, WorkerOptions(device="cuda"), Cluster(num_gpus=num_gpus), 1)
+
+
+def test_what_is_no_fault_of_ray_is_told_as_it_is() -> None:
+    def mistaken(error: Exception) -> Iterator[dict[str, Any]]:
+        raise error
+        yield {}
+
+    with pytest.raises(BatchError, match=r"^device: expected$") as caught:
+        next(ray_data._running(mistaken(BatchError("device: expected"))))
+    assert not isinstance(caught.value, RayError)
+    message = r"^ray: the job cannot go on: an actor died; the same command does what is missing$"
+    with pytest.raises(RayError, match=message):
+        next(ray_data._running(mistaken(RuntimeError("an actor\ndied"))))
+
+
+def test_no_spare_is_built_where_actors_have_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(ray_data, "num_cores", lambda: 8)
+    monkeypatch.setattr(ray_data, "DRIVERS", (tmp_path / "nvidiactl", tmp_path / "dxg"))
+
+    def number(device: str, cluster: Cluster | None = None) -> int:
+        options = WorkerOptions(device=device)
+        return ray_data._spares(options, cluster or Cluster(), num_tasks=100)._number
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert (number("auto"), number("cuda"), number("cpu")) == (0, 0, 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert number("auto") == 4
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1a2b")
+    assert number("auto") == 0
+    (tmp_path / "nvidiactl").unlink()
+    assert number("auto") == 4
+    assert number("auto", Cluster("auto")) == number("auto", Cluster(num_gpus=0.5)) == 0

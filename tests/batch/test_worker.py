@@ -105,6 +105,26 @@ def test_a_detector_that_cannot_be_built_ends_the_job_in_one_line(fake: WorkerOp
         worker.start()
 
 
+def test_a_process_that_replaces_another_answers_with_the_same_weights(
+    fake: WorkerOptions, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("1" * 64)
+    options = replace(fake, builder="fake_detector:build_as_written", weights=str(weights))
+    with ShardWorker(options) as worker:
+        first = worker.start()
+        for changed in (False, True):
+            if changed:
+                weights.write_text("2" * 64)
+            assert worker._process is not None
+            worker._process.end()
+            worker._process = None
+            if not changed:
+                assert worker.start() == first
+        with pytest.raises(BatchError, match="to answer with the same weights"):
+            worker.start()
+
+
 def test_a_process_that_ends_again_and_again_ends_the_job(
     fake: WorkerOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
