@@ -28,10 +28,23 @@ _REMEMBERED: Final = 256
 """Folders that are known to be clear; a tree of results is written folder by folder."""
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Put the content at ``path`` in one step; its folder is made if need be."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, content: bytes, *, is_one_of_many: bool = False) -> None:
+    """Put the content at ``path`` in one step; its folder is made if need be.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        is_one_of_many: leave it to ``sync_all``, called once, that it reaches the disk: to wait for
+            each of thousands takes minutes, and holds up what else the processor does.
+    """
+    with replacing(path, waits_for_disk=not is_one_of_many) as temporary:
         temporary.write_bytes(content)
+
+
+def sync_all() -> None:
+    """Wait until all that was written has reached the disk."""
+    if hasattr(os, "sync"):  # not on Windows
+        os.sync()
 
 
 def create_bytes(path: Path, content: bytes) -> None:
@@ -56,20 +69,26 @@ def create_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, waits_for_disk: bool = True) -> Iterator[Path]:
     """Give a temporary file beside ``path`` to write, then put it in its place.
 
     After an error the old file is as it was and the temporary one is gone. After a kill the
     temporary one stays until the next process that writes into the folder; nothing reads it.
+
+    Args:
+        path: of the file.
+        waits_for_disk: let it reach the disk before its name does, which a power failure needs.
 
     Raises:
         OSError: it cannot be written; names ``path``.
     """
     with naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
         yield temporary
-        _sync(temporary)
+        if waits_for_disk:
+            _sync(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if waits_for_disk:
+            _sync_folder(path.parent)
 
 
 @contextmanager
@@ -83,8 +102,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         folder = temporary / path.name
         folder.mkdir()
         yield folder
-        if hasattr(os, "sync"):
-            os.sync()  # once for all: to sync each of thousands of files takes minutes
+        sync_all()
         if path.exists():
             path.rmdir()
         folder.replace(path)

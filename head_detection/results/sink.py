@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from head_detection.errors import PictureError
-from head_detection.files import write_bytes
+from head_detection.files import sync_all, write_bytes
 from head_detection.results.growing import GrowingFile
 from head_detection.results.naming import ResultFolder, inside
 from head_detection.results.record import Failure, Origin, Record
@@ -172,6 +172,8 @@ class FolderSink(Sink):
             OSError: a file could not be written, and no other one could.
         """
         self._pool.shutdown()
+        if not self._files.is_empty:
+            sync_all()
         self._files.close()
         while self._waiting:
             self._finish_oldest()
@@ -192,7 +194,7 @@ class FolderSink(Sink):
         try:
             contents = self._contents(record, targets)
             for target in targets:
-                write_bytes(target, next(contents))
+                write_bytes(target, next(contents), is_one_of_many=True)
         except PictureError as error:
             reason = str(error)
         except OSError as error:

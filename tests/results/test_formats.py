@@ -72,7 +72,7 @@ def test_all_files_are_whole_after_the_work_is_cut_short(tmp_path, record, error
 
 
 def test_one_sink_that_fails_does_not_keep_the_others_from_ending(tmp_path, record, monkeypatch):
-    def full_disk(path, content):
+    def full_disk(path, content, **options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("head_detection.results.sink.write_bytes", full_disk)

@@ -172,7 +172,7 @@ def test_a_result_never_replaces_its_own_source(tmp_path, record):
 
 
 def test_what_cannot_be_written_is_raised(tmp_path, record, monkeypatch):
-    def full_disk(path, content):
+    def full_disk(path, content, **options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("head_detection.results.sink.write_bytes", full_disk)
