@@ -56,7 +56,7 @@ ZONES: Final = (
 class WalkingHeads:
     """An engine that looks at no pixel: heads walk from the left to the right, and leave."""
 
-    name, device, precision, batch_size = "walking", "cpu", "float32", 8
+    name, device, precision, batch_size, concurrency = "walking", "cpu", "float32", 8, 1
 
     def __init__(self) -> None:
         self._num_frames = 0

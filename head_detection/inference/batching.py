@@ -1,10 +1,11 @@
 """Pictures of like shape together through the network, results in the order they came."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,15 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.engine import Engine
 from head_detection.inference.loading import ImageLike, LoadedPicture, load_pictures, path_of
 from head_detection.inference.tiling import TiledEngine
+from head_detection.inference.workers import Workers
 from head_detection.structures import Detections
 
 WINDOW_BATCHES: Final = 4
 """A picture waits for its like until so many batches of others came after it."""
 WINDOW_BYTES: Final = 512 * 1024**2
 """Pixels of the pictures that wait."""
+Seen: TypeAlias = Detections | DeviceMemoryError | PictureError
+"""What came of a picture, or why nothing did."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,7 @@ class _Waiting:
     def is_done(self) -> bool:
         return self.picture.error is not None or self.detections is not None
 
-    def take(
-        self, found: Detections | DeviceMemoryError | PictureError, *, keep_pixels: bool
-    ) -> None:
+    def take(self, found: Seen, *, keep_pixels: bool) -> None:
         """Keep what the network said of the picture, and its pixels where they are asked for."""
         picture = self.picture
         if isinstance(found, DeviceMemoryError):
@@ -79,6 +81,8 @@ class LikeShapeBatches:
         max_pixels: larger files are refused.
         tiled: sees those pictures once more whose heads are too small for the engine, which shrinks
             them; None: none.
+        concurrency: so many batches run side by side, each in a thread; one that is alone, as that
+            of a camera's frame, has all cores for itself.
     """
 
     def __init__(
@@ -89,28 +93,41 @@ class LikeShapeBatches:
         keep_pixels: bool,
         max_pixels: int = MAX_PIXELS,
         tiled: TiledEngine | None = None,
+        concurrency: int = 1,
     ) -> None:
         self._engine, self._tiled = engine, tiled
+        self._concurrency = concurrency
         self._batch_size = batch_size
         self._keep_pixels = keep_pixels
         self._max_pixels = max_pixels
         self._window: deque[_Waiting] = deque()
         self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
+        self._workers: Workers | None = None
+        self._running: deque[tuple[list[_Waiting], Future[list[Seen]]]] = deque()
+        self._next: list[_Waiting] | None = None  # runs once another picture is there
+        # While as many run, one may be next, and pictures are gathered for it.
+        self._max_waiting = batch_size * max(WINDOW_BATCHES, concurrency + 1)
 
     def run(self, pictures: Iterable[LoadedPicture | None]) -> Iterator[PictureResult]:
         """Yield a result a picture, in order; at None, all that wait, for the next may be long."""
-        for picture in pictures:
-            if picture is None:
-                yield from self._rest()
-                continue
-            self._add(_Waiting(picture))
-            while self._is_full():
-                self._run_oldest()
+        try:
+            for picture in pictures:
+                if picture is None:
+                    yield from self._rest()
+                    continue
+                self._add(_Waiting(picture))
+                while self._is_full():
+                    self._run_oldest()
+                    yield from self._finished()
                 yield from self._finished()
-            yield from self._finished()
-        yield from self._rest()
+            yield from self._rest()
+        finally:
+            if self._workers is not None:
+                self._workers.close()
 
     def _rest(self) -> Iterator[PictureResult]:
+        if self._running:
+            self._begin_next()
         while self._window:
             self._run_oldest()
             yield from self._finished()
@@ -130,26 +147,58 @@ class LikeShapeBatches:
 
     def _is_full(self) -> bool:
         held = sum(waiting.picture.num_bytes for waiting in self._window)
-        return held > WINDOW_BYTES or len(self._window) > WINDOW_BATCHES * self._batch_size
+        return held > WINDOW_BYTES or len(self._window) > self._max_waiting
 
     def _run_oldest(self) -> None:
+        """Begin the batch of the oldest picture, or wait for it where it has begun."""
         key = next((key for key, group in self._groups.items() if self._window[0] in group), None)
         if key is not None:
             self._run(key)
+        elif self._running:
+            self._finish_oldest()
+        elif self._next is not None:
+            group, self._next = self._next, None
+            self._take(group, self._see(group))
 
     def _run(self, key: tuple[tuple[int, int], ...]) -> None:
         group = self._groups.pop(key)
-        tensors = [waiting.picture.tensor for waiting in group]
-        found = self._detect([tensor for tensor in tensors if tensor is not None])
-        for waiting, seen in zip(group, found, strict=True):
-            result: Detections | DeviceMemoryError | PictureError = seen
-            if isinstance(seen, Detections) and self._tiled is not None:
-                result = self._look_again(waiting.picture, seen, self._tiled)
-            waiting.take(result, keep_pixels=self._keep_pixels)
+        if self._concurrency == 1:
+            self._take(group, self._see(group))
+            return
+        self._begin_next()
+        self._next = group
+        while len(self._running) > self._concurrency:
+            self._finish_oldest()
 
-    def _look_again(
-        self, picture: LoadedPicture, found: Detections, tiled: TiledEngine
-    ) -> Detections | DeviceMemoryError | PictureError:
+    def _begin_next(self) -> None:
+        if self._next is None:
+            return
+        if self._workers is None:
+            self._workers = Workers(self._concurrency)
+        group, self._next = self._next, None
+        self._running.append((group, self._workers.submit(self._see, group)))
+
+    def _finish_oldest(self) -> None:
+        group, seen = self._running.popleft()
+        self._take(group, seen.result())
+
+    def _take(self, group: Sequence[_Waiting], seen: Sequence[Seen]) -> None:
+        for waiting, found in zip(group, seen, strict=True):
+            waiting.take(found, keep_pixels=self._keep_pixels)
+
+    def _see(self, group: Sequence[_Waiting]) -> list[Seen]:
+        """Return what comes of pictures of like shape; changes nothing here, for any thread."""
+        pictures = [waiting.picture for waiting in group]
+        tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
+        seen: list[Seen] = []
+        for picture, found in zip(pictures, self._detect(tensors), strict=True):
+            if isinstance(found, Detections) and self._tiled is not None:
+                seen.append(self._look_again(picture, found, self._tiled))
+            else:
+                seen.append(found)
+        return seen
+
+    def _look_again(self, picture: LoadedPicture, found: Detections, tiled: TiledEngine) -> Seen:
         """Return what tiles show of a picture, where its heads are too small for the whole of it.
 
         It may have been read smaller than it is: then it is read again.
@@ -180,7 +229,7 @@ class LikeShapeBatches:
                 return [DeviceMemoryError(str(error))]
         return [result for tensor in tensors for result in self._detect([tensor])]
 
-    def _detect_file(self, path: Path) -> Detections | DeviceMemoryError | PictureError:
+    def _detect_file(self, path: Path) -> Seen:
         """Return what a tiled engine says of a file that is too large to be decoded whole."""
         if not isinstance(self._engine, TiledEngine):
             raise TypeError(f"engine: expected a TiledEngine; got {type(self._engine).__name__}")
@@ -192,6 +241,8 @@ class LikeShapeBatches:
             return error
 
     def _finished(self) -> Iterator[PictureResult]:
+        while self._running and self._running[0][1].done():
+            self._finish_oldest()
         while self._window and self._window[0].is_done:
             waiting = self._window.popleft()
             picture = waiting.picture

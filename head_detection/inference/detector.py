@@ -16,6 +16,7 @@ from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
 from head_detection.inference.found import Found
+from head_detection.inference.isolation import has_own_settings, is_forked
 from head_detection.inference.loading import (
     NO_FILE,
     Color,
@@ -45,7 +46,8 @@ class HeadDetector:
 
     Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
     runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
-    of one thread may be open side by side. A process that is forked goes on with it where torch
+    of one thread may be open side by side. On a CPU several pictures of a list or a stream are
+    detected at once, in threads of its own. A process that is forked goes on with it where torch
     runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
     settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
 
@@ -262,13 +264,13 @@ class HeadDetector:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         threshold = self._checked(score_threshold)
-        batches = self._batches(batch_size, keep_pixels=keep_pixels)
         # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
         loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
+        batches = self._batches(batch_size, keep_pixels=keep_pixels)
         return _above(threshold, batches.run(loaded))
 
     def track(
@@ -362,12 +364,15 @@ class HeadDetector:
         return threshold
 
     def _batches(self, batch_size: int, *, keep_pixels: bool) -> LikeShapeBatches:
+        # What all threads share is the host's, and a fork has no threads but its own.
+        is_shared = has_own_settings() and not is_forked()
         return LikeShapeBatches(
             self.engine,
             batch_size,
             keep_pixels=keep_pixels,
             max_pixels=self.max_pixels,
             tiled=self._tiled,
+            concurrency=self.engine.concurrency if is_shared else 1,
         )
 
 

@@ -15,6 +15,7 @@ from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder
 from head_detection.inference.isolation import is_forked, isolated
 from head_detection.inference.memory import FreedMemory
 from head_detection.inference.upload import Upload
+from head_detection.inference.workers import suitable_workers
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
 from head_detection.models.network import DetectorNetwork
@@ -47,12 +48,14 @@ class Engine(Protocol):
         device: where it runs.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit the device.
+        concurrency: batches at once, each in a thread of its own, that suit it.
     """
 
     name: str
     device: str
     precision: str
     batch_size: int
+    concurrency: int
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to.
@@ -82,6 +85,7 @@ class Backend(DetectorNetwork, Protocol):
         device: where pictures go and maps come from.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit it.
+        takes_threads: whether several threads may run it at once, on a CPU.
         survives_fork: whether it goes on in a process forked from the one that built it.
         can_be_recorded: whether all it does is launch work on a GPU, by PyTorch's own stream.
     """
@@ -90,6 +94,7 @@ class Backend(DetectorNetwork, Protocol):
     device: torch.device
     precision: str
     batch_size: int
+    takes_threads: bool
     survives_fork: bool
     can_be_recorded: bool
 
@@ -123,6 +128,7 @@ class TwoStageEngine:
         self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
+        self.concurrency = suitable_workers() if backend.takes_threads else 1
         self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()

@@ -117,6 +117,18 @@ def own_settings() -> Iterator[None]:
         yield
 
 
+def has_own_settings() -> bool:
+    """Tell whether those settings that all threads share are those of a new process.
+
+    ``own_settings`` changes them for a while, which several threads cannot do side by side.
+    """
+    return (
+        torch.get_default_dtype() == torch.float32
+        and not torch.are_deterministic_algorithms_enabled()
+        and not any(products.fp32_precision in REDUCED for products in _products())
+    )
+
+
 def _products() -> tuple[Any, ...]:
     """Return the settings of products that a host may lower; cuDNN's are lowered by default."""
     backends: Any = torch.backends  # whose types leave out oneDNN's

@@ -51,6 +51,7 @@ class TiledEngine:
     def __init__(self, engine: Engine, tile: int, overlap: float, iou_threshold: float) -> None:
         self.name, self.device = engine.name, engine.device
         self.precision, self.batch_size = engine.precision, engine.batch_size
+        self.concurrency = 1  # pictures that are tiled are large
         self._engine, self._tile, self._overlap = engine, tile, overlap
         self._iou_threshold = iou_threshold
 

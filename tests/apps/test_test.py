@@ -42,7 +42,7 @@ def photos(tmp_path, monkeypatch):
 class OneHeadEngine:
     """Finds a head of 10 x 10 in each picture."""
 
-    name, device, precision, batch_size = "one", "cpu", "fp32", 1
+    name, device, precision, batch_size, concurrency = "one", "cpu", "fp32", 1, 1
 
     def padded_sizes(self, image_size):
         return (image_size,)

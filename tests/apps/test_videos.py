@@ -26,7 +26,7 @@ from head_detection.structures import Detections
 class OneHeadEngine:
     """Finds a head of 10 x 10 in each frame."""
 
-    name, device, precision, batch_size = "one", "cpu", "fp32", 2
+    name, device, precision, batch_size, concurrency = "one", "cpu", "fp32", 2, 1
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int]]:
         return (image_size,)

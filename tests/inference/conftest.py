@@ -42,6 +42,7 @@ class DarkEngine:
     device = "cpu"
     precision = "fp32"
     batch_size = 2
+    concurrency = 1
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, int]]] = []

@@ -146,6 +146,7 @@ class Told:
     network = TorchBackend.__new__(TorchBackend)
     network.name, network.precision, network.batch_size = "torch", "fp32", 1
     network.device, network.can_be_recorded = torch.device("cpu"), False
+    network.takes_threads = False
 
     def __init__(self, *heads, may_wait=False):
         self._heads, self.asked = list(heads), []

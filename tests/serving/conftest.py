@@ -39,6 +39,7 @@ class ScriptedEngine:
     device = "cpu"
     precision = "fp32"
     batch_size = 4
+    concurrency = 1
 
     def __init__(self) -> None:
         self.may_run = threading.Event()

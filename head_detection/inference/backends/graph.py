@@ -64,6 +64,7 @@ class GraphBackend:
     device = torch.device("cpu")
     batch_size = 1
     dtype = torch.float32
+    takes_threads = True
     survives_fork = False  # the libraries keep threads, which do not follow into a fork
     can_be_recorded = False
 

@@ -91,6 +91,7 @@ class OpenVinoBackend(GraphBackend):
         else:
             dense = _prepare(graph, DENSE, options, trial)
         super().__init__(dense, score, "int8" if is_int8 else precision)
+        self.takes_threads = trial is None
 
 
 def _options(precision: str) -> dict[str, Any]:

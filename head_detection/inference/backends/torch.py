@@ -55,6 +55,7 @@ class TorchBackend:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else BATCH_SIZE
+        self.takes_threads = self.device.type == "cpu" and not compile_network
         # A GPU's context and the processes of a compiler stay with the one that began them.
         self.survives_fork = self.device.type == "cpu" and not compile_network
         self.can_be_recorded = self.device.type == "cuda"

@@ -30,6 +30,7 @@ class Other:
     """A network whose logits of a head are lower by one number."""
 
     name, device, precision, batch_size = "other", torch.device("cpu"), "fp32", 1
+    takes_threads = False
     dtype = torch.float32
 
     def __init__(self, network, lower):
