@@ -46,10 +46,10 @@ class HeadDetector:
 
     Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
     runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
-    of one thread may be open side by side. On a CPU several pictures of a list or a stream are
-    detected at once, in threads of its own. A process that is forked goes on with it where torch
-    runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
-    settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
+    of one thread may be open side by side; on a CPU each has a few threads, for as many pictures. A
+    process that is forked goes on with it where torch runs it on a CPU, and is told to build its
+    own where another library or a GPU does. The host's settings of torch (types, devices, autocast,
+    TF32) change nothing here, and stay as they are.
 
     Args:
         engine: runs the network.
@@ -364,15 +364,14 @@ class HeadDetector:
         return threshold
 
     def _batches(self, batch_size: int, *, keep_pixels: bool) -> LikeShapeBatches:
-        # What all threads share is the host's, and a fork has no threads but its own.
-        is_shared = has_own_settings() and not is_forked()
+        has_threads = has_own_settings() and not is_forked()  # settings that all threads share
         return LikeShapeBatches(
             self.engine,
             batch_size,
             keep_pixels=keep_pixels,
             max_pixels=self.max_pixels,
             tiled=self._tiled,
-            concurrency=self.engine.concurrency if is_shared else 1,
+            concurrency=self.engine.concurrency if has_threads else 1,
         )
 
 
