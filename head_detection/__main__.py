@@ -2,6 +2,6 @@
 
 import sys
 
-from head_detection.apps.main import main
+from head_detection.apps.start import start
 
-sys.exit(main())
+sys.exit(start())

@@ -25,10 +25,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from head_detection.apps.main import main
+from head_detection.apps.start import start
 
 if __name__ == "__main__":
-    sys.exit(main(["{name}", *sys.argv[1:]]))
+    sys.exit(start("{name}"))
 """
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "misc", "common", "helpers", "helper"}
 

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, Protocol
 
 from head_detection.batch.items import Item
 from head_detection.errors import BatchError, printable
-from head_detection.inference.memory import FEWER_HOLES
+from head_detection.inference.memory import with_fewer_holes
 
 _BOOT: Final = """\
 import gc, sys
@@ -87,7 +87,7 @@ class Process(Protocol):
 def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
     """Start one that builds its detector; it ends when its standard input is closed."""
     # On a cluster nobody may have said it: waiting threads would take cores from the others.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **FEWER_HOLES, **os.environ}
+    environment = with_fewer_holes({"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
     if options.threads is not None:
         environment["OMP_NUM_THREADS"] = str(options.threads)
     if options.visible_devices is not None:
