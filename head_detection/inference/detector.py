@@ -44,12 +44,11 @@ class Options(TypedDict, total=False):
 class HeadDetector:
     """Finds heads in pictures.
 
-    Use it from one thread at a time: an engine keeps what it learnt of the device's memory, and a
-    runtime its buffers. Threads that share one take turns, or each builds its own. Several streams
-    of one thread may be open side by side; on a CPU each has a few threads, for as many pictures. A
-    process that is forked goes on with it where torch runs it on a CPU, and is told to build its
-    own where another library or a GPU does. The host's settings of torch (types, devices, autocast,
-    TF32) change nothing here, and stay as they are.
+    Use it from one thread at a time, or from ``engine.concurrency``, which a CPU has above one: an
+    engine keeps what it learnt of a device's memory. Several streams of one thread may be open side
+    by side; on a CPU each has so many threads. A process that is forked goes on with it where torch
+    runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
+    settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
 
     Args:
         engine: runs the network.
@@ -270,7 +269,9 @@ class HeadDetector:
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
         loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
-        batches = self._batches(batch_size, keep_pixels=keep_pixels)
+        has_threads = has_own_settings() and not is_forked()  # settings that all threads share
+        concurrency = self.engine.concurrency if has_threads else 1
+        batches = self._batches(batch_size, concurrency, keep_pixels=keep_pixels)
         return _above(threshold, batches.run(loaded))
 
     def track(
@@ -351,7 +352,7 @@ class HeadDetector:
             ForkError: as ``detect``.
         """
         threshold = self._checked(score_threshold)
-        batches = self._batches(max(1, len(pictures)), keep_pixels=False)
+        batches = self._batches(max(1, len(pictures)), 1, keep_pixels=False)
         return list(_above(threshold, batches.run(pictures)))
 
     def _checked(self, score_threshold: float | None) -> float:
@@ -363,15 +364,14 @@ class HeadDetector:
             )
         return threshold
 
-    def _batches(self, batch_size: int, *, keep_pixels: bool) -> LikeShapeBatches:
-        has_threads = has_own_settings() and not is_forked()  # settings that all threads share
+    def _batches(self, batch_size: int, concurrency: int, *, keep_pixels: bool) -> LikeShapeBatches:
         return LikeShapeBatches(
             self.engine,
             batch_size,
             keep_pixels=keep_pixels,
             max_pixels=self.max_pixels,
             tiled=self._tiled,
-            concurrency=self.engine.concurrency if has_threads else 1,
+            concurrency=concurrency,
         )
 
 

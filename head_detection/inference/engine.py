@@ -48,7 +48,7 @@ class Engine(Protocol):
         device: where it runs.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit the device.
-        concurrency: batches at once, each in a thread of its own, that suit it.
+        concurrency: threads that may detect at once, and that suit the device.
     """
 
     name: str

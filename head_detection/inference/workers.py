@@ -50,6 +50,6 @@ class Workers:
         """Let the next free thread do it."""
         return self._pool.submit(work, *args, **kwargs)
 
-    def close(self) -> None:
-        """Begin nothing more; what has begun comes to its end meanwhile."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def close(self, *, waits: bool = False) -> None:
+        """Begin nothing more; what has begun comes to its end, meanwhile or before this returns."""
+        self._pool.shutdown(wait=waits, cancel_futures=not waits)

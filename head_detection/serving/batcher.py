@@ -1,9 +1,10 @@
 """Pictures of many requests through one detector: batches of like shape, a bounded queue.
 
-A picture is decoded in a few threads and waits, by its shape, for others. One thread owns the
-detector and takes batches: a full one, or what there is once its oldest picture has waited long
-enough. Who no longer waits for an answer is left out, and a picture on which the network fails
-costs its batch a second try, not its answers.
+A picture is decoded in a few threads and waits, by its shape, for others. One thread takes batches:
+a full one, or what there is once its oldest picture has waited long enough. A batch that is alone
+is detected there, with all cores; where the engine suits that, others are side by side. Who no
+longer waits for an answer is left out, and a picture on which the network fails costs its batch a
+second try, not its answers.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from head_detection.images.reading import Picture, read_picture_size
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.loading import LoadedPicture
+from head_detection.inference.workers import Workers
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import (
     detector_failed,
@@ -105,7 +107,7 @@ class Batcher:
     """Runs one detector for many requests of one event loop.
 
     Args:
-        detector: from ``start`` on this object's thread alone detects with it.
+        detector: from ``start`` on this object's threads alone detect with it.
         metrics: is told of batches and seconds.
         max_batch: pictures at once at most; None is what suits the engine.
         max_delay: seconds that a picture waits for others of its shape.
@@ -137,6 +139,9 @@ class Batcher:
         self._warming: Future[None] = Future()
         self._faults = 0
         self._seconds_each = 0.0
+        self._concurrency = detector.engine.concurrency
+        self._free = threading.Semaphore(self._concurrency)
+        self._running = 0  # side by side
         self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
 
     def start(self) -> None:
@@ -267,7 +272,7 @@ class Batcher:
                     del self._groups[shape]
 
     def _work(self) -> None:
-        """Own the detector: the body of its thread."""
+        """Take batches to the detector: the body of its thread."""
         grey = np.full((*WARM_SIZE, BYTES_PER_PIXEL), 128, np.uint8)
         try:
             (result,) = self.detector.detect_loaded([self.detector.load(grey)])
@@ -277,9 +282,31 @@ class Batcher:
         if result.error is not None:
             self._warming.set_exception(result.error)
             return
+        workers = Workers(self._concurrency) if self._concurrency > 1 else None
         self._warming.set_result(None)
         while (jobs := self._next_batch()) is not None:
+            if workers is None or self._is_alone():
+                self._run(jobs)
+                continue
+            self._free.acquire()
+            with self._arrival:
+                self._running += 1
+            workers.submit(self._run_beside, jobs)
+        if workers is not None:
+            workers.close(waits=True)
+
+    def _is_alone(self) -> bool:
+        """Tell whether nothing runs, and nothing waits to run, beside the batch that was taken."""
+        with self._arrival:
+            return not self._running and not self._groups
+
+    def _run_beside(self, jobs: Sequence[_Job]) -> None:
+        try:
             self._run(jobs)
+        finally:
+            with self._arrival:
+                self._running -= 1
+            self._free.release()
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for a batch and take it; None is the end."""
@@ -335,8 +362,9 @@ class Batcher:
             self._run([job])
 
     def _note(self, jobs: Sequence[_Job], start: float, seconds: float) -> None:
-        each = seconds / len(jobs)
-        self._seconds_each = _MEMORY * (self._seconds_each or each) + (1 - _MEMORY) * each
+        with self._arrival:
+            each = seconds / len(jobs) / max(1, self._running)
+            self._seconds_each = _MEMORY * (self._seconds_each or each) + (1 - _MEMORY) * each
         self._metrics.batch_sizes.observe(len(jobs))
         self._metrics.took("network", seconds)
         for job in jobs:

@@ -1,6 +1,8 @@
 """Requests meet in batches; who leaves, comes too much or poisons is no burden to the others."""
 
 import asyncio
+import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from head_detection.inference.detector import HeadDetector
 from head_detection.serving.batcher import FAULTS_IN_A_ROW, WARM_SIZE, Batcher, Room, Seen
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError
+from head_detection.structures import Detections
 
 SMALL, WIDE = (48, 64), (48, 128)
 FileOf = Callable[..., bytes]
@@ -47,6 +50,63 @@ async def send(batcher: Batcher, data: bytes) -> Seen | ServiceError:
 
 def queued(batcher: Batcher) -> int:
     return sum(map(len, batcher._groups.values()))
+
+
+def test_batches_run_side_by_side_where_that_suits_the_engine(
+    detector: HeadDetector, engine: Any, file_of: FileOf
+) -> None:
+    engine.concurrency = 2
+    detect, lock, now, most = engine.detect, threading.Lock(), 0, 0
+
+    def count_and_detect(images: list[torch.Tensor]) -> list[Detections]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        found: list[Detections] = detect(images)
+        with lock:
+            now -= 1
+        return found
+
+    engine.detect = count_and_detect
+
+    async def scenario() -> list[Seen | ServiceError]:
+        async with running(detector, max_batch=1, max_delay=0) as batcher:
+            return await asyncio.gather(*(send(batcher, file_of(64, 48 + n)) for n in range(8)))
+
+    answers = asyncio.run(scenario())
+    sizes = [answer.detections.image_size for answer in answers if isinstance(answer, Seen)]
+    assert sizes == [(48 + n, 64) for n in range(8)]
+    assert most == 2
+
+
+def test_a_picture_that_is_alone_is_not_handed_to_another_thread(
+    detector: HeadDetector, engine: Any, file_of: FileOf
+) -> None:
+    engine.concurrency = 2
+
+    async def scenario() -> None:
+        async with running(detector, max_batch=1, max_delay=0) as batcher:
+            for _ in range(3):
+                await send(batcher, file_of(64, 48))
+
+    asyncio.run(scenario())
+    assert engine.threads == {"detector"}
+
+
+def test_a_poisoned_picture_beside_others_spares_them(
+    detector: HeadDetector, engine: Any, file_of: FileOf, poisoned: bytes
+) -> None:
+    engine.concurrency = 2
+
+    async def scenario() -> list[Seen | ServiceError]:
+        async with running(detector, max_batch=1, max_delay=0) as batcher:
+            files = [poisoned if n % 3 == 1 else file_of() for n in range(9)]
+            return await asyncio.gather(*(send(batcher, data) for data in files))
+
+    answers = asyncio.run(scenario())
+    assert [isinstance(answer, Seen) for answer in answers] == [n % 3 != 1 for n in range(9)]
 
 
 def test_pictures_of_one_shape_meet_and_others_do_not_wait_for_them(
