@@ -21,6 +21,7 @@ from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.pipeline.transport_stream import FORMAT, LossWatch
 from head_detection.pipeline.video_file import (
     Pixels,
+    count_frames,
     is_cut_short,
     opened,
     steady_rate,
@@ -132,7 +133,7 @@ class _Reading:
         elif self._has_errors or not self._is_interlaced:
             yield from self._without_pixels(missing)
         num_there = self._num_packets + self._num_empty
-        num_told = avi.count_frames(self._container, self._video)
+        num_told = count_frames(self._container, self._video)
         if self._reason is None and num_there < num_told:
             self._reason = f"it ends early: {num_there} of its {num_told} frames are there"
         if self._reason is None and is_cut_short(self._path):

@@ -43,6 +43,8 @@ BLOCK_SLACK: Final = 2
 SMALL_PIXELS: Final = 64 * 1024
 """Sides rounded up to whole blocks of at most 64 pixels are at most twice as many pixels, but for
 small pictures."""
+MP4: Final = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of it."""
 BOX_HEADER: Final = struct.Struct(">I4s")
 """Of a part of an MP4 file: its size and its kind."""
 MOST_BOXES: Final = 100_000
@@ -94,7 +96,7 @@ def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         tracks = [track for track in container.streams.video if not _is_cover(track)]
         fps = None if rate is None else float(rate)
         size = _first_size(container, video)
-        count = avi.count_frames(container, video) or None
+        count = count_frames(container, video) or None
         return VideoInfo(size, fps, count, seconds, len(tracks))
 
 
@@ -127,6 +129,17 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
         video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
         yield container, video
+
+
+def count_frames(container: InputContainer, video: VideoStream) -> int:
+    """Return how many frames a track shows, by its header or index; 0 where they do not tell.
+
+    Of MP4 and MOV the edit list may leave some out: those before a cut that was made without
+    encoding anew, which others lean on.
+    """
+    if container.format.name == MP4 and video.frames:
+        return sum(not entry.is_discard for entry in video.index_entries)
+    return avi.count_frames(container, video)
 
 
 def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> Pixels:

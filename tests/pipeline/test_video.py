@@ -279,6 +279,51 @@ def test_a_file_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) 
     assert "ends early" in last.problem or "breaks off" in last.problem
 
 
+@pytest.mark.parametrize(("start", "end", "shown"), [(0.55, 4, 34), (1.25, 3, 17)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_what_an_edit_list_leaves_out_is_not_missing(
+    tmp_path: Path, name: str, start: float, end: float, shown: int
+) -> None:
+    """Packets before the start are there to be decoded, not shown."""
+    path = trimmed(write_clip(tmp_path / name, 40), start, end)
+    first = round(end * 10) - shown
+    frames = read(path)
+    assert [(frame.index, round(frame.seconds, 3)) for frame in frames] == [
+        (index, index / 10) for index in range(shown)
+    ]
+    assert [number_of(frame.pixels) for frame in frames] == [*range(first, first + shown)]
+    assert describe_video(path).count == shown
+    half = read(path, start=0.5, end=1)
+    assert [number_of(frame.pixels) for frame in half] == [*range(first + 5, first + 10)]
+
+
+def test_a_trimmed_file_that_ends_early_says_so(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    path = trimmed(write_clip(tmp_path / "a.mp4", busy(40)), 0.55, 4, options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    *frames, last = read(path)
+    assert (last.problem or "").endswith(f"{len(frames)} of its 34 frames are there")
+
+
+def trimmed(path: Path, start: float, end: float, options: dict[str, str] | None = None) -> Path:
+    """Cut a part of a clip without encoding anew: from the first key frame on, by an edit list."""
+    cut = path.with_name(f"trimmed{path.suffix}")
+    with (
+        av.open(str(path)) as source,
+        av.open(str(cut), "w", container_options=options or {}) as target,
+    ):
+        video = source.streams.video[0]
+        track = target.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.pts is None or packet.pts * video.time_base >= end:
+                continue
+            packet.pts -= round(start / video.time_base)
+            packet.dts -= round(start / video.time_base)
+            packet.stream = track
+            target.mux(packet)
+    return cut
+
+
 @pytest.mark.parametrize(
     ("name", "movflags", "ending"),
     [
