@@ -1,7 +1,8 @@
 """What exported graphs share: their two parts, how these are run, what a file says of itself."""
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -46,6 +47,27 @@ class Part(Protocol):
     def __call__(self, values: Array) -> Sequence[npt.NDArray[Any]]:
         """Return the outputs in the order of their names; nobody writes into them later."""
         ...
+
+
+def by_threads(make: Callable[[int], Part]) -> Part:
+    """Return a part that is made once for each number of threads that torch has where it is called.
+
+    Threads that detect side by side have a share each. That of the calling thread is made at once.
+    """
+    parts: dict[int, Part] = {}
+    making = threading.Lock()
+
+    def run(values: Array) -> Sequence[npt.NDArray[Any]]:
+        return part_for(torch.get_num_threads())(values)
+
+    def part_for(num_threads: int) -> Part:
+        with making:
+            if num_threads not in parts:
+                parts[num_threads] = make(num_threads)
+            return parts[num_threads]
+
+    part_for(torch.get_num_threads())
+    return run
 
 
 class GraphBackend:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from head_detection.errors import WeightsError
 from head_detection.files import write_bytes
 from head_detection.inference.backends.extras import import_extra
@@ -18,6 +16,7 @@ from head_detection.inference.backends.graph import (
     GraphBackend,
     Part,
     Shape,
+    by_threads,
     check_device,
     check_graph,
     check_precision,
@@ -63,15 +62,18 @@ class OnnxBackend(GraphBackend):
 
 
 def _open(graph: Any) -> Part:
+    content = graph.SerializeToString()
+    return by_threads(lambda num_threads: _open_for(content, num_threads))
+
+
+def _open_for(content: bytes, num_threads: int) -> Part:
     onnxruntime = import_extra("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = QUIET
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = num_threads
     # Threads that wait by spinning take the processor from PyTorch, which runs all in between.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = (value.name for value in session.get_inputs())
     names = [value.name for value in session.get_outputs()]
 

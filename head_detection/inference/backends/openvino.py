@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
@@ -23,6 +24,7 @@ from head_detection.inference.backends.graph import (
     GraphBackend,
     Part,
     Shape,
+    by_threads,
     check_device,
     check_graph,
     check_precision,
@@ -38,6 +40,7 @@ PRECISIONS: Final = ("auto", "fp32", "bf16")
 KEPT_SIZES: Final = 8
 """That the network was compiled for: of a few cameras, with the views of each."""
 _TYPES: Final = {"fp32": "f32", "bf16": "bf16"}
+THREADS: Final = "INFERENCE_NUM_THREADS"
 KERNELS_KEPT: Final = 300
 """Kernels that a part keeps of sizes gone by; OpenVINO's own number is 5000. Each new size of a
 picture compiles 8 MiB of them. Four sizes in turn are as fast with so many, 4 % slower with 200."""
@@ -97,7 +100,7 @@ class OpenVinoBackend(GraphBackend):
 def _options(precision: str) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        THREADS: torch.get_num_threads(),
         # Pinned threads would wait for the very core that PyTorch or a decoder works on.
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
@@ -123,7 +126,7 @@ def _prepare(graph: Any, part: str, options: Mapping[str, Any], trial: Trial | N
         EngineError: the trial died of compiling it.
     """
     if trial is None:
-        return _compile(_cut(graph, part), options)
+        return _compile_by_threads(_cut(graph, part), options)
     names = part_outputs(_output_names(graph), part)
     compiled: list[Part] = []
 
@@ -144,6 +147,19 @@ def _shape_class(part: str, shape: Sequence[int]) -> Sequence[int]:
         ((512, 7, 7, 64), (1, 3, 608, 800))
     """
     return (1 << (shape[0] - 1).bit_length(), *shape[1:]) if part == SCORE else shape
+
+
+def _compile_by_threads(graph: Any, options: Mapping[str, Any]) -> Part:
+    """Return a part that answers as many callers at once as share the threads."""
+
+    def compile_for(num_threads: int) -> Part:
+        num_callers = options[THREADS] // num_threads
+        if num_callers > 1:
+            streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": num_callers}
+            return _compile(graph, {**options, **streams})
+        return _compile(graph, {**options, THREADS: num_threads})
+
+    return by_threads(compile_for)
 
 
 def _compile(graph: Any, options: Mapping[str, Any]) -> Part:
@@ -175,14 +191,20 @@ def _compile_sizes(graph: Any, options: Mapping[str, Any]) -> Part:
     With any size, OpenVINO copies each map twice on its way out, and adds maps in passes of their
     own.
     """
+    making = threading.Lock()
 
     @lru_cache(maxsize=KEPT_SIZES)
     def compiled(shape: tuple[int, ...]) -> Part:
         sized = graph.clone()
         sized.reshape(list(shape))
-        return _compile(sized, options)
+        return _compile_by_threads(sized, options)
 
-    return lambda values: compiled(values.shape)(values)
+    def run(values: Array) -> Sequence[Any]:
+        with making:  # several threads may meet a size for the first time
+            part = compiled(values.shape)
+        return part(values)
+
+    return run
 
 
 @cache

@@ -14,6 +14,7 @@ from head_detection.inference.backends import openvino as module
 from head_detection.inference.backends.export import to_onnx
 from head_detection.inference.backends.extras import import_extra
 from head_detection.inference.backends.openvino import OpenVinoBackend, from_onnx
+from head_detection.inference.workers import Workers
 
 if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "openvino")):
     pytest.skip("needs the export extra", allow_module_level=True)
@@ -146,6 +147,36 @@ def test_a_compiled_network_is_made_once_for_each_size_and_gives_the_same(graph,
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     assert made == ["[1,3,64,64]", "[1,3,64,96]", "[1,3,64,128]", "[1,3,64,96]"]
     assert len(backend.score(torch.randn(3, 16, 3, 3))[0]) == 3  # of any number
+
+
+def test_threads_that_share_the_processor_are_answered_side_by_side(graph, monkeypatch):
+    """Of four threads two have two each: two streams; made once, whoever asks first."""
+    made = []
+    compile_model = module._core().compile_model
+
+    class Core:
+        def compile_model(self, model, device, options):
+            keys = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT")
+            made.append(tuple(options.get(key) for key in keys))
+            return compile_model(model, device, options)
+
+    monkeypatch.setattr(module, "_core", Core)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    workers = Workers(2)
+    try:
+        backend = OpenVinoBackend(graph, precision="fp32")
+        assert made == [(4, None, "LATENCY")] * 2  # both parts
+        images = [torch.randn(1, 3, 64, 64) for _ in range(6)]
+        found = [workers.submit(backend.dense, image) for image in images]
+        for image, future in zip(images, found, strict=True):
+            for came, expected in zip(future.result(), backend.dense(image), strict=True):
+                for one, other in zip(came, expected, strict=True):
+                    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        assert made[2:] == [(4, 2, "THROUGHPUT")]
+    finally:
+        workers.close()
+        torch.set_num_threads(before)
 
 
 def test_an_int8_graph_is_not_compiled_where_each_size_is_tried_first(graph, monkeypatch):
