@@ -184,21 +184,41 @@ def ending_in_order() -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
 
     heeds_from = 0.0
+    heard: list[BaseException] = []
 
     def end(number: int, _frame: object) -> None:
         nonlocal heeds_from
         if time.monotonic() >= heeds_from:
             heeds_from = time.monotonic() + UNWINDING_SECONDS
-            sys.exit(128 + number)
+            heard.append(SystemExit(128 + number))
+            raise heard[-1]
+
+    def interrupt(_number: int, _frame: object) -> None:
+        heard.append(KeyboardInterrupt())
+        raise heard[-1]
 
     heeded = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, end)
+    if previous[signal.SIGINT] is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
+        heed_interrupts()
         yield
+    except Exception as error:
+        if not heard or is_user_error(error):
+            raise
+        # NumPy, for one, makes an ImportError of whatever a signal raises while it is loaded.
+        raise heard[-1] from error
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def heed_interrupts() -> None:
+    """Take Ctrl-C from now on, and at once if it came while ``start`` held it back."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def ignore_signals() -> None:

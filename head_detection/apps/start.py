@@ -2,11 +2,10 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
-
-from head_detection.inference.memory import with_fewer_holes
 
 RESTARTED: Final = "HEAD_DETECTION_RESTARTED"
 """In the environment of what was started again. glibc's own variable may be gone from there: a
@@ -25,10 +24,20 @@ def start(*command: str) -> int:
     Args:
         command: its name, where the program stands for one.
     """
+    hold_interrupts()
     restart_with_fewer_holes()
     from head_detection.apps.main import main  # slow: what is started again has no need of it
 
     return main([*command, *sys.argv[1:]])
+
+
+def hold_interrupts() -> None:
+    """Let Ctrl-C wait for ``run_command``, which has a line for it; also where it starts again.
+
+    Python, which loads modules of its own and then ours, has a traceback.
+    """
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 def restart_with_fewer_holes() -> None:
@@ -40,6 +49,8 @@ def restart_with_fewer_holes() -> None:
     """
     if os.environ.pop(RESTARTED, None) is not None:
         return
+    from head_detection.inference.memory import with_fewer_holes  # until then Ctrl-C is Python's
+
     environment = with_fewer_holes(os.environ)
     if environment == os.environ or not _has_glibc() or not _is_plain(sys.orig_argv, sys.argv):
         return

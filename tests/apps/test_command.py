@@ -6,13 +6,14 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from head_detection.apps.command import ENDING, run_command
-from head_detection.errors import ConfigError
+from head_detection.errors import ConfigError, OutputError
 
 FULL_DISK = (
     "expected room on its disk; No space left on device: free some, or write to another disk"
@@ -263,6 +264,31 @@ def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in numbers]
     assert run_command(lambda argv: 0) == 0
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_loses_ends_the_command_all_the_same(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(error: Exception | None) -> Callable[[object], int]:
+        def command(argv: object) -> int:
+            with suppress(KeyboardInterrupt, SystemExit):
+                signal.raise_signal(number)
+            if error is not None:
+                raise error
+            return 0
+
+        return command
+
+    expected = (130, "interrupted\n") if number == signal.SIGINT else (143, "")
+    try:  # as NumPy does while it is loaded
+        code = run_command(lose(ImportError("PyCapsule_Import could not import datetime")))
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    assert (code, capsys.readouterr().err) == expected
+    assert run_command(lose(None)) == 0  # whoever caught it knew what to do
+    assert run_command(lose(OutputError("disk full"))) == 2
+    assert capsys.readouterr().err == "error: disk full\n"
 
 
 def test_a_missing_libgl_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

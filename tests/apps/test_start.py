@@ -231,3 +231,35 @@ def test_commands_have_it_by_themselves(
         )
         starts.append(sum(line.endswith("| site") for line in done.stderr.splitlines()))
     assert starts == [2, 1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="not on Windows")
+def test_ctrl_c_waits_until_a_line_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+
+    def restart() -> None:
+        held.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        signal.raise_signal(signal.SIGINT)  # as it would come in the midst of Python's own start
+
+    monkeypatch.setattr(start, "restart_with_fewer_holes", restart)
+    monkeypatch.setattr(sys, "argv", ["head-detection", "--version"])
+    assert start.start() == 130
+    assert held == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.parametrize("script", ["test", "batch", "serve"])
+def test_ctrl_c_before_a_script_has_begun_is_one_line(script: str) -> None:
+    def interrupted() -> None:  # before Python has begun; it tells as soon as somebody heeds it
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--help"],
+        preexec_fn=interrupted,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
