@@ -95,9 +95,13 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(clear_folders)
         service.batcher.start()
-        yield
+        patience = CLOSING_SECONDS
+        try:
+            yield
+        except asyncio.CancelledError:  # by a second Ctrl-C: nobody waits for what is under way
+            patience = 0
         service.videos.close()
-        await asyncio.to_thread(service.batcher.close, CLOSING_SECONDS)
+        await asyncio.to_thread(service.batcher.close, patience)
 
     app = FastAPI(
         title="Head detection",

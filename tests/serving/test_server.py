@@ -36,11 +36,9 @@ SECONDS = 240
 """For a process to start, on a machine that has much else to do."""
 
 
-@pytest.fixture
-def port(detector: HeadDetector, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Of a running service that is soon tired of slow clients."""
-    monkeypatch.setattr(listening, "HEADER_SECONDS", 0.2)
-    settings = ServiceSettings(body_seconds=0.2, hosts=("127.0.0.1",), max_bytes=100_000)
+@contextmanager
+def running(detector: HeadDetector, settings: ServiceSettings) -> Iterator[tuple[Any, int]]:
+    """A service in a thread, and its port."""
     with open_socket("127.0.0.1", 0) as listener:
         app = create_app(detector, settings)
         service = uvicorn.Server(server_config(app, settings, timeout_keep_alive=0.2))
@@ -49,9 +47,27 @@ def port(detector: HeadDetector, monkeypatch: pytest.MonkeyPatch) -> Iterator[in
         number = listener.getsockname()[1]
         while not service.started:
             time.sleep(0.005)
-        yield number
+        yield service, number
         service.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def port(detector: HeadDetector, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Of a running service that is soon tired of slow clients."""
+    monkeypatch.setattr(listening, "HEADER_SECONDS", 0.2)
+    settings = ServiceSettings(body_seconds=0.2, hosts=("127.0.0.1",), max_bytes=100_000)
+    with running(detector, settings) as (_, number):
+        yield number
+
+
+def test_ctrl_c_twice_ends_it_without_a_word(
+    detector: HeadDetector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by two signals at once: uvicorn then leaves the application where it is."""
+    with running(detector, ServiceSettings()) as (service, _):
+        service.force_exit = True
+    assert capsys.readouterr().err == ""
 
 
 def spoken(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
