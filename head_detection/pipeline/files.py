@@ -4,13 +4,14 @@ import math
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from head_detection.errors import PictureError, SoundError, SourceError
 from head_detection.images.finding import PictureFile, is_video_name
 from head_detection.images.reading import open_picture
 from head_detection.images.reasons import explaining
+from head_detection.images.video_start import ENOUGH_BYTES, begins_as_video
 from head_detection.pipeline.ahead import run_ahead
 from head_detection.pipeline.animation import EXTENSIONS, count_animated, read_animation
 from head_detection.pipeline.sources import FrameOptions, Item, ItemSource, SourceInfo
@@ -104,7 +105,8 @@ class MixedSource:
         path, options = file.path, self._options
         suffix = path.suffix.lower()
         is_animation = suffix in EXTENSIONS and bool(count_animated(path, options.max_pixels))
-        is_video = is_video_name(path.name) and not _is_picture(path, options.max_pixels)
+        may_be_video = is_video_name(path.name) or _begins_as_video(path)
+        is_video = may_be_video and not _is_picture(path, options.max_pixels)
         if not is_animation and not is_video:
             yield file
             return
@@ -151,6 +153,15 @@ def _is_picture(path: Path, max_pixels: int) -> bool:
             return True
     except PictureError:
         return False
+
+
+def _begins_as_video(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # whoever reads it says so
+        # A pipe would be waited for, and what was in it be gone.
+        if path.is_file():
+            with path.open("rb") as file:
+                return begins_as_video(file.read(ENOUGH_BYTES))
+    return False
 
 
 def _ends_before(start: float, video: VideoInfo) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 from head_detection.cores import num_cores
 from head_detection.errors import PictureError, PictureSizeError
 from head_detection.images.reading import Picture, read_picture_size
+from head_detection.images.video_start import begins_as_video
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.detector import HeadDetector
 from head_detection.inference.loading import LoadedPicture
@@ -31,7 +32,6 @@ from head_detection.inference.workers import Workers
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import (
     detector_failed,
-    is_video,
     not_ready,
     queue_full,
     too_large,
@@ -243,7 +243,9 @@ class Batcher:
         except PictureSizeError as error:
             raise too_large(_reason(error)) from error
         except PictureError as error:
-            raise (video_for_track() if is_video(data) else unreadable(_reason(error))) from error
+            raise (
+                video_for_track() if begins_as_video(data) else unreadable(_reason(error))
+            ) from error
 
     def _load(self, data: bytes, keep_pixels: bool) -> LoadedPicture:
         picture = self.detector.load(data, keep_pixels=keep_pixels)

@@ -10,22 +10,6 @@ ENDED_BY_CLIENT: Final = 499
 LONGEST_VALUE: Final = 60
 """Letters of what came that an answer says again."""
 
-MOVIE_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
-"""First box of an MP4 or QuickTime file (ISO/IEC 14496-12)."""
-OTHER_BRANDS: Final = (
-    *(b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"),
-    *(b"M4A ", b"M4B "),
-)
-"""Of such files, those that hold pictures or sound."""
-VIDEO_STARTS: Final = (
-    b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11",
-)  # fmt: skip
-"""Matroska and WebM, MPEG-2, FLV, Windows Media."""
-AVI: Final = b"AVI "
-TRANSPORT: Final = b"G"
-TRANSPORT_BYTES: Final = 188
-"""A packet of an MPEG transport stream, and what each begins with (ISO/IEC 13818-1)."""
-
 
 class ServiceError(Exception):
     """What a client is told in place of an answer.
@@ -89,18 +73,6 @@ def detector_failed() -> ServiceError:
 def unreadable(text: str) -> ServiceError:
     """Return the answer for what is no picture, or a damaged one."""
     return ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "picture", text)
-
-
-def is_video(data: bytes) -> bool:
-    """Tell whether a file that is no picture begins as a video does.
-
-    Example:
-        >>> is_video(bytes(4) + b"ftypisom"), is_video(bytes(4) + b"ftypheic")
-        (True, False)
-    """
-    is_box = data[4:8] in MOVIE_BOXES and data[8:12] not in OTHER_BRANDS
-    is_transport = data[: 2 * TRANSPORT_BYTES : TRANSPORT_BYTES] == 2 * TRANSPORT
-    return is_box or is_transport or data.startswith(VIDEO_STARTS) or data[8:12] == AVI
 
 
 def video_for_track() -> ServiceError:

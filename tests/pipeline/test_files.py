@@ -75,6 +75,18 @@ def test_content_decides_what_a_file_is() -> None:
     assert told("bytes") == [("bytes", None)]  # as any file: reading it says that it is no picture
 
 
+@pytest.mark.parametrize("end", ["mp4", "mkv", "avi"])
+def test_a_video_called_a_picture_is_one_in_a_folder(end: str) -> None:
+    Path("in").mkdir()
+    write_clip(f"in/b.{end}", 3, fps=25).rename("in/b.jpg")
+    picture("in/a.jpg")
+    Path("in/c.jpg").write_bytes(bytes(4) + b"ftypisom" + bytes(400))
+    *found, (name, index) = told("in")
+    assert found == [("a.jpg", None), *(("b.jpg", frame) for frame in range(3))]
+    assert (name, index) == ("c.jpg", -1)
+    assert told("in/a.jpg", "in/b.jpg") == [(f"in/{name}", index) for name, index in found]
+
+
 def test_a_folder_mixes_pictures_and_videos_in_natural_order() -> None:
     Path("in/b").mkdir(parents=True)
     write_clip("in/b/2.mkv", 2)
