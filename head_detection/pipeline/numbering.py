@@ -59,6 +59,10 @@ class Numbers(Protocol):
         """
         ...
 
+    def __len__(self) -> int:
+        """Return how many packets wait for their frames."""
+        ...
+
     def rest(self) -> list[tuple[int, int]]:
         """Return (number, stamp) of the frames that wait: at the end they are missing."""
         ...
@@ -107,6 +111,10 @@ class FrameNumbers:
             self._stamps.discard(heappop(self._waiting))
         self._next += 1
         return Numbered(self._next - 1, stamp, missing)
+
+    def __len__(self) -> int:
+        """Count those that wait."""
+        return len(self._waiting)
 
     def rest(self) -> list[tuple[int, int]]:
         """Return all that wait."""
@@ -186,6 +194,10 @@ class ChunkNumbers:
         delay = self._num_sent - self._waiting[stamp]
         self._delay = delay if self._delay is None else min(delay, self._delay)
         return Numbered(*self._count(stamp), missing)
+
+    def __len__(self) -> int:
+        """Count those that wait."""
+        return len(self._waiting)
 
     def rest(self) -> list[tuple[int, int]]:
         """Return all that wait."""

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline import zeroed
+from head_detection.pipeline.held_back import LastPackets
 from head_detection.pipeline.numbering import ChunkNumbers, FrameNumbers, Numbers
 from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.pipeline.transport_stream import FORMAT, LossWatch
@@ -110,6 +111,8 @@ class _Reading:
         extradata = video.codec_context.extradata or b""
         self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()
+        self._last_packets = LastPackets()
+        self._last_stamp: int | None = None
         self._converter = VideoReformatter()
         # AVI's encoders delay the first.
         self._origin = None if self._counts_chunks else video.start_time
@@ -127,6 +130,7 @@ class _Reading:
             yield from self._items_of(packet)
             if self._is_past_end:
                 return
+        yield from self._held_back()
         missing = self._numbers.rest()
         if self._num_decoded == 0:
             self._reason = self._reason or f"none of its {self._num_packets} frames can be decoded"
@@ -211,6 +215,7 @@ class _Reading:
 
     def _items_of(self, packet: "VideoPacket") -> Iterator[Item]:
         """Yield the taken frames that come out once a packet went in."""
+        self._last_packets.add(packet)
         try:
             pictures = packet.decode()
         except FFmpegError:
@@ -222,9 +227,21 @@ class _Reading:
         for picture in pictures:
             yield from self._items_until(picture)
 
+    def _held_back(self) -> Iterator[Item]:
+        """Yield whole frames at the end that the decoder kept, as others there are damaged."""
+        if len(self._numbers) == 0 or (self._is_interlaced and not self._has_errors):
+            return
+        self._has_errors = True
+        flags = self._video.codec_context.flags
+        is_behind = self._last_stamp is None
+        for picture in self._last_packets.decode(self._path, self._options.max_pixels, flags):
+            if is_behind:
+                yield from self._items_until(picture)
+            is_behind = is_behind or self._stamp_in(picture) == self._last_stamp
+
     def _items_until(self, picture: VideoFrame) -> Iterator[Item]:
         """Yield a picture, where it is taken, and before it the frames that are missing."""
-        stamp = cast("int | None", picture.opaque) if self._counts_chunks else picture.pts
+        stamp = self._last_stamp = self._stamp_in(picture)
         numbered = self._numbers.take(stamp, is_key=picture.key_frame)
         index, seconds = numbered.index, self._seconds_of(numbered.stamp)
         # Not missing without an error: those before the first key frame, and second fields.
@@ -283,6 +300,10 @@ class _Reading:
     def _stamp_of(self, packet: "VideoPacket") -> int | None:
         """Return when a packet is shown; of AVI, which does not tell, when it is decoded."""
         return packet.dts if packet.pts is None or self._counts_chunks else packet.pts
+
+    def _stamp_in(self, picture: VideoFrame) -> int | None:
+        """Return the stamp of the packet that a picture came from."""
+        return cast("int | None", picture.opaque) if self._counts_chunks else picture.pts
 
     def _next_seconds(self) -> float:
         return 0.0 if self._last is None else self._last + self._step

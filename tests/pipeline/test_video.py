@@ -279,6 +279,42 @@ def test_a_file_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) 
     assert "ends early" in last.problem or "breaks off" in last.problem
 
 
+@pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+empty_moov"])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_whole_frames_before_a_cut_come(tmp_path: Path, movflags: str, rotation: int) -> None:
+    """Those that wait for their turn in the decoder, too; only the one that is cut has failed."""
+    options = {"movflags": movflags}
+    path = write_clip(tmp_path / "a.mp4", busy(40), rotation=rotation, container_options=options)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for cut in (25, 26, 27):
+        place, size, shown = packets[cut].pos, packets[cut].size, packets[cut].pts
+        stamps = sorted(packet.pts for packet in packets[: cut + 1])
+        short = tmp_path / f"{cut}.mp4"
+        short.write_bytes(path.read_bytes()[: place + size // 2])
+        *frames, last = read(short)
+        assert [frame.index for frame in frames] == [*range(cut + 1)]
+        assert lost(frames) == [stamps.index(shown)]
+        whole = [frame for frame in frames if frame.pixels is not None]
+        assert [number_of(np.rot90(frame.pixels, rotation // 90)) for frame in whole] == [
+            frame.index for frame in whole
+        ]
+        assert "ends early" in (last.problem or "")
+
+
+@pytest.mark.parametrize("end", ["mkv", "avi"])
+def test_whole_frames_before_a_damaged_end_come(tmp_path: Path, end: str) -> None:
+    path = write_clip(tmp_path / f"a.{end}", busy(40), codec="libx264")
+    with av.open(str(path)) as container:
+        last = [bytes(packet) for packet in container.demux(video=0) if packet.size][-1]
+    content = path.read_bytes()
+    path.write_bytes(content.replace(last, bytes(len(last))))
+    frames = read(path)
+    assert [frame.index for frame in frames] == [*range(40)]
+    assert len(lost(frames)) == 1
+    assert len(told(frames)) == 39
+
+
 @pytest.mark.parametrize(("start", "end", "shown"), [(0.55, 4, 34), (1.25, 3, 17)])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
 def test_what_an_edit_list_leaves_out_is_not_missing(
