@@ -13,6 +13,7 @@ TUNABLES: Final = "GLIBC_TUNABLES"
 _SMALL_BLOCKS_LISTED: Final = "glibc.malloc.tcache_count"
 _TRIM_THRESHOLD: Final = -1
 _MMAP_MAX: Final = -4
+_ARENA_MAX: Final = -8
 """glibc's numbers for ``mallopt``, from its malloc.h."""
 _NEVER: Final = 2**31 - 1
 _RESIDENT: Final = 1
@@ -24,7 +25,8 @@ def keep_freed_memory() -> bool:
 
     The maps of a network are tens of megabytes, which glibc asks of the system anew for each
     picture; the system hands them out as zeroed pages, thousands of faults that cost a tenth of a
-    small network's time. The process keeps what it needed at its peak, see ``FreedMemory``.
+    small network's time. The process keeps what it needed at its peak, see ``FreedMemory``. All
+    threads share it: what one freed, the next picture may need in another.
 
     Returns:
         Whether the C library took it: others than glibc have no such setting.
@@ -32,7 +34,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _ARENA_MAX: 1}
+    return all(bool(mallopt(key, value)) for key, value in settings.items())
 
 
 def with_fewer_holes(environment: Mapping[str, str]) -> dict[str, str]:
