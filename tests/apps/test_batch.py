@@ -104,9 +104,16 @@ def refuse(worker: FirstWorker) -> None:
     raise BatchError(f"device: {worker.options.device} asked for")
 
 
-@pytest.mark.parametrize("runner", ["local", "ray"])
+@pytest.mark.parametrize(
+    ("runner", "expected"),
+    [
+        ("local", "error: device: cuda:99 asked for"),
+        ("ray", "error: --device cuda:99: expected auto, cpu or cuda, for Ray gives each actor"),
+    ],
+)
 def test_a_gpu_that_is_not_there_is_told_before_all_is_listed(
     runner: str,
+    expected: str,
     photos: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -118,7 +125,7 @@ def test_a_gpu_that_is_not_there_is_told_before_all_is_listed(
     words = ["batch", "--source", str(photos), "--output", str(out), "--runner", runner]
     assert main([*words, "--weights", str(tiny_weights), "--device", "cuda:99"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: device: cuda:99 asked for")
+    assert told.startswith(expected)
     assert told.count("\n") == 1
     assert not list((out / "plan").iterdir())
 
