@@ -104,30 +104,25 @@ def refuse(worker: FirstWorker) -> None:
     raise BatchError(f"device: {worker.options.device} asked for")
 
 
-@pytest.mark.parametrize(
-    ("runner", "expected"),
-    [
-        ("local", "error: device: cuda:99 asked for"),
-        ("ray", "error: --device cuda:99: expected auto, cpu or cuda, for Ray gives each actor"),
-    ],
-)
+@pytest.mark.parametrize(("runner", "device"), [("local", "cuda:99"), ("ray", "cuda")])
 def test_a_gpu_that_is_not_there_is_told_before_all_is_listed(
     runner: str,
-    expected: str,
+    device: str,
     photos: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr(FirstWorker, "begin", lambda worker: None)
     monkeypatch.setattr(FirstWorker, "start", refuse)
     out = photos.parent / "out"
     words = ["batch", "--source", str(photos), "--output", str(out), "--runner", runner]
-    assert main([*words, "--weights", str(tiny_weights), "--device", "cuda:99"]) == 2
+    assert main([*words, "--weights", str(tiny_weights), "--device", device]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(expected)
+    assert told.startswith(f"error: device: {device} asked for")
     assert told.count("\n") == 1
-    assert not list(out.glob("plan/*"))
+    assert not list((out / "plan").iterdir())
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(
