@@ -32,6 +32,7 @@ class Frame:
             kept.
         path: the file of the video; None is a camera, or made.
         captured: when it came from a camera, by the monotonic clock; None is a file's.
+        share: of its file, how much was read when it was decoded; None where that is not known.
 
     Example:
         >>> Frame("street.mp4", 50, 2.0)
@@ -44,6 +45,7 @@ class Frame:
     pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     path: Path | None = field(default=None, repr=False, compare=False)
     captured: float | None = field(default=None, repr=False, compare=False)
+    share: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

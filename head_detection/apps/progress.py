@@ -103,6 +103,7 @@ class Progress:
             self._tell_note(outcome)
         self.fail(self._sinks.take_failures())
         bar.set_postfix_str(f"{self.tally.heads} heads{self._camera_state()}", refresh=False)
+        bar.total = self._source.expected_count()
         bar.update()
         if self._window is not None:
             self._window.show(outcome)

@@ -109,6 +109,10 @@ class Cameras:
             self._is_batch_over = True
             return False
 
+    def expected_count(self) -> int | None:
+        """Return None: there is no end."""
+        return None
+
     def close(self) -> None:
         """Leave the cameras at once; no process is left."""
         self._finalizer()

@@ -19,6 +19,8 @@ from head_detection.pipeline.video import read_video
 from head_detection.pipeline.video_file import VideoInfo, describe_video
 from head_detection.structures import Frame
 
+SMALLEST_SHARE = 0.01
+"""Of a file, to tell from how much there is."""
 OTHER_TRACKS = "other tracks of video"
 SOUND_EXTENSIONS = frozenset(
     {".aac", ".aif", ".aiff", ".amr", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus"}
@@ -57,7 +59,9 @@ def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
     count = _count(video, options)
     info = SourceInfo(path.stem, video.fps, video.size, count, unit="frames")
     skipped = Counter({OTHER_TRACKS: video.num_tracks - 1})
-    return ItemSource(info, _Frames(path, path.name, options), +skipped)
+    frames = _Frames(path, path.name, options)
+    expected = frames.expected_count if count is None and options.end is None else None
+    return ItemSource(info, frames, +skipped, expected=expected)
 
 
 class MixedSource:
@@ -101,6 +105,10 @@ class MixedSource:
         """Tell whether the next item, or the end, is at hand."""
         return self._is_within_video or self._files.is_ready()
 
+    def expected_count(self) -> int | None:
+        """Return how many items there are, where that is known."""
+        return self.info.count
+
     def _items_of(self, file: PictureFile) -> Iterator[Item]:
         path, options = file.path, self._options
         suffix = path.suffix.lower()
@@ -135,11 +143,29 @@ class _Frames:
     ) -> None:
         self._path, self._name, self._options = path, name, options
         self._read = read_animation if is_animation else read_video
+        self._shares: list[float] = []
+        self._num_taken, self._is_over = 0, False
 
     def __iter__(self) -> Generator[Item]:
         items = self._read(self._path, self._name, self._options)
         with closing(run_ahead(items, _num_bytes)) as ahead:
-            yield from ahead
+            for item in ahead:
+                share = item.share if isinstance(item, Frame) else None
+                self._num_taken += 1
+                if share is not None:
+                    self._shares = [*self._shares[:1], share]
+                yield item
+        self._is_over = True
+
+    def expected_count(self) -> int | None:
+        """Return how many there are, if those to come need as many bytes as those that came."""
+        if self._is_over:
+            return self._num_taken
+        first, last = self._shares[:1], self._shares[1:]
+        if not last or last[0] - first[0] < SMALLEST_SHARE:
+            return None
+        part = (last[0] - first[0]) / (1 - first[0])
+        return max(self._num_taken, 1 + round((self._num_taken - 1) / part))
 
 
 def _num_bytes(item: Item) -> int:

@@ -129,6 +129,10 @@ class Source(Protocol):
         """Tell whether the next item, or the end, is at hand, so that taking it does not wait."""
         ...
 
+    def expected_count(self) -> int | None:
+        """Return how many items there are, by what was read so far; None where nothing tells."""
+        ...
+
 
 @dataclass(frozen=True)
 class ItemSource:
@@ -139,12 +143,14 @@ class ItemSource:
         items: in order.
         skipped: how many were passed over, by reason; complete once ``items`` is at its end.
         ready: tells whether the next is at hand; None is always.
+        expected: tells how many there are, by what was read so far; None is as ``info`` says.
     """
 
     info: SourceInfo
     items: Iterable[Item]
     skipped: Counter[str] = field(default_factory=Counter)
     ready: Callable[[], bool] | None = None
+    expected: Callable[[], int | None] | None = None
 
     @classmethod
     def of(cls, items: Sequence[Item], name: str = "items") -> Self:
@@ -158,6 +164,10 @@ class ItemSource:
     def is_ready(self) -> bool:
         """Tell whether the next item, or the end, is at hand."""
         return self.ready is None or self.ready()
+
+    def expected_count(self) -> int | None:
+        """Return how many items there are, as far as is known by now."""
+        return self.info.count if self.expected is None else self.expected()
 
 
 def describe_skipped(skipped: Counter[str]) -> str:

@@ -123,6 +123,7 @@ class _Reading:
         ticks = self._step / float(self._time_base)
         self._losses = LossWatch(path, video, ticks) if is_stream else None
         self._reason: str | None = None
+        self._num_bytes, self._place = container.size, 0
 
     def items(self) -> Iterator[Item]:
         """Yield the frames that are taken."""
@@ -187,6 +188,7 @@ class _Reading:
                 return
             if packet is None:
                 return
+            self._place = max(self._place, packet.pos or 0)
             self._join(packet)
             if self._losses is not None and packet.size:
                 self._losses.see(packet)
@@ -283,7 +285,8 @@ class _Reading:
         self._is_past_end = self._is_past_end or (end is not None and seconds >= end)
         if self._takes(index, seconds):
             pixels = None if picture is None else self._pixels_of(picture)
-            yield Frame(self._name, index, seconds, pixels, self._path)
+            share = self._place / self._num_bytes if self._place and self._num_bytes else None
+            yield Frame(self._name, index, seconds, pixels, self._path, share=share)
 
     def _pixels_of(self, picture: VideoFrame) -> Pixels | None:
         """Return the pixels; None where memory or the converter refuses them."""

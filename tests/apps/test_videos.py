@@ -81,6 +81,12 @@ def test_a_video_becomes_boxes_counts_and_a_drawn_video(capsys: pytest.CaptureFi
     assert Path("runs/test/street/video/street.mp4").is_file()
 
 
+def test_the_bar_has_a_total_where_a_file_tells_none(capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip("street.ts", 24)
+    assert run(["test", "--source", "street.ts", "--save", "json"]) == 0
+    assert "24/24" in capsys.readouterr().err
+
+
 def test_sound_that_a_live_run_leaves_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     write_clip("loud.mp4", 3, audio=True)
     assert run(["test", "--source", "loud.mp4", "--live", "--save", "video"]) == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import number_of, numbered_frame, write_clip
+from clips import busy, number_of, numbered_frame, write_clip
 from PIL import Image
 
 from head_detection.errors import SourceError
@@ -62,6 +62,32 @@ def test_the_number_of_frames_is_known_beforehand(options: dict[str, Any], count
     write_clip("a.mp4", 12)
     source = open_source("a.mp4", options=FrameOptions(**options))
     assert source.info.count == len(list(source)) == count
+
+
+@pytest.mark.parametrize(("start", "stride", "count"), [(0, 1, 60), (1.0, 1, 50), (0, 3, 20)])
+def test_how_many_frames_there_are_is_told_by_what_was_read(
+    start: float, stride: int, count: int
+) -> None:
+    """Of recordings that were joined, whose times begin anew, and no header tells of them."""
+    parts = [write_clip(f"{name}.ts", busy(30), gop=1).read_bytes() for name in "ab"]
+    Path("joined.ts").write_bytes(b"".join(parts))
+    source = open_source("joined.ts", options=FrameOptions(start=start, stride=stride))
+    assert source.info.count is None
+    assert source.expected_count() is None
+    told = [source.expected_count() for _ in source]
+    assert told[: count // 2].count(None) <= 3
+    assert all(0.7 * count <= (number or 0) <= 1.3 * count for number in told[count // 2 :])
+    assert source.expected_count() == count == len(told)
+    assert all(number >= place for place, number in enumerate(told, start=1) if number)
+
+
+def test_where_a_part_ends_is_not_told_by_what_was_read() -> None:
+    write_clip("a.ts", busy(30))
+    source = open_source("a.ts", options=FrameOptions(end=1.0))
+    assert {source.expected_count() for _ in source} == {None}
+    write_clip("a.mp4", 12)
+    source = open_source("a.mp4")
+    assert {source.expected_count() for _ in source} == {12}
 
 
 def test_content_decides_what_a_file_is() -> None:
