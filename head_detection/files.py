@@ -135,15 +135,27 @@ def holding(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def real_path(path: Path) -> Path:
+    """Return where links lead to; one that leads to itself stays, and to open it is an ``OSError``.
+
+    Path's own raises for such a link, by Python's version, what is no mistake of the user.
+
+    Example:
+        >>> real_path(Path("/usr/../nothing/there")).as_posix()
+        '/nothing/there'
+    """
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error of the system name what is written, not nothing or its temporary name."""
     try:
         yield
     except OSError as error:
-        # The second name is that of a copy.
-        name = error.filename if error.filename2 is None else error.filename2
-        is_own = name is None or any(map(is_temporary, Path(os.fsdecode(name)).parts))
+        names = [name for name in (error.filename, error.filename2) if name is not None]
+        parts = [part for name in names for part in Path(os.fsdecode(name)).parts]
+        is_own = not names or any(map(is_temporary, parts))
         if is_own and error.errno is not None:  # others have no place for a name
             error.filename, error.filename2 = str(path), None
         raise

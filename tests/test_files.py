@@ -13,6 +13,7 @@ from head_detection import files
 from head_detection.files import (
     create_bytes,
     is_temporary,
+    real_path,
     replacing,
     replacing_folder,
     write_bytes,
@@ -70,6 +71,25 @@ def test_a_file_is_created_whole_and_once(
         create_bytes(path, b"second")
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_links_are_followed_and_one_that_leads_to_itself_stays(tmp_path: Path) -> None:
+    loop, first, second = (tmp_path / name for name in ("loop", "first", "second"))
+    loop.symlink_to("loop")
+    first.symlink_to(second)
+    second.symlink_to(first)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert real_path(tmp_path / "link" / "a" / ".." / "b") == tmp_path.resolve() / "b"
+    assert real_path(loop).name == "loop"
+    assert real_path(loop / "a").name == "a"
+    assert real_path(first).name in ("first", "second")
+
+
+def test_an_error_tells_no_temporary_name(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with pytest.raises(NotADirectoryError) as caught, replacing_folder(path):
+        path.symlink_to(path)
+    assert (caught.value.filename, caught.value.filename2) == (str(path), None)
 
 
 def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ def test_a_docstring_does_not_count_as_code() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_links_are_followed_by_what_takes_those_that_lead_to_themselves(path: Path) -> None:
+    called = list(calls(ast.parse(path.read_text("utf-8"))))
+    raising = [name for name in called if name.endswith(".resolve") and "__file__" not in name]
+    assert not raising, "files.real_path is for that"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_names_say_what_is_inside(path: Path) -> None:
     parts = {part.lower() for part in path.relative_to(PACKAGE).with_suffix("").parts}
     assert not parts & NAMES_THAT_SAY_NOTHING

@@ -15,7 +15,7 @@ from head_detection.apps.demo_walk import show_walk
 from head_detection.apps.main import run as run_command_line
 from head_detection.data.synthetic import lay_out, sample_person, sample_portrait
 from head_detection.evaluation.matching import match_detections
-from head_detection.files import write_bytes
+from head_detection.files import real_path, write_bytes
 from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.pipeline.sources import ItemSource
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     show_walk(detector, arguments.output)
     print("\nThe pictures with the heads drawn in, the fullest first:")
     for sample in reversed(samples):
-        print(f"  {_picture_of(sample, arguments.output).resolve().as_uri()}")
+        print(f"  {real_path(_picture_of(sample, arguments.output)).as_uri()}")
     return 0
 
 

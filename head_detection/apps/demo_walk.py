@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from head_detection.data.sequences import HeadSequence, door_scene
 from head_detection.errors import MissingPackageError
+from head_detection.files import real_path
 
 if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
@@ -58,7 +59,7 @@ def show_walk(detector: "HeadDetector", folder: Path) -> None:
     print(
         tabulate(rows, header, "plain", disable_numparse=True, colalign=("left", "right", "right"))
     )
-    print(f"  {(folder / FOLDER / 'video' / CLIP).resolve().as_uri()}")
+    print(f"  {real_path(folder / FOLDER / 'video' / CLIP).as_uri()}")
 
 
 def crossings(sequence: HeadSequence) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from PIL import ImageColor
 from head_detection.apps.arguments import number_in, positive, probability
 from head_detection.apps.command import UsageError
 from head_detection.errors import OutputError
+from head_detection.files import real_path
 from head_detection.images.styles import (
     DRAWN_PARTS,
     HIDDEN_FROM,
@@ -233,9 +234,9 @@ def results_folder(
     wanted: Path = arguments.output or Path("runs", "test", arguments.name or source_name)
     if wanted == STANDARD_OUTPUT:
         return None
-    places = [(wanted / name).resolve() for names in OUTPUTS.values() for name in names]
+    places = [real_path(wanted / name) for names in OUTPUTS.values() for name in names]
     for source in map(Path, arguments.source) if arguments.overwrite else ():
-        if any(source.resolve().is_relative_to(place) for place in places):
+        if any(real_path(source).is_relative_to(place) for place in places):
             raise UsageError(f"--overwrite: would remove its own source {source}")
     folder = choose_folder(wanted, formats, overwrite=arguments.overwrite)
     if folder != wanted:

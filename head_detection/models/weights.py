@@ -23,7 +23,7 @@ from head_detection.config import (
 from head_detection.config.validation import read_values, validate
 from head_detection.config.yaml_text import dump_yaml
 from head_detection.errors import ConfigError, WeightsError
-from head_detection.files import is_unicode, write_bytes
+from head_detection.files import is_unicode, real_path, write_bytes
 
 METADATA_KEY = "head_detection"
 TRAINING_KEY = "head_detection_training"
@@ -134,7 +134,7 @@ def store_operating_point(
             "inference": {**preset.inference, **changed},
             "metrics": {**preset.metrics, **metrics},
         }
-        write_bytes(path.resolve(), dump_yaml(stored).encode())
+        write_bytes(real_path(path), dump_yaml(stored).encode())
         return
     tensors, description = read_weights(path)
     if calibration is not None:
@@ -143,7 +143,7 @@ def store_operating_point(
     description = description.model_copy(
         update={"inference": inference, "metrics": {**description.metrics, **metrics}}
     )
-    write_weights(path.resolve(), tensors, description)  # a link stays a link
+    write_weights(real_path(path), tensors, description)  # a link stays a link
 
 
 def tensors_path(path: str | Path) -> Path:

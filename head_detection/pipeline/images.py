@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from head_detection.errors import SourceError
+from head_detection.files import real_path
 from head_detection.images.finding import PictureFile, PictureFinder
 from head_detection.pipeline.sources import ItemSource, SourceInfo, describe_skipped
 
@@ -59,7 +60,7 @@ def open_folder(path: Path, *, with_videos: bool = False) -> ItemSource:
         SourceError: there are none.
     """
     finder = PictureFinder(with_videos=with_videos)
-    return _collect(finder, path.resolve().name or "root", finder.below(path, path), str(path))
+    return _collect(finder, real_path(path).name or "root", finder.below(path, path), str(path))
 
 
 def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
@@ -71,7 +72,7 @@ def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
     finder = PictureFinder(with_videos=with_videos)
     root = fixed_part(pattern)
     found = finder.matching(pattern, root)
-    return _collect(finder, root.resolve().name or "root", found, str(pattern))
+    return _collect(finder, real_path(root).name or "root", found, str(pattern))
 
 
 def open_paths(paths: Sequence[str], *, with_videos: bool = False) -> ItemSource:

@@ -8,7 +8,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from head_detection.errors import OutputError
-from head_detection.files import naming
+from head_detection.files import naming, real_path
 from head_detection.images.finding import OUTPUT_MARKER, VIDEO_EXTENSIONS
 from head_detection.results.output_folder import listed_name, mark_folder
 
@@ -83,7 +83,7 @@ class ResultFolder:
         self.is_empty = self.is_empty and not paths
         for path in paths:
             is_there = os.path.exists(path)  # noqa: PTH110 - Path's own raises for a long name
-            if source and is_there and path.resolve() == source.resolve():
+            if source and is_there and real_path(path) == real_path(source):
                 raise OutputError(f"{path}: would replace its own source; choose another folder")
         with naming(self.path / OUTPUT_MARKER):
             # Before the files: of a kill, none is forgotten.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from head_detection.errors import OutputError
-from head_detection.files import clear_leftovers, create_bytes, is_written_to
+from head_detection.files import clear_leftovers, create_bytes, is_written_to, real_path
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.format_names import OUTPUTS
 
@@ -31,8 +31,10 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
         overwrite: remove the earlier run's results from it instead, and nothing else.
 
     Raises:
-        OutputError: a file that is none of a run's would be replaced, or another run is not done.
+        OutputError: a file that is none of a run's would be replaced, another run is not done, or
+            what is there is no folder.
     """
+    _check_is_folder(folder)
     if overwrite:
         growing = [name for names in OUTPUTS.values() for name in names if not name.endswith("/")]
         if is_written_to(folder, growing):
@@ -130,9 +132,20 @@ def listed_name(name: str) -> str:
     return json.dumps(name) + "\n"
 
 
+def _check_is_folder(folder: Path) -> None:
+    """Raise OutputError for what is there and no folder."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        is_link = folder.is_symlink() and not folder.exists()
+        there = "a link that leads nowhere" if is_link else "a file"
+        raise OutputError(
+            f"{folder}: expected a folder, new or of earlier results; {there} is called so: choose "
+            "another name"
+        )
+
+
 def _free_folder(folder: Path) -> Path:
     """Return the first of ``folder``, ``folder-2``, ... without results."""
-    wanted = folder.resolve() if folder.name in ("", "..") else folder
+    wanted = real_path(folder) if folder.name in ("", "..") else folder
     passed = None
     for number in count(2):
         if not _has_results(folder):
@@ -153,7 +166,7 @@ def _has_results(folder: Path) -> bool:
 
 def _clear_listed(folder: Path) -> None:
     """Remove the files that a marker lists, folders that are empty then, and the marker."""
-    marker, root = folder / OUTPUT_MARKER, folder.resolve()
+    marker, root = folder / OUTPUT_MARKER, real_path(folder)
     if not marker.is_file():
         return
     parents: set[Path] = set()
@@ -163,7 +176,7 @@ def _clear_listed(folder: Path) -> None:
             # A line may be cut short by a kill, and a name too long to have become a file.
             with suppress(ValueError, OSError):
                 path = folder / str(json.loads(line))
-                if path.parent.resolve().is_relative_to(root) and not path.is_dir():
+                if real_path(path.parent).is_relative_to(root) and not path.is_dir():
                     path.unlink(missing_ok=True)
                     parents.update(p for p in path.parents if p.is_relative_to(folder))
     for parent in sorted(parents - {folder}, key=lambda path: len(path.parts), reverse=True):

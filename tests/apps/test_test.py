@@ -329,6 +329,17 @@ def test_frames_keep_their_numbers_where_a_picture_failed(photos, one_head):
     assert [line.split(",")[0] for line in lines] == ["1"]
 
 
+@pytest.mark.parametrize("name", ["loop.mp4", "loop.jpg"])
+def test_a_link_to_itself_fails_alone(photos, one_head, capsys, name):
+    Path(name).symlink_to(name)
+    (photos / name).symlink_to(photos / name)
+    for sources, num_failed in [([name], 1), ([name, "photos/1.png"], 1), (["photos"], 4)]:
+        options = ["--output", "out", "--overwrite", "--save", "json"]
+        assert run(["test", "--source", *sources, *options]) == 1
+        assert len(results(Path("out"))["failed"]) == num_failed
+        assert f"{name}: Too many levels of symbolic links" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
 def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monkeypatch, error):
     for number in range(20):
@@ -365,7 +376,14 @@ def test_the_files_are_whole_after_the_work_is_cut_short(photos, one_head, monke
         (["--source", "photos", "--weights", "gone"], "error: gone: expected a weights file"),
         (["--source", "photos", "--weights", "photos/1.png"], ".safetensors file"),
         (["--source", "photos", "--device", "gpu"], "device: expected auto, cpu"),
-        (["--source", "photos", "--output", "photos/1.png"], "photos/1.png"),
+        (["--source", "photos", "--output", "photos/1.png"], "photos/1.png: expected a folder, ne"),
+        (["--source", "photos", "--output", "photos/1.png", "--overwrite"], "; a file is called"),
+        (["--source", "photos", "--output", "loop"], "--output: loop: expected a folder, new or"),
+        (["--source", "photos", "--output", "loop"], "; a link that leads nowhere is called so"),
+        (["--source", "photos", "--output", "loop/out"], "loop/out: Too many levels of symbolic"),
+        (["--source", "photos", "--zones", "loop"], "loop: expected a YAML file of zones; Too"),
+        (["--source", "photos", "--weights", "loop"], "loop: expected a weights file"),
+        (["--source", "photos", "--save", "coco", "--ids", "loop"], "loop: expected COCO labels"),
     ],
 )
 def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
@@ -377,6 +395,7 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", str(tiny_weights)]
     Path("nothing").mkdir()
+    Path("loop").symlink_to("loop")
     assert main(["test", *arguments]) == 2
     _out, err = capsys.readouterr()
     assert line in err

@@ -15,7 +15,7 @@ from head_detection.data.formats import (
 )
 from head_detection.data.formats.label_files import new_folder
 from head_detection.errors import AnnotationError, PictureError
-from head_detection.files import replacing
+from head_detection.files import real_path, replacing
 from head_detection.images.reading import read_picture_size
 
 FOLDER_FORMATS = sorted(name for name in WRITERS if FORMATS[name].writes_folder)
@@ -85,11 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) -> None:
     """Keep the labels and pictures that are read from being written over."""
-    target = output.resolve()
-    read = {source.resolve(), *(image.path.resolve() for image in annotated.images)}
+    target = real_path(output)
+    read = {real_path(source), *(real_path(image.path) for image in annotated.images)}
     # data.yaml describes what lies around it; other label files stand alone.
     is_description = source.suffix.lower() in DESCRIPTIONS
-    root = (source.parent if is_description else source).resolve()
+    root = real_path(source.parent if is_description else source)
     if target in read or (target.exists() and root in target.parents):
         raise AnnotationError(
             f"{output}: expected another place for --output; this belongs to the input {source}"

@@ -10,6 +10,7 @@ from head_detection.config import DatasetConfig
 from head_detection.data.formats import load_annotations, write_annotations
 from head_detection.data.relabelling import RelabelRules, relabel
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.results.formats import read_detection_file
 
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: a mistake of the user, one line.
     """
-    if arguments.output.resolve() == arguments.input.resolve():
+    if real_path(arguments.output) == real_path(arguments.input):
         raise AnnotationError(f"--output: expected another file than the input {arguments.input}")
     images = None if arguments.images is None else str(arguments.images)
     labelled = load_annotations(DatasetConfig(path=str(arguments.input), images=images))

@@ -16,6 +16,7 @@ from head_detection.data.quality.near_duplicates import find_copies
 from head_detection.data.quality.survey import SurveyedPicture, survey_pictures
 from head_detection.data.splitting import Load, partition
 from head_detection.errors import AnnotationError, ConfigError
+from head_detection.files import real_path
 
 ROUNDING = 1e-6
 MIN_PARTS = 2
@@ -126,8 +127,8 @@ def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path,
     A reader looks in ``images`` beside the file, or in the file's own folder.
     """
     folder = output / "images"
-    own = (folder if folder.is_dir() else output).resolve()
-    folders = [image.path.resolve().parent for image in images]
+    own = real_path(folder if folder.is_dir() else output)
+    folders = [real_path(image.path).parent for image in images]
     if all(folder.is_relative_to(own) for folder in folders):
         return own, True
     try:
@@ -143,7 +144,7 @@ def _write_part(
     images = tuple(
         replace(
             picture.image,
-            file_name=picture.image.path.resolve().relative_to(root).as_posix(),
+            file_name=real_path(picture.image.path).relative_to(root).as_posix(),
             image_size=picture.image_size,
         )
         for picture in ordered

@@ -11,6 +11,7 @@ from head_detection.apps.evaluation.worst import safe_name
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.bootstrap import Difference, compare
 from head_detection.evaluation.plots import draw_comparison
+from head_detection.files import real_path
 
 PLOT_NAME: Final = "comparison.png"
 TITLES: Final = {"ap50": "AP50", "f1": "F1", "mae": "count MAE"}
@@ -94,7 +95,7 @@ def _in_order_of(first: SavedMetrics, second: SavedMetrics) -> SavedMetrics:
 
 
 def _short_name(path: Path) -> str:
-    return path.resolve().parent.name if path.name == "metrics.json" else path.stem
+    return real_path(path).parent.name if path.name == "metrics.json" else path.stem
 
 
 def _default_name(first: Path, second: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from head_detection.apps.evaluation.predictions import Predictions, counted
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.evaluation.evaluator import Measurement, measure
+from head_detection.files import real_path
 
 SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
 """What training and test call their files, whichever run it is."""
@@ -74,7 +75,7 @@ def short_name(path: Path) -> str:
         >>> short_name(Path("weights/fast.safetensors"))
         'fast'
     """
-    folder = path.resolve().parent.name
+    folder = real_path(path).parent.name
     return f"{folder}-{path.stem}" if path.stem in SHARED_NAMES else path.stem
 
 

@@ -17,6 +17,7 @@ from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import TRAINVAL, labels_of, read_lines, round_pixels
 from head_detection.data.formats.names import choose_place, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 
 PATTERN: Final = "brainwash_{}.idl"
 _LINE: Final = re.compile(r'"(?P<name>[^"]+)"\s*(?::\s*(?P<boxes>.*?))?\s*[;.]?$')
@@ -50,7 +51,7 @@ def read_brainwash(
         collector.note("boxes with corners in the wrong order, put right", swapped)
         truth = build_truth([(box, False) for box in ordered])
         collector.add(index.root / index.find(name), name, truth)
-    name = f"{path.resolve().name}/{split or TRAINVAL}" if path.is_dir() else path.stem
+    name = f"{real_path(path).name}/{split or TRAINVAL}" if path.is_dir() else path.stem
     return collector.finish(name)
 
 

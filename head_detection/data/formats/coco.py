@@ -24,6 +24,7 @@ from head_detection.data.formats.foreign import foreign_json, refuse_foreign
 from head_detection.data.formats.label_files import as_count, as_id, read_json, round_pixels
 from head_detection.data.formats.names import choose_place, find_folder, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.structures import GroundTruth
 
 OUTSIDE_KEY: Final = "boxes_may_reach_outside"
@@ -70,7 +71,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
         name = names[key].removeprefix(prefix)
         truth, size = _truth_of(rows[key]), _size_of(entry)
         collector.add(index.root / index.find(name), name, truth, size, key)
-    return collector.finish(f"{path.resolve().parent.name}/{path.stem}", categories)
+    return collector.finish(f"{real_path(path).parent.name}/{path.stem}", categories)
 
 
 def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:

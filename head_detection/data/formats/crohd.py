@@ -30,6 +30,7 @@ from head_detection.data.formats.label_files import (
 )
 from head_detection.data.formats.names import FolderIndex, natural_order
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.images.finding import is_picture_name
 from head_detection.structures import GroundTruth
 
@@ -88,7 +89,7 @@ def read_crohd(path: Path, split: str | None = None, images: Path | None = None)
     for folder in sequences:
         place = images if is_one or images is None else images / folder.name
         _read_sequence(folder, "" if is_one else f"{folder.name}/", place, collector)
-    return collector.finish(root.resolve().name)
+    return collector.finish(real_path(root).name)
 
 
 def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
@@ -119,7 +120,7 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     num_ignored = sum(len(image.truth.ignore_boxes) for image in annotated.images)
     if num_ignored:
         notes.append(f"regions to ignore, written as distractors of class 3: {num_ignored}")
-    info = _info_of(path.resolve().name, annotated, max(frames))
+    info = _info_of(real_path(path).name, annotated, max(frames))
     pairs = sorted(zip(frames, annotated.images, strict=True), key=lambda pair: pair[0])
     with new_folder(path) as folder:
         write_file(folder / TRUTH, "".join(_lines_of(pairs)))

@@ -25,6 +25,7 @@ from head_detection.data.formats.label_files import (
 )
 from head_detection.data.formats.names import FolderIndex, find_folder, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 
 PATTERN: Final = "annotation_{}.odgt"
 PICTURES: Final = "Images"
@@ -63,7 +64,7 @@ def read_crowdhuman(
             found = next(((i, f) for i in indexes if (f := i.find_stem(name))), None)
             index, picture = found or (indexes[0], f"{name}.jpg")
             collector.add(index.root / picture, picture, build_truth(rows))
-    name = f"{path.resolve().name}/{split or TRAINVAL}" if path.is_dir() else path.stem
+    name = f"{real_path(path).name}/{split or TRAINVAL}" if path.is_dir() else path.stem
     return collector.finish(name)
 
 

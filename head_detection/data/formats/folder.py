@@ -5,6 +5,7 @@ from pathlib import Path
 from head_detection.data.annotations import AnnotatedSet, build_truth
 from head_detection.data.formats.collector import Collector
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.images.finding import PictureFinder
 
 
@@ -32,7 +33,7 @@ def read_folder(path: Path, images: Path | None = None) -> AnnotatedSet:
             raise AnnotationError(f"{picture.path}: {picture.problem}")
         collector.add(picture.path, picture.name, build_truth([]))
         collector.note("pictures without labels, their heads unknown and none assumed")
-    annotated = collector.finish(root.resolve().name)
+    annotated = collector.finish(real_path(root).name)
     if not annotated.images:
         raise AnnotationError(f"{root}: expected a folder of pictures; there is none in it")
     return annotated

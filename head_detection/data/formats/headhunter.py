@@ -17,6 +17,7 @@ from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import format_pixels, read_lines
 from head_detection.data.formats.names import choose_place, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 
 _NUM_FIELDS: Final = 5
 _HEAD: Final = 0
@@ -56,7 +57,7 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
     for stated, found in pictures.items():
         name = stated.removeprefix(prefix)
         collector.add(index.root / index.find(name), name, build_truth(found))
-    return collector.finish(f"{path.resolve().parent.name}/{path.stem}")
+    return collector.finish(f"{real_path(path).parent.name}/{path.stem}")
 
 
 def write_headhunter(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:

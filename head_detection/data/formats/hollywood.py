@@ -23,6 +23,7 @@ from head_detection.data.formats.voc_labels import (
     split_names,
 )
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 
 HEAD_NAMES: Final = frozenset({"head"})
 _FIRST_PIXEL: Final = 1
@@ -59,4 +60,4 @@ def read_hollywood(
     added = add_all_objects(collector, folders, names, HEAD_NAMES)
     if not are_listed:
         note_unlabelled(folders, added, collector)
-    return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")
+    return collector.finish(f"{real_path(path).name}/{split or TRAINVAL}")

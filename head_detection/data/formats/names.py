@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from head_detection.errors import AmbiguousNameError, AnnotationError
+from head_detection.files import real_path
 from head_detection.images.finding import natural_key, picture_extensions
 
 Parts = tuple[str, ...]
@@ -300,7 +301,7 @@ def _parts(name: str) -> Parts:
 
 def _within(name: str, root: Path | None) -> str:
     """Return an absolute name inside a folder relative to it, any other as it is."""
-    for place in () if root is None else (root.absolute(), root.resolve()):
+    for place in () if root is None else (root.absolute(), real_path(root)):
         start = f"{place.as_posix().rstrip('/')}/"
         if name.startswith(start):
             return name.removeprefix(start)

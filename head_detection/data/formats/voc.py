@@ -40,6 +40,7 @@ from head_detection.data.formats.voc_labels import (
     split_names,
 )
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.images.finding import is_picture_name
 
 _FIRST_PIXEL: Final = 1
@@ -79,7 +80,7 @@ def read_voc(path: Path, split: str | None = None, images: Path | None = None) -
         added.append(add_picture(collector, folders, index, (name, label), rows))
     if not are_listed:
         note_unlabelled(folders, added, collector)
-    return collector.finish(f"{path.resolve().name}/{split or TRAINVAL}")
+    return collector.finish(f"{real_path(path).name}/{split or TRAINVAL}")
 
 
 def write_voc(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from head_detection.data.formats.collector import Collector
 from head_detection.data.formats.label_files import parse_whole, read_lines
 from head_detection.data.formats.names import FolderIndex, natural_order
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 from head_detection.structures import GroundTruth
 
 ANNOTATIONS: Final = "annotations"
@@ -50,7 +51,7 @@ def read_vscrowd(path: Path, split: str | None = None, images: Path | None = Non
     collector = Collector(leaves_out_empty=True, boxes_may_reach_outside=True)
     for file in sorted(files, key=lambda one: natural_order(one.name)):
         _read_video(file, place / file.stem, collector)
-    return collector.finish(path.stem if path.is_file() else path.resolve().name)
+    return collector.finish(path.stem if path.is_file() else real_path(path).name)
 
 
 def _read_video(file: Path, place: Path, collector: Collector) -> None:

@@ -23,6 +23,7 @@ from head_detection.data.formats.label_files import (
 )
 from head_detection.data.formats.names import FolderIndex, choose_place, find_folder, inner_name
 from head_detection.errors import AnnotationError
+from head_detection.files import real_path
 
 PICTURES: Final = "images"
 SCHEME: Final = "yolo"
@@ -104,7 +105,7 @@ def read_description(path: Path, split: str | None, images: Path | None) -> Desc
         folders.append(within)
         pictures |= dict(_in_folder(root, within, images, where))
     return Description(
-        f"{root.resolve().name}/{split or TRAINVAL}",
+        f"{real_path(root).name}/{split or TRAINVAL}",
         root,
         _class_names(values, file),
         tuple(pictures.items()),
@@ -157,7 +158,7 @@ def _without_file(path: Path, split: str | None, images: Path | None) -> Descrip
             lines = read_lines(file, "a list of classes")
             names = {number: line for number, (_, line) in enumerate(lines)}
     folders = (label_place(within),) if has_pictures_part(within) else ()
-    return Description(path.resolve().name, path, names, pictures, folders)
+    return Description(real_path(path).name, path, names, pictures, folders)
 
 
 def _read_values(file: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from head_detection.boxes import areas, overlapping_pairs
 from head_detection.data.annotations import TOLERANCE
 from head_detection.data.quality.survey import SurveyedPicture, is_blank
+from head_detection.files import real_path
 from head_detection.images.finding import is_picture_name
 from head_detection.structures import FloatArray
 
@@ -106,7 +107,7 @@ def find_unlabelled(
         pictures: labelled pictures, whose folders are looked into.
         labelled: every picture that any label names, of other splits too.
     """
-    named = {path.resolve() for path in labelled}
+    named = {real_path(path) for path in labelled}
     folders = sorted({path.parent for path in pictures})
     return [
         Finding("unlabelled", set_name, str(path), "no label names it")
@@ -115,7 +116,7 @@ def find_unlabelled(
         for path in sorted(folder.iterdir())
         if is_picture_name(path.name)
         and not path.name.startswith(".")
-        and path.resolve() not in named
+        and real_path(path) not in named
     ]
 
 
