@@ -4,6 +4,7 @@ A text says what was expected, what came and what to do; it names config keys, n
 a command: the commands know those.
 """
 
+import re
 import unicodedata
 from typing import Final
 
@@ -11,6 +12,29 @@ _NO_LETTERS: Final = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
 """Unicode's kinds of what is no letter: it tells a terminal what to do, is half of one, or none."""
 _JOINERS: Final = "\u200c\u200d"
 """They hold letters of some scripts, and parts of an emoji, together."""
+
+_USER_INFO: Final = re.compile(
+    r"(?P<scheme>(?<!\w)[a-z][\w+.-]+:[/\\]+)?"
+    r"(?<![^\s/\\'\"=(,;])(?!(?<![\w/\\])[a-z]:[/\\])"  # a word's beginning; no drive of Windows
+    r"[^\s/\\:@'\"=(,;]*:(?![/\\]{2}|[/\\]*\*@)\S{0,999}@",
+    re.IGNORECASE,
+)
+"""``user:password@``, also where the scheme before it is misspelt or missing. All to the last @ of
+the word goes: a password may hold a / or an @ that should have been escaped."""
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text in which what looks like ``user:password@`` is a star.
+
+    All that is told goes through here: the errors below, and what a command prints.
+
+    Example:
+        >>> hide_passwords("line 1: door=me:secret@cam/1: expected an address")
+        'line 1: door=*@cam/1: expected an address'
+        >>> hide_passwords("rtsp:/me:se/cr@et@cam"), hide_passwords("ask me@home: now")
+        ('rtsp:/*@cam', 'ask me@home: now')
+    """
+    return _USER_INFO.sub(r"\g<scheme>*@", text) if "@" in text else text
 
 
 def printable(text: str) -> str:
@@ -31,7 +55,13 @@ def printable(text: str) -> str:
 
 
 class HeadDetectionError(ValueError):
-    """A mistake of the user, whose text is one line for them; all others are faults of the code."""
+    """A mistake of the user, whose text is one line for them; all others are faults of the code.
+
+    What was typed may stand in it, an address too: no password of one does.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(hide_passwords(text))
 
 
 class ConfigError(HeadDetectionError):

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
-from head_detection.errors import HeadDetectionError, OutputError, printable
+from head_detection.errors import HeadDetectionError, OutputError, hide_passwords, printable
 
 Command = Callable[[Sequence[str] | None], int]
 """Takes the arguments (None: the process's own), returns the exit code."""
@@ -95,7 +95,8 @@ class Messages:
     """A text stream for what a command says.
 
     What is lost (the reader went away, the disk is full) is no error, and a letter that the
-    encoding lacks is written as its number. ``buffer``, which takes results, fails as ever.
+    encoding lacks is written as its number. Passwords are hidden. ``buffer``, which takes results,
+    fails as ever.
 
     Args:
         stream: None where the process was started without it.
@@ -110,7 +111,7 @@ class Messages:
     def write(self, text: str) -> int:
         """Write, or lose, the text."""
         with self._losing():
-            self._stream.write(text)
+            self._stream.write(hide_passwords(text))
         return len(text)
 
     def flush(self) -> None:

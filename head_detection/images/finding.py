@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
+from head_detection.errors import hide_passwords
+
 VIDEO_EXTENSIONS: Final = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265"}
     | {".hevc", ".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"}
@@ -230,13 +232,15 @@ class PictureFinder:
             elif os.path.lexists(found := find_path(path)):
                 yield from self._at(found, [Path()])
             else:
-                yield from self._once(found, _relative(found, Path()), _real_path(found))
+                yield from self._once(found, _missing_name(found, Path()), _real_path(found))
 
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
             yield from self.below(path, bases[0])
         elif self._is_picture(str(path), named=True):
-            yield from self._once(path, _relative(path, bases[0]), _real_path(path))
+            is_there = os.path.lexists(path)
+            name = (_relative if is_there else _missing_name)(path, bases[0])
+            yield from self._once(path, name, _real_path(path))
 
     def _is_to_open(self, real: str, *, is_root: bool) -> bool:
         if real in self._seen:
@@ -353,6 +357,11 @@ def _is_output(folder: str) -> bool:
 
 def _real_path(path: str | Path) -> str:
     return os.path.realpath(path)
+
+
+def _missing_name(path: Path, root: Path) -> str:
+    """Name what is not there: it may be a mistyped address, whose password goes to no file."""
+    return hide_passwords(_relative(path, root))
 
 
 def _relative(path: Path, root: Path) -> str:

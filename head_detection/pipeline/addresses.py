@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from head_detection.errors import SourceError
+from head_detection.errors import SourceError, hide_passwords
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "srt", "rtmp", "tcp")
 """Of addresses that are decoded; files have a path."""
@@ -201,11 +201,15 @@ def distinct(addresses: Iterable[Address]) -> list[Address]:
 def shown_url(url: str) -> str:
     """Return an address without user, password and query, which may hold others.
 
+    Of what has no ``://``, which may be a mistyped address or a path, the query stays.
+
     Example:
         >>> shown_url("rtsp://me:se/cr@et@cam:554/live?token=1")
         'rtsp://cam:554/live'
         >>> shown_url("rtsp://cam/user=admin_password=x_channel=1")
         'rtsp://cam/user=*_password=*_channel=1'
+        >>> shown_url("rtsp:/me:my secret@cam/1")
+        'rtsp:/*@cam/1'
     """
     scheme, separator, rest = url.partition("://")
     if separator:
@@ -214,6 +218,9 @@ def shown_url(url: str) -> str:
         # All to the last @ goes: a password may hold a / or a ? that should have been escaped.
         rest = rest.rpartition("@")[2]
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    elif ":" in url.rpartition("@")[0]:
+        before, at, behind = url.rpartition("@")
+        scheme = hide_passwords("".join(before.split()) + at) + behind  # whole, for all its blanks
     text = f"{scheme}{separator}{rest}"
     return _SECRET.sub(r"\1*", "".join(c if c.isprintable() else "?" for c in text))
 
@@ -253,7 +260,7 @@ def _check_name(name: str, where: str) -> None:
     is_short = 0 < len(name.encode()) <= LONGEST_NAME
     is_plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and name.strip(".") != ""
     if not is_short or not is_plain:
-        shown = "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])
+        shown = shown_url(name)[:LONGEST_NAME]  # it may be an address with a = in its query
         raise SourceError(
             f"{where}: expected a name of letters and digits, at most {LONGEST_NAME} bytes, before "
             f"the =; got {shown!r}"

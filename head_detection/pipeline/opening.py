@@ -127,7 +127,7 @@ def _in_mode(
     if mode is None:
         return addresses
     if all(address.device_format is None for address in addresses):
-        raise _no_device(shown_url(source))
+        raise _no_device(source)
     from head_detection.pipeline.camera_opening import V4L2, check_mode  # noqa: PLC0415 - FFmpeg
 
     for address in addresses:
@@ -139,10 +139,10 @@ def _in_mode(
     ]
 
 
-def _no_device(shown: str) -> SourceError:
+def _no_device(source: str) -> SourceError:
     return SourceError(
-        f"{shown}: expected a camera of this machine, 0 say, for a size, a rate or a format to be "
-        "asked of; streams and files have their own"
+        f"{shown_url(source)}: expected a camera of this machine, 0 say, for a size, a rate or a "
+        "format to be asked of; streams and files have their own"
     )
 
 
@@ -163,7 +163,7 @@ def _parse_single(source: str) -> Address:
     address = parse_address(source)
     _check_protocol(address)
     if address.device_format == "v4l2" and not os.path.lexists(address.url):
-        raise SourceError(f"{source}: expected a camera as {address.url}; there is none")
+        raise SourceError(f"{shown_url(source)}: expected a camera as {address.url}; there is none")
     return address
 
 
@@ -181,7 +181,8 @@ def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
     if glob.has_magic(source):
         return open_glob(path, with_videos=with_videos)
     raise SourceError(
-        f"{source!r}: expected a picture, a video, a folder, a glob, a text list or -; no such file"
+        f"{shown_url(source)!r}: expected a picture, a video, a folder, a glob, a text list or -; "
+        "no such file"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final, Protocol
 
-from head_detection.errors import ConfigError, PictureError
+from head_detection.errors import ConfigError, PictureError, hide_passwords
 from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.loading import IsReady, frame_name
@@ -197,7 +197,7 @@ def _outcome_of(result: PictureResult, index: int) -> Outcome:
         seconds, path, prefix = None, item.path, f"{item.path}: "
     if result.detections is None:
         error = result.error or PictureError(f"{prefix}nothing came of it")
-        reason = str(error).removeprefix(prefix)
+        reason = str(error).removeprefix(hide_passwords(prefix))
         return Failure(index, item.name, reason, error, seconds)
     source = None if seconds is None else item.name
     return Record(

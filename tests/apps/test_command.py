@@ -51,6 +51,8 @@ def test_arguments_are_handed_on() -> None:
         (ConfigError("two\nlines\tand a tab"), "error: two lines and a tab\n"),
         (ConfigError(), "error: ConfigError\n"),
         (PermissionError(13, "Permission denied", "runs"), "error: runs: Permission denied\n"),
+        (ConfigError("zones of me:s3cret@cam/1"), "error: zones of *@cam/1\n"),
+        (FileNotFoundError(2, "No such file", "me:s3cret@cam"), "error: *@cam: No such file\n"),
         (OSError(28, "No space left on device", "a.mp4"), f"error: a.mp4: {FULL_DISK}\n"),
     ],
 )

@@ -61,6 +61,7 @@ def test_a_video_is_drawn_on_its_first_frame(folder: Path) -> None:
         (["--source", "small.png"], "door: expected points inside small.png, 100x50 pixels"),
         (["--source", "none.png"], "no such file"),
         (["--source", "cut.png"], "cut.png"),
+        (["--source", "me:s3cret@none.png"], "'*@none.png': expected a picture"),
     ],
 )
 def test_a_mistake_is_one_line(

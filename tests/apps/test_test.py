@@ -97,6 +97,46 @@ def test_a_folder_is_done_to_its_end_whatever_is_in_it(photos, one_head, capsys)
     assert Path("runs/test/photos/images/sub/1.png").exists()
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_no_password_of_a_mistyped_address_is_told_or_written(photos, one_head, capsys, as_list):
+    typed = ["rtsp:/me:s3cret@cam/1", "me:s3/cret@cam/2", "rtsp//me:s3cret@cam/3"]
+    Path("all.txt").write_text("\n".join(["photos/1.png", *typed]))
+    sources = ["all.txt"] if as_list else ["photos/1.png", *typed]
+    assert main(["test", "--source", *sources, "--save", "json,lines", "--output", "out"]) == 1
+    names = [failed["file"] for failed in results(Path("out"))["failed"]]
+    assert names == ["rtsp:/*@cam/1", "*@cam/2", "rtsp/*@cam/3"]
+    out, err = capsys.readouterr()
+    assert "failed: *@cam/2: no such file" in err
+    written = [path.read_text() for path in Path("out").iterdir() if path.is_file()]
+    assert "cret" not in "".join([out, err, *written])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--source", "rtsp:/me:s3cret@cam/1"],
+        ["--source", "me:s3 cret@cam/1"],
+        ["--source", "rtsp//me:s3cret@cam/*"],
+        ["--source", "me:s3cret@cam", "--camera-fps", "5"],
+        ["--source", "photos", "me:s3cret@cam", "--mqtt", "me:s3cret@broker"],
+        ["--source", "photos", "--zones", "http:/me:s3cret@cam/zones.yaml"],
+        ["--source", "photos", "--track", "me:s3cret@cam"],
+        ["--source", "photos", "--stride", "me:s3cret@cam"],
+        ["--source", "photos", "--live=me:s3cret@cam"],
+        ["me:s3cret@cam", "--source", "photos"],
+    ],
+)
+def test_no_message_holds_a_password(photos, one_head, capsys, options):
+    try:
+        code = main(["test", *options])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "cret" not in line
+
+
 def test_all_good_is_exit_code_0(photos, one_head):
     assert main(["test", "--source", "photos/1.png", "photos/sub", "--output", "out"]) == 0
     assert [image["file"] for image in results(Path("out"))["images"]] == [

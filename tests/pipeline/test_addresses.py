@@ -52,6 +52,10 @@ def test_names_and_messages_hold_nothing_secret(url: str, shown: str | None, nam
         ("-1", "-1: expected a camera's number"),
         ("9" * 5000, "expected a camera's number"),
         ("/dev/video0/../sda", "/dev/video0/../sda: expected a camera's number"),
+        ("me:geheim@cam/1", "*@cam/1: expected a camera's number"),
+        ("rtsp:/me:geh/e@im@cam/1", "rtsp:/*@cam/1: expected a camera's number"),
+        ("rtsp//me:geheim@cam/1", "rtsp//*@cam/1: expected a camera's number"),
+        ("rtsp:me:geh eim@cam/1", "*@cam/1: expected a camera's number"),
     ],
 )
 def test_what_is_no_address_is_one_line_without_its_password(text: str, line: str) -> None:
@@ -61,6 +65,7 @@ def test_what_is_no_address_is_one_line_without_its_password(text: str, line: st
     assert line in message
     assert message.isprintable()
     assert "me:" not in message
+    assert "eim@" not in message
 
 
 def test_a_camera_of_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +126,11 @@ def test_a_list_names_its_cameras(tmp_path: Path) -> None:
         (b"ok=rtsp://a/1\nnonsense\n", "line 2: nonsense: expected a camera's number"),
         (b"a=/etc/passwd\n", "line 1: /etc/passwd: expected a camera's number"),
         (b"a=rtsp://me:geh/eim@cam\n", "line 1: rtsp://cam: expected"),
+        (b"me:geheim@cam/1\n", "line 1: *@cam/1: expected a camera's number"),
+        (b"a=rtsp:/me:geheim@cam/1\n", "line 1: rtsp:/*@cam/1: expected a camera's number"),
+        (b"a=rtsp//me:geheim@cam/1\n", "line 1: rtsp//*@cam/1: expected a camera's number"),
+        (b"me:geh eim@cam/1?a=b\n", "line 1: expected a name of letters"),
+        (b"me:geheim" + b"x" * 200 + b"@cam?a=b\n", "line 1: expected a name of letters"),
         (b"\xff\xfe\x00", "in UTF-8; byte 0 is not"),
         (b"#" * (MAX_LIST_BYTES + 1), "it is larger than"),
     ],

@@ -13,6 +13,7 @@ from head_detection.files import write_bytes
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import Picture, read_picture
 from head_detection.images.zones import draw_regions
+from head_detection.pipeline.addresses import shown_url
 from head_detection.pipeline.opening import open_source
 from head_detection.pipeline.zones import build_region_counter
 
@@ -77,4 +78,4 @@ def first_frame(source: str) -> tuple[str, Picture]:
             return item.name, read_picture(item.path)
         if item.pixels is not None:
             return item.name, item.pixels
-    raise SourceError(f"{source}: expected a frame that can be read; found none")
+    raise SourceError(f"{shown_url(source)}: expected a frame that can be read; found none")
