@@ -289,9 +289,8 @@ class HeadDetector:
         """Find the heads of each frame, and give each an id that it keeps from frame to frame.
 
         A head that is followed counts down to ``tracking.lowest_score``, 0.1, where the detector's
-        ``lowest_score`` is no higher: that of the shipped weights is 0.02. Memory does not grow
-        with the number of frames; one that cannot be decoded is left out. A video that was cut
-        short gives what is there, and a warning is logged.
+        ``lowest_score`` is no higher: that of the shipped weights is 0.02. Memory is flat. A frame
+        that cannot be decoded is left out. A file that cannot be read or was cut short is logged.
 
         Args:
             source: a video, camera (0) or stream as ``test --source`` takes it; or frames, RGB
@@ -302,14 +301,15 @@ class HeadDetector:
             overrides: ``tracking.key=value``: ``tracking.lost_seconds=2``, say.
 
         Yields:
-            The frame with its ``index``, ``seconds`` and ``pixels``, and its heads with ``ids``,
-            from 1 on for each video; -1 for a head that is not followed (yet).
+            The frame (``index``, ``seconds``, ``pixels``), and its heads with ``ids``, from 1 on
+            for each video; -1 for a head that is not followed (yet).
 
         Raises:
             MissingPackageError: the ``track`` extra is not installed.
             SourceError: no such source.
             ConfigError: an override of no field.
-            TypeError: another kind of source.
+            PictureError: an array that is not ``(H, W, 3)`` uint8.
+            TypeError: another kind of source, one picture, videos in a list, or ``fps`` as text.
             ValueError: another tracker, or pictures without times and without ``fps``.
         """
         # The loop stands above the detector; only this asks for it.

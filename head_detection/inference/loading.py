@@ -310,7 +310,16 @@ def _to_tensor(image: ImageLike, position: str, color: Color) -> Tensor:
             )
 
 
-def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
+def check_array(array: npt.NDArray[Any], position: str) -> None:
+    """Refuse an array that is no picture.
+
+    Args:
+        array: of any shape and type.
+        position: what errors call it.
+
+    Raises:
+        PictureError: anything but ``(H, W, 3)`` uint8, none of them 0. One line.
+    """
     if array.shape[2:] != (NUM_COLORS,) or array.dtype != np.uint8 or 0 in array.shape:
         is_grey = array.ndim == PICTURE_DIMENSIONS - 1 and array.dtype == np.uint8
         remedy = "; np.stack([grey] * 3, axis=-1) makes one of a grey picture" if is_grey else ""
@@ -318,6 +327,10 @@ def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
             f"{position}: expected an (H, W, 3) uint8 RGB array; "
             f"got {array.shape} {array.dtype}{remedy}"
         )
+
+
+def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
+    check_array(array, position)
     # Torch shares the memory, and takes neither read-only arrays nor negative strides.
     return _channels_first(np.require(array, requirements=["C", "W"]))
 

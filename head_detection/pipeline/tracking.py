@@ -6,10 +6,9 @@ Source:
     2023). Each matches by buffered IoU here, C-BIoU's: heads move by more than their size.
 """
 
-import logging
 import math
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -22,16 +21,15 @@ import numpy as np
 import supervision as sv
 
 from head_detection.config import TRACKERS, TrackingConfig, override_tracking
-from head_detection.errors import MissingPackageError, PictureError
+from head_detection.errors import MissingPackageError
 from head_detection.images.finding import PictureFile
-from head_detection.images.reading import Picture, read_picture
+from head_detection.images.reading import Picture
 from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.ordered import check_source, timed
 from head_detection.pipeline.run import Detector, run_pipeline
-from head_detection.pipeline.sources import Item, ItemSource, SourceInfo
+from head_detection.pipeline.sources import ItemSource, SourceInfo
 from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray, Sighting
-
-logger = logging.getLogger(__name__)
 
 FRAME_RATE: Final = 20.0
 """The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""
@@ -44,8 +42,6 @@ SLOW_TO_BEGIN: Final = ("bytetrack", "ocsort")
 are shown it so often that they do."""
 MOMENT: Final = 1e-6
 """Seconds from one such showing to the next."""
-FRAMES: Final = "frames"
-"""What pictures in a row are called together."""
 MOST_SOURCES: Final = 256
 """Videos and cameras whose heads are remembered; the one longest without a frame is forgotten."""
 
@@ -70,13 +66,7 @@ def track_heads(
     overrides: Sequence[str] = (),
 ) -> Generator[tuple[Frame, Detections]]:
     """Yield each frame of a source with its heads, as ``HeadDetector.track`` says."""
-    if not isinstance(source, str | Path | int | Iterable):
-        raise TypeError(
-            "source: expected a path, an address, the number of a camera, or frames in order; got "
-            f"{type(source).__name__}"
-        )
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps: expected frames a second, above 0; got {fps}")
+    check_source(source, fps)
     config = override_tracking(overrides)
     threshold = detector.score_threshold
     lowest_score = min(max(config.lowest_score, detector.lowest_score), threshold)
@@ -84,49 +74,15 @@ def track_heads(
     tracker = HeadTracker.from_config(config, name, threshold)
     if isinstance(source, str | Path | int):
         opened = open_source(str(source))
-        opened = ItemSource(opened.info, _timed(opened, fps), opened.skipped, opened.is_ready)
+        opened = ItemSource(opened.info, timed(opened, fps), opened.skipped, opened.is_ready)
     else:
-        opened = ItemSource(SourceInfo("frames", fps), _timed(source, fps))
+        opened = ItemSource(SourceInfo("frames", fps), timed(source, fps))
     outcomes = run_pipeline(opened, detector, None, batch_size, keep_pixels=True, tracker=tracker)
     with closing(outcomes):
         for outcome in outcomes:
             if isinstance(outcome, Record) and outcome.frame is not None:
                 at = outcome.frame, outcome.seconds, outcome.pixels, outcome.path
                 yield Frame(outcome.file, *at), outcome.detections
-
-
-def _timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> Iterator[Frame]:
-    """Yield frames that have a time: their own, or by their number.
-
-    What cannot be read is left out, and logged where that is known already.
-
-    Raises:
-        ValueError: one that has none, without a rate.
-        TypeError: something else.
-    """
-    for index, item in enumerate(items):
-        if isinstance(item, Frame) and item.seconds is not None:
-            yield item
-            continue
-        if isinstance(item, PictureFile) and item.problem is not None:
-            logger.warning("%s: %s", item.name, item.problem)  # of a video too, behind its frames
-            continue
-        if fps is None:
-            raise ValueError("expected fps, frames a second: these pictures have no times")
-        seconds = index / fps
-        if isinstance(item, Frame):
-            yield replace(item, index=index, seconds=seconds)
-        elif isinstance(item, PictureFile | str | Path):
-            try:
-                pixels = read_picture(item.path if isinstance(item, PictureFile) else Path(item))
-            except PictureError:
-                pixels = None
-            yield Frame(FRAMES, index, seconds, pixels)
-        elif isinstance(item, np.ndarray):
-            yield Frame(FRAMES, index, seconds, item)
-        else:
-            kind = type(item).__name__
-            raise TypeError(f"source: expected frames, RGB arrays or files in order; got {kind}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_frames_keep_their_times_and_heads_their_ids() -> None:
     assert ids_of(tracked)[1:] == [[1]] * 4
 
 
-def test_arrays_and_files_come_at_a_rate(tmp_path: Path) -> None:
+def test_arrays_and_files_come_at_a_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "0001.png"
     Image.fromarray(PIXELS).save(path)
     broken = tmp_path / "0002.png"
@@ -64,8 +65,7 @@ def test_arrays_and_files_come_at_a_rate(tmp_path: Path) -> None:
     assert ids_of(tracked)[1:] == [[1], [1]]
     assert len(list(track_heads(OneHead(), tmp_path, fps=10))) == 1
     assert ids_of(track_heads(OneHead(), [path, str(path), path], fps=10))[1:] == [[1]] * 2
-    with pytest.raises(TypeError, match="expected frames, RGB arrays or files in order; got bytes"):
-        list(track_heads(OneHead(), [b"x"], fps=10))  # type: ignore[list-item]
+    assert [line.partition(": ")[0] for line in caplog.messages] == [str(broken)] * 2
     with pytest.raises(ValueError, match="expected fps"):
         list(track_heads(OneHead(), [PIXELS]))
 
@@ -90,8 +90,48 @@ def test_mistakes_are_told() -> None:
         list(track_heads(OneHead(), [], "deepsort"))
     with pytest.raises(ValueError, match="fps: expected frames a second, above 0; got 0"):
         list(track_heads(OneHead(), [], fps=0))
+    with pytest.raises(ValueError, match="fps: expected frames a second, above 0; got inf"):
+        list(track_heads(OneHead(), [], fps=float("inf")))
+    with pytest.raises(TypeError, match="fps: expected a number, frames a second; got '25'"):
+        list(track_heads(OneHead(), [PIXELS], fps="25"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"source: expected a path, .*; got NoneType"):
         list(track_heads(OneHead(), None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "line"),
+    [
+        (PIXELS, TypeError, r"source: .*; got ndarray: a single picture"),
+        (b"street.mp4", TypeError, r"source: .*; got bytes: a single picture"),
+        ([PIXELS, PIXELS / 255], PictureError, r"source\[1\]: expected .* uint8 .* float64"),
+        (
+            [PIXELS[..., 0]],
+            PictureError,
+            r"source\[0\]: expected .*; got \(48, 64\) uint8; np.stack",
+        ),
+        ([Frame("a", 0, 0.0, PIXELS / 255)], PictureError, r"source\[0\]: expected .* float64"),
+        (["a/1.mp4", "a/2.mp4"], TypeError, r"source\[0\]: .*got a video or a stream, 'a/1.mp4'"),
+        ([Path("1.MOV")], TypeError, r"source\[0\]: .*got a video or a stream, '1.MOV'"),
+        (["rtsp://me:geheim@cam/1"], TypeError, "got a video or a stream, 'rtsp://cam/1'"),
+        ([b"x"], TypeError, r"source\[0\]: expected a frame, an RGB array or .*; got bytes"),
+        ([PIXELS, None], TypeError, r"source\[1\]: .*; got NoneType"),
+    ],
+)
+def test_nothing_that_is_no_frame_is_left_out_in_silence(
+    source: Any, error: type[Exception], line: str
+) -> None:
+    with pytest.raises(error, match=line):
+        list(track_heads(OneHead(), source, fps=5))
+
+
+def test_a_list_of_videos_is_told_before_a_rate_is_asked_for() -> None:
+    with pytest.raises(TypeError, match=r"got a video or a stream, 'a/1\.mp4'"):
+        list(track_heads(OneHead(), ["a/1.mp4", "a/2.mp4"]))
+
+
+def test_a_batch_of_pictures_is_frames_in_order() -> None:
+    tracked = list(track_heads(OneHead(), np.stack([PIXELS] * 3), fps=5))
+    assert [frame.seconds for frame, _ in tracked] == pytest.approx([0, 0.2, 0.4])
 
 
 def test_the_shipped_detector_follows_the_people_at_the_door(tmp_path: Path) -> None:
