@@ -5,13 +5,13 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from head_detection.batch.manifest import Job, Task
 from head_detection.batch.process import Dialogue, WorkerOptions
-from head_detection.batch.shards import Answer
+from head_detection.batch.shards import Answer, table_of
 from head_detection.batch.worker import ShardWorker, WorkerClosed
 from head_detection.cores import num_cores
 
@@ -203,15 +203,37 @@ class _Runner:
 
     def _work(self, worker: ShardWorker) -> None:
         try:
-            while True:
-                task = self._tasks.get_nowait()
-                self._job.settle(settled(worker.start()))
-                answers = worker.run(self._job.items(task), self._events.put)
-                self._job.finish(task, answers)
-                self._events.put(task)
-        except (queue.Empty, WorkerClosed):
+            with ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
+                self._answer(worker, writer)
+        except WorkerClosed:
             self._events.put(None)
         except Exception as error:  # noqa: BLE001 - raised where the events are read
             self._events.put(error)
+        else:
+            self._events.put(None)
         finally:
             worker.close()
+
+    def _answer(self, worker: ShardWorker, writer: ThreadPoolExecutor) -> None:
+        """Answer tasks until there are none; a shard is written while the next one is answered."""
+        written: Future[None] | None = None
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                break
+            self._job.settle(settled(worker.start()))
+            answers = worker.answers(self._job.items(task), self._events.put)
+            if written is not None:
+                written.result()
+            written = writer.submit(self._write, task, answers)
+        if written is not None:
+            written.result()
+
+    def _write(self, task: Task, answers: list[Answer]) -> None:
+        try:
+            self._job.finish(task, table_of(answers))
+            self._events.put(task)
+        except Exception as error:  # at once, for the next shard may take minutes
+            self._events.put(error)
+            raise

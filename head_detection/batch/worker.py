@@ -96,7 +96,13 @@ class ShardWorker:
         self._origin = origin
 
     def run(self, items: Sequence[Item], tell: Callable[[Answer], None] | None = None) -> pa.Table:
-        """Return the answers to pictures as a table of ``shards.SHARD_SCHEMA``, in their order.
+        """Return what ``answers`` does, as a table of ``shards.SHARD_SCHEMA``."""
+        return table_of(self.answers(items, tell))
+
+    def answers(
+        self, items: Sequence[Item], tell: Callable[[Answer], None] | None = None
+    ) -> list[Answer]:
+        """Return the answers to pictures, in their order.
 
         Args:
             items: of a shard, say; they fit into memory.
@@ -130,7 +136,7 @@ class ShardWorker:
                     self._count_given_up(end)
                     take(culprit, {"file": items[culprit].name, "error": end.error})
             suspects = [n for n in (suspects or left) if n not in answers]
-        return table_of(answers[number] for number in range(len(items)))
+        return [answers[number] for number in range(len(items))]
 
     def close(self) -> None:
         """End the process; from any thread."""

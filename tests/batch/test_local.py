@@ -1,5 +1,6 @@
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -14,7 +16,7 @@ from head_detection.batch import local
 from head_detection.batch.detecting import _num_devices
 from head_detection.batch.listing import list_items
 from head_detection.batch.local import FirstWorker, _others, run_local
-from head_detection.batch.manifest import Job
+from head_detection.batch.manifest import Job, Task
 from head_detection.batch.process import WorkerOptions, start_process
 from head_detection.batch.shards import answers_of, read_shard
 from head_detection.errors import BatchError, OutputError
@@ -94,6 +96,38 @@ def test_mistakes_of_workers_and_of_writing_are_raised_once(
 
         monkeypatch.setattr(job, "finish", full)
         with pytest.raises(OSError, match="No space left"):
+            list(run_local(job, job.tasks(), FirstWorker(fake), processes=1))
+    assert not workers()
+
+
+def test_a_shard_is_written_while_the_next_is_answered(
+    fake: WorkerOptions, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_is_answered = threading.Event()
+    waited: list[bool] = []
+    with Job(tmp_path / "out", {}) as job:
+        job.plan(list_items(str(fill(FILES))), 6)
+        finish = job.finish
+
+        def slowly(task: Task, answers: Any) -> None:
+            waited.append(task.shard == 0 and next_is_answered.wait(30))
+            finish(task, answers)
+
+        monkeypatch.setattr(job, "finish", slowly)
+        for event in run_local(job, job.tasks(), FirstWorker(fake), processes=1):
+            if isinstance(event, dict) and event["file"] == "6.jpg":
+                next_is_answered.set()
+        assert waited == [True, False]
+        assert job.num_done == 2
+
+
+def test_a_full_disk_is_told_before_the_next_shard_is_answered(
+    fake: WorkerOptions, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Job(tmp_path / "out", {}) as job:
+        job.plan(list_items(str(fill({**FILES, "7.jpg": b"hang"}))), 6)
+        monkeypatch.setattr(job, "finish", mock.Mock(side_effect=OSError(28, "full", "shard")))
+        with pytest.raises(OSError, match="full"):
             list(run_local(job, job.tasks(), FirstWorker(fake), processes=1))
     assert not workers()
 
