@@ -1,8 +1,10 @@
 """Pictures at http://, from a server of this machine."""
 
 import io
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -94,6 +96,36 @@ def test_tars_and_tables_of_the_web_are_read_in_parts(
     assert len(cast("bytes", reader.read(second))) == 5_000_000
     (row,) = listed(f"{web}/a.parquet")
     assert reader.read(row) == b"p"
+
+
+def test_a_tar_of_the_web_whose_headers_say_too_much_goes_on(
+    web: str, tmp_path: Path, reader: ItemReader, make_tar: Callable[..., bytes]
+) -> None:
+    told_of = tarfile.TarInfo("2.jpg")
+    told_of.pax_headers = {"comment": "x" * 2_000_000}
+    long = told_of.tobuf(tarfile.PAX_FORMAT)
+    whole = [make_tar((name, b"one"))[:1024] for name in ("1.jpg", "3.jpg", "4.jpg")]
+    header = tarfile.TarInfo("5.jpg")
+    header.size = 1 << 40
+    content = whole[0] + long + whole[1] + header.tobuf() + whole[2]
+    (tmp_path / "web" / "a.tar").write_bytes(content)
+    items = listed(f"{web}/a.tar")
+    assert [item.name for item in items] == [
+        "a.tar/1.jpg",
+        "a.tar#1024",
+        "a.tar/3.jpg",
+        "a.tar/5.jpg",
+        "a.tar",
+    ]
+    assert [reader.read(items[0]), reader.read(items[2])] == [b"one", b"one"]
+    for item, reason in (
+        (items[1], "expected extended headers of at most"),
+        (items[3], "over .* no more are read"),
+        (replace(items[3], size=400 << 20), "expected 419,430,400 bytes .* it ends after 1,024"),
+        (items[4], "damaged or cut off at byte"),
+    ):
+        with pytest.raises(PictureError, match=reason):
+            reader.read(item)
 
 
 def test_a_server_that_gives_no_parts_and_one_that_is_gone_are_one_line(
