@@ -28,6 +28,7 @@ from head_detection.apps.evaluation.table import print_table
 from head_detection.apps.evaluation.tracks import (
     TRACK,
     add_track_options,
+    check_track_options,
     evaluate_tracks,
     load_labels,
 )
@@ -108,6 +109,7 @@ def _check(arguments: argparse.Namespace) -> None:
             "expected --data, the labels to measure by (or --compare A.json B.json)"
         )
     check_operating_point(arguments)
+    check_track_options(arguments)
     if arguments.detections is None:
         check_detector_options(arguments)
     elif not arguments.detections.exists():

@@ -4,7 +4,6 @@ Source:
     Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
 """
 
-import math
 import sqlite3
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
@@ -42,6 +41,8 @@ NUM_TRUTH_FIELDS: Final = 9
 HEAD_CLASS: Final = 1
 ORIGIN: Final = 1.0
 """The benchmark counts pixels from 1."""
+LARGEST_ID: Final = 2**53
+"""Read as a floating number: beyond it two ids may be one."""
 SHOWN_CHARACTERS: Final = 80
 MOST_OPEN: Final = 64
 """Videos and cameras side by side whose files stay open."""
@@ -382,14 +383,17 @@ def _parse_line(text: str, where: str) -> FrameLine:
         numbers = [float(value) for value in fields[:NUM_FIELDS]]
     except ValueError:
         numbers = []
-    if len(numbers) != NUM_FIELDS or not numbers[0].is_integer() or numbers[0] < 1:
+    if len(numbers) != NUM_FIELDS:
         raise DetectionFileError(
             f"{where}: expected frame,id,left,top,width,height,score; "
             f"got {text.strip()[:SHOWN_CHARACTERS]!r}"
         )
+    frame, track = numbers[:2]
+    if not frame.is_integer() or frame < 1:
+        raise DetectionFileError(f"{where}: expected a frame's number, from 1 on; got {fields[0]}")
+    if not track.is_integer() or abs(track) > LARGEST_ID:
+        raise DetectionFileError(f"{where}: expected a whole number as id; got {fields[1]}")
     stated = as_id(fields[NUM_FIELDS]) if len(fields) == NUM_TRUTH_FIELDS else None
     class_number = stated if isinstance(stated, int) and stated >= 0 else None
-    track = int(numbers[1]) if math.isfinite(numbers[1]) else NOT_TRACKED
-    return FrameLine(
-        int(numbers[0]), max(track, NOT_TRACKED), numbers[2:6], numbers[6], class_number, where
-    )
+    track_id = max(int(track), NOT_TRACKED)
+    return FrameLine(int(frame), track_id, numbers[2:6], numbers[6], class_number, where)

@@ -46,9 +46,31 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
     """Declare how the heads of sequences are followed."""
     add_tracking_options(parser)
     parser.add_argument(
-        "--fps", type=fps, default=FPS, metavar="N",
+        "--fps", type=fps, metavar="N",
         help=f"frames a second, of --protocol track (default: {FPS:g})",
     )  # fmt: skip
+
+
+def check_track_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that would be without effect.
+
+    Raises:
+        EvaluationError: one line.
+    """
+    following = [] if arguments.track is None else ["--track"]
+    following += [] if arguments.fps is None else ["--fps"]
+    following += [f"--set {given}" for given in arguments.set if given.startswith("tracking.")]
+    if following and arguments.protocol != TRACK:
+        raise EvaluationError(f"{following[0]}: expected --protocol {TRACK} beside it")
+    if following and arguments.detections is not None:
+        raise EvaluationError(
+            f"{following[0]}: expected --weights in place of --detections, whose heads have their "
+            "ids already"
+        )
+    if arguments.choose_threshold and arguments.protocol == TRACK:
+        raise EvaluationError(
+            f"--choose-threshold: expected another protocol than {TRACK}: it is by single pictures"
+        )
 
 
 def load_labels(arguments: argparse.Namespace) -> AnnotatedSet:
@@ -87,11 +109,14 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
     else:
         predictions = read_detections(arguments, labelled)
         title, found = predictions.title, predictions.detections
-        if all(one.ids is None for one in found):
+        if any(len(one) for one in found) and all(one.ids is None for one in found):
             raise EvaluationError(
                 f"--detections {arguments.detections}: expected ids, that tell who is who; got "
                 "none: test --track --save mot writes them"
             )
+        if arguments.score_threshold is not None:
+            found = [one.above(arguments.score_threshold) for one in found]
+            title = f"{title}, score {arguments.score_threshold:g} or more"
     counts: dict[str, TrackCounts] = {}
     for name, indices in sequences.items():
         truths = [labelled.images[index].truth for index in indices]
@@ -167,7 +192,9 @@ def _track(
         for indices in sequences.values():
             images = [labelled.images[index] for index in indices]
             files = [PictureFile(image.path, image.file_name) for image in images]
-            tracked = detector.track(files, arguments.track, fps=arguments.fps, overrides=given)
+            tracked = detector.track(
+                files, arguments.track, fps=arguments.fps or FPS, overrides=given
+            )
             for (frame, heads), expected in zip(tracked, range(len(files)), strict=False):
                 if frame.index != expected:
                     path = files[expected].path

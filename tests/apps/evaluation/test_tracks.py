@@ -63,6 +63,50 @@ def test_detections_without_ids_are_none() -> None:
         evaluate("--detections", "found")
 
 
+def test_nobody_found_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    write_sequence("HT21-01")
+    Path("found").mkdir()
+    Path("found/HT21-01.txt").write_text("")
+    assert evaluate("--detections", "found") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (row,) = (row for row in rows if row[:1] == ["all"])
+    assert row[1:] == ["4", "4", *["0.0000"] * 6, "0"]  # all four missed: MOTA 1 - 4 / 4
+
+
+def test_a_score_threshold_is_of_the_file_too(capsys: pytest.CaptureFixture[str]) -> None:
+    write_sequence("HT21-01")
+    write_tracks(Path("found/HT21-01.txt"), [3, 3, 3, 3])
+    text = Path("found/HT21-01.txt").read_text()
+    Path("found/HT21-01.txt").write_text(text.replace("0.9,-1", "0.4,-1", 1))
+    assert evaluate("--detections", "found", "--score-threshold", "0.5") == 0
+    out = capsys.readouterr().out
+    assert "score 0.5 or more on HT" in out
+    (row,) = (row for row in map(str.split, out.splitlines()) if row[:1] == ["all"])
+    assert row[3] == "0.7500"  # one of four left out
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--track"], "--track: expected --weights in place of --detections"),
+        (["--fps", "5"], "--fps: expected --weights in place of --detections"),
+        (["--set", "tracking.buffer=1"], "--set tracking.buffer=1: expected --weights in place"),
+        (["--protocol", "mot", "--track"], "--track: expected --protocol track beside it"),
+    ],
+)
+def test_an_option_without_effect_is_refused(options: list[str], line: str) -> None:
+    write_sequence("HT21-01")
+    write_tracks(Path("found/HT21-01.txt"), [3, 3, 3, 3])
+    with pytest.raises(EvaluationError, match=line):
+        evaluate("--detections", "found", *options)
+
+
+def test_a_threshold_is_not_chosen_by_tracks(tiny_weights: Path) -> None:
+    write_sequence("HT21-01")
+    with pytest.raises(EvaluationError, match="--choose-threshold: expected another protocol"):
+        evaluate("--weights", str(tiny_weights), "--choose-threshold")
+
+
 def test_labels_without_ids_are_none() -> None:
     Image.new("RGB", (96, 64)).save("1.jpg")
     Path("a.txt").write_text("1,3,1,1,5,5,0.9,-1,-1,-1")
