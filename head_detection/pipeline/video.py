@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import av
 from av.container import InputContainer
@@ -16,10 +16,16 @@ from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline import zeroed
+from head_detection.pipeline.damage import matroska, ogg, transport_stream
+from head_detection.pipeline.damage.watch import LossWatch
 from head_detection.pipeline.held_back import LastPackets
-from head_detection.pipeline.numbering import ChunkNumbers, FrameNumbers, Numbers
+from head_detection.pipeline.numbering import (
+    LONGEST_REORDERING,
+    ChunkNumbers,
+    FrameNumbers,
+    Numbers,
+)
 from head_detection.pipeline.sources import FrameOptions, Item
-from head_detection.pipeline.transport_stream import FORMAT, LossWatch
 from head_detection.pipeline.video_file import (
     Pixels,
     count_frames,
@@ -102,26 +108,26 @@ class _Reading:
         if self._counts_chunks:
             self._numbers = ChunkNumbers(is_reordered=is_reordered)
             video.codec_context.flags |= COPY_OPAQUE
-        self._rate = steady_rate(video)
-        self._step = 1 / float(self._rate or video.average_rate or USUAL_RATE)
+        self._rate = _rate_of(video)
+        usual = self._rate or video.average_rate or USUAL_RATE
+        self._step = 1 / float(usual)
         self._time_base = video.time_base or Fraction(1, av.time_base)
-        self._joined: JoinedStamps | None = None
-        if may_be_joined(container):
-            self._joined = JoinedStamps.of(video)
+        self._joined = JoinedStamps.of(video) if may_be_joined(container) else None
         extradata = video.codec_context.extradata or b""
         self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()
         self._last_packets = LastPackets()
         self._last_stamp: int | None = None
+        self._given_up: set[int | None] = set()
         self._converter = VideoReformatter()
         # AVI's encoders delay the first.
         self._origin = None if self._counts_chunks else video.start_time
         self._last: float | None = None
         self._num_packets = self._num_empty = self._num_decoded = 0
-        self._is_broken = self._has_errors = self._is_interlaced = self._is_past_end = False
-        is_stream = container.format.name == FORMAT
-        ticks = self._step / float(self._time_base)
-        self._losses = LossWatch(path, video, ticks) if is_stream else None
+        self._has_missing = self._is_broken = self._has_errors = self._is_interlaced = (
+            self._is_past_end
+        ) = False
+        self._watch = LossWatch(path, container, video, self._step / float(self._time_base))
         self._reason: str | None = None
         self._num_bytes, self._place = container.size, 0
 
@@ -141,17 +147,35 @@ class _Reading:
         num_told = count_frames(self._container, self._video)
         if self._reason is None and num_there < num_told:
             self._reason = f"it ends early: {num_there} of its {num_told} frames are there"
-        if self._reason is None and is_cut_short(self._path):
-            self._reason = self._how_early()
+        self._reason = self._reason or self._damage()
         if self._reason is not None:
             yield PictureFile(self._path, self._name, self._reason)
 
-    def _how_early(self) -> str:
-        """Return how much of a file is there that was cut short."""
+    def _damage(self) -> str | None:
+        """Return what of a file is not there, or cannot be read, and was not counted."""
+        ends_well, container = self._watch.ends_well(), self._container
+        is_told = container.format.name == matroska.FORMAT  # where a recording ends
+        if is_cut_short(self._path) or (ends_well is None and not is_told):
+            return f"it ends early: the file was cut short after {self._how_much()}"
+        whole = (container.duration or 0) / av.time_base
+        is_short = whole > self._next_seconds() + self._step
+        if ends_well is False and (is_short or not whole or container.format.name == ogg.FORMAT):
+            return f"its end is damaged, and could be read up to {self._how_much()}"
+        # A transport stream's packets are numbered anew where recordings are joined.
+        losses = [] if container.format.name == transport_stream.FORMAT else self._watch.losses
+        if losses and not self._has_missing:
+            return (
+                f"a part of it is damaged, behind byte {losses[0].place:,}: frames may be missing "
+                "there, which are not counted"
+            )
+        return None
+
+    def _how_much(self) -> str:
+        """Return how many seconds of the file were read, and of how many."""
         seconds = self._next_seconds()
         whole = (self._container.duration or 0) / av.time_base
         of_whole = f" of its {whole:.1f}" if whole > seconds + self._step else ""
-        return f"it ends early: the file was cut short after {seconds:.1f}{of_whole} seconds"
+        return f"{seconds:.1f}{of_whole} seconds"
 
     def _from_start(self) -> "Iterator[VideoPacket]":
         """Yield the packets to decode: from the last key frame before the start on."""
@@ -190,8 +214,8 @@ class _Reading:
                 return
             self._place = max(self._place, packet.pos or 0)
             self._join(packet)
-            if self._losses is not None and packet.size:
-                self._losses.see(packet)
+            if packet.size:
+                self._watch.see(packet)
             stamp = self._stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
@@ -244,25 +268,40 @@ class _Reading:
     def _items_until(self, picture: VideoFrame) -> Iterator[Item]:
         """Yield a picture, where it is taken, and before it the frames that are missing."""
         stamp = self._last_stamp = self._stamp_in(picture)
+        if stamp is not None and stamp in self._given_up and not self._counts_chunks:
+            return  # it comes behind later ones, as others are lost
         numbered = self._numbers.take(stamp, is_key=picture.key_frame)
         index, seconds = numbered.index, self._seconds_of(numbered.stamp)
         # Not missing without an error: those before the first key frame, and second fields.
         self._is_interlaced = picture.interlaced_frame
         is_usual = self._num_decoded == 0 or self._is_interlaced
         if numbered.missing and (self._has_errors or not is_usual):
-            yield from self._without_pixels(numbered.missing)
-        has_losses = self._losses is not None and self._losses.has_losses
-        if (self._is_broken or has_losses) and seconds is not None:
-            num_missing = self._missing_until(seconds)
-            self._numbers.skip(num_missing)
-            yield from self._without_pixels([(index + n, None) for n in range(num_missing)])
-            index += num_missing
+            index += yield from self._without_pixels(numbered.missing)
+        index += yield from self._gap_before(index, seconds)
         if seconds is None or (self._last is not None and seconds <= self._last):
             seconds = self._next_seconds()
         self._num_decoded += 1
         is_damaged = picture.is_corrupt or stamp in self._zeroed
         self._zeroed.discard(stamp or 0)
         yield from self._item(index, seconds, None if is_damaged else picture)
+
+    def _has_loss_before(self, seconds: float) -> bool:
+        """Tell whether damage was seen between the last frame and one at a time.
+
+        It is known when packets around it are decoded; frames are shown some steps later.
+        """
+        last = self._last
+        if last is None:
+            return False
+        delay = LONGEST_REORDERING * self._step
+        times = (
+            (self._seconds_of(loss.begin), self._seconds_of(loss.end))
+            for loss in self._watch.losses
+        )
+        return any(
+            begin is not None and end is not None and begin < seconds and last < end + delay
+            for begin, end in times
+        )
 
     def _missing_until(self, seconds: float) -> int:
         """Return how many frames a damaged file lacks between the last one and one at a time."""
@@ -273,10 +312,29 @@ class _Reading:
         missing = round((seconds - self._last) * float(self._rate)) - 1
         return missing if 0 < missing <= MOST_MISSING else 0
 
-    def _without_pixels(self, missing: Iterable[tuple[int, int | None]]) -> Iterator[Item]:
+    def _without_pixels(
+        self, missing: Iterable[tuple[int, int | None]]
+    ) -> Generator[Item, None, int]:
+        """Yield frames that did not come; return how many more there were in gaps before them."""
+        num_more = 0
         for index, stamp in missing:
             seconds = self._seconds_of(stamp)
-            yield from self._item(index, self._next_seconds() if seconds is None else seconds, None)
+            num_more += yield from self._gap_before(index + num_more, seconds)
+            seconds = self._next_seconds() if seconds is None else seconds
+            self._given_up.add(stamp)
+            yield from self._item(index + num_more, seconds, None)
+        return num_more
+
+    def _gap_before(self, index: int, seconds: float | None) -> Generator[Item, None, int]:
+        """Yield the frames that are missing before one, by its time; return how many there are."""
+        if seconds is None or not (self._is_broken or self._has_loss_before(seconds)):
+            return 0
+        num_missing = self._missing_until(seconds)
+        self._numbers.skip(num_missing)
+        self._has_missing |= num_missing > 0
+        for number in range(index, index + num_missing):
+            yield from self._item(number, self._next_seconds(), None)
+        return num_missing
 
     def _item(self, index: int, seconds: float, picture: VideoFrame | None) -> Iterator[Item]:
         """Yield a frame where it is taken; without a picture it is damaged, or missing."""
@@ -310,6 +368,13 @@ class _Reading:
 
     def _next_seconds(self) -> float:
         return 0.0 if self._last is None else self._last + self._step
+
+
+def _rate_of(video: VideoStream) -> Fraction | None:
+    """Return the frames a second where that is steady, as far as the header tells."""
+    if not video.average_rate and video.guessed_rate:  # Ogg and ASF have but one way to tell
+        return Fraction(cast("Any", video.guessed_rate))
+    return steady_rate(video)
 
 
 def _is_shown(packet: "VideoPacket") -> bool:

@@ -1,0 +1,1 @@
+"""What a video file lacks: followed from part to part, as its container lays them out."""

@@ -1,0 +1,161 @@
+"""Whether what a video lacks was lost, or never recorded: by what lies between two pictures."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from head_detection.pipeline.damage import (
+    asf,
+    flv,
+    matroska,
+    ogg,
+    program_stream,
+    start_codes,
+    transport_stream,
+    y4m,
+)
+from head_detection.pipeline.damage.parts import Parts
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+Follow = Callable[[bytes, int, int], Parts]
+
+FOLLOWED: Final[dict[str, Follow]] = {
+    matroska.FORMAT: matroska.follow,
+    flv.FORMAT: flv.follow,
+    ogg.FORMAT: ogg.follow,
+    program_stream.FORMAT: program_stream.follow,
+    y4m.FORMAT: y4m.follow,
+}
+"""Where the parts of a file end that lie behind a packet, or begin with it."""
+BEGINS: Final[dict[str, Callable[[bytes], int]]] = {
+    flv.FORMAT: flv.begin,
+    ogg.FORMAT: lambda _: 0,
+    asf.FORMAT: asf.begin,
+}
+"""Where the first part of a file begins; others may begin in the middle of a recording."""
+BEFORE, BEHIND = 16, 1 << 16
+"""Bytes that are read beside: a header lies before a packet; the next may tell what is missing."""
+MOST_BYTES: Final = 1 << 24
+"""That are looked at; between two pictures lie some kilobytes."""
+LONG_STEP: Final = 1.5
+"""Of the usual time from picture to picture: then one may be missing between them."""
+LATE: Final = frozenset({matroska.FORMAT, ogg.FORMAT})
+"""Do not say when pictures are decoded. FFmpeg counts on, and the gap comes later."""
+
+
+class Loss(NamedTuple):
+    """A place where damage was seen.
+
+    Attributes:
+        begin: when the packet before it is decoded, in units of the track's time stamps, None where
+            times are not known.
+        end: likewise of the one behind it.
+        place: in the file, in bytes.
+    """
+
+    begin: int | None
+    end: int | None
+    place: int
+
+
+class LossWatch:
+    """Looks at a file where pictures may be missing, for what tells of damage.
+
+    FFmpeg passes over what it cannot read without a word, and over a picture with it; a recorder
+    that had no picture, or whose rate varies, leaves a gap in the times too. Between two packets
+    with such a gap the parts of the file follow each other where nothing is damaged.
+
+    Args:
+        path: of the file.
+        container: open.
+        video: its track.
+        step: from one picture to the next, in units of its time stamps.
+
+    Attributes:
+        losses: that were seen by now.
+    """
+
+    def __init__(
+        self, path: Path, container: "InputContainer", video: "VideoStream", step: float
+    ) -> None:
+        self._path, self._video, self._step = path, video, step
+        self._format = container.format.name
+        self._follow = FOLLOWED.get(self._format)
+        with suppress(OSError):
+            if self._format == asf.FORMAT and (packets := asf.Packets(path, video.id)).size:
+                self._follow = packets.follow
+        self._is_stream = self._format == transport_stream.FORMAT
+        self._last: tuple[int | None, int, int] | None = None
+        self.losses: list[Loss] = []
+
+    def see(self, packet: "Packet[VideoStream]") -> None:
+        """Take the track's next packet, in the order of the file."""
+        if self._format in start_codes.FORMATS and start_codes.is_damaged(bytes(packet)):
+            self.losses.append(Loss(None, None, packet.pos or 0))
+        if packet.pos is None or (self._follow is None and not self._is_stream):
+            return
+        now, place, last = packet.dts, packet.pos, self._last
+        if last is None and self._follow is not None and self._begins_damaged(place):
+            self.losses.append(Loss(None, now, 0))
+        self._last = now, place, packet.size
+        if packet.is_corrupt:
+            self.losses.append(Loss(last[0] if last else now, now, place))
+        elif now is not None and last is not None and last[0] is not None and place > last[1]:
+            is_late = now - last[0] > LONG_STEP * self._step
+            if (is_late or self._format in LATE) and self._is_damaged(last[1], last[2], place):
+                self.losses.append(Loss(last[0], now, last[1]))
+
+    def ends_well(self) -> bool | None:
+        """Look at what lies behind the last packet.
+
+        Returns:
+            Whether the parts follow each other up to the end of the file; None where the last one
+            should be longer than the file.
+        """
+        if self._last is None or self._follow is None:
+            return True
+        _, place, size = self._last
+        with suppress(OSError):
+            whole = self._path.stat().st_size
+            content, before = self._read(place, whole)
+            end = self._follow(content, before, size).end
+            if place - before + len(content) == whole and end != len(content):
+                return None if end > len(content) else False
+        return True
+
+    def _begins_damaged(self, end: int) -> bool:
+        """Tell whether what lies before the first packet is damaged, where it is known to begin."""
+        find = BEGINS.get(self._format)
+        with suppress(OSError):
+            content, _ = self._read(0, end + BEHIND)
+            if find is not None and self._follow is not None:
+                found = self._follow(content, find(content), 0).places
+                return end < len(content) and end not in found
+        return False
+
+    def _is_damaged(self, place: int, size: int, end: int) -> bool:
+        """Tell whether the parts between two packets do not follow each other."""
+        with suppress(OSError):  # taken away meanwhile
+            content, before = self._read(place, end + BEHIND)
+            if self._is_stream:
+                packets = np.frombuffer(content[before : before + end - place], np.uint8)
+                return transport_stream.is_damaged(packets, self._video.id)
+            if self._follow is not None:
+                goal = before + end - place
+                found = self._follow(content, before, size).places
+                return goal < len(content) and goal not in found
+        return False
+
+    def _read(self, place: int, end: int) -> tuple[bytes, int]:
+        """Read a part of the file, and return it with where in it a place is."""
+        begin = max(0, place - BEFORE)
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            return file.read(min(end - begin, MOST_BYTES)), place - begin
