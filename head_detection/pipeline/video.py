@@ -1,5 +1,6 @@
 """The frames of a video file, in order, with number and time, whatever is damaged."""
 
+import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
@@ -35,8 +36,11 @@ from head_detection.pipeline.video_file import (
     upright,
 )
 from head_detection.results import avi
+from head_detection.results.containers import USUAL_RATE, is_raw, rate_of
 from head_detection.results.joined import JoinedStamps, may_be_joined
 from head_detection.structures import Frame
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -54,8 +58,6 @@ COPY_OPAQUE: Final = 1 << 7
 LEAD_KEYS: Final = 3
 """Key frames to decode from before a start in AVI: frames around the first may not come, for they
 lean on some before it, and only from the second on it is known how many."""
-USUAL_RATE: Final = 25
-"""Where nothing tells of it, nor of the times."""
 MOST_MISSING: Final = 100_000
 """A longer gap is no damage, but another recording behind the first."""
 LONGEST_LOSS: Final = 10.0
@@ -109,8 +111,9 @@ class _Reading:
             self._numbers = ChunkNumbers(is_reordered=is_reordered)
             video.codec_context.flags |= COPY_OPAQUE
         self._rate = _rate_of(video)
-        usual = self._rate or video.average_rate or USUAL_RATE
-        self._step = 1 / float(usual)
+        self._step = 1 / float(self._rate or rate_of(video) or USUAL_RATE)
+        if is_raw(video) and self._rate is None:
+            logger.warning("%s: nothing in it tells its rate: taken as 25 frames a second", name)
         self._time_base = video.time_base or Fraction(1, av.time_base)
         self._joined = JoinedStamps.of(video) if may_be_joined(container) else None
         extradata = video.codec_context.extradata or b""

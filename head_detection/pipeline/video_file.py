@@ -23,7 +23,7 @@ from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
 from head_detection.results import avi
-from head_detection.results.containers import open_container
+from head_detection.results.containers import is_raw, open_container, rate_of
 from head_detection.results.joined import may_be_joined
 
 CONTAINERS: Final = (
@@ -185,7 +185,9 @@ class _Turn(NamedTuple):
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:
-    """Return the frames a second where two ways to tell agree, else None."""
+    """Return the frames a second where two ways to tell agree, or the stream alone does."""
+    if is_raw(video):
+        return rate_of(video)
     # PyAV 19 has its own fractions.
     rates = (video.average_rate, video.guessed_rate)
     average, guessed = (Fraction(cast("Any", rate or 0)) for rate in rates)

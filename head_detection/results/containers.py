@@ -1,8 +1,9 @@
 """Files of video and sound, opened for their packets."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import av
 from av.container import InputContainer
@@ -16,6 +17,13 @@ know the word."""
 ANY_NAMES: Final[dict[str, Any]] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) <= STRICT_UNTIL else {}
 )
+RAW_FORMATS: Final = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
+"""FFmpeg's names of streams without a container, to which it gives 25 frames a second, whatever
+they are of."""
+FASTEST_RATE: Final = 240
+"""Frames a second: more is no rate but the clock of a file with a variable one."""
+USUAL_RATE: Final = Fraction(25)
+"""FFmpeg's, where nothing tells of it."""
 
 
 def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
@@ -34,6 +42,23 @@ def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
         return container
     container.close()
     return _open(path, {**options, **avi.BY_INDEX})
+
+
+def rate_of(video: VideoStream) -> Fraction | None:
+    """Return the frames a second of a track: its container's, or without one the stream's own.
+
+    H.264 and HEVC may carry it (VUI, timing information), or not: then it is None.
+    """
+    average: Any = video.average_rate or video.guessed_rate
+    if is_raw(video):
+        average = video.codec_context.framerate
+    rate = Fraction(cast("Any", average or 0))  # PyAV 19 has its own fractions
+    return rate if 0 < rate <= FASTEST_RATE else None
+
+
+def is_raw(video: VideoStream) -> bool:
+    """Tell a stream without a container."""
+    return video.container.format.name in RAW_FORMATS
 
 
 def _open(path: Path, options: Mapping[str, str]) -> InputContainer:

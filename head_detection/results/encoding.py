@@ -28,7 +28,7 @@ from head_detection.cores import num_cores
 from head_detection.errors import DeviceError, OutputError
 from head_detection.images.reading import Picture
 from head_detection.results import avi
-from head_detection.results.containers import open_container
+from head_detection.results.containers import USUAL_RATE, open_container, rate_of
 from head_detection.results.sound import Sound
 
 DEFAULT_CODEC: Final = "libx264"
@@ -69,9 +69,6 @@ FINEST_TIME_BASE: Final = 65_535
 """Parts of a second, of MPEG-4 part 2."""
 WEBP: Final = "webp_pipe"
 """FFmpeg's format of animations whose frames it gives a twenty-fifth of a second each."""
-USUAL_RATE: Final = Fraction(25)
-FASTEST_RATE: Final = 240
-"""Frames a second: more is no rate but the clock of a file with a variable one."""
 MOST_THREADS: Final = 8
 
 
@@ -266,9 +263,7 @@ class VideoWriter:
         begin = first = 0.0
         video = None if source is None else source.streams.best("video")
         if source is not None and isinstance(video, VideoStream):
-            # PyAV 19 has its own fractions, which do not mix with Python's in every sum.
-            guessed = Fraction(cast("Any", video.average_rate or video.guessed_rate or 0))
-            rate = guessed if 0 < guessed <= FASTEST_RATE else USUAL_RATE
+            rate = rate_of(video) or USUAL_RATE
             if source.format.name != WEBP:
                 self._time_base = Fraction(cast("Any", video.time_base or TIME_BASE))
             if source.format.name != avi.FORMAT:  # has no times: its first picture is at 0

@@ -137,9 +137,21 @@ def test_a_stream_without_a_container_has_all_its_frames(
     tmp_path: Path, name: str, codec: str
 ) -> None:
     """Its first bytes, 0 0 0 1, are no length of an MP4 part."""
-    frames = read(write_clip(tmp_path / name, 24, codec=codec))
-    assert told(frames) == [(index, index / 25) for index in range(24)]
+    path = write_clip(tmp_path / name, 24, codec=codec)  # with its rate, 10, in its VUI
+    frames = read(path)
+    assert told(frames) == [(index, index / 10) for index in range(24)]
     assert lost(frames) == []
+    assert describe_video(path).fps == 10
+
+
+def test_a_rate_that_nothing_tells_is_told_to_be_assumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"x265-params": "log-level=none:vui-timing-info=0"}
+    path = write_clip(tmp_path / "a.hevc", 5, codec="libx265", options=options)
+    assert told(read(path)) == [(index, index / 25) for index in range(5)]
+    assert caplog.messages == ["a.hevc: nothing in it tells its rate: taken as 25 frames a second"]
+    assert describe_video(path).fps is None
 
 
 @pytest.mark.parametrize("end", ["mp4", "webm"])
