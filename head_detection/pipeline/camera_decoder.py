@@ -30,14 +30,13 @@ from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.sources import FrameOptions
 from head_detection.pipeline.timeline import Timeline
 from head_detection.pipeline.video_file import upright
+from head_detection.results.containers import USUAL_RATE, is_raw, rate_of
 
 QUEUE_FRAMES: Final = 4
 """Decoded frames that may wait where none is dropped."""
 TOO_LATE_SECONDS: Final = 0.5
 """A stream that is decoded more slowly than it comes is taken up again at a key frame, from this
 delay on: half of the second that a live picture may be old."""
-LONGEST_RATE: Final = 240.0
-"""Frames a second; more is a time base that a container gives for want of a rate."""
 UNSIZED_FORMATS: Final = frozenset({"mpjpeg"})
 """A browser's multipart stream has no end, whatever its headers say."""
 PLAYLISTS: Final = frozenset({"hls", "dash"})
@@ -139,6 +138,7 @@ class Decoder:
         self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
+        self._raw_step: float | None = None  # of a file without a container, which has no times
         self._num_announced = 0
         self._is_wanted = threading.Event()
         self._is_finite = opening.is_file
@@ -209,7 +209,9 @@ class Decoder:
         self._has_times = self._is_finite or container.format.name not in UNTIMED_FORMATS
         # Frames that need no other are decoded once they are wanted, which most never are.
         self._decodes_late = is_live and not every_frame and stream.codec_context.codec.intra_only
-        rate = float(stream.average_rate or stream.guessed_rate or 0) if self._has_times else 0.0
+        rate = float(rate_of(stream) or 0) if self._has_times else 0.0
+        if self._is_finite and is_raw(stream):
+            self._raw_step = 1 / (rate or float(USUAL_RATE))
         size = (stream.codec_context.height, stream.codec_context.width)
         if size[0] * size[1] > opening.max_pixels:
             raise ValueError(
@@ -219,7 +221,7 @@ class Decoder:
         self._messages.send(
             "opened",
             size=size if all(size) else None,
-            fps=rate if 0 < rate <= LONGEST_RATE else None,
+            fps=rate or None,
             is_finite=self._is_finite,
             every_frame=every_frame,
             has_sound=bool(container.streams.audio),
@@ -281,6 +283,8 @@ class Decoder:
                 self._starts = time.monotonic() - time_of_frame
 
     def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
+        if stamp is None and self._raw_step is not None:
+            return self._index * self._raw_step
         if stamp is None or stream.time_base is None or not self._has_times:
             return None
         return float(stamp * stream.time_base)

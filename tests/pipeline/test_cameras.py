@@ -236,6 +236,15 @@ def test_a_file_on_a_web_server_gives_every_frame(
     assert "it is a file, 0.4 s long, not a camera: every frame" in told()[0]
 
 
+def test_a_file_without_a_container_has_the_rate_that_it_carries(
+    opened: Open, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.h264", 10, fps=10, codec="libx264")
+    with CameraServer(file_of(clip)) as server:
+        frames = take(opened(server.url), 99)
+    assert [frame.seconds for frame in frames] == [index / 10 for index in range(10)]
+
+
 def test_a_file_that_breaks_off_ends_in_a_frame_that_failed(opened: Open, tmp_path: Path) -> None:
     options = {"movflags": "frag_keyframe+empty_moov"}
     clip = write_clip(tmp_path / "a.mp4", 40, container_options=options)
