@@ -61,6 +61,19 @@ def is_raw(video: VideoStream) -> bool:
     return video.container.format.name in RAW_FORMATS
 
 
+def pixel_shape(video: VideoStream, size: tuple[int, int]) -> Fraction:
+    """Return how wide a pixel is shown by its height: 1, unless the recording is squeezed.
+
+    Args:
+        video: a track.
+        size: (height, width) upright of its pictures, or of larger ones: where they were turned
+            from their side, it is the reverse.
+    """
+    shape = Fraction(cast("Any", video.sample_aspect_ratio or 1))
+    was_turned = (size[0] > size[1]) != (video.height > video.width)
+    return 1 / shape if was_turned else shape
+
+
 def _open(path: Path, options: Mapping[str, str]) -> InputContainer:
     # The protocol is named, for a file may be called like an address.
     container: InputContainer = av.open(f"file:{path}", options=dict(options), **ANY_NAMES)

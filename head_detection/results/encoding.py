@@ -28,7 +28,12 @@ from head_detection.cores import num_cores
 from head_detection.errors import DeviceError, OutputError
 from head_detection.images.reading import Picture
 from head_detection.results import avi
-from head_detection.results.containers import USUAL_RATE, open_container, rate_of
+from head_detection.results.containers import (
+    USUAL_RATE,
+    open_container,
+    pixel_shape,
+    rate_of,
+)
 from head_detection.results.sound import Sound
 
 DEFAULT_CODEC: Final = "libx264"
@@ -276,6 +281,9 @@ class VideoWriter:
         self._delay = first - begin
         self._step = max(1, round(1 / (rate * self._time_base)))
         self._stream = self._add_stream(rate, pixels)
+        if isinstance(video, VideoStream):
+            shape = pixel_shape(video, pixels.shape[:2])
+            self._stream.codec_context.sample_aspect_ratio = shape
         if source is not None and self._encoding.has_sound:
             self._sound = Sound(source, self._output, begin, is_cut=self._is_cut)
             for codec in self._sound.left_out:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -234,6 +235,19 @@ def test_odd_sides_get_one_row_more(tmp_path: Path, record: Callable[..., Record
     (written,) = frames_of(tmp_path / "video/0.mp4")
     assert written.shape == (242, 252, 3)
     assert np.abs(written.astype(int) - (200, 30, 30)).max() <= 6  # colours are those that came
+
+
+@pytest.mark.parametrize(("rotation", "shape"), [(0, Fraction(16, 11)), (90, Fraction(11, 16))])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_pixels_that_are_no_squares_stay_so(
+    tmp_path: Path, codec: str, rotation: int, shape: Fraction
+) -> None:
+    """A recording that a player stretches is as wide in the result."""
+    options = {"x264-params": "sar=16/11"}
+    path = write_clip(tmp_path / "wide.mp4", 3, rotation=rotation, options=options)
+    write(tmp_path, records_in(path), Encoding(codec))
+    with av.open(str(tmp_path / "video" / "wide.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == shape
 
 
 def test_a_missing_frame_leaves_the_one_before(tmp_path: Path) -> None:
