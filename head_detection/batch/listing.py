@@ -37,6 +37,7 @@ from head_detection.images.finding import (
     PictureFinder,
     find_path,
     is_picture_name,
+    special_kind,
 )
 from head_detection.pipeline.images import LIST_EXTENSIONS, fixed_part
 from head_detection.pipeline.sources import describe_skipped
@@ -248,8 +249,8 @@ def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        tables = [name for name in files if _is_container(name, extensions)]
-        found.extend(os.path.join(folder, name) for name in tables)  # noqa: PTH118
+        tables = (os.path.join(folder, n) for n in files if _is_container(n, extensions))  # noqa: PTH118
+        found.extend(table for table in tables if not special_kind(table))
     return sorted(found, key=natural_path)
 
 

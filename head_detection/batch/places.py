@@ -1,5 +1,6 @@
 """Where pictures lie: local paths and the URLs of object stores, opened alike."""
 
+import errno
 import glob
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 from head_detection.errors import HeadDetectionError, MissingPackageError, SourceError
-from head_detection.images.finding import natural_key
+from head_detection.images.finding import natural_key, special_kind
 from head_detection.pipeline.addresses import without_secrets
 
 PACKAGES: Final = {
@@ -117,8 +118,14 @@ def spelt_alike(location: str) -> str:
 
 
 def open_place(location: str) -> BinaryIO:
-    """Open a local file or a URL to read; use it within ``explaining_place``."""
+    """Open a local file or a URL to read; use it within ``explaining_place``.
+
+    Raises:
+        OSError: among others, of what would be waited for, or read, for ever.
+    """
     if not protocol_of(location):
+        if special := special_kind(location):
+            raise OSError(errno.EINVAL, f"it is {special}", location)
         return open(location, "rb")  # noqa: PTH123 - a text; whoever calls closes it
     system = file_system(location)
     opened: BinaryIO = system.open(location, "rb")

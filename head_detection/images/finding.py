@@ -46,6 +46,11 @@ _READ_AS_JPEG: Final = frozenset({"MPO"})
 _DIGITS: Final = re.compile(r"(\d+)")
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
 """The system's numbers for a path that leads nowhere, not to something it keeps from us."""
+_SPECIAL: Final = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+_NO_FILES: Final = "not files"
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,21 @@ def spellings_of(name: str) -> tuple[str, ...]:
     return (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
 
 
+def special_kind(path: str | Path) -> str | None:
+    """Return what is there in place of a file: who opens it may wait, or read, for ever.
+
+    None of files and folders, where nothing is, and where the system does not tell.
+
+    Example:
+        >>> special_kind("/dev/null"), special_kind("/"), special_kind("/nothing")
+        ('a device', None, None)
+    """
+    try:
+        return _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 - a text, as others
+    except (OSError, ValueError):
+        return None
+
+
 class PictureFinder:
     """Gives each picture file once, and counts what it passes over.
 
@@ -185,7 +205,11 @@ class PictureFinder:
                 problem = "no permission to read it" if kept else error.strerror or str(error)
                 yield PictureFile(Path(found.path), found.name, problem)
                 continue
-            if not is_folder and self._is_picture(found.path, named=False):
+            if is_folder:
+                continue
+            if not found.is_file and special_kind(found.real):
+                self.skipped[_NO_FILES] += 1
+            elif self._is_picture(found.path, named=False):
                 yield from self._once(found.path, found.name, found.real)
 
     def matching(self, pattern: Path, root: Path) -> Iterator[PictureFile]:
@@ -198,6 +222,8 @@ class PictureFinder:
             inner = [p for p in (path, *path.parents) if p != root and p.is_relative_to(root)]
             if any(_is_output(_real_path(folder)) for folder in inner):
                 self.skipped["results of an earlier run"] += 1
+            elif special_kind(path):
+                self.skipped[_NO_FILES] += 1
             elif not os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
                 if self._is_picture(str(path), named=True):
                     yield from self._once(path, _relative(path, root), _real_path(path))
@@ -237,6 +263,8 @@ class PictureFinder:
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
             yield from self.below(path, bases[0])
+        elif special := special_kind(path):
+            yield PictureFile(path, _relative(path, bases[0]), f"expected a file; it is {special}")
         elif self._is_picture(str(path), named=True):
             is_there = os.path.lexists(path)
             name = (_relative if is_there else _missing_name)(path, bases[0])

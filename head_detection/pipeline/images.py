@@ -15,7 +15,7 @@ from typing import Final
 
 from head_detection.errors import SourceError
 from head_detection.files import real_path
-from head_detection.images.finding import PictureFile, PictureFinder
+from head_detection.images.finding import PictureFile, PictureFinder, special_kind
 from head_detection.pipeline.sources import ItemSource, SourceInfo, describe_skipped
 
 LIST_EXTENSIONS: Final = frozenset({".txt", ".lst", ".list"})
@@ -39,8 +39,12 @@ def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
     Listed paths start from the list's folder, else from the working one.
 
     Raises:
-        SourceError: a list without pictures.
+        SourceError: a list without pictures; a named pipe, a socket or a device.
     """
+    if special := special_kind(path):
+        raise SourceError(
+            f"{path}: expected a file or a folder; it is {special}; - takes paths on standard input"
+        )
     finder = PictureFinder(with_videos=with_videos)
     if path.suffix.lower() not in LIST_EXTENSIONS:
         return _collect(finder, path.stem, finder.single(path), str(path))

@@ -142,6 +142,25 @@ def test_what_lies_beside_pictures_is_counted(tmp_path: Path, bucket: Put) -> No
         assert skipped == {BESIDE: 2, "not pictures": 1, "hidden": 1}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes with names, as POSIX has them")
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    os.mkfifo(tmp_path / "a" / "2.jpg")
+    os.mkfifo(tmp_path / "a" / "3.tar")
+    skipped: Counter[str] = Counter()
+    (batch,) = list_items(str(tmp_path / "a"), skipped=skipped)
+    assert [item.name for item in items_of(batch)] == ["1.jpg"]
+    assert skipped == {"not files": 2}
+    for name in ("b.txt", "b.parquet", "b.tar"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(SourceError, match=rf"{name}: expected a .*; it is a named pipe$"):
+            listed(tmp_path / name)
+    (tmp_path / "only").mkdir()
+    os.mkfifo(tmp_path / "only" / "b.tar")
+    with pytest.raises(SourceError, match=r"found none; passed over: not files: 1$"):
+        listed(tmp_path / "only")
+
+
 def test_answers_in_the_source_are_no_part_of_it(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["b.jpg"]}), tmp_path / "a.parquet")
     with Job(tmp_path / "answers", {}) as job:

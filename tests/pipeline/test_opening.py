@@ -1,4 +1,5 @@
 import os
+import socket
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from head_detection.pipeline.opening import open_pictures, open_source
 from head_detection.pipeline.sources import describe_skipped
 
 NOBODY = 65_534
+POSIX = pytest.mark.skipif(os.name != "posix", reason="pipes with names, as POSIX has them")
 
 
 @pytest.fixture
@@ -68,6 +70,45 @@ def test_what_is_passed_over_is_counted_by_reason(make):
     make("p/a.jpg", "p/.b.jpg", "p/.git/c.jpg", "p/notes.txt", "p/x.eps", "p/clip.MP4")
     assert open_pictures("p").skipped == {"hidden": 2, "not pictures": 2, "videos": 1}
     assert open_source("p").skipped == {"hidden": 2, "not pictures": 2}
+
+
+@POSIX
+def test_what_is_no_file_is_passed_over_in_a_folder_and_fails_where_it_is_named(make, typing):
+    make("p/a.jpg", "q/b.jpg")
+    os.mkfifo("p/pipe.mp4")
+    os.mkfifo("p/pipe.ts")
+    os.mkfifo("p/pipe.txt")
+    Path("p/zero.jpg").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("p/socket.avi")
+    for source in ("p", "p/*", "**/*"):
+        found = open_source(source)
+        assert [Path(file.name).name for file in found if file.problem is None] == (
+            ["a.jpg"] if source != "**/*" else ["a.jpg", "b.jpg"]
+        )
+        assert found.skipped["not files"] == 5
+    Path("list.txt").write_text("p/a.jpg\np/pipe.mp4\np/zero.jpg\n")
+    typing(b"p/pipe.mp4\np/pipe\np/socket.avi\n")
+    typing(None)
+    pipe = ("p/pipe.mp4", "expected a file; it is a named pipe")
+    for sources in (["list.txt"], ["p/a.jpg", "p/pipe.mp4", "p/zero.jpg"]):
+        assert [(file.name, file.problem) for file in open_source(*sources)] == [
+            ("p/a.jpg", None), pipe, ("p/zero.jpg", "expected a file; it is a device"),
+        ]  # fmt: skip
+    assert [(file.name, file.problem) for file in open_source("-")] == [
+        pipe, ("p/pipe", None), ("p/socket.avi", "expected a file; it is a socket"),
+    ]  # fmt: skip
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["x.mp4", "x.ts", "x.jpg", "x.txt", "x.streams", "x"])
+def test_a_source_that_is_no_file_is_one_line(make, name):
+    make("a.jpg")
+    os.mkfifo(name)
+    with pytest.raises(SourceError, match=rf"^{name}: expected a file or a folder; it is a named"):
+        open_source(name)
+    with pytest.raises(SourceError, match=r"^/dev/zero: expected a file or a folder; it is a dev"):
+        open_source("/dev/zero")
 
 
 def test_nothing_passed_over_has_no_line(make):
