@@ -32,7 +32,7 @@ class CameraCounts:
     Attributes:
         received: frames that came, as far as they were counted.
         given: of them, those that went to the detector.
-        dropped: of them, those that were wanted, but newer ones came.
+        dropped: of them, those that were wanted, but newer ones came, were they decoded or not.
         damaged: on their way here, wanted or not; nothing is made up for them.
         reconnects: times that it came back.
         down_seconds: without it, until it came back.
@@ -94,7 +94,7 @@ class Camera:
         self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
         self._last_offered = self._last_taken = -1  # by the numbers of the process
-        self._num_announced = self._num_passed = 0  # of its frames; given or dropped
+        self._num_wanted = self._num_passed = 0  # of its frames; given or dropped
         self._is_asked = False
         self._brought: deque[Frame] = deque()  # one, and perhaps one that failed at the end
         self._first_index = 0  # of the process's frames, in all
@@ -177,6 +177,11 @@ class Camera:
                 self._process.kill("")
         if self._thread.is_alive():
             self._thread.join()
+        if not self.every_frame:  # what has come since the last was taken is not taken any more
+            waiting = sum(frame.pixels is not None for frame in self._brought)
+            self.counts.dropped += self._num_wanted - self._num_passed + waiting
+            self._num_passed = self._num_wanted
+            self._brought.clear()
 
     def _keep(self) -> None:
         while not self._closing.is_set():
@@ -201,8 +206,8 @@ class Camera:
             self._process = process
             self._first_index, self._first_seconds = self.counts.received, None
             self._last_offered = self._last_taken = -1
-            self.counts.dropped += self._num_announced - self._num_passed  # as it was lost
-            self._num_announced = self._num_passed = 0
+            self.counts.dropped += self._num_wanted - self._num_passed  # as it was lost
+            self._num_wanted = self._num_passed = 0
         if self._closing.is_set():
             process.kill("")
         reason = None
@@ -228,9 +233,10 @@ class Camera:
             case "opened":
                 self._learn(values)
             case "frame":
-                self._announce(values["index"], values["seconds"])
+                self._announce(values["index"], values["number"], values["seconds"])
             case "damaged":
                 self.counts.damaged += 1
+                self.counts.received = self._first_index + values["index"] + 1
             case "pixels":
                 self._is_asked = False
                 self._last_taken = values["index"]
@@ -266,18 +272,18 @@ class Camera:
             self._tell(logging.INFO, f"it is a file{text}, not a camera: {way}")
         self.is_finite = values["is_finite"]
 
-    def _announce(self, index: int, seconds: float) -> None:
+    def _announce(self, index: int, number: int, seconds: float) -> None:
         """Note that there is a frame; the first says that the camera is there."""
         now = time.monotonic()
         if self._first_seconds is None:
             self._come_back(now)
-        self._last_offered = index
         self._last_seconds = (self._first_seconds or 0.0) + seconds
-        self._num_announced += 1
-        self.counts.received = self._first_index + index + 1
-        self._arrivals.append((now, self.counts.received))
         if not self.every_frame and self._is_past_end(self._last_seconds):
             self._leave()  # else those before it are to be given first
+            return
+        self._last_offered, self._num_wanted = index, number + 1
+        self.counts.received = self._first_index + index + 1
+        self._arrivals.append((now, self.counts.received))
 
     def _leave(self) -> None:
         self.is_over = True

@@ -51,7 +51,7 @@ class Decoded:
 
     Attributes:
         index: its number in the stream, from 0.
-        number: of those that were announced, from 0.
+        number: of those that were wanted, from 0.
         seconds: since the first.
         captured: when it left the camera, by the monotonic clock; None of a file.
         picture: a packet where each is decoded by itself; None where it could not be decoded.
@@ -135,11 +135,13 @@ class Decoder:
         self._takes = FrameOptions(
             start=opening.start, stride=opening.stride, max_fps=opening.max_fps
         ).chooser()
+        # Also of frames that are left out undecoded: their times are rough, and decide no more.
+        self._would_take = FrameOptions(stride=opening.stride, max_fps=opening.max_fps).chooser()
         self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
         self._raw_step: float | None = None  # of a file without a container, which has no times
-        self._num_announced = 0
+        self._num_wanted = 0
         self._is_wanted = threading.Event()
         self._is_finite = opening.is_file
 
@@ -242,7 +244,7 @@ class Decoder:
             if may_skip and (is_skipping or delay > TOO_LATE_SECONDS):
                 is_skipping = delay > TOO_LATE_SECONDS or not packet.is_keyframe
                 if not packet.is_keyframe:
-                    self._index += 1
+                    self._leave_out(self._time_of(stamp, stream))
                     continue
                 stream.codec_context.flush_buffers()
             for picture in self._pictures_of(packet):
@@ -268,19 +270,26 @@ class Decoder:
             now = self._wait_for(self._starts + time_of_frame)
         index, self._index = self._index, self._index + 1
         if picture is None and not self._is_finite:
-            self._messages.send("damaged")
+            self._messages.send("damaged", index=index)
             return
         seconds = self._timeline.seconds_of(time_of_frame, now)
         captured = None if self._is_finite else self._timeline.captured_at(time_of_frame, now)
         captured = now if self._is_paced else captured
+        self._would_take(index, self._rough_time(time_of_frame))
         if self._takes(index, seconds):
-            number, self._num_announced = self._num_announced, self._num_announced + 1
+            number, self._num_wanted = self._num_wanted, self._num_wanted + 1
             self._shelf.put(Decoded(index, number, seconds, captured, picture))
-            self._messages.send("frame", index=index, seconds=seconds)
+            self._messages.send("frame", index=index, number=number, seconds=seconds)
             if self._is_paced and self._starts is None and time_of_frame is not None:
                 # A file begins when its first frame is looked at, not while weights are loaded.
                 self._is_wanted.wait()
                 self._starts = time.monotonic() - time_of_frame
+
+    def _leave_out(self, time_of_frame: float | None) -> None:
+        """Count a frame that is not decoded, to catch up: it is one that was dropped, if wanted."""
+        index, self._index = self._index, self._index + 1
+        is_wanted = self._would_take(index, self._rough_time(time_of_frame))
+        self._num_wanted += is_wanted and self._num_wanted > 0  # none before the start
 
     def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
         if stamp is None and self._raw_step is not None:
@@ -288,6 +297,9 @@ class Decoder:
         if stamp is None or stream.time_base is None or not self._has_times:
             return None
         return float(stamp * stream.time_base)
+
+    def _rough_time(self, time_of_frame: float | None) -> float:
+        return self._heard_at if time_of_frame is None else time_of_frame
 
     def _wait_for(self, moment: float) -> float:
         """Wait until a file's frame is due, and return when."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from camera_servers import (
     FPS,
@@ -32,13 +33,14 @@ from camera_servers import (
     stalling,
     ts_chunks,
 )
-from clips import number_of, numbered_frame, write_clip
+from clips import Pixels, number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, DeviceMode, parse_address
+from head_detection.pipeline.camera import Camera
 from head_detection.pipeline.camera_decoder import Decoder, Messages
 from head_detection.pipeline.camera_opening import Opening
-from head_detection.pipeline.camera_process import DecoderProcess
+from head_detection.pipeline.camera_process import DecoderProcess, Message
 from head_detection.pipeline.cameras import Cameras, _watch
 from head_detection.pipeline.sources import FrameOptions, Patience
 from head_detection.pipeline.video_file import upright
@@ -602,9 +604,59 @@ def test_a_stream_that_is_too_much_to_decode_is_taken_up_at_key_frames(tmp_path:
     assert announced[:6] == [0, 1, 2, 3, 4, 10]
     assert announced[6:] == list(range(20, 20 + len(announced[6:])))
     assert len(announced) >= 14
+    numbers = [message["number"] for message in messages if message["kind"] == "frame"]
+    assert numbers == announced  # what was left out was wanted: the camera counts it as dropped
     last = decoder._shelf.take()
     assert isinstance(last.picture, av.VideoFrame)
     assert number_of(upright(last.picture)) == last.index == announced[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"stride": 2}, {4: 2, 10: 5, 20: 10}), ({"max_fps": 10.0}, {3: 1, 10: 4, 20: 8})],
+)
+def test_what_is_left_out_and_was_not_wanted_is_not_dropped(
+    tmp_path: Path, options: dict[str, Any], expected: dict[int, int]
+) -> None:
+    """As above; every second frame is wanted, or 0, 3, 6 ... with 10 in place of the next one."""
+    clip = tmp_path / "a.ts"
+    clip.write_bytes(b"".join(ts_chunks(FPS)[:30]))
+    said = io.BytesIO()
+    decoder = Decoder(Opening(str(clip), **options), Messages(said))
+    with av.open(str(clip)) as container:
+        stream = decoder._begin(container)
+        decoder._timeline = LateFor([0.0] * 5 + [0.7] * 10 + [0.0] * 99)  # type: ignore[assignment]
+        decoder._decode(container, stream)
+    messages = [json.loads(line) for line in said.getvalue().splitlines()]
+    numbers = {m["index"]: m["number"] for m in messages if m["kind"] == "frame"}
+    assert {index: numbers.get(index) for index in expected} == expected
+
+
+@pytest.mark.parametrize(("every_frame", "dropped"), [(False, 7), (True, 5)])
+def test_each_frame_of_a_camera_is_in_one_count(every_frame: bool, dropped: int) -> None:
+    changed = threading.Condition()
+    options = FrameOptions(is_live=False if every_frame else None)
+    camera = Camera(Address("door", "nobody"), options, QUICK, changed)
+    pixels = np.zeros((2, 2, 3), np.uint8)
+
+    def say(kind: str, pixels: Pixels | None = None, **values: Any) -> None:
+        camera._take_message(Message(kind, values, pixels))
+
+    say("frame", index=0, number=0, seconds=0.0)
+    say("pixels", pixels, index=0, number=0, seconds=0.0, captured=0.0)
+    camera.take()
+    say("damaged", index=1)
+    say("frame", index=6, number=5, seconds=0.6)  # four were left out undecoded
+    say("frame", index=7, number=6, seconds=0.7)
+    say("pixels", pixels, index=7, number=6, seconds=0.7, captured=0.7)
+    camera.take()
+    say("frame", index=8, number=7, seconds=0.8)
+    say("frame", index=9, number=8, seconds=0.9)
+    say("damaged", index=10)
+    camera.close()
+    counts = camera.counts
+    assert (counts.received, counts.given, counts.damaged) == (11, 2, 2)
+    assert counts.dropped == dropped
 
 
 def test_a_fault_of_the_decoder_is_told(tmp_path: Path) -> None:
