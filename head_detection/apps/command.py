@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO, Final, TextIO, cast
 
 from head_detection.errors import HeadDetectionError, OutputError, hide_passwords, printable
@@ -214,6 +215,38 @@ def ending_in_order() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """Let the first signal that ends the work wait for the end of the block; a second one does not.
+
+    What is written in it is written to all files, and counted.
+    """
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    handlers: dict[int, Callable[[int, FrameType | None], Any]] = {
+        number: handler
+        for number in (signal.SIGINT, *ENDING)
+        if callable(handler := signal.getsignal(number))
+    }
+    waiting: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+        if len(waiting) > 1:
+            handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if waiting:
+            handlers[waiting[0]](waiting[0], None)
 
 
 def heed_interrupts() -> None:

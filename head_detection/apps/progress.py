@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 from tqdm import tqdm
 
+from head_detection.apps.command import in_one_piece
 from head_detection.errors import printable
 from head_detection.pipeline.sources import describe_skipped
 
@@ -40,7 +41,7 @@ BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_no
 
 
 class Progress:
-    """Tells of the work on standard error, and of its end on standard output.
+    """Has results written, tells of the work on standard error, of its end on standard output.
 
     Args:
         source: what is gone through.
@@ -75,7 +76,14 @@ class Progress:
     @property
     def needs_pixels(self) -> bool:
         """Whether records must hold their picture."""
-        return self._window is not None and self._window.needs_pixels
+        is_shown = self._window is not None and self._window.needs_pixels
+        return is_shown or self._sinks.needs_pixels
+
+    def take(self, outcome: "Outcome") -> None:
+        """Write what came of a picture, and count it: no signal comes between."""
+        with in_one_piece():
+            self._sinks.take(outcome)
+            self.tally.add(outcome)
 
     @contextmanager
     def bar(self) -> Iterator["tqdm[Never]"]:
@@ -92,10 +100,9 @@ class Progress:
             yield bar
 
     def add(self, outcome: "Outcome", bar: "tqdm[Never]") -> None:
-        """Count what came of a picture, and tell what the user must know."""
+        """Tell what the user must know of what came of a picture, which is counted."""
         from head_detection.results.record import Failure
 
-        self.tally.add(outcome)
         if isinstance(outcome, Failure):
             self._tell_failure(outcome)
         else:

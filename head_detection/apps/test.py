@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
     from head_detection.pipeline.sources import Source
     from head_detection.pipeline.tracking import HeadTracker
-    from head_detection.results.formats import Sinks
 
 SOME_FAILED: Final = 1
 
@@ -102,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         counter = make_counter(zones, tracking)
         progress = Progress(source, sinks, folder, Tally(), hide_from, window, counter)
         with progress.reporting(), window, sinks:
-            _detect(source, detector, sinks, arguments.batch_size, progress, tracker)
+            _detect(source, detector, arguments.batch_size, progress, tracker)
     has_nothing = note_without_frames(arguments, formats, progress.tally)
     return SOME_FAILED if progress.tally.failed or has_nothing else 0
 
@@ -110,7 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _detect(
     source: "Source",
     detector: "HeadDetector",
-    sinks: "Sinks",
     batch_size: int | None,
     progress: Progress,
     tracker: "HeadTracker | None",
@@ -120,9 +118,8 @@ def _detect(
     try:
         with progress.bar() as bar:
             outcomes = run_pipeline(
-                source, detector, sinks, batch_size,
-                keep_pixels=progress.needs_pixels, hide_from=progress.hide_from,
-                tracker=tracker, counter=progress.counter,
+                source, detector, progress, batch_size,
+                hide_from=progress.hide_from, tracker=tracker, counter=progress.counter,
             )  # fmt: skip
             for outcome in outcomes:
                 progress.add(outcome, bar)

@@ -12,7 +12,6 @@ from head_detection.images.finding import PictureFile
 from head_detection.inference.batching import PictureResult
 from head_detection.inference.loading import IsReady, frame_name
 from head_detection.pipeline.sources import Item, Source
-from head_detection.results.formats import Sinks
 from head_detection.results.record import Failure, Outcome, Record
 from head_detection.structures import NOT_TRACKED, Detections, Frame, Sighting
 
@@ -60,6 +59,19 @@ class Tracker(Protocol):
         ...
 
 
+class Writer(Protocol):
+    """Takes what comes of each item; ``Sinks`` is one."""
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether records must hold their picture."""
+        ...
+
+    def take(self, outcome: Outcome) -> None:
+        """Take it, in the order of the items."""
+        ...
+
+
 class Counter(Protocol):
     """Counts heads at lines and in zones, of several videos and cameras at once."""
 
@@ -75,7 +87,7 @@ class Counter(Protocol):
 def run_pipeline(
     source: Source,
     detector: Detector,
-    sinks: Sinks | None = None,
+    sinks: Writer | None = None,
     batch_size: int | None = None,
     *,
     keep_pixels: bool = False,

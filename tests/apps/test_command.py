@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.apps.command import ENDING, run_command
+from head_detection.apps.command import ENDING, ending_in_order, in_one_piece, run_command
 from head_detection.errors import ConfigError, OutputError
 
 FULL_DISK = (
@@ -259,6 +259,32 @@ def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path: Path) -> No
         assert not (tmp_path / "unwound").exists()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 143
+
+
+@POSIX
+@pytest.mark.parametrize(("number", "kind"), [(2, KeyboardInterrupt), (15, SystemExit)])
+def test_a_signal_waits_for_what_is_done_in_one_piece(
+    number: int, kind: type[BaseException]
+) -> None:
+    done = []
+
+    def work(*, twice: bool) -> None:
+        with in_one_piece():
+            signal.raise_signal(number)
+            done.append("first")
+            if twice:
+                signal.raise_signal(number)
+                done.append("never")
+        done.append("never")
+
+    with ending_in_order():
+        before = signal.getsignal(number)
+        with pytest.raises(kind):
+            work(twice=False)
+        assert signal.getsignal(number) is before
+    with ending_in_order(), pytest.raises(kind):
+        work(twice=True)
+    assert done == ["first", "first"]
 
 
 def test_handlers_are_put_back() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from head_detection.apps.main import main, run
 from head_detection.inference.detector import HeadDetector
+from head_detection.results.csv import CsvSink
 from head_detection.structures import Detections
 
 SECONDS = 120
@@ -378,6 +379,31 @@ def test_a_link_to_itself_fails_alone(photos, one_head, capsys, name):
         assert run(["test", "--source", *sources, *options]) == 1
         assert len(results(Path("out"))["failed"]) == num_failed
         assert f"{name}: Too many levels of symbolic links" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_summary_counts_what_was_written_before_a_signal(
+    photos, one_head, monkeypatch, capsys, number
+):
+    for index in range(5):
+        picture(photos / f"{index}.png")
+    written, write = [], CsvSink.write
+
+    def write_and_be_ended(sink, record):
+        write(sink, record)
+        written.append(record)
+        if len(written) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(CsvSink, "write", write_and_be_ended)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(["test", "--source", "photos", "--save", "json,csv,lines"])
+    folder = Path("runs/test/photos")
+    assert "pictures: 3, heads: 3, " in capsys.readouterr().out
+    assert len(results(folder)["images"]) == 3
+    assert len((folder / "detections.csv").read_text().splitlines()) == 4
+    assert len((folder / "detections.ndjson").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
