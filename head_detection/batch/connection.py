@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from head_detection.batch.ray_address import check_address
+from head_detection.batch.ray_services import without_actors, without_watchers
 from head_detection.batch.ray_watch import watched
 from head_detection.cores import num_cores
 from head_detection.errors import BatchError, MissingPackageError
@@ -92,6 +93,7 @@ def connected(address: str | None, check: Callable[[], None] = lambda: None) -> 
     with ExitStack() as stack:
         if address is None:
             stack.enter_context(_logs_removed())
+            stack.enter_context(without_actors())
         stack.callback(ray.shutdown)
         _join(ray, address)
         stack.enter_context(watched(_OWN_REFUSALS if address is None else _REFUSALS))
@@ -127,7 +129,7 @@ def _join(ray: Any, address: str | None) -> None:
             for part in (_package_found, _own_ending, _silent_errors):
                 stack.enter_context(part())
             if address is None:
-                stack.enter_context(_fewer_services())
+                stack.enter_context(without_watchers())
             ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         text = " ".join(str(error).split())
@@ -193,34 +195,6 @@ def _silent_errors() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nothing)
-
-
-@contextmanager
-def _fewer_services() -> Iterator[None]:
-    """Start no watcher of the cluster's logs, which nobody is told, nor of its size, which stays.
-
-    On two cores they take .8 s each of the processor as they start, and a hundredth of a core from
-    then on. ``ray start`` has an option for each, ``ray.init`` has none; where Ray's parameters are
-    others one day, both are started. A cluster that is joined is as whoever started it wants it.
-    """
-    try:
-        module = vars(import_module("ray._private.parameter"))
-        whole = module["RayParams"]
-    except (ImportError, KeyError):
-        yield
-        return
-
-    def fewer(*args: Any, **options: Any) -> Any:
-        parameters = whole(*args, **options)
-        parameters.include_log_monitor = False
-        parameters.no_monitor = True
-        return parameters
-
-    module["RayParams"] = fewer
-    try:
-        yield
-    finally:
-        module["RayParams"] = whole
 
 
 @contextmanager
