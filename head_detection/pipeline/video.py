@@ -143,7 +143,9 @@ class _Reading:
         yield from self._held_back()
         missing = self._numbers.rest()
         if self._num_decoded == 0:
-            self._reason = self._reason or f"none of its {self._num_packets} frames can be decoded"
+            none = f"none of its {self._num_packets} frames can be decoded"
+            none = none if self._num_packets else "not one of its frames is there"
+            self._reason = self._reason or none
         elif self._has_errors or not self._is_interlaced:
             yield from self._without_pixels(missing)
         num_there = self._num_packets + self._num_empty

@@ -1,7 +1,6 @@
 """A video file: opened, described, its frames upright."""
 
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from av.video.stream import VideoStream
 from head_detection.errors import FrameSizeError, SoundError, SourceError
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
-from head_detection.results import avi
+from head_detection.results import avi, mp4
 from head_detection.results.containers import is_raw, open_container, rate_of
 from head_detection.results.joined import may_be_joined
 
@@ -43,11 +42,6 @@ BLOCK_SLACK: Final = 2
 SMALL_PIXELS: Final = 64 * 1024
 """Sides rounded up to whole blocks of at most 64 pixels are at most twice as many pixels, but for
 small pictures."""
-MP4: Final = "mov,mp4,m4a,3gp,3g2,mj2"
-"""FFmpeg's name of it."""
-BOX_HEADER: Final = struct.Struct(">I4s")
-"""Of a part of an MP4 file: its size and its kind."""
-MOST_BOXES: Final = 100_000
 EBML: Final = bytes.fromhex("1a45dfa3")
 SEGMENT: Final = bytes.fromhex("18538067")
 """The kinds of Matroska's header and of all behind it."""
@@ -137,7 +131,7 @@ def count_frames(container: InputContainer, video: VideoStream) -> int:
     Of MP4 and MOV the edit list may leave some out: those before a cut that was made without
     encoding anew, which others lean on.
     """
-    if container.format.name == MP4 and video.frames:
+    if container.format.name == mp4.FORMAT and video.frames:
         return sum(not entry.is_discard for entry in video.index_entries)
     return avi.count_frames(container, video)
 
@@ -229,7 +223,7 @@ def _why_not_opened(path: Path, error: FFmpegError) -> str:
     try:
         if path.stat().st_size == 0:
             return "expected a video; the file is empty"
-        if _lacks_index(path):
+        if mp4.lacks_index(path):
             return (
                 "the recording was cut off before its index (moov) was written, so that nothing "
                 "tells where its frames are; the camera, or a tool such as untrunc, may repair it"
@@ -250,35 +244,8 @@ def is_cut_short(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(len(EBML)) == EBML:
                 return _end_of_segment(file) > size
-        kinds, end = _boxes_in(path)
-        return kinds[:1] == [b"ftyp"] and end > size
+        return mp4.is_cut_short(path)
     return False
-
-
-def _lacks_index(path: Path) -> bool:
-    """Tell whether a file is MP4 or MOV without the box that says where the frames are."""
-    kinds, _ = _boxes_in(path)
-    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
-
-
-def _boxes_in(path: Path) -> tuple[list[bytes], int]:
-    """Return the kinds of an MP4 file's parts, and where the last of them should end."""
-    kinds: list[bytes] = []
-    end = 0
-    with path.open("rb") as file:
-        whole = os.fstat(file.fileno()).st_size
-        while len(header := file.read(BOX_HEADER.size)) == BOX_HEADER.size:
-            size, kind = BOX_HEADER.unpack(header)
-            kinds.append(kind)
-            if size == 1:  # the size is a longer number, behind
-                size = int.from_bytes(file.read(8), "big")
-            if size < BOX_HEADER.size or len(kinds) > MOST_BOXES:
-                break
-            end += size
-            if end >= whole:  # of what is no MP4, a number that no file has
-                break
-            file.seek(end)
-    return kinds, end
 
 
 def _end_of_segment(file: BinaryIO) -> int:

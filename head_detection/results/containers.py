@@ -7,9 +7,10 @@ from typing import Any, Final, cast
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from head_detection.results import avi
+from head_detection.results import avi, mp4
 
 STRICT_UNTIL: Final = 18
 """Major version of PyAV; later ones open files whose titles are no UTF-8 in any case, and no longer
@@ -27,7 +28,7 @@ USUAL_RATE: Final = Fraction(25)
 
 
 def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
-    """Open a file, AVI by its index where that names all frames.
+    """Open a file, AVI by its index where that names all frames, MP4 up to its last whole fragment.
 
     Args:
         path: of the file.
@@ -36,7 +37,12 @@ def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
     Raises:
         FFmpegError: it cannot be read, or is of no known format.
     """
-    container = _open(path, options)
+    try:
+        container = _open(path, options)
+    except FFmpegError:
+        if (end := _end_of_fragments(path)) is None:
+            raise
+        container = _open(path, options, end)
     video = container.streams.best("video")
     if not isinstance(video, VideoStream) or not avi.has_whole_index(path, container, video):
         return container
@@ -74,7 +80,19 @@ def pixel_shape(video: VideoStream, size: tuple[int, int]) -> Fraction:
     return 1 / shape if was_turned else shape
 
 
-def _open(path: Path, options: Mapping[str, str]) -> InputContainer:
+def _open(path: Path, options: Mapping[str, str], end: int | None = None) -> InputContainer:
+    """Open a file, or its part up to a place."""
     # The protocol is named, for a file may be called like an address.
-    container: InputContainer = av.open(f"file:{path}", options=dict(options), **ANY_NAMES)
+    name, options = f"file:{path}", dict(options)
+    if end is not None:
+        name = f"subfile,,start,0,end,{end},,:{name}"
+        options["protocol_whitelist"] = f"{options['protocol_whitelist']},subfile"
+    container: InputContainer = av.open(name, options=options, **ANY_NAMES)
     return container
+
+
+def _end_of_fragments(path: Path) -> int | None:
+    try:
+        return mp4.end_of_fragments(path)
+    except OSError:
+        return None

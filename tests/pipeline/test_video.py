@@ -1,6 +1,7 @@
 """Frames of video files: order, numbers, times, upright; what is damaged, and what is hostile."""
 
 import gc
+import re
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -312,6 +313,21 @@ def test_whole_frames_before_a_cut_come(tmp_path: Path, movflags: str, rotation:
             frame.index for frame in whole
         ]
         assert "ends early" in (last.problem or "")
+
+
+def test_whole_fragments_before_a_cut_index_come(tmp_path: Path) -> None:
+    """FFmpeg takes such a file for none."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = write_clip(tmp_path / "a, b.mp4", busy(40), container_options=options)
+    content = path.read_bytes()
+    places = [match.start() - 4 for match in re.finditer(b"moof", content)]
+    path.write_bytes(content[: places[2] + 100])
+    *frames, last = read(path)
+    assert told(frames) == [(index, index / 10) for index in range(20)]
+    assert last.problem == "it ends early: the file was cut short after 2.0 seconds"
+    path.write_bytes(content[: places[0] + 100])
+    (item,) = read(path)
+    assert item.problem == "not one of its frames is there"
 
 
 @pytest.mark.parametrize("end", ["mkv", "avi"])

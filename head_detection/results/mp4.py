@@ -1,0 +1,78 @@
+"""MP4 and MOV: the parts of a file, and which of them are whole."""
+
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+FORMAT: Final = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of it."""
+FIRST, INDEX, FRAGMENT, CONTENT = b"ftyp", b"moov", b"moof", b"mdat"
+"""Kinds of parts: a file begins with the first. What its frames are says an index, or one before
+each fragment's content."""
+HEADER: Final = struct.Struct(">I4s")
+"""Of a part: its size and its kind."""
+MOST_PARTS: Final = 100_000
+
+
+def parts_of(path: Path) -> tuple[list[tuple[bytes, int]], int]:
+    """Return kind and place of a file's parts, and where the last of them should end.
+
+    Raises:
+        OSError: it cannot be read.
+
+    Source:
+        ISO/IEC 14496-12, 4.2.
+    """
+    parts: list[tuple[bytes, int]] = []
+    end = 0
+    with path.open("rb") as file:
+        whole = os.fstat(file.fileno()).st_size
+        while len(header := file.read(HEADER.size)) == HEADER.size:
+            size, kind = HEADER.unpack(header)
+            parts.append((kind, end))
+            if size == 1:  # the size is a longer number, behind
+                size = int.from_bytes(file.read(8), "big")
+            if size < HEADER.size or len(parts) > MOST_PARTS:
+                break
+            end += size
+            if end >= whole:  # of what is no MP4, a number that no file has
+                break
+            file.seek(end)
+    return parts, end
+
+
+def is_cut_short(path: Path) -> bool:
+    """Tell whether a file is shorter than its parts say.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    parts, end = parts_of(path)
+    return bool(parts) and parts[0][0] == FIRST and end > path.stat().st_size
+
+
+def lacks_index(path: Path) -> bool:
+    """Tell whether a file has nothing that says where its frames are.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    kinds = [kind for kind, _ in parts_of(path)[0]]
+    return kinds[:1] == [FIRST] and INDEX not in kinds
+
+
+def end_of_fragments(path: Path) -> int | None:
+    """Return where a file's whole fragments end; None where it was not cut off in one's index.
+
+    FFmpeg reads nothing of a file whose last index is cut.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    parts, end = parts_of(path)
+    kinds = [kind for kind, _ in parts]
+    if kinds[:1] != [FIRST] or CONTENT not in kinds or end <= path.stat().st_size:
+        return None
+    kind, place = parts[-1]
+    return place if kind == FRAGMENT else None
