@@ -11,6 +11,9 @@ FLOAT_TAG = "tag:yaml.org,2002:float"
 TEXT_TAG = "tag:yaml.org,2002:str"
 RETAGGED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "null", "float", "timestamp")}
 """What unquoted keys may become in YAML 1.1: ``yes``, ``no``, ``on`` and a date are names here."""
+INT_TAG = "tag:yaml.org,2002:int"
+NUMBER = re.compile(r"0|[1-9]\d*")
+"""Whole numbers that are written as JSON does; ``0x1F``, ``007`` and ``1:30`` are names."""
 EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -24,7 +27,8 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"the key {key.value} twice", key.start_mark)
             seen.add(key.value)
-            if key.tag in RETAGGED:
+            is_name = key.tag == INT_TAG and not NUMBER.fullmatch(key.value)
+            if is_name or key.tag in RETAGGED:
                 key.tag = TEXT_TAG
         return node
 
@@ -46,8 +50,8 @@ def parse_yaml(text: str) -> Any:
     Example:
         >>> parse_yaml("{rate: 1e-3, sizes: [8, 16]}")
         {'rate': 0.001, 'sizes': [8, 16]}
-        >>> parse_yaml("{yes: no}")
-        {'yes': False}
+        >>> parse_yaml("{yes: no, 0x1F: 0x1F, 7: 7}")
+        {'yes': False, '0x1F': 31, 7: 7}
     """
     loader = _Loader(text)
     try:

@@ -18,6 +18,9 @@ MAX_BYTES: Final = 256 * 1024
 """Thousands of corners; more is another file."""
 LONGEST_NAME: Final = 60
 MAX_CORNERS: Final = 200
+SMALLEST_SHARE: Final = 0.001
+"""Of the picture, that a line or a zone spans: a pixel or two; less is a slip of the pen."""
+SMALLEST_PIXELS: Final = 1
 
 
 class _RegionConfig(Section):
@@ -107,6 +110,7 @@ class ZonesConfig(SourceZones):
                 for name, region in named.items():
                     start = f"{path}.{kind}.{name}".removeprefix(".")
                     _check_name(name, start)
+                    _check_span(region.points, start, are_shares=self.are_shares(part))
                     if self.are_shares(part):
                         _check_shares(region.points, start)
                     else:
@@ -207,6 +211,13 @@ def _check_name(name: str, where: str) -> None:
         raise ValueError(
             f"{where}: expected a name of 1 to {LONGEST_NAME} letters in one line; got {name!r:.80}"
         )
+
+
+def _check_span(points: Sequence[Point], where: str, *, are_shares: bool) -> None:
+    span = max(max(values) - min(values) for values in zip(*points, strict=True))
+    if span < (SMALLEST_SHARE if are_shares else SMALLEST_PIXELS):
+        smallest = f"{SMALLEST_SHARE:g} of the picture" if are_shares else "1 pixel"
+        raise ValueError(f"{where}.points: expected points at least {smallest} apart; got {span:g}")
 
 
 def _check_shares(points: Sequence[Point], where: str) -> None:

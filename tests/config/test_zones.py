@@ -58,6 +58,18 @@ def test_zones_and_lines_by_name_as_points_or_with_more(tmp_path: Path) -> None:
         ("lines: {door: {points: [[0, 0], [1, 1]], min_frames: 0}}", "lines.door.min_frames: "),
         ("lines: {door: [[0, 0], [1, 1], [1, 0]]}", "lines.door.points: expected two ends"),
         ("lines: {door: [[0.5, 0.5], [0.5, 0.5]]}", "lines.door.points: expected two ends"),
+        (
+            "lines: {door: [[0, 0.5], [1e-12, 0.5]]}",
+            "lines.door.points: expected points at least 0.001 of the picture apart; got 1e-12",
+        ),
+        (
+            "units: pixels\nlines: {door: [[50, 50], [50.25, 50.75]]}",
+            "lines.door.points: expected points at least 1 pixel apart; got 0.75",
+        ),
+        (
+            "zones: {hall: [[0.5, 0.5], [0.5001, 0.5], [0.5, 0.5001]]}",
+            "zones.hall.points: expected points at least 0.001 of the picture apart; got 0.0001",
+        ),
         ("zones: {a: [[0, 0], [1, 1]]}", "3 to 200 corners of a zone; got 2; a line goes under"),
         ("zones: {a: [[0, 0], [1, 1], [1]]}", "zones.a.points.2"),
         ("zones: {a: [[0, 0], [1, 1], [1, x]]}", "zones.a.points.2.1"),
@@ -134,7 +146,8 @@ def test_a_pattern_is_of_a_name_or_of_the_files_own(pattern: str, source: str, i
 def test_names_stay_as_they_are_written() -> None:
     """YAML 1.1 has ``yes`` for true, ``1.50`` for 1.5, and dates."""
     line = "[[0, 0], [1, 1]]"
-    names = ["yes", "No", "off", "null", "1.50", "2026-11-27", "7"]
+    numbers = ["7", "0x1F", "0b11", "007", "1_000", "12:30", "+5", "-3", "0"]
+    names = ["yes", "No", "off", "null", "1.50", "2026-11-27", *numbers]
     text = "lines: {" + ", ".join(f"{name}: {line}" for name in names) + "}"
     assert list(parse_zones(text.encode(), "z.yaml").lines) == names
 
