@@ -30,6 +30,9 @@ class _RegionConfig(Section):
     """Corners, x and y from the left top."""
     min_frames: PositiveInt = 2
     """A head counts once it was seen so many times where it came to: a flicker does not."""
+    confirm_seconds: NonNegativeFloat = 0.2
+    """And for so long, whatever the rate: who sways about a line is back sooner. At 5 frames a
+    second it is two frames."""
 
 
 class ZoneConfig(_RegionConfig):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import numpy.typing as npt
 from head_detection.structures import Event, Point, RegionCount
 
 Points = npt.NDArray[np.float64]
+ROUNDING: Final = 0.05
+"""Of a time to wait for: those of frames are rounded to the file's clock."""
 
 
 class Moment(NamedTuple):
@@ -22,6 +24,39 @@ class Moment(NamedTuple):
 
     frame: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """When it is sure that a head has come to another side: it is no flicker, and no sway.
+
+    Attributes:
+        frames: it was seen so many times in a row there, 1 or more.
+        seconds: and for so long, from the first of them on.
+
+    Example:
+        >>> confirmation = Confirmation(2, 0.2)
+        >>> since = Moment(30, 1.0)
+        >>> [confirmation.is_given(n, since, Moment(30 + n, 1 + n / 30)) for n in (2, 5, 6)]
+        [False, False, True]
+    """
+
+    frames: int = 1
+    seconds: float = 0.0
+
+    def is_given(self, num_seen: int, since: Moment, now: Moment) -> bool:
+        """Tell whether it is sure by now.
+
+        Args:
+            num_seen: frames in a row.
+            since: the first of them.
+            now: the last of them; a camera that began anew may be back in time.
+        """
+        passed = abs(now.seconds - since.seconds)
+        return num_seen >= self.frames and passed >= self.seconds * (1 - ROUNDING)
+
+
+AT_ONCE: Final = Confirmation()
 
 
 @dataclass
@@ -46,20 +81,20 @@ class _Course:
 class LineCounter:
     """Counts heads that cross a line of two ends.
 
-    A head crosses where its way from one frame to the next does, and counts once it was seen
-    ``min_frames`` times in a row beyond; if it turns back before, nothing happened. Who goes around
-    an end changes sides without being counted. On the line itself a head is where it was before.
-    Where it is seen first, it is for sure: who enters the picture a step before the line counts.
+    A head crosses where its way from one frame to the next does, and counts once it is confirmed
+    beyond; if it turns back before, nothing happened. Who goes around an end changes sides without
+    being counted. On the line itself a head is where it was before. Where it is seen first, it is
+    for sure: who enters the picture a step before the line counts.
 
     Args:
         name: of the line.
         points: both ends in original pixels; *in* is to the left of the way from one to the other.
-        min_frames: 1 or more.
+        confirmation: when it is sure that a head is beyond.
     """
 
-    def __init__(self, name: str, points: tuple[Point, ...], min_frames: int) -> None:
+    def __init__(self, name: str, points: tuple[Point, ...], confirmation: Confirmation) -> None:
         self.num_in = self.num_out = self.num_appeared = 0
-        self._name, self._min_frames = name, min_frames
+        self._name, self._confirmation = name, confirmation
         self._courses: dict[int, _Course] = {}
         self.place(points)
 
@@ -116,7 +151,7 @@ class LineCounter:
             course.has_crossed = self._is_between(before, place)
             course.began = moment, place
         course.run += 1
-        if course.run < self._min_frames:
+        if not self._confirmation.is_given(course.run, course.began[0], moment):
             return
         course.is_in, course.run = is_in, 0
         if course.has_crossed:

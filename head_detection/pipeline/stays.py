@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from head_detection.pipeline.crossings import Moment, Points
+from head_detection.pipeline.crossings import Confirmation, Moment, Points
 from head_detection.structures import Event, Point, RegionCount
 
 
@@ -35,22 +35,26 @@ class ZoneCounter:
     """Counts heads in a polygon: now, those that came and went, and how long they stayed.
 
     Now is every head whose centre is in it in this frame, followed or not. A head has come, or
-    gone, once it was seen ``min_frames`` times in a row there, and from the first of these; it
-    counts once it stayed ``min_seconds``. Who is first seen inside came in then.
+    gone, once that is confirmed, and from the first frame there; it counts once it stayed
+    ``min_seconds``. Who is first seen inside came in then.
 
     Args:
         name: of the zone.
         points: corners in original pixels.
-        min_frames: 1 or more.
+        confirmation: when it is sure that a head has come, or gone.
         min_seconds: the smallest stay that counts.
     """
 
     def __init__(
-        self, name: str, points: tuple[Point, ...], min_frames: int, min_seconds: float
+        self,
+        name: str,
+        points: tuple[Point, ...],
+        confirmation: Confirmation,
+        min_seconds: float,
     ) -> None:
         self.num_in = self.num_out = self._now = 0
         self.seconds_inside = self.longest = 0.0
-        self._name, self._min_frames, self._min_seconds = name, min_frames, min_seconds
+        self._name, self._confirmation, self._min_seconds = name, confirmation, min_seconds
         self._visits: dict[int, _Visit] = {}
         self._time = 0.0
         self.place(points)
@@ -111,7 +115,7 @@ class ZoneCounter:
             if visit.run == 0:
                 visit.changed = now
             visit.run += 1
-            if visit.run >= self._min_frames:
+            if self._confirmation.is_given(visit.run, visit.changed[0], now[0]):
                 visit.is_inside, visit.run = is_in, 0
                 if is_in:
                     visit.began = visit.changed

@@ -10,7 +10,7 @@ import numpy as np
 
 from head_detection.config.zones import ZoneConfig, ZonesConfig, matches
 from head_detection.errors import ConfigError
-from head_detection.pipeline.crossings import LineCounter, Moment, Points
+from head_detection.pipeline.crossings import AT_ONCE, Confirmation, LineCounter, Moment, Points
 from head_detection.pipeline.stays import ZoneCounter
 from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount, Sighting
@@ -34,7 +34,7 @@ class Region:
         name: shown, and in files.
         points: the two ends of a line, or the corners of a zone.
         size: width and height that the points are of; None: pixels of whatever picture.
-        min_frames: a head counts once it was seen so often there.
+        confirmation: when it is sure that a head has come there.
         min_seconds: the smallest stay that counts.
     """
 
@@ -42,7 +42,7 @@ class Region:
     name: str
     points: tuple[Point, ...]
     size: tuple[int, int] | None = ONE
-    min_frames: int = 1
+    confirmation: Confirmation = AT_ONCE
     min_seconds: float = 0.0
 
     def place(self, source: str, image_size: tuple[int, int]) -> tuple[Point, ...]:
@@ -328,17 +328,16 @@ def centres(found: Detections) -> Points:
 
 def _counter_of(region: Region, points: tuple[Point, ...]) -> LineCounter | ZoneCounter:
     if RegionCount(region.name, points).is_line:
-        return LineCounter(region.name, points, region.min_frames)
-    return ZoneCounter(region.name, points, region.min_frames, region.min_seconds)
+        return LineCounter(region.name, points, region.confirmation)
+    return ZoneCounter(region.name, points, region.confirmation, region.min_seconds)
 
 
 def _regions_of(config: ZonesConfig) -> Iterator[Region]:
     for pattern, part in [(None, config), *config.sources.items()]:
         for name, region in part.regions.items():
             stay = region.min_seconds if isinstance(region, ZoneConfig) else 0.0
-            yield Region(
-                pattern, name, region.points, config.size_of(part), region.min_frames, stay
-            )
+            sure = Confirmation(region.min_frames, region.confirm_seconds)
+            yield Region(pattern, name, region.points, config.size_of(part), sure, stay)
 
 
 def _add(sums: dict[str, Total], totals: dict[str, Total]) -> None:

@@ -349,7 +349,10 @@ def test_a_video_that_changes_its_size_fails_where_zones_lie_outside_and_others_
     write_sizes("sizes.mkv", [small, large] if is_first else [large, small, large])
     write_clip("a.mp4", 3)
     write_clip("z.mkv", 2)
-    Path("z.yaml").write_text("units: pixels\nzones: {a: [[0, 0], [100, 0], [100, 50], [0, 50]]}")
+    Path("z.yaml").write_text(
+        "units: pixels\n"
+        "zones: {a: {points: [[0, 0], [100, 0], [100, 50], [0, 50]], confirm_seconds: 0}}"
+    )
     sources = ["sizes.mkv", "a.mp4", "z.mkv"] if is_first else ["a.mp4", "sizes.mkv", "z.mkv"]
     assert run(["test", "--source", *sources, "--zones", "z.yaml", "--save", "json"]) == 1
     out, err = capsys.readouterr()

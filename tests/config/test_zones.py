@@ -32,13 +32,18 @@ def test_zones_and_lines_by_name_as_points_or_with_more(tmp_path: Path) -> None:
         size: [640, 480]
         zones:
           hall: [[0, 0], [320, 0], [320, 480]]
-          desk: {points: [[320, 0], [640, 0], [640, 480]], min_seconds: 2, min_frames: 3}
+          desk:
+            points: [[320, 0], [640, 0], [640, 480]]
+            min_seconds: 2
+            min_frames: 3
+            confirm_seconds: 1
         sources:
           "door*.mp4": {units: shares, lines: {door: [[0.1, 0.5], [0.9, 0.5]]}}
         """,
     )
     assert config.zones["hall"].points == ((0, 0), (320, 0), (320, 480))
     assert (config.zones["hall"].min_frames, config.zones["hall"].min_seconds) == (2, 0)
+    assert (config.zones["hall"].confirm_seconds, config.zones["desk"].confirm_seconds) == (0.2, 1)
     assert (config.zones["desk"].min_frames, config.zones["desk"].min_seconds) == (3, 2)
     assert config.sources["door*.mp4"].lines["door"].points == ((0.1, 0.5), (0.9, 0.5))
     assert config.has_lines
@@ -56,6 +61,10 @@ def test_zones_and_lines_by_name_as_points_or_with_more(tmp_path: Path) -> None:
             "zones.a.point: unknown key; did you mean points?",
         ),
         ("lines: {door: {points: [[0, 0], [1, 1]], min_frames: 0}}", "lines.door.min_frames: "),
+        (
+            "lines: {door: {points: [[0, 0], [1, 1]], confirm_seconds: -1}}",
+            "lines.door.confirm_seconds: ",
+        ),
         ("lines: {door: [[0, 0], [1, 1], [1, 0]]}", "lines.door.points: expected two ends"),
         ("lines: {door: [[0.5, 0.5], [0.5, 0.5]]}", "lines.door.points: expected two ends"),
         (

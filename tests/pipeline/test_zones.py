@@ -1,7 +1,7 @@
 """Counting at lines and in zones, on paths worked out by hand."""
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from head_detection.data.sequences import HeadSequence, door_scene
 from head_detection.errors import ConfigError
 from head_detection.images.zones import draw_regions
 from head_detection.inference.batching import PictureResult
+from head_detection.pipeline.crossings import Confirmation
 from head_detection.pipeline.run import run_pipeline
 from head_detection.pipeline.sources import Item, ItemSource
 from head_detection.pipeline.tracking import HeadTracker
@@ -33,13 +34,22 @@ BELOW, ABOVE = (50, 60), (50, 40)
 LEFT, RIGHT = ((0, 0), (50, 0), (50, 100), (0, 100)), ((50, 0), (100, 0), (100, 100), (50, 100))
 
 
-def line(points: Sequence[Point], min_frames: int = 1, **more: Any) -> Region:
-    more = {"size": None, "min_frames": min_frames, **more}
+def line(
+    points: Sequence[Point], min_frames: int = 1, confirm_seconds: float = 0.0, **more: Any
+) -> Region:
+    more = {"size": None, "confirmation": Confirmation(min_frames, confirm_seconds), **more}
     return Region(None, "door", tuple(points), **more)
 
 
-def zone(points: Sequence[Point] = LEFT, name: str = "hall", **more: Any) -> Region:
-    return Region(None, name, tuple(points), **{"size": None, **more})
+def zone(
+    points: Sequence[Point] = LEFT,
+    name: str = "hall",
+    min_frames: int = 1,
+    confirm_seconds: float = 0.0,
+    **more: Any,
+) -> Region:
+    more = {"size": None, "confirmation": Confirmation(min_frames, confirm_seconds), **more}
+    return Region(None, name, tuple(points), **more)
 
 
 def frame(
@@ -114,6 +124,48 @@ def test_a_side_that_is_sure_counts_and_a_flicker_never(
 def test_a_crossing_tells_who_when_and_where_it_was_before_it_was_sure() -> None:
     _, events = walk(RegionCounter([line(ACROSS, 3)]), [], [(20, 60), (22, 40), (23, 38), (24, 37)])
     assert events == [Event("crossing", "door", 2, 1, 0.1, (22, 40), "in")]
+
+
+def at_rate(fps: float, seconds: float, place_at: Callable[[float], Point]) -> list[Point | None]:
+    return [place_at(number / fps) for number in range(round(seconds * fps))]
+
+
+def swaying(time: float) -> Point:
+    """Return a place that is now before the line, now beyond, a tenth of a second each."""
+    return ABOVE if int(time * 10 + 1e-6) % 2 else BELOW
+
+
+@pytest.mark.parametrize("fps", [10, 15, 25, 30, 60])
+def test_who_sways_about_a_line_or_a_side_is_not_counted_at_any_rate(fps: float) -> None:
+    """For 2 seconds; by frames alone it was 10 in and 9 out at 30 a second."""
+    counter = RegionCounter(
+        [line(ACROSS, 2, 0.2), zone([(0, 0), (99, 0), (99, 50), (0, 50)], "up", 2, 0.2)]
+    )
+    records, events = walk(counter, at_rate(fps, 2, swaying), fps=fps)
+    assert [count[1:] for count in counts(records[-1])] == [(0, 0), (0, 0)]
+    assert events == []
+
+
+@pytest.mark.parametrize("fps", [2, 5, 10, 25, 30, 60])
+def test_each_rate_counts_alike(fps: float) -> None:
+    """Up from 1 to 2.5 seconds, seen there for more than .2 seconds at each rate."""
+    path = at_rate(fps, 4, lambda time: ABOVE if 1 <= time < 2.5 else BELOW)
+    records, events = walk(RegionCounter([line(ACROSS, 2, 0.2)]), path, fps=fps)
+    assert counts(records[-1]) == [(None, 1, 1)]
+    times = [event.seconds for event in events]
+    assert times == pytest.approx([1, 2.5], abs=1 / fps)  # the first frame on the other side
+
+
+@pytest.mark.parametrize(("fps", "num_frames"), [(1, 2), (5, 2), (10, 3), (25, 6), (30, 7)])
+def test_a_crossing_is_sure_after_so_many_frames(fps: float, num_frames: int) -> None:
+    """Two frames at least, and .2 seconds, from the first beyond; times are to a millisecond."""
+    counter = RegionCounter([line(ACROSS, 2, 0.2)])
+    seen = []
+    for number, place in enumerate([BELOW, *[ABOVE] * 9]):
+        record = frame(number, {1: place}, fps=fps)
+        record = counter.count(replace(record, seconds=round(number / fps + 0.0004, 3)))
+        seen.append(counts(record)[0][1])
+    assert seen.index(1) == num_frames
 
 
 @pytest.mark.parametrize("angle", range(0, 360, 30))
@@ -374,7 +426,7 @@ def test_a_file_says_which_sources_have_which_zones(tmp_path: Path) -> None:
     assert [region.name for region in b] == ["door"]
     assert counter.summary()[-1] == "no source is called c: nothing counted"
     desk = counter._choose("c")[1]
-    assert (desk.min_frames, desk.min_seconds) == (5, 7)
+    assert (desk.confirmation, desk.min_seconds) == (Confirmation(5, 0.2), 7)
     assert draw_regions(np.zeros((*SIZE, 3), np.uint8), counter.regions_in("c", SIZE)).any()
 
 
@@ -434,7 +486,9 @@ def test_a_door_is_counted_from_heads_to_files_at_any_rate(fps: int, tmp_path: P
         Frame("door.mp4", truth.index, truth.seconds, path=Path("door.mp4"))
         for truth in sequence.truths()
     ]
-    counter = RegionCounter([Region(None, "door", ((0.5, 0), (0.5, 1)), min_frames=2)])
+    counter = RegionCounter(
+        [Region(None, "door", ((0.5, 0), (0.5, 1)), confirmation=Confirmation(2))]
+    )
     with Sinks(["counts", "events"], tmp_path, Origin({}, 0.5)) as sinks:
         outcomes = run_pipeline(
             ItemSource.of(frames), Knowing(sequence), sinks, tracker=HeadTracker(), counter=counter

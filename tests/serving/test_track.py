@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 FileOf = Callable[..., bytes]
 Open = Callable[..., TestClient]
 ZONES = b"""
-zones: {right half: [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]}
-lines: {middle: [[0.5, 0], [0.5, 1]]}
+zones: {right half: {points: [[0.5, 0], [1, 0], [1, 1], [0.5, 1]], confirm_seconds: 0.1}}
+lines: {middle: {points: [[0.5, 0], [0.5, 1]], confirm_seconds: 0.1}}
 """
 """Of frames of 160x120: the line is crossed at x = 80, and *in* is to the right."""
 FAILS = 4
