@@ -1,5 +1,6 @@
 """Animated GIF and WebP as videos: by Pillow, as their first frame is when they are a picture."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,10 @@ from head_detection.structures import Frame
 ANIMATED: Final = frozenset({"GIF", "WEBP"})
 """By Pillow's names. Animations of other formats are pictures: their first frame."""
 EXTENSIONS: Final = frozenset({".gif", ".webp"})
+RIFF: Final = struct.Struct("<4sI4s")
+CHUNK: Final = struct.Struct("<4sI")
+FRAME: Final = b"ANMF"
+"""Of WebP: how a file begins, a chunk's kind and size, and the kind of a frame's."""
 SHORTEST_MS: Final = 10
 USUAL_MS: Final = 100
 """What browsers make of a frame that is shown for the shortest time or less."""
@@ -24,9 +29,11 @@ USUAL_MS: Final = 100
 def count_animated(path: Path, max_pixels: int) -> int | None:
     """Return how many frames an animation has; None where a file is none, or cannot be read."""
     try:
-        with explaining(str(path), max_pixels), open_picture(path, max_pixels) as image:
-            is_animated = image.format in ANIMATED and getattr(image, "is_animated", False)
-            return int(getattr(image, "n_frames", 1)) if is_animated else None
+        with explaining(str(path), max_pixels):
+            cut = _whole_frames(path)
+            with open_picture(cut or path, max_pixels) as image:
+                is_animated = image.format in ANIMATED and getattr(image, "is_animated", False)
+                return int(getattr(image, "n_frames", 1)) if is_animated or cut else None
     except PictureError:
         return None
 
@@ -43,15 +50,46 @@ def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Ite
     """
     takes = options.chooser()
     try:
-        with explaining(str(path), options.max_pixels), open_picture(path) as image:
-            for index, seconds in _shown(image):
-                if options.end is not None and seconds >= options.end:
-                    return
-                if takes(index, seconds):
-                    pixels = decode_picture(image, str(path), options.max_pixels).pixels
-                    yield Frame(name, index, seconds, pixels, path)
+        with explaining(str(path), options.max_pixels):
+            cut, index = _whole_frames(path), 0
+            with open_picture(cut or path) as image:
+                for index, seconds in _shown(image):
+                    if options.end is not None and seconds >= options.end:
+                        return
+                    if takes(index, seconds):
+                        pixels = decode_picture(image, str(path), options.max_pixels).pixels
+                        yield Frame(name, index, seconds, pixels, path)
+        if cut:
+            problem = f"it ends early: the file was cut short after frame {index}"
+            yield PictureFile(path, name, problem)
     except PictureError as error:
         yield PictureFile(path, name, str(error).removeprefix(f"{path}: "))
+
+
+def _whole_frames(path: Path) -> bytes | None:
+    """Return an animated WebP without the frame that it was cut off in; None of all else.
+
+    Its decoder refuses what is not as long as it says.
+
+    Source:
+        RFC 9649, section 2.3 to 2.7: RIFF's header, and chunks of even length.
+    """
+    with path.open("rb") as file:
+        header = file.read(RIFF.size)
+        if len(header) < RIFF.size:
+            return None
+        riff, size, webp = RIFF.unpack(header)
+        content = header
+        if (riff, webp) == (b"RIFF", b"WEBP") and size + 8 > path.stat().st_size:
+            content += file.read()
+    end, has_frames = RIFF.size, False
+    while end + CHUNK.size <= len(content):
+        kind, size = CHUNK.unpack_from(content, end)
+        if end + CHUNK.size + size + size % 2 > len(content):
+            break
+        has_frames |= kind == FRAME
+        end += CHUNK.size + size + size % 2
+    return RIFF.pack(riff, end - 8, webp) + content[RIFF.size : end] if has_frames else None
 
 
 def _shown(image: Image.Image) -> Iterator[tuple[int, float]]:

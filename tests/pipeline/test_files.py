@@ -150,6 +150,19 @@ def test_a_folder_of_pictures_alone_has_their_number() -> None:
 
 
 @pytest.mark.parametrize("end", ["gif", "webp"])
+def test_whole_frames_of_an_animation_that_was_cut_off_come(end: str) -> None:
+    animation(f"a.{end}", [200, 100, 300, 100])
+    content = Path(f"a.{end}").read_bytes()
+    Path(f"a.{end}").write_bytes(content[:-20])
+    Path("folder").mkdir()
+    Path("folder", f"a.{end}").write_bytes(content[:-20])
+    for source in (f"a.{end}", "folder"):
+        *frames, last = open_source(source)
+        assert [(frame.index, frame.seconds) for frame in frames] == [(0, 0.0), (1, 0.2), (2, 0.3)]
+        assert "cut short after frame 2" in last.problem or "truncated" in last.problem
+
+
+@pytest.mark.parametrize("end", ["gif", "webp"])
 def test_an_animation_is_a_video_alone_and_in_a_folder(end: str) -> None:
     # A time of 10 ms or less is shown for 100, as browsers do.
     animation(f"a.{end}", [200, 10, 300, 100])
