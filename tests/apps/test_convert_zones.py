@@ -1,9 +1,12 @@
 """``convert zones``: what a file of zones means on a picture and on a video."""
 
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from camera_servers import CameraServer, mpeg_ts
 from clips import write_clip
 from PIL import Image
 
@@ -73,3 +76,28 @@ def test_a_mistake_is_one_line(
     (said,) = capsys.readouterr().err.splitlines()
     assert line in said
     assert not Path("drawn.gif").exists()
+
+
+def test_a_camera_that_refuses_is_given_up(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # refuses once it is closed
+    began = time.monotonic()
+    url = f"http://me:s3cret@127.0.0.1:{port}/x?token=t0ken"
+    assert convert("--source", url, "--open-timeout", "4", "--output", "drawn.png") == 2
+    assert 3 < time.monotonic() - began < 60
+    *_, said = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: http://127.0.0.1:{port}/x: expected a frame that can be read ")
+    assert "within 4 seconds (--open-timeout)" in said
+    assert said.endswith("Connection refused")
+    assert "cret" not in said
+    assert "t0ken" not in said
+    assert not Path("drawn.png").exists()
+
+
+def test_a_camera_is_drawn_on_its_first_frame(folder: Path) -> None:
+    with CameraServer(mpeg_ts()) as server:
+        assert convert("--source", server.url, "--output", "drawn.png") == 0
+    with Image.open("drawn.png") as drawn:
+        assert drawn.size == (160, 120)

@@ -1,12 +1,16 @@
 """``convert zones``: a file of zones and lines, checked and drawn on a first frame."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import cv2
 from tabulate import tabulate
 
 from head_detection.apps.command import UsageError
+from head_detection.apps.video_options import timeout
 from head_detection.config.zones import load_zones
 from head_detection.errors import SourceError
 from head_detection.files import write_bytes
@@ -14,7 +18,9 @@ from head_detection.images.finding import PictureFile
 from head_detection.images.reading import Picture, read_picture
 from head_detection.images.zones import draw_regions
 from head_detection.pipeline.addresses import shown_url
+from head_detection.pipeline.cameras import Cameras
 from head_detection.pipeline.opening import open_source
+from head_detection.pipeline.sources import Patience, Source
 from head_detection.pipeline.zones import build_region_counter
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -32,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="the picture to write, .png or .jpg"
     )
+    usual = Patience()
+    parser.add_argument(
+        "--open-timeout", type=timeout, default=usual.open_seconds, metavar="S",
+        help=f"give up where a camera has sent no frame for S seconds ({usual.open_seconds:g})",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output is not None and output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--output: expected a file of {', '.join(SUFFIXES)}; got {output}")
     counter = build_region_counter(load_zones(arguments.file))
-    name, pixels = first_frame(arguments.source)
+    name, pixels = first_frame(arguments.source, arguments.open_timeout)
     height, width = pixels.shape[:2]
     regions = counter.regions_in(name, (height, width))
     print(f"{name}: {width}x{height} pixels, {len(regions)} zones and lines")
@@ -66,16 +77,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def first_frame(source: str) -> tuple[str, Picture]:
+def first_frame(source: str, open_seconds: float) -> tuple[str, Picture]:
     """Return the name of what a source begins with, and its first picture.
 
+    Args:
+        source: as ``test --source`` takes it.
+        open_seconds: how long a camera is waited for.
+
     Raises:
-        SourceError: nothing in it can be read.
+        SourceError: nothing in it can be read, or no camera gives a frame in time.
         PictureError: its first picture is damaged.
     """
-    for item in open_source(source):
-        if isinstance(item, PictureFile):
-            return item.name, read_picture(item.path)
-        if item.pixels is not None:
-            return item.name, item.pixels
-    raise SourceError(f"{shown_url(source)}: expected a frame that can be read; found none")
+    opened = open_source(source, patience=Patience(open_seconds=open_seconds))
+    with _giving_up(opened, open_seconds):
+        for item in opened:
+            if isinstance(item, PictureFile):
+                return item.name, read_picture(item.path)
+            if item.pixels is not None:
+                return item.name, item.pixels
+    cameras = opened.cameras if isinstance(opened, Cameras) else ()
+    reasons = [f"{one.address.name}: {one.lost_because}" for one in cameras if one.lost_because]
+    found = "; ".join(reasons) or "found none"
+    within = f" within {open_seconds:g} seconds (--open-timeout)" if cameras else ""
+    raise SourceError(f"{shown_url(source)}: expected a frame that can be read{within}; {found}")
+
+
+@contextmanager
+def _giving_up(source: Source, seconds: float) -> Iterator[None]:
+    """Close cameras in the end, and after so many seconds: they would be waited for without end."""
+    if not isinstance(source, Cameras):
+        yield
+        return
+    timer = Timer(seconds, source.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        source.close()
