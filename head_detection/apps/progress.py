@@ -195,12 +195,12 @@ class Progress:
     def _items(self) -> str:
         """Return how many pictures and frames went through."""
         tally, of_videos = self.tally, ""
-        if self._cameras is None:
+        if self._cameras is None and tally.frames:
             of_videos = f" of {tally.videos} video{'' if tally.videos == 1 else 's'}"
         frames = f"frames: {tally.frames}{of_videos}"
         if tally.frames and tally.pictures:
             return f"pictures: {tally.pictures}, {frames}"
-        has_frames = tally.frames or self._cameras is not None
+        has_frames = tally.frames or self._source.info.unit == "frames"
         return frames if has_frames else f"pictures: {tally.pictures}"
 
     def _report_cameras(self, cameras: "Cameras") -> None:

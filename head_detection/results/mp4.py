@@ -45,11 +45,19 @@ def parts_of(path: Path) -> tuple[list[tuple[bytes, int]], int]:
 def is_cut_short(path: Path) -> bool:
     """Tell whether a file is shorter than its parts say.
 
+    Of a recording in fragments also, whether it ends behind a fragment's index, whose content is
+    missing, or within the header of a part.
+
     Raises:
         OSError: it cannot be read.
     """
     parts, end = parts_of(path)
-    return bool(parts) and parts[0][0] == FIRST and end > path.stat().st_size
+    kinds, num_left = [kind for kind, _ in parts], path.stat().st_size - end
+    if kinds[:1] != [FIRST]:
+        return False
+    is_amid_header = FRAGMENT in kinds and 0 < num_left < HEADER.size
+    lacks_content = kinds[-1] == FRAGMENT and num_left < HEADER.size
+    return num_left < 0 or is_amid_header or lacks_content
 
 
 def lacks_index(path: Path) -> bool:

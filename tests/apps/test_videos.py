@@ -187,6 +187,7 @@ def test_a_part_without_a_frame_is_told(capsys: pytest.CaptureFixture[str]) -> N
     options = ["--start", "0.31", "--end", "0.39"]
     assert run(["test", "--source", "a.mp4", *options]) == 1
     out, err = capsys.readouterr()
+    assert "frames: 0, heads: 0, failed: 0," in out
     line = "note: no frame lies between --start 0.31 and --end 0.39: nothing was looked at"
     assert line in err.splitlines()
     assert out.splitlines()[-1].endswith("detections.json, counts.csv")

@@ -330,6 +330,24 @@ def test_whole_fragments_before_a_cut_index_come(tmp_path: Path) -> None:
     assert item.problem == "not one of its frames is there"
 
 
+@pytest.mark.parametrize("part", [b"moof", b"mdat"])
+def test_a_fragment_that_is_cut_in_a_header_is_missed(tmp_path: Path, part: bytes) -> None:
+    """The header is of 8 bytes; an index of a fragment alone has nothing behind it."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    content = write_clip(tmp_path / "a.mp4", busy(40), container_options=options).read_bytes()
+    place = [match.start() - 4 for match in re.finditer(part, content)][2]
+    short = tmp_path / "b.mp4"
+    for num_bytes in range(part == b"moof", 8):
+        short.write_bytes(content[: place + num_bytes])
+        *frames, last = read(short)
+        assert len(frames) == 20
+        assert lost(frames) == []
+        assert "it ends early: the file was cut short after 2.0" in (last.problem or "")
+    if part == b"moof":  # cut between two fragments nothing is missing, as far as it says
+        short.write_bytes(content[:place])
+        assert len(read(short)) == 20
+
+
 @pytest.mark.parametrize("end", ["mkv", "avi"])
 def test_whole_frames_before_a_damaged_end_come(tmp_path: Path, end: str) -> None:
     path = write_clip(tmp_path / f"a.{end}", busy(40), codec="libx264")
