@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import av
 from av.container import InputContainer
@@ -31,8 +31,9 @@ from head_detection.pipeline.video_file import (
     Pixels,
     count_frames,
     is_cut_short,
+    is_shown,
+    likely_rate,
     opened,
-    steady_rate,
     upright,
 )
 from head_detection.results import avi
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 
     VideoPacket = Packet[VideoStream]
 
-VP8_DECODERS: Final = frozenset({"vp8", "libvpx"})
-VP8_SHOWN: Final = 0x10
-"""The bit of a packet's first byte that says it is shown, not for reference alone (RFC 6386, 9.1).
-Of later codecs each packet is shown."""
 MAX_BUFFERED_BYTES: Final = 64 * 1024**2
 """Packets kept from the last key frame on while the start is looked for; more are decoded."""
 COPY_OPAQUE: Final = 1 << 7
@@ -110,7 +107,7 @@ class _Reading:
         if self._counts_chunks:
             self._numbers = ChunkNumbers(is_reordered=is_reordered)
             video.codec_context.flags |= COPY_OPAQUE
-        self._rate = _rate_of(video)
+        self._rate = likely_rate(video)
         self._step = 1 / float(self._rate or rate_of(video) or USUAL_RATE)
         if is_raw(video) and self._rate is None:
             logger.warning("%s: nothing in it tells its rate: taken as 25 frames a second", name)
@@ -139,6 +136,8 @@ class _Reading:
         for packet in self._from_start():
             yield from self._items_of(packet)
             if self._is_past_end:
+                self._reason = self._uncounted()
+                yield from self._told()
                 return
         yield from self._held_back()
         missing = self._numbers.rest()
@@ -153,6 +152,9 @@ class _Reading:
         if self._reason is None and num_there < num_told:
             self._reason = f"it ends early: {num_there} of its {num_told} frames are there"
         self._reason = self._reason or self._damage()
+        yield from self._told()
+
+    def _told(self) -> Iterator[Item]:
         if self._reason is not None:
             yield PictureFile(self._path, self._name, self._reason)
 
@@ -163,16 +165,24 @@ class _Reading:
         if is_cut_short(self._path) or (ends_well is None and not is_told):
             return f"it ends early: the file was cut short after {self._how_much()}"
         whole = (container.duration or 0) / av.time_base
-        is_short = whole > self._next_seconds() + self._step
-        if ends_well is False and (is_short or not whole or container.format.name == ogg.FORMAT):
+        is_whole = 0 < whole <= self._next_seconds() + self._step
+        if ends_well is False and (not is_whole or container.format.name == ogg.FORMAT):
             return f"its end is damaged, and could be read up to {self._how_much()}"
+        return self._uncounted()
+
+    def _uncounted(self) -> str | None:
+        """Return where damage was seen before the end that is asked for, if nothing was counted."""
         # A transport stream's packets are numbered anew where recordings are joined.
-        losses = [] if container.format.name == transport_stream.FORMAT else self._watch.losses
-        if losses and not self._has_missing:
-            return (
-                f"a part of it is damaged, behind byte {losses[0].place:,}: frames may be missing "
-                "there, which are not counted"
-            )
+        is_stream = self._container.format.name == transport_stream.FORMAT
+        if self._has_missing or is_stream:
+            return None
+        for begin, _, place in self._watch.losses:
+            seconds, end = self._seconds_of(begin), self._options.end
+            if seconds is None or end is None or seconds < end:
+                return (
+                    f"a part of it is damaged, behind byte {place:,}: frames may be missing there, "
+                    "which are not counted"
+                )
         return None
 
     def _how_much(self) -> str:
@@ -225,7 +235,7 @@ class _Reading:
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
                 continue  # AVI's for a picture that stays; to a decoder it would be the end
-            if _is_shown(packet):
+            if is_shown(packet):
                 self._num_packets += 1
                 if stamp is not None:
                     self._origin = stamp if self._origin is None else self._origin
@@ -291,14 +301,11 @@ class _Reading:
         yield from self._item(index, seconds, None if is_damaged else picture)
 
     def _has_loss_before(self, seconds: float) -> bool:
-        """Tell whether damage was seen between the last frame and one at a time.
-
-        It is known when packets around it are decoded; frames are shown some steps later.
-        """
+        """Tell whether damage was seen between the last frame and one at a time."""
         last = self._last
         if last is None:
             return False
-        delay = LONGEST_REORDERING * self._step
+        delay = LONGEST_REORDERING * self._step  # from when a packet is decoded to its frame
         times = (
             (self._seconds_of(loss.begin), self._seconds_of(loss.end))
             for loss in self._watch.losses
@@ -373,18 +380,3 @@ class _Reading:
 
     def _next_seconds(self) -> float:
         return 0.0 if self._last is None else self._last + self._step
-
-
-def _rate_of(video: VideoStream) -> Fraction | None:
-    """Return the frames a second where that is steady, as far as the header tells."""
-    if not video.average_rate and video.guessed_rate:  # Ogg and ASF have but one way to tell
-        return Fraction(cast("Any", video.guessed_rate))
-    return steady_rate(video)
-
-
-def _is_shown(packet: "VideoPacket") -> bool:
-    """Tell whether a packet is a frame to show: not one cut away, or for reference alone."""
-    if packet.size == 0 or packet.is_discard:
-        return False
-    is_vp8 = packet.stream.codec_context.name in VP8_DECODERS
-    return not is_vp8 or bool(memoryview(packet)[0] & VP8_SHOWN)

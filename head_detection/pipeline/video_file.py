@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 import av
 import numpy as np
@@ -24,6 +24,9 @@ from head_detection.images.reasons import REMEDY
 from head_detection.results import avi, mp4
 from head_detection.results.containers import is_raw, open_container, rate_of
 from head_detection.results.joined import may_be_joined
+
+if TYPE_CHECKING:
+    from av.packet import Packet
 
 CONTAINERS: Final = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut"),
@@ -47,6 +50,10 @@ SEGMENT: Final = bytes.fromhex("18538067")
 """The kinds of Matroska's header and of all behind it."""
 MOST_ELEMENTS: Final = 10
 """That may stand between the two."""
+VP8_DECODERS: Final = frozenset({"vp8", "libvpx"})
+VP8_SHOWN: Final = 0x10
+"""The bit of a packet's first byte that says it is shown, not for reference alone (RFC 6386, 9.1).
+Of later codecs each packet is shown."""
 NO_PICTURE: Final = VideoFrame()
 """Without pixels and side data."""
 
@@ -188,6 +195,21 @@ def steady_rate(video: VideoStream) -> Fraction | None:
     if not average or not guessed or abs(average / guessed - 1) > STEADY:
         return None
     return average
+
+
+def likely_rate(video: VideoStream) -> Fraction | None:
+    """Return the frames a second where that is steady, as far as the header tells."""
+    if not video.average_rate and video.guessed_rate:  # Ogg and ASF have but one way to tell
+        return Fraction(cast("Any", video.guessed_rate))
+    return steady_rate(video)
+
+
+def is_shown(packet: "Packet[VideoStream]") -> bool:
+    """Tell whether a packet is a frame to show: not one cut away, or for reference alone."""
+    if packet.size == 0 or packet.is_discard:
+        return False
+    is_vp8 = packet.stream.codec_context.name in VP8_DECODERS
+    return not is_vp8 or bool(memoryview(packet)[0] & VP8_SHOWN)
 
 
 def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoStream:

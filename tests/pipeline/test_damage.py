@@ -102,6 +102,8 @@ def test_a_hole_in_a_stream_without_times_is_told(tmp_path: Path, name: str, cod
     overwrite(path, place, ZEROS)
     (problem,) = problems(read(path))
     assert problem.startswith("a part of it is damaged, behind byte ")
+    assert problems(read(path, end=0.3)) == []
+    assert problems(read(path, end=3.5)) == [problem]
     assert place - 10_000 < int(problem.split()[8].rstrip(":").replace(",", "")) <= place
 
 
