@@ -56,7 +56,6 @@ class ZoneCounter:
         self.seconds_inside = self.longest = 0.0
         self._name, self._confirmation, self._min_seconds = name, confirmation, min_seconds
         self._visits: dict[int, _Visit] = {}
-        self._time = 0.0
         self.place(points)
 
     def place(self, points: tuple[Point, ...]) -> None:
@@ -71,9 +70,12 @@ class ZoneCounter:
 
     @property
     def dwell(self) -> tuple[float, float]:
-        """Seconds: the sum of all stays that count, those that go on too, and the longest."""
-        visits = self._visits.values()
-        going_on = [self._time - v.began[0].seconds for v in visits if v.is_counted]
+        """Seconds: the sum of all stays that count, those that go on too, and the longest.
+
+        A stay that goes on is as long as the head was seen: it may be gone.
+        """
+        visits = [visit for visit in self._visits.values() if visit.is_counted]
+        going_on = [visit.last[0].seconds - visit.began[0].seconds for visit in visits]
         return self.seconds_inside + sum(going_on), max([self.longest, *going_on])
 
     def look(self, positions: Points) -> None:
@@ -94,7 +96,6 @@ class ZoneCounter:
             heads: their ids.
             positions: ``(N, 2)`` in original pixels.
         """
-        self._time = moment.seconds
         inside = is_inside(self._points, positions).tolist()
         for head, is_in, (x, y) in zip(heads, inside, positions.tolist(), strict=True):
             visit = self._visits.get(head)

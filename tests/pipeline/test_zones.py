@@ -335,6 +335,13 @@ def test_who_is_seen_no_more_left_when_last_seen() -> None:
     assert exits == [Event("exit", "hall", 1, 3, 0.3, (20, 60), dwell=0.3, is_lost=True)]
 
 
+def test_a_stay_whose_end_is_not_known_yet_is_as_long_as_the_head_was_seen() -> None:
+    counter = RegionCounter([zone()])
+    walk(counter, [(20, 60)] * 4 + [None] * 50, [None] * 53 + [(20, 60)])  # seen from 0 to .3 s
+    stayed = "stayed 0.1 s on average, 0.3 s at most"  # .3 and, at 5.3 s for the first time, 0
+    assert counter.summary() == [f"hall: 1 now, 2 in, 0 out; {stayed}"]
+
+
 def test_a_head_is_counted_from_where_it_was_before_it_had_an_id() -> None:
     counter = RegionCounter([line(ACROSS, 2), zone(min_frames=2)])
     before = Sighting(1, 0, 0.0, (20, 60))
