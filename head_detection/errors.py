@@ -22,9 +22,16 @@ _USER_INFO: Final = re.compile(
 """``user:password@``, also where the scheme before it is misspelt or missing. All to the last @ of
 the word goes: a password may hold a / or an @ that should have been escaped."""
 
+_NAMED: Final = re.compile(
+    r"(?<![a-z])((?:pass|passwd|password|passphrase|pwd|token|apikey|secret|signature)=)"
+    r"[^/&;?#\s'\"]+?(?=_[a-z]+=|[/&;?#\s'\"]|$)",
+    re.IGNORECASE,
+)
+"""``passphrase=...``, as the query of an address has it, or the path of some cameras."""
+
 
 def hide_passwords(text: str) -> str:
-    """Return a text in which what looks like ``user:password@`` is a star.
+    """Return a text in which ``user:password@`` is a star, and the value of ``passphrase=``.
 
     All that is told goes through here: the errors below, and what a command prints.
 
@@ -33,8 +40,11 @@ def hide_passwords(text: str) -> str:
         'line 1: door=*@cam/1: expected an address'
         >>> hide_passwords("rtsp:/me:se/cr@et@cam"), hide_passwords("ask me@home: now")
         ('rtsp:/*@cam', 'ask me@home: now')
+        >>> hide_passwords("srt:/cam?passphrase=my_secret&mode=caller: no such file")
+        'srt:/cam?passphrase=*&mode=caller: no such file'
     """
-    return _USER_INFO.sub(r"\g<scheme>*@", text) if "@" in text else text
+    text = _USER_INFO.sub(r"\g<scheme>*@", text) if "@" in text else text
+    return _NAMED.sub(r"\1*", text) if "=" in text else text
 
 
 def printable(text: str) -> str:

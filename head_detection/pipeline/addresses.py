@@ -222,7 +222,8 @@ def shown_url(url: str) -> str:
         before, at, behind = url.rpartition("@")
         scheme = hide_passwords("".join(before.split()) + at) + behind  # whole, for all its blanks
     text = f"{scheme}{separator}{rest}"
-    return _SECRET.sub(r"\1*", "".join(c if c.isprintable() else "?" for c in text))
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return _SECRET.sub(r"\1*", hide_passwords(text))
 
 
 def without_secrets(text: str, url: str) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 from head_detection.errors import SourceError
 from head_detection.files import real_path
 from head_detection.images.finding import PictureFile, PictureFinder, special_kind
+from head_detection.pipeline.addresses import shown_url
 from head_detection.pipeline.sources import ItemSource, SourceInfo, describe_skipped
 
 LIST_EXTENSIONS: Final = frozenset({".txt", ".lst", ".list"})
@@ -176,7 +177,7 @@ def _no_pictures(source: str, skipped: Counter[str]) -> SourceError:
     passed_over = describe_skipped(skipped)
     detail = f"; passed over: {passed_over}" if passed_over else ""
     return SourceError(
-        f"{source}: expected pictures or videos such as .jpg or .mp4, found none{detail}"
+        f"{shown_url(source)}: expected pictures or videos such as .jpg or .mp4, found none{detail}"
     )
 
 

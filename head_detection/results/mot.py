@@ -388,11 +388,11 @@ def _parse_line(text: str, where: str) -> FrameLine:
             f"{where}: expected frame,id,left,top,width,height,score; "
             f"got {text.strip()[:SHOWN_CHARACTERS]!r}"
         )
-    frame, track = numbers[:2]
+    (frame, track), texts = numbers[:2], [field[:SHOWN_CHARACTERS] for field in fields[:2]]
     if not frame.is_integer() or frame < 1:
-        raise DetectionFileError(f"{where}: expected a frame's number, from 1 on; got {fields[0]}")
+        raise DetectionFileError(f"{where}: expected a frame's number, from 1 on; got {texts[0]}")
     if not track.is_integer() or abs(track) > LARGEST_ID:
-        raise DetectionFileError(f"{where}: expected a whole number as id; got {fields[1]}")
+        raise DetectionFileError(f"{where}: expected a whole number as id; got {texts[1]}")
     stated = as_id(fields[NUM_FIELDS]) if len(fields) == NUM_TRUTH_FIELDS else None
     class_number = stated if isinstance(stated, int) and stated >= 0 else None
     track_id = max(int(track), NOT_TRACKED)

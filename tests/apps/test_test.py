@@ -101,11 +101,12 @@ def test_a_folder_is_done_to_its_end_whatever_is_in_it(photos, one_head, capsys)
 @pytest.mark.parametrize("as_list", [False, True])
 def test_no_password_of_a_mistyped_address_is_told_or_written(photos, one_head, capsys, as_list):
     typed = ["rtsp:/me:s3cret@cam/1", "me:s3/cret@cam/2", "rtsp//me:s3cret@cam/3"]
+    typed += ["srt:/cam?passphrase=s3cret"]
     Path("all.txt").write_text("\n".join(["photos/1.png", *typed]))
     sources = ["all.txt"] if as_list else ["photos/1.png", *typed]
     assert main(["test", "--source", *sources, "--save", "json,lines", "--output", "out"]) == 1
     names = [failed["file"] for failed in results(Path("out"))["failed"]]
-    assert names == ["rtsp:/*@cam/1", "*@cam/2", "rtsp/*@cam/3"]
+    assert names == ["rtsp:/*@cam/1", "*@cam/2", "rtsp/*@cam/3", "srt:/cam?passphrase=*"]
     out, err = capsys.readouterr()
     assert "failed: *@cam/2: no such file" in err
     written = [path.read_text() for path in Path("out").iterdir() if path.is_file()]
@@ -117,6 +118,8 @@ def test_no_password_of_a_mistyped_address_is_told_or_written(photos, one_head, 
     [
         ["--source", "rtsp:/me:s3cret@cam/1"],
         ["--source", "me:s3 cret@cam/1"],
+        ["--source", "srt:/me:s3cret@cam?passphrase=s3_cret"],
+        ["--source", "srt:/cam?passphrase=s3_cret&mode=caller"],
         ["--source", "rtsp//me:s3cret@cam/*"],
         ["--source", "me:s3cret@cam", "--camera-fps", "5"],
         ["--source", "photos", "me:s3cret@cam", "--mqtt", "me:s3cret@broker"],
