@@ -90,7 +90,7 @@ def test_with_the_pictures_beside_them_labels_are_a_set(tmp_path: Path, record: 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"a": "0 0.5 0.5 0.1 0.1 0.5 7\n0 1 1 1 1"}, r"a\.txt: line 1: expected frame,id,left"),
+        ({"a": "0 0.5 0.5 0.1 0.1 0.5 7\n0 1 1 1 1"}, r"a\.txt: line 1: expected a frame's number"),
         ({"a": "0 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1"}, r"a\.txt: line 2: expected class, x, y"),
         ({"a": "0 0.5 0.5 0.1 x"}, r"a\.txt: line 1: expected class, x, y"),
         ({"a": "0 0.5 0.5 0.1 nan"}, r"line 1: expected a box of four finite numbers"),
