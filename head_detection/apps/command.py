@@ -186,18 +186,18 @@ def ending_in_order() -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
 
     heeds_from = 0.0
-    heard: list[BaseException] = []
+    heard: list[int] = []  # no exceptions: they would hold their frames, and so each other
 
     def end(number: int, _frame: object) -> None:
         nonlocal heeds_from
         if time.monotonic() >= heeds_from:
             heeds_from = time.monotonic() + UNWINDING_SECONDS
-            heard.append(SystemExit(128 + number))
-            raise heard[-1]
+            heard.append(number)
+            raise _ending_by(number)
 
-    def interrupt(_number: int, _frame: object) -> None:
-        heard.append(KeyboardInterrupt())
-        raise heard[-1]
+    def interrupt(number: int, _frame: object) -> None:
+        heard.append(number)
+        raise _ending_by(number)
 
     heeded = [number for number in ENDING if previous[number] is not signal.SIG_IGN]
     for number in heeded:
@@ -211,10 +211,14 @@ def ending_in_order() -> Iterator[None]:
         if not heard or is_user_error(error):
             raise
         # NumPy, for one, makes an ImportError of whatever a signal raises while it is loaded.
-        raise heard[-1] from error
+        raise _ending_by(heard[-1]) from error
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _ending_by(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 @contextmanager

@@ -179,6 +179,7 @@ class Progress:
         if len(notes) > SHOWN_NOTES:
             self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
         if self._cameras is not None:
+            self._cameras.close()  # a signal may have come where nobody could leave them
             self._report_cameras(self._cameras)
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")

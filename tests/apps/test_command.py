@@ -1,12 +1,13 @@
 """Exit codes, and one line in place of a traceback."""
 
+import gc
 import io
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -285,6 +286,32 @@ def test_a_signal_waits_for_what_is_done_in_one_piece(
     with ending_in_order(), pytest.raises(kind):
         work(twice=True)
     assert done == ["first", "first"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_signal_ends_is_left_at_once(number: signal.Signals) -> None:
+    """Without the collector of cycles: cameras are left where a generator ends."""
+    left = []
+
+    def frames() -> Iterator[int]:
+        try:
+            yield from range(9)
+        finally:
+            left.append("camera")
+
+    def work(argv: object) -> int:
+        items = frames()  # as a traceback holds it
+        for _ in items:
+            signal.raise_signal(number)
+        return 0
+
+    gc.disable()
+    try:
+        with suppress(SystemExit):
+            run_command(work)
+        assert left == ["camera"]
+    finally:
+        gc.enable()
 
 
 def test_handlers_are_put_back() -> None:
