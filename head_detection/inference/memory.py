@@ -42,7 +42,7 @@ def with_fewer_holes(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for a process in which what it frees leaves fewer holes.
 
     Each thread lists small blocks that it freed, for itself; they hold apart the large ones beside
-    them, where pictures of ever other sizes find no room: 160 took 1736 MiB at most, and 985
+    them, where pictures of ever other sizes find no room: 160 took 1892 MiB at most, and 968
     without these lists. glibc reads so when a process starts, and cannot be told later.
 
     Args:
