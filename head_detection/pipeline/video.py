@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Final, cast
 
 import av
@@ -18,10 +19,9 @@ from av.video.stream import VideoStream
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline import zeroed
 from head_detection.pipeline.damage import matroska, ogg, transport_stream
-from head_detection.pipeline.damage.watch import LossWatch
+from head_detection.pipeline.damage.watch import LOCAL_STEPS, LossWatch
 from head_detection.pipeline.held_back import LastPackets
 from head_detection.pipeline.numbering import (
-    LONGEST_REORDERING,
     ChunkNumbers,
     FrameNumbers,
     Numbers,
@@ -123,6 +123,7 @@ class _Reading:
         # AVI's encoders delay the first.
         self._origin = None if self._counts_chunks else video.start_time
         self._last: float | None = None
+        self._steps: deque[float] = deque(maxlen=LOCAL_STEPS)
         self._num_packets = self._num_empty = self._num_decoded = 0
         self._has_missing = self._is_broken = self._has_errors = self._is_interlaced = (
             self._is_past_end
@@ -295,34 +296,30 @@ class _Reading:
         index += yield from self._gap_before(index, seconds)
         if seconds is None or (self._last is not None and seconds <= self._last):
             seconds = self._next_seconds()
+        elif self._last is not None and not self._is_broken:
+            self._steps.append(seconds - self._last)
         self._num_decoded += 1
         is_damaged = picture.is_corrupt or stamp in self._zeroed
         self._zeroed.discard(stamp or 0)
         yield from self._item(index, seconds, None if is_damaged else picture)
 
-    def _has_loss_before(self, seconds: float) -> bool:
-        """Tell whether damage was seen between the last frame and one at a time."""
-        last = self._last
-        if last is None:
-            return False
-        delay = LONGEST_REORDERING * self._step  # from when a packet is decoded to its frame
-        times = (
-            (self._seconds_of(loss.begin), self._seconds_of(loss.end))
-            for loss in self._watch.losses
-        )
-        return any(
-            begin is not None and end is not None and begin < seconds and last < end + delay
-            for begin, end in times
-        )
-
     def _missing_until(self, seconds: float) -> int:
         """Return how many frames a damaged file lacks between the last one and one at a time."""
-        if self._rate is None or self._last is None or self._counts_chunks:
+        last, origin = self._last, self._origin
+        if self._rate is None or last is None or origin is None or self._counts_chunks:
             return 0
-        if self._joined is not None and seconds - self._last > LONGEST_LOSS:
+        if self._joined is not None and seconds - last > LONGEST_LOSS:
             return 0
-        missing = round((seconds - self._last) * float(self._rate)) - 1
-        return missing if 0 < missing <= MOST_MISSING else 0
+        step = max(1 / float(self._rate), median(self._steps) if self._steps else 0.0)
+        most = round((seconds - last) / step) - 1
+        if not 0 < most <= MOST_MISSING:
+            return 0
+        if not self._watch.can_tell:
+            # A header that counts frames tells where each is.
+            is_listed = count_frames(self._container, self._video) > 0
+            return most if self._is_broken and not is_listed else 0
+        before, behind = (origin + round(time / self._time_base) for time in (last, seconds))
+        return self._watch.missing(before, behind, most)
 
     def _without_pixels(
         self, missing: Iterable[tuple[int, int | None]]
@@ -339,9 +336,7 @@ class _Reading:
 
     def _gap_before(self, index: int, seconds: float | None) -> Generator[Item, None, int]:
         """Yield the frames that are missing before one, by its time; return how many there are."""
-        if seconds is None or not (self._is_broken or self._has_loss_before(seconds)):
-            return 0
-        num_missing = self._missing_until(seconds)
+        num_missing = 0 if seconds is None else self._missing_until(seconds)
         self._numbers.skip(num_missing)
         self._has_missing |= num_missing > 0
         for number in range(index, index + num_missing):

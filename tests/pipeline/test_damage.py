@@ -80,6 +80,33 @@ def test_gaps_that_were_recorded_are_no_damage(tmp_path: Path, name: str) -> Non
         assert [number_of(frame.pixels) for frame in frames] == [*range(40)]
 
 
+@pytest.mark.parametrize("name", ["a.flv", "sorenson.flv", "a.wmv", "a.ts"])
+def test_damage_makes_no_gap_elsewhere_a_loss(tmp_path: Path, name: str) -> None:
+    """Frames 19 to 21 are gone; the eight seconds behind frame 27 were recorded so."""
+    times = [n / 10 + (n > 27) * 8 for n in range(40)]
+    options = CLIPS.get(name, {"codec": "libx264"})
+    path = write_clip(tmp_path / name, busy(40), times=times, gop=5, **options)
+    assert lost(read(path)) == []
+    overwrite(path, place_of(path, 20) - 100, ZEROS)
+    frames = read(path)
+    assert {*lost(frames)} & {19, 20, 21}
+    assert {*lost(frames)} < {*range(15, 26)}
+    assert [frame.index for frame in frames] == [*range(40)]
+    assert [seconds for _, seconds in told(frames[30:])] == pytest.approx(times[30:], abs=0.03)
+
+
+def test_a_hole_is_counted_by_the_steps_around_it(tmp_path: Path) -> None:
+    """The rate of the header is 10 a second; a recorder took each fourth frame, but for some."""
+    times = [n / 10 if n < 5 else 0.4 * n - 1.5 for n in range(40)]
+    path = clip(tmp_path, "a.flv", times=times, audio=False, options={"bf": "0"})
+    assert lost(read(path)) == []
+    overwrite(path, place_of(path, 20) - 100, ZEROS)
+    frames = read(path)
+    assert {*lost(frames)} & {19, 20, 21}
+    assert [frame.index for frame in frames] == [*range(40)]
+    assert [index for index, _ in told(frames[30:])] == [*range(30, 40)]
+
+
 @pytest.mark.parametrize("name", ["a.flv", "sorenson.flv", "a.ogv", "a.wmv", "a.mpg", "a.y4m"])
 def test_a_copy_that_broke_off_says_so(tmp_path: Path, name: str) -> None:
     if name == "a.y4m":

@@ -1,8 +1,11 @@
 """Whether what a video lacks was lost, or never recorded: by what lies between two pictures."""
 
+import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +21,7 @@ from head_detection.pipeline.damage import (
     y4m,
 )
 from head_detection.pipeline.damage.parts import Parts
+from head_detection.pipeline.numbering import LONGEST_REORDERING
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -46,6 +50,11 @@ MOST_BYTES: Final = 1 << 24
 """That are looked at; between two pictures lie some kilobytes."""
 LONG_STEP: Final = 1.5
 """Of the usual time from picture to picture: then one may be missing between them."""
+LOCAL_STEPS: Final = 9
+"""From picture to picture, whose median tells how many a hole holds where the rate varies."""
+DOUBTFUL: Final = 3
+"""Packets of a transport stream, from one on that FFmpeg marks: it marks one early, as it reads
+ahead, and what is missing may lie behind the next."""
 LATE: Final = frozenset({matroska.FORMAT, ogg.FORMAT})
 """Do not say when pictures are decoded. FFmpeg counts on, and the gap comes later."""
 
@@ -80,6 +89,7 @@ class LossWatch:
 
     Attributes:
         losses: that were seen by now.
+        can_tell: what a gap is, in this container.
     """
 
     def __init__(
@@ -92,25 +102,50 @@ class LossWatch:
             if self._format == asf.FORMAT and (packets := asf.Packets(path, video.id)).size:
                 self._follow = packets.follow
         self._is_stream = self._format == transport_stream.FORMAT
+        self.can_tell = self._follow is not None or self._is_stream
         self._last: tuple[int | None, int, int] | None = None
+        self._num_doubtful = 0
+        self._steps: deque[int] = deque(maxlen=LOCAL_STEPS)
+        self._rooms: list[int] = []
         self.losses: list[Loss] = []
 
     def see(self, packet: "Packet[VideoStream]") -> None:
         """Take the track's next packet, in the order of the file."""
         if self._format in start_codes.FORMATS and start_codes.is_damaged(bytes(packet)):
-            self.losses.append(Loss(None, None, packet.pos or 0))
-        if packet.pos is None or (self._follow is None and not self._is_stream):
+            self._lose(Loss(None, None, packet.pos or 0))
+        if packet.pos is None or not self.can_tell:
             return
         now, place, last = packet.dts, packet.pos, self._last
         if last is None and self._follow is not None and self._begins_damaged(place):
-            self.losses.append(Loss(None, now, 0))
+            self._lose(Loss(None, now, 0))
         self._last = now, place, packet.size
-        if packet.is_corrupt:
-            self.losses.append(Loss(last[0] if last else now, now, place))
+        self._num_doubtful = DOUBTFUL if packet.is_corrupt else self._num_doubtful - 1
+        if self._num_doubtful > 0:
+            self._lose(Loss(last[0] if last else now, now, place))
         elif now is not None and last is not None and last[0] is not None and place > last[1]:
             is_late = now - last[0] > LONG_STEP * self._step
             if (is_late or self._format in LATE) and self._is_damaged(last[1], last[2], place):
-                self.losses.append(Loss(last[0], now, last[1]))
+                self._lose(Loss(last[0], now, last[1]))
+            else:
+                self._steps.append(now - last[0])
+
+    def missing(self, before: int, behind: int, most: int) -> int:
+        """Return how many frames between two were lost; none is told of twice.
+
+        Args:
+            before: when the first of the two is shown, in units of the track's time stamps.
+            behind: likewise of the second.
+            most: as many as the time between them has room for.
+        """
+        count = 0
+        delay = LONGEST_REORDERING * self._step  # from when a packet is decoded to its frame
+        for number, (begin, end, _) in enumerate(self.losses):
+            if begin is None or end is None or begin >= behind or before >= end + delay:
+                continue
+            taken = min(self._rooms[number], most - count)
+            self._rooms[number] -= taken
+            count += taken
+        return count
 
     def ends_well(self) -> bool | None:
         """Look at what lies behind the last packet.
@@ -129,6 +164,17 @@ class LossWatch:
             if place - before + len(content) == whole and end != len(content):
                 return None if end > len(content) else False
         return True
+
+    def _lose(self, loss: Loss) -> None:
+        """Note damage, and how many frames can be missing there."""
+        room = 0
+        if self._format in LATE:
+            room = sys.maxsize
+        elif loss.begin is not None and loss.end is not None:
+            step = max(self._step, median(self._steps) if self._steps else 0)
+            room = max(0, round((loss.end - loss.begin) / step) - 1)
+        self.losses.append(loss)
+        self._rooms.append(room)
 
     def _begins_damaged(self, end: int) -> bool:
         """Tell whether what lies before the first packet is damaged, where it is known to begin."""
