@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline import zeroed
-from head_detection.pipeline.damage import matroska, ogg, transport_stream
+from head_detection.pipeline.damage import matroska, ogg, start_codes, transport_stream
 from head_detection.pipeline.damage.watch import LOCAL_STEPS, LossWatch
 from head_detection.pipeline.held_back import LastPackets
 from head_detection.pipeline.numbering import (
@@ -116,18 +116,18 @@ class _Reading:
         extradata = video.codec_context.extradata or b""
         self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()
-        self._last_packets = LastPackets()
+        self._last_packets, self._converter = LastPackets(), VideoReformatter()
         self._last_stamp: int | None = None
         self._given_up: set[int | None] = set()
-        self._converter = VideoReformatter()
         # AVI's encoders delay the first.
         self._origin = None if self._counts_chunks else video.start_time
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=LOCAL_STEPS)
-        self._num_packets = self._num_empty = self._num_decoded = 0
+        self._num_packets = self._num_empty = self._num_decoded = self._num_refused = 0
+        self._first_failed: int | None = None
         self._has_missing = self._is_broken = self._has_errors = self._is_interlaced = (
             self._is_past_end
-        ) = False
+        ) = self._has_fields = False
         self._watch = LossWatch(path, container, video, self._step / float(self._time_base))
         self._reason: str | None = None
         self._num_bytes, self._place = container.size, 0
@@ -152,7 +152,7 @@ class _Reading:
         num_told = count_frames(self._container, self._video)
         if self._reason is None and num_there < num_told:
             self._reason = f"it ends early: {num_there} of its {num_told} frames are there"
-        self._reason = self._reason or self._damage()
+        self._reason = self._reason or self._damage() or self._undecoded()
         yield from self._told()
 
     def _told(self) -> Iterator[Item]:
@@ -184,7 +184,23 @@ class _Reading:
                     f"a part of it is damaged, behind byte {place:,}: frames may be missing there, "
                     "which are not counted"
                 )
+        if self._container.format.name in start_codes.FORMATS and self._first_failed is not None:
+            return (
+                f"frame {self._first_failed:,} is damaged: others may be missing there, which are "
+                "not counted"
+            )
         return None
+
+    def _undecoded(self) -> str | None:
+        """Return how many frames of a stream without times came, where the decoder left some out.
+
+        It does so without an error where those that others lean on are damaged.
+        """
+        num_there = self._num_decoded + self._num_refused
+        is_told = self._has_fields or not self._watch.begins_whole or self._watch.losses
+        if is_told or num_there >= self._num_packets:
+            return None
+        return f"it is damaged: {num_there:,} of its {self._num_packets:,} frames can be decoded"
 
     def _how_much(self) -> str:
         """Return how many seconds of the file were read, and of how many."""
@@ -264,6 +280,7 @@ class _Reading:
             self._has_errors = True
             self._numbers.fail()
             if packet.size and self._stamp_of(packet) is None:
+                self._num_refused += 1
                 yield from self._without_pixels([(self._numbers.take(None).index, None)])
             return
         for picture in pictures:
@@ -290,6 +307,7 @@ class _Reading:
         index, seconds = numbered.index, self._seconds_of(numbered.stamp)
         # Not missing without an error: those before the first key frame, and second fields.
         self._is_interlaced = picture.interlaced_frame
+        self._has_fields |= picture.interlaced_frame
         is_usual = self._num_decoded == 0 or self._is_interlaced
         if numbered.missing and (self._has_errors or not is_usual):
             index += yield from self._without_pixels(numbered.missing)
@@ -346,6 +364,8 @@ class _Reading:
     def _item(self, index: int, seconds: float, picture: VideoFrame | None) -> Iterator[Item]:
         """Yield a frame where it is taken; without a picture it is damaged, or missing."""
         self._last, self._is_broken = seconds, picture is None
+        if picture is None and self._first_failed is None:
+            self._first_failed = index
         end = self._options.end
         self._is_past_end = self._is_past_end or (end is not None and seconds >= end)
         if self._takes(index, seconds):

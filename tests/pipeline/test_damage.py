@@ -11,6 +11,7 @@ from decoded import lost, read, told
 
 from head_detection.images.finding import PictureFile
 from head_detection.pipeline.damage import asf, flv, matroska, ogg, program_stream
+from head_detection.structures import Frame
 
 CLIPS: dict[str, dict[str, Any]] = {
     "a.webm": {"codec": "libvpx-vp9"},
@@ -132,6 +133,36 @@ def test_a_hole_in_a_stream_without_times_is_told(tmp_path: Path, name: str, cod
     assert problems(read(path, end=0.3)) == []
     assert problems(read(path, end=3.5)) == [problem]
     assert place - 10_000 < int(problem.split()[8].rstrip(":").replace(",", "")) <= place
+
+
+def test_frames_that_a_decoder_leaves_out_are_told(tmp_path: Path) -> None:
+    """All lean on the first: FFmpeg gives that one, of forty, and no error."""
+    path = write_clip(tmp_path / "a.hevc", busy(40), codec="libx265", gop=100)
+    overwrite(path, place_of(path, 1) - 400, RUBBISH[:1000])
+    frames = read(path)
+    (problem,) = problems(frames)
+    num_there = sum(isinstance(frame, Frame) for frame in frames)
+    assert num_there < 40
+    assert problem.startswith(f"it is damaged: {num_there} of its ")
+
+
+def test_a_damaged_frame_of_a_stream_without_times_is_told(tmp_path: Path) -> None:
+    """It may have swallowed others, start codes and all."""
+    path = write_clip(tmp_path / "a.h264", busy(40), gop=5)
+    overwrite(path, place_of(path, 20) + 100, RUBBISH)
+    frames = read(path)
+    assert problems(frames) == [
+        f"frame {lost(frames)[0]} is damaged: others may be missing there, which are not counted"
+    ]
+
+
+def test_a_stream_that_begins_in_the_middle_is_not_accused(tmp_path: Path) -> None:
+    """Pictures before its first key frame cannot be decoded."""
+    path = write_clip(tmp_path / "a.h264", busy(40), gop=10)
+    path.write_bytes(path.read_bytes()[place_of(path, 5) :])
+    frames = read(path)
+    assert problems(frames) == []
+    assert 30 <= len(frames) < 40
 
 
 @pytest.mark.parametrize("name", ["a.flv", "a.ogv", "a.wmv"])

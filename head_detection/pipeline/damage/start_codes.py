@@ -8,6 +8,30 @@ FORMATS: Final = frozenset({"h264", "hevc"})
 ZEROS_INSIDE: Final = re.compile(rb"\0{16}\0*[^\0\1]")
 """Of zeros three follow each other inside no unit; between two are any number, and a one."""
 
+START: Final = b"\0\0\1"
+WHOLE: Final = {"h264": (0x1F, 0, frozenset({5})), "hevc": (0x3F, 1, frozenset({19, 20}))}
+"""By the codec: the bits of a unit's first byte that tell its kind, how far they are shifted, and
+the kinds of a picture that none before is needed for, nor left out behind (IDR)."""
+
+
+def begins_whole(packet: bytes, codec: str) -> bool:
+    r"""Tell whether a stream that begins with this packet lacks no picture that others need.
+
+    Args:
+        packet: units behind start codes.
+        codec: FFmpeg's name, one of ``FORMATS``.
+
+    Source:
+        ITU-T H.264, table 7-1; H.265, table 7-1: kinds of units.
+
+    Example:
+        >>> begins_whole(b"\0\0\1\x67ab\0\0\1\x65ab", "h264"), begins_whole(b"\0\0\1\x41ab", "h264")
+        (True, False)
+    """
+    mask, shift, kinds = WHOLE[codec]
+    units = packet.split(START)[1:]
+    return any(unit[0] >> shift & mask in kinds for unit in units if unit)
+
 
 def is_damaged(packet: bytes) -> bool:
     r"""Tell whether zeros were written over a part, as lost sectors are.

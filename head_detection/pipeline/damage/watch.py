@@ -90,6 +90,8 @@ class LossWatch:
     Attributes:
         losses: that were seen by now.
         can_tell: what a gap is, in this container.
+        begins_whole: whether all pictures of a stream without a container can be decoded; None
+            before its first packet, and of other files.
     """
 
     def __init__(
@@ -108,11 +110,12 @@ class LossWatch:
         self._steps: deque[int] = deque(maxlen=LOCAL_STEPS)
         self._rooms: list[int] = []
         self.losses: list[Loss] = []
+        self.begins_whole: bool | None = None
 
     def see(self, packet: "Packet[VideoStream]") -> None:
         """Take the track's next packet, in the order of the file."""
-        if self._format in start_codes.FORMATS and start_codes.is_damaged(bytes(packet)):
-            self._lose(Loss(None, None, packet.pos or 0))
+        if self._format in start_codes.FORMATS:
+            self._see_units(bytes(packet), packet.pos or 0)
         if packet.pos is None or not self.can_tell:
             return
         now, place, last = packet.dts, packet.pos, self._last
@@ -164,6 +167,12 @@ class LossWatch:
             if place - before + len(content) == whole and end != len(content):
                 return None if end > len(content) else False
         return True
+
+    def _see_units(self, content: bytes, place: int) -> None:
+        if self.begins_whole is None:
+            self.begins_whole = start_codes.begins_whole(content, self._format)
+        if start_codes.is_damaged(content):
+            self._lose(Loss(None, None, place))
 
     def _lose(self, loss: Loss) -> None:
         """Note damage, and how many frames can be missing there."""
