@@ -36,7 +36,7 @@ from head_detection.pipeline.video_file import (
     opened,
     upright,
 )
-from head_detection.results import avi
+from head_detection.results import avi, mp4
 from head_detection.results.containers import USUAL_RATE, is_raw, rate_of
 from head_detection.results.joined import JoinedStamps, may_be_joined
 from head_detection.structures import Frame
@@ -55,6 +55,8 @@ COPY_OPAQUE: Final = 1 << 7
 LEAD_KEYS: Final = 3
 """Key frames to decode from before a start in AVI: frames around the first may not come, for they
 lean on some before it, and only from the second on it is known how many."""
+TELL_NO_LENGTH: Final = (ogg.FORMAT, mp4.FORMAT)
+"""Of Ogg and of MP4 in fragments FFmpeg takes for the length what it can read."""
 MOST_MISSING: Final = 100_000
 """A longer gap is no damage, but another recording behind the first."""
 LONGEST_LOSS: Final = 10.0
@@ -167,7 +169,7 @@ class _Reading:
             return f"it ends early: the file was cut short after {self._how_much()}"
         whole = (container.duration or 0) / av.time_base
         is_whole = 0 < whole <= self._next_seconds() + self._step
-        if ends_well is False and (not is_whole or container.format.name == ogg.FORMAT):
+        if ends_well is False and (not is_whole or container.format.name in TELL_NO_LENGTH):
             return f"its end is damaged, and could be read up to {self._how_much()}"
         return self._uncounted()
 

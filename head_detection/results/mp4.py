@@ -2,6 +2,7 @@
 
 import os
 import struct
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,23 @@ def is_cut_short(path: Path) -> bool:
     is_amid_header = FRAGMENT in kinds and 0 < num_left < HEADER.size
     lacks_content = kinds[-1] == FRAGMENT and num_left < HEADER.size
     return num_left < 0 or is_amid_header or lacks_content
+
+
+def has_lost_fragments(path: Path) -> bool:
+    """Tell whether a part of a recording in fragments is damaged, and more lie behind it.
+
+    Zeros behind all are room that a recorder did not use.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    parts, end = parts_of(path)
+    kinds = [kind for kind, _ in parts]
+    is_over = kinds[-1:] == [CONTENT] or end >= path.stat().st_size  # it may go on up to the end
+    if kinds[:1] != [FIRST] or FRAGMENT not in kinds or is_over:
+        return False
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return any(content.find(kind, end) >= 0 for kind in (FRAGMENT, CONTENT))
 
 
 def lacks_index(path: Path) -> bool:

@@ -348,6 +348,25 @@ def test_a_fragment_that_is_cut_in_a_header_is_missed(tmp_path: Path, part: byte
         assert len(read(short)) == 20
 
 
+def test_fragments_behind_a_damaged_one_are_missed(tmp_path: Path) -> None:
+    """FFmpeg takes zeros over an index for the end. Zeros behind all are room, and no damage."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = write_clip(tmp_path / "a.mp4", busy(40), container_options=options)
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content + bytes(4096))
+    assert told(read(path)) == [(index, index / 10) for index in range(40)]
+    assert len(read(path)) == 40
+    place = content.rindex(b"mdat") - 4  # the last may be as long as the file
+    path.write_bytes(content[:place] + bytes(4) + content[place + 4 :])
+    assert len(read(path)) == 40
+    place = [match.start() - 4 for match in re.finditer(b"moof", content)][2]
+    content[place : place + 500] = bytes(500)
+    path.write_bytes(content)
+    *frames, last = read(path)
+    assert told(frames) == [(index, index / 10) for index in range(20)]
+    assert last.problem == "its end is damaged, and could be read up to 2.0 seconds"
+
+
 @pytest.mark.parametrize("end", ["mkv", "avi"])
 def test_whole_frames_before_a_damaged_end_come(tmp_path: Path, end: str) -> None:
     path = write_clip(tmp_path / f"a.{end}", busy(40), codec="libx264")

@@ -22,6 +22,7 @@ from head_detection.pipeline.damage import (
 )
 from head_detection.pipeline.damage.parts import Parts
 from head_detection.pipeline.numbering import LONGEST_REORDERING
+from head_detection.results import mp4
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -157,6 +158,9 @@ class LossWatch:
             Whether the parts follow each other up to the end of the file; None where the last one
             should be longer than the file.
         """
+        if self._format == mp4.FORMAT:
+            with suppress(OSError):
+                return not mp4.has_lost_fragments(self._path)
         if self._last is None or self._follow is None:
             return True
         _, place, size = self._last
