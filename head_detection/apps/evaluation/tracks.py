@@ -100,9 +100,8 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
         EvaluationError: labels or detections without ids, or pictures that are missing.
         HeadDetectionError: another mistake of the user.
     """
-    sequences = {
-        own_name(str(folder)): indices for folder, indices in sequences_of(labelled).items()
-    }
+    sequences = _sequences_in(labelled)
+    notes = list(labelled.notes)
     if arguments.detections is None:
         found: Sequence[Detections]
         title, found = _track(arguments, labelled, sequences)
@@ -114,6 +113,7 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
                 f"--detections {arguments.detections}: expected ids, that tell who is who; got "
                 "none: test --track --save mot writes them"
             )
+        notes += _notes_on_missed(arguments.detections, found, sequences)
         if arguments.score_threshold is not None:
             found = [one.above(arguments.score_threshold) for one in found]
             title = f"{title}, score {arguments.score_threshold:g} or more"
@@ -128,7 +128,7 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
     metrics = {name: track_metrics([one]) for name, one in counts.items()}
     metrics[ALL] = track_metrics(list(counts.values()))
     print(f"{title} on {labelled.name}")
-    for note in labelled.notes:
+    for note in notes:
         print(f"note: {note}")
     _print_table(metrics, sequences, counts)
     weights = arguments.detections or arguments.weights
@@ -139,6 +139,27 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
     write_bytes(path, json.dumps(content, indent=2).encode())
     print(f"\nwritten to {path}")
     return 0
+
+
+def _sequences_in(labelled: AnnotatedSet) -> Sequences:
+    """Return the sequences by their place in the set; one that is all of it, by its folder."""
+    sequences: dict[str, Sequence[int]] = {}
+    for folder, indices in sequences_of(labelled).items():
+        name = own_name(str(folder))
+        if name == str(Path()):
+            pictures = labelled.images[indices[0]].path.absolute().parent
+            name = Path(own_name(pictures.as_posix())).name or name
+        sequences[name] = indices
+    return sequences
+
+
+def _notes_on_missed(file: Path, found: Sequence[Detections], sequences: Sequences) -> list[str]:
+    """Return a line on the sequences that a file has nobody of, if there are some."""
+    missed = [
+        name for name, indices in sequences.items() if not any(len(found[i]) for i in indices)
+    ]
+    what = f"sequences without detections in {file.name}, whose heads count as missed"
+    return [counted(what, missed)] if missed else []
 
 
 def _print_table(

@@ -56,6 +56,27 @@ def test_a_line_a_sequence_and_one_of_all(capsys: pytest.CaptureFixture[str]) ->
     assert content["metrics"]["all"]["ideucl"] == pytest.approx(40 / 60)
 
 
+def test_a_sequence_that_a_file_does_not_have_is_said_to_be_missed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_sequence("HT21-01")
+    write_sequence("HT21-02")
+    write_tracks(Path("found/HT21-01.txt"), [3, 3, 3, 3])
+    note = "sequences without detections in {}, whose heads count as missed: 1, the first: HT21-02"
+    assert evaluate("--detections", "found") == 0
+    assert note.format("found") in capsys.readouterr().out
+    write_tracks(Path("found/HT21-02.txt"), [3, 3, 3, 3])
+    assert evaluate("--detections", "found") == 0
+    assert "count as missed" not in capsys.readouterr().out
+
+
+def test_a_sequence_alone_is_called_by_its_folder() -> None:
+    folder = write_sequence("HT21-01")
+    write_tracks(Path("found/HT21-01.txt"), [3, 3, 3, 3])
+    assert evaluate("--data", str(folder), "--detections", "found") == 0
+    assert [*json.loads(Path("out/tracks.json").read_text())["metrics"]] == ["HT21-01", "all"]
+
+
 def test_detections_without_ids_are_none() -> None:
     write_sequence("HT21-01")
     write_tracks(Path("found/HT21-01.txt"), [-1] * 4)
