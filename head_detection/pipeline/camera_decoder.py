@@ -289,7 +289,8 @@ class Decoder:
         """Count a frame that is not decoded, to catch up: it is one that was dropped, if wanted."""
         index, self._index = self._index, self._index + 1
         is_wanted = self._would_take(index, self._rough_time(time_of_frame))
-        self._num_wanted += is_wanted and self._num_wanted > 0  # none before the start
+        # Before the first that was taken it is not known whether the start has come.
+        self._num_wanted += is_wanted and (self._num_wanted > 0 or self._opening.start <= 0)
 
     def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
         if stamp is None and self._raw_step is not None:

@@ -611,6 +611,19 @@ def test_a_stream_that_is_too_much_to_decode_is_taken_up_at_key_frames(tmp_path:
     assert number_of(upright(last.picture)) == last.index == announced[-1]
 
 
+@pytest.mark.parametrize(("start", "number"), [(0.0, 2), (0.15, 0)])
+def test_what_is_left_out_before_the_first_frame_was_wanted(start: float, number: int) -> None:
+    """But what is before the start that was asked for."""
+    said = io.BytesIO()
+    decoder = Decoder(Opening("nobody", start=start), Messages(said))
+    decoder._timeline = LateFor([])  # type: ignore[assignment]
+    for seconds in (0.0, 0.1):
+        decoder._leave_out(seconds)
+    decoder._take(av.VideoFrame(16, 16), 0.2)
+    (message,) = (json.loads(line) for line in said.getvalue().splitlines())
+    assert (message["index"], message["number"]) == (2, number)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [({"stride": 2}, {4: 2, 10: 5, 20: 10}), ({"max_fps": 10.0}, {3: 1, 10: 4, 20: 8})],
