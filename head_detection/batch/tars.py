@@ -250,6 +250,8 @@ class _Headers:
         self.left -= num_bytes
         try:
             return self._file.read(num_bytes)
+        except RecursionError:  # headers of headers of headers, deep in here by chance
+            raise
         except Exception:
             self.has_failed = True
             raise
