@@ -16,7 +16,6 @@ from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
 from head_detection.inference.found import Found
-from head_detection.inference.isolation import has_own_settings, is_forked
 from head_detection.inference.loading import (
     NO_FILE,
     Color,
@@ -269,8 +268,7 @@ class HeadDetector:
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
             in_bands = self.engine.reads_in_bands
         loaded = load_pictures(images, enough, is_ready, in_bands, self.max_pixels, color)
-        has_threads = has_own_settings() and not is_forked()  # settings that all threads share
-        concurrency = self.engine.concurrency if has_threads else 1
+        concurrency = self.engine.concurrency
         batches = self._batches(batch_size, concurrency, keep_pixels=keep_pixels)
         return _above(threshold, batches.run(loaded))
 

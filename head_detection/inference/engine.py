@@ -12,7 +12,7 @@ from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, ForkError
 from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder
-from head_detection.inference.isolation import is_forked, isolated
+from head_detection.inference.isolation import has_own_settings, is_forked, isolated
 from head_detection.inference.memory import FreedMemory
 from head_detection.inference.upload import Upload
 from head_detection.inference.workers import suitable_workers
@@ -48,14 +48,17 @@ class Engine(Protocol):
         device: where it runs.
         precision: what it multiplies in, never ``auto``.
         batch_size: pictures at once that suit the device.
-        concurrency: threads that may detect at once, and that suit the device.
     """
 
     name: str
     device: str
     precision: str
     batch_size: int
-    concurrency: int
+
+    @property
+    def concurrency(self) -> int:
+        """Return how many threads may detect at once, and suit the device."""
+        ...
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to.
@@ -128,13 +131,22 @@ class TwoStageEngine:
         self.model, backend = model, model.network
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
-        self.concurrency = suitable_workers() if backend.takes_threads else 1
+        self._concurrency = suitable_workers() if backend.takes_threads else 1
         self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()
         self._is_waited_for = model.decoder.may_wait_for(backend.device)
         self._graphs = self._record() if backend.can_be_recorded else {}
         self._step = self._batches = 0
+
+    @property
+    def concurrency(self) -> int:
+        """Return how many threads may detect at once: one where the process is another's.
+
+        Settings of torch that all threads share are put back after each picture, and in a fork all
+        work is for one thread.
+        """
+        return self._concurrency if has_own_settings() and not is_forked() else 1
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to."""

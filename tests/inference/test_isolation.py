@@ -302,3 +302,17 @@ def test_a_host_that_only_warns_is_left_alone() -> None:
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         deterministic(mode=False)
+
+
+def test_a_host_with_other_settings_is_given_no_threads_that_share_them(files: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        engine = HeadDetector.from_weights(files / "tiny.safetensors", device="cpu").engine
+        assert engine.concurrency == 2
+        torch.set_default_dtype(torch.float64)
+        assert engine.concurrency == 1
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
+    assert engine.concurrency == 2
