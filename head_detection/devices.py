@@ -61,6 +61,13 @@ def find_precision(name: str, device: torch.device) -> str:
     return "fp16" if device.type == "cuda" else "fp32"
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Tell whether the device has bfloat16 products, as far as is known."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and cpu_multiplies_bf16()
+
+
 def cpu_multiplies_bf16() -> bool:
     """Tell whether the processor has bfloat16 products; elsewhere they are emulated, slowly."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.13 or so

@@ -118,8 +118,9 @@ class TrainingConfig(Section):
     """Pictures a step, over all ranks."""
     accumulation: PositiveInt = 1
     """Parts that a batch is split into, one after the other, to save memory."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; weights and losses are float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights and losses are float32. ``auto`` is bf16 where the device
+    multiplies it, else fp32."""
     channels_last: bool = True
     """The channels of a pixel side by side in memory: faster, the same numbers."""
     optimizer: OptimizerConfig = OptimizerConfig()

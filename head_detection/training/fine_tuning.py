@@ -13,6 +13,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "training": {
         "epochs": 10,
         "batch_size": 8,
+        "precision": "auto",
         "frozen_stages": 2,
         "optimizer": {
             "name": "adamw",

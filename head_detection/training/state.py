@@ -22,9 +22,10 @@ from head_detection.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from head_detection.training.depthwise import use_fast_gradients
 from head_detection.training.distributed import Ranks
 from head_detection.training.optimizer import build_optimizer
-from head_detection.training.step import build_scaler
+from head_detection.training.step import autocast_type, build_scaler
 
 
 class TrainingState:
@@ -58,6 +59,9 @@ class TrainingState:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         ranks.copy_from_first(self.model)
+        is_bf16 = autocast_type(training.precision, ranks.device) == torch.bfloat16
+        if is_bf16 and ranks.device.type == "cpu":
+            use_fast_gradients(self.model)
         ema = training.ema
         self.average = build_average(self.model, ema.decay) if ema.enabled else None
         self.scaler = build_scaler(training, ranks.device)

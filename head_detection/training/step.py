@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from head_detection.config import TrainingConfig
 from head_detection.data.dataset import Sample
+from head_detection.devices import multiplies_bf16
 from head_detection.errors import ConfigError
 from head_detection.training.distributed import Ranks
 
 LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TAUGHT = ("boxes", "ignore_boxes")
 """Of a sample's target, what the model reads."""
 SMALLEST_LOSS_SCALE = 1.0
@@ -48,6 +48,18 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     """Return the seed of all that is random in a step on a rank; far apart for neighbours."""
     digest = hashlib.sha256(f"{seed},{step},{rank}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return what the forward pass multiplies in, by ``training.precision``; None is float32.
+
+    Example:
+        >>> autocast_type("bf16", torch.device("cpu"))
+        torch.bfloat16
+    """
+    if precision == "auto":  # float16 has a smaller range: its losses would have to be scaled
+        precision = "bf16" if multiplies_bf16(device) else "fp32"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
@@ -132,7 +144,7 @@ class TrainingStep:
     def _losses(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         images = [self._to_device(sample.image) for sample in samples]
         targets = self._targets(samples)
-        precision = AUTOCAST_TYPES.get(self.config.precision)
+        precision = autocast_type(self.config.precision, self.ranks.device)
         device_type = self.ranks.device.type
         with torch.autocast(device_type, precision) if precision else nullcontext():
             losses: dict[str, Tensor] = self.model(images, targets)

@@ -21,7 +21,7 @@ from head_detection.training.progress import Pace, TrainingProgress
 from head_detection.training.run_folder import CHECKPOINT
 from head_detection.training.run_log import RunLog
 from head_detection.training.state import TrainingState
-from head_detection.training.step import AUTOCAST_TYPES, StepOutcome, TrainingStep
+from head_detection.training.step import StepOutcome, TrainingStep, autocast_type
 from head_detection.training.validation import validate
 
 HANG_UP = getattr(signal, "SIGHUP", None)
@@ -282,7 +282,7 @@ class Trainer:
             self.show.validated(f"epoch {epoch}", num_done, num_images)
             return self.request.number is None
 
-        precision = AUTOCAST_TYPES.get(self.config.training.precision)
+        precision = autocast_type(self.config.training.precision, self.ranks.device)
         metrics = validate(self.state.kept_model, dataset, self.ranks, precision, advance)
         if metrics is None:
             raise _Interrupted

@@ -87,3 +87,15 @@ def test_nothing_is_read_but_the_count_on_the_cpu(model):
     assert average.n_averaged.device == torch.device("cpu")
     called = [name.removeprefix("aten::_foreach_") for name, _ in names.called if "foreach" in name]
     assert sorted(called) == ["add_", "copy_", "mul_", "sub"]  # however many tensors there are
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_depthwise_layers_go_back_faster_in_bfloat16(build_trainer, precision):
+    model = build_trainer([f"training.precision={precision}"]).state.model
+    changed = [name for name, module in model.named_modules() if "_conv_forward" in vars(module)]
+    strided = [
+        name for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] > 1
+    ]  # fmt: skip
+    assert changed == (strided if precision == "bf16" else [])
+    assert strided

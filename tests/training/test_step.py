@@ -3,10 +3,17 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from head_detection import devices
 from head_detection.config import parse_config
 from head_detection.data.dataset import Sample
 from head_detection.errors import ConfigError
-from head_detection.training.step import LOSS_NAMES, TrainingStep, build_scaler, step_seed
+from head_detection.training.step import (
+    LOSS_NAMES,
+    TrainingStep,
+    autocast_type,
+    build_scaler,
+    step_seed,
+)
 
 
 class OneWeight(nn.Module):
@@ -124,6 +131,13 @@ def test_bf16_computes_in_bf16(build):
     )
     step.run(samples(1), 0)
     assert seen == [(True, torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, torch.bfloat16), (False, None)])
+def test_auto_is_what_the_processor_multiplies(monkeypatch, has_bf16, expected):
+    monkeypatch.setattr(devices, "cpu_multiplies_bf16", lambda: has_bf16)
+    assert autocast_type("auto", torch.device("cpu")) == expected
+    assert autocast_type("fp32", torch.device("cpu")) is None
 
 
 def test_fp16_on_a_cpu_is_refused():
