@@ -154,10 +154,6 @@ class EvaluationError(HeadDetectionError):
     """A mistake in what is to be measured."""
 
 
-class ExportError(HeadDetectionError):
-    """A mistake in what is to be exported."""
-
-
 class ServingError(HeadDetectionError):
     """A service that cannot start."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 BOX_SHAPE = (4,)
+BOX_DECIMALS: Final = 4
+SCORE_DECIMALS: Final = 6
+"""Of what is written: enough to tell two runs apart, far finer than a head is located."""
 NOT_TRACKED: Final = -1
 """The id of a head that is not followed."""
 Point = tuple[float, float]
@@ -300,6 +303,19 @@ class GroundTruth:
     def ignore_boxes(self) -> FloatArray:
         """Return the ignored boxes alone."""
         return self.boxes[self.ignore]
+
+
+def rounded(values: npt.NDArray[Any], decimals: int) -> list[Any]:
+    """Return an array of any shape as plain numbers, for files.
+
+    In float64: multiplied by a power of ten, as rounding does, a float32 is exact there.
+
+    Example:
+        >>> rounded(np.array([[0.1, 2.00006]], np.float32), 4)
+        [[0.1, 2.0001]]
+    """
+    numbers: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
+    return numbers
 
 
 def _check_boxes(boxes: FloatArray) -> None:

@@ -15,12 +15,8 @@ import pyarrow.parquet as pq
 from head_detection.batch.items import name_of, texts_of
 from head_detection.errors import OutputError
 from head_detection.files import replacing
-from head_detection.results.record import (
-    BOX_DECIMALS,
-    JSON_ERRORS,
-    SCORE_DECIMALS,
-    dump_json,
-)
+from head_detection.results.record import JSON_ERRORS, dump_json
+from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS
 
 Answer = dict[str, Any]
 """RECORD of a picture; of one that failed its ``file`` and ``error``, one line."""

@@ -14,7 +14,7 @@ import numpy as np
 from head_detection.errors import PictureError
 from head_detection.files import write_bytes
 from head_detection.inference.loading import Color, ImageLike, LoadedPicture, load_pictures
-from head_detection.structures import Detections
+from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS, Detections, rounded
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from head_detection.images.reading import Picture
 
 DRAWN: Final = (".jpg", ".jpeg", ".png", ".webp")
-BOX_DECIMALS: Final = 4
-SCORE_DECIMALS: Final = 6
-"""As ``test`` writes them."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -140,8 +137,8 @@ class Found(Detections):
             "width": width,
             "height": height,
             "count": len(self),
-            "boxes": _rounded(self.boxes, BOX_DECIMALS),
-            "scores": _rounded(self.scores, SCORE_DECIMALS),
+            "boxes": rounded(self.boxes, BOX_DECIMALS),
+            "scores": rounded(self.scores, SCORE_DECIMALS),
             **{key: value for key, value in optional.items() if value is not None},
         }
         return (json.dumps(values, ensure_ascii=True) + "\n").encode()
@@ -151,16 +148,10 @@ class Found(Detections):
         writer = csv.writer(text, lineterminator="\n")
         ids = [] if self.ids is None else [self.ids.tolist()]
         writer.writerow(["x1", "y1", "x2", "y2", "score", *(["id"] if ids else [])])
-        scores = _rounded(self.scores, SCORE_DECIMALS)
-        for box, *rest in zip(_rounded(self.boxes, BOX_DECIMALS), scores, *ids, strict=True):
+        scores = rounded(self.scores, SCORE_DECIMALS)
+        for box, *rest in zip(rounded(self.boxes, BOX_DECIMALS), scores, *ids, strict=True):
             writer.writerow([*box, *rest])
         return text.getvalue().encode()
-
-
-def _rounded(values: np.ndarray[Any, Any], decimals: int) -> list[Any]:
-    """Return plain numbers, rounded in float64: float32 has no tenths."""
-    numbers: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
-    return numbers
 
 
 def _pixels_of(image: ImageLike, color: Color) -> "Picture":

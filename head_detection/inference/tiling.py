@@ -16,7 +16,7 @@ from head_detection.images.bands import Bands
 from head_detection.images.reading import MAX_PIXELS, Picture
 from head_detection.inference.engine import Engine
 from head_detection.inference.isolation import isolated
-from head_detection.models.tiles import Found, Tile, merge_tiles, tile_views
+from head_detection.models.tiles import ScoredBoxes, Tile, merge_tiles, tile_views
 from head_detection.structures import Detections
 
 IN_BANDS: Final = 64 * 1024**2
@@ -160,14 +160,14 @@ class TiledEngine:
         whole: Callable[[], Tensor],
     ) -> Detections:
         """Detect a batch of tiles at a time, then in the whole picture, and join what was found."""
-        found: list[tuple[Tile, Found]] = []
+        found: list[tuple[Tile, ScoredBoxes]] = []
         notes: set[str | None] = set()
         rest = iter(tiles)
         while batch := list(islice(rest, self.batch_size)):
             heads = self._engine.detect([pixels for _, pixels in batch])
             notes |= {own.note for own in heads}
             found += [
-                (tile, Found(own.boxes, own.scores))
+                (tile, ScoredBoxes(own.boxes, own.scores))
                 for (tile, _), own in zip(batch, heads, strict=True)
             ]
         (seen,) = self._engine.detect([whole()])
@@ -175,7 +175,7 @@ class TiledEngine:
         # A head well within what two tiles share is whole in one of them, and measured better.
         sides = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(axis=1)
         is_large = sides >= self._tile * self._overlap / 2
-        largest = Found(seen.boxes[is_large], seen.scores[is_large])
+        largest = ScoredBoxes(seen.boxes[is_large], seen.scores[is_large])
         merged = merge_tiles(found, image_size, self._iou_threshold, largest)
         joined = Detections.from_arrays(merged.boxes, merged.scores, image_size)
         return replace(joined, note=next((note for note in notes if note is not None), None))

@@ -1,4 +1,4 @@
-"""The detector: a transform, a network, and what is done with the network's maps."""
+"""The detector: transform, network and decoder, and the losses that train it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,22 +34,22 @@ from head_detection.models.transform import (
     build_resize,
     build_transform,
 )
-from head_detection.models.views import Seen, View, build_views, merge
+from head_detection.models.views import View, ViewCandidates, build_views, merge
 from head_detection.models.weights import WeightsDescription, fit, read_weights
 
 NetworkT = TypeVar("NetworkT", bound=DetectorNetwork, default=Network)
 Target = dict[str, Tensor]
-"""What torchvision's detectors take and give for a picture."""
+"""One picture's target or result, as torchvision's detectors take and return it."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What training lowers.
+    """The losses of both stages.
 
     Args:
-        rpn: of the first stage.
-        roi: of the second stage.
-        proposals: what the second stage learns from.
+        rpn: loss of the first stage.
+        roi: loss of the second stage.
+        proposals: limits of the boxes that the second stage samples from.
     """
 
     rpn: RpnLoss
@@ -65,16 +65,16 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     falling score. Images are ``(3, H, W)`` each, uint8 or floating in 0..1.
 
     Args:
-        transform: from pictures to the network's pixels.
-        network: all that multiplies; a backend may stand in its place.
-        decoder: from the network's maps to heads.
-        views: of a picture, beside the first one.
+        transform: resizes, normalises and batches pictures.
+        network: holds every learnt tensor; a backend may take its place.
+        decoder: turns the network's maps into heads.
+        views: further views of a picture, after the first.
         largest_head: as ``views.merge``.
-        losses: for training alone.
+        losses: needed for training only.
 
     Source:
-        Ren et al., Faster R-CNN, NeurIPS 2015, as torchvision builds it; three objects for what is
-        learnt, taught and done afterwards as Carion et al., DETR, ECCV 2020, have them.
+        Ren et al., Faster R-CNN, NeurIPS 2015, as torchvision builds it; network, losses and
+        post-processing are three objects as in Carion et al., DETR, ECCV 2020.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             ValueError: training without targets, or of a model that was built to detect.
         """
         if self.training:
-            return self.teach(images, _checked(targets))
+            return self.compute_losses(images, _checked(targets))
         heads = self.detect(images)
         if heads.is_settled is not None and not heads.is_settled:
             heads = self.detect(images, waits=True)
@@ -110,15 +110,15 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     def detect(
         self, images: Sequence[Tensor], *, waits: bool | None = None, room: int = 1
     ) -> Heads:
-        """Find the heads of each picture; on a GPU, without waiting for it.
+        """Find the heads of each picture; on a GPU, without synchronising.
 
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
-            waits: in place of the decoder's own: True settles what ``Heads.is_settled`` may deny.
+            waits: overrides the decoder's; True may synchronise, and always gives settled heads.
             room: as ``Decoder.with_room``.
 
         Returns:
-            Boxes in original pixels.
+            Boxes in original pixels; where ``is_settled`` is False, call again with ``waits``.
         """
         decoder = self.decoder if waits is None else replace(self.decoder, waits=waits)
         decoder = decoder if room == 1 else decoder.with_room(room)
@@ -132,7 +132,9 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             factors = self.transform.factors(batch.image_sizes, images, heads.boxes.device)
             return heads._replace(boxes=heads.boxes / factors.repeat(1, 2)[:, None])
 
-    def teach(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def compute_losses(
+        self, images: Sequence[Tensor], targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
         """Return the losses, float32 scalars, by torchvision's names.
 
         Args:
@@ -144,15 +146,16 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         """
         if self.losses is None:
             raise ValueError("model: expected one built for training; this one has no losses")
-        batch, taught = self.transform(images, collect_targets(targets))
+        batch, scaled = self.transform(images, collect_targets(targets))
+        scaled_targets = cast("Targets", scaled)
         maps = self.network.dense(batch.tensors)
         size = _padded_size(batch)
         anchors = self.decoder.anchors.all(grids_of(maps), size, batch.tensors.device)
-        losses = self.losses.rpn(anchors, *_in_anchor_order(maps), cast("Targets", taught))
+        losses = self.losses.rpn(anchors, *_in_anchor_order(maps), scaled_targets)
         proposals = self.decoder.propose(
             maps, size, batch.image_sizes, limits=self.losses.proposals
         )
-        samples = self.losses.roi.sample(proposals.boxes, proposals.is_filled, taught)
+        samples = self.losses.roi.sample(proposals.boxes, proposals.is_filled, scaled_targets)
         pooled = self.decoder.pool(maps.features, samples.boxes, None)
         return losses | self.losses.roi(*self.network.score(pooled), samples)
 
@@ -179,7 +182,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         self, decoder: Decoder, images: Sequence[Tensor], batch: ImageList, first: Candidates
     ) -> Candidates:
         """Return the candidates of all views, in the first one's pixels."""
-        seen = [Seen(SizeRange(), first)]
+        seen = [ViewCandidates(SizeRange(), first)]
         for view in self.views:
             if not view.fits(batch):
                 continue
@@ -193,7 +196,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             placed = view.place(found.boxes, view_batch.image_sizes, own_batch.image_sizes)
             found = found._replace(boxes=placed)
             found = _put_back(found, chosen, len(images))
-            seen.append(Seen(view.sizes, found, is_made, view.slack))
+            seen.append(ViewCandidates(view.sizes, found, is_made, view.slack))
         return merge(seen, self.largest_head)
 
     # torchvision's names of the parts, which the network holds.
@@ -231,25 +234,25 @@ def build_detector(
 
 
 def assemble(
-    multiplies: NetworkT,
-    network: NetworkConfig,
+    network: NetworkT,
+    config: NetworkConfig,
     inference: InferenceConfig,
     training: TrainingConfig | None = None,
 ) -> FasterRCNN[NetworkT]:
-    """Put the other parts that the configs describe around a network, or a backend of one.
+    """Build the detector around a network, or a backend of one, that exists already.
 
     Args:
-        multiplies: the network that ``network`` describes.
-        network: its config.
+        network: or a backend of it.
+        config: what the network was built from.
         inference: as ``build_detector``.
         training: as ``build_detector``.
     """
     min_sizes = () if training is None else training.min_sizes or ()
     return FasterRCNN(
-        build_transform(network, build_resize(inference.resize), min_sizes),
-        multiplies,
-        build_decoder(network, inference),
-        build_views(network, inference),
+        build_transform(config, build_resize(inference.resize), min_sizes),
+        network,
+        build_decoder(config, inference),
+        build_views(config, inference),
         largest_head=torch.inf if inference.largest_head is None else inference.largest_head,
         losses=None if training is None else _build_losses(training, inference),
     )

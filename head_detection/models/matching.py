@@ -53,7 +53,7 @@ class BoxMatcher:
                 of the targets.
             targets: of B pictures.
         """
-        candidates = _Candidates.of(boxes)
+        candidates = _Coordinates.of(boxes)
         best = boxes.new_full((targets.num_images, boxes.shape[-2]), -1.0)
         behind = best.clone()
         for heads, owner in _parts(targets.boxes, targets.owner, boxes.shape[-2]):
@@ -84,7 +84,7 @@ def best_heads(
         targets: of B pictures.
     """
     heads, owner = targets.boxes, targets.owner
-    iou = _iou(heads, _Candidates.of(boxes).of_pictures(owner))
+    iou = _iou(heads, _Coordinates.of(boxes).of_pictures(owner))
     best = iou.new_full((targets.num_images, boxes.shape[-2]), -1.0)
     _raise_to(best, iou, owner)
     rows = torch.arange(len(heads), device=owner.device)[:, None]
@@ -94,7 +94,7 @@ def best_heads(
     return first.masked_fill_(first == len(heads), -1)
 
 
-class _Candidates(NamedTuple):
+class _Coordinates(NamedTuple):
     """Boxes by coordinate, each of which is contiguous; one row where all pictures share them."""
 
     corners: Tensor
@@ -103,15 +103,15 @@ class _Candidates(NamedTuple):
     """``(1 or B, N)``, or ``(1 or R, N)``."""
 
     @classmethod
-    def of(cls, boxes: Tensor) -> "_Candidates":
+    def of(cls, boxes: Tensor) -> "_Coordinates":
         rows = boxes if boxes.dim() == 3 else boxes[None]  # noqa: PLR2004 - (B, N, 4)
         corners = rows.movedim(-1, 0).contiguous()
         return cls(corners, (corners[2] - corners[0]) * (corners[3] - corners[1]))
 
-    def of_pictures(self, owner: Tensor) -> "_Candidates":
+    def of_pictures(self, owner: Tensor) -> "_Coordinates":
         if len(self.areas) == 1:
             return self
-        return _Candidates(self.corners.index_select(1, owner), self.areas.index_select(0, owner))
+        return _Coordinates(self.corners.index_select(1, owner), self.areas.index_select(0, owner))
 
 
 def _parts(boxes: Tensor, owner: Tensor, num_candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -127,7 +127,7 @@ def _raise_to(highest: Tensor, values: Tensor, owner: Tensor) -> None:
     highest.scatter_reduce_(0, owner[:, None].expand_as(values), values, "amax")
 
 
-def _intersection(boxes: Tensor, candidates: _Candidates) -> Tensor:
+def _intersection(boxes: Tensor, candidates: _Coordinates) -> Tensor:
     """Return the ``(R, N)`` areas that ``(R, 4)`` boxes share with the candidates beside them."""
     left, top, right, bottom = boxes.t()[:, :, None]
     # In place: at these sizes, memory costs more than arithmetic.
@@ -138,14 +138,14 @@ def _intersection(boxes: Tensor, candidates: _Candidates) -> Tensor:
     return width.mul_(height)
 
 
-def _iou(heads: Tensor, candidates: _Candidates) -> Tensor:
+def _iou(heads: Tensor, candidates: _Coordinates) -> Tensor:
     """Return ``(R, N)``: ``torchvision.ops.box_iou`` of ``(R, 4)`` heads, digit by digit."""
     intersection = _intersection(heads, candidates)
     areas = (heads[:, 2] - heads[:, 0]) * (heads[:, 3] - heads[:, 1])
     return intersection.div_((areas[:, None] + candidates.areas).sub_(intersection))
 
 
-def _share_ignored(candidates: _Candidates, like: Tensor, targets: Targets) -> Tensor:
+def _share_ignored(candidates: _Coordinates, like: Tensor, targets: Targets) -> Tensor:
     """Return ``(B, N)``: the highest share of a box in one ignored region, 0 without an area.
 
     Args:

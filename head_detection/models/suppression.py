@@ -8,7 +8,7 @@ from torch import Tensor
 
 from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, row_parts
 
-MARGIN: Final = 0.9
+SURE_SHARE: Final = 0.9
 """Each view measures a head a little otherwise: under this share of its largest, or its smallest
 under this share of the head, it surely has it among its own."""
 
@@ -297,7 +297,7 @@ def mean_scores(
     slots = head_of.clamp(min=0) * num_views + candidates.view
     best = votes.new_zeros(batch, num_heads * num_views).scatter_reduce(1, slots, votes, "amax")
     smallest, largest = candidates.sizes[:, None].unbind(3)
-    answers = (smallest <= MARGIN * size[..., None]) & (size[..., None] <= MARGIN * largest)
+    answers = (smallest <= SURE_SHARE * size[..., None]) & (size[..., None] <= SURE_SHARE * largest)
     answers = answers.scatter(2, candidates.view.gather(1, kept)[..., None], value=True)
     return (best.view(batch, num_heads, num_views) * answers).sum(dim=2) / answers.sum(dim=2)
 

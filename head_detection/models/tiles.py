@@ -28,7 +28,7 @@ class Tile(NamedTuple):
     bottom: int
 
 
-class Found(NamedTuple):
+class ScoredBoxes(NamedTuple):
     """The heads of a tile or a picture.
 
     Attributes:
@@ -79,11 +79,11 @@ def _starts(length: int, tile: int, overlap: float) -> list[int]:
 
 
 def merge_tiles(
-    tiles: Sequence[tuple[Tile, Found]],
+    tiles: Sequence[tuple[Tile, ScoredBoxes]],
     image_size: tuple[int, int],
     iou_threshold: float,
-    whole: Found | None = None,
-) -> Found:
+    whole: ScoredBoxes | None = None,
+) -> ScoredBoxes:
     """Return the heads of the picture, by falling score, each once.
 
     A box that the edge of its tile cuts goes where another tile holds all of it, and suppression is
@@ -97,8 +97,8 @@ def merge_tiles(
 
     Example:
         >>> left, right = Tile(0, 0, 100, 50), Tile(80, 0, 180, 50)
-        >>> cut = Found(np.array([[85, 9, 100, 30]], "f4"), np.array([0.9], "f4"))
-        >>> same = Found(np.array([[5, 9, 25, 30]], "f4"), np.array([0.8], "f4"))
+        >>> cut = ScoredBoxes(np.array([[85, 9, 100, 30]], "f4"), np.array([0.9], "f4"))
+        >>> same = ScoredBoxes(np.array([[5, 9, 25, 30]], "f4"), np.array([0.8], "f4"))
         >>> merge_tiles([(left, cut), (right, same)], (50, 180), 0.5).boxes.tolist()
         [[85.0, 9.0, 105.0, 30.0]]
     """
@@ -113,10 +113,12 @@ def merge_tiles(
     kept = keep_groups(
         boxes.astype(np.float64), scores.astype(np.float64), one_group, iou_threshold
     )
-    return Found(boxes[kept], scores[kept])
+    return ScoredBoxes(boxes[kept], scores[kept])
 
 
-def _place(number: int, found: Found, edges: FloatArray, image_size: tuple[int, int]) -> Found:
+def _place(
+    number: int, found: ScoredBoxes, edges: FloatArray, image_size: tuple[int, int]
+) -> ScoredBoxes:
     """Return the heads of a tile in pixels of the picture, without those that another has whole."""
     own = edges[number]
     boxes = found.boxes + np.concatenate((own[:2], own[:2]))
@@ -124,7 +126,7 @@ def _place(number: int, found: Found, edges: FloatArray, image_size: tuple[int, 
     # Of all tiles few are neighbours, and of the boxes few are cut: a small table.
     is_elsewhere = np.zeros(len(boxes), np.bool_)
     is_elsewhere[is_cut] = _lie_whole(boxes[is_cut], edges, image_size).any(axis=1)
-    return Found(boxes[~is_elsewhere], found.scores[~is_elsewhere])
+    return ScoredBoxes(boxes[~is_elsewhere], found.scores[~is_elsewhere])
 
 
 def _lie_whole(

@@ -25,8 +25,7 @@ from head_detection.config import InferenceConfig, NetworkConfig, ViewConfig
 from head_detection.devices import constant
 from head_detection.models.nms import EMPTY
 from head_detection.models.proposals import ImageSizes, SizeRange, clip_boxes
-from head_detection.models.suppression import MARGIN as SURE_SHARE
-from head_detection.models.suppression import Candidates, all_of, any_of, box_sizes
+from head_detection.models.suppression import SURE_SHARE, Candidates, all_of, any_of, box_sizes
 from head_detection.models.transform import (
     GeneralizedRCNNTransform,
     build_resize,
@@ -151,7 +150,7 @@ class View:
         return boxes * constant(factors, boxes.device)[:, None]
 
 
-class Seen(NamedTuple):
+class ViewCandidates(NamedTuple):
     """What a view has found in all pictures of a batch.
 
     Attributes:
@@ -167,7 +166,7 @@ class Seen(NamedTuple):
     slack: float = 1.0
 
 
-def merge(seen: Sequence[Seen], largest_head: float) -> Candidates:
+def merge(seen: Sequence[ViewCandidates], largest_head: float) -> Candidates:
     """Put the candidates of all views together; each keeps those of its own sizes.
 
     Args:
@@ -193,7 +192,9 @@ def merge(seen: Sequence[Seen], largest_head: float) -> Candidates:
     return Candidates(boxes, scores, view, sizes, is_settled, is_cut)
 
 
-def _ranges(seen: Sequence[Seen], largest_head: float, like: Tensor) -> tuple[Tensor, Tensor]:
+def _ranges(
+    seen: Sequence[ViewCandidates], largest_head: float, like: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return ``(B, V, 2)`` twice: smallest and largest head answered for by each view, and kept."""
     everywhere = like.new_ones(len(like), dtype=torch.bool)
     is_made = torch.stack(

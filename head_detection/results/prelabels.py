@@ -9,8 +9,7 @@ from xml.etree import ElementTree as ET
 from head_detection.data.formats.class_names import HEAD
 from head_detection.errors import DetectionFileError
 from head_detection.results.reading import printable
-from head_detection.results.record import BOX_DECIMALS, SCORE_DECIMALS, rounded
-from head_detection.structures import Detections
+from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS, Detections, rounded
 
 FoundPictures = Sequence[tuple[str, Detections]]
 """Name and heads of each picture."""
@@ -140,7 +139,7 @@ def _shares(found: Detections, whole: float) -> list[list[float]]:
 
 
 def _scores(found: Detections) -> list[float]:
-    return [round(float(score), SCORE_DECIMALS) for score in found.scores]
+    return rounded(found.scores, SCORE_DECIMALS)
 
 
 def _json(content: Any) -> bytes:

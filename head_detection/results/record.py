@@ -19,13 +19,18 @@ from head_detection.results.reading import (
     shown,
     size_of,
 )
-from head_detection.structures import Detections, Event, RegionCount, Sighting
+from head_detection.structures import (
+    BOX_DECIMALS,
+    SCORE_DECIMALS,
+    Detections,
+    Event,
+    RegionCount,
+    Sighting,
+    rounded,
+)
 
 SCHEMA: Final = "head-detection/detections/2"
 """Of files that hold RECORDs."""
-BOX_DECIMALS: Final = 4
-SCORE_DECIMALS: Final = 6
-"""Enough to tell two runs apart, far finer than it is known where a head is."""
 SECONDS_DECIMALS: Final = 6
 JSON_ERRORS: Final = "backslashreplace"
 """What of a file name is not Unicode becomes \\udcxx, an escape of JSON: no byte of it is lost."""
@@ -98,7 +103,7 @@ class Record:
     @property
     def scores(self) -> list[float]:
         """One a box, rounded."""
-        return [round(float(score), SCORE_DECIMALS) for score in self.detections.scores]
+        return rounded(self.detections.scores, SCORE_DECIMALS)
 
     @property
     def ids(self) -> list[int] | None:
@@ -178,16 +183,6 @@ class Failure:
 
 Outcome = Record | Failure
 """What came of one picture or frame."""
-
-
-def rounded(values: npt.NDArray[np.float32], decimals: int) -> list[list[float]]:
-    """Return the rows as plain numbers.
-
-    Example:
-        >>> rounded(np.array([[0.1, 2.00006]], np.float32), 4)
-        [[0.1, 2.0001]]
-    """
-    return [[round(float(value), decimals) for value in row] for row in values]
 
 
 def dump_json(value: Any) -> str:

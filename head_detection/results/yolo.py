@@ -26,8 +26,9 @@ from head_detection.results.reading import (
     as_number,
     size_of,
 )
-from head_detection.results.record import SCORE_DECIMALS, Origin, Record
+from head_detection.results.record import Origin, Record
 from head_detection.results.sink import FileSink, FolderSink
+from head_detection.structures import SCORE_DECIMALS
 
 FORM: Final = "YOLO labels"
 CLASS: Final = 0

@@ -66,11 +66,17 @@ def test_heads_over_the_edge_and_without_area_are_hidden_as_far_as_they_go(style
 
 
 @pytest.mark.parametrize("style", HIDING_STYLES)
-def test_a_crowd_whose_boxes_overlap(style):
+def test_all_heads_of_a_crowd_are_hidden_and_nothing_else(style):
     generator = np.random.default_rng(1)
-    corners = generator.uniform(-5, 190, (300, 2))
-    boxes = np.concatenate([corners, corners + generator.uniform(1, 30, (300, 2))], axis=1)
-    hide_heads(NOISE, detections(*boxes), Hiding(style))
+    corners = generator.integers(0, 170, (60, 2))
+    boxes = np.concatenate([corners, corners + generator.integers(8, 30, (60, 2))], axis=1)
+    is_head = np.zeros((200, 200), bool)
+    for x1, y1, x2, y2 in boxes:
+        is_head[y1:y2, x1:x2] = True
+    assert 0.1 < is_head.mean() < 0.9
+    hidden = hide_heads(NOISE, detections(*boxes), Hiding(style, 1.0))
+    np.testing.assert_array_equal(hidden[~is_head], NOISE[~is_head])
+    assert (hidden != NOISE).any(axis=2)[is_head].mean() > 0.9
 
 
 @pytest.mark.parametrize("style", HIDING_STYLES)

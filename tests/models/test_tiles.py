@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from head_detection.models.tiles import Found, Tile, merge_tiles, tile_views
+from head_detection.models.tiles import ScoredBoxes, Tile, merge_tiles, tile_views
 
 
 def found(*rows):
     values = np.array(rows, np.float32).reshape(-1, 5)
-    return Found(values[:, :4], values[:, 4])
+    return ScoredBoxes(values[:, :4], values[:, 4])
 
 
 def test_tiles_are_as_few_as_cover_the_picture_by_hand():

@@ -8,7 +8,7 @@ from head_detection.config import parse_config
 from head_detection.models.nms import EMPTY
 from head_detection.models.proposals import SizeRange
 from head_detection.models.suppression import Candidates
-from head_detection.models.views import EVERYTHING, Seen, View, build_views, merge
+from head_detection.models.views import EVERYTHING, View, ViewCandidates, build_views, merge
 
 RESIZE = "inference.resize={min_size: 64, max_size: 128}"
 
@@ -121,7 +121,7 @@ def test_a_reduced_mirror_is_the_mirror_of_the_picture_not_of_its_padding():
 
 
 def merged(first, *others, largest_head=math.inf):
-    candidates = merge([Seen(EVERYTHING, first), *others], largest_head)
+    candidates = merge([ViewCandidates(EVERYTHING, first), *others], largest_head)
     is_kept = candidates.scores[0] > EMPTY
     rows = torch.cat((candidates.boxes[0, is_kept], candidates.view[0, is_kept, None]), dim=1)
     return rows.tolist(), candidates.sizes[0].tolist()
@@ -130,13 +130,13 @@ def merged(first, *others, largest_head=math.inf):
 def test_each_view_keeps_heads_of_its_sizes_by_hand():
     first = found((0.0, 0, 90, 90, 0.9))
     second = found((0.0, 0, 20, 20, 0.5), (0, 0, 20.1, 20, 0.9))
-    rows, sizes = merged(first, Seen(SizeRange(0, 20), second))
+    rows, sizes = merged(first, ViewCandidates(SizeRange(0, 20), second))
     assert rows == [[0, 0, 90, 90, 0], [0, 0, 20, 20, 1]]
     assert sizes == [[0, math.inf], [0, 20]]
 
 
 def test_what_is_found_in_a_picture_that_a_view_was_not_made_of_is_nothing():
-    seen = Seen(SizeRange(0, 20), found((0.0, 0, 20, 20, 0.5)), torch.tensor([False]))
+    seen = ViewCandidates(SizeRange(0, 20), found((0.0, 0, 20, 20, 0.5)), torch.tensor([False]))
     rows, sizes = merged(found((0.0, 0, 90, 90, 0.9)), seen)
     assert rows == [[0, 0, 90, 90, 0]]
     assert sizes == [[0, math.inf], [math.inf, 20]]
@@ -149,8 +149,8 @@ def test_large_heads_are_left_to_the_view_for_them_where_it_was_made(is_made):
     large = found((0.0, 0, 79, 79, 0.9), (0, 0, 81, 81, 0.8), (0, 0, 200, 200, 0.7))
     rows, sizes = merged(
         first,
-        Seen(EVERYTHING, mirrored),
-        Seen(SizeRange(100), large, torch.tensor([is_made]), slack=1.25),
+        ViewCandidates(EVERYTHING, mirrored),
+        ViewCandidates(SizeRange(100), large, torch.tensor([is_made]), slack=1.25),
         largest_head=100,
     )
     if is_made:  # a quarter more and less than 100 is kept on both sides
@@ -165,7 +165,7 @@ def test_large_heads_are_left_to_the_view_for_them_where_it_was_made(is_made):
 
 def test_one_view_is_merged_with_nothing():
     first = found((0.0, 0, 90, 90, 0.9))
-    assert merge([Seen(EVERYTHING, first)], 50.0) is first
+    assert merge([ViewCandidates(EVERYTHING, first)], 50.0) is first
 
 
 def test_views_are_built_as_the_config_says():
