@@ -1,6 +1,6 @@
-"""The experiment file and what may stand in it; no torch here.
+"""The experiment file and its sections; nothing here imports torch.
 
-Each section has a file; ``experiment.py`` reads and writes the whole.
+Each section has its own file; ``experiment.py`` reads and writes the whole.
 """
 
 from head_detection.config.data import (

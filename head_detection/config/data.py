@@ -1,4 +1,4 @@
-"""What is trained on and what is validated on."""
+"""The data sets for training and validation, and the augmentation."""
 
 from typing import Annotated, Final, Literal, get_args
 
@@ -18,7 +18,7 @@ class DatasetConfig(Section):
     """One set of labelled pictures."""
 
     path: str
-    """A file or folder of the format; relative to the working folder."""
+    """The file or folder of labels, relative to the working folder."""
     format: Literal[
         "coco",
         "voc",
@@ -32,53 +32,54 @@ class DatasetConfig(Section):
         "yolo",
         "folder",
     ] = "coco"
-    """Of the labels; ``folder`` has none."""
+    """Format of the labels; ``folder`` has none."""
     images: str | None = None
-    """Folder that the file's picture names start from; null is the format's own place."""
+    """Folder to which the picture names in the labels are relative; null is the usual place of the
+    format."""
     split: str | None = None
-    """train, val, trainval or test; null is train under ``data.train`` and val under
-    ``data.validation`` where the set has such a part, and trainval, or all of it, elsewhere.
-    ``voc`` takes any list's name and ``crohd`` any sub-folder's; ``coco``, ``headhunter`` and
-    ``folder`` have no splits."""
+    """train, val, trainval or test. Null is train under ``data.train`` and val under
+    ``data.validation`` if the set has these parts; otherwise it is trainval, or the whole set.
+    ``voc`` accepts the name of any list and ``crohd`` that of any sub-folder; ``coco``,
+    ``headhunter`` and ``folder`` have no splits."""
     weight: PositiveFloat = 1.0
-    """How many times a picture of this set is drawn in an epoch, on average."""
+    """How often each picture of this set is drawn per epoch, on average."""
 
 
 LABEL_FORMATS: Final[tuple[str, ...]] = get_args(DatasetConfig.model_fields["format"].annotation)
-"""What ``format`` may be."""
+"""The allowed values of ``format``."""
 
 
 class AugmentationConfig(Section):
-    """Random changes of a training picture."""
+    """Random changes to a training picture. Probabilities are per picture."""
 
     crop_size: PositiveInt | None = None
     """Side of a square zoom-crop in pixels; null trains on whole pictures."""
     zoom: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
-    """Range of the zoom before the crop, drawn evenly on a log scale."""
+    """Range of the zoom before the crop, drawn uniformly on a log scale."""
     min_head_size: NonNegativeFloat = 3.0
-    """Heads under this size (square root of area, pixels after the zoom) become ignored."""
+    """Heads below this size (square root of area, in pixels after the zoom) are ignored."""
     min_visible: Probability = 0.4
-    """Heads cut by the crop to less than this share become ignored."""
+    """Heads of which the crop leaves less than this share are ignored."""
     flip_probability: Probability = 0.5
-    """Of exchanging left and right."""
+    """Probability of a horizontal flip."""
     brightness: NonNegativeFloat = 0.3
-    """The factor is drawn from 1 less this to 1 plus this."""
+    """The brightness factor is drawn from 1 - this to 1 + this."""
     contrast: NonNegativeFloat = 0.3
-    """Likewise."""
+    """The same for the contrast."""
     saturation: NonNegativeFloat = 0.3
-    """Likewise."""
+    """The same for the saturation."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
-    """Turns of the colour wheel at most, in either direction."""
+    """Largest shift of the hue in either direction, in turns of the colour wheel."""
     grayscale_probability: Probability = 0.05
-    """Of a picture without colours."""
+    """Probability of a conversion to grey."""
     blur_probability: Probability = 0.05
-    """Of a slight Gaussian blur."""
+    """Probability of a slight Gaussian blur."""
     dark_probability: Probability = 0.0
-    """Of values raised to a power, as in a film's night: light places stay light."""
+    """Probability of a gamma that darkens the picture like a night scene: highlights stay light."""
     noise_probability: Probability = 0.0
-    """Of noise, drawn for every value."""
+    """Probability of noise, drawn independently for every value."""
     jpeg_probability: Probability = 0.0
-    """Of what a JPEG file of low quality leaves of the picture."""
+    """Probability of JPEG compression at low quality."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationConfig":
@@ -93,7 +94,7 @@ class DataConfig(Section):
     train: tuple[DatasetConfig, ...] = ()
     validation: tuple[DatasetConfig, ...] = ()
     allow_overlap: bool = False
-    """Pictures may be both trained on and validated on; otherwise that is a mistake."""
+    """Allow pictures in both training and validation; by default, that is an error."""
     augmentation: AugmentationConfig = AugmentationConfig()
     workers: NonNegativeInt = 0
-    """Loader processes; 0 decodes in threads beside the network."""
+    """Loader processes; 0 decodes in threads of the training process."""

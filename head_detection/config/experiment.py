@@ -1,7 +1,7 @@
 """The experiment file: read from YAML, overridden with ``key.path=value``, every field checked.
 
-One YAML holds one experiment and names only what differs from the defaults.
-The YAML key, the field and the path of an override are spelt alike.
+One YAML file holds one experiment and names only what differs from the defaults.
+The YAML key, the field and the path of an override are spelt the same.
 """
 
 import json
@@ -26,7 +26,7 @@ class ExperimentConfig(Section):
     """One experiment."""
 
     name: str = "experiment"
-    """Of the run's folder, ``runs/train/<name>``, and of what is made of it."""
+    """Names the run's folder, ``runs/train/<name>``, and its results."""
     network: NetworkConfig = NetworkConfig()
     inference: InferenceConfig = InferenceConfig()
     data: DataConfig = DataConfig()
@@ -37,11 +37,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     """Read an experiment file, apply the overrides in order, and check every field.
 
     Args:
-        path: YAML file; only what differs from the defaults need be in it.
+        path: YAML file with only what differs from the defaults.
         overrides: ``key.path=value`` each, the value written as YAML.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown key, a wrong type or choice. One line.
+        ConfigError: no such file, not YAML, an unknown key, a wrong type or choice. One line.
 
     Example:
         >>> import tempfile
@@ -66,7 +66,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
 def parse_config(
     values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "config"
 ) -> ExperimentConfig:
-    """Check plain values, as YAML or JSON gives them, with overrides applied.
+    """Apply the overrides to plain values, as read from YAML or JSON, and check them.
 
     Raises:
         ConfigError: as for ``load_config``; the line starts with ``source``.
@@ -81,8 +81,8 @@ def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> Inf
     """Return the config with ``inference.key=value`` applied.
 
     Raises:
-        ConfigError: not of that form, an unknown key, a wrong type or choice, or a key of another
-            section: those are decided by training. One line.
+        ConfigError: an override of another form, an unknown key, a wrong type or choice, or a key
+            of another section, which training has fixed. One line.
 
     Example:
         >>> override_inference(InferenceConfig(), ["inference.resize.max_size=900"]).resize.max_size
@@ -99,10 +99,10 @@ def override_inference(config: InferenceConfig, overrides: Sequence[str]) -> Inf
 
 
 def override_tracking(overrides: Sequence[str]) -> TrackingConfig:
-    """Return how heads are followed, with ``tracking.key=value`` applied to the defaults.
+    """Return the default tracking config with ``tracking.key=value`` applied.
 
     Raises:
-        ConfigError: not of that form, an unknown key, a wrong type or choice. One line.
+        ConfigError: an override of another form, an unknown key, a wrong type or choice. One line.
 
     Example:
         >>> override_tracking(["tracking.lost_seconds=2.5"]).lost_seconds
@@ -115,7 +115,7 @@ def override_tracking(overrides: Sequence[str]) -> TrackingConfig:
 
 
 def dump_config(config: BaseModel) -> str:
-    """Write every field, defaults too, as YAML that ``load_config`` reads back."""
+    """Return every field, including defaults, as YAML that ``load_config`` reads back."""
     return dump_yaml(config.model_dump(mode="json"))
 
 

@@ -1,4 +1,4 @@
-"""What is done with a picture around the network; nothing here decides a tensor."""
+"""The processing of a picture before and after the network; nothing here changes its weights."""
 
 from typing import Annotated, Literal
 
@@ -14,85 +14,91 @@ from head_detection.config.section import (
 
 
 class ResizeConfig(Section):
-    """From a picture to the network's pixels."""
+    """How a picture is resized for the network."""
 
     policy: Literal["never_upsample", "fit"] = "never_upsample"
-    """``never_upsample`` only ever scales down; ``fit`` scales small pictures up as well."""
+    """``never_upsample`` only scales down; ``fit`` also scales small pictures up."""
     min_size: PositiveInt = 800
-    """Short side in network pixels."""
+    """Target for the short side, in network pixels."""
     max_size: PositiveInt = 1400
-    """Long side in network pixels at most."""
+    """Upper limit of the long side, in network pixels."""
     enlargement: float = Field(1.0, gt=0, le=4)
-    """Times the size that all the above gives, to 4; above 1 small heads are easier to find."""
+    """Multiplies the size that results from the above; values over 1 make small heads easier to
+    find."""
     antialias: bool = True
-    """Smooth before scaling down; HeadHunter does not."""
+    """Antialias when scaling down; HeadHunter does not."""
 
 
 class ProposalConfig(Section):
-    """Which boxes of the region proposal network go through the second stage.
+    """Which boxes of the region proposal network (RPN) reach the second stage.
 
-    The two numbers are doubled for a picture in which likely boxes would be left out.
+    The two numbers are doubled for a picture in which they would cut off likely boxes.
     """
 
     pre_nms_top_n: PositiveInt = 1000
-    """Kept by score on each level before NMS."""
+    """Proposals with the highest scores that are kept per level before NMS."""
     post_nms_top_n: PositiveInt = 1000
-    """Kept of a picture after NMS."""
+    """Proposals that are kept per picture after NMS."""
     nms_iou_threshold: Probability = 0.7
-    """Of two that overlap more, the less likely is dropped."""
+    """If two proposals overlap by more than this IoU, the one with the lower score is dropped."""
     score_threshold: Probability = 0.0
-    """Less likely ones are dropped."""
+    """Proposals with a lower score are dropped."""
 
 
 class SoftNmsConfig(Section):
-    """Gaussian soft-NMS in place of the hard one."""
+    """Gaussian soft-NMS instead of hard NMS."""
 
     enabled: bool = False
-    """Lower the score of what overlaps a better box, in place of dropping it."""
+    """Lower the scores of boxes that overlap a better one, instead of dropping them."""
     sigma: PositiveFloat = 0.25
     """A score is multiplied by ``exp(-iou^2 / sigma)``."""
     score_threshold: Probability = 0.001
-    """What falls to this score is dropped."""
+    """Boxes whose score falls to this value are dropped."""
 
 
 class BoxVotingConfig(Section):
-    """Each box as the mean of those that suppression took it for."""
+    """Replaces each kept box by the mean of the candidates for the same head."""
 
     enabled: bool = False
-    """Average the boxes, by their scores."""
+    """Average the boxes, weighted by their scores."""
     iou_threshold: Probability = 0.65
-    """From this overlap with the best box on, one takes part."""
+    """Candidates with at least this IoU with the kept box take part."""
 
 
 class SuppressionConfig(Section):
-    """One box a head, of all that was found of it."""
+    """Reduces the candidates to one box per head."""
 
     score_threshold: Probability = 0.05
-    """Candidates less likely are dropped before all else."""
+    """Candidates with a lower score are dropped first."""
     nms_iou_threshold: Probability = 0.5
-    """Of two that overlap more, the less likely is dropped."""
+    """If two candidates overlap by more than this IoU, the one with the lower score is dropped."""
     soft_nms: SoftNmsConfig = SoftNmsConfig()
     box_voting: BoxVotingConfig = BoxVotingConfig()
     detections_per_image: PositiveInt = 1000
-    """What a GPU has room for at first; more are found at a second try. Without ``growing_limits``
-    there are never more."""
+    """Heads per picture for which a GPU reserves room; a picture with more is run again with more
+    room. Without ``growing_limits`` this is the maximum."""
 
 
 class ViewConfig(Section):
-    """One more view of a picture; its candidates are suppressed and vote with the first view's."""
+    """An additional view of a picture.
+
+    Its candidates are suppressed together with those of the first view, and vote with them.
+    """
 
     scale: PositiveFloat = 1.0
-    """Times the size of the first view."""
+    """Size relative to the first view."""
     mirrored: bool = False
-    """Left and right exchanged."""
+    """Flip the picture horizontally."""
     smallest_head: PositiveFloat | None = None
-    """Smaller heads, root of area in pixels of the first view, are left to the other views, and so
-    is a picture in which the first found none of twice this size; null leaves nothing. From the
-    first view's own ``largest_head`` on, a candidate of half this size is reason enough: a part."""
+    """Smallest head that this view answers for: square root of area in pixels of the first view;
+    null is no limit. The view is skipped if the first view has no candidate of at least twice this
+    size. If this is at least ``inference.largest_head``, half the size is enough, since the first
+    view may have found only a part of such a head."""
     largest_head: PositiveFloat | None = None
-    """Larger heads likewise, and a picture in which the first found none of half this size."""
+    """Largest head that this view answers for, in the same unit. The view is skipped if the first
+    view has no candidate of at most half this size."""
     min_score: Probability = 0.3
-    """A candidate of the first view is reason enough for this one from this score on."""
+    """Only candidates of the first view with at least this score are a reason to make this view."""
 
     @model_validator(mode="after")
     def _check(self) -> "ViewConfig":
@@ -106,21 +112,21 @@ class ViewConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """Small and large heads of one score made equally likely to be one.
+    """Makes a score mean the same probability for small and large heads.
 
-    What is added to the logit of a score grows with the octaves from 24 pixels to the head's size,
-    root of area in network pixels: a head of 24 pixels keeps its score. ``evaluate --calibrate``
-    fits the numbers to labelled pictures.
+    With x = log2(size / 24), where size is the square root of area in network pixels, it adds
+    ``linear * x + quadratic * x^2`` to the logit of a score: a head of 24 pixels keeps its score.
+    ``evaluate --calibrate`` fits the numbers to labelled pictures.
     """
 
     linear: float = 0.0
-    """Times the octaves."""
+    """Factor of x."""
     quadratic: float = 0.0
-    """Times their square."""
+    """Factor of x squared."""
     smallest_head: PositiveFloat = 8.0
-    """Smaller heads are taken for as large: there were too few to fit."""
+    """Smaller heads are treated as this size, because too few were available for the fit."""
     largest_head: PositiveFloat = 160.0
-    """Larger ones likewise."""
+    """Larger heads are treated as this size, for the same reason."""
 
     @model_validator(mode="after")
     def _check(self) -> "CalibrationConfig":
@@ -133,25 +139,27 @@ class CalibrationConfig(Section):
 
 
 class InferenceConfig(Section):
-    """From pictures to heads: other values need no training."""
+    """From pictures to heads. Changing these values needs no new training."""
 
     resize: ResizeConfig = ResizeConfig()
     proposals: ProposalConfig = ProposalConfig()
     suppression: SuppressionConfig = SuppressionConfig()
     growing_limits: bool = True
-    """The numbers of proposals and of heads grow in a picture that has more; false keeps them."""
+    """Raise the limits of proposals and heads for a picture that has more; false keeps them."""
     largest_head: PositiveFloat | None = None
-    """Larger heads, root of area in network pixels, are left by the first view to others; null
-    leaves none."""
+    """Largest head that the first view answers for: square root of area in network pixels. Larger
+    ones are left to other views; null is no limit."""
     views: tuple[ViewConfig, ...] = ()
-    """Beside the first view, the whole picture; each finds a little more, for a view's time."""
+    """Views in addition to the first one, which is the whole picture. Each finds a little more and
+    costs the time of one view."""
     tile: NonNegativeInt | None = None
-    """Pictures that the network would shrink are viewed in tiles of so many pixels a side, at full
-    scale, and once as a whole; null: those alone in which the whole shows many heads too small to
-    find the rest of, in tiles as large as are not shrunk; 0: none."""
+    """Side of a tile in pixels. Pictures that the network would shrink are viewed in tiles at full
+    scale, and once as a whole. Null tiles only pictures whose whole view shows so many small heads
+    that others are probably missed, with the largest tiles that are not shrunk; 0 tiles none."""
     tile_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """The least share of a tile that its neighbour has too: heads so large lie whole in one."""
+    """Smallest share of a tile that its neighbour also covers: a head no larger than that is whole
+    in at least one tile."""
     calibration: CalibrationConfig | None = None
-    """Scores of all sizes made comparable, the last thing that is done; null leaves them."""
+    """Makes the scores of heads of all sizes comparable, as the last step; null leaves them."""
     score_threshold: Probability = 0.5
-    """The operating point: heads less likely are left out of the answer."""
+    """The operating point: heads with a lower score are left out of the results."""

@@ -1,4 +1,4 @@
-"""What decides the network's tensors: body, pyramid, anchors, heads, colours."""
+"""The network's architecture: body, pyramid, anchors, heads, colour normalisation."""
 
 from typing import Literal
 
@@ -25,22 +25,24 @@ BODIES = (
     "tf_efficientnet_lite1",
     "tf_efficientnet_lite2",
 )
-"""Bodies by their own name; any other timm body is ``timm/<name>``."""
+"""Bodies with a name of their own; any other timm body is ``timm/<name>``."""
 Channels = tuple[float, float, float]
 """Red, green, blue."""
 
 
 class BackboneConfig(Section):
-    """The body and the pyramid on it."""
+    """The body and its feature pyramid."""
 
     name: str = "resnet50"
     """A body of ``create_backbone``, or ``timm/<name>``."""
     pretrained: bool | str = False
-    """False: random; true: the library's own download; a path: a state dict made by others."""
+    """Initial weights of the body. False: random; true: downloaded by its library; a path: a state
+    dict from elsewhere."""
     strides: tuple[PositiveInt, ...] = (4, 8, 16, 32)
     """Pyramid levels, finest first: powers of two from 4 to 64."""
     mobilenet_stem: Literal["3x3_stride2", "2x2_stride1"] = "3x3_stride2"
-    """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's at half the strides."""
+    """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's, which halves the
+    strides."""
     negative_slope: NonNegativeFloat = 0.0
     """Slope of LeakyReLU in ``mobilenet0.25``, the ``retinaface`` pyramid and SSH; 0 is ReLU."""
     fpn: Literal["top_down", "retinaface"] = "top_down"
@@ -48,12 +50,12 @@ class BackboneConfig(Section):
     fpn_width: PositiveInt = 256
     """Channels of each pyramid level."""
     context: Literal["none", "ssh", "cpm", "deform_ssh"] = "none"
-    """A module behind each level that looks around a cell: SSH, CPM, or SSH with deformable
-    convolutions."""
+    """Module after each pyramid level that adds context from around a cell: SSH, CPM, or SSH with
+    deformable convolutions."""
     context_width: PositiveInt | None = None
-    """Inner width of the context module; null is the original's (CPM 1024, SSH the pyramid's)."""
+    """Channels inside the context module; null is as published (CPM 1024, SSH ``fpn_width``)."""
     ssh_kernels: Literal["stacked", "large"] = "stacked"
-    """SSH branches of stacked 3x3 convolutions, or of real 5x5 and 7x7 kernels."""
+    """Build the SSH branches of stacked 3x3 convolutions, or of real 5x5 and 7x7 kernels."""
 
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
@@ -70,42 +72,43 @@ class BackboneConfig(Section):
 
 
 class AnchorConfig(Section):
-    """The boxes that the RPN starts from."""
+    """The reference boxes of the RPN."""
 
     preset: Literal["scut", "crowdhuman", "combined", "crohd", "coco"] = "scut"
-    """Sizes and ratios that were clustered on the data set of this name."""
+    """Use the sizes and ratios that were clustered on this data set."""
     layout: Literal["legacy", "paper"] = "legacy"
-    """``legacy``: one size a level, the first of the preset; ``paper``: two sizes a level."""
+    """``legacy``: one size per level, the first ones of the preset; ``paper``: two per level."""
     sizes: tuple[tuple[PositiveFloat, ...], ...] | None = None
-    """Sizes of each level in network pixels; given, they replace the preset's."""
+    """Sizes for each level in network pixels; null takes those of the preset."""
     ratios: tuple[PositiveFloat, ...] | None = None
-    """Height over width; null is the preset's."""
+    """Height over width; null takes those of the preset."""
 
 
 class BoxHeadConfig(Section):
-    """The second stage: what is pooled of a proposal, and the layers that score it."""
+    """The second stage: RoI pooling, and the layers that classify a proposal."""
 
     pool_size: PositiveInt = 7
-    """Cells a side of what is pooled of a proposal."""
+    """Cells per side of the pooled features of a proposal."""
     sampling_ratio: PositiveInt = 2
-    """Samples a cell and direction."""
+    """Samples per cell in each direction."""
     canonical_scale: PositiveInt = 224
-    """Heads of this size are pooled from stride 16, half of it from stride 8, and so on."""
+    """Heads of this size are pooled from stride 16, heads of half the size from stride 8, etc."""
     width: PositiveInt = 1024
-    """Of the two layers behind the pooling."""
+    """Channels of the two layers after the pooling."""
 
 
 class NetworkConfig(Section):
-    """All that training fixes: another value here asks for other weights."""
+    """Everything that training fixes: changing a value here needs other weights."""
 
     backbone: BackboneConfig = BackboneConfig()
     anchors: AnchorConfig = AnchorConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
     upscale: bool = False
-    """Double the features before RPN and RoI pooling, as HeadHunter's ``upscale_rpn``."""
+    """Double the size of the feature maps before RPN and RoI pooling, like HeadHunter's
+    ``upscale_rpn``."""
     mean: Channels = (0.485, 0.456, 0.406)
-    """Of the colours, in 0..1, that the network was trained with."""
+    """Mean of the colours, in 0..1, that the network was trained with."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
-    """Of the colours likewise."""
+    """Standard deviation of the colours, likewise."""
     size_divisor: PositiveInt = 32
-    """Sides of a batch are padded to multiples of it."""
+    """The sides of a batch are padded to multiples of this."""

@@ -1,4 +1,4 @@
-"""What every part of the experiment file is made of."""
+"""The base class and the value types of all sections of the experiment file."""
 
 from typing import Annotated
 
@@ -12,6 +12,6 @@ NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):
-    """A part of the file: unknown keys and wrong types are errors, values never change."""
+    """A part of the file: immutable, and strict about unknown keys and wrong types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

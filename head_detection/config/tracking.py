@@ -1,4 +1,4 @@
-"""How heads are followed from frame to frame; the defaults are chosen by measuring."""
+"""How heads are tracked from frame to frame; the defaults were chosen by measurement."""
 
 from typing import Annotated, Final, Literal, get_args
 
@@ -13,28 +13,29 @@ from head_detection.config.section import (
 
 TrackerName = Literal["bytetrack", "ocsort", "cbiou", "botsort"]
 TRACKERS: Final[tuple[TrackerName, ...]] = get_args(TrackerName)
-"""The first is the one that is taken unless another is asked for."""
+"""The first is the default."""
 LOWEST_TRACKED: Final = 0.1
-"""The trackers' own: heads scored lower are of no use to any of them."""
+"""Fixed in the trackers: none of them uses heads with a lower score."""
 
 
 class TrackingConfig(Section):
-    """How heads are followed. Times are in seconds: other frame rates need no other values."""
+    """How heads are tracked. Times are in seconds, so the values suit any frame rate."""
 
     lost_seconds: PositiveFloat = 1.0
-    """A head that is not found for longer gets a new id when it comes back."""
+    """A head that is missing for longer gets a new id when it returns."""
     lowest_score: Annotated[float, Field(ge=LOWEST_TRACKED, le=1.0)] = LOWEST_TRACKED
-    """A head that is followed counts down to this score."""
+    """A tracked head counts down to this score."""
     start_score: Probability | None = None
-    """A head is followed from this score on; null: from the score threshold on."""
+    """Tracking of a head starts from this score on; null is the score threshold."""
     min_detections: Annotated[int, Field(ge=2)] = 2
-    """Found in so many frames before it gets an id; those of the first frame get theirs at once."""
+    """Frames in which a head must be found before it gets an id; heads of the first frame get one
+    at once."""
     min_overlap: Probability = 0.1
-    """Of where a head is expected and where one is found, both enlarged: IoU, times the score with
-    ``cbiou`` and ``botsort``."""
+    """Smallest overlap for a match between the predicted and the detected box, both enlarged: the
+    IoU, multiplied by the score with ``cbiou`` and ``botsort``."""
     buffer: NonNegativeFloat = 0.2
-    """Boxes are enlarged to match them, on each side by this share of their size ..."""
+    """For matching, boxes are enlarged on each side by this share of their size ..."""
     buffer_per_second: NonNegativeFloat = 4.0
-    """... and by so much more a second between frames: heads walk on."""
+    """... plus this share for each second between two frames, in which heads move on."""
     camera_motion: bool = True
-    """``botsort`` tells the camera's motion from the heads' by the picture; the others cannot."""
+    """``botsort`` estimates the camera's motion from the picture; the other trackers cannot."""

@@ -1,4 +1,4 @@
-"""The run of training: optimizer, schedule, what is sampled, what is saved."""
+"""The training run: optimizer, schedule, sampling, and what is saved."""
 
 from typing import Annotated, Literal
 
@@ -20,131 +20,133 @@ class OptimizerConfig(Section):
     name: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent, or Adam with decoupled weight decay."""
     learning_rate: PositiveFloat = 0.01
-    """After warm-up, before the schedule."""
+    """Learning rate after the warm-up, before the schedule lowers it."""
     body_learning_rate_factor: PositiveFloat = 1.0
     """The pretrained body learns at this multiple of ``learning_rate``."""
     momentum: Probability = 0.9
-    """Of ``sgd``."""
+    """Momentum of ``sgd``."""
     weight_decay: NonNegativeFloat = 5e-4
-    """For all but batch norm and biases."""
+    """Weight decay of everything except batch norm and biases."""
     norm_weight_decay: NonNegativeFloat = 0.0
-    """For batch norm and biases."""
+    """Weight decay of batch norm and biases."""
     clip_norm: NonNegativeFloat = 0.0
-    """Gradients above this norm are scaled down; 0 leaves them."""
+    """Gradients with a larger norm are scaled down to it; 0 does not clip."""
 
 
 class ScheduleConfig(Section):
     """The learning rate over time."""
 
     name: Literal["step", "cosine", "constant"] = "step"
-    """``step`` falls at ``milestones``, ``cosine`` along half a wave to ``final_factor``."""
+    """``step`` drops the rate at ``milestones``; ``cosine`` lowers it along half a cosine wave to
+    ``final_factor``."""
     milestones: tuple[PositiveInt, ...] = (10, 20, 25)
     """Epochs after which the rate is multiplied by ``gamma``."""
     gamma: PositiveFloat = 0.1
-    """At each of the ``milestones``."""
+    """Factor at each of the ``milestones``."""
     final_factor: NonNegativeFloat = 0.01
-    """Where the cosine ends, as a multiple of the rate."""
+    """End of the cosine, as a multiple of the learning rate."""
     warmup_steps: NonNegativeInt = 500
-    """Over so many steps the rate rises in a line to its own; 0 begins with it. Whatever is given
-    here, at most a tenth of the run."""
+    """Steps of linear warm-up, limited to a tenth of the run; 0 starts at the full rate."""
     warmup_factor: PositiveFloat = 0.001
-    """Where that line begins, as a multiple of the rate."""
+    """Start of the warm-up, as a multiple of the learning rate."""
 
 
 class EmaConfig(Section):
-    """A running mean of the weights, used for validation and for the saved model."""
+    """An exponential moving average (EMA) of the weights."""
 
     enabled: bool = False
-    """Validate and save the mean in place of the last weights."""
+    """Validate and save the average instead of the current weights."""
     decay: Probability = 0.999
-    """Reached from below as ``min(decay, (1 + step) / (10 + step))``."""
+    """Decay per step, which starts lower: ``min(decay, (1 + step) / (10 + step))``."""
 
 
 class RpnTrainingConfig(Section):
-    """What the region proposal network learns from."""
+    """Which proposals and anchors are used to train."""
 
     pre_nms_top_n: PositiveInt = 2000
-    """Proposals kept by score on each level before NMS, for the second stage to learn from."""
+    """Proposals with the highest scores that are kept per level before NMS, to train the second
+    stage."""
     post_nms_top_n: PositiveInt = 2000
-    """Kept of a picture after NMS, likewise."""
+    """Proposals that are kept per picture after NMS, likewise."""
     fg_iou_threshold: Probability = 0.7
-    """An anchor that overlaps a head by this IoU is a positive, and the best of each head."""
+    """An anchor is positive if its IoU with a head is at least this or the highest of all."""
     bg_iou_threshold: Probability = 0.3
-    """One that overlaps none by this is a negative; between, neither."""
+    """An anchor is negative if its IoU with every head is below this; those between are unused."""
     samples_per_image: PositiveInt = 256
-    """Anchors that learn."""
+    """Anchors per picture that enter the loss."""
     positive_fraction: Probability = 0.5
-    """Of the samples at most."""
+    """Largest share of positives among them."""
 
 
 class RoiTrainingConfig(Section):
-    """What the second stage learns from."""
+    """Which proposals are used to train the second stage, and its losses."""
 
     fg_iou_threshold: Probability = 0.5
-    """A proposal that overlaps a head by this IoU is a positive."""
+    """A proposal is positive if its IoU with a head is at least this."""
     bg_iou_threshold: Probability = 0.5
-    """One that overlaps none by this is a negative; between, neither."""
+    """A proposal is negative if its IoU with every head is below this; those between are unused."""
     samples_per_image: PositiveInt = 512
-    """Proposals that learn."""
+    """Proposals per picture that enter the loss."""
     positive_fraction: Probability = 0.25
-    """Of the samples at most."""
+    """Largest share of positives among them."""
     ohem: NonNegativeInt = 0
-    """RoIs a batch kept by falling classification loss; 0 keeps all."""
+    """Keep only this many RoIs per batch, those with the largest classification loss; 0: all."""
     box_loss: Literal["smooth_l1", "giou", "ciou"] = "smooth_l1"
-    """Of the offsets, or of the overlap of boxes."""
+    """Loss of the box offsets (``smooth_l1``) or of the overlap (``giou``, ``ciou``)."""
     box_loss_beta: PositiveFloat = 1.0
-    """Smooth L1 is a square below this and a line above."""
+    """Smooth L1 is quadratic below this and linear above."""
     box_loss_weight: PositiveFloat = 1.0
-    """Of the box loss beside the classification's."""
+    """Weight of the box loss relative to the classification loss."""
 
 
 class TrainingConfig(Section):
-    """The run."""
+    """The training run."""
 
     min_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
-    """Short sides in network pixels, one at random a picture; null is the one of
+    """Short sides in network pixels, one of which is drawn for each picture; null takes that of
     ``inference.resize``."""
     rpn: RpnTrainingConfig = RpnTrainingConfig()
     roi: RoiTrainingConfig = RoiTrainingConfig()
 
     initial_weights: str | None = None
-    """Weights file of this project that the run starts from, as far as it fits; null is none.
+    """Weights file of this project to start from; tensors that do not fit are left out. Null is
+    none.
 
-    Where its body is another, the body starts as ``network.backbone.pretrained`` says.
+    If its body is a different one, the body starts as ``network.backbone.pretrained`` says.
     """
     epochs: PositiveInt = 30
     """Passes over the training pictures."""
     batch_size: PositiveInt = 2
-    """Pictures a step, over all ranks."""
+    """Pictures per step, over all ranks."""
     accumulation: PositiveInt = 1
-    """Parts that a batch is split into, one after the other, to save memory."""
+    """Number of parts that a batch is processed in, to save memory."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; weights and losses are float32. ``auto`` is bf16 where the device
-    multiplies it, else fp32."""
+    """Precision of the forward pass; weights and losses are float32. ``auto`` is bf16 if the device
+    multiplies it in hardware, otherwise fp32."""
     channels_last: bool = True
-    """The channels of a pixel side by side in memory: faster, the same numbers."""
+    """Store the channels of a pixel next to each other in memory: faster, with the same results."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
     frozen_stages: NonNegativeInt = 0
-    """Stages of the body, from the picture on, that do not learn."""
+    """Number of stages of the body, counted from the input, that are not trained."""
     frozen_batch_norm: bool = False
     """Batch norm of the body keeps its pretrained statistics."""
     seed: NonNegativeInt = 0
-    """Of everything drawn at random."""
+    """Seed of all random numbers."""
     threads: NonNegativeInt = 0
-    """Compute threads on CPU; 0 is one a core."""
+    """Compute threads on CPU; 0 is one per core."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
     best_metric: Literal["ap50", "best_f1", "count_mae"] = "ap50"
-    """Metric of validation that chooses the best weights; of ``count_mae`` the lowest."""
+    """Validation metric that selects the best weights; ``count_mae`` is minimised."""
     patience: NonNegativeInt = 0
-    """Validations in a row without better weights that end the run; 0 is never."""
+    """Consecutive validations without improvement that end the run; 0 never ends it early."""
     keep_every: NonNegativeInt = 0
-    """Epochs between weights that are kept beside the best ones; 0 keeps none."""
+    """Epochs between weights that are kept in addition to the best ones; 0 keeps none."""
     checkpoint_minutes: PositiveFloat = 10.0
     """Minutes between checkpoints within an epoch."""
     log_steps: PositiveInt = 20
     """Steps between rows of the log."""
     max_bad_steps: PositiveInt = 10
-    """Steps in a row with a non-finite loss that stop the run."""
+    """Consecutive steps with a non-finite loss that stop the run."""

@@ -1,4 +1,4 @@
-"""From the text of a file that people write to checked values, and what is wrong in one line."""
+"""Parses and checks files that users write, and reports their mistakes in one line."""
 
 import difflib
 import json
@@ -15,21 +15,21 @@ from head_detection.config.yaml_text import parse_yaml
 from head_detection.errors import ConfigError
 
 MAX_VALUES: Final = 100_000
-"""Of a file, aliases written out: a few lines of them would fill any memory."""
+"""Most values in a file with its aliases expanded: a few lines of them could fill any memory."""
 SHOWN_CHARACTERS: Final = 100
-"""Of a value in an error: a section given in place of a number is long."""
+"""Most characters of a value in an error: a section in the place of a number is long."""
 
 LONGEST_LINE: Final = 600
-"""Characters of the mistakes that are told: aliases within aliases make thousands of one."""
+"""Most characters of listed mistakes: nested aliases turn one into thousands."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_values(text: str, source: str) -> Any:
-    """Return the plain values of YAML, which JSON can hold too.
+    """Return the plain values of a YAML text, restricted to what JSON can hold.
 
     Raises:
-        ConfigError: anything else; the line starts with ``source``.
+        ConfigError: the text holds anything else; the line starts with ``source``.
     """
     try:
         values = parse_yaml(text)
@@ -44,10 +44,10 @@ def read_values(text: str, source: str) -> Any:
 
 
 def validate(model: type[_Model], values: Any, source: str) -> _Model:
-    """Return the checked section that plain values make.
+    """Check plain values and return them as a section.
 
     Raises:
-        ConfigError: no mapping, or the mistakes in them, in one line that starts with ``source``.
+        ConfigError: not a mapping, or mistakes in it; one line that starts with ``source``.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: expected keys with values; got {_shown(values)}")
@@ -59,25 +59,25 @@ def validate(model: type[_Model], values: Any, source: str) -> _Model:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    """Return mistakes as one line that can be read, those that are too many as a number."""
+    """Return mistakes as one readable line, which gives only the number of those beyond a limit."""
     ends = accumulate(len(line) for line in lines)
     number = max(1, sum(end <= LONGEST_LINE for end in ends))
     shown = [*lines[:number]]
     if number < len(lines):
         shown.append(f"and {len(lines) - number:,} more")
-    # Names that users choose may hold anything, and be of any length.
+    # Names chosen by users may hold any characters, and be of any length.
     text = " ".join("; ".join(shown).split())
     return text if len(text) <= 2 * LONGEST_LINE else f"{text[: 2 * LONGEST_LINE]}..."
 
 
 def _shown(value: Any) -> str:
-    """Return a value as an error shows it, cut short."""
+    """Return a value for an error message, cut short."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _check_number(values: Any) -> None:
-    """Count the values with each alias written out, as JSON has them."""
+    """Limit the number of values with every alias expanded, as JSON stores them."""
     waiting, count = [values], 0
     while waiting:
         value = waiting.pop()
@@ -91,7 +91,7 @@ def _check_number(values: Any) -> None:
 
 
 def _explain(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str]:
-    """Say each mistake once: pydantic reports every kind that a union allows on its own."""
+    """Report each mistake once: for a union, pydantic reports every allowed type separately."""
     lines: dict[tuple[str, str], str] = {}
     for error in errors:
         path, section = _walk(model, error["loc"])
@@ -104,7 +104,7 @@ def _explain(model: type[BaseModel], errors: Sequence[ErrorDetails]) -> list[str
             expected, ending = str(error["ctx"]["error"]), ""
         else:
             expected = error["msg"].replace("Input should be", "expected")
-        # A check of a whole section begins with the field's own name.
+        # The message of a check of a whole section starts with the name of the field.
         separator = "." if error["type"] == "value_error" else ": "
         start = f"{'.'.join(path)}{separator}" if path else ""
         known = lines.get((start, ending))
@@ -123,7 +123,7 @@ def _unknown_key(key: str, section: type[BaseModel]) -> str:
 def _walk(
     model: type[BaseModel], location: Sequence[str | int]
 ) -> tuple[list[str], type[BaseModel]]:
-    """Return the key path without pydantic's names for the kinds of a union, and its section."""
+    """Return the key path, without pydantic's names for the types of a union, and its section."""
     path: list[str] = []
     section = model
     inner: type[BaseModel] | None = model
@@ -131,7 +131,7 @@ def _walk(
     for part in location:
         if isinstance(part, int):
             path.append(str(part))
-        elif is_named:  # a name that the user chose, before the section's own keys
+        elif is_named:  # a name chosen by the user, followed by the keys of a section
             path.append(part)
             is_named = False
         elif inner is not None:

@@ -1,4 +1,4 @@
-"""YAML as an experiment file has it: no key twice, ``1e-3`` a number, ``yes`` as key a name."""
+"""The YAML of experiment files: no duplicate keys, ``1e-3`` is a number, the key ``yes`` a name."""
 
 import re
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import yaml
 
 FLOAT_TAG = "tag:yaml.org,2002:float"
-# YAML 1.1, which the library follows, reads 1e-3 as text and only 1.0e-3 as a number; YAML 1.2 and
-# everybody who types a learning rate mean a number.
+# YAML 1.1, which the library follows, reads 1e-3 as text and only 1.0e-3 as a number. In YAML 1.2,
+# and to anyone who types a learning rate, 1e-3 is a number.
 TEXT_TAG = "tag:yaml.org,2002:str"
 RETAGGED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "null", "float", "timestamp")}
-"""What unquoted keys may become in YAML 1.1: ``yes``, ``no``, ``on`` and a date are names here."""
+"""Types that YAML 1.1 gives to unquoted keys such as ``yes``, ``no``, ``on`` or a date; here, such
+keys stay names."""
 INT_TAG = "tag:yaml.org,2002:int"
 NUMBER = re.compile(r"0|[1-9]\d*")
-"""Whole numbers that are written as JSON does; ``0x1F``, ``007`` and ``1:30`` are names."""
+"""Integers as JSON writes them; the keys ``0x1F``, ``007`` and ``1:30`` are names."""
 EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -22,7 +23,7 @@ class _Loader(yaml.SafeLoader):
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):  # a list has no hash; the library refuses it
+            if not isinstance(key, yaml.ScalarNode):  # unhashable; the library refuses it
                 continue
             if key.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"the key {key.value} twice", key.start_mark)
@@ -45,7 +46,7 @@ def parse_yaml(text: str) -> Any:
     """Read one YAML document into plain values.
 
     Raises:
-        yaml.YAMLError: no YAML, or the same key twice in one mapping.
+        yaml.YAMLError: not YAML, or the same key twice in one mapping.
 
     Example:
         >>> parse_yaml("{rate: 1e-3, sizes: [8, 16]}")
@@ -61,7 +62,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def dump_yaml(values: Any) -> str:
-    """Write plain values as YAML, keys in their order.
+    """Return plain values as YAML, with keys in their given order.
 
     Example:
         >>> print(dump_yaml({"name": "1e-3", "rate": 0.5}), end="")

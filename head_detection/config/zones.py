@@ -1,4 +1,4 @@
-"""The zones file: named polygons and lines where heads are counted; no pixel is looked at here."""
+"""The zones file: named polygons and lines in which heads are counted; no pixels are read here."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,31 +15,31 @@ from head_detection.errors import ConfigError
 from head_detection.structures import Point
 
 MAX_BYTES: Final = 256 * 1024
-"""Thousands of corners; more is another file."""
+"""Enough for thousands of corners; a larger file is not a zones file."""
 LONGEST_NAME: Final = 60
 MAX_CORNERS: Final = 200
 SMALLEST_SHARE: Final = 0.001
-"""Of the picture, that a line or a zone spans: a pixel or two; less is a slip of the pen."""
+"""Smallest extent of a line or zone as a share of the picture, a pixel or two; less is a slip."""
 SMALLEST_PIXELS: Final = 1
 
 
 class _RegionConfig(Section):
-    """What zones and lines share; ``name: [[x, y], ...]`` alone is the points."""
+    """What zones and lines share; ``name: [[x, y], ...]`` is short for only the points."""
 
     points: tuple[Point, ...]
-    """Corners, x and y from the left top."""
+    """Corners, x and y from the top left."""
     min_frames: PositiveInt = 2
-    """A head counts once it was seen so many times where it came to: a flicker does not."""
+    """A head counts after this many consecutive frames on the new side, so a flicker does not."""
     confirm_seconds: NonNegativeFloat = 0.2
-    """And for so long, whatever the rate: who sways about a line is back sooner. At 5 frames a
-    second it is two frames."""
+    """And after at least this time, so someone who sways across a line and returns sooner does not
+    count. At 5 frames a second this is two frames."""
 
 
 class ZoneConfig(_RegionConfig):
-    """A polygon: heads in it are counted, those that come and go, and how long they stay."""
+    """A polygon. Counts the heads in it, those that enter and leave, and times their stay."""
 
     min_seconds: NonNegativeFloat = 0.0
-    """The smallest stay that counts; who only walks through does not."""
+    """The shortest stay that counts, so that walking through does not."""
 
     @model_validator(mode="after")
     def _check(self) -> "ZoneConfig":
@@ -63,10 +63,10 @@ class ZoneConfig(_RegionConfig):
 
 
 class LineConfig(_RegionConfig):
-    """A line: heads that cross it are counted, by direction.
+    """A line. Counts the heads that cross it, by direction.
 
-    *In* is to the left of the way from the first point to the second: for a line from the left end
-    to the right one, up in the picture. The other order of the points swaps *in* and *out*.
+    *In* is on the left when going from the first point to the second: for a line drawn from left to
+    right, the upper side. Reversing the points swaps *in* and *out*.
     """
 
     @model_validator(mode="after")
@@ -77,13 +77,13 @@ class LineConfig(_RegionConfig):
 
 
 class SourceZones(Section):
-    """Zones and lines of some sources."""
+    """Zones and lines of one or more sources."""
 
     units: Literal["shares", "pixels"] | None = None
-    """``shares`` of the picture, 0 to 1, fit pictures of any size; null is that of the file."""
+    """``shares`` of the picture, 0 to 1, fit pictures of any size; null takes the file's unit."""
     size: tuple[PositiveInt, PositiveInt] | None = None
-    """Width and height of the picture that pixels were taken from: frames of another size have the
-    zones scaled to them; null takes the pixels as they are."""
+    """Width and height of the picture that the pixels refer to; the zones are scaled to frames of
+    another size. Null does not scale them."""
     zones: dict[str, ZoneConfig] = Field(default_factory=dict)
     lines: dict[str, LineConfig] = Field(default_factory=dict)
 
@@ -94,10 +94,10 @@ class SourceZones(Section):
 
 
 class ZonesConfig(SourceZones):
-    """The whole file: what is at its top counts in every source."""
+    """The whole file. Zones and lines at its top level apply to every source."""
 
     sources: dict[str, SourceZones] = Field(default_factory=dict)
-    """More, by the name of a video or a camera, or a pattern with ``*`` and ``?``."""
+    """More of them, by the name of a video or camera, or a pattern with ``*`` and ``?``."""
 
     @model_validator(mode="after")
     def _check(self) -> "ZonesConfig":
@@ -123,31 +123,31 @@ class ZonesConfig(SourceZones):
         return self
 
     def parts(self) -> Iterator[tuple[str, SourceZones]]:
-        """Yield the key path and the zones of the top, and of each pattern."""
+        """Yield the key path and the zones of the top level, then of each pattern."""
         yield "", self
         for pattern, part in self.sources.items():
             yield f"sources.{pattern}", part
 
     def are_shares(self, part: SourceZones) -> bool:
-        """Whether the points of the top, or of a source, are shares of the picture."""
+        """Whether the points of a part (the top level or a source) are shares of the picture."""
         return (part.units or self.units or "shares") == "shares"
 
     def size_of(self, part: SourceZones) -> tuple[int, int] | None:
-        """Return the width and height that its points are of; None: of whatever picture."""
+        """Return the width and height that a part's points refer to; None if not given."""
         return (1, 1) if self.are_shares(part) else part.size or self.size
 
     @property
     def has_lines(self) -> bool:
-        """Whether there are lines, which only heads that are followed cross."""
+        """Whether there are lines, which only tracked heads can cross."""
         return any(part.lines for _, part in self.parts())
 
 
 def load_zones(path: Path) -> ZonesConfig:
-    """Read a zones file and check all that can be without a picture.
+    """Read a zones file and check everything that can be checked without a picture.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown key, points that make no zone or line or lie
-            outside the picture, a name twice. One line.
+        ConfigError: no such file, not YAML, an unknown key, points that form no zone or line or lie
+            outside the picture, a name used twice. One line.
     """
     try:
         with path.open("rb") as file:
@@ -158,14 +158,14 @@ def load_zones(path: Path) -> ZonesConfig:
 
 
 def parse_zones(content: bytes, name: str) -> ZonesConfig:
-    """Read what a zones file holds.
+    """Parse the content of a zones file.
 
     Args:
-        content: the file, or its first ``MAX_BYTES`` and one more.
-        name: what errors call it.
+        content: the file, or its first ``MAX_BYTES + 1`` bytes.
+        name: the file's name in errors.
 
     Raises:
-        ConfigError: as ``load_zones``.
+        ConfigError: as in ``load_zones``.
     """
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{name}: expected a YAML file of zones; it has over {MAX_BYTES:,} bytes")
@@ -180,7 +180,7 @@ def parse_zones(content: bytes, name: str) -> ZonesConfig:
 
 
 def matches(pattern: str, source: str) -> bool:
-    """Tell whether a pattern of the file is of a source: its whole name, or that of the file.
+    """Tell whether a pattern matches the full name of a source, or only its file name.
 
     Example:
         >>> matches("door*", "monday/door1.mp4"), matches("monday/*", "monday/door1.mp4")
@@ -193,7 +193,7 @@ def matches(pattern: str, source: str) -> bool:
 
 
 def _spell_out(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with ``points:`` written before points that stand alone."""
+    """Return the values with the short form of a region expanded to ``points:``."""
     full = dict(values)
     for kind in ("zones", "lines"):
         if isinstance(named := values.get(kind), dict):
@@ -263,7 +263,7 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
     """Tell whether two sides of a polygon share more than the corner where they meet."""
-    if b in (c, d) or a in (c, d):  # neighbours: one may lie on the other
+    if b in (c, d) or a in (c, d):  # neighbours: one may fold back onto the other
         corner, near, far = (
             (b, a, d if b == c else c) if b in (c, d) else (a, b, d if a == c else c)
         )
