@@ -1,7 +1,7 @@
 """Boxes as NumPy arrays: areas, overlaps, clipping and formats, for the whole project.
 
-``boxes`` are ``(N, 4)`` xyxy: left, top, right, bottom in pixels. Another format says so in its
-name. Overlaps are pycocotools': compiled, 2 to 3 times as fast as the same sums in NumPy.
+``boxes`` are ``(N, 4)`` xyxy: left, top, right, bottom in pixels. Other formats say so in
+their names. Overlaps are computed by pycocotools, 2 to 3 times as fast as in NumPy.
 """
 
 from typing import Annotated, TypeVar
@@ -13,11 +13,11 @@ from pycocotools import mask
 Float = TypeVar("Float", bound=np.floating)
 AnyFloatArray = npt.NDArray[np.floating]
 MAX_MATRIX = 1 << 21
-"""Overlaps in memory at once (16 MiB of float64); what goes beyond is taken in blocks of rows."""
+"""Overlaps held at once (16 MiB of float64); larger matrices are computed in blocks of rows."""
 
 
 def areas(boxes: Annotated[npt.NDArray[Float], "n 4"]) -> Annotated[npt.NDArray[Float], "n"]:
-    """Return areas in square pixels, in the precision of the boxes; 0 where a side is turned.
+    """Return areas in square pixels, in the precision of the boxes; 0 if a side is negative.
 
     Example:
         >>> areas(np.array([[0, 0, 2, 3.0], [5, 5, 5, 9]]))
@@ -32,7 +32,7 @@ def clipped(
 ) -> Annotated[npt.NDArray[Float], "n 4"]:
     """Return the boxes cut at the edges of an image of ``(height, width)``.
 
-    A box outside is left without area, on the edge that is nearest.
+    A box outside becomes a box without area on the nearest edge.
 
     Example:
         >>> clipped(np.array([[-5, 0, 9, 30.0]]), (20, 10))
@@ -67,12 +67,12 @@ def from_xywh(
 def pairwise_iou(
     boxes: Annotated[AnyFloatArray, "n 4"], others: Annotated[AnyFloatArray, "m 4"]
 ) -> Annotated[npt.NDArray[np.float64], "n m"]:
-    """Return intersection over union of each box with each other one; 0 without an area.
+    """Return intersection over union of each box with each other one; 0 for boxes without area.
 
-    All pairs are in memory at once: ``overlapping_pairs`` is for many boxes.
+    All pairs are in memory at once; use ``overlapping_pairs`` for many boxes.
 
     Source:
-        pycocotools' own overlaps, so that they round as COCO's measures do.
+        pycocotools' own overlaps, so that they round as in COCO's measures.
 
     Example:
         >>> pairwise_iou(np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0]])).round(3)
@@ -102,7 +102,7 @@ def overlapping_pairs(
         >>> box.item(), other.item(), iou.item()
         (0, 1, 0.5)
     """
-    # The empty ones give the type where there is no box.
+    # The empty arrays give the type if there are no boxes.
     box, other, iou = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
     for rows in _row_blocks(len(boxes), len(others)):
         ious = pairwise_iou(boxes[rows], others)
@@ -140,6 +140,6 @@ def _overlaps(
     """Return intersection over union, or over the area of each of ``boxes``, ``(N, M)``."""
     if not len(boxes) or not len(others):
         return np.zeros((len(boxes), len(others)))
-    # pycocotools reads the memory row by row, and calls what is measured by its own area a crowd.
+    # pycocotools needs contiguous rows. For "crowds" it divides by the area of the first box.
     sides = [np.ascontiguousarray(to_xywh(side.astype(np.float64))) for side in (boxes, others)]
     return np.asarray(mask.iou(*sides, np.full(len(others), over_own_area, np.uint8)))

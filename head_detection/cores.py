@@ -1,15 +1,15 @@
-"""How many cores there are for this process; known without torch, which takes seconds to load."""
+"""The number of cores for this process, found without torch, which takes seconds to load."""
 
 import os
 from pathlib import Path
 from typing import Final
 
 CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
-"""Of a container on Linux: microseconds of cores in a period, and the period (cgroup version 2)."""
+"""A Linux container's limit (cgroup version 2): microseconds of CPU per period, and the period."""
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use: fewer than the machine's in a container, say."""
+    """Return how many cores this process may use, which in a container may be fewer than exist."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     try:

@@ -1,4 +1,4 @@
-"""Where a network runs, and what it multiplies in."""
+"""The device that a network runs on, and the precision that it computes in."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,13 +11,13 @@ from head_detection.errors import DeviceError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
-CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")  # Linux alone has it
+CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")  # only on Linux
 _BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}
-"""x86, x86 with tiles, and ARM: the processor multiplies bfloat16 itself."""
+"""Flags of processors that multiply bfloat16 in hardware: x86, x86 with tiles (AMX), and Arm."""
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device; auto is CUDA's first where there is one, else the CPU.
+    """Return the device; auto is the first CUDA device if there is one, else the CPU.
 
     Raises:
         DeviceError: no such device here.
@@ -62,14 +62,14 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Tell whether the device has bfloat16 products, as far as is known."""
+    """Tell whether the device multiplies bfloat16 in hardware, as far as is known."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and cpu_multiplies_bf16()
 
 
 def cpu_multiplies_bf16() -> bool:
-    """Tell whether the processor has bfloat16 products; elsewhere they are emulated, slowly."""
+    """Tell whether the CPU multiplies bfloat16 in hardware; otherwise it is emulated, slowly."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.13 or so
     if capabilities is not None:
         return any(capabilities().get(flag, False) for flag in _BF16_FLAGS)
@@ -84,20 +84,20 @@ def cpu_multiplies_bf16() -> bool:
 def constant(
     values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Return numbers as a tensor on a device, copied there once and kept; nobody may change it.
+    """Return numbers as a tensor on a device, copied there once and cached; do not change it.
 
-    A GPU is waited for at each copy from memory that is not pinned, and pinning takes time.
+    Each copy from memory that is not pinned waits for the GPU, and pinning takes time.
 
     Args:
         values: numbers, or tuples of them as deep as the tensor has dimensions.
-        device: where it lies.
-        dtype: of the tensor.
+        device: where the tensor is.
+        dtype: its type.
 
     Example:
         >>> constant(((1, 2), (3, 4)), torch.device("cpu")).tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
-    # Kept longer than the mode it was made in: training may take what detecting made.
+    # Never an inference tensor: training may use what was cached while detecting.
     with torch.inference_mode(mode=False):
         numbers = torch.tensor(values, dtype=dtype)
         if device.type == "cuda":

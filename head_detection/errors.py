@@ -1,7 +1,7 @@
-"""What a user can get wrong: one class with its kinds. Texts are one line, facts and remedy.
+"""The mistakes that a user can make: one class and its kinds, each with a text of one line.
 
-A text says what was expected, what came and what to do; it names config keys, never the options of
-a command: the commands know those.
+A text says what was expected, what came and what to do. It names config keys, not command options,
+which only the commands know.
 """
 
 import re
@@ -9,31 +9,32 @@ import unicodedata
 from typing import Final
 
 _NO_LETTERS: Final = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
-"""Unicode's kinds of what is no letter: it tells a terminal what to do, is half of one, or none."""
+"""Unicode's categories of control and format characters, surrogates, unassigned code points, and
+line and paragraph separators."""
 _JOINERS: Final = "\u200c\u200d"
-"""They hold letters of some scripts, and parts of an emoji, together."""
+"""They join letters in some scripts, and the parts of an emoji."""
 
 _USER_INFO: Final = re.compile(
     r"(?P<scheme>(?<!\w)[a-z][\w+.-]+:[/\\]+)?"
-    r"(?<![^\s/\\'\"=(,;])(?!(?<![\w/\\])[a-z]:[/\\])"  # a word's beginning; no drive of Windows
+    r"(?<![^\s/\\'\"=(,;])(?!(?<![\w/\\])[a-z]:[/\\])"  # the start of a word; not a Windows drive
     r"[^\s/\\:@'\"=(,;]*:(?![/\\]{2}|[/\\]*\*@)\S{0,999}@",
     re.IGNORECASE,
 )
-"""``user:password@``, also where the scheme before it is misspelt or missing. All to the last @ of
-the word goes: a password may hold a / or an @ that should have been escaped."""
+"""``user:password@``, even if the scheme before it is misspelt or missing. It extends to the
+last @ of the word, since a password may hold an unescaped / or @."""
 
 _NAMED: Final = re.compile(
     r"(?<![a-z])((?:pass|passwd|password|passphrase|pwd|token|apikey|secret|signature)=)"
     r"[^/&;?#\s'\"]+?(?=_[a-z]+=|[/&;?#\s'\"]|$)",
     re.IGNORECASE,
 )
-"""``passphrase=...``, as the query of an address has it, or the path of some cameras."""
+"""``passphrase=...``, as in the query of an address, or in the path of some cameras."""
 
 
 def hide_passwords(text: str) -> str:
-    """Return a text in which ``user:password@`` is a star, and the value of ``passphrase=``.
+    """Return a text with ``user:password@`` and values such as that of ``passphrase=`` starred out.
 
-    All that is told goes through here: the errors below, and what a command prints.
+    All messages go through here: the errors below, and what a command prints.
 
     Example:
         >>> hide_passwords("line 1: door=me:secret@cam/1: expected an address")
@@ -48,9 +49,9 @@ def hide_passwords(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return text as a terminal may show it: what is no letter, a line's end too, as escapes.
+    r"""Return text that is safe in a terminal: control characters and line ends are escaped.
 
-    Names of files hold what others chose: a terminal would be led by it, a line be two.
+    File names are chosen by others: they could control the terminal, or break a line in two.
 
     Example:
         >>> print(printable(f"{chr(27)}[31m.jpg"))
@@ -65,9 +66,9 @@ def printable(text: str) -> str:
 
 
 class HeadDetectionError(ValueError):
-    """A mistake of the user, whose text is one line for them; all others are faults of the code.
+    """A mistake of the user, explained in one line; all other exceptions are faults of the code.
 
-    What was typed may stand in it, an address too: no password of one does.
+    The text may quote what was typed, such as an address, but passwords are hidden.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -83,7 +84,7 @@ class PictureError(HeadDetectionError):
 
 
 class PictureSizeError(PictureError):
-    """A picture of more pixels than are read."""
+    """A picture with more pixels than allowed."""
 
 
 class SourceError(HeadDetectionError):
@@ -91,11 +92,11 @@ class SourceError(HeadDetectionError):
 
 
 class SoundError(SourceError):
-    """A file of sound alone."""
+    """A file with sound only."""
 
 
 class FrameSizeError(SourceError):
-    """A video of larger frames than are read."""
+    """A video with larger frames than allowed."""
 
 
 class OutputError(HeadDetectionError):
@@ -119,7 +120,7 @@ class WeightsError(HeadDetectionError):
 
 
 class EngineError(HeadDetectionError):
-    """An engine that is not there or does not take the file."""
+    """An engine that is not available or does not accept the file."""
 
 
 class MissingPackageError(HeadDetectionError):
@@ -131,15 +132,15 @@ class DeviceError(HeadDetectionError):
 
 
 class DeviceMemoryError(DeviceError):
-    """A picture that the memory of the device does not hold."""
+    """A picture that does not fit into the memory of the device."""
 
 
 class ForkError(HeadDetectionError):
-    """Something begun in one process that cannot go on in another, forked from it."""
+    """Something started in one process that cannot continue in a process forked from it."""
 
 
 class TrainingError(HeadDetectionError):
-    """A run that cannot go on."""
+    """A training run that cannot start or continue."""
 
 
 class CheckpointError(HeadDetectionError):
@@ -159,7 +160,7 @@ class ServingError(HeadDetectionError):
 
 
 class BatchError(HeadDetectionError):
-    """A job over very many pictures that cannot go on."""
+    """A batch job that cannot start or continue."""
 
 
 class BenchmarkError(HeadDetectionError):

@@ -1,7 +1,8 @@
-"""Files that are either the old one or the whole new one, whatever interrupts the writing.
+"""Writes files completely or not at all, whatever interrupts the writing.
 
-What is written has a temporary name beside its own, and a lock that ends with the process: what a
-killed one has left is told by that, and cleared by the next that writes into the same folder.
+A file is written under a temporary name beside its own, with a lock that ends with the process. A
+temporary file without a lock was left by a killed process: the next one that writes into the same
+folder removes it.
 """
 
 import os
@@ -18,40 +19,40 @@ from typing import Final
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked, and nothing cleared
+except ImportError:  # Windows: nothing is locked, and no leftovers are removed
     fcntl = None
 
 _SHOWN_NAME: Final = 20
-"""Characters of the name in a temporary one; with all, a long one is too long."""
+"""Characters of the name that are kept in a temporary one, which may not get too long."""
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 _REMEMBERED: Final = 256
-"""Folders that are known to be clear; a tree of results is written folder by folder."""
+"""Folders remembered as cleared; a tree of results is written folder by folder."""
 
 
 def write_bytes(path: Path, content: bytes, *, is_one_of_many: bool = False) -> None:
-    """Put the content at ``path`` in one step; its folder is made if need be.
+    """Write the content to ``path`` in one step, and create its folder if needed.
 
     Args:
-        path: of the file.
-        content: all of it.
-        is_one_of_many: leave it to ``sync_all``, called once, that it reaches the disk: to wait for
-            each of thousands takes minutes, and holds up what else the processor does.
+        path: the file.
+        content: the whole content.
+        is_one_of_many: do not wait for the disk; call ``sync_all`` once at the end instead. Waiting
+            for each of thousands of files takes minutes and holds up other work of the processor.
     """
     with replacing(path, waits_for_disk=not is_one_of_many) as temporary:
         temporary.write_bytes(content)
 
 
 def sync_all() -> None:
-    """Wait until all that was written has reached the disk."""
+    """Wait until everything written has reached the disk."""
     if hasattr(os, "sync"):  # not on Windows
         os.sync()
 
 
 def create_bytes(path: Path, content: bytes) -> None:
-    """Put the content at ``path`` in one step, unless something is there.
+    """Write the content to ``path`` in one step, unless something is there.
 
     Raises:
-        FileExistsError: something is.
+        FileExistsError: something is there.
     """
     with naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
         temporary.write_bytes(content)
@@ -60,7 +61,7 @@ def create_bytes(path: Path, content: bytes) -> None:
             path.hardlink_to(temporary)
         except FileExistsError:
             raise
-        except OSError:  # no links here: the name is taken first, and empty for a moment
+        except OSError:  # no hard links here: the file exists first, empty for a moment
             path.open("xb").close()
             temporary.replace(path)
         else:
@@ -70,17 +71,18 @@ def create_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path, *, waits_for_disk: bool = True) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` to write, then put it in its place.
+    """Give a temporary file beside ``path`` to write, then move it into place.
 
-    After an error the old file is as it was and the temporary one is gone. After a kill the
-    temporary one stays until the next process that writes into the folder; nothing reads it.
+    After an error the old file is unchanged and the temporary one is removed. After a kill the
+    temporary one stays until the next process writes into the folder; nothing reads it.
 
     Args:
-        path: of the file.
-        waits_for_disk: let it reach the disk before its name does, which a power failure needs.
+        path: the file.
+        waits_for_disk: flush the content to disk before renaming, which protects it from a power
+            failure.
 
     Raises:
-        OSError: it cannot be written; names ``path``.
+        OSError: it cannot be written; the error names ``path``.
     """
     with naming(path), _beside(path, lambda temporary: temporary.open("xb").close()) as temporary:
         yield temporary
@@ -93,10 +95,10 @@ def replacing(path: Path, *, waits_for_disk: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a folder of the same name to fill, then put it in the place of ``path``.
+    """Give a temporary folder of the same name to fill, then move it to ``path``.
 
-    ``path`` is empty or not there. What is in the folder reaches the disk before it takes its
-    place. After an error or a kill it is as with a file.
+    ``path`` must be an empty folder or missing. The content reaches the disk before the move. After
+    an error or a kill, the same holds as for a file.
     """
     with naming(path), _beside(path, Path.mkdir) as temporary:
         folder = temporary / path.name
@@ -111,14 +113,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold a file for this process alone in the block; the end of the process, however, ends that.
+    """Hold an exclusive lock on a file within the block; it ends with the process in any case.
 
-    The file is made if need be and stays, for its removal could take another's. Where the file
-    system knows no locks, nothing is held.
+    The file is created if needed and never removed, since that could remove the lock of another
+    process. On a file system without locks, nothing is held.
 
     Raises:
         BlockingIOError: another process holds it.
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -136,9 +138,10 @@ def holding(path: Path) -> Iterator[None]:
 
 
 def real_path(path: Path) -> Path:
-    """Return where links lead to; one that leads to itself stays, and to open it is an ``OSError``.
+    """Return the path with links resolved; a circular link stays, and opening it is an ``OSError``.
 
-    Path's own raises for such a link, by Python's version, what is no mistake of the user.
+    ``Path.resolve`` raises for a circular link: in some versions of Python a ``RuntimeError``,
+    which is not handled as a mistake of the user.
 
     Example:
         >>> real_path(Path("/usr/../nothing/there")).as_posix()
@@ -149,23 +152,23 @@ def real_path(path: Path) -> Path:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name what is written, not nothing or its temporary name."""
+    """Make a system error name ``path``, instead of nothing or the temporary name."""
     try:
         yield
     except OSError as error:
         names = [name for name in (error.filename, error.filename2) if name is not None]
         parts = [part for name in names for part in Path(os.fsdecode(name)).parts]
         is_own = not names or any(map(is_temporary, parts))
-        if is_own and error.errno is not None:  # others have no place for a name
+        if is_own and error.errno is not None:  # without errno, a name is not shown
             error.filename, error.filename2 = str(path), None
         raise
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left in a folder; once, for to list it takes time.
+    """Remove what killed processes have left in a folder; once each, since listing takes time.
 
-    What a process still writes is locked. Where there are no locks all stays.
+    What a process is still writing is locked. Where there are no locks, nothing is removed.
     """
     with suppress(OSError):
         for path in [folder / name for name in os.listdir(folder) if is_temporary(name)]:  # noqa: PTH208 - names alone
@@ -176,11 +179,11 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def is_written_to(folder: Path, growing: Collection[str] = ()) -> bool:
-    """Tell whether a process writes a file in a folder now, as far as its lock says so.
+    """Tell whether a process is writing a file in a folder now, as far as locks tell.
 
     Args:
-        folder: need not be there.
-        growing: names of files that are locked in their place, beside temporary ones.
+        folder: may be missing.
+        growing: names of files that are locked in place, in addition to temporary ones.
     """
     with suppress(OSError):
         names = [name for name in os.listdir(folder) if is_temporary(name) or name in growing]  # noqa: PTH208 - names alone
@@ -189,7 +192,7 @@ def is_written_to(folder: Path, growing: Collection[str] = ()) -> bool:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether this module gives such names to what is being written.
+    """Tell whether this is a temporary name given by this module.
 
     Example:
         >>> is_temporary(".detections.json.0123456789abcdef.part"), is_temporary("a.part")
@@ -199,7 +202,7 @@ def is_temporary(name: str) -> bool:
 
 
 def is_unicode(path: str | Path) -> bool:
-    """Tell whether a path's bytes are text of the system; safetensors opens no other.
+    """Tell whether a path is valid Unicode; safetensors opens no other.
 
     Example:
         >>> is_unicode("a"), is_unicode(os.fsdecode(bytes([255])))
@@ -216,11 +219,11 @@ def lock_file(path: Path, *, waits: bool = False) -> int | None:
     """Return a descriptor that holds the lock of a file or folder until it is closed.
 
     Returns:
-        None where another process holds it, the path is another file by now, or no lock can be had.
+        None if another process holds it, the path is another file by now, or it cannot be locked.
     """
     if fcntl is None:
         return None
-    # Network file systems lock a file for one process only if it can be written.
+    # Network file systems lock a file exclusively only if it is open for writing.
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR
     try:
         descriptor = os.open(path, access | os.O_NOFOLLOW)
@@ -240,12 +243,12 @@ def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent)
     lock = None
-    while lock is None:  # another process may clear it before it is locked
+    while lock is None:  # another process may remove it before it is locked
         token = secrets.token_hex(8)
         temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{token}.part")
-        create(temporary)  # as readable as any new one: the system applies the umask
+        create(temporary)  # with the permissions of any new file: the umask applies
         lock = lock_file(temporary, waits=True)
-        if temporary.exists():  # where the file system knows no locks, without one
+        if temporary.exists():  # also unlocked, if the file system has no locks
             break
     try:
         yield temporary
@@ -258,7 +261,7 @@ def _beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _is_locked(path: Path) -> bool:
-    """Tell whether another opened a file or folder and holds its lock."""
+    """Tell whether the lock of a file or folder is held elsewhere."""
     if fcntl is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the processor is and which wide products it has; known without torch."""
+"""The processor and its fastest kind of multiplication, found without torch."""
 
 import platform
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-DESCRIPTION: Final = Path("/proc/cpuinfo")  # Linux alone has it
+DESCRIPTION: Final = Path("/proc/cpuinfo")  # only on Linux
 _FIRST_CORE: Final = 16 * 1024
-"""Characters: all cores are described alike, hundreds of them on a server."""
+"""Characters to read: all cores have the same description, and a server has hundreds."""
 _KINDS: Final = {
     "AMX": {"amx_bf16", "amx_int8", "amx_tile"},
     "AVX512-BF16": {"avx512_bf16"},
@@ -19,7 +19,7 @@ _KINDS: Final = {
     "Arm BF16": {"bf16"},
     "Arm dot products": {"asimddp"},
 }
-"""Flags by what a processor is called for speed, the fastest first."""
+"""Names of the kinds of multiplication with the flags that show them, the fastest first."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Processor:
     """A processor.
 
     Attributes:
-        name: its maker's.
-        flags: of the instructions it has, as Linux spells them; none elsewhere.
+        name: the maker's name for it.
+        flags: its instruction sets, as Linux spells them; empty on other systems.
         architecture: as Python spells it.
     """
 
@@ -38,7 +38,7 @@ class Processor:
 
     @property
     def kind(self) -> str:
-        """The widest products that it has.
+        """The fastest kind of multiplication that it has.
 
         Example:
             >>> Processor("", frozenset({"avx2", "avx512f", "avx512_vnni"}), "x86_64").kind
@@ -50,7 +50,7 @@ class Processor:
 
     @property
     def has_amx(self) -> bool:
-        """Whether it multiplies tiles."""
+        """Whether it multiplies in tiles."""
         return self.kind == "AMX"
 
 
@@ -66,10 +66,10 @@ def find_processor() -> Processor:
 
 
 def parse_processor(text: str) -> Processor:
-    r"""Return what Linux describes.
+    r"""Parse Linux's description of the processor.
 
     Args:
-        text: of ``/proc/cpuinfo``; empty elsewhere.
+        text: the content of ``/proc/cpuinfo``; empty on other systems.
 
     Example:
         >>> parse_processor("model name : Xeon\nflags : avx2 amx_tile\nmodel name : b\n").kind

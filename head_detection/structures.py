@@ -1,4 +1,4 @@
-"""What the layers hand each other: a frame, heads found in it, and heads that are truly there."""
+"""What the layers pass to each other: frames, detections and ground truth."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ BOX_DECIMALS: Final = 4
 SCORE_DECIMALS: Final = 6
 """Of what is written: enough to tell two runs apart, far finer than a head is located."""
 NOT_TRACKED: Final = -1
-"""The id of a head that is not followed."""
+"""The id of a head that is not tracked."""
 Point = tuple[float, float]
 """x and y."""
 LINE_POINTS = 2
@@ -25,17 +25,16 @@ LINE_POINTS = 2
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture that is decoded already: of a video or a camera, or made.
+    """A decoded picture: a frame of a video or a camera, or a picture made in memory.
 
     Attributes:
-        name: of what it is from: the video's file, the camera, or the picture itself.
-        index: its number there, from 0; frames that were dropped or could not be decoded count.
-        seconds: its presentation time; None where it has none, as a picture.
-        pixels: ``(H, W, 3)`` uint8 RGB, upright; None where they could not be decoded, or are not
-            kept.
-        path: the file of the video; None is a camera, or made.
-        captured: when it came from a camera, by the monotonic clock; None is a file's.
-        share: of its file, how much was read when it was decoded; None where that is not known.
+        name: what it comes from: the video's file, the camera, or the picture itself.
+        index: its number in the stream, from 0; dropped and undecodable frames count too.
+        seconds: its presentation time; None if it has none, as for a picture.
+        pixels: ``(H, W, 3)`` uint8 RGB, upright; None if they could not be decoded or are not kept.
+        path: the video file; None for a camera or a picture made in memory.
+        captured: when it left the camera, by the monotonic clock; None for a file.
+        share: how much of its file had been read when it was decoded, 0 to 1; None if unknown.
 
     Example:
         >>> Frame("street.mp4", 50, 2.0)
@@ -55,18 +54,18 @@ class Frame:
 class Detections:
     """Heads found in one picture, best first.
 
-    Two are equal where they are one and the same: boxes that are nearly so are the rule.
+    They are compared by identity, since float boxes are rarely exactly equal.
 
     Attributes:
         boxes: ``(N, 4)`` float32 xyxy in original pixels.
         scores: ``(N,)`` float32 in [0, 1], falling.
         image_size: ``(height, width)`` of the picture in original pixels.
-        ids: ``(N,)`` int64, one a head that is followed from frame to frame, -1 for one that is
-            not; None where none is.
-        note: one line that whoever counts must know: heads may be missing, and why; None: nothing.
+        ids: ``(N,)`` int64 track id of each head, -1 for a head that is not tracked; None without
+            tracking.
+        note: one line to pass on with a count: heads may be missing, and why; None if complete.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not match.
 
     Example:
         >>> found = Detections.empty((480, 640))
@@ -94,7 +93,7 @@ class Detections:
         return len(self.boxes)
 
     def __repr__(self) -> str:
-        """Return their number and the size of the picture, width first."""
+        """Return the number of heads and the size of the picture, width first."""
         height, width = self.image_size
         heads = "head" if len(self) == 1 else "heads"
         return f"{len(self)} {heads} in {width}x{height}"
@@ -141,7 +140,7 @@ class Detections:
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], ids=ids)
 
     def scaled_to(self, image_size: tuple[int, int]) -> Self:
-        """Return the heads in a picture brought to ``(height, width)``.
+        """Return the heads with boxes scaled to a picture of ``(height, width)``.
 
         Example:
             >>> found = Detections.from_arrays([[1, 2, 3, 4]], [0.9], (10, 10))
@@ -164,16 +163,16 @@ class Detections:
 
 @dataclass(frozen=True)
 class RegionCount:
-    """A zone or a line in a picture or a frame, and what was counted there up to it.
+    """A zone or a line in a picture or a frame, with its counts so far.
 
     Attributes:
         name: as the user gave it.
-        points: in original pixels: the two ends of a line, in their order, or three corners and
-            more of a zone.
+        points: in original pixels: the two ends of a line, in order, or three or more corners of a
+            zone.
         now: heads in the zone; None for a line.
-        num_in: crossings of the line to its *in* side, or heads that came into the zone.
+        num_in: crossings of the line to its *in* side, or heads that entered the zone.
         num_out: crossings the other way, or heads that left the zone.
-        is_followed: whether heads are followed; else nobody knows who came and left.
+        is_followed: whether heads are tracked; otherwise entries and exits are unknown.
 
     Example:
         >>> RegionCount("door", ((0, 9), (8, 9)), num_in=5, num_out=2).text
@@ -193,21 +192,21 @@ class RegionCount:
 
     @property
     def is_line(self) -> bool:
-        """Whether it is a line; else it is a zone."""
+        """Whether it is a line, not a zone."""
         return len(self.points) == LINE_POINTS
 
     @property
     def text(self) -> str:
-        """Name and counts in one line; the name alone where nothing is counted."""
+        """Name and counts in one line; only the name if nothing is counted."""
         counts = [] if self.now is None else [f"{self.now} now"]
         counts += [f"{self.num_in} in", f"{self.num_out} out"] if self.is_followed else []
         return f"{self.name}: {', '.join(counts)}" if counts else self.name
 
     @property
     def inward(self) -> Point:
-        """A vector as long as the line, to its *in* side: left, for who walks along it.
+        """A vector as long as the line, towards its *in* side: the left when walking along it.
 
-        y points down, so from the left end to the right end that is up.
+        y points down, so for a line from left to right, the *in* side is above.
 
         Example:
             >>> RegionCount("door", ((0, 9), (8, 9))).inward
@@ -219,19 +218,19 @@ class RegionCount:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a head that is followed did at a line or in a zone.
+    """Something that a tracked head did at a line or in a zone.
 
     Attributes:
         kind: ``crossing`` of a line; ``entry`` into a zone and ``exit`` from it; ``appearance``: it
-            was first seen on the *in* side of a line, which it did not cross.
+            was first seen on the *in* side of a line without crossing it.
         region: the name of the line or the zone.
         head: its id.
-        frame: when it happened, which is some frames before that is sure.
-        seconds: likewise, presentation time.
-        position: the centre of its box then, in original pixels.
+        frame: the frame in which it happened, some frames before that is certain.
+        seconds: the presentation time of that frame.
+        position: the centre of its box in that frame, in original pixels.
         direction: of a crossing.
         dwell: seconds from entry to exit.
-        is_lost: an exit of a head that was in the zone when it was last seen.
+        is_lost: for an exit: the head was still in the zone when it was last seen.
     """
 
     kind: Literal["crossing", "entry", "exit", "appearance"]
@@ -247,12 +246,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Sighting:
-    """Where a head was before it was sure that it is one, and got its id.
+    """Where a head was before its track was confirmed and it got its id.
 
     Attributes:
         head: its id.
-        frame: the number of the frame that it was in.
-        seconds: of that frame, presentation time.
+        frame: the number of the frame.
+        seconds: the presentation time of that frame.
         position: the centre of its box, in original pixels.
     """
 
@@ -269,12 +268,12 @@ class GroundTruth:
     Attributes:
         boxes: ``(N, 4)`` float32 xyxy in original pixels.
         ignore: ``(N,)`` bool: regions that are neither a head to find nor background.
-        distractor: ``(N,)`` bool: ignored boxes that each hold one thing of another class, where
-            MOTChallenge removes what matches; none by default.
-        ids: ``(N,)`` int64: who each is, the same from frame to frame; None where nobody says.
+        distractor: ``(N,)`` bool: ignored boxes that each hold one object of another class, whose
+            matches MOTChallenge removes; none by default.
+        ids: ``(N,)`` int64 identities, the same from frame to frame; None if not labelled.
 
     Raises:
-        ValueError: the shapes do not fit each other, or a distractor that is not ignored.
+        ValueError: the shapes do not match, or a distractor is not ignored.
     """
 
     boxes: FloatArray
@@ -301,7 +300,7 @@ class GroundTruth:
 
     @property
     def ignore_boxes(self) -> FloatArray:
-        """Return the ignored boxes alone."""
+        """Return only the ignored boxes."""
         return self.boxes[self.ignore]
 
 
