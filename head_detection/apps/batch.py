@@ -1,4 +1,4 @@
-"""``batch``: heads in very many pictures, in shards, by processes that may die."""
+"""``batch``: finds heads in very many pictures, in shards, with processes that may die."""
 
 import argparse
 from collections import Counter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from head_detection.batch.ray_data import Cluster
 
 PACKAGES: Final = ("pyarrow", "fsspec")
-"""What both runners need; Ray is asked for where it is used."""
+"""Needed by both runners; Ray is checked where it is used."""
 SOME_FAILED: Final = 1
 
 
@@ -37,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what is missing of a job; return 0, or 1 where a picture of it failed.
+    """Do what is missing of a job; return 0, or 1 if one of its pictures failed.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
-        KeyboardInterrupt: Ctrl-C; shards that are done stay done, as after SIGTERM.
+        HeadDetectionError: a mistake of the user, in one line.
+        KeyboardInterrupt: Ctrl-C; finished shards are kept, as after SIGTERM.
     """
     check_detector_options(arguments)
     _check_packages(arguments.runner)
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         Job(arguments.output, request_of(arguments), lines=arguments.ndjson) as job,
         closing(FirstWorker(options)) as first,
     ):
-        if job.is_unfinished:  # else none may be needed
+        if job.is_unfinished:  # otherwise no worker may be needed
             if cluster is None:
                 first.begin()
             _check_place(options.device, cluster, first)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_place(device: str, cluster: "Cluster | None", first: "FirstWorker") -> None:
-    """Refuse a cluster or a GPU that is asked for and is not there, before all is listed."""
+    """Refuse a cluster or a GPU that does not exist, before all pictures are listed."""
     if cluster is not None and cluster.address is not None:
         from head_detection.batch.connection import check_cluster
 
@@ -88,7 +88,7 @@ def _check_place(device: str, cluster: "Cluster | None", first: "FirstWorker") -
     elif cluster is None:
         first.start()
     else:
-        from head_detection.devices import find_device  # loads torch, which this process needs not
+        from head_detection.devices import find_device  # loads torch, else not needed here
 
         find_device(device)
 

@@ -1,4 +1,4 @@
-"""What a user sees of a job: bars, the first pictures that failed, a summary."""
+"""What a user sees of a batch job: bars, the first failed pictures, and a summary."""
 
 import sys
 import time
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from head_detection.batch.manifest import Job, Task
 
 SMOOTHING: Final = 0.02
-"""Of the rate, from which the time left is told: answers come in batches, of several processes."""
+"""Of the rate behind the remaining time: results arrive in batches, from several processes."""
 
 
 class BatchProgress:
-    """Tells of a run on standard error, and of its end on standard output and in ``summary.json``.
+    """Shows a run on standard error, and its summary on standard output and in ``summary.json``.
 
     Args:
-        job: open.
-        tasks: what the run does of it.
-        skipped: how much of the source was passed over, by reason.
+        job: an open job.
+        tasks: its shards that this run processes.
+        skipped: number of files in the source that were skipped, by reason.
     """
 
     def __init__(self, job: "Job", tasks: "Sequence[Task]", skipped: Counter[str]) -> None:
@@ -38,7 +38,7 @@ class BatchProgress:
         self._ready_seconds = self._answered_seconds = 0.0
 
     def follow(self, events: "Iterable[Event]") -> None:
-        """Show answers as they come."""
+        """Show results as they arrive."""
         from head_detection.batch.local import Ready
 
         if not self._tasks:
@@ -63,7 +63,7 @@ class BatchProgress:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Write and print the summary behind the work, also where it is stopped early."""
+        """Write and print the summary after the block, even if it is stopped early."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -76,7 +76,7 @@ class BatchProgress:
         job, counts = self._job, self._job.counts
         seconds = time.monotonic() - self._start
         answered = self._answered_seconds
-        ready = min(max(0.0, self._ready_seconds), answered)  # another machine's clock is off
+        ready = min(max(0.0, self._ready_seconds), answered)  # another machine's clock may be off
         values: dict[str, Any] = {
             "pictures": self._pictures,
             "answered": self._pictures - self._failed,
@@ -105,7 +105,7 @@ class BatchProgress:
 
 
 def listing(batches: Iterable[Any]) -> Iterator[Any]:
-    """Give record batches on, and show how many rows there were so far."""
+    """Pass record batches through, and show how many rows there have been."""
     with _bar("Listing", None) as bar:
         for batch in batches:
             bar.update(batch.num_rows)
@@ -113,7 +113,7 @@ def listing(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def tell_left_out(skipped: Counter[str], source: str) -> None:
-    """Say on standard error, before the work, what is left out that may be meant."""
+    """Report on standard error, before the work, files left out that may have been meant."""
     from head_detection.batch.listing import BESIDE
 
     if number := skipped[BESIDE]:
@@ -130,7 +130,7 @@ def _parts(number: int, failed: int) -> str:
 
 
 def _rates(pictures: int, seconds: float, ready: float, answered: float) -> str:
-    """Return the rate of the whole run, and that from the first detector to the last answer.
+    """Return the rate of the whole run, and the rate from the first detector to the last result.
 
     Example:
         >>> _rates(12, 6.0, 1.0, 5.0)

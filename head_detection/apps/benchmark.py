@@ -1,4 +1,4 @@
-"""``benchmark``: how fast a detector is, beside torchvision's stock model in the same run."""
+"""``benchmark``: measures a detector's speed beside torchvision's stock model in the same run."""
 
 import argparse
 import shlex
@@ -20,7 +20,7 @@ TEXT_NAME: Final = "report.txt"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.description = "Measure the speed of detectors, all in turn in one run."
+    parser.description = "Measure the speed of detectors that take turns in one run."
     add_benchmark_options(parser)
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: of ``add_arguments``, and ``words``, the command line that they came from.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.tracking:
         return _follow()
@@ -92,7 +92,7 @@ def _follow() -> int:
 
 
 def _made_folder(arguments: argparse.Namespace, name: str) -> Path:
-    """Return the folder of the report: known before the work whether it can be written."""
+    """Create the folder of the report, before the work, so that an error shows early."""
     from head_detection.apps.evaluation.worst import safe_name
 
     folder: Path = arguments.output or Path("runs", "benchmark", safe_name(name))

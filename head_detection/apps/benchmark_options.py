@@ -1,6 +1,6 @@
-"""Options of ``benchmark``: what is measured, on what, and against whom.
+"""Options of ``benchmark``: what is measured, on which pictures, and what it is compared with.
 
-Nothing here may import torch: options are parsed before it is.
+Nothing here may import torch, so that options are parsed quickly.
 """
 
 import argparse
@@ -16,46 +16,49 @@ PARTS: Final = ("speed", "stages", "command", "engines")
 BASELINE: Final = "torchvision"
 NOTHING: Final = "nothing"
 SCENES: Final = ("crowd", "portrait")
-"""As ``benchmark.pictures`` has them, which imports torch; a test compares."""
+"""A copy of the names in ``benchmark.pictures``, which imports torch; a test compares them."""
 
 
 def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    text = (
-        "a file, fast or accurate; again for more, whole commands are the first's (default: fast)"
-    )
+    text = "a file, fast or accurate; may be repeated, the whole command is measured for the first "
+    text += "(default: fast)"
     add("--weights", type=weights, action="append", metavar="FILE", help=text)
-    text = f"with commas: {', '.join(ENGINES)} (default: the file's own)"
+    text = f"one or more, separated by commas: {', '.join(ENGINES)} (default: the file's own)"
     add("--engine", type=_engines, default=[None], metavar="LIST", help=text)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", default="auto", choices=PRECISIONS)
-    text = "as of test: the network made anew for the size of the pictures"
+    text = "compile the network for the size of the pictures, as in test"
     add("--compile", action="store_true", help=text)
-    add("--threads", type=positive, metavar="N", help="of PyTorch (default: its own choice)")
-    text = "torchvision: its stock model, in eager float32; FILE.onnx: a detector of others, its "
-    text += "network alone; nothing; again for more (default: torchvision)"
+    add("--threads", type=positive, metavar="N", help="PyTorch threads (default: its own choice)")
+    text = "what to compare with: torchvision (its stock model, in eager float32), FILE.onnx (only "
+    text += "the network of another detector), or nothing; may be repeated (default: torchvision)"
     add("--against", type=_rival, action="append", metavar="WHAT", help=text)
-    text = "for those .onnx files that take any size (default: --size, up to multiples of 32)"
+    text = "picture size for .onnx files that accept any (default: --size, rounded up to multiples "
+    text += "of 32)"
     add("--against-size", type=_size, metavar="HEIGHTxWIDTH", help=text)
-    text = "also this engine on the stock model's own network and weights"
+    text = "also run this engine on the network and weights of torchvision's stock model"
     add("--same-network", action="store_true", help=text)
-    add("--source", metavar="PATH", help="as of test (default: JPEGs made of a sample picture)")
-    text = "what these show: 150 people, or one (default: crowd)"
+    text = "pictures, as in test (default: JPEGs made from a sample picture)"
+    add("--source", metavar="PATH", help=text)
+    text = "what those JPEGs show: 150 people, or one (default: crowd)"
     add("--scene", choices=SCENES, default="crowd", help=text)
-    text = "pictures of the whole command at most (default: 200)"
+    text = "largest number of pictures for the whole command (default: 200)"
     add("--limit", type=positive, default=200, metavar="N", help=text)
-    text = "of these, how many all else is measured on (default: 4)"
+    text = "how many of them to use for all other measurements (default: 4)"
     add("--pictures", type=positive, default=4, metavar="N", help=text)
-    text = "of the pictures that detectors are compared on (default: 600x800, or what "
-    text += "an .onnx file of --against takes)"
+    text = "picture size at which detectors are compared (default: 600x800, or the size that an "
+    text += ".onnx file of --against requires)"
     add("--size", type=_size, metavar="HEIGHTxWIDTH", help=text)
-    add("--runs", type=positive, default=5, metavar="N", help="counted runs (default: 5)")
-    text = f"with commas: {', '.join(PARTS)} (default: all)"
+    text = "runs to measure, after a warm-up (default: 5)"
+    add("--runs", type=positive, default=5, metavar="N", help=text)
+    text = f"one or more, separated by commas: {', '.join(PARTS)} (default: all)"
     add("--measure", type=_parts, default=list(PARTS), metavar="LIST", help=text)
-    text = "how well trackers keep the ids of made crowds, in place of all else"
+    text = "measure only how well trackers keep ids in simulated crowds, and their time"
     add("--tracking", action="store_true", help=text)
-    add("--output", type=Path, metavar="DIR", help="default: runs/benchmark/<name of the weights>")
+    text = "folder for the report (default: runs/benchmark/<name of the weights>)"
+    add("--output", type=Path, metavar="DIR", help=text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -74,13 +77,13 @@ def _rival(text: str) -> str:
 
 
 def rivals_of(asked: list[str] | None) -> tuple[bool, list[Path]]:
-    """Return whether torchvision's model takes part, and the files of others that do.
+    """Return whether torchvision's model takes part, and the ``.onnx`` files that do.
 
     Args:
-        asked: values of ``--against``; None: it was not given.
+        asked: values of ``--against``; None if it was not given.
 
     Raises:
-        BenchmarkError: nothing, and something.
+        BenchmarkError: ``nothing`` together with something.
     """
     rivals = list(dict.fromkeys([BASELINE] if asked is None else asked))
     if NOTHING in rivals and len(rivals) > 1:

@@ -1,4 +1,4 @@
-"""``demo``: the shipped detector on pictures and a video with known heads, or on the user's own."""
+"""``demo``: runs the detector on pictures and a video with known heads, or on the user's own."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from head_detection.structures import Detections, Frame, GroundTruth
 GRIDS: Final = ((200, 2, 3), (100, 4, 6), (50, 7, 10), (25, 10, 16), (12, 14, 24))
 """Head size in pixels, rows, columns."""
 ENLARGED: Final = "inference.resize.enlargement=1.5"
-"""What finds heads that are too small."""
+"""Finds heads that are too small otherwise."""
 MISSED: Final = 0.1
 FEWEST: Final = 100
-"""Where more of so many heads are missed than this share, the demo says why."""
+"""The demo explains misses if over this share of at least so many heads is missed."""
 
 
 class Sample(NamedTuple):
@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What was found in a sample, beside what is there: a row of the table."""
+    """A row of the table: the heads found in a sample beside those that are there."""
 
     name: str
     head_size: int
@@ -53,16 +53,19 @@ class Comparison(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--source", metavar="PATH", help="your own pictures, as for test")
+    parser.add_argument("--source", metavar="PATH", help="use your own pictures, as in test")
     add_weights_option(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs", "demo"))
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", default=Path("runs", "demo"),
+        help="folder for the drawn pictures (default: runs/demo)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Find heads, print what was found, and return the exit code.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.source is not None:
         return _test(arguments)
@@ -104,7 +107,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def create_samples() -> list[Sample]:
-    """Return the portrait itself, then grids of it with ever smaller and more heads."""
+    """Return the portrait, then grids of it with more and more, smaller and smaller heads."""
     alone, person = sample_portrait(), sample_person()
     truth = GroundTruth(alone.head_box[None], np.zeros(1, np.bool_))
     samples = [Sample("portrait", alone.head_size, alone.pixels, truth)]

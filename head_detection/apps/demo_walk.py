@@ -1,6 +1,6 @@
-"""The video of ``demo``: heads that walk through a door, followed and counted, beside the truth.
+"""The video of ``demo``: people walk through a door, are tracked and counted; truth is known.
 
-Apart from ``demo.py``, for it needs the ``track`` extra, and the pictures do not.
+Separate from ``demo.py`` because it needs the ``track`` extra, which the pictures do not.
 """
 
 import sys
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from head_detection.pipeline.tracking import HeadTracker
 
 SECONDS: Final = 4.0
-"""Of the scene's eight: two heads have passed in each direction, one behind another."""
+"""Of the scene's eight seconds; by then, two heads have passed in each direction."""
 FOLDER: Final = "walk"
 CLIP: Final = "door.mp4"
 
 
 def show_walk(detector: "HeadDetector", folder: Path) -> None:
-    """Make a clip, follow and count its heads, and print what was found beside what is there.
+    """Make a clip, track and count its heads, and print the result beside the truth.
 
     Args:
         detector: finds the heads.
-        folder: of the demo; the clip and its drawn copy go into one of their own in it.
+        folder: of the demo; the clip and its drawn copy go into a subfolder.
 
     Raises:
-        HeadDetectionError: a frame that cannot be used, or a folder that cannot be written.
+        HeadDetectionError: a frame cannot be used, or the folder cannot be written.
     """
     from head_detection.pipeline.tracking import HeadTracker
 
@@ -63,7 +63,7 @@ def show_walk(detector: "HeadDetector", folder: Path) -> None:
 
 
 def crossings(sequence: HeadSequence) -> tuple[int, int]:
-    """Return how often heads pass the upright line in the middle: to the right, to the left.
+    """Return how often heads cross the vertical line in the middle: to the right, to the left.
 
     Example:
         >>> crossings(door_scene())
@@ -95,9 +95,9 @@ def _write_clip(sequence: HeadSequence, path: Path) -> None:
 def _follow(
     detector: "HeadDetector", tracker: "HeadTracker", clip: Path, folder: Path, num_frames: int
 ) -> tuple[set[int], tuple[int, int]]:
-    """Return the ids that heads were given, and how often they crossed: to the right, to the left.
+    """Return the ids of tracked heads, and how often they crossed to the right and to the left.
 
-    The drawn video goes into the folder, in place of an earlier one.
+    The drawn video is written to the folder and replaces an earlier one.
     """
     from head_detection.config.zones import LineConfig, ZonesConfig
     from head_detection.pipeline.opening import open_source
@@ -107,7 +107,7 @@ def _follow(
     from head_detection.results.record import Failure, Origin
     from head_detection.structures import NOT_TRACKED
 
-    # To the right is to the left of the way from the top down.
+    # "In" is the left side of a line's direction; for a line drawn downwards, that is our right.
     line = LineConfig(points=((0.5, 0.0), (0.5, 1.0)))
     counter = build_region_counter(ZonesConfig(lines={"door": line}))
     origin = Origin(detector.origin, detector.score_threshold)

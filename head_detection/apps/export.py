@@ -1,4 +1,4 @@
-"""``export``: a detector as one ONNX file, or as OpenVINO's pair of .xml and .bin."""
+"""``export``: writes a detector as one ONNX file, or as OpenVINO's pair of .xml and .bin."""
 
 import argparse
 import random
@@ -23,37 +23,38 @@ if TYPE_CHECKING:
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
 PACKAGES: Final = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 SAMPLE: Final = "grace_hopper.jpg"
-"""Comes with matplotlib; public domain."""
+"""Part of matplotlib; public domain."""
 CALIBRATION_PICTURES: Final = 128
-"""More change the ranges little; fewer are taken where the folder has no more."""
+"""At most; more change the ranges little."""
 COMPARED_PICTURES: Final = 16
 DIFFERS: Final = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.description = "Write a detector for ONNX Runtime or OpenVINO, to be given as --weights."
+    parser.description = "Export a detector for ONNX Runtime or OpenVINO, to use as --weights."
     add_weights_option(parser)
-    parser.add_argument("--to", required=True, choices=SUFFIXES, help="whose form")
+    parser.add_argument("--to", required=True, choices=SUFFIXES, help="format to write")
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE",
-        help="an .onnx file, or an .xml file with its .bin beside it",
+        help="the .onnx file to write, or the .xml file, with its .bin beside it",
     )  # fmt: skip
     parser.add_argument(
         "--int8", action="store_true",
-        help="multiply 8-bit integers: faster and smaller, not quite the same heads",
+        help="compute in 8-bit integers: faster and smaller, with slightly different heads",
     )  # fmt: skip
     parser.add_argument(
         "--calibration", type=Path, metavar="DIR",
-        help=f"pictures such as the detector will see; {CALIBRATION_PICTURES} of them are used",
+        help="folder of pictures like those that the detector will see, for --int8; at most "
+        f"{CALIBRATION_PICTURES} are used",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, compare, and return the exit code: 1 where the graph gives something else.
+    """Export, compare, and return the exit code: 1 if the graph's outputs differ.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     _check(arguments)
 
@@ -101,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _choose_pictures(folder: Path | None) -> list[Path]:
-    """Return pictures of the folder drawn with a fixed seed, or the sample."""
+    """Return pictures of the folder, chosen with a fixed seed, or the sample picture."""
     from matplotlib import cbook
 
     from head_detection.images.finding import PictureFile

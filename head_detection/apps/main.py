@@ -1,4 +1,4 @@
-"""``head-detection <command>``: readies the process, then runs the command."""
+"""``head-detection <command>``: prepares the process, then runs the command."""
 
 import argparse
 import os
@@ -12,15 +12,15 @@ from head_detection.inference.memory import keep_freed_memory
 from head_detection.version import __version__
 
 COMMANDS: Final = {
-    "train": "train a detector from an experiment file",
-    "test": "find heads in pictures, write boxes and drawn pictures",
+    "train": "train or fine-tune a detector",
+    "test": "find heads in pictures, videos and cameras; write boxes and drawn pictures",
     "evaluate": "measure a detector on labelled pictures",
-    "convert": "convert annotations, or weights made by others",
-    "export": "write a detector for ONNX or OpenVINO",
+    "convert": "convert, check and split labels; convert weights; check zones",
+    "export": "export a detector to ONNX or OpenVINO",
     "benchmark": "measure the speed of a detector",
-    "serve": "answer requests over HTTP",
-    "batch": "find heads in very many pictures, in shards",
-    "demo": "find heads in pictures whose number of heads is known",
+    "serve": "detect heads over HTTP, for programs and in a web page",
+    "batch": "find heads in very many pictures, in a job that can be resumed",
+    "demo": "find heads in sample pictures whose number of heads is known",
 }
 
 
@@ -30,15 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the command's name and its arguments; None takes the process's own.
     """
-    # Threads that spin while they wait take the cores from those that decode pictures, and from
-    # others' processes. OpenMP reads this once, when torch is imported.
+    # Threads that spin while they wait take cores from those that decode pictures, and from other
+    # processes. OpenMP reads this once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    return run_command(run, argv)  # Ctrl-C may come while it imports
+    return run_command(run, argv)  # also handles Ctrl-C while modules are imported
 
 
 def available_commands() -> dict[str, str]:
-    """Return name and purpose of the commands that this installation has, in reading order."""
+    """Return the name and purpose of the commands that this installation has, in help order."""
     return {
         name: purpose
         for name, purpose in COMMANDS.items()
@@ -47,10 +47,10 @@ def available_commands() -> dict[str, str]:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse a command line; its ``run``, given the arguments, is the command.
+    """Parse a command line; calling its ``run`` with the arguments runs the command.
 
     Raises:
-        SystemExit: help was asked for, 0, or there is a mistake, 2.
+        SystemExit: 0 after ``--help``, 2 after a mistake.
     """
     parser = CommandParser(
         prog="head-detection", description="Find and count human heads in pictures."
@@ -64,7 +64,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Parse a command line, run it, and return the exit code.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
         SystemExit: as ``parse``.
     """
     arguments = parse(argv)

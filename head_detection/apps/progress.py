@@ -1,4 +1,4 @@
-"""What a user sees while pictures go through: a bar, lines of what failed, a summary."""
+"""What a user sees while pictures are processed: a bar, failures, and a summary."""
 
 import logging
 import sys
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from head_detection.results.record import Failure, Outcome, Record
 
 LINE_SECONDS: Final = 10.0
-"""Between two lines of progress where standard error is a file."""
+"""Between two lines of progress if standard error is a file."""
 SHOWN_NOTES: Final = 5
-"""A folder of such pictures has one for each: the others are counted."""
+"""Every picture of a folder may have a note; further ones are only counted."""
 SHOWN_ALIKE: Final = 5
-"""Frames of a source that fail one behind the other for the same reason: the others are counted."""
+"""Consecutive frames of a source that fail for the same reason; further ones are only counted."""
 MAX_FAILING: Final = 1000
-"""Videos and cameras whose last failure is kept."""
+"""Videos and cameras whose last failure is remembered."""
 STATE_SECONDS: Final = 1.0
-"""Between two looks at how cameras do."""
+"""Between two updates of the cameras' state."""
 LONGEST_NAME: Final = 60
-"""Characters of a picture's in the summary."""
+"""Characters of a picture's name in the summary."""
 VIDEOS: Final = frozenset({"video/", "blur/"})
-"""Outputs that could have sound."""
+"""Outputs that can have sound."""
 BAR: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
 class Progress:
-    """Has results written, tells of the work on standard error, of its end on standard output.
+    """Passes results to the sinks, shows progress on standard error, then prints a summary.
 
     Args:
-        source: what is gone through.
-        sinks: what is written.
-        folder: where; None is standard output, and the summary goes to standard error.
+        source: the pictures and frames.
+        sinks: write the results.
+        folder: of the results; None for standard output, so the summary goes to standard error.
         tally: counts what was done.
         hide_from: the score from which heads are hidden; None hides none.
-        window: shows what is found; None is no window.
-        counter: counts at lines and in zones; None: nobody does.
+        window: shows the results; None for no window.
+        counter: counts at lines and in zones; None for no counts.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Progress:
         return is_shown or self._sinks.needs_pixels
 
     def take(self, outcome: "Outcome") -> None:
-        """Write what came of a picture, and count it: no signal comes between."""
+        """Write and count the outcome of a picture; no signal interrupts between the two."""
         with in_one_piece():
             self._sinks.take(outcome)
             self.tally.add(outcome)
 
     @contextmanager
     def bar(self) -> Iterator["tqdm[Never]"]:
-        """Draw the bar, for ``add``."""
+        """Show the bar that ``add`` advances."""
         is_terminal = sys.stderr.isatty()
         with tqdm(
             total=self._source.info.count,
@@ -100,7 +100,7 @@ class Progress:
             yield bar
 
     def add(self, outcome: "Outcome", bar: "tqdm[Never]") -> None:
-        """Tell what the user must know of what came of a picture, which is counted."""
+        """Show an outcome that ``take`` has counted: on the bar, in messages and in the window."""
         from head_detection.results.record import Failure
 
         if isinstance(outcome, Failure):
@@ -116,13 +116,13 @@ class Progress:
             self._window.show(outcome)
 
     def fail(self, failures: Iterable["Failure"]) -> None:
-        """Count and tell which pictures were found heads in, and could not be written."""
+        """Count and report pictures whose results could not be written."""
         for failure in failures:
             self.tally.failed += 1
             _tell("failed", failure.name, failure.reason)
 
     def _tell_failure(self, failure: "Failure") -> None:
-        """Tell of it, where it is not one more frame of many that fail alike."""
+        """Report a failure, unless many frames before it failed for the same reason."""
         number = 1
         if failure.seconds is not None:
             reason, before = self._failing.pop(failure.file, ("", 0))
@@ -136,7 +136,7 @@ class Progress:
             self._num_untold += 1
 
     def _tell_note(self, record: "Record") -> None:
-        """Tell what the user is to know of how it was read, of some."""
+        """Print the note on how a picture was read, for the first few that have one."""
         if record.note is not None:
             self._num_notes += 1
             if self._num_notes <= SHOWN_NOTES:
@@ -144,7 +144,7 @@ class Progress:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Print the summary behind the work, also where it is stopped early."""
+        """Print the summary after the block, even if it is stopped early."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -154,7 +154,7 @@ class Progress:
         self.report()
 
     def report(self) -> None:
-        """Print the summary, once all is written."""
+        """Print the summary, once everything is written."""
         self.fail(self._sinks.take_failures())
         tally = self.tally
         seconds = time.monotonic() - tally.start
@@ -179,7 +179,7 @@ class Progress:
         if len(notes) > SHOWN_NOTES:
             self.say(f"notes of what was written: {len(notes)}, of which {SHOWN_NOTES} were shown")
         if self._cameras is not None:
-            self._cameras.close()  # a signal may have come where nobody could leave them
+            self._cameras.close()  # a signal may have come before their own context could
             self._report_cameras(self._cameras)
         if self._source.skipped:
             self.say(f"passed over: {describe_skipped(self._source.skipped)}")
@@ -187,14 +187,14 @@ class Progress:
             self.say(f"results in {self._folder}: {', '.join(self._sinks.outputs) or 'none'}")
 
     def _camera_state(self) -> str:
-        """Return how each camera does, looked at now and then."""
+        """Return the state of each camera, updated every ``STATE_SECONDS``."""
         if self._cameras is not None and time.monotonic() > self._state_at + STATE_SECONDS:
             self._state_at = time.monotonic()
             self._state = "".join(f"; {state}" for state in self._cameras.states())
         return self._state
 
     def _items(self) -> str:
-        """Return how many pictures and frames went through."""
+        """Return how many pictures and frames were processed, in words."""
         tally, of_videos = self.tally, ""
         if self._cameras is None and tally.frames:
             of_videos = f" of {tally.videos} video{'' if tally.videos == 1 else 's'}"
@@ -224,13 +224,13 @@ class Progress:
             )
 
     def say(self, line: str) -> None:
-        """Print to standard output, to standard error where the results take that."""
+        """Print to standard output, or to standard error if results go to standard output."""
         print(printable(line), file=sys.stderr if self._folder is None else sys.stdout)
 
 
 @contextmanager
 def telling() -> Iterator[None]:
-    """Print to standard error what is told while it goes on: a camera or a broker that is lost."""
+    """Print log messages in the block to standard error, such as a lost camera or broker."""
     handler = _LineHandler()
     loggers = [logging.getLogger(f"head_detection.{part}") for part in ("pipeline", "results")]
     before = [(logger.level, logger.propagate) for logger in loggers]

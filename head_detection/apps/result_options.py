@@ -1,6 +1,6 @@
-"""Options of what ``test`` writes, and where.
+"""Options for what ``test`` writes, and where.
 
-Nothing here may import torch, nor anything else that takes long: options are parsed before it is.
+Nothing here may import torch or another slow module, so that options are parsed quickly.
 """
 
 import argparse
@@ -54,99 +54,106 @@ _OF_FORMATS: Final = {
     "--draw-label": ("images", "video"),
     "--blur-threshold": ("blur",),
 }
-"""Options that nothing but these formats heeds; none has a default."""
+"""Options that only these formats use; none has a default."""
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what is written, and where."""
+    """Declare the options for what is written, and where."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--output", type=some_path, metavar="DIR",
-        help="default: runs/test/<name of the source>; - with --save lines is standard output",
+        help="folder for results (default: runs/test/<name of the source>); with --save lines, - "
+        "is standard output",
     )  # fmt: skip
-    place.add_argument("--name", type=folder_name, metavar="NAME", help="write to runs/test/NAME")
+    place.add_argument(
+        "--name", type=folder_name, metavar="NAME", help="short for --output runs/test/NAME"
+    )
     parser.add_argument(
         "--overwrite", action="store_true",
-        help="remove what an earlier run wrote there; without, DIR-2, DIR-3 ... is taken",
+        help="remove the results of an earlier run from the folder (default: write to DIR-2, "
+        "DIR-3 ... instead)",
     )  # fmt: skip
     usual = (DEFAULT_FORMATS, VIDEO_FORMATS, LIVE_FORMATS)
     pictures, videos, cameras = (",".join(formats) for formats in usual)
     parser.add_argument(
         "--save", metavar="LIST",
-        help=f"what to write, with commas: {', '.join(OUTPUTS)} (default: {pictures}; of videos "
-        f"{videos}, of cameras {cameras})",
+        help=f"what to write, separated by commas: {', '.join(OUTPUTS)} (default: {pictures} for "
+        f"pictures, {videos} for videos, {cameras} for cameras)",
     )  # fmt: skip
     parser.add_argument(
         "--ids", type=Path, metavar="LABELS.json",
-        help="COCO labels whose ids of pictures and category --save coco takes",
+        help="COCO labels whose picture and category ids --save coco uses",
     )  # fmt: skip
     parser.add_argument(
         "--yolo-scores", action="store_true",
-        help="--save yolo with the score as a sixth number: to measure, not to train with",
+        help="let --save yolo add the score as a sixth number, for measuring but not for training",
     )  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how heads are marked and hidden, in pictures and in videos."""
+    """Declare the options for drawing and hiding heads, in pictures and in videos."""
     _add_drawing_options(parser)
     _add_hiding_options(parser)
-    written = parser.add_argument_group("videos that are written")
+    written = parser.add_argument_group("written videos (--save video, blur)")
     written.add_argument(
         "--video-codec", metavar="NAME",
-        help="FFmpeg's encoder: libx265, libsvtav1, h264_nvenc, say (default: libx264)",
+        help="FFmpeg encoder, such as libx265, libsvtav1 or h264_nvenc (default: libx264)",
     )  # fmt: skip
-    written.add_argument("--no-audio", action="store_true", help="leave out the source's sound")
+    written.add_argument("--no-audio", action="store_true", help="leave out the sound")
 
 
 def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
-    drawn = parser.add_argument_group("--save images, video")
-    drawn.add_argument("--draw-color", type=color, metavar="COLOR", help="name or #rrggbb")
+    drawn = parser.add_argument_group("drawings (--save images, video)")
     drawn.add_argument(
-        "--draw-width", "--line-width", type=positive, metavar="N", help="of lines, in pixels"
+        "--draw-color", type=color, metavar="COLOR", help="colour of boxes: a name or #rrggbb"
+    )
+    drawn.add_argument(
+        "--draw-width", "--line-width", type=positive, metavar="N", help="line width in pixels"
     )
     drawn.add_argument(
         "--draw-font-size",
         type=positive,
         metavar="N",
-        help="in pixels; smaller where room is short",
+        help="font size in pixels; less where there is little room",
     )
     drawn.add_argument(
-        "--draw-label", metavar="TEXT", help="in the corner (default: '{count} heads')"
+        "--draw-label", metavar="TEXT", help="text for the count (default: '{count} heads')"
     )
     drawn.add_argument(
         "--draw", type=drawn_parts, default=USUAL_PARTS, metavar="LIST",
-        help=f"what is drawn, with commas: {', '.join(DRAWN_PARTS)} "
+        help=f"what to draw, separated by commas: {', '.join(DRAWN_PARTS)} "
         f"(default: {','.join(USUAL_PARTS)})",
     )  # fmt: skip
     drawn.add_argument(
-        "--show", action="store_true", help="in a window too, while they are found; q ends"
+        "--show", action="store_true", help="also show drawings in a window while running; q ends"
     )
 
 
 def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
     usual = Hiding()
-    hidden = parser.add_argument_group("--save blur")
+    hidden = parser.add_argument_group("hidden heads (--save blur)")
     hidden.add_argument(
         "--blur-threshold", type=probability, metavar="X",
-        help="hide less likely heads too, down to this score; they are not counted "
+        help="also hide heads that score too low to be counted, down to this score "
         f"(default: {HIDDEN_FROM})",
     )  # fmt: skip
     hidden.add_argument(
         "--blur-style", choices=HIDING_STYLES, default=usual.style,
-        help=f"default: {usual.style}, nothing is left of them",
+        help="cover heads in solid black, or show coarse squares of their colours "
+        f"(default: {usual.style})",
     )  # fmt: skip
     hidden.add_argument(
         "--blur-scale", type=scale, default=usual.scale, metavar="X",
-        help=f"how much is hidden, of the size of the head's box (default: {usual.scale})",
+        help=f"size of the hidden area, in sizes of the head's box (default: {usual.scale})",
     )  # fmt: skip
 
 
 def sink_options(arguments: argparse.Namespace, unit: str) -> "SinkOptions":
-    """Return how the options want results to be written.
+    """Return how results are to be written, from the options.
 
     Raises:
-        UsageError: a label that cannot be written, or a codec that is not there.
-        HeadDetectionError: ids of no COCO labels.
+        UsageError: a label that cannot be drawn, or a codec that is not available.
+        HeadDetectionError: ``--ids`` names no COCO labels.
     """
     from head_detection.results.coco import CocoIds
     from head_detection.results.encoding import Encoding
@@ -180,10 +187,10 @@ def sink_options(arguments: argparse.Namespace, unit: str) -> "SinkOptions":
 
 
 def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Window":
-    """Return the window that shows what is found; one that shows nothing where none is wanted.
+    """Return the window that shows results; without ``--show``, it shows nothing.
 
     Raises:
-        UsageError: no display, or an OpenCV without windows.
+        UsageError: there is no display, or OpenCV was built without windows.
     """
     from head_detection.apps.window import Window
 
@@ -191,7 +198,7 @@ def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Windo
 
 
 def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -> tuple[str, ...]:
-    """Return what is to be written: what was asked for, else what suits the source.
+    """Return the formats to write: those of ``--save``, else the defaults for the source.
 
     Raises:
         OutputError: an unknown name.
@@ -202,8 +209,8 @@ def choose_formats(arguments: argparse.Namespace, unit: str, *, is_live: bool) -
 
 
 def note_unused(arguments: argparse.Namespace, formats: Sequence[str]) -> None:
-    """Name on standard error the options that nothing which is written heeds."""
-    shown = ("images", "video") if arguments.show else ()  # a window draws as they do
+    """Name on standard error the options that no chosen format uses."""
+    shown = ("images", "video") if arguments.show else ()  # the window draws as these do
     for option, kinds in _OF_FORMATS.items():
         value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
         is_given = value is not None and value is not False
@@ -214,7 +221,7 @@ def note_unused(arguments: argparse.Namespace, formats: Sequence[str]) -> None:
 
 @contextmanager
 def naming_option(option: str) -> Iterator[None]:
-    """Name the option that a mistake is in."""
+    """Prefix output errors in the block with the option that caused them."""
     try:
         yield
     except OutputError as error:
@@ -227,10 +234,10 @@ def results_folder(
     """Choose the folder of the results; None is standard output.
 
     Raises:
-        UsageError: what is to be removed is the source.
-        OutputError: files that are none of a run's would be replaced.
+        UsageError: ``--overwrite`` would remove the source.
+        OutputError: files that no run wrote would be replaced.
     """
-    note_unused(arguments, formats)  # once there is no mistake to be told
+    note_unused(arguments, formats)  # here, when all other options are known to be right
     wanted: Path = arguments.output or Path("runs", "test", arguments.name or source_name)
     if wanted == STANDARD_OUTPUT:
         return None
@@ -246,7 +253,7 @@ def results_folder(
 
 
 def blur_threshold(arguments: argparse.Namespace, formats: Sequence[str]) -> float | None:
-    """Return the score from which heads are hidden; None hides what is counted."""
+    """Return the score from which heads are hidden; None without ``--save blur``."""
     if "blur" not in formats:
         return None
     given: float | None = arguments.blur_threshold
@@ -254,7 +261,7 @@ def blur_threshold(arguments: argparse.Namespace, formats: Sequence[str]) -> flo
 
 
 def drawn_parts(text: str) -> tuple[str, ...]:
-    """Read names of what is drawn, with commas.
+    """Read the names of the parts to draw, separated by commas.
 
     Raises:
         argparse.ArgumentTypeError: an unknown name, or none.
@@ -270,7 +277,7 @@ def drawn_parts(text: str) -> tuple[str, ...]:
 
 
 def some_path(text: str) -> Path:
-    """Read a path that is not empty, as that of an unset variable of a shell is.
+    """Read a path, refusing the empty text that an unset shell variable leaves.
 
     Raises:
         argparse.ArgumentTypeError: the empty text.
@@ -281,10 +288,10 @@ def some_path(text: str) -> Path:
 
 
 def folder_name(text: str) -> str:
-    """Read the name of one folder.
+    """Read the name of a single folder.
 
     Raises:
-        argparse.ArgumentTypeError: a path, or no name.
+        argparse.ArgumentTypeError: a path, or an empty name.
 
     Example:
         >>> folder_name("mine")

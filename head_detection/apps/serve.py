@@ -1,4 +1,4 @@
-"""``serve``: heads over HTTP, for programs and for people with a browser."""
+"""``serve``: detects heads over HTTP, for programs and for people with a browser."""
 
 import argparse
 from functools import partial
@@ -30,33 +30,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="NAME",
-        help="address to listen at; 0.0.0.0 lets other machines in (default: this machine alone)",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: this machine only)",
     )  # fmt: skip
-    parser.add_argument("--port", type=port, default=8000, metavar="N", help="0 is a free one")
+    parser.add_argument(
+        "--port", type=port, default=8000, metavar="N",
+        help="port to listen on; 0: any free port (default: 8000)",
+    )  # fmt: skip
     add_weights_option(parser)
     parser.add_argument(
         "--score-threshold", "--conf", type=probability, metavar="X",
-        help="leave out heads scored lower unless asked for (default: the weights' own)",
+        help="leave out heads with a lower score, unless a request sets its own threshold "
+        "(default: the weights' own)",
     )  # fmt: skip
     batches = parser.add_argument_group("batches")
     batches.add_argument(
         "--max-batch", type=positive, metavar="N",
-        help="pictures of like shape through the network at once, at most (default: what suits "
-        "the engine: 8 on a GPU; 1 on a CPU, which is no sooner done with several)",
+        help="largest batch of pictures of similar shape (default: what suits the engine: 8 on a "
+        "GPU; 1 on a CPU, where larger batches are no faster)",
     )  # fmt: skip
     batches.add_argument(
         "--max-delay", type=not_negative, default=10, metavar="MS",
-        help="milliseconds that a picture waits for others (default: 10)",
+        help="milliseconds that a picture waits for others to fill its batch (default: 10)",
     )  # fmt: skip
     batches.add_argument(
         "--queue", type=positive, default=64, metavar="N",
-        help="pictures that may wait; more are answered 503 (default: 64)",
+        help="pictures that may wait; further ones get 503 (default: 64)",
     )  # fmt: skip
     batches.add_argument(
         "--workers", type=positive, default=1, metavar="N",
-        help="processes that share the port, each with its network and queue (default: 1)",
+        help="processes that share the port, each with its own network and queue (default: 1)",
     )  # fmt: skip
-    add_limit_options(parser.add_argument_group("limits, and who is let in"))
+    add_limit_options(parser.add_argument_group("limits and access"))
     add_video_limits(parser.add_argument_group("videos"))
     add_engine_options(parser)
 
@@ -65,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer requests until the process is told to end; return 0.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
-        OSError: the port is taken, or a file of keys cannot be read.
+        HeadDetectionError: a mistake of the user, in one line.
+        OSError: the port is taken, or the file of keys cannot be read.
     """
     _check_packages()
     check_detector_options(arguments)

@@ -1,4 +1,4 @@
-"""What ``serve`` allows, and whom: options, and the file of keys."""
+"""Options for the limits of ``serve`` and who may use it, and the file of keys."""
 
 import argparse
 import codecs
@@ -13,14 +13,14 @@ LARGEST_PORT: Final = 65_535
 
 
 def add_limit_options(parser: argparse._ArgumentGroup) -> None:
-    """Declare how much a request may ask for, and who may."""
+    """Declare the limits of a request, and who may send one."""
     parser.add_argument(
         "--max-bytes", type=positive, default=64 * 1024**2, metavar="N",
-        help="of a request (default: 64 MiB)",
+        help="bytes in a request (default: 64 MiB)",
     )  # fmt: skip
     parser.add_argument(
         "--max-pixels", type=positive, default=64_000_000, metavar="N",
-        help="of a picture, by its header (default: 64,000,000)",
+        help="pixels in a picture, by its header (default: 64,000,000)",
     )  # fmt: skip
     parser.add_argument(
         "--max-files", type=positive, default=16, metavar="N",
@@ -28,20 +28,22 @@ def add_limit_options(parser: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--deadline", type=seconds, default=30.0, metavar="SECONDS",
-        help="a request that is not answered by then is answered 504 (default: 30)",
+        help="answer a request with 504 if it takes longer (default: 30)",
     )  # fmt: skip
     parser.add_argument(
         "--api-key-file", type=Path, metavar="FILE",
-        help="keys, one a line: who sends none of them is answered 401 (default: none asked for)",
+        help="file of keys, one per line; a request without one of them gets 401 (default: no keys "
+        "needed)",
     )  # fmt: skip
     parser.add_argument(
         "--allow-url", action="store_true",
-        help="fetch pictures from public addresses that requests name as url, never from this "
-        "machine or its network (default: nothing is fetched)",
+        help="let requests name pictures by url; they are fetched from public addresses, never "
+        "from this machine or its network (default: nothing is fetched)",
     )  # fmt: skip
     parser.add_argument(
         "--allow-origin", type=_origin, action="append", default=[], metavar="URL",
-        help="https://HOST whose pages may ask too, also several times (default: the page's own)",
+        help="let the pages of https://HOST send requests too; may be repeated (default: only the "
+        "service's own page)",
     )  # fmt: skip
 
 
@@ -49,13 +51,13 @@ def _origin(text: str) -> str:
     """Return an origin as browsers send it.
 
     Raises:
-        argparse.ArgumentTypeError: it has no scheme, or more than a host: it would let nobody in.
+        argparse.ArgumentTypeError: no scheme, or more than a host, which no browser would match.
     """
     origin = text.rstrip("/")
     try:
         parts = urlsplit(origin)
         is_origin = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:  # half an IPv6 address, say
+    except ValueError:  # half an IPv6 address, for example
         is_origin = False
     if not is_origin or origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
         raise argparse.ArgumentTypeError(f"expected https://HOST or http://HOST; got {text}")
@@ -63,12 +65,12 @@ def _origin(text: str) -> str:
 
 
 def add_video_limits(parser: argparse._ArgumentGroup) -> None:
-    """Declare how much a request for a video may ask for."""
+    """Declare the limits of a request with a video."""
     usual = {"videos": 2, "video-bytes": 256 * 1024**2, "video-frames": 3600}
     texts = {
-        "videos": "taken in and not answered yet; more are answered 503",
-        "video-bytes": "of a request with a video",
-        "video-frames": "of a video that are looked at",
+        "videos": "videos accepted and not yet answered; further ones get 503",
+        "video-bytes": "bytes in a request with a video",
+        "video-frames": "frames of a video that are processed",
     }
     for name, value in usual.items():
         parser.add_argument(
@@ -77,22 +79,22 @@ def add_video_limits(parser: argparse._ArgumentGroup) -> None:
         )  # fmt: skip
     parser.add_argument(
         "--max-video-seconds", type=seconds, default=120.0, metavar="S",
-        help="of a video that are looked at (default: 120)",
+        help="seconds of a video that are processed (default: 120)",
     )  # fmt: skip
     parser.add_argument(
         "--video-deadline", type=seconds, default=300.0, metavar="SECONDS",
-        help="a video that is not answered by then is answered 504 (default: 300)",
+        help="answer a video with 504 if it takes longer (default: 300)",
     )  # fmt: skip
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """Return the keys of a file, one a line; empty lines and those that begin with # are none.
+    """Return the keys in a file, one per line; empty lines and lines that begin with # are skipped.
 
     Raises:
-        UsageError: it has none, or one that no header can hold.
-        OSError: it cannot be read.
+        UsageError: no keys, or one that no HTTP header can hold.
+        OSError: the file cannot be read.
     """
-    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # of Windows' editor
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # written by Windows editors
     lines = (line.strip() for line in content.decode("latin-1").splitlines())
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys or not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
@@ -101,7 +103,7 @@ def read_keys(path: Path) -> tuple[str, ...]:
 
 
 def port(text: str) -> int:
-    """Read the number of a port.
+    """Read a port number.
 
     Raises:
         argparse.ArgumentTypeError: anything else.
@@ -114,7 +116,7 @@ def port(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read seconds, a hundredth to a day.
+    """Read a number of seconds, from a hundredth to a day.
 
     Raises:
         argparse.ArgumentTypeError: anything else.

@@ -1,4 +1,4 @@
-"""A command as the process that a user starts: started again, once, for glibc to be told before."""
+"""Starts a command, and restarts the process once so that glibc reads our malloc settings."""
 
 import os
 import re
@@ -8,48 +8,48 @@ from collections.abc import Sequence
 from typing import Final
 
 RESTARTED: Final = "HEAD_DETECTION_RESTARTED"
-"""In the environment of what was started again. glibc's own variable may be gone from there: a
-Python that has rights of its own (``setcap``) never gets it."""
+"""Marks the environment of a restarted process. glibc's own variable cannot: a Python with
+capabilities (``setcap``) never receives it."""
 _FLAGS: Final = r"-[bBdEiIOPqRsSuvx]*"
 _PLAIN: Final = (
     rf"(?:{_FLAGS}(?:[WX]\0?[^\0]+)?\0|--check-hash-based-pycs\0[^\0]+\0)*"
     rf"(?:{_FLAGS}m\0?head_detection|{{script}})"
 )
-"""What Python was given before the command's own arguments: its flags, then the program."""
+"""Python's arguments before the command's own: its flags, then the program."""
 
 
 def start(*command: str) -> int:
     """Run ``head-detection`` with the arguments of this process, and return the exit code.
 
     Args:
-        command: its name, where the program stands for one.
+        command: the command's name, if the program is a script for one command.
     """
     hold_interrupts()
     restart_with_fewer_holes()
-    from head_detection.apps.main import main  # slow: what is started again has no need of it
+    from head_detection.apps.main import main  # slow, so not before the restart
 
     return main([*command, *sys.argv[1:]])
 
 
 def hold_interrupts() -> None:
-    """Let Ctrl-C wait for ``run_command``, which has a line for it; also where it starts again.
+    """Block Ctrl-C until ``run_command`` handles it in one line, also across the restart.
 
-    Python, which loads modules of its own and then ours, has a traceback.
+    Before that, while modules are imported, Python would print a traceback.
     """
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 def restart_with_fewer_holes() -> None:
-    """Start this process again with ``with_fewer_holes``; return where that is of no use.
+    """Restart this process with ``with_fewer_holes``; return if that would be of no use.
 
-    Its number, arguments, open files and working folder stay. It returns where the environment has
-    it, where the C library is another, and where something else runs the program: a debugger or a
-    profiler would lose it.
+    Process id, arguments, open files and working folder stay the same. The function returns if the
+    environment has the settings already, if the C library is not glibc, and if something other than
+    Python runs the program: a debugger or a profiler would lose it.
     """
     if os.environ.pop(RESTARTED, None) is not None:
         return
-    from head_detection.inference.memory import with_fewer_holes  # until then Ctrl-C is Python's
+    from head_detection.inference.memory import with_fewer_holes  # after Ctrl-C is blocked
 
     environment = with_fewer_holes(os.environ)
     if environment == os.environ or not _has_glibc() or not _is_plain(sys.orig_argv, sys.argv):
@@ -58,7 +58,7 @@ def restart_with_fewer_holes() -> None:
         os.execve(  # noqa: S606 - this interpreter, its own arguments
             sys.executable, [sys.executable, *sys.orig_argv[1:]], environment | {RESTARTED: "1"}
         )
-    except OSError:  # not allowed to: it is but memory
+    except OSError:  # not permitted; it would only have saved memory
         return
 
 
@@ -73,8 +73,8 @@ def _is_plain(words: Sequence[str], arguments: Sequence[str]) -> bool:
     r"""Tell whether Python itself runs the program.
 
     Args:
-        words: the command line.
-        arguments: what the program was given of it.
+        words: the whole command line.
+        arguments: the program's part of it.
 
     Example:
         >>> _is_plain(["python", "-uX", "dev", "a b.py", "--help"], ["a b.py", "--help"])
@@ -86,6 +86,6 @@ def _is_plain(words: Sequence[str], arguments: Sequence[str]) -> bool:
     script, *rest = arguments
     if sys.gettrace() is not None or [*words[own:]] != rest:
         return False
-    if not script or script.startswith("-"):  # read from standard input, which is gone then
+    if not script or script.startswith("-"):  # read from standard input, which is consumed by now
         return False
     return bool(re.fullmatch(_PLAIN.format(script=re.escape(script)), "\0".join(words[1:own])))

@@ -1,4 +1,4 @@
-"""``test``: heads in pictures and videos, as boxes in files, and drawn."""
+"""``test``: finds heads in pictures and videos, and writes boxes and drawings."""
 
 import argparse
 from typing import TYPE_CHECKING, Final
@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, nargs="+", metavar="PATH",
-        help="a picture, a video, a folder (with all below it), a glob in quotes, a text list of "
-        "paths, or - for paths on standard input; also several; a camera's number, a stream's "
-        "address, or a .streams list of them",
+        help="one or more pictures, videos, folders (searched recursively), globs in quotes, or "
+        "text files that list paths; - reads paths from standard input; or camera numbers, stream "
+        "addresses, or a .streams file that lists them",
     )  # fmt: skip
     add_weights_option(parser)
     add_output_options(parser)
@@ -63,11 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @telling()
 def run(arguments: argparse.Namespace) -> int:
-    """Find heads and return the exit code: 0, or 1 where a picture could not be read.
+    """Find heads and return the exit code: 0, or 1 if a picture could not be read.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
-        KeyboardInterrupt: Ctrl-C; what was found till then is written, as after SIGTERM.
+        HeadDetectionError: a mistake of the user, in one line.
+        KeyboardInterrupt: Ctrl-C; what was found until then is written, as after SIGTERM.
     """
     check_detector_options(arguments)
     source = open_source(*arguments.source, **frame_options(arguments))
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     zones = zones_config(arguments, formats, source.info)
     engine = engine_options(arguments)
     if source.info.unit == "frames" and not arguments.compile:
-        engine["compile_network"] = None  # they have one size, mostly
+        engine["compile_network"] = None  # let the engine decide: most videos have one frame size
     tracking = tracking_config(arguments, engine)
     engine |= {"lowest_score": lowest_score(hide_from, tracking)}
     from head_detection.inference.detector import HeadDetector
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.weights, score_threshold=arguments.score_threshold, **engine
     )
     detector.max_pixels = arguments.max_pixels
-    if hide_from is not None:  # who counts is hidden
+    if hide_from is not None:  # every head that is counted is hidden
         hide_from = min(hide_from, detector.score_threshold)
     tracker = make_tracker(arguments.track, tracking, detector.score_threshold)
     with ending_in_order(), naming_option("--output"):
@@ -124,4 +124,4 @@ def _detect(
             for outcome in outcomes:
                 progress.add(outcome, bar)
     finally:
-        ignore_signals()  # the files are brought to their end, which is soon done
+        ignore_signals()  # files are being finished, which takes little time

@@ -1,4 +1,4 @@
-"""``train``: an experiment file to weights, in a run folder."""
+"""``train``: trains the detector that an experiment file describes, in a run folder."""
 
 import argparse
 import sys
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 SHOWN_PROBLEMS = 20
 ON_ALL_RANKS = (ConfigError, CheckpointError, TrainingError)
-"""Mistakes that every rank finds, and the first reports."""
+"""Mistakes that every rank finds and only the first reports."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = (
-        "Train a head detector: an experiment file, or --data alone, from finished weights. "
-        "Under torchrun the processes share every batch."
+        "Train a head detector from an experiment file, or fine-tune finished weights on --data. "
+        "Under torchrun, the processes share every batch."
     )
     add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and return the exit code: 0 done, 130 or 143 stopped by a signal.
+    """Train and return the exit code: 0 when done, 130 or 143 if stopped by a signal.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.resume is None and arguments.cfg is None and arguments.data is None:
         raise UsageError("expected --cfg FILE, --data PATH, or --resume RUN")
@@ -105,7 +105,7 @@ def _open_run(arguments: argparse.Namespace) -> "Run":
 
 
 def _remedy(sets: Sequence["AnnotatedSet"]) -> str:
-    """Say what to do about problems: where no picture is found, they lie elsewhere."""
+    """Say what to do about problems; if a set has no picture at all, the folder is wrong."""
     is_lost = any(
         group.images and not any(image.path.is_file() for image in group.images) for group in sets
     )
@@ -115,7 +115,7 @@ def _remedy(sets: Sequence["AnnotatedSet"]) -> str:
 
 
 def _check_pictures(folder: Path, sets: Sequence["AnnotatedSet"]) -> None:
-    """List everything that is wrong with pictures and boxes at once, before anything is trained."""
+    """Before training, report everything that is wrong with pictures and boxes at once."""
     from head_detection.data.annotations import find_problems
     from head_detection.training.run_folder import write_problems
 

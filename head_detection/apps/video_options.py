@@ -1,6 +1,6 @@
-"""Options of frames: which of videos and cameras are taken, and what is done with them.
+"""Options for videos and cameras: which frames to use, tracking, and counting in zones.
 
-Nothing here may import torch, nor anything else that takes long: options are parsed before it is.
+Nothing here may import torch or another slow module, so that options are parsed quickly.
 """
 
 import argparse
@@ -33,51 +33,53 @@ FOURCC: Final = {
     "mjpg": "mjpeg", "yuyv": "yuyv422", "uyvy": "uyvy422", "yu12": "yuv420p", "rgb3": "rgb24",
     "bgr3": "bgr24", "grey": "gray",
 }  # fmt: skip
-"""V4L2's names of formats, by FFmpeg's, where they differ."""
+"""FFmpeg's name for each V4L2 format whose name differs."""
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
-    """Declare which frames are taken, and what is done with their heads."""
+    """Declare the options for frames, tracking and counting."""
     add_frame_options(parser)
     add_tracking_options(parser)
     add_counting_options(parser)
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
-    """Declare which frames are taken."""
+    """Declare the options for which frames are used."""
     frames = parser.add_argument_group("frames of videos and cameras")
     frames.add_argument(
         "--start", type=seconds, default=0.0, metavar="S",
-        help="leave out so many seconds of each video's beginning",
+        help="skip the first S seconds of each video",
     )  # fmt: skip
     frames.add_argument(
-        "--end", type=seconds, metavar="S", help="stop so many seconds from its beginning"
+        "--end", type=seconds, metavar="S", help="stop S seconds after the video's beginning"
     )
     rate = frames.add_mutually_exclusive_group()
     rate.add_argument(
         "--stride", "--vid-stride", type=positive, default=1, metavar="N",
-        help="take one frame of N; it keeps its number",
+        help="use every Nth frame; frames keep their numbers",
     )  # fmt: skip
     rate.add_argument(
-        "--max-fps", type=fps, metavar="X", help="take at most X frames of each second"
+        "--max-fps", type=fps, metavar="X", help="use at most X frames of each second"
     )
     waiting = frames.add_mutually_exclusive_group()
     waiting.add_argument(
         "--live", action="store_const", const=True, dest="live",
-        help="take the newest frame and drop older ones, as of a camera (default of those)",
+        help="always use the newest frame and drop older ones (default for cameras)",
     )  # fmt: skip
     waiting.add_argument(
         "--every-frame", action="store_const", const=False, dest="live",
-        help="drop no frame, however late it is (default of files)",
+        help="drop no frame, however late it is (default for files)",
     )  # fmt: skip
     usual = Patience()
     frames.add_argument(
         "--open-timeout", type=timeout, default=usual.open_seconds, metavar="S",
-        help=f"try a camera again that has not answered for S seconds ({usual.open_seconds:g})",
+        help="reconnect to a camera that has not answered for S seconds "
+        f"(default: {usual.open_seconds:g})",
     )  # fmt: skip
     frames.add_argument(
         "--read-timeout", type=timeout, default=usual.read_seconds, metavar="S",
-        help=f"try a camera again that has sent nothing for S seconds ({usual.read_seconds:g})",
+        help="reconnect to a camera that has sent nothing for S seconds "
+        f"(default: {usual.read_seconds:g})",
     )  # fmt: skip
     _add_mode_options(frames)
 
@@ -85,20 +87,20 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
 def _add_mode_options(frames: argparse._ArgumentGroup) -> None:
     frames.add_argument(
         "--camera-size", type=frame_size, metavar="WxH",
-        help="ask a camera of this machine for this size: 1920x1080 (default: its own)",
+        help="frame size of a camera attached to this machine: 1920x1080 (default: its own)",
     )  # fmt: skip
     frames.add_argument(
-        "--camera-fps", type=fps, metavar="X", help="ask it for the rate nearest to this"
+        "--camera-fps", type=fps, metavar="X", help="set that camera to the rate nearest to X"
     )
     frames.add_argument(
         "--camera-format", type=camera_format, metavar="NAME",
-        help="ask it for this format: mjpeg (which many need for large frames at full rate), "
-        "yuyv422 ...",
+        help="pixel format of that camera, such as yuyv422, or mjpeg, which many cameras need for "
+        "large frames at full rate",
     )  # fmt: skip
 
 
 class SourceOptions(TypedDict):
-    """Of ``open_source``."""
+    """Keyword arguments of ``open_source``."""
 
     options: FrameOptions
     patience: Patience
@@ -106,10 +108,10 @@ class SourceOptions(TypedDict):
 
 
 def frame_options(arguments: argparse.Namespace) -> SourceOptions:
-    """Return which frames the options ask for, and how cameras are opened and waited for.
+    """Return which frames to use, and how to open cameras and how long to wait for them.
 
     Raises:
-        UsageError: an end that is not behind the start.
+        UsageError: the end is not after the start.
     """
     if arguments.end is not None and arguments.end <= arguments.start:
         raise UsageError(
@@ -132,26 +134,26 @@ def frame_options(arguments: argparse.Namespace) -> SourceOptions:
 
 
 def add_tracking_options(parser: argparse.ArgumentParser) -> None:
-    """Declare whether heads are followed, and how."""
+    """Declare the tracking options."""
     parser.add_argument(
         "--track", nargs="?", choices=TRACKERS, const=TRACKERS[0], metavar="NAME",
-        help="give heads of videos and cameras an id that they keep from frame to frame: "
-        f"{', '.join(TRACKERS)} (default where NAME is left out: {TRACKERS[0]}); "
-        "--set tracking.lost_seconds=2 ... for how",
+        help="track heads in videos and cameras, so that each keeps its id from frame to frame; "
+        f"NAME is {', '.join(TRACKERS[:-1])} or {TRACKERS[-1]} ({TRACKERS[0]} if omitted); "
+        "change its settings with --set tracking.lost_seconds=2 ...",
     )  # fmt: skip
 
 
 def tracking_config(
     arguments: argparse.Namespace, options: dict[str, Any]
 ) -> TrackingConfig | None:
-    """Return how heads are to be followed, and take what says so out of the engine's options.
+    """Return the tracking settings, and remove them from the engine's options.
 
     Args:
         arguments: of the command.
-        options: of ``engine_options``; ``tracking.KEY=VALUE`` is taken out of its overrides.
+        options: of ``engine_options``; ``tracking.KEY=VALUE`` is removed from its overrides.
 
     Raises:
-        UsageError: such a value without ``--track``.
+        UsageError: ``tracking.KEY=VALUE`` without ``--track``.
         ConfigError: an unknown key or a wrong value.
     """
     given: list[str] = options["overrides"]
@@ -163,7 +165,7 @@ def tracking_config(
 
 
 def lowest_score(hide_from: float | None, tracking: TrackingConfig | None) -> float | None:
-    """Return down to which score heads are of use to what hides or follows them."""
+    """Return the lowest score of heads that hiding or tracking needs; None if neither does."""
     asked = (hide_from, None if tracking is None else tracking.lowest_score)
     return min((score for score in asked if score is not None), default=None)
 
@@ -171,7 +173,7 @@ def lowest_score(hide_from: float | None, tracking: TrackingConfig | None) -> fl
 def make_tracker(
     name: str | None, config: TrackingConfig | None, score_threshold: float
 ) -> "HeadTracker | None":
-    """Build the tracker that was asked for; None: none was.
+    """Build the tracker that was asked for, or return None.
 
     Raises:
         MissingPackageError: its package is not installed.
@@ -184,31 +186,31 @@ def make_tracker(
 
 
 def add_counting_options(parser: argparse.ArgumentParser) -> None:
-    """Declare where heads are counted, and how often that is written."""
+    """Declare where heads are counted, and how often counts are written."""
     parser.add_argument(
         "--zones", type=Path, metavar="FILE.yaml",
-        help="count heads at the lines and in the zones of this file; heads of videos and cameras "
-        f"are followed for it (by {TRACKERS[0]} without --track)",
+        help="count heads at the lines and in the zones of this file; in videos and cameras, heads "
+        f"are tracked for this (with {TRACKERS[0]} unless --track names another tracker)",
     )  # fmt: skip
     parser.add_argument(
         "--counts-every", type=seconds, default=1.0, metavar="S",
-        help="seconds between two counts of a video or a camera in counts.csv; 0 is each frame "
-        "(default: 1)",
+        help="write the counts of videos and cameras to counts.csv every S seconds; 0: for each "
+        "frame (default: 1)",
     )  # fmt: skip
 
 
 def zones_config(
     arguments: argparse.Namespace, formats: Sequence[str], info: SourceInfo
 ) -> "ZonesConfig | None":
-    """Return where heads are to be counted, and see that they are followed for it.
+    """Return where heads are to be counted, and turn on tracking if that needs it.
 
     Args:
-        arguments: of the command; ``track`` is set where it has to be.
+        arguments: of the command; ``track`` is set if needed.
         formats: what is written.
-        info: of the source; of a video, the points are checked to lie in its frames.
+        info: of the source; for a single video, all points must lie in its frames.
 
     Raises:
-        UsageError: events asked for without zones.
+        UsageError: ``--save events`` without zones.
         ConfigError: no such file, or a mistake in it.
     """
     if arguments.zones is None:
@@ -238,7 +240,7 @@ def zones_config(
 def make_counter(
     zones: "ZonesConfig | None", tracking: TrackingConfig | None
 ) -> "RegionCounter | None":
-    """Build what counts in zones; None: none were given."""
+    """Build the counter for zones and lines, or return None if none were given."""
     if zones is None:
         return None
     from head_detection.pipeline.zones import build_region_counter
@@ -249,10 +251,10 @@ def make_counter(
 def note_without_frames(
     arguments: argparse.Namespace, formats: Sequence[str], tally: "Tally"
 ) -> bool:
-    """Say what was asked of frames, where none came: in vain of pictures, or of another part.
+    """If there were no frames, name the options that had no effect because of that.
 
     Returns:
-        Whether nothing at all came of the part of a video that was asked for.
+        Whether the part of a video chosen by ``--start`` and ``--end`` held nothing at all.
     """
     if tally.frames:
         return False
@@ -274,10 +276,10 @@ def note_without_frames(
 
 
 def seconds(text: str) -> float:
-    """Read a time in a video.
+    """Read a time in a video, in seconds.
 
     Raises:
-        argparse.ArgumentTypeError: no number, or one below 0.
+        argparse.ArgumentTypeError: not a number, or below 0.
 
     Example:
         >>> seconds("2.5")
@@ -290,7 +292,7 @@ def timeout(text: str) -> float:
     """Read how long to wait, in seconds.
 
     Raises:
-        argparse.ArgumentTypeError: no number, or one that no answer is as quick as.
+        argparse.ArgumentTypeError: not a number, or too short for any answer.
 
     Example:
         >>> timeout("10")
@@ -300,10 +302,10 @@ def timeout(text: str) -> float:
 
 
 def frame_size(text: str) -> tuple[int, int]:
-    """Read a size as it is usual, width first; return (height, width).
+    """Read a size in the usual order, width first; return (height, width).
 
     Raises:
-        argparse.ArgumentTypeError: no two numbers with an x between.
+        argparse.ArgumentTypeError: not two numbers with an x between.
 
     Example:
         >>> frame_size("1920x1080")
@@ -316,10 +318,10 @@ def frame_size(text: str) -> tuple[int, int]:
 
 
 def camera_format(text: str) -> str:
-    """Read a format of a camera by FFmpeg's name, or by the one that V4L2 and OpenCV have for it.
+    """Read a camera's pixel format by FFmpeg's name, or by that of V4L2 and OpenCV.
 
     Raises:
-        argparse.ArgumentTypeError: nothing that a name may be.
+        argparse.ArgumentTypeError: not a name.
 
     Example:
         >>> camera_format("MJPG"), camera_format("nv12")
@@ -332,10 +334,10 @@ def camera_format(text: str) -> str:
 
 
 def fps(text: str) -> float:
-    """Read how many frames a second; less than one too.
+    """Read a frame rate, in frames per second; it may be below one.
 
     Raises:
-        argparse.ArgumentTypeError: no number, or none above 0.
+        argparse.ArgumentTypeError: not a number, or not above 0.
 
     Example:
         >>> fps("0.2")

@@ -1,4 +1,4 @@
-"""What was found, in a window, while it is found."""
+"""A window that shows results while a command runs."""
 
 import os
 import sys
@@ -14,18 +14,18 @@ from head_detection.images.traces import Traces
 from head_detection.results.record import Failure, Outcome
 
 DISPLAYS: Final = ("DISPLAY", "WAYLAND_DISPLAY")
-"""Where Linux has one: OpenCV's windows end the process without."""
+"""Variables that name a display on Linux; without one, OpenCV's windows end the process."""
 ENDING_KEYS: Final = (ord("q"), 27)
 """Q and Esc."""
 MILLISECONDS: Final = 1
-"""That the window is given for its own work, a frame."""
+"""Time per frame for the window's own events."""
 FILES: Final = "heads"
-"""The window of all pictures and videos that are files: one after another."""
+"""Name of the one window for all pictures and videos that are files."""
 KEY_BITS: Final = 0xFF
 
 
 class Window:
-    """A window for each camera, and one for files; a context that closes them.
+    """A window for each camera, and one for files; leaving the context closes them.
 
     Args:
         drawing: how heads are marked; None shows nothing.
@@ -34,7 +34,7 @@ class Window:
         needs_pixels: whether records must hold their picture.
 
     Raises:
-        UsageError: no display, or an OpenCV without windows. One line.
+        UsageError: there is no display, or OpenCV was built without windows.
     """
 
     def __init__(self, drawing: Drawing | None) -> None:
@@ -53,10 +53,10 @@ class Window:
         _try_windows()
 
     def show(self, outcome: Outcome) -> None:
-        """Show a picture or a frame; of a failure nothing.
+        """Show a picture or a frame; a failure shows nothing.
 
         Raises:
-            KeyboardInterrupt: Q or Esc was pressed, or a window closed: as Ctrl-C.
+            KeyboardInterrupt: Q or Esc was pressed or a window was closed, which acts as Ctrl-C.
         """
         if self._drawing is None or isinstance(outcome, Failure) or outcome.pixels is None:
             return

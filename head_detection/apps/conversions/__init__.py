@@ -1,1 +1,1 @@
-"""What ``convert`` can do, one kind a file: ``add_arguments(parser)`` and ``run(arguments)``."""
+"""The conversions of ``convert``, one per file: ``add_arguments(parser)``, ``run(arguments)``."""

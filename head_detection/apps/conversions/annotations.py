@@ -1,4 +1,4 @@
-"""``convert annotations``: the labels of a data set from one public format into another."""
+"""``convert annotations``: converts a data set's labels between public formats."""
 
 import argparse
 import shutil
@@ -24,21 +24,29 @@ DESCRIPTIONS = (".yaml", ".yml")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--from", dest="source", required=True, choices=FORMATS)
-    parser.add_argument("--input", required=True, type=Path, help="annotations: a file or folder")
-    parser.add_argument("--to", dest="target", required=True, choices=WRITERS)
+    parser.add_argument(
+        "--from", dest="source", required=True, choices=FORMATS, help="format to read"
+    )
+    parser.add_argument("--input", required=True, type=Path, help="labels: a file or folder")
+    parser.add_argument(
+        "--to", dest="target", required=True, choices=WRITERS, help="format to write"
+    )
     parser.add_argument(
         "--output",
         required=True,
         type=Path,
-        help=f"a file; for {', '.join(FOLDER_FORMATS)} a new folder",
+        help=f"file to write; for {', '.join(FOLDER_FORMATS)} a new folder",
     )
-    parser.add_argument("--split", help="train, val, trainval or test, where the format has them")
-    parser.add_argument("--images", type=Path, help="folder that the picture names start from")
+    parser.add_argument(
+        "--split", help="part of the set: train, val, trainval or test, if the format has parts"
+    )
+    parser.add_argument(
+        "--images", type=Path, help="folder to which the picture names in the labels are relative"
+    )
     parser.add_argument(
         "--check-sizes",
         action="store_true",
-        help="read every picture's size, and take it where the labels state another",
+        help="read every picture's size, and correct the labels if they state another",
     )
     parser.add_argument(
         "--copy-pictures",
@@ -51,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, print what was repaired or left out and a summary, and return the exit code.
 
     Raises:
-        ValueError: a mistake of the user, one line.
+        ValueError: a mistake of the user, in one line.
     """
     source, output = arguments.input, arguments.output
     annotated = load_annotations(
@@ -84,10 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) -> None:
-    """Keep the labels and pictures that are read from being written over."""
+    """Refuse an output that would overwrite the labels or pictures that are read."""
     target = real_path(output)
     read = {real_path(source), *(real_path(image.path) for image in annotated.images)}
-    # data.yaml describes what lies around it; other label files stand alone.
+    # data.yaml describes the files beside it; other label files stand alone.
     is_description = source.suffix.lower() in DESCRIPTIONS
     root = real_path(source.parent if is_description else source)
     if target in read or (target.exists() and root in target.parents):
@@ -97,7 +105,7 @@ def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) ->
 
 
 def _with_sizes(annotated: AnnotatedSet, *, needed: bool, check: bool) -> tuple[AnnotatedSet, int]:
-    """Return the set with the sizes of its pictures, and how many were stated wrong."""
+    """Return the set with the sizes of its pictures, and how many the labels stated wrongly."""
     wanted = [image for image in annotated.images if check or (needed and not image.image_size)]
     read = in_threads(_read_size, wanted, "reading sizes", show_progress=bool(wanted))
     sizes = dict(zip(map(id, wanted), read, strict=True))
@@ -135,7 +143,7 @@ def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list
 def _write(
     annotated: AnnotatedSet, target: str, output: Path, copies: list[tuple[Path, Path]]
 ) -> tuple[str, ...]:
-    """Write labels and copies; a folder of both is there whole or not at all."""
+    """Write labels and copies; a folder with both is written completely or not at all."""
     if not (copies and FORMATS[target].writes_folder):
         notes = write_annotations(annotated, target, output)
         _copy_all(copies)

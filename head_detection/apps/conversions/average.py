@@ -1,4 +1,4 @@
-"""``convert average``: the mean of the weights of several runs."""
+"""``convert average``: writes the mean of the weights of several runs."""
 
 import argparse
 from pathlib import Path
@@ -14,13 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--input", required=True, type=Path, nargs="+", metavar="FILE",
-        help="two .safetensors files or more, of one network; one given twice counts twice",
+        help="two or more .safetensors files of the same network; one given twice counts twice",
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, which describes itself as the first input but for its metrics.
+    """Write the file, with the description of the first input but without its metrics.
 
     Source:
         Wortsman et al., Model soups, ICML 2022: the uniform soup.
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths: list[Path] = arguments.input
     if arguments.output.suffix != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
-    if len(paths) < 2:  # noqa: PLR2004 - fewer have no mean
+    if len(paths) < 2:  # noqa: PLR2004 - a mean needs two
         raise WeightsError("--input: expected two files or more; got one")
     model, description = load_detector(paths[0])
     sums = _values(model.network)
@@ -47,6 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _values(model: nn.Module) -> dict[str, Tensor]:
-    """Return all that learnt: counters have no mean."""
+    """Return all floating-point tensors: counters have no mean."""
     state = model.state_dict()
     return {name: tensor.double() for name, tensor in state.items() if tensor.is_floating_point()}

@@ -1,4 +1,4 @@
-"""``convert check``: the quality of one data set, or of several splits."""
+"""``convert check``: reports the quality of one data set, or of several splits."""
 
 import argparse
 import sys
@@ -28,7 +28,7 @@ from head_detection.data.quality.survey import measure_set, pixel_statistics, su
 from head_detection.errors import ConfigError, printable
 
 NUM_SHOWN: Final = 3
-"""Worst findings of a kind on the terminal."""
+"""Worst findings of each kind on the terminal."""
 NOT_CLEAN: Final = 1
 
 
@@ -39,24 +39,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="folder for index.html, report.json and plots")
     parser.add_argument(
         "--accept", nargs="+", default=[], choices=tuple(KINDS), metavar="KIND",
-        help=f"known trouble that is told but does not count: {', '.join(KINDS)}",
+        help="kinds of known problems that are reported but do not fail the check: "
+        f"{', '.join(KINDS)}",
     )  # fmt: skip
     parser.add_argument(
         "--tiny", type=float, default=limits.tiny, metavar="PIXELS",
-        help="square root of area below which a head is too small (default: %(default)s)",
+        help="report heads below this size, the square root of their area (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--huge", type=float, default=limits.huge, metavar="SHARE",
-        help="of the picture, above which a head is too large (default: %(default)s)",
+        help="report heads above this share of the picture (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--cfg", type=Path, help="experiment whose resize the anchors are for")
-    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE")
+    parser.add_argument(
+        "--cfg", type=Path, help="suggest anchors for the resize of this experiment file"
+    )
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
+        help="replace fields of the experiment file; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=positive, default=18, help="pictures on the contact sheet (default: 18)"
     )
     parser.add_argument(
-        "--seed", type=not_negative, default=0, help="of the contact sheet's choice"
-    )
+        "--seed", type=not_negative, default=0,
+        help="seed that chooses these pictures (default: 0)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,7 +114,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _unlabelled(
     arguments: argparse.Namespace, sets: Sequence[AnnotatedSet]
 ) -> tuple[list[Finding], list[str]]:
-    """Return pictures that no label names: findings in folder formats, a remark beside a file."""
+    """Return pictures without labels: findings for folders, a remark for a file's folder."""
     labelled = {path for given in arguments.input for path in labelled_paths(arguments, given)}
     num_splits = len(arguments.split or [None])
     found: dict[str, Finding] = {}

@@ -1,4 +1,4 @@
-"""``convert detections``: what was found as labels to begin with, for a labelling tool."""
+"""``convert detections``: turns results into draft labels for a labelling tool."""
 
 import argparse
 from pathlib import Path
@@ -18,20 +18,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--input", required=True, type=Path, metavar="FILE",
-        help="what test wrote (json, lines, csv, coco, mot, yolo), or another program likewise",
+        help="results of test (json, lines, csv, coco, mot, yolo), or the same formats from "
+        "another program",
     )  # fmt: skip
     parser.add_argument(
-        "--images", required=True, metavar="DIR", help="folder that the picture names start from"
+        "--images", required=True, metavar="DIR",
+        help="folder to which the picture names in the results are relative",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", required=True, choices=PRELABELS, help="tool that will import the labels"
     )
-    parser.add_argument("--to", required=True, choices=PRELABELS, help="the tool to import it")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write")
     parser.add_argument(
         "--score-threshold", type=probability, default=0.0, metavar="X",
-        help="leave out what is scored lower (default: %(default)s)",
+        help="leave out heads with a lower score (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--prefix", default="", metavar="TEXT",
-        help="before each name, for Label Studio: the address of its storage or server",
+        help="text before each picture name, for Label Studio: the address of its storage or "
+        "server",
     )  # fmt: skip
 
 
@@ -39,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, print what is in it, and return the exit code.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.prefix and arguments.to != LABEL_STUDIO:
         raise UsageError(f"--prefix: expected --to {LABEL_STUDIO}; got --to {arguments.to}")

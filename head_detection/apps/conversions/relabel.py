@@ -1,4 +1,4 @@
-"""``convert relabel``: loose labels placed anew by a detector's own findings."""
+"""``convert relabel``: moves the boxes of loose labels to a detector's results."""
 
 import argparse
 from collections import Counter
@@ -16,11 +16,13 @@ from head_detection.results.formats import read_detection_file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--input", required=True, type=Path, help="COCO labels")
-    parser.add_argument("--images", type=Path, help="folder that the picture names start from")
+    parser.add_argument("--input", required=True, type=Path, help="COCO labels to improve")
+    parser.add_argument(
+        "--images", type=Path, help="folder to which the picture names in the labels are relative"
+    )
     parser.add_argument(
         "--detections", required=True, type=Path, metavar="FILE",
-        help="detections.json of test on these pictures",
+        help="the detections.json that test wrote for these pictures",
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="the COCO file to write")
     for field in fields(RelabelRules):
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the labels, print what changed, and return the exit code.
 
     Raises:
-        ValueError: a mistake of the user, one line.
+        ValueError: a mistake of the user, in one line.
     """
     if real_path(arguments.output) == real_path(arguments.input):
         raise AnnotationError(f"--output: expected another file than the input {arguments.input}")

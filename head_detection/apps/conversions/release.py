@@ -1,4 +1,4 @@
-"""``convert release``: the best weights of a run as a file to hand out."""
+"""``convert release``: writes the best weights of a run as a file for others."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from head_detection.training.checkpoint import is_checkpoint
 from head_detection.training.state import load_state
 
 KEPT_PARTS = 2
-"""Of an absolute path, its end: where somebody's folders are is nobody else's concern."""
+"""Last parts of an absolute path that are kept, so that no private folder names are published."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,20 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         type=weights,
-        help="a run's folder, its best.safetensors, or last.safetensors, where it stopped",
+        help="a run's folder, its best.safetensors, or the last.safetensors of a stopped run",
     )
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
-    parser.add_argument("--licence", required=True, help="of the weights, written into them")
+    parser.add_argument("--licence", required=True, help="licence to write into the weights")
     parser.add_argument(
         "--metrics", action="extend", nargs="+", default=[], metavar="NAME=METRICS.JSON",
-        help="metrics that evaluate wrote, kept under this name; may be given several times",
+        help="a metrics.json of evaluate to store under this name; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--score-threshold", type=probability, help="default of the detector (default: the input's)"
-    )
+        "--score-threshold", type=probability,
+        help="score threshold to store as the detector's own (default: the input's)",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",
-        help="what the detector does after the network: resize, views, limits, suppression",
+        help="change inference settings to store: resize, views, limits, suppression",
     )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _load(path: Path, overrides: list[str]) -> tuple[FasterRCNN, WeightsDescription]:
-    """Load weights, or the state of a run."""
+    """Load weights, or the checkpoint of a run."""
     if not is_checkpoint(path):
         return load_detector(path, overrides)
     model, description = load_state(path)
@@ -89,7 +90,7 @@ def _read_metrics(argument: str) -> tuple[str, dict[str, Any]]:
 
 
 def _shorten(value: Any) -> Any:
-    """Replace absolute paths, wherever they stand, by their last parts."""
+    """Replace absolute paths at any depth by their last parts."""
     if isinstance(value, dict):
         return {key: _shorten(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""``convert split``: a data set in parts, near-duplicates on one side."""
+"""``convert split``: splits a data set, keeping near-duplicates in the same part."""
 
 import argparse
 import os
@@ -25,21 +25,24 @@ MIN_PARTS = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_input_arguments(parser, takes_several=False)
-    parser.add_argument("--output", required=True, type=Path, help="folder for NAME.json of a part")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder to write NAME.json of each part to"
+    )
     parser.add_argument(
         "--parts", required=True, nargs="+", metavar="NAME=SHARE",
-        help="two or more, such as train=0.8 val=0.2; the shares add up to 1",
+        help="two or more parts whose shares add up to 1, such as train=0.8 val=0.2",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=not_negative, default=0, help="of the dealing out (default: 0)"
-    )
+        "--seed", type=not_negative, default=0,
+        help="seed that assigns pictures to parts (default: 0)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the parts, and return the exit code."""
     shares = parse_parts(arguments.parts)
     (annotated,) = load_input(arguments)
-    # The order of the labels must not matter.
+    # The order of the labels must not change the parts.
     images = sorted(annotated.images, key=lambda image: (image.file_name, str(image.path)))
     if len(images) < len(shares):
         raise AnnotationError(
@@ -77,7 +80,8 @@ def parse_parts(texts: Sequence[str]) -> dict[str, float]:
     """Read ``name=share`` of each part.
 
     Raises:
-        ConfigError: not that form, a name twice, fewer than two, or shares that do not add up to 1.
+        ConfigError: another form, a repeated name, fewer than two parts, or shares that do not add
+            up to 1.
 
     Example:
         >>> parse_parts(["train=0.8", "val=0.2"])
@@ -111,7 +115,7 @@ def _refuse_unreadable(pictures: Sequence[SurveyedPicture]) -> None:
 
 
 def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
-    """Return near-duplicates together and every other picture alone, by their first names."""
+    """Group near-duplicates, and every other picture alone, ordered by each group's first name."""
     position = {id(picture): number for number, picture in enumerate(pictures)}
     groups = [
         list(group.pictures) for group in find_copies(pictures, show_progress=sys.stderr.isatty())
@@ -122,7 +126,7 @@ def _groups(pictures: Sequence[SurveyedPicture]) -> list[list[SurveyedPicture]]:
 
 
 def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path, bool]:
-    """Return the folder to name pictures from, and whether a reader finds it by itself.
+    """Return the folder that picture names are relative to, and whether a reader finds it alone.
 
     A reader looks in ``images`` beside the file, or in the file's own folder.
     """
@@ -133,7 +137,7 @@ def _picture_root(output: Path, images: Sequence[AnnotatedImage]) -> tuple[Path,
         return own, True
     try:
         return Path(os.path.commonpath(folders)), False
-    except ValueError as error:  # drives of Windows
+    except ValueError as error:  # several Windows drives
         raise AnnotationError("expected all pictures on one drive") from error
 
 

@@ -1,4 +1,4 @@
-"""``convert weights``: a network trained by others into a file that describes itself."""
+"""``convert weights``: converts foreign or old weights into a self-describing file."""
 
 import argparse
 from pathlib import Path
@@ -26,23 +26,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--from", dest="source", required=True, choices=["headhunter", "version1"],
-        help="who made them: HeadHunter, or this project in its first format",
+        help="origin of the weights: HeadHunter, or this project's first format",
     )  # fmt: skip
     parser.add_argument("--cfg", type=Path, help="experiment file of HeadHunter's network")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
-        help="replace a field of the experiment; may be given several times",
+        help="replace fields of the experiment file; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--input", required=True, type=Path, help="their .pth file, or the .safetensors file"
-    )
+        "--input", required=True, type=Path,
+        help="HeadHunter's .pth file, or this project's .safetensors file",
+    )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     parser.add_argument(
         "--score-threshold",
         type=probability,
-        help="default of the detector (default: the config's)",
+        help="score threshold to store as the detector's own (default: the config's)",
     )
-    parser.add_argument("--licence", default="unknown", help="of the weights, written into them")
+    parser.add_argument(
+        "--licence", default="unknown", help="licence to write into the weights (default: unknown)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,7 +85,7 @@ def _renew(path: Path, output: Path) -> int:
 
 
 def _check_options(path: Path, tensors: dict[str, Tensor], config: ExperimentConfig) -> None:
-    """Say which options the file was trained with, where the config has others."""
+    """Refuse a config that differs from the options that the file was trained with."""
     differing = [
         f"{key}={_as_yaml(value)}"
         for key, value in options_of(tensors).items()

@@ -1,4 +1,4 @@
-"""``convert zones``: a file of zones and lines, checked and drawn on a first frame."""
+"""``convert zones``: checks a file of zones and lines, and draws them on a first frame."""
 
 import argparse
 from collections.abc import Iterator
@@ -30,26 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--source", required=True, metavar="PATH",
-        help="a picture, a video, a camera or a folder: its first frame is drawn on",
+        help="a picture, video, camera or folder, whose first frame is drawn on",
     )  # fmt: skip
     parser.add_argument(
-        "--file", required=True, type=Path, metavar="FILE.yaml", help="the zones, as for test"
-    )
+        "--file", required=True, type=Path, metavar="FILE.yaml",
+        help="file of zones and lines, as for test --zones",
+    )  # fmt: skip
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="the picture to write, .png or .jpg"
     )
     usual = Patience()
     parser.add_argument(
         "--open-timeout", type=timeout, default=usual.open_seconds, metavar="S",
-        help=f"give up where a camera has sent no frame for S seconds ({usual.open_seconds:g})",
+        help="give up if a camera has sent no frame for S seconds "
+        f"(default: {usual.open_seconds:g})",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw the zones and lines, list where they are, and return the exit code.
+    """Draw the zones and lines, list their points, and return the exit code.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     output: Path | None = arguments.output
     if output is not None and output.suffix.lower() not in SUFFIXES:
@@ -78,14 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def first_frame(source: str, open_seconds: float) -> tuple[str, Picture]:
-    """Return the name of what a source begins with, and its first picture.
+    """Return the name and pixels of the first picture or frame of a source.
 
     Args:
         source: as ``test --source`` takes it.
-        open_seconds: how long a camera is waited for.
+        open_seconds: how long to wait for a camera.
 
     Raises:
-        SourceError: nothing in it can be read, or no camera gives a frame in time.
+        SourceError: nothing in it can be read, or no camera sends a frame in time.
         PictureError: its first picture is damaged.
     """
     opened = open_source(source, patience=Patience(open_seconds=open_seconds))
@@ -104,7 +106,7 @@ def first_frame(source: str, open_seconds: float) -> tuple[str, Picture]:
 
 @contextmanager
 def _giving_up(source: Source, seconds: float) -> Iterator[None]:
-    """Close cameras in the end, and after so many seconds: they would be waited for without end."""
+    """Close cameras after the block, or after so many seconds, since they never end themselves."""
     if not isinstance(source, Cameras):
         yield
         return

@@ -1,4 +1,4 @@
-"""``evaluate --calibrate``: scores of all sizes made comparable, on the pictures measured."""
+"""``evaluate --calibrate``: makes scores of all head sizes comparable, on the measured pictures."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,23 +13,23 @@ from head_detection.evaluation.matching import IGNORED, match_detections
 from head_detection.structures import Detections
 
 UNCALIBRATED: Final = "inference.calibration=null"
-"""The override that leaves scores as the network gives them."""
+"""The override that keeps the network's own scores."""
 DECIMALS: Final = 4
-"""Far finer than they are known."""
+"""Far finer than the fit is certain."""
 
 
 def calibrate(
     detections: Sequence[Detections], labelled: AnnotatedSet, inference: InferenceConfig
 ) -> tuple[list[Detections], CalibrationConfig]:
-    """Fit a calibration to detections, and return them with the scores that it gives.
+    """Fit a calibration to detections, and return them with calibrated scores.
 
     Args:
-        detections: one a picture, with scores as the network gives them.
+        detections: one per picture, with the network's own scores.
         labelled: the pictures and their truth.
-        inference: what was done around the network.
+        inference: the settings that the detections were made with.
 
     Raises:
-        EvaluationError: too few heads, or scores that tell nothing.
+        EvaluationError: too few heads, or scores that carry no information.
     """
     import torch
 
@@ -56,7 +56,7 @@ def calibrate(
         raise EvaluationError(f"--calibrate: {labelled.name}: {error}") from error
     config = CalibrationConfig(**{k: round(v, DECIMALS) for k, v in fit._asdict().items()})
     calibration = build_calibration(config)
-    assert calibration is not None  # noqa: S101 - of a config there is one
+    assert calibration is not None  # noqa: S101 - None only without a config
     calibrated = [
         Detections.from_arrays(
             found.boxes,

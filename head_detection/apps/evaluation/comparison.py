@@ -1,4 +1,4 @@
-"""``evaluate --compare``: two measurements of the same pictures, and how sure the difference is."""
+"""``evaluate --compare``: compares two measurements of the same pictures, with intervals."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ VERDICTS: Final = {
 
 
 def compare_saved(first_path: Path, second_path: Path, arguments: argparse.Namespace) -> int:
-    """Print how B differs from A, draw it, and return the exit code.
+    """Print and draw how B differs from A, and return the exit code.
 
     Raises:
-        EvaluationError: not two measurements of the same pictures.
+        EvaluationError: the measurements are not of the same pictures.
     """
     first, second = read_metrics(first_path), read_metrics(second_path)
     second = _in_order_of(first, second)
@@ -61,7 +61,7 @@ def compare_saved(first_path: Path, second_path: Path, arguments: argparse.Names
 
 
 def table_lines(differences: Sequence[Difference]) -> list[str]:
-    """Return the table: a line a measure, and in words what its interval says."""
+    """Return the table: one line per measure, with the verdict of its interval in words."""
     lines = [f"{'measure':10} {'A':>9} {'B':>9} {'B - A':>9}   {'95 % interval':20} "]
     for item in differences:
         interval = f"{item.low:+.4f} to {item.high:+.4f}"

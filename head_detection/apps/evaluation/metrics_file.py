@@ -1,4 +1,4 @@
-"""``metrics.json``: what ``evaluate`` measured, whole enough to be compared without pictures."""
+"""``metrics.json``: a measurement of ``evaluate``, complete enough to compare without pictures."""
 
 import json
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ FILE_NAME: Final = "metrics.json"
 
 @dataclass(frozen=True)
 class SavedMetrics:
-    """What a comparison needs of a ``metrics.json``.
+    """What a comparison needs from a ``metrics.json``.
 
     Attributes:
         path: of the file.
         title: what was measured.
-        split: what tables call the split.
+        split: name of the split in tables.
         score_threshold: the operating point.
-        threshold_origin: where that is from.
+        threshold_origin: where the operating point comes from.
         files: names of the pictures.
-        matchings: one a picture.
+        matchings: one per picture.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class SavedMetrics:
 
 
 def write_metrics(folder: Path, result: EvaluationResult, num_resamples: int, seed: int) -> Path:
-    """Write ``metrics.json``, a line a picture, and return its path."""
+    """Write ``metrics.json``, one line per picture, and return its path."""
     measurement, predictions = result.measurement, result.predictions
     head = {
         "schema": SCHEMA,
@@ -84,7 +84,7 @@ def _picture_entry(file_name: str, outcome: ImageOutcome) -> dict[str, Any]:
         "predicted": outcome.num_predicted,
         "missed": outcome.num_missed,
         "false": outcome.num_false,
-        # The shortest decimals that read back as the same float32.
+        # The shortest decimals that parse to the same float32.
         "scores": scores.astype(str).astype(np.float64).tolist(),
         "found": outcome.matching.found.tolist(),
     }
@@ -98,7 +98,7 @@ def read_metrics(path: Path) -> SavedMetrics:
     """Read a ``metrics.json`` for a comparison.
 
     Raises:
-        EvaluationError: no such file, not one of this command's, or entries that do not fit.
+        EvaluationError: no such file, not written by this command, or invalid entries.
     """
     content = read_json(path, FILE_NAME, EvaluationError)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

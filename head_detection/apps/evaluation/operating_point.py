@@ -1,4 +1,4 @@
-"""The score from which on a detection counts: given, or chosen on the data and stored."""
+"""The operating point, the score from which detections count: given, or chosen and stored."""
 
 import argparse
 from pathlib import Path
@@ -14,17 +14,17 @@ def add_operating_point_options(parser: argparse.ArgumentParser) -> None:
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
         "--score-threshold", type=probability, metavar="X",
-        help="operating point, 0 to 1 (default: the weights' own)",
+        help="operating point: heads count from this score on, 0 to 1 (default: the weights' own)",
     )  # fmt: skip
     threshold.add_argument(
         "--choose-threshold", action="store_true",
-        help="operate where F1 is best on this data, and store that in the weights; on "
-        "validation data, never on the test set",
+        help="choose the threshold with the best F1 on this data, and store it in the weights; "
+        "use validation data, never the test set",
     )  # fmt: skip
     parser.add_argument(
         "--calibrate", action="store_true",
-        help="with --choose-threshold: also fit to this data how scores change by the size of a "
-        "head, so that one threshold suits all sizes, and store that; from a few hundred heads on",
+        help="with --choose-threshold: also fit how scores depend on head size, so that one "
+        "threshold suits all sizes, and store that; needs at least a few hundred heads",
     )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def check_operating_point(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together.
 
     Raises:
-        EvaluationError: one line.
+        EvaluationError: in one line.
     """
     if arguments.calibrate and not arguments.choose_threshold:
         raise EvaluationError(
@@ -53,17 +53,17 @@ def check_operating_point(arguments: argparse.Namespace) -> None:
 def store_operating_point(weights: Path, result: EvaluationResult) -> str:
     """Store the threshold of best F1, its metrics and its calibration in the weights file.
 
-    Only the file's description changes, its tensors do not.
+    Only the file's description changes, not its tensors.
 
     Args:
         weights: the file that was measured.
-        result: its measurement, whose operating point was chosen on these pictures.
+        result: its measurement, with an operating point chosen on these pictures.
 
     Returns:
-        What to tell the user.
+        A message for the user.
 
     Raises:
-        EvaluationError: no threshold finds a head, so that none is the best.
+        EvaluationError: no threshold finds any head, so none is the best.
     """
     from head_detection.models import weights as files
 

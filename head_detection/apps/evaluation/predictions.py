@@ -1,4 +1,4 @@
-"""What ``evaluate`` measures: detections of labelled pictures, found now or read from a file."""
+"""What ``evaluate`` measures: detections in labelled pictures, found now or read from a file."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from head_detection.inference.detector import HeadDetector
 
 LOWEST_SCORE: Final = 0.02
-"""The curves need low scores; under this there is next to nothing to find."""
+"""The curves need low scores; below this, hardly any heads are left to find."""
 CHOSEN_HERE: Final = "best F1 of the very pictures measured here"
 GIVEN: Final = "--score-threshold"
 STORED: Final = "stored in the weights"
@@ -35,18 +35,18 @@ OF_FILE: Final = "the detections file was cut there"
 
 @dataclass(frozen=True)
 class Predictions:
-    """A detector by its detections.
+    """The detections of one detector.
 
     Attributes:
         path: of the weights, or of the file of detections.
-        title: one line on what it is.
-        model: for ``metrics.json``.
-        detections: one a picture of the labelled set.
-        score_threshold: the operating point; None is to be chosen on these pictures.
-        threshold_origin: where that is from.
-        lowest_score: heads scored lower are not among the detections; None is not known.
-        notes: what a reader of the metrics must know, a line each.
-        calibration: fitted to these pictures, and to be stored in the weights.
+        title: describes the detector in one line.
+        model: describes it for ``metrics.json``.
+        detections: one per picture of the labelled set.
+        score_threshold: the operating point; None: it is still to be chosen on these pictures.
+        threshold_origin: where the operating point comes from.
+        lowest_score: detections with lower scores are missing; None if that score is not known.
+        notes: what a reader of the metrics must know, one line each.
+        calibration: fitted to these pictures, to be stored in the weights.
     """
 
     path: Path
@@ -65,11 +65,11 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
 
     Raises:
         EvaluationError: pictures are missing.
-        PictureError: one cannot be read; metrics of the others would be others.
-        WeightsError: weights that cannot be used.
+        PictureError: one cannot be read; metrics without it would not be comparable.
+        WeightsError: the weights cannot be used.
     """
     missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
-    if missing:  # said before hours of work, not after them
+    if missing:  # reported before hours of work, not after
         what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
         raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
     given: float | None = arguments.score_threshold
@@ -108,7 +108,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
 
 
 def _detect(detector: "HeadDetector", labelled: AnnotatedSet) -> tuple[list[Detections], list[str]]:
-    """Return the heads of each picture, and what ``test`` would note of some."""
+    """Return the heads of each picture, and the notes that ``test`` would print."""
     from head_detection.pipeline.run import run_pipeline
 
     files = [PictureFile(image.path, image.file_name) for image in labelled.images]
@@ -133,16 +133,16 @@ def _detect(detector: "HeadDetector", labelled: AnnotatedSet) -> tuple[list[Dete
 
 
 def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
-    """Read the detections that somebody made of the labelled pictures.
+    """Read a file of detections in the labelled pictures.
 
     Raises:
-        DetectionFileError: the file cannot be used, or is of other pictures.
+        DetectionFileError: the file cannot be used, or belongs to other pictures.
     """
     path: Path = arguments.detections
     read = read_detection_file(path, labelled)
     threshold, origin, cut = arguments.score_threshold, GIVEN, read.score_threshold
     if threshold is None:
-        # A file cut as low as for the curves has no operating point: nobody would work there.
+        # A threshold as low as the curves need is no operating point.
         is_operating = cut is not None and cut > LOWEST_SCORE
         threshold, origin = (cut, OF_FILE) if is_operating else (None, CHOSEN_HERE)
     notes = list(read.notes)
@@ -170,7 +170,7 @@ def read_detections(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Pr
 
 
 def counted(what: str, names: Sequence[str]) -> str:
-    """Return a line with the number of names and the first.
+    """Return a line with the number of names and the first one.
 
     Example:
         >>> counted("missing", ["a.jpg", "b.jpg"])

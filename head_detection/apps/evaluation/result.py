@@ -1,4 +1,4 @@
-"""One evaluation: what it is of, what came out, and its threshold stored in the weights."""
+"""The result of one evaluation, with what was measured and on which pictures."""
 
 import argparse
 import math
@@ -12,20 +12,20 @@ from head_detection.evaluation.evaluator import Measurement, measure
 from head_detection.files import real_path
 
 SHARED_NAMES: Final = frozenset({"best", "last", "detections", "coco", "mot"})
-"""What training and test call their files, whichever run it is."""
+"""File names that training and ``test`` use in every run."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Everything that one measurement is of and gave.
+    """A measurement and what it was made of.
 
     Attributes:
         labelled: the pictures and their truth.
-        data: path, format and split as the user named them.
-        split: what tables call the split.
-        predictions: what was measured.
-        measurement: what came out.
-        notes: what a reader of the metrics must know, a line each.
+        data: path, format and split as the user gave them.
+        split: name of the split in tables.
+        predictions: the detections that were measured.
+        measurement: the metrics.
+        notes: what a reader of the metrics must know, one line each.
     """
 
     labelled: AnnotatedSet
@@ -47,7 +47,7 @@ def evaluate_predictions(
     predictions: Predictions,
     protocols: tuple[str, ...],
 ) -> EvaluationResult:
-    """Measure predictions on the pictures that they are of."""
+    """Measure predictions on their labelled pictures."""
     measurement = measure(
         predictions.detections,
         [image.truth for image in labelled.images],
@@ -67,7 +67,7 @@ def evaluate_predictions(
 
 
 def short_name(path: Path) -> str:
-    """Return the name of a file, with its folder's where many files are called that.
+    """Return the name of a file, with its folder's name if many files have that name.
 
     Example:
         >>> short_name(Path("runs/train/scut/best.safetensors"))
@@ -80,7 +80,7 @@ def short_name(path: Path) -> str:
 
 
 def _label_notes(predictions: Predictions, labelled: AnnotatedSet) -> list[str]:
-    """Return what may be wrong with the labels, a line each."""
+    """Return what may be wrong with the labels, one line each."""
     notes = [] if labelled.num_heads else [f"{labelled.name} has no labelled heads to find"]
     other = [
         image.file_name
@@ -93,7 +93,7 @@ def _label_notes(predictions: Predictions, labelled: AnnotatedSet) -> list[str]:
 
 
 def without_nan(value: Any) -> Any:
-    """Replace numbers that JSON has no word for by None, wherever they stand.
+    """Replace numbers that JSON cannot hold (NaN, infinity) by None, at any depth.
 
     Example:
         >>> without_nan({"recall": [float("nan"), 0.5]})

@@ -1,4 +1,4 @@
-"""The metrics on the terminal: every line says what it was measured on and how."""
+"""The table of metrics on the terminal; every line says on what and how it was measured."""
 
 import math
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ from head_detection.apps.evaluation.result import EvaluationResult
 from head_detection.evaluation.evaluator import Measurement
 
 ALL_SCORES: Final = "all scores"
-"""The measure goes through all scores that there are, from the lowest on."""
+"""The measure uses detections of all scores."""
 OPERATING: Final = "operating point"
-"""The measure is taken at the operating threshold."""
+"""The measure uses detections from the operating threshold on."""
 OPERATING_MARK: Final = "*"
 NOTHING: Final = "-"
 
 
 class Meaning(NamedTuple):
-    """What a metric is called and how it is taken.
+    """The label of a metric and how it is measured.
 
     Attributes:
-        label: for people.
-        iou: from which overlap on a detection finds a head.
-        scores: ``ALL_SCORES``, ``OPERATING``, or the name of the metric that is the threshold.
+        label: its name in the table.
+        iou: the overlap from which a detection finds a head.
+        scores: ``ALL_SCORES``, ``OPERATING``, or the name of the metric that holds the threshold.
     """
 
     label: str
@@ -79,7 +79,7 @@ HEADER: Final = ("protocol", "split", "IoU", "score", "measure", "value", "95 % 
 
 
 def print_table(result: EvaluationResult, num_resamples: int) -> None:
-    """Print what was measured, its metrics by protocol, and what did not count."""
+    """Print what was measured, the metrics by protocol, and what did not count."""
     labelled, measurement = result.labelled, result.measurement
     operating = f"{OPERATING_MARK} {measurement.score_threshold:.4f}, {OPERATING}"
     print(f"{result.predictions.title} on {labelled.name}")
@@ -103,12 +103,12 @@ def print_table(result: EvaluationResult, num_resamples: int) -> None:
 def table_rows(
     measurement: Measurement, split: str, lowest_score: float | None
 ) -> Iterator[tuple[str, ...]]:
-    """Give the cells of each line, as ``HEADER`` names them.
+    """Yield the cells of each line, in the order of ``HEADER``.
 
     Args:
-        measurement: what was measured.
-        split: what was measured on.
-        lowest_score: heads scored lower were not among the detections; None is not known.
+        measurement: the metrics.
+        split: the data that was measured on.
+        lowest_score: detections with lower scores are missing; None if that score is not known.
     """
     for protocol, metrics in measurement.metrics.items():
         meanings = MEANINGS[protocol]

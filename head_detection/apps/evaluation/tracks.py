@@ -1,4 +1,4 @@
-"""``evaluate --protocol track``: how well ids are kept over labelled sequences."""
+"""``evaluate --protocol track``: measures how well ids are kept in labelled sequences."""
 
 import argparse
 import json
@@ -37,25 +37,25 @@ COLUMNS: Final = {
     "ideucl": "IDEucl", "id_switches": "switches",
 }  # fmt: skip
 FPS: Final = 25.0
-"""Of CroHD's sequences."""
+"""The rate of CroHD's sequences."""
 Sequences = Mapping[str, Sequence[int]]
-"""Places in the set, by the sequence's name."""
+"""Indices of pictures in the set, by the sequence's name."""
 
 
 def add_track_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how the heads of sequences are followed."""
+    """Declare the options for tracking heads in sequences."""
     add_tracking_options(parser)
     parser.add_argument(
         "--fps", type=fps, metavar="N",
-        help=f"frames a second, of --protocol track (default: {FPS:g})",
+        help=f"frames per second of the sequences, for --protocol track (default: {FPS:g})",
     )  # fmt: skip
 
 
 def check_track_options(arguments: argparse.Namespace) -> None:
-    """Refuse options that would be without effect.
+    """Refuse options that would have no effect.
 
     Raises:
-        EvaluationError: one line.
+        EvaluationError: in one line.
     """
     following = [] if arguments.track is None else ["--track"]
     following += [] if arguments.fps is None else ["--fps"]
@@ -77,7 +77,7 @@ def load_labels(arguments: argparse.Namespace) -> AnnotatedSet:
     """Read the labels.
 
     Raises:
-        AnnotationError: as ``load_annotations``; says which formats tracks are measured by.
+        AnnotationError: as ``load_annotations``; names the formats that have ids.
     """
     config = DatasetConfig(
         path=arguments.data,
@@ -94,10 +94,10 @@ def load_labels(arguments: argparse.Namespace) -> AnnotatedSet:
 
 
 def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> int:
-    """Measure tracks, print a line a sequence and one of all, and write ``tracks.json``.
+    """Measure tracks, print one line per sequence and one for all, and write ``tracks.json``.
 
     Raises:
-        EvaluationError: labels or detections without ids, or pictures that are missing.
+        EvaluationError: labels or detections have no ids, or pictures are missing.
         HeadDetectionError: another mistake of the user.
     """
     sequences = _sequences_in(labelled)
@@ -142,7 +142,7 @@ def evaluate_tracks(arguments: argparse.Namespace, labelled: AnnotatedSet) -> in
 
 
 def _sequences_in(labelled: AnnotatedSet) -> Sequences:
-    """Return the sequences by their place in the set; one that is all of it, by its folder."""
+    """Return the sequences of the set; one that fills the whole set is named after its folder."""
     sequences: dict[str, Sequence[int]] = {}
     for folder, indices in sequences_of(labelled).items():
         name = own_name(str(folder))
@@ -154,7 +154,7 @@ def _sequences_in(labelled: AnnotatedSet) -> Sequences:
 
 
 def _notes_on_missed(file: Path, found: Sequence[Detections], sequences: Sequences) -> list[str]:
-    """Return a line on the sequences that a file has nobody of, if there are some."""
+    """Return a line on the sequences for which a file has no detections, if there are any."""
     missed = [
         name for name, indices in sequences.items() if not any(len(found[i]) for i in indices)
     ]
@@ -191,7 +191,7 @@ def _shown(key: str, value: float) -> str:
 def _track(
     arguments: argparse.Namespace, labelled: AnnotatedSet, sequences: Sequences
 ) -> tuple[str, list[Detections]]:
-    """Run the weights and a tracker over the labelled pictures, each sequence for itself."""
+    """Run the weights and a tracker over each labelled sequence separately."""
     missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
     if missing:
         what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"

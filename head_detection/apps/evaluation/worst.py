@@ -1,4 +1,4 @@
-"""The pictures that a detector is worst at, drawn for people to look at."""
+"""Draws the pictures with the most mistakes, for people to look at."""
 
 import io
 import re
@@ -32,15 +32,15 @@ def draw_worst(
     """Draw the pictures with the most misses and false alarms, the worst first.
 
     Args:
-        folder: of all results; they go into ``worst/`` in it.
+        folder: of all results; the pictures go into its ``worst/``.
         result: of the measurement.
         num_pictures: at most; a picture without mistakes is not drawn.
 
     Returns:
-        What to tell the user, a line each.
+        Messages for the user, one line each.
 
     Raises:
-        EvaluationError: ``worst/`` holds files that are no earlier results.
+        EvaluationError: ``worst/`` holds files that are not results of an earlier run.
     """
     target = folder / FOLDER
     _empty(target)
@@ -74,13 +74,13 @@ def find_worst(result: EvaluationResult, num_pictures: int) -> list[int]:
 def outcome_boxes(
     detections: Detections, truth: GroundTruth, matching: Matching, score_threshold: float
 ) -> OutcomeBoxes:
-    """Sort the boxes of a picture by what the matching says of them from a score on.
+    """Sort the boxes of a picture into found, missed and false ones at a score threshold.
 
     Args:
-        detections: of the picture, with low scores too.
+        detections: of the picture, including low scores.
         truth: of the picture.
-        matching: of these detections and this truth.
-        score_threshold: lower ones are left out.
+        matching: of these detections with this truth.
+        score_threshold: detections with lower scores are left out.
 
     Example:
         >>> boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
@@ -106,7 +106,7 @@ def outcome_boxes(
 
 
 def safe_name(text: str) -> str:
-    """Return a text that is a file name everywhere.
+    """Return the text as a file name that is valid on every system.
 
     Example:
         >>> safe_name("street 12: a/b")

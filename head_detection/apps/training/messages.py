@@ -1,4 +1,4 @@
-"""What ``train`` says before and after."""
+"""What ``train`` prints before and after training."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def announce(
     trainer: "Trainer", parts: dict[str, list["AnnotatedSet"]], changes: Sequence[str]
 ) -> None:
-    """Say what is trained on, how much learns, and what a resumed run has changed."""
+    """Print the data, the number of trained parameters, and what a resumed run has changed."""
     for name, sets in parts.items():
         heads = sum(group.num_heads for group in sets)
         print(f"{name}: {sum(map(len, sets))} pictures, {heads} heads")
@@ -48,7 +48,7 @@ def _notes(trainer: "Trainer") -> Iterator[str]:
 
 
 def conclude(trainer: "Trainer", number: int) -> None:
-    """Say where the weights are, and how a run goes on that a signal has stopped."""
+    """Print where the weights are, and how to resume a run that a signal has stopped."""
     from head_detection.training.run_folder import BEST, CHECKPOINT
 
     progress, folder = trainer.state.progress, trainer.folder
