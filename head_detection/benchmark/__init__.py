@@ -1,1 +1,1 @@
-"""What ``benchmark`` measures: detectors and their baseline, stages, throughput and memory."""
+"""The measurements of ``benchmark``: detectors and their baseline, stages, throughput, memory."""

@@ -1,4 +1,4 @@
-"""What a network multiplies, over what the machine can multiply."""
+"""The rate of a network's arithmetic, as a share of the machine's peak."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,22 +21,22 @@ from head_detection.benchmark.timing import (
 from head_detection.models.faster_rcnn import FasterRCNN
 
 SIDES: Final = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-"""Of the square matrices: large enough that a device is busy, small enough for a fraction of a
-second."""
+"""Sides of the square matrices: large enough to keep a device busy, small enough to take a fraction
+of a second."""
 NUM_PRODUCTS: Final = 3
-"""The fastest of so many in a row is the machine at its best."""
+"""The fastest of so many consecutive products counts as the machine's peak."""
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What the network multiplies over what a large matrix product does in the same run.
+    """The network's arithmetic rate over that of a large matrix product in the same run.
 
     Attributes:
-        operations: of each stage that multiplies, a picture; a multiply-add is two.
-        peak: 10^9 operations a second of the matrix product.
-        dense: share of it in the dense part.
-        network: share of it in all these stages, which also pool and suppress.
+        operations: per picture, for each stage that multiplies; a multiply-add counts as two.
+        peak: rate of the matrix product, in 10^9 operations per second.
+        dense: share of the peak that the dense part reaches.
+        network: share of the peak in all these stages, whose time includes pooling and suppression.
     """
 
     operations: dict[str, float]
@@ -59,9 +59,9 @@ def arithmetic_of(
     """Return operations over time over peak, run by run.
 
     Args:
-        operations: of each stage that multiplies, a picture; one of them is the dense part.
-        stages: milliseconds a picture that these took.
-        peaks: operations a second of the matrix product in each run.
+        operations: per picture, for each stage that multiplies; one of them is the dense part.
+        stages: milliseconds per picture of these stages.
+        peaks: operations per second of the matrix product in each run.
 
     Example:
         8e9 operations in 2 s are half of a peak of 8e9 a second.
@@ -85,8 +85,8 @@ class MatrixProduct:
 
     Args:
         precision: fp32, bf16 or fp16.
-        device: where it is done, in as many threads as anything else.
-        clock: of seconds.
+        device: on which it is computed, with PyTorch's current number of threads.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class MatrixProduct:
 
     @torch.inference_mode()
     def operations_per_second(self) -> float:
-        """Return the rate of the fastest of a few products; a multiply-add is two operations."""
+        """Return the rate of the fastest of a few products; a multiply-add counts as two."""
         seconds = []
         for _ in range(NUM_PRODUCTS):
             synchronise(self._device)
@@ -113,12 +113,12 @@ class MatrixProduct:
 
 @torch.inference_mode()
 def count_operations(model: FasterRCNN, images: Sequence[Tensor]) -> dict[str, float]:
-    """Return the operations of convolutions and matrix products by stage, a picture on average.
+    """Return the operations of convolutions and matrix products by stage, averaged per picture.
 
-    A multiply-add is two. Additions, activations and pooling are not counted.
+    A multiply-add counts as two. Additions, activations and pooling are not counted.
 
     Args:
-        model: as it was trained, not as an engine rewrites it: what is fused is not counted.
+        model: as trained, not as an engine rewrites it: fused operations are not counted.
         images: ``(3, H, W)`` each, at least one.
     """
     counts: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The baseline, torchvision's stock detector, and its network as this project builds it."""
+"""The baseline, torchvision's stock detector, and its network built by this project."""
 
 from dataclasses import replace
 from typing import Final
@@ -37,13 +37,13 @@ BASELINE_INFERENCE: Final = InferenceConfig(
     ),
     growing_limits=False,
 )
-"""torchvision's defaults of that model."""
+"""torchvision's defaults for that model."""
 NUM_POOLED: Final = 4
-"""torchvision pools no box from the level that is made by pooling, stride 64."""
+"""torchvision pools no boxes from the coarsest level, stride 64, which is made by max pooling."""
 
 
 class BaselineTransform(GeneralizedRCNNTransform):
-    """Samples as torchvision does where the scaled sides are no whole pixels."""
+    """Resizes as torchvision does if the scaled sides are not whole pixels."""
 
     def _resize(self, images: Tensor, factor: float) -> Tensor:
         resized: Tensor = F.interpolate(
@@ -57,11 +57,11 @@ class BaselineTransform(GeneralizedRCNNTransform):
 
 
 def build_baseline(min_size: int = 800, max_size: int = 1333) -> BaselineModel:
-    """Return torchvision's model for one class, of random weights, in evaluation mode.
+    """Return torchvision's model for one class, with random weights, in evaluation mode.
 
     Args:
-        min_size: network pixels of a picture's short side.
-        max_size: network pixels of its long side at most.
+        min_size: short side of a picture, in network pixels.
+        max_size: largest long side, in network pixels.
     """
     detector: BaselineModel = torchvision.models.get_model(
         BASELINE_MODEL,
@@ -78,7 +78,7 @@ def build_baseline(min_size: int = 800, max_size: int = 1333) -> BaselineModel:
 def build_same_network(baseline: BaselineModel) -> FasterRCNN:
     """Return this project's model with the network, weights and sizes of ``build_baseline``'s.
 
-    In float32 it gives the same boxes but for rounding.
+    In float32 it returns the same boxes, up to rounding.
 
     Args:
         baseline: its tensors are copied.

@@ -1,4 +1,4 @@
-"""The detectors that are benchmarked: this project's, and torchvision's as the baseline."""
+"""The benchmarked detectors: this project's, and torchvision's as the baseline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,20 +21,20 @@ BASELINE: Final = "torchvision"
 SAME: Final = "same network"
 """Names in tables."""
 PYTORCH_SUFFIXES: Final = (".safetensors", ".yaml")
-"""Weights and presets give a network of PyTorch's; exported files one of another library's."""
+"""Weights and presets run in PyTorch; exported files run in another library."""
 
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A detector to be built.
+    """How to build a detector.
 
     Attributes:
         name: of the weights, in tables.
-        weights: a file that describes itself.
-        engine: torch, openvino or onnx; None is the file's own.
+        weights: a self-describing file.
+        engine: torch, openvino or onnx; None for the file's own.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16.
-        is_compiled: the network is made anew for each size of picture.
+        is_compiled: whether the network is compiled for each picture size.
     """
 
     name: str
@@ -47,16 +47,16 @@ class DetectorSpec:
 
 @dataclass(frozen=True)
 class BenchmarkedDetector:
-    """One that takes its turn.
+    """A detector, ready to run.
 
     Attributes:
-        name: in tables; no two alike.
-        description: in words, for who reads the numbers.
+        name: in tables; unique.
+        description: in words, for readers of the report.
         detect: takes a ``(3, H, W)`` uint8 picture, and returns once the result is in main memory.
-        head_detector: None for torchvision's.
-        load_plain: gives the network as PyTorch runs it without an engine, whose operations can be
-            counted; None where there is none.
-        library: that runs it, where it is no ``HeadDetector``.
+        head_detector: None for detectors that are not this project's.
+        load_plain: loads the model without an engine, so that its operations can be counted; None
+            if PyTorch cannot run it.
+        library: that runs it, if it is not a ``HeadDetector``.
     """
 
     name: str
@@ -68,7 +68,7 @@ class BenchmarkedDetector:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the report says of it; plain values for JSON."""
+        """What the report says about it, as plain values for JSON."""
         engine = None if self.head_detector is None else self.head_detector.engine
         return {
             "name": self.name,
@@ -88,11 +88,11 @@ def list_specs(
     *,
     is_compiled: bool = False,
 ) -> list[DetectorSpec]:
-    """Return what the arguments ask for, weights by weights; no weights: the shipped ones.
+    """Return a spec for each pair of weights and engine; without weights, the included ones.
 
     Raises:
-        BenchmarkError: a file is not there: known before anything takes time.
-        WeightsError: the shipped weights are not there.
+        BenchmarkError: a file does not exist; checked before anything slow happens.
+        WeightsError: the included weights are missing.
     """
     paths = list(weights) if weights else [shipped_weights()]
     for path in paths:
@@ -107,7 +107,7 @@ def list_specs(
 
 
 def shortest_names(paths: Sequence[Path]) -> list[str]:
-    """Return of each path, without suffix, as many last parts as tell it from the others.
+    """Return for each path, without suffix, the fewest last parts that distinguish it.
 
     Example:
         >>> shortest_names([Path("runs/a/best.safetensors"), Path("runs/b/best.safetensors")])
@@ -131,8 +131,8 @@ def prepare_detector(spec: DetectorSpec) -> BenchmarkedDetector:
     """Build a detector of this project.
 
     Raises:
-        WeightsError: a file that is no weights.
-        DeviceError: no such device or precision here.
+        WeightsError: the file does not hold weights.
+        DeviceError: this machine lacks the device or precision.
     """
     detector = HeadDetector.from_weights(
         spec.weights,
@@ -155,10 +155,10 @@ def prepare_detector(spec: DetectorSpec) -> BenchmarkedDetector:
 def prepare_same_network(
     baseline: BaselineModel, device: str, precision: str
 ) -> BenchmarkedDetector:
-    """Build a detector with the network and weights of torchvision's.
+    """Build this project's detector with the network and weights of torchvision's.
 
     Raises:
-        DeviceError: no such device or precision here.
+        DeviceError: this machine lacks the device or precision.
     """
 
     def load_plain() -> FasterRCNN:
@@ -176,7 +176,7 @@ def prepare_same_network(
 
 
 def prepare_baseline(baseline: BaselineModel, device: torch.device) -> BenchmarkedDetector:
-    """Take torchvision's model as it comes."""
+    """Wrap torchvision's model unchanged."""
     model = baseline.to(device)
 
     @torch.inference_mode()
@@ -189,7 +189,7 @@ def prepare_baseline(baseline: BaselineModel, device: torch.device) -> Benchmark
 
 
 def with_own_names(detectors: Sequence[BenchmarkedDetector]) -> list[BenchmarkedDetector]:
-    """Number those that are called alike.
+    """Number detectors with equal names.
 
     Example:
         >>> one = BenchmarkedDetector("fast", "", print)

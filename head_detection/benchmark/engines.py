@@ -1,4 +1,4 @@
-"""Which engine is fastest on this processor, and the same heads by each."""
+"""Finds the fastest engine on this processor, among those that find the same heads."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ from head_detection.processor import find_processor
 from head_detection.structures import Detections
 
 MOST_OTHER_HEADS: Final = 0.05
-"""Of an engine's heads may differ from PyTorch's in float32: bfloat16 rounds scores over the
-threshold and under it; a wrong graph finds others."""
+"""Share of heads that may differ from PyTorch's in float32: bfloat16 rounds scores across the
+threshold, while a wrong graph finds other heads."""
 
 
 class Candidate(NamedTuple):
@@ -37,23 +37,23 @@ class Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Its name in tables."""
         return f"{self.engine} {self.precision}"
 
 
 INT8_NAME: Final = Candidate("openvino", INT8).name
-"""Never chosen by itself."""
+"""Never chosen for ``--engine auto``."""
 
 
 @dataclass(frozen=True)
 class EngineFigures:
-    """What was measured, and kept for ``--engine auto``.
+    """The times of engines, which are kept for ``--engine auto``.
 
     Attributes:
-        milliseconds: a picture, by engine and precision.
-        left_out: why others have no time.
-        chosen: the fastest; None where none ran.
-        kept_in: the file of it; None where it could not be written.
+        milliseconds: per picture, by engine and precision.
+        left_out: why others have no time, by engine and precision.
+        chosen: the fastest; None if none ran.
+        kept_in: the file that holds the times; None if it could not be written.
         processor: what it was measured on.
     """
 
@@ -75,10 +75,10 @@ class EngineFigures:
 
 
 def list_candidates(weights: Path) -> list[Candidate]:
-    """Return the engines that are installed, in what this processor really multiplies.
+    """Return the installed engines, in the precisions that this processor has instructions for.
 
-    PyTorch's in float32 is the first: the others are compared with it. Where an 8-bit export lies
-    beside the weights, it is the last.
+    PyTorch in float32 comes first, since the others are compared with it. An 8-bit export beside
+    the weights comes last.
     """
     have_bf16 = ("torch", "openvino") if cpu_multiplies_bf16() else ()
     candidates = [
@@ -88,7 +88,7 @@ def list_candidates(weights: Path) -> list[Candidate]:
         for precision in ("fp32", *(("bf16",) if engine in have_bf16 else ()))
     ]
     if find_spec(PACKAGES["openvino"]) is not None:
-        with suppress(WeightsError):  # there is none
+        with suppress(WeightsError):  # there is no 8-bit export
             int8_path(tensors_path(weights), None)
             candidates.append(Candidate("openvino", INT8))
     return candidates
@@ -104,16 +104,16 @@ def measure_engines(
     start: Callable[[str], ChildProcess] = ChildProcess,
     advance: Callable[[], object] = lambda: None,
 ) -> EngineFigures:
-    """Time the engines in turn on a made crowd, each in a process of its own, and keep the times.
+    """Time the engines in turn on a made crowd, each in its own process, and keep the times.
 
     Args:
-        weights: as PyTorch runs them.
+        weights: a file that PyTorch can run.
         size: (height, width) of the crowd.
-        threads: of each.
-        num_runs: that are counted.
-        candidates: the first is what the others' heads are compared with; None is all that are
+        threads: per engine.
+        num_runs: measured runs, after a warm-up.
+        candidates: the heads of all are compared with those of the first; None for all that are
             installed.
-        start: begins a process that runs a module.
+        start: starts a process that runs a module.
         advance: called after each run of an engine.
     """
     left_out: dict[str, str] = {}
@@ -150,7 +150,7 @@ def measure_engines(
 def _difference(
     first: Candidate, expected: Message, found: Message, size: tuple[int, int]
 ) -> str | None:
-    """Return how an engine's heads differ from the first one's; None: by rounding alone."""
+    """Return how an engine's heads differ from the first one's; None if only by rounding."""
     parity, threshold = Parity(), float(expected["score_threshold"])
     parity.add(_detections(expected, size), _detections(found, size), threshold)
     if parity.missing + parity.extra <= MOST_OTHER_HEADS * parity.heads:
@@ -171,7 +171,7 @@ def _time(
     left_out: dict[str, str],
     advance: Callable[[], object],
 ) -> dict[Candidate, list[float]]:
-    """Return seconds of each run of those that live to the end; the others are left out."""
+    """Return the seconds of each run, for the engines that survive all runs."""
 
     def run(candidate: Candidate) -> None:
         if candidate.name in left_out:
@@ -208,7 +208,7 @@ def _keep(
         try:
             network = describe_weights(weights).network.model_dump_json()
             kept_in = write_times(network, threads, times)
-        except (OSError, RuntimeError):  # a user without a home, or one that is not writable
+        except (OSError, RuntimeError):  # a user without a home folder, or one that is not writable
             kept_in = None
     processor = find_processor()
     return EngineFigures(

@@ -1,4 +1,4 @@
-"""Detectors of others, as ``.onnx`` files: their network alone, at as many pixels as ours."""
+"""Other detectors as ``.onnx`` files: only their network is timed, at as many pixels as ours."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,19 +18,19 @@ from head_detection.inference.child_process import ChildError, ChildProcess, Mes
 Size = tuple[int, int]
 """Height and width in pixels."""
 STRIDE: Final = 32
-"""Sides of what a graph without a size of its own is given are multiples of it: detectors halve
+"""Inputs of graphs without a fixed size have sides that are multiples of it: most detectors halve
 them five times, few six."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A detector of others in a process of its own.
+    """Another detector, in its own process.
 
     Attributes:
         name: in tables.
         path: of its file.
-        size: its own; None where it takes any.
-        child: runs it.
+        size: of its input; None if it accepts any.
+        child: the process that runs it.
     """
 
     name: str
@@ -40,16 +40,16 @@ class Peer:
 
 
 class Peers:
-    """The detectors of others in a run; end them by leaving the block.
+    """The other detectors of a run; leaving the context ends their processes.
 
     Args:
-        paths: of the files; may be none.
-        size: for those that take any; None is that of the run, up to the next multiple of 32.
-        threads: of each.
-        start: begins a process that runs a module.
+        paths: of the files; may be empty.
+        size: for those that accept any; None for that of the run, rounded up to a multiple of 32.
+        threads: per detector.
+        start: starts a process that runs a module.
 
     Raises:
-        BenchmarkError: no such file, no graph that can be run, or no one size for all. One line.
+        BenchmarkError: no such file, a graph that cannot be run, or no common size, in one line.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Peers:
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
-        """Return them."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End their processes."""
+        """End the processes."""
         self._stack.close()
 
     def _open(self, name: str, path: Path, child: ChildProcess) -> Peer:
@@ -103,14 +103,14 @@ class Peers:
             raise BenchmarkError(text if str(path) in text else f"{path}: {text}") from error
 
     def size_for_all(self, asked: Size | None, usual: Size) -> Size:
-        """Return the size of the pictures that all are compared on.
+        """Return the picture size at which all detectors are compared.
 
         Args:
-            asked: by the user; None: no other than the peers' own is.
-            usual: where nobody has a size.
+            asked: by the user; None if not given.
+            usual: used if neither the user nor a detector sets a size.
 
         Raises:
-            BenchmarkError: two have sizes of their own that differ, or one and the user.
+            BenchmarkError: the fixed sizes of two detectors differ, or that of one and the user's.
         """
         own = {peer.size: peer for peer in self._peers if peer.size is not None}
         wanted = [(_text(size), f"{peer.path.name} takes") for size, peer in own.items()]
@@ -125,10 +125,10 @@ class Peers:
         return next(iter(own), asked or usual)
 
     def prepare(self, images: Sequence[Tensor]) -> list[BenchmarkedDetector]:
-        """Give them their pictures, ``(3, H, W)`` uint8 of one size, and run each once.
+        """Pass the pictures, ``(3, H, W)`` uint8 of one size, to each detector, and run it once.
 
         Raises:
-            BenchmarkError: one cannot run. One line.
+            BenchmarkError: one cannot run, in one line.
         """
         if not self._peers:
             return []

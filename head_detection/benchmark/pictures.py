@@ -1,4 +1,4 @@
-"""The pictures that a benchmark goes through."""
+"""The pictures of a benchmark."""
 
 import math
 import tempfile
@@ -22,7 +22,7 @@ from head_detection.pipeline.opening import open_pictures
 from head_detection.pipeline.sources import Source
 
 CROWD: Final = 150
-"""People in a crowd; in a picture of 600x800 their heads are 35 pixels large."""
+"""People in a crowd; in a picture of 600x800, their heads measure 35 pixels."""
 JPEG_QUALITY: Final = 90
 
 
@@ -30,16 +30,16 @@ JPEG_QUALITY: Final = 90
 def pictures_to_measure(
     source: str | None, scene: str, size: tuple[int, int], limit: int
 ) -> Iterator[list[PictureFile]]:
-    """Give the files of a source, or a temporary folder of JPEGs made of a sample picture.
+    """Yield the files of a source, or JPEGs in a temporary folder, made from a sample picture.
 
     Args:
         source: as ``test`` takes it; None makes pictures.
-        scene: one of ``SCENES``, of pictures that are made.
+        scene: one of ``SCENES``, for pictures that are made.
         size: (height, width) of pictures that are made.
-        limit: files at most.
+        limit: largest number of files.
 
     Raises:
-        SourceError: no pictures there.
+        SourceError: the source holds no pictures.
     """
     if source is not None:
         yield _files_of(open_pictures(source), limit)
@@ -54,11 +54,11 @@ def _files_of(source: Source, limit: int) -> list[PictureFile]:
 
 
 def crowd(size: tuple[int, int], num_people: int = CROWD) -> Picture:
-    """Return a picture of people in rows, those at the right and lower border cut off.
+    """Return a picture of people in rows; the right and lower border cut some off.
 
     Args:
         size: (height, width) in pixels.
-        num_people: that have room in it; where a head would be smaller than a pixel, fewer do.
+        num_people: that fit into it; fewer if a head would be smaller than a pixel.
 
     Example:
         >>> crowd((60, 80)).shape
@@ -76,7 +76,7 @@ def crowd(size: tuple[int, int], num_people: int = CROWD) -> Picture:
 
 
 def portrait(size: tuple[int, int]) -> Picture:
-    """Return the sample, one head that fills half of it, at (height, width)."""
+    """Return the sample picture, half of which one head fills, resized to (height, width)."""
     height, width = size
     return np.asarray(Image.fromarray(sample_portrait().pixels).resize((width, height)))
 
@@ -85,16 +85,16 @@ SCENES: Final[dict[str, Callable[[tuple[int, int]], Picture]]] = {
     "crowd": crowd,
     "portrait": portrait,
 }
-"""What is in pictures that are made."""
+"""What pictures that are made show."""
 
 
 def make_pictures(folder: Path, picture: Picture, count: int) -> None:
     """Write JPEGs of a picture, shifted and every other one mirrored, so that they differ.
 
     Args:
-        folder: exists.
+        folder: an existing folder.
         picture: ``(H, W, 3)`` RGB.
-        count: how many.
+        count: number of files.
     """
     width = picture.shape[1]
     for number in range(count):
@@ -105,10 +105,10 @@ def make_pictures(folder: Path, picture: Picture, count: int) -> None:
 
 
 def first_readable(files: Sequence[PictureFile], count: int) -> list[PictureFile]:
-    """Return the first so many files that can be read, or all that there are.
+    """Return the first ``count`` files that can be read, or all of them if there are fewer.
 
     Raises:
-        BenchmarkError: there is none; it tells of the first.
+        BenchmarkError: none can be read; it says why for the last.
     """
     found: list[PictureFile] = []
     reason = "there are no files"
@@ -127,6 +127,6 @@ def first_readable(files: Sequence[PictureFile], count: int) -> list[PictureFile
 
 
 def read_at_size(files: Sequence[PictureFile], size: tuple[int, int]) -> list[Tensor]:
-    """Return ``(3, H, W)`` uint8 pictures brought to one size: the same work for all."""
+    """Return ``(3, H, W)`` uint8 pictures resized to one size, so that all detectors work alike."""
     arrays = [torch.from_numpy(read_picture(file.path)).permute(2, 0, 1) for file in files]
     return [functional.resize(array, list(size), antialias=True) for array in arrays]

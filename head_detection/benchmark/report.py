@@ -1,4 +1,4 @@
-"""The report of one run: ``report.json``, tables for people, and a chart of the stages."""
+"""The report of one run: ``report.json``, text tables, and a chart of the stages."""
 
 import io
 import json
@@ -27,25 +27,25 @@ CHART_NAME: Final = "stages.png"
 INCHES_WIDE, INCHES_A_BAR, INCHES_AROUND = 10.0, 0.6, 1.6
 DOTS_PER_INCH: Final = 120
 SMALLEST_WRITTEN_SHARE: Final = 0.05
-"""Narrower parts of a bar have no room for their number."""
+"""Narrower parts of a bar have no room for a number."""
 MEBIBYTE: Final = 1024**2
 GIGA: Final = 1e9
 
 
 @dataclass
 class Results:
-    """What was measured; what was not asked for is empty.
+    """All measurements of a run; those that were not asked for are empty.
 
     Attributes:
         command: the words that were typed.
         machine: what it ran on.
         settings: pictures, sizes and runs.
         detectors: by name, in the order of the tables.
-        milliseconds: a picture, by detector.
+        milliseconds: per picture, by detector.
         stages: by detector.
         arithmetic: by detector.
-        whole: the whole command of the first detector.
-        engines: of the first detector's weights, each in a process of its own.
+        whole: the whole command with the first detector.
+        engines: times for the first detector's weights, each engine in its own process.
     """
 
     command: Sequence[str]
@@ -60,7 +60,7 @@ class Results:
 
     @property
     def reference(self) -> str | None:
-        """What the others are compared with: torchvision's, else the first of several."""
+        """The detector that others are compared with: torchvision's, else the first of several."""
         if len(self.milliseconds) < 2:  # noqa: PLR2004 - nothing to compare with
             return None
         return BASELINE if BASELINE in self.milliseconds else next(iter(self.milliseconds))
@@ -112,7 +112,7 @@ def write_results(folder: Path, results: Results) -> Path:
 
 
 def report_lines(results: Results) -> list[str]:
-    """Return the whole report, a line each."""
+    """Return the lines of the whole report."""
     parts = (_heading, _speed, _stages, _arithmetic, _command, _engines, _words)
     return [line for part in parts for line in part(results)]
 
@@ -256,7 +256,7 @@ def _spreads(measurements: Mapping[str, Measurement], form: str) -> list[str]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return lines: the columns' names, then the rows, which begin with a name of their own."""
+    """Return the lines of a table: the columns' names, then the rows, each with its own name."""
     sides = ("left", *("right" for _ in columns))
     text = tabulate(rows, ("", *columns), "plain", disable_numparse=True, colalign=sides)
     return [f"  {line}" for line in text.splitlines()]
@@ -267,11 +267,11 @@ def _mebibytes(value: int | None) -> str:
 
 
 def draw_stages(tables: Mapping[str, StageTable], folder: Path) -> Path:
-    """Write ``stages.png``, a bar for each detector, and return its path.
+    """Write ``stages.png``, with a bar for each detector, and return its path.
 
     Args:
         tables: by name, at least one.
-        folder: is made if need be.
+        folder: created if necessary.
     """
     height = INCHES_AROUND + INCHES_A_BAR * len(tables)
     figure = Figure(figsize=(INCHES_WIDE, height), dpi=DOTS_PER_INCH, layout="constrained")

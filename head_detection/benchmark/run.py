@@ -1,4 +1,4 @@
-"""One run of ``benchmark``: what is measured, in which order, on which machine."""
+"""One run of ``benchmark``: plans and makes the measurements, and describes the machine."""
 
 import platform
 import sys
@@ -38,25 +38,25 @@ from head_detection.training.run_folder import code_commit
 from head_detection.version import __version__
 
 LINE_SECONDS: Final = 10.0
-"""Between two lines of progress where standard error is a file."""
+"""Between two lines of progress if standard error is a file."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured.
+    """What to measure.
 
     Attributes:
-        detectors: at least one; the first is the one whose whole command is measured.
-        with_baseline: torchvision's stock model takes part.
-        with_same_network: its network and weights in this project's engine take part.
+        detectors: at least one; the whole command is measured with the first.
+        with_baseline: whether torchvision's stock model takes part.
+        with_same_network: whether its network and weights in this project's engine take part.
         files: the pictures.
-        source: what they are, in words.
-        size: (height, width) that detectors are compared at.
-        peers: detectors of others that take part in the speed.
-        num_pictures: of the files, for all but the whole command.
-        num_runs: that are counted.
+        source: describes the pictures in words.
+        size: (height, width) at which detectors are compared.
+        peers: other detectors, whose speed is measured too.
+        num_pictures: how many of the files are used, except by the whole command.
+        num_runs: measured runs, after a warm-up.
         parts: some of ``speed``, ``stages``, ``command`` and ``engines``.
-        folder: for what commands write.
+        folder: for the results of commands.
     """
 
     detectors: Sequence[DetectorSpec]
@@ -73,18 +73,18 @@ class Plan:
 
 
 def measure(plan: Plan, command: Sequence[str]) -> Results:
-    """Measure what the plan says.
+    """Measure what the plan asks for.
 
     Args:
         plan: what to measure.
-        command: what was typed, for the report.
+        command: the words that were typed, for the report.
 
     Raises:
-        ValueError: a weights file, device or picture that cannot be used, one line.
+        ValueError: a weights file, device or picture cannot be used, in one line.
     """
     files = first_readable(plan.files, plan.num_pictures)
     first = prepare_detector(plan.detectors[0])
-    # The memory of a whole command is taken while nothing but its detector is loaded.
+    # The memory of a whole command is measured while only its detector is loaded.
     whole = _measure_command(plan, first) if "command" in plan.parts else None
     images = read_at_size(files, plan.size)
     prepared = [first, *_prepare_others(plan), *plan.peers.prepare(images)]
@@ -113,7 +113,7 @@ def measure(plan: Plan, command: Sequence[str]) -> Results:
 
 
 def _measure_engines(plan: Plan, first: BenchmarkedDetector) -> EngineFigures | None:
-    """Return what ``--engine auto`` will take; None where there is but one, on a GPU, say."""
+    """Return times for ``--engine auto``; None without a choice of engines, such as on a GPU."""
     weights = plan.detectors[0].weights
     is_cpu = first.head_detector is not None and first.head_detector.engine.device == "cpu"
     candidates = list_candidates(weights)
@@ -133,7 +133,7 @@ def _measure_engines(plan: Plan, first: BenchmarkedDetector) -> EngineFigures | 
 def _prepare_others(plan: Plan) -> list[BenchmarkedDetector]:
     prepared = [prepare_detector(spec) for spec in plan.detectors[1:]]
     if plan.with_baseline or plan.with_same_network:
-        torch.manual_seed(0)  # the same random weights, and so as many boxes, in every run
+        torch.manual_seed(0)  # the same random weights, and so the same boxes, in every run
         baseline, spec = build_baseline(), plan.detectors[0]
         if plan.with_same_network:
             prepared.append(prepare_same_network(baseline, spec.device, spec.precision))
@@ -143,7 +143,7 @@ def _prepare_others(plan: Plan) -> list[BenchmarkedDetector]:
 
 
 def _device_of(detectors: Iterable[BenchmarkedDetector]) -> torch.device:
-    """Return the GPU that some of them run on, else the CPU."""
+    """Return the GPU that any of them runs on, else the CPU."""
     names = [d.head_detector.engine.device for d in detectors if d.head_detector is not None]
     return torch.device(next((name for name in names if name != "cpu"), "cpu"))
 
@@ -189,10 +189,10 @@ def _bar(description: str, total: int) -> "tqdm[Never]":
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return processor, cores, threads, GPU, versions and commit; plain values for JSON.
+    """Return processor, cores, threads, GPU, versions and commit, as plain values for JSON.
 
     Args:
-        device: what is measured on; a GPU beside it has no part in the numbers.
+        device: measured on; a GPU that is not used is not named.
     """
     processor = find_processor()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None

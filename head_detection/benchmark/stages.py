@@ -1,4 +1,4 @@
-"""Where the time of a picture goes, and how much of the machine's arithmetic the network gets."""
+"""The time of each stage of a picture, and the network's share of the machine's arithmetic."""
 
 import tempfile
 import time
@@ -39,18 +39,18 @@ from head_detection.results.formats import Sinks
 from head_detection.results.record import Origin
 
 REST: Final = "rest"
-"""What lies between the stages."""
+"""The time between the stages."""
 ALL_STAGES: Final = ("decode", *MODEL_STAGES, "write", REST)
 """In the order of the tables."""
 
 
 @dataclass(frozen=True)
 class StageTable:
-    """Where the time of a picture goes, one after the other in one thread.
+    """The time of each stage, with pictures processed one after the other in one thread.
 
     Attributes:
-        whole: milliseconds a picture, from its bytes to what is written.
-        stages: milliseconds a picture of each of ``ALL_STAGES``.
+        whole: milliseconds per picture, from its bytes to the written results.
+        stages: milliseconds per picture for each of ``ALL_STAGES``.
     """
 
     whole: Measurement
@@ -58,7 +58,7 @@ class StageTable:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Each stage over the whole, all runs together; they sum to 1."""
+        """The share of each stage in the whole, over all runs; they sum to 1."""
         total = sum(self.whole.samples)
         return {name: sum(stage.samples) / total for name, stage in self.stages.items()}
 
@@ -72,7 +72,7 @@ class StageTable:
 
 
 Turn = tuple[float, dict[str, float]]
-"""Seconds of one run over all pictures: the whole, and each stage."""
+"""Seconds of one run over all pictures: of the whole, and of each stage."""
 
 
 def measure_stages(
@@ -81,16 +81,16 @@ def measure_stages(
     num_runs: int,
     advance: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, StageTable], dict[str, Arithmetic]]:
-    """Measure detectors and matrix products in turn; one run to warm up comes first.
+    """Measure detectors and matrix products in turn, after one warm-up run.
 
     Args:
-        benchmarked: those whose stages can be told apart are measured.
+        benchmarked: detectors; those whose stages cannot be told apart are skipped.
         files: readable pictures.
-        num_runs: that are counted.
-        advance: called after each, for a progress bar.
+        num_runs: measured runs, after the warm-up.
+        advance: called after each run of a detector, for a progress bar.
 
     Returns:
-        Tables by name, and arithmetic by name where operations and peak are known.
+        Tables by name, and arithmetic by name if operations and peak are known.
     """
     detectors = {
         name: one.head_detector
@@ -121,9 +121,9 @@ def measure_stages(
 def time_stages(
     detector: HeadDetector, files: Sequence[PictureFile], clock: Clock = time.perf_counter
 ) -> Turn:
-    """Return seconds of the whole and of each stage: decode, the network's, write.
+    """Return the seconds of the whole and of each stage: decode, the network's stages, write.
 
-    What is written goes to a temporary folder; its opening and closing is not counted.
+    Results go to a temporary folder; opening and closing the files is not timed.
     """
     engine = detector.engine
     if not isinstance(engine, TwoStageEngine):
@@ -145,12 +145,12 @@ def time_stages(
 
 
 class _OneByOne:
-    """Goes from picture to picture in one thread, so that each stage has its own time.
+    """Processes pictures one by one in one thread, so that stages do not overlap.
 
     Args:
-        detector: that finds the heads.
-        contents: of the pictures' files, in order.
-        watch: is told of the stages.
+        detector: finds the heads.
+        contents: bytes of the pictures' files, in order.
+        watch: times the stages.
 
     Attributes:
         score_threshold: the detector's.
@@ -170,12 +170,12 @@ class _OneByOne:
                 pixels = read_picture(content)
             (found,) = self._detector.engine.detect([torch.from_numpy(pixels).permute(2, 0, 1)])
             found = found.above(self._detector.score_threshold)
-            with self._watch("write"):  # what the loop does with it until it asks for the next
+            with self._watch("write"):  # the caller's work until it asks for the next picture
                 yield PictureResult(image, found, None, pixels)
 
 
 def stage_table(turns: Sequence[Turn], num_pictures: int) -> StageTable:
-    """Bring seconds of runs to milliseconds a picture; what no stage took is the rest."""
+    """Convert seconds of runs to milliseconds per picture; time outside all stages is the rest."""
     scale = 1e3 / num_pictures
     rows = [{**stages, REST: whole - sum(stages.values())} for whole, stages in turns]
     stages = {

@@ -1,4 +1,4 @@
-"""The whole command, files in and files out: its rate beside the bare network's, and its memory."""
+"""The whole command, from files to files: its rate beside the bare network's, and its memory."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from head_detection.results.formats import Sinks
 from head_detection.results.record import Origin, Outcome, Record
 
 MAX_HELD_BYTES: Final = 1024**3
-"""Of decoded pictures that the bare network is given; more files are not timed."""
+"""Of decoded pictures for the bare network; files beyond this are not timed."""
 MAX_RUNS: Final = 3
-"""A whole command is long and many pictures: it needs fewer runs than a picture does."""
+"""A whole command is long and has many pictures, so it needs fewer runs than single pictures."""
 QUARTER: Final = 4
-STATUS: Final = Path("/proc/self/status")  # Linux alone has these two
+STATUS: Final = Path("/proc/self/status")  # only Linux has these two
 REFERENCES: Final = Path("/proc/self/clear_refs")
 _FORGET_PEAK: Final = "5"
 _KIBIBYTE: Final = 1024
@@ -34,14 +34,14 @@ _KIBIBYTE: Final = 1024
 
 @dataclass(frozen=True)
 class CommandMemory:
-    """Bytes of the process while a whole command runs; None where the system does not tell.
+    """Bytes of the process while a whole command runs; None if the system does not tell.
 
     Attributes:
-        peak: the most resident.
-        is_from_start_of_command: whether the peak leaves out what was before the command.
-        after_quarter: resident once a quarter of the pictures is done.
-        at_end: resident once all are.
-        device_peak: the most that tensors held on a GPU.
+        peak: largest resident memory.
+        is_from_start_of_command: whether the peak excludes the time before the command.
+        after_quarter: resident memory after a quarter of the pictures.
+        at_end: resident memory after all pictures.
+        device_peak: largest memory of tensors on a GPU.
     """
 
     peak: int | None
@@ -71,17 +71,17 @@ class CommandMemory:
 
 @dataclass(frozen=True)
 class CommandThroughput:
-    """A whole ``test`` over files.
+    """The measurements of a whole ``test`` over files.
 
     Attributes:
         name: of the detector.
-        num_pictures: that were timed.
-        num_watched: that the memory was watched over.
-        num_failed: of those, that could not be read.
-        rate: pictures a second of the command.
-        bare: of the network alone, on the same pictures in memory.
+        num_pictures: pictures that were timed.
+        num_watched: files over which memory was watched.
+        num_failed: those of them that could not be read.
+        rate: pictures per second of the command.
+        bare: pictures per second of the network alone, on the same pictures in memory.
         ratio: of the two, run by run.
-        memory: while it ran.
+        memory: of the process during the command.
     """
 
     name: str
@@ -115,16 +115,16 @@ def measure_command(
     folder: Path,
     advance: Callable[[], object] = lambda: None,
 ) -> CommandThroughput:
-    """Watch the memory of one command, then time it and the bare network in turn.
+    """Watch the memory of one command, then time commands and the bare network in turn.
 
-    Best called before anything else is loaded: the memory is that of the process.
+    Call it before anything else is loaded: the memory is that of the whole process.
 
     Args:
         name: of the detector.
-        detector: that runs.
+        detector: runs the pictures.
         files: pictures; those that cannot be read are left out after the first command.
-        num_runs: that are counted, ``MAX_RUNS`` at most.
-        folder: for what the commands write.
+        num_runs: measured runs, at most ``MAX_RUNS``.
+        folder: for the results of the commands.
         advance: called after each command and each pass of the bare network.
 
     Raises:
@@ -169,10 +169,10 @@ def run_command(
     """Do what ``test`` does once its weights are loaded.
 
     Args:
-        detector: that runs.
+        detector: runs the pictures.
         files: pictures.
-        folder: where results go.
-        after: called after each picture with its number, from 1.
+        folder: for the results.
+        after: called after each picture, with its number from 1 and its outcome.
     """
     tally = Tally()
     origin = Origin(detector.origin, detector.score_threshold)
@@ -211,7 +211,7 @@ def watch_command(
 
 
 def hold(files: Sequence[PictureFile]) -> tuple[list[PictureFile], list[Tensor]]:
-    """Return the first files whose pixels fit into ``MAX_HELD_BYTES``, one at least, and these."""
+    """Return the first files whose pixels fit into ``MAX_HELD_BYTES``, at least one, and pixels."""
     pictures: list[Tensor] = []
     room = MAX_HELD_BYTES
     for file in files:
@@ -224,7 +224,7 @@ def hold(files: Sequence[PictureFile]) -> tuple[list[PictureFile], list[Tensor]]
 
 
 def batches_of(detector: HeadDetector, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Put pictures of like shape together, as many as suit the device."""
+    """Batch pictures of similar shape, with the batch size that suits the device."""
     engine = detector.engine
     groups: dict[tuple[tuple[int, int], ...], list[Tensor]] = {}
     for picture in pictures:
@@ -239,14 +239,14 @@ def batches_of(detector: HeadDetector, pictures: Sequence[Tensor]) -> list[list[
 
 
 class MemoryWatch:
-    """The memory of this process from here on.
+    """The memory of this process since this object was created.
 
     Args:
-        device: a GPU's own memory is watched beside the process's.
+        device: if it is a GPU, its memory is watched too.
 
     Attributes:
-        is_from_here: whether ``peak`` is that from here on; elsewhere than on Linux it is that of
-            the process since it began.
+        is_from_here: whether ``peak`` covers only that time; on systems other than Linux it covers
+            the process since its start.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -256,15 +256,15 @@ class MemoryWatch:
             torch.cuda.reset_peak_memory_stats(device)
 
     def peak(self) -> int | None:
-        """Return the most bytes resident; None where the system does not tell."""
+        """Return the peak of resident bytes; None if the system does not tell."""
         return _status("VmHWM") or _peak_of_the_process()
 
     def now(self) -> int | None:
-        """Return the bytes resident now; None where the system does not tell."""
+        """Return the bytes resident now; None if the system does not tell."""
         return _status("VmRSS")
 
     def device_peak(self) -> int | None:
-        """Return the most bytes that tensors held on the GPU; None without one."""
+        """Return the peak of bytes that tensors held on the GPU; None without one."""
         if self._device.type != "cuda":
             return None
         return int(torch.cuda.max_memory_allocated(self._device))

@@ -1,4 +1,4 @@
-"""Measurements that keep their samples, and clocks: of works that take turns, and of stages."""
+"""Measurements that keep their samples, and timers for tasks in turn and for stages."""
 
 import statistics
 import time
@@ -21,11 +21,11 @@ STAGE_OF_MARK: Final = {
     "views": "views",
     "suppress": "nms",
 }
-"""What the model's forward pass names, and the stage of the report that it belongs to."""
+"""The report's stage for each part that the model's forward pass marks."""
 MODEL_STAGES: Final = tuple(dict.fromkeys(STAGE_OF_MARK.values()))
 """From pixels to heads, in the order of the tables."""
 Clock = Callable[[], float]
-"""Gives seconds."""
+"""Returns seconds."""
 T = TypeVar("T")
 
 
@@ -34,7 +34,7 @@ class Measurement:
     """Samples of one quantity, in the order they were taken.
 
     Attributes:
-        unit: what a sample counts.
+        unit: of a sample.
         samples: at least one.
 
     Example:
@@ -48,17 +48,17 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """The middle one, or the mean of the two."""
+        """The median; with an even number of samples, the mean of the middle two."""
         return statistics.median(self.samples)
 
     @property
     def minimum(self) -> float:
-        """The smallest."""
+        """The smallest sample."""
         return min(self.samples)
 
     @property
     def maximum(self) -> float:
-        """The largest."""
+        """The largest sample."""
         return max(self.samples)
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Measurement:
 
 
 def paired_ratio(unit: str, over: Sequence[float], under: Sequence[float]) -> Measurement:
-    """Return the ratios of samples that were taken in the same runs, run by run.
+    """Return the ratios of samples taken in the same runs, run by run.
 
     Example:
         >>> paired_ratio("times", [30.0, 44.0], [10.0, 11.0]).samples
@@ -83,7 +83,7 @@ def paired_ratio(unit: str, over: Sequence[float], under: Sequence[float]) -> Me
 
 
 def in_turn(works: Mapping[str, T], run: int) -> list[tuple[str, T]]:
-    """Return them in order, and in reverse every other run, so that each follows each.
+    """Return the works in order, reversed in every other run, so that neighbours swap.
 
     Example:
         >>> [name for name, _ in in_turn({"a": 1, "b": 2}, 1)]
@@ -102,14 +102,14 @@ def time_in_turn(
 ) -> dict[str, list[float]]:
     """Return the seconds of each work in each run.
 
-    All take their turn in every run, so that a machine that drifts treats them alike: compare
-    samples of the same run. What a work starts on a GPU it must wait for.
+    All works take turns in every run, so that a machine whose speed drifts treats them alike:
+    compare samples of the same run. A work that uses a GPU must synchronise before it returns.
 
     Args:
         works: by name.
-        num_runs: that are counted.
-        warm_up: a run that is not counted comes before them.
-        clock: of seconds.
+        num_runs: measured runs.
+        warm_up: whether a run that is not measured comes first.
+        clock: returns seconds.
         advance: called after each work, for a progress bar.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -125,7 +125,7 @@ def time_in_turn(
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -133,23 +133,23 @@ def synchronise(device: torch.device) -> None:
 
 
 def observe_stages(surround: Observer) -> AbstractContextManager[None]:
-    """While this lasts, surround each stage of a model, by its name in the report."""
+    """Return a context in which ``surround`` wraps each stage of a model, by its report name."""
     return observed(lambda name: surround(STAGE_OF_MARK[name]))
 
 
 class StageStopwatch:
-    """Seconds by the name of a stage.
+    """Measures seconds by the name of a stage.
 
-    torch's own profiler knows the stages too, but it records every operator with them, thousands a
-    picture, which costs most where kernels are short; and on a GPU it has them end when the kernels
-    are launched, where this waits for the device.
+    torch's own profiler knows the stages too, but it also records every operator, thousands per
+    picture, which costs most if kernels are short. On a GPU, it ends stages when their kernels are
+    launched, while this waits for the device.
 
     Args:
-        synchronise: waits for what the device was given, at both borders of a stage.
-        clock: of seconds.
+        synchronise: waits for the device, at the beginning and end of a stage.
+        clock: returns seconds.
 
     Attributes:
-        seconds: of each stage, in the order they came.
+        seconds: of each stage, in the order of their first occurrence.
     """
 
     def __init__(self, synchronise: Callable[[], object], clock: Clock = time.perf_counter) -> None:
@@ -158,7 +158,7 @@ class StageStopwatch:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Add what is within to the stage of this name, also where it ends in an error."""
+        """Add the time of the block to the stage of this name, even if it raises."""
         self._synchronise()
         start = self._clock()
         try:

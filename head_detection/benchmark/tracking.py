@@ -1,4 +1,4 @@
-"""How well the trackers keep the ids of made crowds, whose truth is known, and what they cost."""
+"""Measures how well trackers keep ids in simulated crowds, whose truth is known, and their cost."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ CROWDS: Final = {
     100: ((1080, 1920), (20.0, 40.0)),
     300: ((1080, 1920), (14.0, 28.0)),
 }
-"""Heads at a time: size of the picture, and sizes of the smallest and the largest head."""
+"""By number of heads at a time: picture size, and sizes of the smallest and largest head."""
 NUM_FIGURES: Final = len(CROWDS) * len(RATES) * len(TRACKERS)
 METRICS: Final = {
     "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA", "ideucl": "IDEucl", "id_switches": "switches",
@@ -32,14 +32,14 @@ METRICS: Final = {
 
 @dataclass(frozen=True)
 class TrackerFigures:
-    """What a tracker made of one crowd.
+    """The figures of a tracker on one crowd.
 
     Attributes:
         tracker: its name.
         num_heads: at a time.
-        fps: frames a second.
+        fps: frames per second.
         metrics: of ``track_metrics``.
-        milliseconds: a frame, median.
+        milliseconds: per frame, median.
     """
 
     tracker: str
@@ -54,15 +54,15 @@ def measure_trackers(
     rates: Sequence[float] = RATES,
     seconds: float = SECONDS,
 ) -> Iterator[TrackerFigures]:
-    """Follow crossing heads with each tracker, at its defaults, and yield what came out.
+    """Track crossing heads with each tracker at its defaults, and yield the figures.
 
-    People walk through the picture in all directions at 3 to 8 head sizes a second. A simulated
-    detector finds 85 % of them, with scores that come and go over half a second, boxes that are a
-    twentieth of their size off, misses where heads hide each other, and a false alarm a frame.
+    People walk through the picture in all directions, at 3 to 8 head sizes per second. A simulated
+    detector finds 85 % of them, with scores that vary over half a second, boxes that are off by a
+    twentieth of their size, misses where heads hide each other, and one false alarm per frame.
 
     Args:
         crowds: some of ``CROWDS``.
-        rates: frames a second; the same walks at each.
+        rates: frames per second; people walk the same ways at each.
         seconds: of each sequence.
     """
     for num_heads in crowds:
@@ -82,7 +82,7 @@ def measure_trackers(
 
 
 def tracking_table(figures: Iterable[TrackerFigures]) -> str:
-    """Return one line a tracker and crowd."""
+    """Return a table with one line for each tracker and crowd."""
     rows = [
         (
             one.num_heads,
@@ -103,7 +103,7 @@ def tracking_table(figures: Iterable[TrackerFigures]) -> str:
 def _follow(
     name: str, sequence: HeadSequence, found: Sequence[Detections]
 ) -> tuple[list[Detections], float]:
-    """Return what counts of each frame, and the median of milliseconds a frame."""
+    """Return the detections that count in each frame, and the median milliseconds per frame."""
     tracker = HeadTracker.from_config(TrackingConfig(), name, SCORE_THRESHOLD)
     followed, took = [], []
     for index, one in enumerate(found):

@@ -1,4 +1,4 @@
-"""One detector in a process of its own, as ``benchmark`` asks for it: a crash costs a line."""
+"""Runs one detector in its own process for ``benchmark``, so that a crash does not end the run."""
 
 import time
 from collections.abc import Callable
@@ -21,13 +21,13 @@ NUM_COLORS: Final = 3
 _FLOATS: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _NUMBERS: Final = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, **_FLOATS}
 QUIET: Final = 3
-"""onnxruntime's level for errors alone."""
+"""onnxruntime's log level for errors only."""
 
 
 class Worker:
     """Answers ``detector`` or ``graph``, then ``run`` and ``heads`` as often as asked.
 
-    A detector runs all its pictures, a graph the next one.
+    One ``run`` of a detector processes all pictures; one of a graph, the next picture.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Worker:
         self._heads: Callable[[], Message] = dict
 
     def __call__(self, question: Message) -> Message:
-        """Return the answer to one question, whose ``do`` says what is asked."""
+        """Return the answer to one question, whose ``do`` names the request."""
         match question.pop("do"):
             case "detector":
                 return self._prepare_detector(**question)
@@ -52,7 +52,7 @@ class Worker:
         self, weights: str, engine: str, precision: str, threads: int, pictures: str
     ) -> Message:
         """Build a detector of this project for pictures in a ``.npy`` file."""
-        import torch  # noqa: PLC0415 - a graph of others needs none
+        import torch  # noqa: PLC0415 - another detector's graph does not need it
 
         from head_detection.inference.detector import HeadDetector  # noqa: PLC0415 - it loads torch
 
@@ -76,7 +76,7 @@ class Worker:
     def _prepare_graph(
         self, path: str, threads: int, pictures: str | None, size: list[int] | None
     ) -> Message:
-        """Open an ``.onnx`` file of any origin; say what pictures it takes."""
+        """Open an ``.onnx`` file of any origin; return the picture size that it accepts."""
         session = _open(Path(path), threads)
         graph = _Graph(path, session.get_inputs())
         free = graph.size_with(size)
@@ -102,7 +102,7 @@ def _open(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's errors have no class in common
+    except Exception as error:  # the library's errors have no common class
         text = " ".join(str(error).split())
         raise BenchmarkError(
             f"{path}: expected an .onnx file that ONNX Runtime can run: {text}"
@@ -110,14 +110,14 @@ def _open(path: Path, threads: int) -> Any:
 
 
 class _Graph:
-    """What a graph of other origin takes.
+    """The inputs of another detector's graph.
 
     Args:
         path: for errors.
         inputs: as ``onnxruntime`` describes them.
 
     Attributes:
-        size: its own (height, width); None where both are free.
+        size: its fixed (height, width); None if it has none.
     """
 
     def __init__(self, path: str, inputs: list[Any]) -> None:
@@ -142,14 +142,14 @@ class _Graph:
         self.size = sides if len(sides) == len(axes) else None
 
     def size_with(self, given: list[int] | None) -> list[int] | None:
-        """Return the (height, width) to run at: its own, else what is given."""
+        """Return the (height, width) to run at: the fixed one, else the given one."""
         return given if self.size is None else self.size
 
     def inputs(self, pixels: npt.NDArray[np.uint8], size: list[int]) -> dict[str, Any]:
-        """Return what the graph is given for a picture of ``(H, W, 3)``, at the size it has.
+        """Return the graph's inputs for a picture of ``(H, W, 3)``, resized to ``size``.
 
-        Colours are 0..1 where it takes floats. Other inputs are the picture's size, where they have
-        room for two numbers, as detectors with the way back to its pixels take it.
+        Colours are 0..1 if the input is floating-point. Other inputs with two numbers get the
+        picture's size, from which some detectors compute boxes in its pixels.
         """
         height, width = size
         rows = np.arange(height) * pixels.shape[0] // height
