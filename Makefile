@@ -1,6 +1,7 @@
-# Each target does its own set-up: all it needs is Python >= 3.11 with venv, and make.
-# Another interpreter: make test PYTHON=/usr/bin/python3.12
-# Builds without CUDA, a quarter as large: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Each target sets itself up: it only needs make, and Python >= 3.11 with venv.
+# To use another interpreter: make test PYTHON=/usr/bin/python3.12
+# To install torch without CUDA, a quarter of the size:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -14,26 +15,26 @@ LISTS := requirements.txt pyproject.toml
 help:
 	@echo "make demo                 find heads in sample pictures (sets itself up on the first run)"
 	@echo "make demo SOURCE=folder   find heads in your own pictures"
-	@echo "make test                 all checks and tests"
-	@echo "make check                format, lint, types, layers"
-	@echo "make docs                 the pages of docs/ as a site, in build/site"
-	@echo "make smoke                train 20 steps on made-up pictures, detect, evaluate"
-	@echo "make fuzz                 20 times as many damaged pictures and labels as make test tries"
-	@echo "make hostile              10,000 requests to the service that mean no good"
-	@echo "make kill                 kill test, train and convert 200 times, batch 200 times; look at what is left"
-	@echo "make ray                  the tests on a Ray cluster of this machine"
+	@echo "make test                 run all checks and tests"
+	@echo "make check                check format, lint, types and layers"
+	@echo "make docs                 build the documentation site in build/site"
+	@echo "make smoke                train 20 steps on synthetic pictures, detect, evaluate"
+	@echo "make fuzz                 try 20 times as many damaged pictures and labels as make test"
+	@echo "make hostile              send 10,000 hostile requests to the service"
+	@echo "make kill                 kill test, train and convert 200 times, batch 200 times; check what is left"
+	@echo "make ray                  run the tests on a Ray cluster on this machine"
 	@echo "make kill-ray             kill drivers and actors of a job on Ray 30 times"
-	@echo "make soak                 an hour of cameras that come and go: what is late, lost, left"
-	@echo "make audit                ask osv.dev for known vulnerabilities of what is installed"
+	@echo "make soak                 run cameras that come and go for an hour; report delays, losses and leaks"
+	@echo "make audit                ask osv.dev for known vulnerabilities of the installed packages"
 	@echo "make package              build the wheel, install it into an empty environment, detect"
-	@echo "make clean                remove what these targets made"
+	@echo "make clean                remove everything that these targets made"
 
-# SOURCE reaches the shell through the environment, so that a path may hold any character.
+# SOURCE reaches the shell through the environment, so that its path may contain any character.
 export SOURCE
 demo: $(VENV)/track.done
 	@$(VENV)/bin/python -m head_detection demo $${SOURCE:+--source "$$SOURCE"}
 
-# Two processes of one thread each, 1.5 GB each; the tests of a file stay together.
+# Two processes, each with one thread and 1.5 GB; the tests of a file stay together.
 test: check
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
@@ -50,7 +51,7 @@ docs: $(VENV)/dev.done
 smoke: $(VENV)/core.done
 	@$(VENV)/bin/python tests/smoke.py
 
-# FUZZ_ROUNDS=100 make fuzz: as many times more.
+# FUZZ_ROUNDS=100 make fuzz: 100 times as many as make test.
 fuzz: $(VENV)/dev.done
 	@FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20} $(VENV)/bin/python -m pytest tests/fuzz
 
@@ -67,7 +68,7 @@ ray: $(VENV)/dev.done
 kill-ray: ray
 	@$(VENV)/bin/python tests/ray_cluster.py
 
-# SOAK_MINUTES=5 make soak: not as long.
+# SOAK_MINUTES=5 make soak: for 5 minutes only.
 soak: $(VENV)/core.done
 	@$(VENV)/bin/python tests/soak.py $${SOAK_MINUTES:-60}
 
@@ -81,8 +82,8 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find head_detection tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp is written last. "installing" that is still there tells of an interrupted install, whose
-# packages may be half written: the environment is then made anew.
+# The stamp *.done is written last. A file "installing" that is left over means that an install was
+# interrupted and packages may be incomplete: the environment is then created again.
 $(VENV)/core.done: $(LISTS)
 	@$(find-python)
 	@test ! -e $(VENV)/installing || rm -rf $(VENV)
@@ -98,7 +99,7 @@ $(VENV)/core.done: $(LISTS)
 
 $(VENV)/track.done: $(VENV)/core.done
 	@test ! -e $(VENV)/installing || { rm -rf $(VENV) && $(MAKE) $(VENV)/core.done; }
-	@echo "Installing what follows heads in videos ..."
+	@echo "Installing the tracker for videos ..."
 	@touch $(VENV)/installing
 	@$(PIP) install --quiet --editable '.[track]'
 	@$(keep-headless)
@@ -113,7 +114,8 @@ $(VENV)/dev.done: $(VENV)/core.done
 	@touch $(VENV)/track.done
 	@mv $(VENV)/installing $@
 
-# trackers brings opencv-python, which needs libGL; both write cv2, the one without goes last.
+# trackers depends on opencv-python, which needs libGL. Both builds write the package cv2, so the
+# headless one is installed last.
 define keep-headless
 $(PIP) install --quiet --force-reinstall --no-deps opencv-python-headless
 endef

@@ -1,4 +1,4 @@
-"""Convert weights made by others: ``python scripts/convert.py weights --help``."""
+"""Convert, check and split labels; convert weights: ``python scripts/convert.py --help``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measure a detector: ``python scripts/evaluate.py --data FILE.json``."""
+"""Measure a detector on labelled pictures: ``python scripts/evaluate.py --data FILE.json``."""
 
 import sys
 from pathlib import Path

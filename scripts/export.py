@@ -1,4 +1,4 @@
-"""Write a detector for others to run: ``python scripts/export.py --to onnx --output F.onnx``."""
+"""Export a detector: ``python scripts/export.py --to onnx --output FILE.onnx``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Answer requests over HTTP: ``python scripts/serve.py``, then http://127.0.0.1:8000."""
+"""Detect heads over HTTP: ``python scripts/serve.py``, then open http://127.0.0.1:8000."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find heads in pictures: ``python scripts/test.py --source FOLDER``."""
+"""Find heads in pictures, videos and cameras: ``python scripts/test.py --source FOLDER``."""
 
 import sys
 from pathlib import Path
