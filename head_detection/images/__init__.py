@@ -1,1 +1,1 @@
-"""Pictures themselves: found on disk, read, drawn on."""
+"""Finds pictures on disk, reads them and draws on them."""

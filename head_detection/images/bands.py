@@ -1,15 +1,16 @@
-"""A picture too large to be decoded whole, as rows from the top down.
+"""Reads a picture that is too large to be decoded whole, as rows from the top down.
 
-What each format takes besides the rows that are asked for, and the peak of a process that reads
-30,000 x 20,000 pixels (1.7 GiB as RGB, 2.2 GiB as Pillow holds them) in bands of 1,000 rows:
+This is what each format holds in memory besides the requested rows, and the peak memory of a
+process that reads 30,000 x 20,000 pixels (1.7 GiB as RGB, 2.2 GiB as Pillow holds them) in bands of
+1,000 rows:
 
-- PNG of 8 bits, not interlaced: a few rows, 0.7 GiB. They are unpacked one after the other and
-  given to Pillow as small PNGs, with the row above as the first.
+- PNG of 8 bits, not interlaced: a few rows, 0.7 GiB. Rows are unpacked in order and given to Pillow
+  as small PNGs that begin with the row above.
 - TIFF of 8 or 16 bits: a strip, or a row of tiles, 0.5 GiB.
-- JPEG in colour: 1.5 bytes a pixel, 1.5 GiB. The brightness is decoded whole, and the colours at
-  half the sides, as most files hold them. For a progressive one libjpeg needs 3 bytes a pixel
-  more, 2.6 GiB.
-- Everything else, and what EXIF turns: the whole picture.
+- JPEG in colour: 1.5 bytes per pixel, 1.5 GiB. The luma is decoded whole, and the chroma at half
+  the sides, as most files store it. For a progressive JPEG, libjpeg needs 3 more bytes per pixel,
+  2.6 GiB.
+- All others, and pictures that EXIF rotates: the whole picture.
 """
 
 import struct
@@ -42,18 +43,18 @@ from head_detection.images.reasons import explaining
 _BLOCK_ROWS: Final = 256
 _BYTES_AT_ONCE: Final = 1 << 20
 _PNG_TYPES: Final = {"L": (0, 1), "RGB": (2, 3), "P": (3, 1), "LA": (4, 2), "RGBA": (6, 4)}
-"""PNG's number and the bytes a pixel of what Pillow calls the mode, with 8 bits a channel."""
+"""By Pillow's mode: PNG's colour type and bytes per pixel, at 8 bits per channel."""
 _TIFF_COMPRESSIONS: Final = {1, 5, 7, 8, 32773, 32946}
-"""None, LZW, JPEG, Deflate (twice) and PackBits: each strip or tile stands alone."""
+"""None, LZW, JPEG, Deflate (twice) and PackBits: each strip or tile can be decoded alone."""
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PLANES, _SAMPLE_FORMAT = 256, 257, 258, 259, 284, 339
 _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _COPIED_TAGS: Final = (_BITS, _COMPRESSION, 262, 266, 277, _PLANES, 317, 320, 338, 339, 347, 530)
-"""What else says how a strip's bytes become pixels: the TIFF 6.0 specification's numbers."""
+"""Other tags that define how a strip's bytes become pixels, by their numbers in TIFF 6.0."""
 
 
 class Bands:
-    """The rows of one picture, right way up, from the top down.
+    """The rows of one picture, upright, from the top down.
 
     Args:
         path: the file.
@@ -63,7 +64,7 @@ class Bands:
         image_size: (height, width).
 
     Raises:
-        PictureError: missing, empty, too large, or no picture at all.
+        PictureError: missing, empty, too large, or not a picture.
 
     Example:
         >>> import tempfile
@@ -80,14 +81,14 @@ class Bands:
         self.image_size = read_picture_size(path, max_pixels)
         with explaining(self._name, max_pixels), open_picture(path, max_pixels) as image:
             self._blocks = _blocks_of(path, image, max_pixels)
-        self._held: deque[tuple[int, Picture]] = deque()  # first row and rows, of what is decoded
+        self._held: deque[tuple[int, Picture]] = deque()  # decoded blocks: first row, pixels
         self._top = self._end = 0
 
     def read(self, top: int, bottom: int) -> Picture:
         """Return rows, ``(bottom - top, width, 3)`` uint8 RGB.
 
         Args:
-            top: the first row, not above that of an earlier call: what is above is forgotten.
+            top: the first row, not above that of an earlier call, since earlier rows are dropped.
             bottom: the row after the last; at most the height.
 
         Raises:
@@ -118,7 +119,7 @@ class Bands:
         return rows
 
     def close(self) -> None:
-        """Let go of the file and of what is decoded."""
+        """Close the file and drop what is decoded."""
         self._blocks.close()
 
     def __enter__(self) -> Self:
@@ -181,7 +182,7 @@ def _jpeg_blocks(path: Path, max_pixels: int) -> Generator[Picture]:
 
 
 def _stretch(chroma: Picture, rows: tuple[int, int], width: int) -> Picture:
-    """Return the colours of some rows of the picture at its full size, interpolated."""
+    """Return the chroma of some rows at the full size of the picture, interpolated."""
     top, bottom = rows
     first, last = max(0, top // 2 - 1), min(len(chroma), -(-bottom // 2) + 1)
     part = chroma[first:last]
@@ -210,11 +211,11 @@ def _png_blocks(path: Path, size: tuple[int, int], rawmode: str) -> Generator[Pi
             pixels = convert_picture(image, str(path))
             yield pixels[bool(above) :]
             last = image.crop((0, image.height - 1, width, image.height))
-            above = b"\0" + last.tobytes()  # a row that leans on none
+            above = b"\0" + last.tobytes()  # a row that is not predicted from another
 
 
 def _png_parts(file: BinaryIO) -> tuple[bytes, Iterator[bytes]]:
-    """Return the chunks that colours depend on, and the packed rows from the first of them on."""
+    """Return the chunks that define the colours, and an iterator over the packed rows."""
     file.seek(8)
     colors = b""
     while True:
@@ -233,7 +234,7 @@ def _png_data(file: BinaryIO, length: int) -> Iterator[bytes]:
         while length > 0 and (part := file.read(min(length, _BYTES_AT_ONCE))):
             length -= len(part)
             yield part
-        file.seek(4, 1)  # the check sum: zlib's own is at the end of the rows
+        file.seek(4, 1)  # skip the checksum: zlib checks its own after the last row
         header = file.read(8)
         if len(header) < 8:  # noqa: PLR2004 - the file ends here
             return
@@ -241,7 +242,7 @@ def _png_data(file: BinaryIO, length: int) -> Iterator[bytes]:
 
 
 def _unpacked(parts: Iterator[bytes], num_bytes: int) -> Iterator[bytes]:
-    """Yield so many unpacked bytes at a time; the last may be fewer."""
+    """Yield ``num_bytes`` unpacked bytes at a time; the last part may be shorter."""
     unpack, ready = zlib.decompressobj(), bytearray()
     for part in parts:
         left = part
@@ -261,7 +262,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _stands_alone(tags: ImageFileDirectory_v2) -> bool:
-    """Tell whether each strip or tile of a TIFF makes pixels without the others."""
+    """Tell whether each strip or tile of a TIFF can be decoded without the others."""
     samples, bits = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_BITS, (1,))
     return (
         tags.get(_COMPRESSION, 1) in _TIFF_COMPRESSIONS
@@ -282,7 +283,7 @@ def _tiff_blocks(
 
 
 def _measure(path: Path, tags: ImageFileDirectory_v2, deep: DeepImage) -> Levels:
-    """Return what becomes black and white in a picture of 16 bits, the same in all its parts."""
+    """Return the levels of black and white of a 16-bit picture, the same for all its parts."""
     counts, values = np.zeros(NUM_VALUES, np.int64), np.zeros((0, 0), np.uint16)
     for parts, num_rows in _tiff_parts(path, tags):
         for number, part in enumerate(parts):
@@ -294,7 +295,7 @@ def _measure(path: Path, tags: ImageFileDirectory_v2, deep: DeepImage) -> Levels
 
 
 def _tiff_parts(path: Path, tags: ImageFileDirectory_v2) -> Iterator[tuple[list[Image.Image], int]]:
-    """Yield the strip, or the tiles from left to right, and how many of their rows count."""
+    """Yield each strip, or each row of tiles from left to right, and its number of valid rows."""
     width, height = tags[_WIDTH], tags[_LENGTH]
     is_tiled = _TILE_OFFSETS in tags
     part_width = tags[_TILE_WIDTH] if is_tiled else width
@@ -315,7 +316,7 @@ def _tiff_parts(path: Path, tags: ImageFileDirectory_v2) -> Iterator[tuple[list[
 
 
 def _small_tiff(tags: ImageFileDirectory_v2, size: tuple[int, int], content: bytes) -> BytesIO:
-    """Return a TIFF of one strip, with the bytes of a strip or tile of another."""
+    """Return a TIFF of one strip that holds the bytes of a strip or tile of another file."""
     small = ImageFileDirectory_v2(prefix=tags.prefix)
     for tag in _COPIED_TAGS:
         if tag in tags:

@@ -1,20 +1,21 @@
-"""Pixels of more than 8 bits to 8: by the range that the file states, else by that of its values.
+"""Converts more than 8 bits to 8, by the range that the file states, else by that of its values.
 
-A file of 16 bits rarely says how many of them are used: cameras put 10, 12 or 14 bits there, for
-heat a narrow range far from 0. Divided by 257 such a picture is black, or grey without contrast.
-So the range is, in this order:
+A 16-bit file rarely says how many of its bits are used: cameras store 10, 12 or 14 bits, and
+thermal cameras a narrow range far from 0. Divided by 257, such a picture is black, or grey without
+contrast. So the range is the first of these that applies:
 
-1. what the file states, if its values keep to it: TIFF's BitsPerSample, Min- and MaxSampleValue,
-   SMin- and SMaxSampleValue; PNG's sBIT, if the values are not moved to the upper bits as they
-   should be;
-2. 0 to the smallest of 8, 10, 12, 14 and 16 bits that holds the values (also 0 to 1 for floats).
-   A dark picture of 16 bits that never comes above 16,383 cannot be told from one of 14 bits: it
-   is brightened, which no detector minds, where the other mistake loses the picture;
-3. the values' own range, where fewer than an eighth of the above would be used, or some are
+1. the range that the file states, if its values keep to it: TIFF's BitsPerSample, Min- and
+   MaxSampleValue, SMin- and SMaxSampleValue; PNG's sBIT, if the values were not shifted to the
+   upper bits as they should be;
+2. 0 to the largest value of the fewest of 8, 10, 12, 14 and 16 bits that hold the values (also 0 to
+   1 for floats). A dark 16-bit picture that never exceeds 16,383 cannot be told from one of 14
+   bits. It is brightened, which harms no detector, while the opposite mistake would lose the
+   picture;
+3. the range of the values, if they would use less than an eighth of the range above, or if some are
    negative.
 
-One value in a thousand at either end does not count: dead pixels and lamps. Whatever is not the
-full range of its type is noted.
+One value in a thousand at either end does not count, because of dead pixels and lamps. Any range
+other than the full range of the type is noted.
 """
 
 import io
@@ -39,33 +40,33 @@ _WHOLE_STEPS: Final = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 """The largest values of 8, 10, 12, 14 and 16 bits, which cameras have."""
 _FLOAT_STEPS: Final = (1.0, *_WHOLE_STEPS)
 _USUAL: Final = {"f": (1.0, 255.0, 65535.0), "u": (65535.0,), "i": (65535.0,)}
-"""By the kind of number: these ranges are no reason for a note."""
+"""White levels that need no note, by the kind of number."""
 _IGNORED_SHARE: Final = 0.001
 _LEAST_SHARE: Final = 1 / 8
-"""Of the range; less leaves under 32 levels of grey."""
+"""Of the range; less would leave under 32 levels of grey."""
 _ROWS_AT_ONCE: Final = 256
 _SAMPLE: Final = 1 << 22
-"""The range of a picture of floats is taken of so many values."""
+"""Number of values from which the range of a float picture is estimated."""
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _RANGES: Final = ((280, 281), (340, 341))
-"""TIFF's numbers for the lowest and the highest sample value: as a whole number, and as it is."""
+"""TIFF's tags of the lowest and the highest sample value: as whole numbers, and in any type."""
 _OTHER_ORDERS: Final = {
     ";16B": ";16L",
     ";16L": ";16B",
     ";16N": ";16B" if sys.byteorder == "little" else ";16L",
 }
-"""Of a colour Pillow keeps the upper byte; told the other order of bytes, it keeps the lower."""
+"""Pillow keeps the upper byte of a 16-bit colour; with the opposite byte order, the lower one."""
 _GREY_AND_ALPHA: Final = "LA;16B"
 
 
 class Levels(NamedTuple):
-    """The values that become 0 and 255; black is above white where 0 is the brightest."""
+    """The values that become 0 and 255; black is above white if 0 is the brightest."""
 
     black: float
     white: float
 
     def apply(self, values: Values) -> npt.NDArray[np.uint8]:
-        """Return the values in 8 bits; what is no number becomes black.
+        """Return the values in 8 bits; NaN becomes black.
 
         Example:
             >>> Levels(0, 4095).apply(np.array([0, 819, 4095, 9000], np.uint16)).tolist()
@@ -75,7 +76,7 @@ class Levels(NamedTuple):
             table = self._apply(np.arange(NUM_VALUES))
             return np.asarray(table[values])
         pixels = np.empty(values.shape, np.uint8)
-        for top in range(0, len(values), _ROWS_AT_ONCE):  # as floats of 64 bits it is much memory
+        for top in range(0, len(values), _ROWS_AT_ONCE):  # all at once as float64 take much memory
             pixels[top : top + _ROWS_AT_ONCE] = self._apply(values[top : top + _ROWS_AT_ONCE])
         return pixels
 
@@ -89,10 +90,10 @@ ALL_16_BITS: Final = Levels(0.0, NUM_VALUES - 1.0)
 
 
 class DeepImage:
-    """A picture of more than 8 bits a channel: made before it is loaded, used afterwards.
+    """A picture of more than 8 bits per channel: create it before loading, use it afterwards.
 
     Args:
-        image: one of Pillow's.
+        image: a Pillow image.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -106,11 +107,11 @@ class DeepImage:
 
     @classmethod
     def of(cls, image: Image.Image) -> Self | None:
-        """Return None for 8 bits, and for colours that are loaded: Pillow made them 8 bits."""
+        """Return None for 8 bits, and for loaded colours, which Pillow has reduced to 8 bits."""
         return cls(image) if _is_grey(image) or ";16" in _rawmode(image) else None
 
     def values(self) -> Values:
-        """Return ``(H, W)`` or ``(H, W, channels)``, uint16 where that holds them."""
+        """Return ``(H, W)`` or ``(H, W, channels)``, as uint16 if the values fit."""
         pixels = np.asarray(self._image)
         if self._colors is not None:
             return self._colors.beside(pixels)
@@ -120,7 +121,7 @@ class DeepImage:
         return pixels
 
     def count(self, values: Values) -> Counts:
-        """Count each of the 65,536 values of 16 bits, without those of alpha."""
+        """Return how often each of the 65,536 values of 16 bits occurs, without alpha."""
         return _count(values, self._image.mode)
 
     def choose_levels(
@@ -129,15 +130,15 @@ class DeepImage:
         """Choose what becomes black and white.
 
         Args:
-            values: as ``values`` gives them.
+            values: from ``values``.
             name: of the picture, for errors.
-            counts: of the whole picture's values, where these are a part of it.
+            counts: of the values of the whole picture, if ``values`` is only a part of it.
 
         Returns:
-            The levels, and a note where they are not the usual ones.
+            The levels, and a note if they are not the usual ones.
 
         Raises:
-            PictureError: values above 65,535, or none that is a number.
+            PictureError: values above 65,535, or no finite value.
         """
         if values.dtype == np.uint16:
             counts = self.count(values) if counts is None else counts
@@ -161,7 +162,7 @@ class DeepImage:
         return (Levels(levels.white, levels.black) if self._is_inverted else levels), note
 
     def to_8_bits(self, values: Values, levels: Levels) -> Image.Image:
-        """Return the picture in 8 bits a channel: of mode L, or in its own colours."""
+        """Return the picture in 8 bits per channel, in mode L or in its own colour mode."""
         if self._colors is None:
             return Image.fromarray(levels.apply(values))
         if levels == ALL_16_BITS:
@@ -177,7 +178,7 @@ class DeepImage:
 
 
 def _count(values: Values, mode: str) -> Counts:
-    """Count the values of a picture of Pillow's mode.
+    """Count the values of a picture of this Pillow mode, without alpha.
 
     Example:
         >>> _count(np.array([[7, 7], [0, 65535]], np.uint16), "I;16")[[0, 7, 65535]].tolist()
@@ -185,15 +186,16 @@ def _count(values: Values, mode: str) -> Counts:
     """
     values = values[:, :, :3] if mode == "RGBA" else values
     counts = np.zeros(NUM_VALUES, np.int64)
-    for top in range(0, len(values), _ROWS_AT_ONCE):  # NumPy makes 8 bytes of each value
+    for top in range(0, len(values), _ROWS_AT_ONCE):  # NumPy converts each value to 8 bytes
         counts += np.bincount(values[top : top + _ROWS_AT_ONCE].ravel(), minlength=NUM_VALUES)
     return counts
 
 
 class _Colors:
-    """The colours of a picture of 16 bits a channel, of which Pillow keeps the upper bytes.
+    """The colours of a picture of 16 bits per channel, of which Pillow keeps the upper bytes.
 
-    The lower ones are decoded where they matter: in a picture that is dark or of little contrast.
+    The lower bytes are decoded only where they matter: in a picture that is dark or low in
+    contrast.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -215,7 +217,7 @@ class _Colors:
         end = self._rawmode[-len(";16B") :]
         other = self._rawmode.removesuffix(end) + _OTHER_ORDERS.get(end, end)
         if self._rawmode == _GREY_AND_ALPHA:
-            other = "RGBA"  # whose four bytes are both of grey, then both of alpha
+            other = "RGBA"  # its four bytes are the two of grey and the two of alpha
         with Image.open(self._source, formats=[self._format or ""]) as image:
             image.seek(self._frame)
             image.tile = [
@@ -231,7 +233,7 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Return how the bytes of a picture that is not loaded lie, in Pillow's words."""
+    """Return Pillow's name of the byte layout of a picture that is not loaded."""
     tiles = getattr(image, "tile", None)
     args = tiles[0].args if tiles else None
     first = args[0] if isinstance(args, tuple) and args else args
@@ -262,7 +264,7 @@ def _stated_by_tags(image: TiffImageFile) -> Levels | None:
         try:
             white = float(np.max(np.asarray(image.tag_v2.get(highest, np.nan), np.float64)))
             black = float(np.min(np.asarray(image.tag_v2.get(lowest, 0.0), np.float64)))
-        except (TypeError, ValueError):  # a tag of another type than it should be
+        except (TypeError, ValueError):  # a tag of the wrong type
             continue
         if np.isfinite(black) and np.isfinite(white) and black < white:
             levels = Levels(black, white)
@@ -270,7 +272,7 @@ def _stated_by_tags(image: TiffImageFile) -> Levels | None:
 
 
 def _is_in_lower_bits(counts: Counts, bits: int) -> bool:
-    """Tell whether values lie in so many lower bits; moved to the upper ones, these would be 0."""
+    """Tell whether values use the lower ``bits``; shifted up, their lowest bits would be 0."""
     if not 0 < bits < 16 or counts[1 << bits :].any():  # noqa: PLR2004
         return False
     return bool((np.flatnonzero(counts) & ((1 << (16 - bits)) - 1)).any())
@@ -285,7 +287,7 @@ def _range_of_counts(counts: Counts) -> tuple[float, float]:
 
 
 def _range_of(values: Values) -> tuple[float, float]:
-    """Return the range without one value in a thousand at either end; 0 and 0 where none is."""
+    """Return the range without one value in a thousand at either end; 0 and 0 if none is finite."""
     sample = values.ravel()[:: max(1, values.size // _SAMPLE)]
     sample = sample[np.isfinite(sample)]
     if not sample.size:
@@ -298,7 +300,7 @@ def _range_of(values: Values) -> tuple[float, float]:
 def _choose(
     low: float, high: float, steps: tuple[float, ...], stated: Levels | None
 ) -> Levels | None:
-    """Choose the levels as the module says; None where the values are above all steps.
+    """Choose the levels as the module says; None if the values are above all steps.
 
     Example:
         >>> _choose(0, 3900, _WHOLE_STEPS, None), _choose(29000, 31000, _WHOLE_STEPS, None)

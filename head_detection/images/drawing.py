@@ -30,10 +30,10 @@ _CAPTION_SIZE: Final = 16
 _SHEET_COLOR: Final[Color] = (32, 32, 32)
 _JPEG_QUALITY: Final = 90
 DRAWN_SIDE: Final = 1600
-"""Pixels of the longer side that a smaller picture with outcomes is enlarged to."""
+"""Pixels: a smaller picture with outcomes is enlarged to this longer side."""
 LARGEST_ZOOM: Final = 4.0
 SMALLEST_LEGEND: Final = 480
-"""Pixels of its width."""
+"""Its width in pixels."""
 _LEGEND_MARGIN: Final = 10
 _LEGEND_TEXT: Final = 20
 _LEGEND_LINE: Final = 30
@@ -53,7 +53,7 @@ class Stroke(NamedTuple):
     """Pixels on and off; 0 is an unbroken line."""
 
 
-# Okabe and Ito's colours, which colour-blind people tell apart; the dashes tell them in grey too.
+# Okabe and Ito's colours, which colour-blind people can tell apart; in grey, the dashes differ.
 FOUND: Final = Stroke((86, 180, 233), 2, 0)
 MISSED: Final = Stroke((255, 200, 0), 3, 7)
 FALSE_ALARM: Final = Stroke((230, 70, 160), 4, 0)
@@ -80,12 +80,12 @@ class Cell:
 def write_contact_sheet(path: Path, cells: Sequence[Cell], num_columns: int) -> None:
     """Write a JPEG of the pictures in rows: heads in green, ignored regions filled with orange.
 
-    A picture that cannot be read leaves its cell empty but for the caption.
+    The cell of a picture that cannot be read has only the caption.
 
     Args:
         path: the file.
         cells: at least one.
-        num_columns: pictures a row.
+        num_columns: pictures per row.
     """
     num_columns = min(num_columns, len(cells))
     num_rows = -(-len(cells) // num_columns)
@@ -112,7 +112,7 @@ def write_contact_sheet(path: Path, cells: Sequence[Cell], num_columns: int) -> 
 
 
 def draw_labels(pixels: Picture, cell: Cell, scale: float) -> Picture:
-    """Return the picture with boxes; ``scale`` takes the boxes' pixels to its own."""
+    """Return the picture with boxes; ``scale`` converts the boxes to its pixels."""
     with np.errstate(over="ignore"):
         limit = 2 * max(pixels.shape)
         boxes = np.rint(np.clip(cell.truth.boxes * scale, -limit, limit)).astype(int)
@@ -136,7 +136,7 @@ def draw_labels(pixels: Picture, cell: Cell, scale: float) -> Picture:
 
 @dataclass(frozen=True)
 class OutcomeBoxes:
-    """The boxes of one picture by what became of them, ``(N, 4)`` xyxy in original pixels.
+    """The boxes of one picture by outcome, ``(N, 4)`` xyxy in original pixels.
 
     Attributes:
         found: detections that found a head.
@@ -157,8 +157,8 @@ def draw_outcome(pixels: Picture, outcome: OutcomeBoxes, title: Sequence[str]) -
     """Return the picture with its boxes and, below it, a legend with their numbers.
 
     Args:
-        pixels: ``(H, W, 3)`` uint8 RGB; not changed. A small picture is enlarged, and a small one
-            widened by the legend where that needs it.
+        pixels: ``(H, W, 3)`` uint8 RGB; not changed. A small picture is enlarged, and widened if
+            the legend needs it.
         outcome: boxes in its pixels.
         title: parts of the legend's first lines.
     """
@@ -192,12 +192,12 @@ def write_text(
     size: float,
     ink: Color = WHITE,
 ) -> None:
-    """Write a line of text, its left top corner where stated; the size is that of the font."""
+    """Write a line of text with its top left corner at ``corner``; ``size`` is that of the font."""
     canvas.text(corner, text, fill=ink, font=_font(size))
 
 
 def text_size(text: str, size: float) -> tuple[int, int]:
-    """Return the width and height in pixels that ``write_text`` takes, what hangs below included.
+    """Return the width and height in pixels that ``write_text`` takes, including descenders.
 
     Example:
         >>> text_size("", 16)[0], text_size("88", 16)[0] == 2 * text_size("8", 16)[0]
@@ -208,7 +208,7 @@ def text_size(text: str, size: float) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font; to load it takes as long as to write a line."""
+    """Return the font, cached: loading it takes as long as writing a line."""
     return ImageFont.load_default(size)
 
 
@@ -221,7 +221,7 @@ def _fit(pixels: Picture) -> tuple[Picture, float]:
 
 
 class _Pen:
-    """Draws on one picture, thicker on one that is larger than the usual."""
+    """Draws on one picture, with thicker lines on a large one."""
 
     def __init__(self, scene: Image.Image, scale: float) -> None:
         self._canvas = ImageDraw.Draw(scene)
@@ -229,7 +229,7 @@ class _Pen:
         self.scale = scale
 
     def draw_box(self, box: list[float], stroke: Stroke) -> None:
-        """Draw a rectangle with a dark rim, so that it is seen on any ground."""
+        """Draw a rectangle with a dark rim, so that it is visible on any background."""
         x1, y1, x2, y2 = box
         corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
         thickness = round(stroke.width * self.scale)
@@ -242,7 +242,7 @@ class _Pen:
                     self._canvas.line(dash, fill=color, width=width)
 
     def draw_score(self, box: list[float], score: float) -> None:
-        """Write a score above a box, or below it where the picture ends."""
+        """Write a score above a box, or below it at the top edge of the picture."""
         size = round(_SCORE_SIZE * self.scale)
         text = f"{score:.2f}".removeprefix("0")
         top = box[1] - size - FALSE_ALARM.width * self.scale
@@ -257,7 +257,7 @@ class _Pen:
 def _dashes(
     start: tuple[float, float], end: tuple[float, float], length: float
 ) -> list[tuple[float, float, float, float]]:
-    """Return the pieces of a line: on at both ends, on and off equally long.
+    """Return the dashes of a line: as long as the gaps, with one at each end.
 
     Example:
         >>> _dashes((0, 0), (30, 0), 10)

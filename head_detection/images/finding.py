@@ -1,4 +1,4 @@
-"""Picture files on disk: in a stable order, each once, with a count of all that is passed over."""
+"""Finds picture files on disk: in a stable order, each once, counting all that are skipped."""
 
 import errno
 import glob
@@ -25,27 +25,27 @@ VIDEO_EXTENSIONS: Final = frozenset(
     | {".y4m"}
 )
 _TRANSPORT_STREAMS: Final = frozenset({".mts", ".ts"})
-"""Ends of names that programs in TypeScript have too."""
+"""Extensions that TypeScript programs have too."""
 _SYNC_BYTE: Final = b"G"
 _TIMED_PACKET_START: Final = 4
-"""Where the sync byte is behind a time stamp, as in cameras' files."""
+"""Where the sync byte is if a time stamp precedes it, as in files of cameras."""
 OUTPUT_MARKER: Final = ".head-detection-output"
-"""A file of this name says that a folder's pictures are results: they are no input again."""
+"""A file of this name marks a folder of results, whose pictures are not read as input."""
 FORMATS: Final = (
     *("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000"),
     *("TGA", "DIB", "ICO", "CUR", "ICNS", "PSD", "QOI", "DDS", "PCX", "DCX", "PCD", "SGI", "SUN"),
     *("IM", "PIXAR", "MSP", "XBM", "XPM", "BLP", "FTEX", "FLI", "GBR"),
 )
-"""What is decoded, by Pillow's names and in this process: the common ones first.
+"""The formats that are decoded, all in this process, by Pillow's names, the common ones first.
 
-Not EPS, which starts Ghostscript on a stranger's file; not IPTC, which opens whatever it holds; not
-FITS and the stubs (BUFR, GRIB, HDF5, MPEG, WMF), which hand the file to whoever registered for it.
+Not EPS, which starts Ghostscript on an untrusted file; not IPTC, which opens whatever it holds; not
+FITS and the stubs (BUFR, GRIB, HDF5, MPEG, WMF), which hand the file to any registered handler.
 """
 _READ_AS_JPEG: Final = frozenset({"MPO"})
-"""Several JPEGs in one file, as cameras with two lenses write them: the first is the picture."""
+"""Several JPEGs in one file, as written by cameras with two lenses: the first is read."""
 _DIGITS: Final = re.compile(r"(\d+)")
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
-"""The system's numbers for a path that leads nowhere, not to something it keeps from us."""
+"""Error numbers of a path that leads nowhere, not to something that we may not read."""
 _SPECIAL: Final = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -59,8 +59,8 @@ class PictureFile:
 
     Attributes:
         path: the file.
-        name: its path relative to the source, with ``/``; what the results call it.
-        problem: why it cannot be read, where that is known already.
+        name: its path relative to the source, with ``/``; its name in results.
+        problem: why it cannot be read, if that is known already.
     """
 
     path: Path
@@ -70,10 +70,9 @@ class PictureFile:
 
 @cache
 def picture_extensions() -> frozenset[str]:
-    """Return the file name extensions of pictures, lower case with the dot: all that is read.
+    """Return all file name extensions that are read as pictures, lower case with the dot.
 
-    The one list: folders of pictures, readers of labels and the check for unlabelled pictures
-    all go by it.
+    Folders of pictures, readers of labels and the check for unlabelled pictures all use this list.
 
     Example:
         >>> {".jpg", ".png", ".webp"} <= picture_extensions(), ".eps" in picture_extensions()
@@ -85,7 +84,7 @@ def picture_extensions() -> frozenset[str]:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Return those of ``FORMATS`` that this Pillow has a decoder for, as its ``open`` takes them.
+    """Return those of ``FORMATS`` that this Pillow can decode, as ``Image.open`` takes them.
 
     Example:
         >>> readable_formats()[0], "EPS" in readable_formats()
@@ -96,7 +95,7 @@ def readable_formats() -> tuple[str, ...]:
 
 
 def is_picture_name(name: str) -> bool:
-    """Tell whether a name ends like a picture's, in any case; a blank behind it does not count.
+    """Tell whether a name ends like a picture's, in any case; a trailing blank is ignored.
 
     Example:
         >>> is_picture_name("a/1.JFIF"), is_picture_name("a/1.txt"), is_picture_name("1")
@@ -128,15 +127,15 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def find_path(text: str, bases: Sequence[Path] = (Path(),)) -> Path:
-    """Return the path that a text means: what is there under this very name comes first.
+    """Return the path that a text means: a file of exactly this name comes first.
 
     Args:
-        text: as it was given; ``~`` is the home folder where nothing is called so.
-        bases: where a relative path starts: the first that has the file.
+        text: as given; ``~`` is the home folder unless a file has this name.
+        bases: folders from which a relative path may start; the first that has the file is used.
 
     Returns:
-        The file; where there is none, the path from the first base. A name whose accents are
-        composed otherwise than those on the disk (Unicode's NFC and NFD) finds its file.
+        The path of the file, or from the first base if there is none. A name finds its file even if
+        its accents are composed differently on disk (Unicode's NFC and NFD).
     """
     expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for ~unknown
     spellings = dict.fromkeys(t for name in (text, expanded) for t in spellings_of(name))
@@ -145,7 +144,7 @@ def find_path(text: str, bases: Sequence[Path] = (Path(),)) -> Path:
 
 
 def spellings_of(name: str) -> tuple[str, ...]:
-    """Return a name as it is, then with accents as one letter, then as letters of their own.
+    """Return a name as it is, then with composed accents (NFC), then with separate ones (NFD).
 
     Example:
         >>> [len(name) for name in spellings_of("caf\u00e9.jpg")], spellings_of("a.jpg")
@@ -157,9 +156,9 @@ def spellings_of(name: str) -> tuple[str, ...]:
 
 
 def special_kind(path: str | Path) -> str | None:
-    """Return what is there in place of a file: who opens it may wait, or read, for ever.
+    """Return what is there instead of a file: opening or reading it may never end.
 
-    None of files and folders, where nothing is, and where the system does not tell.
+    None for files and folders, if nothing is there, and if the system does not tell.
 
     Example:
         >>> special_kind("/dev/null"), special_kind("/"), special_kind("/nothing")
@@ -172,13 +171,13 @@ def special_kind(path: str | Path) -> str | None:
 
 
 class PictureFinder:
-    """Gives each picture file once, and counts what it passes over.
+    """Gives each picture file once, and counts what it skips.
 
     Args:
-        with_videos: give files of videos too.
+        with_videos: give video files too.
 
     Attributes:
-        skipped: how many were passed over, by reason.
+        skipped: how many were skipped, by reason.
     """
 
     def __init__(self, *, with_videos: bool = False) -> None:
@@ -191,7 +190,7 @@ class PictureFinder:
         yield from self._once(path, _relative(path, path.parent), _real_path(path))
 
     def below(self, folder: Path, root: Path) -> Iterator[PictureFile]:
-        """Give the pictures of a folder and of all folders in it, links followed."""
+        """Give the pictures of a folder and of all folders in it, following links."""
         base = _real_path(folder)
         waiting = [_Found(str(folder), _relative(folder, root), base)]
         while waiting:
@@ -214,7 +213,7 @@ class PictureFinder:
 
     def matching(self, pattern: Path, root: Path) -> Iterator[PictureFile]:
         """Give what a glob matches, and the pictures below the folders that it matches."""
-        # Under ** the wildcard alone matches the files of its folders too.
+        # After **, a final * or ** already matches the files of the folders that it matches.
         gives_files = "**" in pattern.parts and pattern.name in ("*", "**")
         found = glob.iglob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob gives hidden files
         matches = map(Path, set(found))
@@ -234,10 +233,10 @@ class PictureFinder:
         """Give listed pictures, and those of listed folders.
 
         Args:
-            lines: a path each; empty ones do not count. Blanks around a path belong to it only
-                where there is such a file.
-            bases: where relative paths start: the first that has the file. Names start from the
-                first of them.
+            lines: one path each; empty ones are ignored. Blanks around a path belong to it only if
+                there is such a file.
+            bases: folders from which relative paths may start; the first that has the file is used.
+                Names are relative to the first of them.
         """
         for line in lines:
             text = line.replace("\0", "?")  # no file name holds a zero byte
@@ -247,10 +246,10 @@ class PictureFinder:
                 yield from self._at(as_it_is if is_there else find_path(text.strip(), bases), bases)
 
     def named(self, paths: Iterable[str]) -> Iterator[PictureFile]:
-        """Give pictures and those of folders as the arguments of a command name them, to a blank.
+        """Give the pictures, and those of folders, that arguments of a command name literally.
 
-        Names start from the working folder. What is not there is given too, whatever its extension:
-        it fails when it is read.
+        Names are relative to the working folder. A missing file is given too, whatever its
+        extension: it fails when it is read.
         """
         for path in paths:
             if not path:
@@ -281,7 +280,7 @@ class PictureFinder:
         return True
 
     def _children(self, folder: "_Found", base: str) -> "list[_Found]":
-        """Return what is in a folder; without links to what is found in its own place."""
+        """Return the entries of a folder, without links to what is found at its own place."""
         if not os.access(folder.real, os.R_OK | os.X_OK):
             raise PermissionError(f"{folder.path}: it may not be looked into")
         with os.scandir(folder.real) as scan:
@@ -296,7 +295,7 @@ class PictureFinder:
             end = _real_path(entry.path) if is_link else entry.path
             if end == entry.path or not self._is_found_itself(end, base):
                 path = os.path.join(folder.path, entry.name)  # noqa: PTH118 - a text, one of millions
-                # The list of the folder tells already what is a plain file.
+                # The listing of the folder already tells which are plain files.
                 is_file = not is_link and entry.is_file()
                 children.append(_Found(path, f"{above}{entry.name}", end, is_file))
             else:
@@ -305,7 +304,7 @@ class PictureFinder:
         return children
 
     def _is_found_itself(self, end: str, base: str) -> bool:
-        """Tell whether what a link leads to is given under its own name, which labels have."""
+        """Tell whether the target of a link is given under its own name, which labels use."""
         if not end.startswith(base + os.sep):
             return False
         *folders, name = Path(end).relative_to(base).parts
@@ -320,7 +319,7 @@ class PictureFinder:
         return is_given and os.path.exists(end)  # noqa: PTH110 - as above
 
     def _is_picture(self, path: str, *, named: bool) -> bool:
-        """Go by the extension; a file that was named itself may go without one."""
+        """Decide by the extension; a file that was named explicitly may have none."""
         if is_picture_name(path) or (named and not PurePath(path).suffix):
             return True
         is_video = is_video_name(path) and (named or not _is_program(Path(path)))
@@ -338,13 +337,13 @@ class PictureFinder:
 
 
 class _Found(NamedTuple):
-    """What is in a tree, as texts: there may be millions.
+    """An entry of a tree, as texts: there may be millions.
 
     Attributes:
-        path: from where the tree is named.
+        path: below the path by which the tree was named.
         name: relative to the source, with ``/``.
-        real: where links lead to.
-        is_file: no folder, for sure.
+        real: the path with links resolved.
+        is_file: known not to be a folder.
     """
 
     path: str
@@ -354,10 +353,10 @@ class _Found(NamedTuple):
 
 
 def _is_folder(path: str) -> bool:
-    """Tell a folder from a file, or from a link that leads nowhere.
+    """Tell a folder from a file or a broken link.
 
     Raises:
-        OSError: the system does not tell, PermissionError above all.
+        OSError: the system does not tell, usually a PermissionError.
     """
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - a text, one of very many
@@ -374,7 +373,7 @@ def _is_program(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(_TIMED_PACKET_START + 1)
-    except OSError:  # whoever reads it says so
+    except OSError:  # reported when it is read
         return False
     return _SYNC_BYTE not in (start[:1], start[_TIMED_PACKET_START:])
 
@@ -388,7 +387,7 @@ def _real_path(path: str | Path) -> str:
 
 
 def _missing_name(path: Path, root: Path) -> str:
-    """Name what is not there: it may be a mistyped address, whose password goes to no file."""
+    """Name a missing file: it may be a mistyped address, whose password must not be written."""
     return hide_passwords(_relative(path, root))
 
 

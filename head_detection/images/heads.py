@@ -1,4 +1,4 @@
-"""A picture with its heads marked, and no label on any of them."""
+"""Draws the heads of a picture, with no label covering any of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,33 +16,33 @@ from head_detection.images.zones import draw_regions
 from head_detection.structures import Detections, FloatArray, IntArray, RegionCount
 
 SMALLEST_DRAWN_SIDE: Final = 240
-"""Pixels; a smaller picture is enlarged, else nothing could be written on it."""
+"""Pixels; a smaller picture is enlarged, since nothing could be written on it."""
 HEADS_PER_LINE: Final = 12
-"""The typical head is so many lines wide: thinner than that and it stays visible inside its box."""
+"""The typical head is at least this many line widths wide, so that it stays visible in its box."""
 PIXELS_PER_LINE: Final = 300
-"""A picture's short side in lines, so that they are seen when a large picture is shown small."""
+"""The short side of a picture in line widths, so that lines show when a large picture is shrunk."""
 TEXT_SIZE: Final = 0.04
-"""Of the short side, for the count."""
+"""Letter size of the count, as a share of the short side."""
 USUAL_TEXT: Final = 16
-"""Pixels, at least, for the count where there is room."""
+"""Smallest letter size of the count in pixels, if there is room."""
 SMALL_TEXT: Final = 12
-"""Pixels: rather a shorter label than smaller letters."""
+"""Pixels: the label is shortened before letters get smaller than this."""
 SMALLEST_TEXT: Final = 8
 """Pixels: smaller letters cannot be read."""
 BESIDE_SIZE: Final = 0.4
-"""Of a head's size, for what is written beside it."""
+"""Size of letters beside a head, as a share of its size."""
 LARGEST_BESIDE: Final = 0.02
-"""Of the short side."""
+"""The same at most, as a share of the short side."""
 LARGEST_LABEL: Final = 0.08
-"""Of the picture's width; a label that needs more is written smaller, or shorter, or not at all."""
+"""Share of the picture's width; a wider label is written smaller, or shorter, or not at all."""
 
 ID_COLORS: Final[tuple[Color, ...]] = (
     (255, 92, 92), (255, 165, 0), (255, 230, 0), (170, 255, 60), (0, 230, 118), (0, 229, 255),
     (80, 170, 255), (150, 130, 255), (230, 120, 255), (255, 110, 190), (255, 190, 150),
     (190, 240, 220), (255, 255, 255),
 )  # fmt: skip
-"""Of heads that are followed; light ones, for their ids are written in them on black. Thirteen, a
-prime: heads whose ids rise by two or three have unlike ones too."""
+"""Colours of tracked heads; light ones, since ids are written in them on black. Thirteen is a
+prime, so ids that rise by two or three get different colours too."""
 
 
 def draw_heads(
@@ -55,15 +55,15 @@ def draw_heads(
 ) -> Picture:
     """Return the picture with a box around each head and their number beside them.
 
-    Labels lie on no box and on no other label, and are at most 8 % of the picture wide; one that
-    finds no room is left out.
+    Labels cover no box and no other label, and are at most 8 % of the picture wide. A label without
+    room is left out.
 
     Args:
         pixels: ``(H, W, 3)`` uint8 RGB; not changed.
         detections: boxes in its pixels.
-        drawing: None is the usual way.
-        traces: by id, where each head was, as ``Traces`` tells.
-        regions: zones and lines with what was counted there.
+        drawing: how to draw; None is the default.
+        traces: where each head was, by id, from ``Traces``.
+        regions: zones and lines with their counts.
 
     Returns:
         The same size; a picture with a side under 240 pixels is enlarged by a whole number.
@@ -86,7 +86,7 @@ def draw_heads(
         _write_count(labels, drawing, len(boxes))
     _write_beside(labels, drawing, boxes, _texts_of(detections, drawing), colors)
     if "zones" in drawing.parts and regions:
-        scene = draw_regions(scene, regions, scale)  # last: what was counted is to be read
+        scene = draw_regions(scene, regions, scale)  # last, so that counts stay readable
     return scene
 
 
@@ -98,7 +98,7 @@ def _color_of(drawing: Drawing, key: int | None) -> Color:
 
 
 def _texts_of(detections: Detections, drawing: Drawing) -> list[str]:
-    """Return what is written beside each head, the empty text where nothing is."""
+    """Return the text beside each head, empty if there is none."""
     texts = [""] * len(detections)
     if "ids" in drawing.parts and detections.ids is not None:
         texts = [str(key) if key >= 0 else "" for key in detections.ids.tolist()]
@@ -109,7 +109,7 @@ def _texts_of(detections: Detections, drawing: Drawing) -> list[str]:
 
 
 def _whole(points: FloatArray, scene: Picture) -> IntArray:
-    """Return pixels as OpenCV takes them: whole, and not far outside, where its numbers end."""
+    """Return whole pixels for OpenCV, not far outside the picture: its numbers are limited."""
     limit = 2 * max(scene.shape)
     return np.clip(points, -limit, limit).astype(np.int64)
 
@@ -120,11 +120,11 @@ def _draw_trace(scene: Picture, points: FloatArray, color: Color, thickness: int
 
 
 class _Labels:
-    """Writes labels where nothing is, in place.
+    """Writes labels in free places of a picture, in place.
 
     Args:
         scene: the picture.
-        boxes: not to be written on, with their lines.
+        boxes: not to be covered, nor their lines.
         thickness: of the lines.
     """
 
@@ -143,20 +143,20 @@ class _Labels:
         return width + 2 * (size // 3), height + size // 3
 
     def fit(self, text: str, largest: int, smallest: int) -> int | None:
-        """Return the size of letters, at most the largest, in which a text is narrow enough."""
+        """Return the largest letter size in which a text is narrow enough, or None."""
         for size in range(largest, min(largest, smallest) - 1, -1):
             if self.label_size(text, size)[0] <= LARGEST_LABEL * self.width:
                 return size
         return None
 
     def write(self, text: str, size: int, corners: FloatArray, ink: Color) -> bool:
-        """Write a text at the first of some places that is free, and tell whether one is.
+        """Write a text at the first free place, and tell whether there was one.
 
         Args:
             text: one line.
             size: of its letters.
-            corners: ``(N, 2)`` left and top, best first.
-            ink: of its letters.
+            corners: ``(N, 2)`` left and top of possible places, best first.
+            ink: colour of its letters.
         """
         width, height = self.label_size(text, size)
         corners = np.rint(corners)
@@ -189,7 +189,7 @@ def _write_count(labels: _Labels, drawing: Drawing, count: int) -> None:
     largest = drawing.font_size or max(USUAL_TEXT, round(short_side * TEXT_SIZE))
     texts = drawing.labels(count)
     for text in texts:
-        # Letters as they should be come before more of them.
+        # A shorter text in normal letters is better than a longer one in small letters.
         smallest = SMALLEST_TEXT if text == texts[-1] else SMALL_TEXT
         size = labels.fit(text, largest, smallest)
         if size is not None:
@@ -199,7 +199,7 @@ def _write_count(labels: _Labels, drawing: Drawing, count: int) -> None:
 
 
 def _places(labels: _Labels, width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Yield left and top: the corners, then row by row."""
+    """Yield the left and top of possible places: the corners, then row by row."""
     right, bottom = labels.width - width, labels.height - height
     yield from ((0, 0), (right, 0), (0, bottom), (right, bottom))
     for top in range(0, bottom + 1, height):
@@ -235,7 +235,7 @@ def _write_beside(
 
 @lru_cache(maxsize=4096)
 def _label_picture(text: str, size: int, ink: Color, width: int, height: int) -> Picture:
-    """Return a label; those of a video come again and again."""
+    """Return a label, cached: those of a video recur."""
     label = Image.new("RGB", (width, height), BLACK)
     write_text(ImageDraw.Draw(label), (size // 3, size // 6), text, size, ink)
     return np.asarray(label)

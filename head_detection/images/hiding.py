@@ -1,4 +1,4 @@
-"""Heads made unrecognisable, and the proof that they are."""
+"""Makes heads unrecognisable, and checks that they are."""
 
 from typing import Final
 
@@ -14,11 +14,12 @@ from head_detection.structures import Detections, FloatArray
 SOLID_COLOR: Final = 0
 """Black in all three colours."""
 SQUARES_PER_HEAD: Final = 4
-"""Across the shorter side of a pixelated head: no face is known from so few."""
+"""Across the shorter side of a pixelated head: too few to recognise a face."""
 SMALLEST_SQUARE: Final = 2
-"""Pixels: of one alone, nothing would change."""
+"""Pixels: squares of one pixel would change nothing."""
 _MOST_EDGES: Final = 0.75
-"""Of neighbours in a row that differ: half, in the smallest squares, and more at a cut edge."""
+"""Share of neighbours in a row that may differ: half do in the smallest squares, and more where the
+edge cuts one."""
 
 
 def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = None) -> Picture:
@@ -30,8 +31,8 @@ def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = 
         hiding: None is solid black.
 
     Raises:
-        PictureError: the boxes are those of a picture of another size, are no numbers, or something
-            of a head is still there. One line, without a name.
+        PictureError: the boxes belong to a picture of another size, are not finite, or part of a
+            head is still visible. One line, without a name.
 
     Example:
         >>> found = Detections.from_arrays([[2, 2, 4, 4]], [0.9], (8, 8))
@@ -56,10 +57,10 @@ def hide_heads(pixels: Picture, detections: Detections, hiding: Hiding | None = 
 
 
 def check_boxes(pixels: Picture, detections: Detections) -> None:
-    """Refuse heads of another picture, which would be hidden elsewhere.
+    """Refuse heads of another picture, which would hide the wrong places.
 
     Raises:
-        PictureError: the boxes are those of a picture of another size, or are no numbers. One line,
+        PictureError: the boxes belong to a picture of another size, or are not finite. One line,
             without a name.
     """
     size = (pixels.shape[0], pixels.shape[1])
@@ -71,7 +72,7 @@ def check_boxes(pixels: Picture, detections: Detections) -> None:
 
 
 def _pixelated(scene: Picture, boxes: FloatArray) -> Picture:
-    import supervision as sv  # noqa: PLC0415 - who pixelates nothing does not wait for it
+    import supervision as sv  # noqa: PLC0415 - slow to load, and only needed here
 
     shorter_sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
     squares = np.ceil(shorter_sides / SQUARES_PER_HEAD).astype(int)
@@ -83,7 +84,7 @@ def _pixelated(scene: Picture, boxes: FloatArray) -> Picture:
 
 
 def _is_hidden(scene: Picture, box: list[int], hiding: Hiding) -> bool:
-    """Look into the finished picture: one colour, or squares of one colour each."""
+    """Check the finished picture: one colour, or squares of one colour each."""
     x1, y1, x2, y2 = box
     if hiding.style == "solid":  # SOLID_COLOR is 0
         return not cv2.hasNonZero(scene.reshape(scene.shape[0], -1)[y1:y2, 3 * x1 : 3 * x2])

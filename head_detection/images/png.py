@@ -1,4 +1,4 @@
-"""What of a PNG file Pillow does not tell: its chunks."""
+"""Reads the chunks of a PNG file, some of which Pillow does not report."""
 
 import struct
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from typing import BinaryIO, Final
 from PIL import Image, PngImagePlugin
 
 MAX_TEXT_BYTES: Final = 64 << 20
-"""Text or colour profile of a file, unpacked; Pillow stops at 1 MiB a piece, its fear are bombs."""
+"""Unpacked text or colour profile per file; Pillow stops at 1 MiB each, for fear of zip bombs."""
 _SIGNATURE_BYTES: Final = 8
 _HEADER: Final = struct.Struct(">I4s")
 _SUM_BYTES: Final = 4
 _EXIF: Final = b"eXIf"
 _TEXT: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _KEYWORDS: Final = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
-"""Of texts that may hold an orientation."""
+"""Beginnings of texts that may hold an orientation."""
 
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind and the length of each chunk, with the file where its content starts.
+    """Yield the kind and the length of each chunk, with the file positioned at its content.
 
-    What is no chunk, or is cut, ends it.
+    It stops at the first thing that is not a whole chunk header.
     """
     start = _SIGNATURE_BYTES
     while True:
@@ -34,9 +34,9 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def significant_bits(image: Image.Image) -> int:
-    """Return what sBIT says of a picture that is not loaded, 0 where it says nothing.
+    """Return the sBIT value of a picture that is not loaded, 0 if it has none.
 
-    It is the number of bits that the samples had before they were stretched to those of the file.
+    It is the number of bits that the samples had before they were scaled to those of the file.
     """
     file = _file_of(image)
     if file is None:
@@ -54,7 +54,7 @@ def significant_bits(image: Image.Image) -> int:
 
 
 def is_turned_late(image: Image.Image) -> bool:
-    """Tell whether what may turn a picture that is not loaded comes after its pixels.
+    """Tell whether a picture that is not loaded may state its orientation after its pixels.
 
     Pillow reads that far only when it decodes.
     """
@@ -73,7 +73,7 @@ def is_turned_late(image: Image.Image) -> bool:
 
 
 def allow_long_texts() -> None:
-    """Let Pillow unpack as much text and colour profile as ``MAX_TEXT_BYTES``, in this process."""
+    """Let Pillow unpack up to ``MAX_TEXT_BYTES`` of text and colour profile, in this process."""
     PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_TEXT_BYTES)
     PngImagePlugin.MAX_TEXT_MEMORY = max(PngImagePlugin.MAX_TEXT_MEMORY, MAX_TEXT_BYTES)
 
@@ -83,6 +83,6 @@ def _may_turn(file: BinaryIO) -> bool:
 
 
 def _file_of(image: Image.Image) -> BinaryIO | None:
-    """Return the open file of a PNG that is not loaded, None of all else."""
+    """Return the open file of a PNG that is not loaded, otherwise None."""
     is_open = isinstance(image, PngImagePlugin.PngImageFile) and bool(image.tile)
     return getattr(image, "fp", None) if is_open else None

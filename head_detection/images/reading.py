@@ -1,4 +1,4 @@
-"""Any picture file to one kind of array: RGB, 8 bits, the right way up."""
+"""Reads any picture file into one kind of array: RGB, 8 bits, upright."""
 
 import ctypes
 import io
@@ -33,7 +33,7 @@ Picture = npt.NDArray[np.uint8]
 PictureSource = Path | bytes | bytearray | memoryview | BinaryIO
 
 MAX_PIXELS: Final = 178_956_970
-"""Larger pictures are refused unread unless more is asked for: Pillow's own limit, 512 MiB."""
+"""Larger pictures are refused unread by default: Pillow's own limit, 512 MiB."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
@@ -45,13 +45,13 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to what puts the picture upright; 5 to 8 swap its sides."""
+"""By EXIF orientation, what makes the picture upright; 5 to 8 swap its sides."""
 _FIRST_ORIENTATION_ON_ITS_SIDE: Final = 5
 _UPRIGHT: Final = 1
 _SIZE_IN_HEADER: Final = frozenset(
     {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA"}
 )
-"""Formats whose size before decoding is that after it; an icon's, say, is that of another."""
+"""Formats whose header has the size of the decoded picture, unlike that of an icon, for example."""
 
 _ENDS: Final = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b"\x3b"}
 """First bytes of a JPEG, PNG and GIF, and the last bytes of a whole one."""
@@ -68,9 +68,9 @@ class ReducedPicture:
 
     Attributes:
         pixels: ``(height, width, 3)`` uint8 RGB, writable.
-        image_size: (height, width) of the whole picture, the right way up.
-        note: which range of more than 8 bits became black to white, where the file can be taken in
-            two ways; that it holds further pages or frames.
+        image_size: (height, width) of the whole picture, upright.
+        note: which range of more than 8 bits became black to white, if the file is ambiguous;
+            whether it holds further pages or frames.
     """
 
     pixels: Picture
@@ -82,7 +82,7 @@ def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture
     """Read a picture of any of ``FORMATS``, told by its content; safe to call from several threads.
 
     EXIF rotation is applied. Grey, palette and CMYK pictures are converted, more than 8 bits are
-    scaled to 8 (``depth`` says how), what is transparent becomes white, and an animation gives its
+    scaled to 8 (``depth`` says how), transparent pixels become white, and an animation gives its
     first frame.
 
     Args:
@@ -93,7 +93,7 @@ def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture
         ``(height, width, 3)`` uint8 RGB, writable.
 
     Raises:
-        PictureError: missing, empty, corrupt, truncated, too large, or no picture at all.
+        PictureError: missing, empty, corrupt, truncated, too large, or not a picture.
 
     Example:
         >>> file = io.BytesIO()
@@ -108,15 +108,15 @@ def read_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Picture
 def read_reduced(
     source: PictureSource, enough: EnoughSize | None, max_pixels: int = MAX_PIXELS
 ) -> ReducedPicture:
-    """Read a picture as ``read_picture`` does; a JPEG no larger than needed, which is quicker.
+    """Read a picture as ``read_picture`` does, but a JPEG no larger than needed, which is faster.
 
-    JPEG's decoder gives a half, a quarter or an eighth of the sides for less work.
+    The JPEG decoder gives a half, a quarter or an eighth of the sides with less work.
 
     Args:
         source: a file, its bytes, or an open binary file.
-        enough: tells the (height, width) that is enough of a picture of some (height, width), the
-            right way up; None is all of it.
-        max_pixels: as ``read_picture``.
+        enough: returns the (height, width) that is enough for a picture of a given (height, width),
+            upright; None reads all of it.
+        max_pixels: as for ``read_picture``.
 
     Raises:
         PictureError: as ``read_picture``.
@@ -135,23 +135,23 @@ def read_reduced(
 def convert_picture(
     image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None
 ) -> Picture:
-    """Return the pixels of ``decode_picture``, whose arguments and errors these are."""
+    """Return the pixels of ``decode_picture``, with its arguments and errors."""
     return decode_picture(image, name, max_pixels, levels).pixels
 
 
 def decode_picture(
     image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None
 ) -> ReducedPicture:
-    """Decode and convert one of Pillow's images, as ``read_picture`` does a file.
+    """Decode and convert a Pillow image, as ``read_picture`` does a file.
 
     Args:
-        image: any mode, opened or made; it is not changed.
-        name: what errors call it.
+        image: any mode, from a file or made in memory; it is not changed.
+        name: its name in errors.
         max_pixels: larger pictures are refused.
-        levels: what becomes black and white of more than 8 bits; None goes by this image.
+        levels: which values of more than 8 bits become black and white; None chooses by this image.
 
     Returns:
-        The pixels, and the size that they have.
+        The pixels and their size.
 
     Raises:
         PictureError: corrupt, truncated, too large, or of a format that is not decoded here.
@@ -175,14 +175,14 @@ def decode_picture(
 
 
 def read_picture_size(source: PictureSource, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return ``(height, width)`` as ``read_picture`` would give it, mostly from the header alone.
+    """Return the ``(height, width)`` that ``read_picture`` would give, mostly from the header.
 
     Raises:
-        PictureError: as ``read_picture``, as far as a header shows it.
+        PictureError: as ``read_picture``, as far as the header shows it.
     """
     name = name_of(source)
     with explaining(name, max_pixels), open_picture(source, max_pixels) as image:
-        # Pillow turns TIFF itself: its size before decoding depends on Pillow's version.
+        # Pillow rotates a TIFF itself: the size before decoding depends on Pillow's version.
         is_plain_tiff = image.format == "TIFF" and orientation_of(image) == _UPRIGHT
         if image.format not in _SIZE_IN_HEADER and not is_plain_tiff:
             image.load()
@@ -205,14 +205,14 @@ def open_picture(source: PictureSource, max_pixels: int = MAX_PIXELS) -> Image.I
 
 
 def check_picture(path: Path) -> tuple[int, int]:
-    """Make sure that a picture can be read and return its ``(height, width)``.
+    """Check that a picture can be read and return its ``(height, width)``.
 
-    The header is read, and the end of JPEG, PNG, GIF and WebP files is looked at. Only a file that
-    does not end as it should, or of another format, is decoded. Damage in the middle of a file that
-    ends well is not found.
+    Only the header is read, and the end of JPEG, PNG, GIF and WebP files. A file that does not end
+    as it should, or has another format, is decoded. Damage in the middle of a file with a proper
+    end is not found.
 
     Raises:
-        PictureError: missing, empty, truncated, too large, or no picture.
+        PictureError: missing, empty, truncated, too large, or not a picture.
 
     Example:
         >>> import tempfile
@@ -235,11 +235,11 @@ def check_picture(path: Path) -> tuple[int, int]:
 
 @cache
 def _silence_decoders() -> None:
-    """Silence what Pillow says of large pictures and odd metadata, from the first picture on.
+    """Silence Pillow's warnings of large pictures and odd metadata, from the first picture on.
 
-    The limit here answers the first, the second does no harm, and ``catch_warnings`` around each
-    picture would not be safe in threads. What is wrong with a TIFF, Pillow also logs, and the
-    libtiff that it brings along writes to standard error: the exception is enough.
+    Large pictures have our own limit, odd metadata does no harm, and ``catch_warnings`` around each
+    picture would not be thread-safe. Pillow also logs what is wrong with a TIFF, and its own
+    libtiff writes it to standard error: the exception is enough.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -252,14 +252,14 @@ def _silence_decoders() -> None:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return ``(height, width)`` the right way up; of a TIFF that is turned, once it is decoded."""
+    """Return ``(height, width)`` upright; for a rotated TIFF, only once it is decoded."""
     width, height = image.size
     on_its_side = orientation_of(image) >= _FIRST_ORIENTATION_ON_ITS_SIDE
     return (width, height) if on_its_side else (height, width)
 
 
 def name_of(source: PictureSource) -> str:
-    """Return what errors call a picture."""
+    """Return the name of a picture in errors."""
     name = str(source) if isinstance(source, Path) else getattr(source, "name", None)
     return name if isinstance(name, str) else "picture"
 
@@ -268,10 +268,10 @@ def _open(source: PictureSource, max_pixels: int) -> Image.Image:
     _silence_decoders()
     allow_long_texts()
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        # It refuses twice of it. The limit of the process only rises: threads may ask for others.
+        # Pillow refuses twice its limit, which we only raise, since threads may ask for others.
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     if isinstance(source, Path):
-        status = source.stat()  # once: it may go away meanwhile
+        status = source.stat()  # once: it may be removed meanwhile
         if not stat.S_ISREG(status.st_mode):
             raise PictureError(f"{source}: expected a picture file; this is none")
         if status.st_size == 0:
@@ -284,7 +284,7 @@ def _open(source: PictureSource, max_pixels: int) -> Image.Image:
 
 
 def _identify(source: Path | BinaryIO, name: str) -> Image.Image:
-    """Open what is one of ``FORMATS`` by its content, whatever its name ends with."""
+    """Open a picture of one of ``FORMATS`` by its content, whatever its extension."""
     try:
         return Image.open(source, formats=readable_formats())
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -300,7 +300,7 @@ def _identify(source: Path | BinaryIO, name: str) -> Image.Image:
 
 
 def _check_format(image: Image.Image, name: str) -> None:
-    """Refuse to decode what a caller opened with a decoder that may start other programs."""
+    """Refuse an image that a caller opened with a decoder that may start other programs."""
     is_open = isinstance(image, ImageFile.StubImageFile) or bool(getattr(image, "tile", None))
     if is_open and image.format is not None and image.format not in FORMATS:
         raise PictureError(f"{name}: {image.format} is not read; make it a JPEG or PNG")
@@ -317,9 +317,9 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return EXIF's number of how the picture is stored, 1 to 8; 1 is upright.
+    """Return the EXIF orientation of the stored picture, 1 to 8; 1 is upright.
 
-    A PNG that says it after its pixels is decoded to know it.
+    A PNG that states it after its pixels is decoded to find it.
     """
     if is_turned_late(image):
         image.load()
@@ -334,11 +334,11 @@ def orientation_of(image: Image.Image) -> int:
 def _note_of_more(image: Image.Image) -> str | None:
     """Say that a file holds more pictures than the one that is read.
 
-    A phone's MPO does too, and shows one: the others are what it was computed from.
+    Not for an MPO: a phone shows only its first picture, which was computed from the others.
     """
     try:
         has_more = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception:  # noqa: BLE001 - of a damaged second one; the first may be whole
+    except Exception:  # noqa: BLE001 - the second may be damaged and the first whole
         return None
     return "the first of several pages or frames alone was read" if has_more else None
 

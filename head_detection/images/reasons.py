@@ -21,16 +21,16 @@ _NOT_READ: Final = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
 }
-"""First bytes of what is no picture here, for a message that helps."""
+"""First bytes of formats that are not read, for a helpful message."""
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _WINDOWS_HEADER: Final = 40
-"""Bytes of a BMP's second header, from Windows 3 on: its sides have a sign."""
+"""Bytes of a BMP's second header from Windows 3 on, in which width and height are signed."""
 REMEDY: Final = "make it smaller, or allow more with --max-pixels (in Python: max_pixels)"
 _OTHER_SPELLING: Final = "; there is one whose accents are composed otherwise (NFC and NFD)"
 
 
 START_BYTES: Final = 26
-"""Of a file that is no picture here: up to a BMP's width and height."""
+"""Bytes to look at in a file that is not read: up to a BMP's width and height."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def explaining(name: str, max_pixels: int) -> Iterator[None]:
         yield
     except PictureError:
         raise
-    except Exception as error:  # decoders fail in every way there is
+    except Exception as error:  # decoders raise all kinds of exceptions
         raise _explain(error, name, max_pixels) from error
 
 
@@ -64,7 +64,7 @@ def describe_start(start: bytes) -> str:
 
 
 def has_negative_width(start: bytes) -> bool:
-    """Tell whether a file begins as a BMP whose width is below 0: Pillow takes that for 4 billion.
+    """Tell whether a file begins as a BMP of negative width, which Pillow reads as 4 billion.
 
     Example:
         >>> has_negative_width(b"BM" + bytes(12) + bytes([40, 0, 0, 0]) + bytes([255] * 4))

@@ -1,4 +1,4 @@
-"""How heads are marked, and how they are hidden: known before anything heavy is loaded."""
+"""How heads are drawn and hidden: settings that can be read without loading anything heavy."""
 
 from dataclasses import dataclass
 from string import Formatter
@@ -10,31 +10,32 @@ HEAD_COLOR: Final[Color] = (57, 255, 20)
 DrawnPart = Literal["boxes", "ids", "traces", "zones", "count", "scores"]
 DRAWN_PARTS: Final = get_args(DrawnPart)
 USUAL_PARTS: Final = DRAWN_PARTS[:-1]
-"""What there is of them: a picture has no ids."""
+"""Drawn by default, as far as they exist: a picture has no ids."""
 HidingStyle = Literal["solid", "pixelate"]
 HIDING_STYLES: Final = get_args(HidingStyle)
 HIDDEN_FROM: Final = 0.05
-"""Heads are hidden from this score on, far under the one that counts best: a head that stays bare
-harms more than what is hidden for nothing."""
+"""Heads are hidden from this score on, far below the threshold that counts best: a head left
+visible does more harm than something hidden needlessly."""
 LARGEST_STROKE: Final = 1000
-"""Pixels of a line or of a letter."""
+"""Line width or letter size in pixels."""
 LARGEST_SCALE: Final = 10.0
 """More hides the street, not the head."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How heads are marked.
+    """How heads are drawn.
 
     Attributes:
-        color: of the boxes, red, green and blue; None is green, and for a head that is followed one
-            that goes by its id.
-        width: of their lines in pixels; None goes by the picture and its heads.
-        font_size: of labels in pixels at most; None goes by the picture and its heads.
-        label: of the picture, ``{count}`` is its number of heads; None is ``3 heads``, and the
-            empty text no label. Where there is little room, the number stands alone.
-        parts: what is drawn: boxes of heads, their ids, the way that each took in the last second,
-            zones and lines with what was counted there, the number of heads, each head's score.
+        color: of the boxes, red, green and blue; None is green, or for a tracked head a colour that
+            depends on its id.
+        width: of box lines in pixels; None depends on the picture and its heads.
+        font_size: largest letter size of labels in pixels; None depends on the picture and its
+            heads.
+        label: text on the picture, with ``{count}`` for its number of heads; None is ``3 heads``,
+            and an empty text is no label. If there is little room, only the number is written.
+        parts: what is drawn: boxes of heads, their ids, their traces of the last second, zones and
+            lines with their counts, the number of heads, each head's score.
 
     Raises:
         ValueError: a width or a size outside 1..1000, a label with anything else in braces, or an
@@ -58,7 +59,7 @@ class Drawing:
             raise ValueError(f"label: expected text, {{count}} in it; got {self.label}")
 
     def labels(self, count: int) -> tuple[str, ...]:
-        """Return what may be written of a picture, best first.
+        """Return the possible labels of a picture, best first.
 
         Example:
             >>> Drawing().labels(3), Drawing(label="n={count}").labels(3)
@@ -72,7 +73,7 @@ class Drawing:
 
 
 def _is_label(text: str) -> bool:
-    """Tell whether a text has nothing but ``{count}`` in braces, which alone is harmless.
+    """Tell whether a text has nothing but ``{count}`` in braces: any other field may do harm.
 
     Example:
         >>> _is_label("{count} heads {{}}"), _is_label("{count:>9}"), _is_label("{")
@@ -90,10 +91,10 @@ class Hiding:
     """How heads are made unrecognisable.
 
     Attributes:
-        style: ``solid`` leaves nothing of them; ``pixelate`` a few squares in their colours, from
-            which a guess may be made.
-        scale: of what is hidden to the head's box, in both directions: ears, hair and a box that
-            sits not quite right. 1.3 is what deface hides.
+        style: ``solid`` leaves nothing of them; ``pixelate`` leaves a few squares in their colours,
+            from which one may guess.
+        scale: size of the hidden area relative to the head's box, in both directions, to cover
+            ears, hair and an imprecise box. deface uses 1.3.
 
     Raises:
         ValueError: another style, or a scale outside 1..10.

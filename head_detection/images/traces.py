@@ -1,4 +1,4 @@
-"""The ways that heads took, for drawing."""
+"""The recent paths of heads, for drawing."""
 
 from collections import deque
 from typing import Final
@@ -8,7 +8,7 @@ import numpy as np
 from head_detection.structures import Detections, FloatArray
 
 TRACE_SECONDS: Final = 1.0
-"""Of a way that are shown: more of a crowd is a tangle."""
+"""Length of a drawn path: longer ones get tangled in a crowd."""
 
 
 class Traces:
@@ -24,14 +24,14 @@ class Traces:
         self._frames: deque[tuple[float, dict[int, FloatArray]]] = deque()
 
     def add(self, seconds: float, found: Detections) -> dict[int, FloatArray]:
-        """Take a frame, and return the way of each head on it that is followed.
+        """Add a frame, and return the path of each tracked head in it.
 
         Args:
-            seconds: presentation time; where it runs backwards, all is forgotten.
+            seconds: presentation time; if it goes backwards, all paths are forgotten.
             found: heads of the frame.
 
         Returns:
-            By id, ``(N, 2)`` centres of its boxes in original pixels, the last is of this frame.
+            By id, ``(N, 2)`` box centres in original pixels, the last one of this frame.
         """
         if self._frames and seconds < self._frames[-1][0]:
             self._frames.clear()

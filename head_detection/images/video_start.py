@@ -1,4 +1,4 @@
-"""How files of video begin, whatever they are called."""
+"""Recognises video files by how they begin, whatever they are called."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ OTHER_BRANDS: Final = (
     *(b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"),
     *(b"M4A ", b"M4B "),
 )
-"""Of such files, those that hold pictures or sound."""
+"""Brands of such files that hold pictures or sound."""
 VIDEO_STARTS: Final = (
     b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11",
 )  # fmt: skip
@@ -16,9 +16,10 @@ VIDEO_STARTS: Final = (
 AVI: Final = b"AVI "
 TRANSPORT: Final = b"G"
 TRANSPORT_BYTES: Final = 188
-"""A packet of an MPEG transport stream, and what each begins with (ISO/IEC 13818-1)."""
+"""Length of a packet of an MPEG transport stream; each begins with ``TRANSPORT`` (ISO/IEC
+13818-1)."""
 ENOUGH_BYTES: Final = TRANSPORT_BYTES + 1
-"""To tell all of them."""
+"""To recognise all of them."""
 
 
 def begins_as_video(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""A picture with its zones and lines, and what was counted there."""
+"""Draws zones and lines on a picture, with their counts."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,36 +12,37 @@ from head_detection.images.reading import Picture
 from head_detection.images.styles import Color
 from head_detection.structures import Point, RegionCount
 
-# Okabe and Ito's colours, which colour-blind people tell apart, without those near a head's green.
+# Okabe and Ito's colours, which colour-blind people can tell apart, without those near our green.
 COLORS: Final[tuple[Color, ...]] = (
     (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66), (213, 94, 0),
 )  # fmt: skip
 GROUND: Final[Color] = (20, 20, 20)
-"""Behind letters, and around lines: seen on light and on dark."""
+"""Behind letters and around lines, so that they show on light and on dark."""
 FILLED: Final = 0.2
-"""What a zone has of its colour."""
+"""Opacity of a zone."""
 SIDES_PER_LINE: Final = 240
-"""The short side of a picture in widths of a line."""
+"""The short side of a picture in line widths."""
 SIDES_PER_TEXT: Final = 30
-"""The short side in heights of a label."""
+"""The short side in letter sizes."""
 SMALLEST_TEXT: Final = 11
 """Pixels of letters: smaller ones cannot be read."""
 ARROW: Final = 0.08
-"""Length of the arrow to the *in* side, of the short side."""
+"""Length of the arrow to the *in* side, as a share of the short side."""
 LARGEST_COORDINATE: Final = 1e6
-"""Pixels: OpenCV's numbers end before those of a file."""
+"""Pixels: OpenCV's coordinates are more limited than those of a file."""
 
 
 def draw_regions(pixels: Picture, regions: Sequence[RegionCount], scale: float = 1.0) -> Picture:
     """Return the picture with zones, lines, an arrow to the *in* side of each, and their counts.
 
-    Lines and letters grow with the picture: they are read at 320 pixels as in a 4K frame. A label
-    stays in the picture and off the others; where there is no room it is cut to the counts.
+    Lines and letters grow with the picture, so that they are as readable at 320 pixels as in a 4K
+    frame. A label stays inside the picture and off other labels; without room it is cut to the
+    counts.
 
     Args:
         pixels: ``(H, W, 3)`` uint8 RGB; not changed.
         regions: in its pixels, or in those of a picture that was scaled to it.
-        scale: takes the regions' pixels to the picture's.
+        scale: converts the regions' pixels to the picture's.
 
     Returns:
         The same size.
@@ -93,7 +94,7 @@ def _fill(scene: Picture, shape: np.ndarray, color: Color) -> None:
 def _stroke(
     scene: Picture, shape: np.ndarray, color: Color, width: int, *, is_closed: bool
 ) -> None:
-    """Draw a line in its colour on a wider dark one."""
+    """Draw a line in its colour over a wider dark one."""
     cv2.polylines(scene, [shape], is_closed, GROUND, 3 * width, cv2.LINE_AA)
     cv2.polylines(scene, [shape], is_closed, color, width, cv2.LINE_AA)
 
@@ -113,7 +114,7 @@ def _draw_arrow(
 
 
 class _Labels:
-    """Writes labels beside each other, in place."""
+    """Writes labels that do not overlap, in place."""
 
     def __init__(self, scene: Picture, size: int) -> None:
         self._scene, self._size = scene, size
@@ -125,9 +126,8 @@ class _Labels:
         Args:
             text: name and counts.
             shape: ``(N, 2)`` of the zone or the line.
-            away: ``(2,)`` unit vector, the side of the line that the arrow leaves free; None is a
-                zone.
-            color: of the mark before it.
+            away: ``(2,)`` unit vector to the side of the line without the arrow; None for a zone.
+            color: of the mark before the text.
         """
         height, width = self._scene.shape[:2]
         for shown in (text, text.rpartition(": ")[2], ""):
@@ -157,7 +157,7 @@ class _Labels:
         return width + self._size, height + self._size // 3
 
     def _free_row(self, left: int, top: int, right: int, height: int) -> int:
-        """Return the nearest row from the wanted one down, then from the top, that is free."""
+        """Return the nearest free row at or below the wanted one, else the first from the top."""
         last = self._scene.shape[0] - height
         rows = [top, *(bottom for _, _, _, bottom in self._taken), 0]
         wanted = sorted(row for row in rows if top <= row <= last) + sorted(
