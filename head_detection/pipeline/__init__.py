@@ -1,1 +1,1 @@
-"""From a source to results: the one loop."""
+"""Takes pictures and frames from a source to results, in one loop."""

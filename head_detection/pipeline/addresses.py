@@ -11,21 +11,21 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from head_detection.errors import SourceError, hide_passwords
 
 SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "srt", "rtmp", "tcp")
-"""Of addresses that are decoded; files have a path."""
+"""Schemes of addresses that are decoded; files are given by their paths."""
 STREAMS_EXTENSION: Final = ".streams"
 MAX_LIST_BYTES: Final = 1024 * 1024
-"""A list of cameras is typed: thousands of lines are less."""
+"""A list of cameras is typed by hand: even thousands of lines are smaller."""
 LONGEST_NAME: Final = 100
-"""Bytes; file systems take 255, and endings are put behind it."""
+"""Bytes; file systems allow 255, and extensions are appended."""
 MOST_DIGITS: Final = 9
-"""Of a camera's number; Python refuses to read one of thousands."""
+"""Digits of a camera's number; Python refuses to parse thousands of them."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DEVICE: Final = re.compile(r"/dev/(?:video(?P<number>\d+)|v4l/by-(?:id|path)/(?P<name>[^/\s]+))")
-"""A camera's path on Linux; one by its id or its place stays, whatever else is plugged in."""
+"""A camera's path on Linux; one by id or by port stays the same, whatever else is plugged in."""
 _NAMED: Final = re.compile(r"(?P<name>[^=]*?)\s*=\s*(?P<url>.*)")
 _NUMBER_WITH_COMMENT: Final = re.compile(r"\d+\s+#")
 _COMMENT: Final = re.compile(r"\s+#.*")
-"""An address has no blanks; a # right behind it is its fragment, and part of it."""
+"""An address has no blanks; a # without a blank before it begins its fragment."""
 _SECRET: Final = re.compile(
     r"((?:user|usr|login|pass|passwd|password|passphrase|streamid|pwd|pw|token|auth|key|apikey|secret|sig|signature)=)"
     r"[^/&;_?#\s]+",
@@ -36,12 +36,12 @@ _SECRET: Final = re.compile(
 
 @dataclass(frozen=True)
 class DeviceMode:
-    """What a camera of this machine is asked for; None leaves it to the camera.
+    """What is requested from a camera of this machine; None leaves it to the camera.
 
     Attributes:
         size: (height, width) of its frames.
-        fps: frames a second; it takes the nearest that it has.
-        format: FFmpeg's name of what it sends, a codec or a pixel format: ``mjpeg``, ``yuyv422``.
+        fps: frames per second; the camera takes the nearest rate that it has.
+        format: FFmpeg's name of a codec or a pixel format: ``mjpeg``, ``yuyv422``.
     """
 
     size: tuple[int, int] | None = None
@@ -54,10 +54,10 @@ class Address:
     """Where a camera, a stream or a file is.
 
     Attributes:
-        name: of the camera in results and messages; a folder may be called so.
-        url: as FFmpeg takes it, with what is secret in it; a path for a device or a file.
-        device_format: FFmpeg's name of the system that devices are read through; None is no device.
-        mode: what a device is asked for.
+        name: of the camera in results and messages; also valid for a folder.
+        url: as FFmpeg takes it, including secrets; a path for a device or a file.
+        device_format: FFmpeg's name of the system for reading devices; None if it is no device.
+        mode: what is requested from a device.
 
     Example:
         >>> Address("door", "rtsp://me:secret@cam/1")
@@ -71,7 +71,7 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The address without anything secret."""
+        """The address without secrets."""
         return shown_url(self.url)
 
     @property
@@ -81,16 +81,16 @@ class Address:
 
     @property
     def is_http(self) -> bool:
-        """Whether a web server has it, which may be a file as well as a stream."""
+        """Whether it is on a web server, as a file or as a stream."""
         return self.scheme in ("http", "https")
 
     @property
     def suffix(self) -> str:
-        """How its path ends, in small letters: ``.mp4``."""
+        """The extension of its path, in lower case: ``.mp4``."""
         return PurePosixPath(urlsplit(self.url).path).suffix.lower()
 
     def __repr__(self) -> str:
-        """Return name and address without anything secret: a traceback may show it."""
+        """Return name and address without secrets, since a traceback may show them."""
         return f"Address(name={self.name!r}, shown={self.shown!r})"
 
 
@@ -105,12 +105,12 @@ def is_url(text: str) -> bool:
 
 
 def scheme_of(url: str) -> str:
-    """Return what stands before the ``://``, in small letters; of a path it is the path."""
+    """Return the part before ``://``, in lower case; for a path, all of it."""
     return url.partition("://")[0].lower()
 
 
 def is_camera(text: str) -> bool:
-    """Tell the number or the path of a camera of this machine, whether it is there or not.
+    """Tell whether a text is the number or path of a camera of this machine, present or not.
 
     Example:
         >>> is_camera("0"), is_camera("/dev/video0"), is_camera("/dev/null"), is_camera("0.jpg")
@@ -124,10 +124,10 @@ def parse_address(text: str, name: str | None = None) -> Address:
 
     Args:
         text: ``0``, ``/dev/video0``, ``/dev/v4l/by-id/...`` or ``rtsp://...``.
-        name: None is made of the address.
+        name: None derives it from the address.
 
     Raises:
-        SourceError: another scheme, or no host. One line, without anything secret.
+        SourceError: another scheme, or no host. One line, without secrets.
 
     Example:
         >>> parse_address("rtsp://me:secret@cam.local:554/live/1").name
@@ -155,18 +155,19 @@ def parse_address(text: str, name: str | None = None) -> Address:
             f"{shown_url(text)}: expected {scheme}://host:port/path, without blanks; user and "
             "password with their / @ : # % ? as %2F %40 %3A %23 %25 %3F"
         )
-    # FFmpeg knows them in small letters alone.
+    # FFmpeg knows schemes only in lower case.
     return Address(name or _name_of(text), scheme + text[len(scheme) :])
 
 
 def read_streams(path: Path) -> list[Address]:
-    """Read a ``.streams`` list: ``name=URL`` or ``URL`` a line.
+    """Read a ``.streams`` list: one ``name=URL`` or ``URL`` per line.
 
-    A line that begins with a # is none, and what follows a blank and a # behind an address.
+    A line that begins with a # is a comment, and so is what follows a blank and a # after an
+    address.
 
     Raises:
-        SourceError: no text, no address, a line that is none, or a name that is given twice; one
-            line that names file and line.
+        SourceError: not a text, no addresses, a wrong line, or a name that is used twice; one line
+            that names the file and the line.
     """
     with path.open("rb") as file:
         content = file.read(MAX_LIST_BYTES + 1)
@@ -187,7 +188,7 @@ def read_streams(path: Path) -> list[Address]:
 
 
 def distinct(addresses: Iterable[Address]) -> list[Address]:
-    """Give each address a name of its own: ``cam``, ``cam-2`` ..."""
+    """Give each address a unique name: ``cam``, ``cam-2`` ..."""
     taken: list[Address] = []
     for address in addresses:
         name, number = address.name, 1
@@ -199,9 +200,9 @@ def distinct(addresses: Iterable[Address]) -> list[Address]:
 
 
 def shown_url(url: str) -> str:
-    """Return an address without user, password and query, which may hold others.
+    """Return an address without user, password and query, which may hold secrets.
 
-    Of what has no ``://``, which may be a mistyped address or a path, the query stays.
+    A text without ``://``, which may be a mistyped address or a path, keeps its query.
 
     Example:
         >>> shown_url("rtsp://me:se/cr@et@cam:554/live?token=1")
@@ -213,21 +214,21 @@ def shown_url(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if separator:
-        if scheme.lower() == "srt":  # it has no user, and its streams may have an @ in their names
+        if scheme.lower() == "srt":  # it has no user, and names of its streams may hold an @
             rest = rest.partition("?")[0]
-        # All to the last @ goes: a password may hold a / or a ? that should have been escaped.
+        # Everything up to the last @ goes: a password may hold an unescaped / or ?.
         rest = rest.rpartition("@")[2]
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     elif ":" in url.rpartition("@")[0]:
         before, at, behind = url.rpartition("@")
-        scheme = hide_passwords("".join(before.split()) + at) + behind  # whole, for all its blanks
+        scheme = hide_passwords("".join(before.split()) + at) + behind  # whole, despite blanks
     text = f"{scheme}{separator}{rest}"
     text = "".join(c if c.isprintable() else "?" for c in text)
     return _SECRET.sub(r"\1*", hide_passwords(text))
 
 
 def without_secrets(text: str, url: str) -> str:
-    """Return a message of a library without what is secret in an address.
+    """Return a library's message without the secrets of an address.
 
     Example:
         >>> without_secrets("cannot open rtsp://me:secret@cam/1", "rtsp://me:secret@cam/1")
@@ -269,7 +270,7 @@ def _check_name(name: str, where: str) -> None:
 
 
 def _name_of(url: str) -> str:
-    """Return a name that a folder may have."""
+    """Return a name that is valid for a folder."""
     name = re.sub(r"[^\w.-]+", "-", shown_url(url).partition("://")[2]).strip("-.")
     return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "stream"
 

@@ -1,6 +1,7 @@
-"""Items made in a thread, ahead of who takes them, within a bound of memory.
+"""Makes items in a thread, ahead of their reader, within a limit of memory.
 
-Apart from the sources, for it knows nothing of video: decoding goes on while the network runs.
+It lets decoding continue while the network runs, and is apart from the sources since it knows
+nothing of video.
 """
 
 import threading
@@ -10,9 +11,9 @@ from contextlib import closing
 from typing import Final, Generic, TypeVar
 
 AHEAD_BYTES: Final = 64 * 1024**2
-"""What waits may hold so much: 24 frames of 1280x720, 2 of 4K."""
+"""Bytes that waiting items may hold: 24 frames of 1280x720, 2 of 4K."""
 FEWEST: Final = 2
-"""Wait at least, of whatever size: one is taken while the next is made."""
+"""Items that may always wait, of whatever size: one is taken while the next is made."""
 
 T = TypeVar("T")
 
@@ -20,22 +21,22 @@ T = TypeVar("T")
 def run_ahead(
     items: Iterator[T], size_of: Callable[[T], int], max_bytes: int = AHEAD_BYTES
 ) -> Generator[T]:
-    """Yield the items in order; a thread takes them from their iterator ahead of the reader.
+    """Yield the items in order, while a thread takes them from their iterator ahead of the reader.
 
-    The thread starts with the first item that is asked for, and ends when the generator is closed
-    or at its end. The iterator is used, and closed if it is a generator, in that thread alone.
+    The thread starts when the first item is requested, and ends when the generator ends or is
+    closed. The iterator is used, and closed if it is a generator, only in that thread.
 
     Args:
-        items: what they raise is raised here, in its place.
-        size_of: bytes that an item holds while it waits.
-        max_bytes: so much waits at most, or ``FEWEST`` items.
+        items: an exception that it raises is raised here after the items before it.
+        size_of: returns the bytes that an item holds while it waits.
+        max_bytes: no item is added once this much waits, unless fewer than ``FEWEST`` items do.
     """
     with closing(_Ahead(items, size_of, max_bytes)) as ahead:
         yield from ahead
 
 
 class _Ahead(Generic[T]):
-    """The items that wait, with the thread that makes them."""
+    """The waiting items, with the thread that makes them."""
 
     def __init__(self, items: Iterator[T], size_of: Callable[[T], int], max_bytes: int) -> None:
         self._items, self._size_of, self._max_bytes = items, size_of, max_bytes

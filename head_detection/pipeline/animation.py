@@ -1,4 +1,4 @@
-"""Animated GIF and WebP as videos: by Pillow, as their first frame is when they are a picture."""
+"""Reads animated GIF and WebP as videos, with Pillow, which also reads them as pictures."""
 
 import struct
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.structures import Frame
 
 ANIMATED: Final = frozenset({"GIF", "WEBP"})
-"""By Pillow's names. Animations of other formats are pictures: their first frame."""
+"""By Pillow's names. Animations in other formats are read as pictures: their first frame."""
 EXTENSIONS: Final = frozenset({".gif", ".webp"})
 RIFF: Final = struct.Struct("<4sI4s")
 CHUNK: Final = struct.Struct("<4sI")
 FRAME: Final = b"ANMF"
-"""Of WebP: how a file begins, a chunk's kind and size, and the kind of a frame's."""
+"""Of WebP: the header of a file, the kind and size of a chunk, and the kind of a frame's chunk."""
 SHORTEST_MS: Final = 10
 USUAL_MS: Final = 100
-"""What browsers make of a frame that is shown for the shortest time or less."""
+"""The duration that browsers give to a frame of the shortest duration or less."""
 
 
 def count_animated(path: Path, max_pixels: int) -> int | None:
-    """Return how many frames an animation has; None where a file is none, or cannot be read."""
+    """Return how many frames an animation has; None if a file is not one, or cannot be read."""
     try:
         with explaining(str(path), max_pixels):
             cut = _whole_frames(path)
@@ -39,14 +39,14 @@ def count_animated(path: Path, max_pixels: int) -> int | None:
 
 
 def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Item]:
-    """Decode the frames of an animation that are asked for, once through.
+    """Decode the requested frames of an animation, once through.
 
-    Where it is damaged, an item at the end says so.
+    If it is damaged, an item at the end says so.
 
     Args:
         path: the file.
         name: of the frames.
-        options: which are taken.
+        options: which frames are taken.
     """
     takes = options.chooser()
     try:
@@ -67,9 +67,9 @@ def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Ite
 
 
 def _whole_frames(path: Path) -> bytes | None:
-    """Return an animated WebP without the frame that it was cut off in; None of all else.
+    """Return a truncated animated WebP without its incomplete frame; None for all other files.
 
-    Its decoder refuses what is not as long as it says.
+    The decoder refuses a file that is shorter than it says.
 
     Source:
         RFC 9649, section 2.3 to 2.7: RIFF's header, and chunks of even length.
@@ -97,7 +97,7 @@ def _shown(image: Image.Image) -> Iterator[tuple[int, float]]:
     milliseconds = 0
     for index in range(getattr(image, "n_frames", 1)):
         image.seek(index)
-        image.load()  # of WebP, its time is known then
+        image.load()  # a WebP frame has its duration only now
         yield index, milliseconds / 1000
         duration = int(image.info.get("duration") or 0)
         milliseconds += duration if duration > SHORTEST_MS else USUAL_MS

@@ -1,4 +1,4 @@
-"""One camera: decoded in a process of its own, watched, and begun again for ever."""
+"""One camera: decoded in a process of its own, which is watched and restarted for ever."""
 
 import logging
 import threading
@@ -17,11 +17,11 @@ from head_detection.structures import Frame
 
 RATE_FRAMES: Final = 128
 RATE_SECONDS: Final = 5.0
-"""What the rate is taken over, at most."""
+"""Frames and seconds over which the rate is measured, at most."""
 SMALLEST_STEP: Final = 0.001
 """Seconds between the last frame of a connection and the first of the next, at least."""
 SAME_RATE: Final = 0.01
-"""Two rates may differ by so much and be one: 30 and 29.97."""
+"""Share by which two equal rates may differ: 30 and 29.97."""
 logger = logging.getLogger(__name__)
 
 
@@ -31,13 +31,13 @@ class CameraCounts:
 
     Attributes:
         received: frames that came, as far as they were counted.
-        given: of them, those that went to the detector.
-        dropped: of them, those that were wanted, but newer ones came, were they decoded or not.
-        damaged: on their way here, wanted or not; nothing is made up for them.
-        reconnects: times that it came back.
-        down_seconds: without it, until it came back.
-        latency: seconds from the camera to results, of the frame last given.
-        longest_latency: of all.
+        given: of these, the ones passed to the detector.
+        dropped: of these, the ones that were wanted but replaced by newer ones, decoded or not.
+        damaged: frames damaged on their way here, wanted or not; nothing replaces them.
+        reconnects: how often the camera came back.
+        down_seconds: time without the camera, until it came back.
+        latency: seconds from the camera to results, for the last frame given.
+        longest_latency: the longest for any frame.
     """
 
     received: int = 0
@@ -51,27 +51,27 @@ class CameraCounts:
 
 
 class Camera:
-    """A camera, a stream, or a file taken as if it were live.
+    """A camera, a stream, or a file played as if it were live.
 
-    A thread starts the process that decodes it, takes its messages, and starts it again when it
-    ends. All state is read and changed under the condition that the cameras of a source share.
+    A thread starts the decoding process, receives its messages, and restarts it when it ends. All
+    state is read and changed under the condition that the cameras of a source share.
 
     Args:
         address: where it is.
         options: which frames are taken.
-        patience: how long it is waited for.
-        changed: told of all that may matter to who waits for a frame.
-        is_file: a file of this machine, paced by its presentation times.
+        patience: how long to wait for it.
+        changed: notified of everything that may matter to whoever waits for a frame.
+        is_file: a local file, paced by its presentation times.
 
     Attributes:
         counts: what became of its frames.
-        size: (height, width), once it is known.
-        fps: frames a second as the stream says, once it is known.
+        size: (height, width), once known.
+        fps: frames per second according to the stream, once known.
         is_finite: whether it is a file and has an end; None until that is known.
-        every_frame: whether none is dropped.
-        has_sound: whether its stream has some, once that is known; it is not taken.
-        lost_because: why it was not there, the last time that it was not.
-        is_over: it has come to its end.
+        every_frame: whether no frame is dropped.
+        has_sound: whether its stream has sound, once known; it is not used.
+        lost_because: why it was last lost.
+        is_over: whether it has come to its end.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class Camera:
         self._options, self._patience, self._changed = options, patience, changed
         self._opening = _opening_of(address, options, patience, is_file=is_file)
         self._process: DecoderProcess | None = None
-        self._last_offered = self._last_taken = -1  # by the numbers of the process
-        self._num_wanted = self._num_passed = 0  # of its frames; given or dropped
+        self._last_offered = self._last_taken = -1  # by the process's indices
+        self._num_wanted = self._num_passed = 0  # of its frames; passed: given or dropped
         self._is_asked = False
-        self._brought: deque[Frame] = deque()  # one, and perhaps one that failed at the end
-        self._first_index = 0  # of the process's frames, in all
-        self._first_seconds: float | None = None  # likewise; None before its first
+        self._brought: deque[Frame] = deque()  # one, and perhaps a failed one at the end
+        self._first_index = 0  # of the process's frames, over all processes
+        self._first_seconds: float | None = None  # likewise; None before the first frame
         self._last_seconds = 0.0
         self._looked_from: float | None = None  # seconds of the first frame that was given
         self._began: float | None = None
         self._lost_at: float | None = None
         self._wait = patience.first_wait
-        # Who calls us finds nobody between two tries.
+        # A caller finds nobody listening between two attempts.
         is_called = address.scheme == "srt" and SrtAddress.parse(address.url).is_listener
         self._longest_wait = patience.first_wait if is_called else patience.longest_wait
         self._told = ""
@@ -113,31 +113,31 @@ class Camera:
         self._thread = threading.Thread(target=self._keep, name=address.name, daemon=True)
 
     def start(self) -> None:
-        """Begin to decode."""
+        """Start to decode."""
         self._thread.start()
 
     @property
     def is_fresh(self) -> bool:
-        """Whether there is a frame that was not taken."""
+        """Whether there is a frame that has not been taken."""
         is_offered = self._process is not None and self._last_offered > self._last_taken
         return bool(self._brought) or is_offered
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is not there, and is tried again."""
+        """Whether it is lost, and being retried."""
         return self._lost_at is not None
 
     def ask(self) -> None:
-        """Let the newest frame be brought here from the process, if there is one."""
+        """Request the newest frame from the process, if there is one."""
         if self.is_fresh and not self._brought and not self._is_asked and self._process:
             self._is_asked = True
             self._process.ask()
 
     def take(self) -> Frame | None:
-        """Wait for the newest frame, and take it; None where its process has just ended."""
+        """Wait for the newest frame, and take it; None if its process has just ended."""
         self.ask()
         while self._is_asked:
-            self._changed.wait(1.0)  # not without end: on Windows no signal would get through
+            self._changed.wait(1.0)  # not endlessly: on Windows no signal would get through
         frame = self._brought.popleft() if self._brought else None
         if frame is not None and frame.pixels is not None:
             self.counts.given += 1
@@ -147,7 +147,7 @@ class Camera:
         """Kill a process that has been silent for too long.
 
         Args:
-            stood_still: seconds in which nobody here could have heard it.
+            stood_still: seconds in which this process could not receive messages.
         """
         if self._process is not None:
             if (self.every_frame or self.is_finite) and self.is_fresh:
@@ -155,7 +155,7 @@ class Camera:
             self._process.check(stood_still)
 
     def rate(self) -> float:
-        """Return the frames a second that come in now."""
+        """Return the current number of incoming frames per second."""
         since = time.monotonic() - RATE_SECONDS
         recent = [(moment, index) for moment, index in self._arrivals if moment > since]
         if len(recent) < 2 or self._lost_at is not None:  # noqa: PLR2004 - one gap
@@ -164,20 +164,20 @@ class Camera:
         return (last_index - first_index) / max(last - first, SMALLEST_STEP)
 
     def measure(self, captured: float) -> None:
-        """Note that the results of a frame are there that was captured then."""
+        """Note the latency of a frame captured at this time, whose results are there now."""
         counts = self.counts
         counts.latency = time.monotonic() - captured
         counts.longest_latency = max(counts.longest_latency, counts.latency)
 
     def close(self) -> None:
-        """End the process at once; nothing is left of it."""
+        """Kill the process at once; nothing is left of it."""
         self._closing.set()
         with self._changed:
             if self._process is not None:
                 self._process.kill("")
         if self._thread.is_alive():
             self._thread.join()
-        if not self.every_frame:  # what has come since the last was taken is not taken any more
+        if not self.every_frame:  # frames after the last one taken are dropped
             waiting = sum(frame.pixels is not None for frame in self._brought)
             self.counts.dropped += self._num_wanted - self._num_passed + waiting
             self._num_passed = self._num_wanted
@@ -200,13 +200,13 @@ class Camera:
         try:
             start = max(self._options.start - self._last_seconds, 0.0)
             process = DecoderProcess(replace(self._opening, start=start))
-        except OSError as error:  # no memory, no numbers for processes: later, perhaps
+        except OSError as error:  # no memory or process ids: retried later
             return f"its process could not be started: {error.strerror}"
         with self._changed:
             self._process = process
             self._first_index, self._first_seconds = self.counts.received, None
             self._last_offered = self._last_taken = -1
-            self.counts.dropped += self._num_wanted - self._num_passed  # as it was lost
+            self.counts.dropped += self._num_wanted - self._num_passed  # lost with the process
             self._num_wanted = self._num_passed = 0
         if self._closing.is_set():
             process.kill("")
@@ -261,7 +261,7 @@ class Camera:
                 self._brought.append(frame)
 
     def _learn(self, values: dict[str, Any]) -> None:
-        """Take what is known of a stream once it is open."""
+        """Store what is known of a stream once it is open."""
         self.size = None if values["size"] is None else (values["size"][0], values["size"][1])
         self.fps = values["fps"]
         self.every_frame, self.has_sound = values["every_frame"], values["has_sound"]
@@ -273,13 +273,13 @@ class Camera:
         self.is_finite = values["is_finite"]
 
     def _announce(self, index: int, number: int, seconds: float) -> None:
-        """Note that there is a frame; the first says that the camera is there."""
+        """Note that there is a frame; the first one shows that the camera is there."""
         now = time.monotonic()
         if self._first_seconds is None:
             self._come_back(now)
         self._last_seconds = (self._first_seconds or 0.0) + seconds
         if not self.every_frame and self._is_past_end(self._last_seconds):
-            self._leave()  # else those before it are to be given first
+            self._leave()  # otherwise the frames before it come first
             return
         self._last_offered, self._num_wanted = index, number + 1
         self.counts.received = self._first_index + index + 1
@@ -294,7 +294,7 @@ class Camera:
         start, end = self._options.start, self._options.end
         if end is None or self.is_finite:
             return end is not None and seconds >= end
-        # What a camera sent while weights were loaded is no part of what is to be looked at.
+        # What a camera sent while weights were loaded is not part of the requested time.
         return self._looked_from is not None and seconds - self._looked_from >= end - start
 
     def _come_back(self, now: float) -> None:
@@ -317,7 +317,7 @@ class Camera:
         self._tell(logging.INFO, text)
 
     def _lose(self, reason: str) -> None:
-        """Note that the camera is gone, and say so, once for each reason."""
+        """Note that the camera is lost, and say so once for each reason."""
         with self._changed:
             if self._lost_at is None:
                 self._lost_at = time.monotonic()
@@ -326,7 +326,7 @@ class Camera:
             self._tell(logging.WARNING, f"{state}: {reason}; tried again until it comes")
 
     def _end_early(self, reason: str) -> None:
-        """Let a file that broke off end in a frame that failed: what is missing is not hidden."""
+        """End a file that broke off with a failed frame, so that the loss is not hidden."""
         self._tell(logging.WARNING, f"ended before its end: {reason}")
         self.is_over = True
         self._brought.append(Frame(self.address.name, self.counts.received, self._last_seconds))

@@ -1,9 +1,9 @@
-"""What decodes one camera, stream or file, in a process of its own that can be killed.
+"""Decodes one camera, stream or file, in a process of its own that can be killed.
 
-The process imports neither torch nor anything else that takes long. It reads requests from its
-standard input: a line of JSON that says what to open, then a line for each frame that is wanted. It
-writes messages to its standard output: a line of JSON each, behind one of pixels these. It ends
-with its input, so that it does not outlive who started it.
+The process imports neither torch nor anything else that is slow. It reads requests from standard
+input: one line of JSON that says what to open, then one line for each requested frame. It writes
+messages to standard output: one line of JSON each, followed by the pixels if the message has some.
+It ends when its input does, so that it does not outlive its parent.
 """
 
 import errno
@@ -33,28 +33,28 @@ from head_detection.pipeline.video_file import upright
 from head_detection.results.containers import USUAL_RATE, is_raw, rate_of
 
 QUEUE_FRAMES: Final = 4
-"""Decoded frames that may wait where none is dropped."""
+"""Decoded frames that may wait if none is dropped."""
 TOO_LATE_SECONDS: Final = 0.5
-"""A stream that is decoded more slowly than it comes is taken up again at a key frame, from this
-delay on: half of the second that a live picture may be old."""
+"""From this delay on, a stream that is decoded too slowly skips to a key frame: half of the second
+that a live picture may be old."""
 UNSIZED_FORMATS: Final = frozenset({"mpjpeg"})
 """A browser's multipart stream has no end, whatever its headers say."""
 PLAYLISTS: Final = frozenset({"hls", "dash"})
 """The size of such a file is not that of its stream."""
 UNTIMED_FORMATS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v"})
-"""They hold pictures and no times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
+"""They hold pictures without times: FFmpeg gives each 1/25 s, whatever the camera's rate."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A frame that waits to be wanted.
+    """A frame that waits to be requested.
 
     Attributes:
         index: its number in the stream, from 0.
-        number: of those that were wanted, from 0.
-        seconds: since the first.
-        captured: when it left the camera, by the monotonic clock; None of a file.
-        picture: a packet where each is decoded by itself; None where it could not be decoded.
+        number: its number among the frames that are taken, from 0.
+        seconds: since the first frame.
+        captured: when it left the camera, by the monotonic clock; None for a file.
+        picture: a packet if it is decoded only on request; None if it could not be decoded.
     """
 
     index: int
@@ -65,7 +65,7 @@ class Decoded:
 
 
 class Shelf:
-    """Frames that wait to be wanted: the newest, or a few of which none is dropped."""
+    """Frames that wait to be requested: the newest, or a few of which none is dropped."""
 
     def __init__(self, *, every_frame: bool) -> None:
         self._frames: deque[Decoded] = deque(maxlen=None if every_frame else 1)
@@ -74,7 +74,7 @@ class Shelf:
         self._changed = threading.Condition()
 
     def put(self, frame: Decoded) -> None:
-        """Add a frame; without drops, wait until there is room."""
+        """Add a frame; if none is dropped, wait until there is room."""
         with self._changed:
             if self._room is not None:
                 self._changed.wait_for(lambda: len(self._frames) < QUEUE_FRAMES)
@@ -91,19 +91,19 @@ class Shelf:
             return frame
 
     def sent(self) -> None:
-        """Note that what was taken has gone."""
+        """Note that the frame that was taken has been sent."""
         with self._changed:
             self._is_sending = False
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Wait until all has gone."""
+        """Wait until all frames have been sent."""
         with self._changed:
             self._changed.wait_for(lambda: not self._frames and not self._is_sending)
 
 
 class Messages:
-    """What the process says, from both of its threads."""
+    """Writes the messages of the process, from both of its threads."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._lock = stream, threading.Lock()
@@ -111,7 +111,7 @@ class Messages:
     def send(
         self, kind: str, payload: npt.NDArray[np.uint8] | None = None, /, **values: Any
     ) -> None:
-        """Write a message; nobody there to read it is the end."""
+        """Write a message; exit if nobody is there to read it."""
         line = json.dumps({"kind": kind, **values}).encode() + b"\n"
         try:
             with self._lock:
@@ -124,34 +124,34 @@ class Messages:
 
 
 class Decoder:
-    """Decodes what is opened until it ends, and announces each frame."""
+    """Decodes a stream until it ends, and announces each frame."""
 
     def __init__(self, opening: Opening, messages: Messages) -> None:
         self._opening, self._messages = opening, messages
         self._shelf = Shelf(every_frame=False)
-        self._converter = VideoReformatter()  # of the thread that gives
+        self._converter = VideoReformatter()  # of the thread that sends
         self._timeline = Timeline(is_live=not opening.is_file)
         self._index = 0
         self._takes = FrameOptions(
             start=opening.start, stride=opening.stride, max_fps=opening.max_fps
         ).chooser()
-        # Also of frames that are left out undecoded: their times are rough, and decide no more.
+        # Also asked about frames that are skipped undecoded, whose times are only rough.
         self._would_take = FrameOptions(stride=opening.stride, max_fps=opening.max_fps).chooser()
         self._heard_at = time.monotonic()
         self._decodes_late = self._has_times = self._is_paced = False
         self._starts: float | None = None
-        self._raw_step: float | None = None  # of a file without a container, which has no times
+        self._raw_step: float | None = None  # for a file without a container, which has no times
         self._num_wanted = 0
         self._is_wanted = threading.Event()
         self._is_finite = opening.is_file
 
     def run(self) -> None:
-        """Decode; say at the end why."""
+        """Decode until the end, and send the reason for it."""
         opening, is_open, is_complete = self._opening, False, False
         self._messages.send("opening")
         try:
             with opening.connect() as place:
-                self._messages.send("opening")  # who waited for a call has time anew
+                self._messages.send("opening")  # after a call has come, the time limit starts anew
                 self._heard_at = time.monotonic()
                 with opening.open(place) as container:
                     stream = self._begin(container)
@@ -171,7 +171,7 @@ class Decoder:
         self._messages.send("end", reason=reason, is_complete=is_complete)
 
     def give(self) -> None:
-        """Send a frame, which was announced."""
+        """Send a frame that was announced."""
         frame = self._shelf.take()
         picture = frame.picture
         if isinstance(picture, Packet):
@@ -191,7 +191,7 @@ class Decoder:
         self._is_wanted.set()
 
     def _begin(self, container: InputContainer) -> VideoStream:
-        """Choose the pictures of what was opened, and say what it is."""
+        """Choose the video track of what was opened, and report what it is."""
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             raise ValueError("it has no pictures")  # noqa: TRY004 - of the stream, not of an argument
@@ -199,7 +199,7 @@ class Decoder:
         length = None if container.duration is None else container.duration / av.time_base
         if opening.url.lower().startswith("http"):
             kind = container.format.name
-            # From PyAV 19 on None, where a server does not say; an error's number before.
+            # If the server gives no size: None from PyAV 19 on, an error number before.
             has_size = (container.size or 0) > 0 and kind not in PLAYLISTS
             self._is_finite = (bool(length) or has_size) and kind not in UNSIZED_FORMATS
         every_frame = self._is_finite if opening.is_live is None else not opening.is_live
@@ -207,9 +207,9 @@ class Decoder:
         self._is_paced = self._is_finite and not every_frame
         is_live = not self._is_finite
         self._timeline = Timeline(is_live=is_live)
-        stream.thread_type = "SLICE" if is_live else "AUTO"  # threads by frames are frames of delay
+        stream.thread_type = "SLICE" if is_live else "AUTO"  # frame threads cost frames of delay
         self._has_times = self._is_finite or container.format.name not in UNTIMED_FORMATS
-        # Frames that need no other are decoded once they are wanted, which most never are.
+        # Frames that need no other are decoded on request, which never comes for most.
         self._decodes_late = is_live and not every_frame and stream.codec_context.codec.intra_only
         rate = float(rate_of(stream) or 0) if self._has_times else 0.0
         if self._is_finite and is_raw(stream):
@@ -252,7 +252,7 @@ class Decoder:
                 self._take(picture, self._time_of(stamp, stream))
 
     def _pictures_of(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame | None]:
-        """Yield the frames of a packet; None for what is damaged: nothing is made up for it."""
+        """Yield the frames of a packet; None for a damaged one, which nothing replaces."""
         try:
             for picture in packet.decode():
                 if isinstance(picture, VideoFrame):
@@ -281,15 +281,15 @@ class Decoder:
             self._shelf.put(Decoded(index, number, seconds, captured, picture))
             self._messages.send("frame", index=index, number=number, seconds=seconds)
             if self._is_paced and self._starts is None and time_of_frame is not None:
-                # A file begins when its first frame is looked at, not while weights are loaded.
+                # A file starts when its first frame is requested, not while weights are loaded.
                 self._is_wanted.wait()
                 self._starts = time.monotonic() - time_of_frame
 
     def _leave_out(self, time_of_frame: float | None) -> None:
-        """Count a frame that is not decoded, to catch up: it is one that was dropped, if wanted."""
+        """Count a frame that is skipped undecoded to catch up: as dropped, if it was wanted."""
         index, self._index = self._index, self._index + 1
         is_wanted = self._would_take(index, self._rough_time(time_of_frame))
-        # Before the first that was taken it is not known whether the start has come.
+        # Before the first frame taken, it is not known whether the start has come.
         self._num_wanted += is_wanted and (self._num_wanted > 0 or self._opening.start <= 0)
 
     def _time_of(self, stamp: int | None, stream: VideoStream) -> float | None:
@@ -309,7 +309,7 @@ class Decoder:
 
 
 def main() -> None:
-    """Decode what the first line of standard input asks for."""
+    """Decode what the first line of standard input requests."""
     messages = Messages(_private_output())
     requests = sys.stdin.buffer
     opening = Opening(**json.loads(requests.readline()))
@@ -318,12 +318,12 @@ def main() -> None:
     def answer() -> None:
         while requests.readline():
             decoder.give()
-        os._exit(0)  # whoever started it has gone, wherever the decoder waits
+        os._exit(0)  # the parent has gone; the decoder may be waiting anywhere
 
     threading.Thread(target=answer, daemon=True).start()
     try:
         decoder.run()
-    except Exception as error:  # noqa: BLE001 - told there, where this process's errors are not seen
+    except Exception as error:  # noqa: BLE001 - sent to the parent: nobody sees our standard error
         fault = f"a fault of the program: {type(error).__name__}: {error}"
         messages.send("end", reason=fault, is_complete=False)
     finally:
@@ -331,7 +331,7 @@ def main() -> None:
 
 
 def _private_output() -> BinaryIO:
-    """Return standard output for messages alone; what libraries print goes nowhere."""
+    """Reserve standard output for messages; what libraries print is discarded."""
     messages = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -340,7 +340,7 @@ def _private_output() -> BinaryIO:
 
 
 def _reason(error: Exception) -> str:
-    """Return what happened, without the address, which FFmpeg puts into its errors."""
+    """Return what happened, without the address that FFmpeg puts into its errors."""
     if isinstance(error, OSError) and error.errno == errno.EIO:
-        return "the connection broke off"  # FFmpeg's word for most of what ends one
+        return "the connection broke off"  # FFmpeg's error for most lost connections
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

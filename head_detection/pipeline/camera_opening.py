@@ -1,4 +1,4 @@
-"""What a camera's process is to open, and how FFmpeg is made to open it."""
+"""What a camera's process opens, and how FFmpeg opens it."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from head_detection.pipeline.srt_address import SrtAddress
 NETWORK_PROTOCOLS: Final = (
     "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtmp,rtmpt,rtmps,srt,crypto,data,hls"
 )
-"""What a stream may lead on to: a playlist of a stranger opens no file of this machine."""
+"""What a stream may lead on to: an untrusted playlist must not open local files."""
 MICROSECONDS: Final = 1_000_000
 V4L2: Final = "v4l2"
 _SIZES: Final = re.compile(r"\d+x\d+|\{\d+-\d+, \d+\}x\{\d+-\d+, \d+\}")
@@ -36,16 +36,16 @@ class Opening:
     Attributes:
         url: as FFmpeg takes it.
         device_format: FFmpeg's name of a system of devices, or None.
-        is_file: a file of this machine, taken as if it were live: paced by its times.
-        is_live: drop all but the newest; None is so for all but files on web servers.
-        open_seconds: to wait for the first answer.
-        read_seconds: to wait for more.
-        resumes: a web server's connection that broke is taken up where it did, as of a file.
+        is_file: a local file, played as if it were live: paced by its times.
+        is_live: drop all frames but the newest; None does so except for files on web servers.
+        open_seconds: how long to wait for the first answer.
+        read_seconds: how long to wait for more.
+        resumes: resume a broken connection to a web server where it broke, as for a file.
         start: as ``FrameOptions``.
         stride: as there.
         max_fps: as there.
         max_pixels: as there.
-        size: of a device, as ``DeviceMode``.
+        size: for a device, as ``DeviceMode``.
         fps: as there.
         format: as there.
     """
@@ -66,14 +66,14 @@ class Opening:
     format: str | None = None
 
     def to_line(self) -> bytes:
-        """Return a line for the process that opens it."""
+        """Return the line that tells the process what to open."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     def connect(self) -> AbstractContextManager[str | SrtStream]:
-        """Return what FFmpeg is to open: the address, or a stream by SRT, if it has no SRT itself.
+        """Return what FFmpeg is to open: the address, or an ``SrtStream`` if it has no SRT itself.
 
         Raises:
-            OSError: nobody is there, or we were refused.
+            OSError: nobody answers, or the connection was refused.
         """
         if scheme_of(self.url) == "srt" and not is_in_ffmpeg():
             return SrtStream(SrtAddress.parse(self.url), self.open_seconds)
@@ -84,7 +84,7 @@ class Opening:
 
         Raises:
             av.FFmpegError: it is not there, or holds nothing that FFmpeg knows.
-            ValueError: a device gives frames of another size than it was asked for.
+            ValueError: a device gives frames of another size than requested.
         """
         options = {"probesize": "2000000", "analyzeduration": str(2 * MICROSECONDS)}
         if not self.is_file and self.device_format is None:
@@ -93,7 +93,7 @@ class Opening:
         if self.device_format is not None:
             options.update(self._device_options(self.device_format))
         if scheme in ("rtsp", "rtsps"):
-            options["rtsp_flags"] = "prefer_tcp"  # else by UDP, whose packets get lost
+            options["rtsp_flags"] = "prefer_tcp"  # otherwise UDP, which loses packets
         elif self.resumes:
             options["reconnect"] = "1"
         elif scheme == "udp":
@@ -110,7 +110,7 @@ class Opening:
         video = container.streams.best("video")
         if self.size is not None and isinstance(video, VideoStream):
             asked, given = self.size, (video.codec_context.height, video.codec_context.width)
-            if given != tuple(asked):  # a driver takes the nearest that it has
+            if given != tuple(asked):  # a driver takes the nearest size that it has
                 container.close()
                 raise ValueError(
                     f"expected frames of {asked[1]}x{asked[0]}; it gives {given[1]}x{given[0]}"
@@ -130,12 +130,12 @@ class Opening:
 
 @dataclass(frozen=True)
 class OfferedFormat:
-    """What a camera of this machine can send.
+    """A format that a camera of this machine can send.
 
     Attributes:
-        name: FFmpeg's, of a codec or a pixel format.
-        sizes: as it says them: ``640x480``, or ranges, ``{32-4096, 2}x{32-2160, 2}``: from, to and
-            in steps of. Empty where its driver does not tell.
+        name: FFmpeg's name of the codec or the pixel format.
+        sizes: as FFmpeg lists them: ``640x480``, or ranges, ``{32-4096, 2}x{32-2160, 2}``: from, to
+            and step. Empty if the driver does not tell.
     """
 
     name: str
@@ -153,15 +153,15 @@ class OfferedFormat:
 
 
 def check_mode(place: str, shown: str, mode: DeviceMode) -> None:
-    """Refuse what a camera of Linux does not offer; one that is not there is not asked.
+    """Refuse a mode that a Linux camera does not offer; a missing camera is not asked.
 
     Args:
         place: its path.
-        shown: what it is called.
-        mode: what it is to be asked for.
+        shown: its name in errors.
+        mode: what will be requested from it.
 
     Raises:
-        SourceError: one line that says what it offers.
+        SourceError: it does not offer that; one line that says what it offers.
     """
     offered = offered_formats(place)
     names = list(dict.fromkeys(one.name for one in offered))
@@ -182,9 +182,9 @@ def check_mode(place: str, shown: str, mode: DeviceMode) -> None:
 
 
 def offered_formats(place: str) -> list[OfferedFormat]:
-    """Return what a camera of Linux can send that FFmpeg reads; none where it cannot be asked."""
+    """Return the formats of a Linux camera that FFmpeg reads; none if it cannot be asked."""
     level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)  # FFmpeg tells it in messages alone
+    av.logging.set_level(av.logging.INFO)  # FFmpeg lists them only in log messages
     try:
         with av.logging.Capture() as messages, suppress(av.FFmpegError, OSError):
             av.open(place, format=V4L2, options={"list_formats": "all"}).close()
@@ -194,7 +194,7 @@ def offered_formats(place: str) -> list[OfferedFormat]:
 
 
 def parse_formats(listing: str) -> list[OfferedFormat]:
-    """Read FFmpeg's list of a device's formats.
+    """Parse FFmpeg's list of a device's formats.
 
     Example:
         >>> parse_formats("Compressed:  mjpeg : Motion-JPEG : 640x480 1280x720")

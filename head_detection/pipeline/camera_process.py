@@ -1,4 +1,4 @@
-"""The process that decodes a camera, as the process that started it sees it."""
+"""The process that decodes a camera, as seen by its parent."""
 
 import json
 import subprocess
@@ -16,9 +16,11 @@ import numpy.typing as npt
 from head_detection.pipeline.camera_opening import Opening
 
 START_SECONDS: Final = 60.0
-"""A process has so long to begin, which takes a tenth of a second: a machine may be very busy."""
+"""Time limit for a process to start, which takes a tenth of a second unless the machine is very
+busy."""
 GRACE_SECONDS: Final = 1.0
-"""What waits in FFmpeg gives up by itself at its time; what does not is killed so much later."""
+"""FFmpeg gives up by itself at its time limit; a process that does not is killed this much
+later."""
 _BOOT: Final = """\
 import sys
 sys.path[:] = sys.argv[1:]
@@ -29,12 +31,12 @@ main()
 
 @dataclass(frozen=True)
 class Message:
-    """What the process says.
+    """A message of the process.
 
     Attributes:
         kind: ``opening opened frame pixels damaged end``.
-        values: of that kind.
-        pixels: ``(H, W, 3)`` uint8 RGB, where there are some.
+        values: those of that kind.
+        pixels: ``(H, W, 3)`` uint8 RGB, if there are any.
     """
 
     kind: str
@@ -43,10 +45,10 @@ class Message:
 
 
 class DecoderProcess:
-    """Starts the process; what it is to open goes through a pipe, not where ``ps`` shows it.
+    """Starts the process; what it opens goes through a pipe, so that ``ps`` does not show it.
 
-    The process is in no terminal's group: Ctrl-C reaches the one that started it, which ends it.
-    It also ends by itself once that one is gone, however.
+    The process is in no terminal's group: Ctrl-C reaches only the parent, which then ends it. It
+    also ends by itself once the parent is gone, for whatever reason.
 
     Attributes:
         killed_because: why it was killed, or None.
@@ -68,14 +70,14 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
         return self._process.pid
 
     def messages(self) -> Iterator[Message]:
-        """Yield what it says until it ends; nothing is left of it then."""
+        """Yield its messages until it ends; nothing is left of it then."""
         output = cast("BufferedReader", self._process.stdout)
         try:
-            with suppress(ValueError):  # a line that was cut short: it was killed
+            with suppress(ValueError):  # a truncated line: it was killed
                 for line in output:
                     values = json.loads(line)
                     message = Message(values.pop("kind"), values)
@@ -95,32 +97,32 @@ class DecoderProcess:
                     self._process.stdin.close()
 
     def ask(self) -> None:
-        """Let it send a frame that it announced."""
+        """Request a frame that it announced."""
         self._write(b"take\n")
 
     def extend(self) -> None:
-        """Begin to count anew how long it has been silent: it waits for us."""
+        """Restart the time limit of its silence, since it waits for us."""
         self._deadline = time.monotonic() + self._opening.read_seconds + GRACE_SECONDS
 
     def check(self, stood_still: float = 0.0) -> None:
-        """Kill it where it has been silent for too long.
+        """Kill it if it has been silent for too long.
 
         Args:
-            stood_still: seconds in which nobody here could have heard it.
+            stood_still: seconds in which this process could not receive messages.
         """
         self._deadline += stood_still
         if time.monotonic() > self._deadline:
             self.kill(self._expected)
 
     def kill(self, reason: str) -> None:
-        """End it at once, wherever it waits."""
+        """Kill it at once, wherever it waits."""
         if self.killed_because is None:
             self.killed_because = reason or None
         self._process.kill()
 
     @property
     def exit_text(self) -> str:
-        """Say how it ended, where it did not say so itself."""
+        """How it ended, if it did not say so itself."""
         if self.killed_because is not None:
             return self.killed_because
         code = self._process.returncode
@@ -138,7 +140,7 @@ class DecoderProcess:
         self._deadline = time.monotonic() + seconds + GRACE_SECONDS
 
     def _write(self, line: bytes) -> None:
-        # Broken where it has just ended: the reader of its messages finds out.
+        # The pipe is broken if it has just ended: the reader of its messages finds out.
         with suppress(OSError, ValueError):
             if self._process.stdin is not None:
                 self._process.stdin.write(line)

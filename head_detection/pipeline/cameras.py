@@ -1,4 +1,4 @@
-"""Cameras and streams as a source: the newest frame of each in turn, the others counted."""
+"""Cameras and streams as a source: the newest frame of each in turn, counting those dropped."""
 
 import threading
 import time
@@ -13,33 +13,33 @@ from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.structures import Frame
 
 CHECK_SECONDS: Final = 0.2
-"""Between two looks at the processes."""
+"""Time between two checks of the processes."""
 ASK_AHEAD: Final = 4
-"""Cameras whose frames are brought from their processes at the same time."""
+"""Cameras whose frames are fetched from their processes at the same time."""
 WAIT_SECONDS: Final = 1.0
-"""On Windows a signal is heard between two waits only."""
+"""Limit of one wait: on Windows, signals are only handled between waits."""
 
 
 class Cameras:
     """Gives the newest frames of cameras as they come, each in turn.
 
-    A camera that is not there is tried for ever; the others go on. What a camera sends while the
-    detector is busy is dropped but for the newest frame, so that what is found is never old; files
-    on web servers give every frame. A frame's index counts dropped ones, its seconds go on over
-    reconnects, by the clock. Changes of state are told to the log of ``head_detection.pipeline``.
+    A missing camera is retried for ever, while the others continue. While the detector is busy, all
+    frames of a camera but the newest are dropped, so that results are never old; files on web
+    servers give every frame. A frame's index counts dropped frames too, and its seconds continue
+    over reconnects, by the clock. Changes of state are logged under ``head_detection.pipeline``.
 
-    A batch holds one frame of a camera at most: those that are at hand when it begins.
+    A batch holds at most one frame per camera: those that are ready when it begins.
 
     Args:
-        addresses: one camera each.
+        addresses: one per camera.
         options: which frames are taken.
-        patience: how long a camera is waited for.
+        patience: how long to wait for a camera.
         name: of the source; None is the first camera's.
-        are_files: the addresses are paths, to be paced as if they were live.
+        are_files: the addresses are paths, played as if they were live.
 
     Attributes:
-        cameras: each by its own; what became of its frames is in ``counts``.
-        skipped: nothing: frames that are dropped are counted camera by camera.
+        cameras: one per address; ``counts`` of each says what became of its frames.
+        skipped: empty: dropped frames are counted per camera.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Cameras:
             for address in distinct(addresses)
         ]
         self._name = name or self.cameras[0].address.name
-        self._turns = list(self.cameras)  # who was given longest ago is first
+        self._turns = list(self.cameras)  # the one that gave a frame longest ago is first
         self._batch: dict[Camera, float | None] = {}  # when its last frame was captured
         self._is_batch_over = True
         self._has_started = False
         self._stopped = threading.Event()
-        # Also where nobody closes it: at the end of the interpreter no process is left.
+        # Even if nobody closes it, no process is left when the interpreter ends.
         self._finalizer = weakref.finalize(self, _close, self.cameras, self._stopped)
 
     @property
     def info(self) -> SourceInfo:
-        """What is known beforehand; waits for the answer of a web server, which may have a file."""
+        """What is known beforehand; waits for the answer of a web server, which may give a file."""
         self._start()
         deadline = time.monotonic() + self._patience.open_seconds
         asked = [camera for camera in self.cameras if camera.address.is_http]
@@ -89,7 +89,7 @@ class Cameras:
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        """Begin; the cameras are left when the iterator ends or is closed."""
+        """Start; the cameras are closed when the iterator ends or is closed."""
         self._start()
         try:
             while (frame := self._next()) is not None:
@@ -98,7 +98,7 @@ class Cameras:
             self.close()
 
     def is_ready(self) -> bool:
-        """Tell whether a frame is at hand of a camera that the batch has none of, or the end."""
+        """Tell whether a frame of a camera that is not in the batch yet, or the end, is ready."""
         with self._changed:
             if self._is_batch_over:
                 return False
@@ -114,11 +114,11 @@ class Cameras:
         return None
 
     def close(self) -> None:
-        """Leave the cameras at once; no process is left."""
+        """Close the cameras at once; no process is left."""
         self._finalizer()
 
     def states(self) -> list[str]:
-        """Return how each camera does now, in words."""
+        """Return the current state of each camera, in words."""
         with self._changed:
             return [_state_of(camera) for camera in self.cameras]
 
@@ -128,7 +128,7 @@ class Cameras:
             return [_summary_of(camera) for camera in self.cameras]
 
     def names_with_sound(self) -> list[str]:
-        """Return the cameras and files whose stream has sound, which no frame tells of."""
+        """Return the cameras and files whose stream has sound, which frames do not tell."""
         with self._changed:
             return [camera.address.name for camera in self.cameras if camera.has_sound]
 
@@ -152,7 +152,7 @@ class Cameras:
                 if camera is None:
                     if self._is_over():
                         return None
-                    self._begin_batch()  # whoever asks takes frames one by one
+                    self._begin_batch()  # the caller takes frames one by one
                     if not any(camera.is_fresh for camera in self.cameras):
                         self._changed.wait(WAIT_SECONDS)
                     continue
@@ -162,12 +162,12 @@ class Cameras:
                 if frame is not None:
                     self._turns.remove(camera)
                     self._turns.append(camera)
-                    self._measure(camera)  # of whom every frame counts there may be several
+                    self._measure(camera)  # if none is dropped, a batch has several
                     self._batch[camera] = frame.captured
                     return frame
 
     def _begin_batch(self) -> None:
-        """Begin another batch: what was given before has come to results by now."""
+        """Begin another batch: the results of all frames given before are there by now."""
         for camera in self._batch:
             self._measure(camera)
         self._batch.clear()
@@ -211,8 +211,8 @@ def _watch(
 ) -> None:
     checked = time.monotonic()
     while not stopped.wait(CHECK_SECONDS):
-        # A library that loads holds the interpreter, and a process may be stopped (Ctrl-Z): what
-        # the camera said meanwhile waits to be read.
+        # Loading a library blocks the interpreter, and a process may be suspended (Ctrl-Z):
+        # messages of the camera then wait to be read.
         with changed:
             now = time.monotonic()
             stood_still = max(now - checked - CHECK_SECONDS, 0.0)

@@ -1,4 +1,4 @@
-"""Who crosses a line, and which way: one line of one source."""
+"""Who crosses a line, and in which direction: one line of one source."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from head_detection.structures import Event, Point, RegionCount
 
 Points = npt.NDArray[np.float64]
 ROUNDING: Final = 0.05
-"""Of a time to wait for: those of frames are rounded to the file's clock."""
+"""Share of a waiting time that may be missing: frame times are rounded to the file's clock."""
 
 
 class Moment(NamedTuple):
     """When a frame was taken.
 
     Attributes:
-        frame: its number in its source.
+        frame: the frame's number in its source.
         seconds: its presentation time.
     """
 
@@ -28,11 +28,11 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Confirmation:
-    """When it is sure that a head has come to another side: it is no flicker, and no sway.
+    """When it is certain that a head has changed sides, and does not flicker or sway.
 
     Attributes:
-        frames: it was seen so many times in a row there, 1 or more.
-        seconds: and for so long, from the first of them on.
+        frames: it was seen there in this many frames in a row, 1 or more.
+        seconds: and for this long, from the first of them on.
 
     Example:
         >>> confirmation = Confirmation(2, 0.2)
@@ -45,12 +45,12 @@ class Confirmation:
     seconds: float = 0.0
 
     def is_given(self, num_seen: int, since: Moment, now: Moment) -> bool:
-        """Tell whether it is sure by now.
+        """Tell whether it is certain by now.
 
         Args:
             num_seen: frames in a row.
             since: the first of them.
-            now: the last of them; a camera that began anew may be back in time.
+            now: the last of them; it may be earlier if a camera has restarted.
         """
         passed = abs(now.seconds - since.seconds)
         return num_seen >= self.frames and passed >= self.seconds * (1 - ROUNDING)
@@ -61,13 +61,13 @@ AT_ONCE: Final = Confirmation()
 
 @dataclass
 class _Course:
-    """One head's way past the line.
+    """The path of one head past the line.
 
     Attributes:
         position: where it was last.
-        is_in: on which side it is for sure; None: it was on the line alone.
-        run: how often in a row it was on the other side since.
-        has_crossed: whether it came there through the line, not around its ends.
+        is_in: the confirmed side; None if it was only on the line.
+        run: frames in a row on the other side since.
+        has_crossed: whether it got there through the line, not around its ends.
         began: when and where it was there first.
     """
 
@@ -79,17 +79,18 @@ class _Course:
 
 
 class LineCounter:
-    """Counts heads that cross a line of two ends.
+    """Counts heads that cross a line between two ends.
 
-    A head crosses where its way from one frame to the next does, and counts once it is confirmed
-    beyond; if it turns back before, nothing happened. Who goes around an end changes sides without
-    being counted. On the line itself a head is where it was before. Where it is seen first, it is
-    for sure: who enters the picture a step before the line counts.
+    A head crosses if its path from one frame to the next does, and counts once it is confirmed on
+    the other side; if it turns back before, nothing is counted. A head that goes around an end
+    changes sides without being counted. On the line itself, it keeps its side. The side where it is
+    first seen needs no confirmation: a head that enters the picture a step before the line counts.
 
     Args:
         name: of the line.
-        points: both ends in original pixels; *in* is to the left of the way from one to the other.
-        confirmation: when it is sure that a head is beyond.
+        points: both ends in original pixels; *in* is on the left when walking from the first to the
+            second.
+        confirmation: when it is certain that a head is on the other side.
     """
 
     def __init__(self, name: str, points: tuple[Point, ...], confirmation: Confirmation) -> None:
@@ -99,7 +100,7 @@ class LineCounter:
         self.place(points)
 
     def place(self, points: tuple[Point, ...]) -> None:
-        """Move the line; who was followed there is forgotten, what was counted stays."""
+        """Move the line; heads tracked so far are forgotten, counts stay."""
         self._points = points
         self._courses.clear()
 
@@ -109,15 +110,15 @@ class LineCounter:
         return RegionCount(self._name, self._points, None, self.num_in, self.num_out)
 
     def forget(self, head: int) -> Iterator[Event]:
-        """Drop what is known of a head; nothing happens by that."""
+        """Forget a head; this causes no event."""
         self._courses.pop(head, None)
         yield from ()
 
     def follow(self, moment: Moment, heads: list[int], positions: Points) -> Iterator[Event]:
-        """Take where heads are in a frame.
+        """Take the positions of heads in a frame.
 
         Args:
-            moment: later than the last of these heads.
+            moment: later than the last one of these heads.
             heads: their ids.
             positions: ``(N, 2)`` in original pixels.
         """
@@ -162,30 +163,30 @@ class LineCounter:
             yield Event("crossing", self._name, head, *began, where, direction)
 
     def _is_between(self, before: Point, after: Point) -> bool:
-        """Tell whether the way from one point to the other goes between the ends, or over one."""
+        """Tell whether the path between two points goes between the ends, or over one."""
         if before == after:
             return False
         start, end = offsets_from((before, after), np.array(self._points)).tolist()
         return bool(start * end <= 0)
 
     def _is_beside(self, place: Point) -> bool:
-        """Tell whether a point is beside the line, not beside what would lengthen it."""
+        """Tell whether a point is beside the line, not beside its extension."""
         (x1, y1), (x2, y2) = self._points
         along = (place[0] - x1) * (x2 - x1) + (place[1] - y1) * (y2 - y1)
         return 0 <= along <= (x2 - x1) ** 2 + (y2 - y1) ** 2
 
 
 def offsets_from(line: tuple[Point, ...], positions: Points) -> Points:
-    """Return how far points are to the left of a line without ends, times its length.
+    """Return how far points are to the left of an endless line, times the distance of its points.
 
-    The other order of the ends gives the same numbers with the other sign, to the last digit.
+    Swapping the two points gives exactly the same numbers with the opposite sign.
 
     Args:
         line: two points.
         positions: ``(N, 2)``; y points down.
 
     Returns:
-        ``(N,)``: above 0 on the left of the way from the first point to the second.
+        ``(N,)``: above 0 on the left when walking from the first point to the second.
 
     Example:
         >>> offsets_from(((0, 5), (10, 5)), np.array([[3.0, 4.0], [3.0, 5.0], [3.0, 7.0]])).tolist()

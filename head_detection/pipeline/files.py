@@ -1,4 +1,4 @@
-"""Files of pictures and of videos as one source: content decides which a file is."""
+"""Files of pictures and videos as one source: their content decides which they are."""
 
 import math
 import os
@@ -20,7 +20,7 @@ from head_detection.pipeline.video_file import VideoInfo, describe_video
 from head_detection.structures import Frame
 
 SMALLEST_SHARE = 0.01
-"""Of a file, to tell from how much there is."""
+"""Share of a file that must be read before its number of frames is estimated."""
 OTHER_TRACKS = "other tracks of video"
 SOUND_EXTENSIONS = frozenset(
     {".aac", ".aif", ".aiff", ".amr", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus"}
@@ -29,10 +29,10 @@ SOUND_EXTENSIONS = frozenset(
 
 
 def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
-    """Open a file as a video or an animation; None where it is a picture, or neither.
+    """Open a file as a video or an animation; None if it is a picture, or neither.
 
     Raises:
-        SourceError: it is called a video and cannot be opened as one, or ends before the start.
+        SourceError: it is named like a video and cannot be opened as one, or ends before the start.
     """
     num_frames = count_animated(path, options.max_pixels)
     if num_frames is not None:
@@ -49,7 +49,7 @@ def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
         if path.suffix.lower() in SOUND_EXTENSIONS and os.access(path, os.R_OK):
             raise SoundError(f"{path}: expected pictures; by its name it is sound") from error
         return None
-    if video.size is None and not is_video_name(path.name):  # what FFmpeg makes of any bytes
+    if video.size is None and not is_video_name(path.name):  # FFmpeg takes any bytes for a video
         return None
     if _ends_before(options.start, video):
         raise SourceError(
@@ -65,17 +65,17 @@ def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
 
 
 class MixedSource:
-    """Gives files in order: pictures as they are, of videos the frames.
+    """Gives files in order: pictures as they are, videos as their frames.
 
-    A GIF or WebP with more than one frame is a video. A video that cannot be opened is an item that
-    fails, as a picture is.
+    A GIF or WebP with more than one frame is a video. A video that cannot be opened is a failed
+    item, like a picture that cannot be read.
 
     Args:
         files: pictures and videos, by their names.
         options: which frames are taken.
 
     Attributes:
-        skipped: how many were passed over, by reason; complete at the end.
+        skipped: how many were skipped, by reason; complete at the end.
     """
 
     def __init__(self, files: ItemSource, options: FrameOptions) -> None:
@@ -85,7 +85,7 @@ class MixedSource:
 
     @property
     def info(self) -> SourceInfo:
-        """What is known beforehand: the number of items only where no name is a video's."""
+        """What is known beforehand: the number of items only if no name is a video's."""
         info, files = self._files.info, self._files.items
         if isinstance(files, list) and not any(is_video_name(file.name) for file in files):
             return info
@@ -106,7 +106,7 @@ class MixedSource:
         return self._is_within_video or self._files.is_ready()
 
     def expected_count(self) -> int | None:
-        """Return how many items there are, where that is known."""
+        """Return how many items there are, if that is known."""
         return self.info.count
 
     def _items_of(self, file: PictureFile) -> Iterator[Item]:
@@ -136,7 +136,7 @@ class MixedSource:
 
 
 class _Frames:
-    """The frames of one file, decoded ahead in a thread from the first that is asked for."""
+    """The frames of one file, decoded ahead in a thread once the first is requested."""
 
     def __init__(
         self, path: Path, name: str, options: FrameOptions, *, is_animation: bool = False
@@ -158,7 +158,7 @@ class _Frames:
         self._is_over = True
 
     def expected_count(self) -> int | None:
-        """Return how many there are, if those to come need as many bytes as those that came."""
+        """Estimate how many there are, as if frames to come had as many bytes as those before."""
         if self._is_over:
             return self._num_taken
         first, last = self._shares[:1], self._shares[1:]
@@ -182,8 +182,8 @@ def _is_picture(path: Path, max_pixels: int) -> bool:
 
 
 def _begins_as_video(path: Path) -> bool:
-    with suppress(OSError, ValueError):  # whoever reads it says so
-        # A pipe would be waited for, and what was in it be gone.
+    with suppress(OSError, ValueError):  # reported when it is read
+        # Reading a pipe would wait, and take away its content.
         if path.is_file():
             with path.open("rb") as file:
                 return begins_as_video(file.read(ENOUGH_BYTES))
@@ -195,7 +195,7 @@ def _ends_before(start: float, video: VideoInfo) -> bool:
 
 
 def _count(video: VideoInfo, options: FrameOptions) -> int | None:
-    """Return how many frames will be taken, as far as the header tells; None where it does not.
+    """Return how many frames will be taken, as far as the header tells; None if it does not.
 
     Example:
         >>> video = VideoInfo(None, 25.0, 100, 4.0, 1)

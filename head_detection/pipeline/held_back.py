@@ -1,4 +1,4 @@
-"""Whole frames that a decoder holds back where a file's end is damaged."""
+"""Recovers whole frames that a decoder holds back if the end of a file is damaged."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 MOST_PACKETS: Final = 1000
 MOST_BYTES: Final = 64 * 1024**2
-"""From a key frame to the end; of more, no frame is looked for."""
+"""Limits of what is kept from a key frame to the end; beyond them no frame is recovered."""
 
 
 class LastPackets:
-    """A track's packets from a late key frame on, to be decoded anew at the end.
+    """A track's packets from a late key frame on, to be decoded again at the end.
 
-    FFmpeg's decoder of several threads stops at the end where one of the last packets is damaged:
-    whole frames before it, which wait for their turn, do not come. One of a single thread goes on.
+    With several threads, FFmpeg's decoder stops at the end if one of the last packets is damaged:
+    whole frames before it that wait for their turn do not come. With a single thread it goes on.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class LastPackets:
         self._num_packets = self._num_bytes = 0
 
     def add(self, packet: "VideoPacket") -> None:
-        """Note a packet that the decoder got."""
+        """Note a packet that the decoder was given."""
         if packet.is_keyframe:
             self._parts.append([])
         if not self._parts or packet.size == 0:
@@ -49,11 +49,11 @@ class LastPackets:
                 self._drop_first()
 
     def decode(self, path: Path, max_pixels: int, flags: int) -> Iterator[VideoFrame]:
-        """Decode them by a single thread; what is damaged does not come.
+        """Decode them with a single thread; damaged ones give no frame.
 
         Args:
-            path: of the file.
-            max_pixels: of a frame.
+            path: the file.
+            max_pixels: limit of a frame.
             flags: of the decoder.
         """
         with opened(path, max_pixels) as (_, video):  # its decoder knows what the header says

@@ -1,4 +1,4 @@
-"""Frames in order, as a caller of ``detector.track`` has them: videos, frames, arrays or files."""
+"""Frames in order for ``detector.track``: from videos, frames, arrays or picture files."""
 
 import logging
 import math
@@ -21,14 +21,14 @@ from head_detection.structures import Frame
 logger = logging.getLogger(__name__)
 
 FRAMES: Final = "frames"
-"""What pictures in a row are called together."""
+"""The name of a sequence of pictures as a source."""
 
 
 def check_source(source: object, fps: object) -> None:
-    """Refuse what is no source, and a rate that is none.
+    """Refuse an invalid source or frame rate.
 
     Raises:
-        TypeError: of another type, or a single picture.
+        TypeError: another type, or a single picture.
         ValueError: a rate that is not above 0.
     """
     is_one = not isinstance(source, str | Path) and is_single(source)
@@ -47,13 +47,13 @@ def check_source(source: object, fps: object) -> None:
 
 
 def timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> Iterator[Frame]:
-    """Yield frames that have a time: their own, or by their number.
+    """Yield frames with a time: their own, or by their number and the rate.
 
-    What cannot be read is left out, and logged where that is known already.
+    A picture that cannot be read is logged, and is left out or has no pixels.
 
     Raises:
-        PictureError: an array that is no picture.
-        ValueError: one that has no time, without a rate.
+        PictureError: an array that is not a picture.
+        ValueError: a picture without a time, and no rate.
         TypeError: something else.
     """
     for index, item in enumerate(items):
@@ -62,7 +62,7 @@ def timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> It
             yield item
             continue
         if isinstance(item, PictureFile) and item.problem is not None:
-            logger.warning("%s: %s", item.name, item.problem)  # of a video too, behind its frames
+            logger.warning("%s: %s", item.name, item.problem)  # of a video too, after its frames
             continue
         if fps is None:
             raise ValueError("expected fps, frames a second: these pictures have no times")
@@ -75,11 +75,11 @@ def timed(items: Iterable[Item | Picture | str | Path], fps: float | None) -> It
 
 
 def _check_item(item: object, position: str) -> None:
-    """Refuse what no frame comes of: the caller has it wrong, no file is damaged.
+    """Refuse what cannot give a frame: a mistake of the caller, not a damaged file.
 
     Raises:
-        PictureError: an array that is no picture.
-        TypeError: a video in place of a picture, or something else.
+        PictureError: an array that is not a picture.
+        TypeError: a video instead of a picture, or something else.
     """
     if isinstance(item, str | Path) and (is_video_name(str(item)) or is_url(str(item))):
         raise TypeError(
