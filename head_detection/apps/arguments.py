@@ -37,7 +37,7 @@ def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser
     """Declare which detector; none is given as None."""
     parser.add_argument(
         "--weights", type=weights, metavar="FILE",
-        help="a file, or fast or accurate, which are shipped (default: fast)",
+        help="fast, accurate, or a file (default: fast)",
     )  # fmt: skip
 
 
@@ -49,11 +49,11 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--batch-size", type=positive, metavar="N",
-        help="pictures of like shape at once (default: what suits the device)",
+        help="pictures of similar shape at once (default: what suits the device)",
     )  # fmt: skip
     parser.add_argument(
         "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N",
-        help=f"refuse larger pictures, which memory may not hold (default: {MAX_PIXELS:,})",
+        help=f"refuse larger pictures, which may not fit into memory (default: {MAX_PIXELS:,})",
     )  # fmt: skip
 
 
@@ -62,36 +62,37 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument(
         "--precision", default="auto", choices=PRECISIONS,
-        help="int8: of an export beside the weights, as fast has; not quite the same heads",
+        help="int8 runs the 8-bit export beside the weights (fast and accurate have one), which "
+        "finds nearly the same heads",
     )  # fmt: skip
     parser.add_argument(
         "--engine", choices=(AUTO, *ENGINES),
         help="auto: the fastest that `benchmark` has measured on this processor "
-        "(default: torch, or that of an exported file)",
+        "(default: torch, or the engine of an exported file)",
     )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true",
-        help="let torch.compile (half a minute) or OpenVINO (a third of a second) make the network "
-        "anew for each size of picture: for videos and cameras, where OpenVINO does so by itself",
+        help="compile the network for each size of picture, with torch.compile (half a minute) or "
+        "OpenVINO (a third of a second): for videos and cameras, where OpenVINO does so by default",
     )  # fmt: skip
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="inference.KEY=VALUE",
-        help="another value of the weights' config, for what needs no training: "
+        help="change a value of the weights' config that needs no training: "
         "inference.resize.enlargement=1.5, inference.suppression.nms_iou_threshold=0.4 ...",
     )  # fmt: skip
     parser.add_argument(
         "--image-size", "--imgsz", type=positive, metavar="PIXELS",
-        help="long side of a picture for the network at most: larger ones are shrunk to it",
+        help="scale down pictures whose long side is longer than this",
     )  # fmt: skip
     parser.add_argument(
         "--tile", type=tile, metavar="auto|PIXELS|0",
-        help="view pictures that the network would shrink in tiles of this side, at full scale; "
-        "auto: those alone that show many small heads, 0: none (default: the weights' own, auto)",
+        help="view pictures that would be scaled down in full-resolution tiles of this side; auto: "
+        "only those that show many small heads, 0: none (default: the weights' own, auto)",
     )  # fmt: skip
     parser.add_argument(
         "--tile-overlap", type=probability, metavar="X",
-        help="share of a tile that its neighbour has too: the largest head over --tile "
-        "(default: 0.2)",
+        help="overlap of neighbouring tiles, as a share of their side; heads up to this size are "
+        "whole in one of them (default: 0.2)",
     )  # fmt: skip
 
 

@@ -45,27 +45,26 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--output", required=True, type=_folder, metavar="DIR",
-        help="folder of the job: the same command goes on with what is missing",
+        help="folder of the job; run the same command again to do what is missing",
     )  # fmt: skip
     parser.add_argument(
         "--runner", choices=RUNNERS, default="local",
-        help="processes of this machine, or actors of a Ray cluster; each goes on with what the "
-        "other has begun (default: local)",
+        help="processes on this machine, or actors on a Ray cluster; either can continue what the "
+        "other began (default: local)",
     )  # fmt: skip
     parser.add_argument(
         "--shard-size", type=positive, default=SHARD_SIZE, metavar="N",
-        help=f"pictures in a file of answers, which is there whole or not (default: {SHARD_SIZE})",
+        help=f"pictures in a file of results, which is written whole or not at all "
+        f"(default: {SHARD_SIZE})",
     )  # fmt: skip
+    parser.add_argument("--retry-failed", action="store_true", help="repeat pictures that failed")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="ask again for pictures that failed"
-    )
-    parser.add_argument(
-        "--ndjson", action="store_true", help="write each shard as lines of JSON too"
+        "--ndjson", action="store_true", help="also write each shard as lines of JSON"
     )
     for name, what in {"path": "paths", "bytes": "pictures", "name": "names"}.items():
         parser.add_argument(
             f"--{name}-column", default="", metavar="NAME",
-            help=f"of Parquet, that holds the {what} (default: found by name and type)",
+            help=f"column of Parquet that holds the {what} (default: found by name and type)",
         )  # fmt: skip
 
 
@@ -75,15 +74,16 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     add_detection_options(parser)
     parser.add_argument(
         "--processes", type=positive, metavar="N",
-        help="that detect (default: one a GPU, or as many as have two cores each)",
+        help="processes, or most actors (default: one per GPU, or one per two cores)",
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=positive, metavar="N",
-        help="of a process on cores (default: 2; of the local runner, OMP_NUM_THREADS if set)",
+        help="threads of a process on a CPU (default: 2; for the local runner, OMP_NUM_THREADS if "
+        "set)",
     )  # fmt: skip
     parser.add_argument(
         "--picture-seconds", type=_seconds, default=PICTURE_SECONDS, metavar="S",
-        help=f"give up a picture without an answer for so long (default: {PICTURE_SECONDS:g})",
+        help=f"give up a picture without a result after S seconds (default: {PICTURE_SECONDS:g})",
     )  # fmt: skip
     add_engine_options(parser)
 
@@ -92,11 +92,11 @@ def add_ray_options(parser: argparse.ArgumentParser) -> None:
     """Declare where Ray's actors run; ``--processes`` is how many there are at most."""
     parser.add_argument(
         "--ray-address", metavar="HOST:PORT",
-        help="of a running cluster, or auto (default: Ray is started on this machine alone)",
+        help="address of a running cluster, or auto (default: start Ray on this machine)",
     )  # fmt: skip
     parser.add_argument(
         "--ray-gpus", type=_gpus, metavar="X",
-        help="GPUs of an actor, also a part of one (default: 1 where the cluster has any)",
+        help="GPUs per actor, may be a fraction (default: 1 if the cluster has any)",
     )  # fmt: skip
 
 

@@ -49,28 +49,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights_option(measured)
     measured.add_argument(
         "--detections", type=Path, metavar="FILE",
-        help="in place of weights: what test wrote (json, lines, csv, coco, yolo, mot), or another "
-        "program likewise: COCO results, YOLO labels, MOTChallenge text, supervision's sinks",
+        help="measure results instead of weights: what test wrote (json, lines, csv, coco, yolo, "
+        "mot), or another program's COCO results, YOLO labels, MOTChallenge text or supervision "
+        "sinks",
     )  # fmt: skip
     measured.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),
-        help="two metrics.json of the same pictures: differences with 95 %% intervals",
+        help="compare two metrics.json of the same pictures, with 95 %% intervals",
     )  # fmt: skip
     parser.add_argument("--data", metavar="PATH", help="labels: a file or folder")
     parser.add_argument("--format", default="coco", choices=LABEL_FORMATS, help="default: coco")
-    parser.add_argument("--split", help="of formats that have splits")
+    parser.add_argument("--split", help="part of the data set, if its format has splits")
     parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")
     parser.add_argument(
         "--protocol", default=ALL, choices=[*PROTOCOLS, TRACK, ALL],
-        help="default: all of single pictures; track is of sequences whose heads have ids",
+        help="default: all for single pictures; track is for sequences whose heads have ids",
     )  # fmt: skip
     add_operating_point_options(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/evaluate/<name>")
     parser.add_argument(
         "--num-resamples", type=positive, default=1000, metavar="N",
-        help="draws of pictures behind the 95 %% intervals (default: 1000)",
+        help="bootstrap resamples for the 95 %% intervals (default: 1000)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=not_negative, default=0, help="of these draws (default: 0)")
+    parser.add_argument(
+        "--seed", type=not_negative, default=0, help="seed of the resamples (default: 0)"
+    )
     add_track_options(parser)
     add_engine_options(parser)
 

@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         SystemExit: 0 after ``--help``, 2 after a mistake.
     """
     parser = CommandParser(
-        prog="head-detection", description="Find and count human heads in pictures."
+        prog="head-detection", description="Find and count human heads in pictures and videos."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_commands(parser, available_commands(), "head_detection.apps")

@@ -29,29 +29,29 @@ def add_publishing_options(parser: argparse.ArgumentParser) -> None:
     told = parser.add_argument_group("counts for home automation and monitoring")
     told.add_argument(
         "--mqtt", metavar="HOST[:PORT]",
-        help="tell this broker of the heads of each camera and zone, as they change; Home "
-        "Assistant finds them by itself",
+        help="publish the heads of each camera and zone to this broker as they change; Home "
+        "Assistant discovers them",
     )  # fmt: skip
-    told.add_argument("--mqtt-user", metavar="NAME", help="of the broker")
+    told.add_argument("--mqtt-user", metavar="NAME", help="user name at the broker")
     told.add_argument(
         "--mqtt-password-file", type=Path, metavar="FILE",
-        help=f"holds the password (default: the variable {PASSWORD_VARIABLE})",
+        help=f"file with the password (default: the variable {PASSWORD_VARIABLE})",
     )  # fmt: skip
     told.add_argument(
         "--mqtt-tls", action="store_true",
-        help=f"encrypted, with the broker's certificate checked; port {ENCRYPTED_PORT}",
+        help=f"encrypt, and check the broker's certificate; port {ENCRYPTED_PORT}",
     )  # fmt: skip
     told.add_argument(
         "--mqtt-topic", default="head-detection", metavar="TOPIC",
-        help="that all others begin with: of several runs, each its own (default: head-detection)",
+        help="first part of all topics; each run needs its own (default: head-detection)",
     )  # fmt: skip
     told.add_argument(
         "--metrics-port", type=port, metavar="N",
-        help="answer Prometheus at http://HOST:N/metrics with the heads of each camera and zone",
+        help="serve the heads of each camera and zone to Prometheus at http://HOST:N/metrics",
     )  # fmt: skip
     told.add_argument(
         "--metrics-host", default="127.0.0.1", metavar="NAME",
-        help="address for that; 0.0.0.0 lets other machines in (default: this machine alone)",
+        help="address for it; 0.0.0.0 lets other machines in (default: this machine only)",
     )  # fmt: skip
 
 

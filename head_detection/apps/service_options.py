@@ -24,7 +24,7 @@ def add_limit_options(parser: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-files", type=positive, default=16, metavar="N",
-        help="pictures in a request (default: 16)",
+        help="most pictures in a request (default: 16)",
     )  # fmt: skip
     parser.add_argument(
         "--deadline", type=seconds, default=30.0, metavar="SECONDS",

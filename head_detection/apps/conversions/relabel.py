@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Final
 
 from head_detection.apps.arguments import probability
 from head_detection.config import DatasetConfig
@@ -12,6 +13,16 @@ from head_detection.data.relabelling import RelabelRules, relabel
 from head_detection.errors import AnnotationError
 from head_detection.files import real_path
 from head_detection.results.formats import read_detection_file
+
+_RULES: Final = {
+    "considered_score": "leave out detections scored lower",
+    "close_iou": "IoU from which a label and a detection are one head, well placed",
+    "loose_iou": "IoU from which they are one head, placed halfway between them",
+    "detected_share": "weight of the detection in the new box of a well placed head",
+    "added_score": "score from which a detection without a label becomes a head",
+    "ignored_score": "score from which it becomes a region to ignore",
+}
+"""Help of the options, which are the fields of ``RelabelRules``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in fields(RelabelRules):
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(
-            option, type=probability, default=field.default, help="default: %(default)s"
-        )
+            option, type=probability, default=field.default, metavar="X",
+            help=f"{_RULES[field.name]} (default: {field.default:g})",
+        )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

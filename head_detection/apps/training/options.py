@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=LABEL_FORMATS,
-        help="of --data and --val; default: as their names tell",
+        help="format of --data and --val (default: by their names)",
     )
     parser.add_argument(
         "--images",
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weights", type=weights, metavar="NAME|FILE",
-        help="what the run starts from (default: fast; with --cfg what that says)",
+        help="weights to start from (default: fast; with --cfg those it names)",
     )  # fmt: skip
     parser.add_argument("--epochs", type=positive, metavar="N", help="training.epochs of the run")
     parser.add_argument(
@@ -52,7 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="replace a field of the experiment; may be given several times",
     )  # fmt: skip
     folder = parser.add_mutually_exclusive_group()
-    folder.add_argument("--resume", type=Path, metavar="RUN", help="run folder to go on in")
+    folder.add_argument(
+        "--resume", type=Path, metavar="RUN", help="continue the run in this folder"
+    )
     folder.add_argument(
         "--output", type=Path, metavar="DIR", help="run folder (default: runs/train/<name>)"
     )
