@@ -50,13 +50,27 @@ class _Kept(BaseModel):
 
 
 def cache_folder() -> Path:
-    """Return where this user's programs keep what they can make again; it may not be there."""
-    if "XDG_CACHE_HOME" in os.environ:
-        return Path(os.environ["XDG_CACHE_HOME"], "head-detection")
+    """Return where this user's programs keep what they can make again; it may not be there.
+
+    Raises:
+        FileNotFoundError: a user without a home.
+
+    Source:
+        XDG Base Directory Specification 0.8: an empty or relative path is as none.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():
+        return given / "head-detection"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "expected a home folder for the cache; this user has none"
+        ) from error
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home()), "head-detection", "cache")
+        return Path(os.environ.get("LOCALAPPDATA", home), "head-detection", "cache")
     folder = "Library/Caches" if sys.platform == "darwin" else ".cache"
-    return Path.home() / folder / "head-detection"
+    return home / folder / "head-detection"
 
 
 def times_path(network: str, threads: int) -> Path:
@@ -67,6 +81,9 @@ def times_path(network: str, threads: int) -> Path:
     Args:
         network: its config, as JSON.
         threads: that an engine computes with.
+
+    Raises:
+        FileNotFoundError: a user without a home.
     """
     processor = find_processor()
     facts = [
@@ -104,7 +121,7 @@ def read_times(network: str, threads: int) -> tuple[EngineTime, ...]:
     """
     try:
         return _Kept.model_validate_json(times_path(network, threads).read_bytes()).times
-    except (OSError, ValidationError, RuntimeError):  # the last: a user without a home
+    except (OSError, ValidationError):
         return ()
 
 
@@ -117,7 +134,7 @@ def write_times(network: str, threads: int, times: Iterable[EngineTime]) -> Path
         times: of each engine that ran.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or the user has no home.
     """
     path = times_path(network, threads)
     path.parent.mkdir(parents=True, exist_ok=True)

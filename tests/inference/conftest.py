@@ -35,6 +35,17 @@ from head_detection.structures import Detections
 DARK = 100
 
 
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user of a container, say, that is in no list: Python knows no home, nor does HOME."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+
+
 class DarkEngine:
     """Finds one head, scored 0.75: the box around all that is dark. Notes the batches it got."""
 

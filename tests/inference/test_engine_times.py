@@ -78,6 +78,16 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_times.sys, "platform", "linux")
     monkeypatch.setenv("HOME", "/somebody")
     assert cache_folder() == Path("/somebody/.cache/head-detection")
+    for not_a_folder in ("", "here"):  # as if it were not set, says the standard
+        monkeypatch.setenv("XDG_CACHE_HOME", not_a_folder)
+        assert cache_folder() == Path("/somebody/.cache/head-detection")
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_keeps_nothing() -> None:
+    assert read_times("{}", 1) == ()
+    with pytest.raises(FileNotFoundError, match="this user has none"):
+        write_times("{}", 1, [TORCH])
 
 
 def test_auto_is_what_was_measured_else_the_files_own(tiny_weights: Path) -> None:

@@ -56,8 +56,8 @@ class Trial:
         digest = hashlib.sha256("\0".join(facts).encode())
         digest.update(xml.read_bytes())
         digest.update(xml.with_suffix(".bin").read_bytes())
-        self._kept = cache_folder() / "tried" / f"{digest.hexdigest()[:32]}.json"
-        self._passed = _read(self._kept)
+        self._file = f"tried/{digest.hexdigest()[:32]}.json"
+        self._passed = self._read()
 
     def check(self, part: str, outputs: Sequence[str], shape: Sequence[int]) -> None:
         """Return where a part of the graph runs on this shape.
@@ -87,18 +87,20 @@ class Trial:
                 ".safetensors file that it was made of, with engine openvino or torch"
             ) from error
         self._passed.add(key)
+        self._write()
+
+    def _read(self) -> set[str]:
         try:
-            write_bytes(self._kept, json.dumps(sorted(self._passed)).encode())
+            keys = json.loads((cache_folder() / self._file).read_bytes())
+        except (OSError, ValueError):
+            return set()
+        return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
+
+    def _write(self) -> None:
+        try:
+            write_bytes(cache_folder() / self._file, json.dumps(sorted(self._passed)).encode())
         except OSError:  # it is tried anew the next time
             return
-
-
-def _read(path: Path) -> set[str]:
-    try:
-        keys = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return set()
-    return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
 
 
 class _Tried:

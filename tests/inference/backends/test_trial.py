@@ -77,6 +77,13 @@ def test_what_passed_is_kept_for_this_release(trial, crashing) -> None:
     assert len(crashing.started) == 3
 
 
+def test_without_a_home_it_is_tried_each_time(trial, crashing, request) -> None:
+    request.getfixturevalue("homeless")  # after the cache of the others
+    for _ in range(2):
+        trial().check("images", ["a"], (1, 3, 608, 800))
+    assert len(crashing.started) == 2
+
+
 needs_openvino = pytest.mark.skipif(
     any(find_spec(package) is None for package in ("onnx", "openvino")),
     reason="needs the export extra",
