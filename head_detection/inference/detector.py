@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import IOBase
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack, cast, overload
+from typing import Any, NoReturn, Self, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from head_detection.inference.found import Found
 from head_detection.inference.loading import (
     NO_FILE,
     Color,
+    FileBytes,
     ImageLike,
     IsReady,
     LoadedPicture,
@@ -154,7 +155,7 @@ class HeadDetector:
 
     @overload
     def __call__(
-        self, images: str | Path | bytes | Frame | Image.Image, **options: Unpack[Options]
+        self, images: str | Path | FileBytes | Frame | Image.Image, **options: Unpack[Options]
     ) -> Found: ...
 
     @overload
@@ -352,6 +353,17 @@ class HeadDetector:
         threshold = self._checked(score_threshold)
         batches = self._batches(max(1, len(pictures)), 1, keep_pixels=False)
         return list(_above(threshold, batches.run(pictures)))
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: kernels and threads of an engine stay in their process.
+
+        Raises:
+            TypeError: always; without it each engine has other words, and none says what to do.
+        """
+        raise TypeError(
+            "a HeadDetector cannot be pickled, copied or sent to another process: build one in "
+            "each, with HeadDetector.from_weights"
+        )
 
     def _checked(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold

@@ -29,7 +29,9 @@ from head_detection.images.reading import (
 from head_detection.inference.isolation import is_forked, prepare_threads
 from head_detection.structures import Frame
 
-ImageLike = str | Path | bytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
+FileBytes = bytes | bytearray | memoryview
+"""The content of a picture file, as sockets, requests and shared memory hand it on."""
+ImageLike = str | Path | FileBytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
 """What a picture may come as: a file, the bytes of one, a frame, an image of Pillow,
 ``(H, W, 3)`` uint8 RGB, or a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
 
@@ -216,7 +218,15 @@ def load_picture(
             if in_bands(size):
                 return LoadedPicture(image, name, None, image_size=size, file=path)
         match image:
-            case PictureFile() | str() | Path() | bytes() | Image.Image():
+            case (
+                PictureFile()
+                | str()
+                | Path()
+                | bytes()
+                | bytearray()
+                | memoryview()
+                | Image.Image()
+            ):
                 picture = _read(image, position, enough, max_pixels)
                 tensor = _channels_first(picture.pixels)
                 size, note = picture.image_size, picture.note
@@ -233,7 +243,7 @@ def is_single(images: object) -> bool:
         return False
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim != PICTURE_DIMENSIONS + 1
-    return isinstance(images, str | bytes | Path | PictureFile | Frame | Image.Image)
+    return isinstance(images, str | FileBytes | Path | PictureFile | Frame | Image.Image)
 
 
 def path_of(image: ImageLike) -> Path | None:
@@ -270,7 +280,7 @@ def frame_name(frame: Frame) -> str:
 
 
 def _read(
-    image: PictureFile | str | Path | bytes | Image.Image,
+    image: PictureFile | str | Path | FileBytes | Image.Image,
     position: str,
     enough: EnoughSize | None,
     max_pixels: int,

@@ -1,4 +1,6 @@
+import copy
 import io
+import pickle
 import zlib
 
 import numpy as np
@@ -257,6 +259,21 @@ def test_what_is_no_picture_is_told(detector, image, line):
 def test_an_array_in_grey_is_told_by_its_shape(detector, color):
     with pytest.raises(PictureError, match=r"got \(5, 4\) uint8; np\.stack\(\[grey\] \* 3"):
         detector(np.zeros((5, 4), np.uint8), color=color)
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_detector_stays_in_its_process(detector, send):
+    with pytest.raises(TypeError, match=r"build one in each, with HeadDetector\.from_weights"):
+        send(detector)
+
+
+@pytest.mark.parametrize("form", [bytearray, memoryview])
+def test_bytes_of_a_file_come_as_sockets_give_them(detector, scene, write, form):
+    path = write("a.png", scene)
+    content = form(path.read_bytes())
+    assert boxes(detector(content)) == boxes(detector.detect([content])[0]) == boxes(detector(path))
+    with pytest.raises(PictureError, match=r"^images\[0\]: not a picture"):
+        detector(form(b"none"))
 
 
 def test_wrong_numbers_are_told(detector, engine):
