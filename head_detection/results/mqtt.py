@@ -152,10 +152,11 @@ class MqttSink(Sink):
     def _config(self, topic: str, source: str, region: str, kind: str) -> dict[str, Any]:
         """Return what Home Assistant is told of a count; a device is a camera."""
         key, device = _key_of(topic), _key_of(f"{self._topic}/{source}")
+        name = "_".join([*map(_slug, filter(None, (source, region))), kind])
         return {
             "name": " ".join(filter(None, (region, kind))),
             "unique_id": key,
-            "object_id": f"{_slug(source)}_{_slug(region) + '_' if region else ''}{kind}",
+            "default_entity_id": f"sensor.{name}",  # object_id: not read since 2026.4
             "state_topic": topic,
             "availability_topic": f"{self._topic}/available",
             "unit_of_measurement": "heads",

@@ -134,6 +134,8 @@ def test_home_assistant_hears_each_camera_and_zone(
         hall = next(c for c in configs.values() if c["state_topic"].endswith("hall/heads"))
         assert (hall["name"], hall["device"]["name"]) == ("hall heads", "front")
         assert (hall["state_class"], hall["unit_of_measurement"]) == ("measurement", "heads")
+        assert hall["default_entity_id"] == "sensor.front_hall_heads"
+        assert all("object_id" not in config for config in configs.values())
         assert hall["availability_topic"] == "home/heads/available"
         assert len({config["unique_id"] for config in configs.values()}) == 6
         assert len({config["device"]["identifiers"][0] for config in configs.values()}) == 1
