@@ -114,6 +114,12 @@ def _host_of(text: str, *, is_encrypted: bool) -> tuple[str, int]:
     return host, number_of_port
 
 
+def _topic(text: str) -> str:
+    if not text.strip("/") or set(text) & set("+#\0"):  # those stand for others
+        raise argparse.ArgumentTypeError(f"expected words without + and #; got {text!r}")
+    return text
+
+
 def _password(path: Path | None) -> str | None:
     if path is None:
         return os.environ.get(PASSWORD_VARIABLE)

@@ -50,6 +50,15 @@ def test_the_password_is_in_a_file_or_in_the_environment(
         makers(*words)
 
 
+@pytest.mark.parametrize("topic", ["all/#", "+", "", "/"])
+def test_a_topic_that_stands_for_others_is_told_by_its_option(
+    topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        makers("--mqtt", "broker.lan", "--mqtt-topic", topic)
+    assert "--mqtt-topic: expected words without + and #; got" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
