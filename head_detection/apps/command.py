@@ -282,13 +282,27 @@ def is_user_error(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
-        reason = error.strerror or os.strerror(error.errno)
-        if error.errno in FULL:
-            reason = f"expected room on its disk; {reason}: free some, or write to another disk"
+        reason = _reason(error)
         text = reason if error.filename is None else f"{error.filename}: {reason}"
     else:
         text = str(error) or type(error).__name__
     return printable(" ".join(text.split()))
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system refused, in its words where they say what to do."""
+    reason = error.strerror or os.strerror(error.errno or 0)
+    match error:
+        case OSError() if error.errno in FULL:
+            return f"expected room on its disk; {reason}: free some, or write to another disk"
+        case FileExistsError() if not os.path.isdir(error.filename or ""):  # noqa: PTH112 - may be bytes
+            return "expected a folder; a file is there: choose another name"
+        case NotADirectoryError():
+            return "expected folders above it; one of them is a file: choose another place"
+        case IsADirectoryError():
+            return "expected a file; a folder is there: choose another name"
+        case _:
+            return reason
 
 
 def _discard(stream: TextIO) -> None:

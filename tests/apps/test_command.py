@@ -54,6 +54,19 @@ def test_arguments_are_handed_on() -> None:
         (PermissionError(13, "Permission denied", "runs"), "error: runs: Permission denied\n"),
         (ConfigError("zones of me:s3cret@cam/1"), "error: zones of *@cam/1\n"),
         (FileNotFoundError(2, "No such file", "me:s3cret@cam"), "error: *@cam: No such file\n"),
+        (
+            FileExistsError(17, "File exists", "README.md"),
+            "error: README.md: expected a folder; a file is there: choose another name\n",
+        ),
+        (
+            NotADirectoryError(20, "Not a directory", "a.txt/b"),
+            "error: a.txt/b: expected folders above it; one of them is a file: "
+            "choose another place\n",
+        ),
+        (
+            IsADirectoryError(21, "Is a directory", "runs"),
+            "error: runs: expected a file; a folder is there: choose another name\n",
+        ),
         (OSError(28, "No space left on device", "a.mp4"), f"error: a.mp4: {FULL_DISK}\n"),
     ],
 )

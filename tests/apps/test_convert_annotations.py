@@ -138,7 +138,7 @@ def test_inputs_are_never_written_over(
         (["--images", "nowhere"], "nowhere: expected the folder of the pictures"),
         (["--split", "dev"], "split: expected train, val, trainval, test; got 'dev'"),
         (["--to", "voc", "--output", "full"], "full: expected a new or empty folder"),
-        (["--to", "voc", "--output", "full/x/y"], "full/x: File exists"),
+        (["--to", "voc", "--output", "full/x/y"], "full/x: expected a folder; a file is there"),
         (["--from", "folder", "--input", "empty"], "expected a folder of pictures"),
         (
             ["--copy-pictures", "--output", "full/x.json"],
