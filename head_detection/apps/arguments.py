@@ -14,6 +14,8 @@ from head_detection.inference.weights_files import AUTO, ENGINES, check_presence
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 """As ``devices`` has them, which imports torch, and that of exports; a test compares."""
+LARGEST: Final = 10**15
+"""Of a whole number: no machine has as many of anything, and libraries count to 2**63."""
 DEVICE: Final = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 
 
@@ -223,4 +225,6 @@ def _whole(text: str, lowest: int) -> int:
         value = lowest - 1
     if value < lowest:
         raise argparse.ArgumentTypeError(f"expected {lowest} or more; got {text}")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"expected {LARGEST:,} at most; got {text}")
     return value

@@ -39,7 +39,7 @@ MAX_PICTURE_SECONDS: Final = 86_400.0
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Declare what is gone through, and what is written."""
     parser.add_argument(
-        "--source", required=True, metavar="PATH",
+        "--source", required=True, type=_source, metavar="PATH",
         help="a folder (with all below it), a text list, a glob in quotes, Parquet with a column "
         "of paths or of pictures, or WebDataset's tars; also at s3://, gs://, https://",
     )  # fmt: skip
@@ -179,6 +179,12 @@ def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
         picture_seconds=arguments.picture_seconds,
         **options,
     )
+
+
+def _source(text: str) -> str:
+    if not text:  # as an unset variable of a shell is: not all that is here
+        raise argparse.ArgumentTypeError("expected a path or a URL; got an empty text")
+    return text
 
 
 def _folder(text: str) -> Path:

@@ -29,6 +29,12 @@ def test_what_is_not_above_zero_is_refused(text):
         positive(text)
 
 
+@pytest.mark.parametrize("text", ["99999999999999999999999", "1" + "0" * 5000])
+def test_a_number_that_nothing_has_as_many_of_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected 1[, ]"):
+        positive(text)
+
+
 def test_zero_is_not_negative_and_less_is():
     assert not_negative("0") == 0
     with pytest.raises(argparse.ArgumentTypeError, match="expected 0 or more; got -1"):

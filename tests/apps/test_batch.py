@@ -82,6 +82,8 @@ def test_answers_are_those_of_test(
         (["--source", "nowhere"], "nowhere"),
         (["--source", ".", "--weights", "none.safetensors"], "expected a weights file"),
         (["--source", ".", "--shard-size", "0"], "expected 1 or more"),
+        (["--source", ".", "--shard-size", "9" * 20], "expected 1,000,000,000,000,000 at most"),
+        (["--source", ""], "expected a path or a URL; got an empty text"),
         (["--source", ".", "--picture-seconds", "0"], "expected 0.1 to 86400"),
         (["--source", ".", "--output", "s3://b/x"], "expected a folder of this machine"),
     ],
