@@ -33,6 +33,7 @@ from head_detection.apps.evaluation.tracks import (
     load_labels,
 )
 from head_detection.apps.evaluation.worst import draw_worst, safe_name
+from head_detection.apps.parser import path_text
 from head_detection.config import LABEL_FORMATS
 from head_detection.errors import EvaluationError
 from head_detection.evaluation.evaluator import PROTOCOLS
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"),
         help="compare two metrics.json of the same pictures, with 95 %% intervals",
     )  # fmt: skip
-    parser.add_argument("--data", metavar="PATH", help="labels: a file or folder")
+    parser.add_argument("--data", type=path_text, metavar="PATH", help="labels: a file or folder")
     parser.add_argument("--format", default="coco", choices=LABEL_FORMATS, help="default: coco")
     parser.add_argument("--split", help="part of the data set, if its format has splits")
     parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")

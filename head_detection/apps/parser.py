@@ -7,6 +7,7 @@ that a mistake in its options costs no seconds of loading.
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Never
+
+from head_detection.images.finding import special_kind
 
 NAME = re.compile(r"--?[A-Za-z]")
 """How an option begins; ``-`` and ``-1`` are values."""
@@ -55,6 +58,16 @@ class CommandParser(argparse.ArgumentParser):
         """Say the mistake in one line, without the usage, and exit."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Read a value; of a path that leads to no file or folder nothing is read nor written."""
+        value = super()._get_value(action, arg_string)
+        if isinstance(value, Path):
+            try:
+                path_text(str(value))
+            except argparse.ArgumentTypeError as error:
+                raise argparse.ArgumentError(action, str(error)) from error
+        return value
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Add which choice was meant."""
         try:
@@ -75,6 +88,27 @@ class CommandParser(argparse.ArgumentParser):
                 close = [other] if other else difflib.get_close_matches(name, options, n=1) or begun
                 meant = f", did you mean {close[0]}?" if close else ""
                 self.error(f"there is no option {name}{meant}")
+
+
+def path_text(text: str) -> str:
+    """Read a path as it stands; a parser does the same to all options whose type is ``Path``.
+
+    ``/dev/zero`` has no end and takes all memory, a named pipe is waited for, and what is written
+    takes the place of either, be it ``/dev/null`` of the whole system. A pipe of the shell, as
+    ``<(...)`` is, and standard input are as good as a file.
+
+    Raises:
+        argparse.ArgumentTypeError: a device, a socket or a named pipe.
+
+    Example:
+        >>> path_text("my/labels.json")
+        'my/labels.json'
+    """
+    # What /dev/fd and /dev/stdin name lies below /proc, if it is a pipe.
+    special = None if os.path.realpath(text).startswith("/proc/") else special_kind(text)
+    if special:
+        raise argparse.ArgumentTypeError(f"expected a file or a folder; {text} is {special}")
+    return text
 
 
 def add_commands(parser: CommandParser, commands: Mapping[str, str], package: str) -> None:

@@ -1,12 +1,13 @@
 """Options: what a mistake in one is answered with, and that the answer does not wait for torch."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from head_detection.apps.parser import CommandParser, add_commands
+from head_detection.apps.parser import CommandParser, add_commands, path_text
 
 PACKAGE = "made_up_commands"
 
@@ -74,6 +75,43 @@ def test_a_mistake_is_one_line(
 @pytest.mark.parametrize("value", ["-", "-1", "--no option with a space"])
 def test_a_value_is_not_taken_for_an_option(parser: CommandParser, value: str) -> None:
     assert parser.parse_args(["find", "--source", value]).source == value
+
+
+@pytest.fixture
+def labels() -> CommandParser:
+    """Takes paths as commands do: as ``Path``, and as text."""
+    parser = CommandParser(prog="made-up")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--data", type=path_text)
+    return parser
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs devices and named pipes")
+@pytest.mark.parametrize("option", ["--weights", "--data"])
+@pytest.mark.parametrize(("name", "kind"), [("/dev/zero", "a device"), ("pipe", "a named pipe")])
+def test_what_has_no_end_is_no_file(
+    labels: CommandParser, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    option: str, name: str, kind: str,
+) -> None:  # fmt: skip
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(SystemExit) as stopped:
+        labels.parse_args([option, str(path)])
+    assert stopped.value.code == 2
+    assert f"{option}: expected a file or a folder; {path} is {kind}" in the_error(capsys)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
+def test_a_pipe_of_the_shell_is_as_good_as_a_file(labels: CommandParser) -> None:
+    reader, writer = os.pipe()
+    try:
+        path = f"/dev/fd/{reader}"
+        parsed = labels.parse_args(["--weights", path, "--data", path])
+        assert (parsed.weights, parsed.data) == (Path(path), path)
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_help_imports_no_command(parser: CommandParser, capsys: pytest.CaptureFixture[str]) -> None:

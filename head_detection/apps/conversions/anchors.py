@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from head_detection.apps.arguments import positive
+from head_detection.apps.parser import path_text
 from head_detection.config import DatasetConfig, ExperimentConfig, ResizeConfig, load_config
 from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.data.quality.survey import Channels, SurveyedPicture
@@ -26,9 +27,11 @@ from head_detection.structures import FloatArray
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--data", required=True, help="annotations: a file or folder")
+    parser.add_argument(
+        "--data", required=True, type=path_text, help="annotations: a file or folder"
+    )
     parser.add_argument("--format", default="coco", choices=FORMATS)
-    parser.add_argument("--images", help="folder that the picture names start from")
+    parser.add_argument("--images", type=path_text, help="folder that the picture names start from")
     parser.add_argument(
         "--cfg", type=Path, help="experiment whose resize is applied first (default: none)"
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from head_detection.apps.parser import path_text
 from head_detection.config import DatasetConfig
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats import FORMATS, load_annotations
@@ -17,10 +18,10 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, takes_several: bool)
     """Declare ``--format``, ``--input``, ``--images`` and ``--split``."""
     parser.add_argument("--format", default="coco", choices=FORMATS)
     parser.add_argument(
-        "--input", required=True, nargs="+" if takes_several else 1,
+        "--input", required=True, type=path_text, nargs="+" if takes_several else 1,
         help="labels: a file or folder" + (", one or more sets" if takes_several else ""),
     )  # fmt: skip
-    parser.add_argument("--images", help="folder that the picture names start from")
+    parser.add_argument("--images", type=path_text, help="folder that the picture names start from")
     parser.add_argument(
         "--split", nargs="+" if takes_several else 1,
         help="part of the set, such as train" + (" or val; each is a set" if takes_several else ""),

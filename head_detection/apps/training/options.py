@@ -8,7 +8,7 @@ from typing import Final
 
 from head_detection.apps.arguments import positive, weights
 from head_detection.apps.command import UsageError
-from head_detection.apps.parser import CommandParser
+from head_detection.apps.parser import CommandParser, path_text
 from head_detection.config import LABEL_FORMATS
 
 BATCH_NAMES: Final = ("--batch", "--batch-size", "--bs")
@@ -25,12 +25,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="experiment file (YAML)")
     parser.add_argument(
-        "--data", metavar="PATH",
+        "--data", type=path_text, metavar="PATH",
         help="labels to train on: data.yaml of YOLO, a COCO .json, a folder; without --cfg the "
         "weights are fine-tuned on them",
     )  # fmt: skip
     parser.add_argument(
-        "--val", metavar="PATH", help="labels to validate on (default: the val part of --data)"
+        "--val",
+        type=path_text,
+        metavar="PATH",
+        help="labels to validate on (default: the val part of --data)",
     )
     parser.add_argument(
         "--format",
