@@ -72,7 +72,6 @@ class HeadDetector:
         found.save("drawn.jpg")
         for found in detector.detect(["classroom.jpg", "street.png"], score_threshold=0.3):
             print(found)  # 12 heads in 640x480
-
         picture = cv2.imread("street.jpg")  # blue, green, red: say so, or heads are missed
         found = detector(picture, color="bgr")
         cv2.imwrite("drawn.jpg", found.draw(picture, color="bgr"))
@@ -89,10 +88,8 @@ class HeadDetector:
     ) -> None:
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
-        self.engine = engine
-        self.score_threshold = score_threshold
-        self.origin = origin
-        self._tiled = tiled
+        self.engine, self._tiled = engine, tiled
+        self.score_threshold, self.origin = score_threshold, origin
         lowest_score = score_threshold if lowest_score is None else lowest_score
         self.lowest_score = min(lowest_score, score_threshold)
         self.max_pixels = MAX_PIXELS
@@ -131,8 +128,7 @@ class HeadDetector:
                 a third of a second; None: OpenVINO alone, where it can.
 
         Raises:
-            WeightsError: no such file, another format, tensors that do not fit or are no numbers.
-                One line.
+            WeightsError: no such file, another format, tensors that do not fit or are not numbers.
             ConfigError: an override of no field of the inference config.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
@@ -344,25 +340,17 @@ class HeadDetector:
             score_threshold: as ``detect``.
 
         Returns:
-            One for each, in order; one that failed has ``error``.
-
-        Raises:
-            ValueError: as ``detect``.
-            ForkError: as ``detect``.
+            One for each, in order; one that failed has ``error``. Raises as ``detect`` does.
         """
         threshold = self._checked(score_threshold)
         batches = self._batches(max(1, len(pictures)), 1, keep_pixels=False)
         return list(_above(threshold, batches.run(pictures)))
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied: kernels and threads of an engine stay in their process.
-
-        Raises:
-            TypeError: always; without it each engine has other words, and none says what to do.
-        """
+        """Raise TypeError: an engine's kernels and threads stay in their process."""
         raise TypeError(
-            "a HeadDetector cannot be pickled, copied or sent to another process: build one in "
-            "each, with HeadDetector.from_weights"
+            "a HeadDetector cannot be pickled or copied: build one in each process, with "
+            "HeadDetector.from_weights"
         )
 
     def _checked(self, score_threshold: float | None) -> float:

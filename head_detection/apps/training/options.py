@@ -30,20 +30,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "weights are fine-tuned on them",
     )  # fmt: skip
     parser.add_argument(
-        "--val",
-        type=path_text,
-        metavar="PATH",
+        "--val", type=path_text, metavar="PATH",
         help="labels to validate on (default: the val part of --data)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=LABEL_FORMATS, help="format of --data and --val (default: by name)"
     )
     parser.add_argument(
-        "--format",
-        choices=LABEL_FORMATS,
-        help="format of --data and --val (default: by their names)",
-    )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="folder that the picture names of --data and --val start from",
+        "--images", metavar="DIR", help="folder that the picture names of both start from"
     )
     parser.add_argument(
         "--weights", type=weights, metavar="NAME|FILE",
