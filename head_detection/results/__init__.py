@@ -1,1 +1,1 @@
-"""What a run found, as files: each format written and read."""
+"""Files of results: writes and reads each format."""

@@ -1,4 +1,4 @@
-"""AVI: whether the index of a file tells where its frames are, whatever lies between them."""
+"""AVI: decides whether the index of a file can be trusted to locate its frames."""
 
 import os
 import re
@@ -13,36 +13,36 @@ from av.container import Flags, InputContainer
 from av.video.stream import VideoStream
 
 FORMAT: Final = "avi"
-"""FFmpeg's name of it."""
+"""FFmpeg's name of the format."""
 BY_INDEX: Final = {"fflags": "sortdts"}
-"""FFmpeg then goes where the index says. Else it goes from chunk to chunk and counts them: where
-it finds none, it looks for any that follows, and those between them are not counted."""
+"""Makes FFmpeg follow the index. Otherwise it goes from chunk to chunk and counts them; where it
+finds no chunk, it searches for the next one and does not count those it skips."""
 CHUNK_HEADER: Final = struct.Struct("<4sI")
-"""Of a chunk: its kind and its size; the next begins at an even place."""
+"""Kind and size of a chunk; the next chunk begins at an even offset."""
 OF_A_TRACK: Final = re.compile(rb"\d\d\w\w")
-"""The kind of a chunk that holds a part of a track; those of others have no number in front."""
+"""Kind of a chunk that belongs to a track; the kinds of other chunks do not start with a number."""
 LISTS: Final = frozenset({b"RIFF", b"LIST"})
-"""Hold chunks, behind a name of four bytes."""
+"""Chunks that hold other chunks, after a name of four bytes."""
 MOST_ENTRIES: Final = 20_000_000
-"""A week at 30 frames a second; of more, nothing is looked at."""
+"""A week at 30 frames a second; larger indexes are not checked, and not used."""
 SAMPLES: Final = 64
-"""Of an index, evenly spread: where most of them are chunks, the others were."""
+"""Index entries that are checked, evenly spread: if most point to chunks, the index is trusted."""
 MOST_CHUNKS: Final = 1000
-"""That may follow the last frame."""
+"""Number of chunks that are searched for more frames after the last indexed one."""
 COUNT_SLACK: Final = 0.01
-"""Of a file's frames: headers may count those that were left out at the end, or not."""
+"""Share of a file's frames: headers may or may not count those dropped at the end."""
 
 
 def has_whole_index(path: Path, container: InputContainer, video: VideoStream) -> bool:
-    """Tell whether a file is AVI, with an index of all its frames at places that may be theirs.
+    """Tell whether a file is AVI and has a plausible index of all its frames.
 
-    One that is cut off, was written over, or tells of key frames alone is none: of such a file is
-    taken what is found from chunk to chunk.
+    An index that is cut off, overwritten, or lists only key frames does not count: such a file is
+    read from chunk to chunk.
 
     Args:
-        path: of the file.
-        container: open, at its beginning.
-        video: the track.
+        path: path of the file.
+        container: the file, open at its beginning.
+        video: the video track.
 
     Source:
         Microsoft, AVI RIFF File Reference; OpenDML AVI File Format Extensions 1.02, 1996. FFmpeg
@@ -51,7 +51,7 @@ def has_whole_index(path: Path, container: InputContainer, video: VideoStream) -
     entries = video.index_entries
     if container.format.name != FORMAT or not 0 < len(entries) <= MOST_ENTRIES:
         return False
-    num_chunks = entries[-1].timestamp + 1  # empty ones are counted, and not named
+    num_chunks = entries[-1].timestamp + 1  # includes empty chunks, which have no entry
     if abs(num_chunks - video.frames) > max(1, COUNT_SLACK * video.frames):
         return False
     pairs = ((entry.pos, entry.size) for entry in entries)
@@ -60,16 +60,16 @@ def has_whole_index(path: Path, container: InputContainer, video: VideoStream) -
     is_in_order = bool((chunks >= 0).all() and (ends[:-1] <= chunks[1:, 0]).all())
     last = [track.index_entries[-1] for track in container.streams if len(track.index_entries)]
     end = max(entry.pos + CHUNK_HEADER.size + entry.size for entry in last)
-    with suppress(OSError), path.open("rb") as file:  # it may be taken away meanwhile
+    with suppress(OSError), path.open("rb") as file:  # it may have been removed meanwhile
         is_within = end <= os.fstat(file.fileno()).st_size
         return is_within and is_in_order and _are_there(file, chunks) and not _goes_on(file, end)
     return False
 
 
 def count_frames(container: InputContainer, video: VideoStream) -> int:
-    """Return how many frames a track has by its header, or by the index that is gone by; or 0.
+    """Return the number of frames of a track by its header, or by its index if in use; or 0.
 
-    Empty chunks, for a picture that stays, are no frames of that index.
+    The index does not list empty chunks, which repeat a frame.
     """
     flags = cast("Any", container.flags)  # a number, whatever PyAV's types say
     is_by_index = container.format.name == FORMAT and bool(flags & Flags.sort_dts.value)
@@ -77,7 +77,7 @@ def count_frames(container: InputContainer, video: VideoStream) -> int:
 
 
 def _are_there(file: BinaryIO, chunks: npt.NDArray[np.int64]) -> bool:
-    """Tell whether most of some chunks begin where an index says."""
+    """Tell whether most of a sample of chunks begin where the index says."""
     some = np.unique(np.linspace(0, len(chunks) - 1, SAMPLES).astype(int))
     num_there = 0
     for place, size in chunks[some].tolist():
@@ -88,7 +88,7 @@ def _are_there(file: BinaryIO, chunks: npt.NDArray[np.int64]) -> bool:
 
 
 def _goes_on(file: BinaryIO, end: int) -> bool:
-    """Tell whether more frames or sound lie behind what an index names."""
+    """Tell whether more frames or sound follow after the last indexed chunk."""
     for _ in range(MOST_CHUNKS):
         file.seek(end + end % 2)
         kind, size = _read_header(file)
@@ -101,6 +101,6 @@ def _goes_on(file: BinaryIO, end: int) -> bool:
 
 
 def _read_header(file: BinaryIO) -> tuple[bytes, int]:
-    """Read the kind and the size of a chunk; empty at the end of a file."""
+    """Read the kind and size of a chunk; an empty kind at the end of the file."""
     header = file.read(CHUNK_HEADER.size)
     return CHUNK_HEADER.unpack(header) if len(header) == CHUNK_HEADER.size else (b"", 0)

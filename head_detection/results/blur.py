@@ -32,29 +32,30 @@ from head_detection.results.video import VideoFiles, VideoJob, VideoPlace
 from head_detection.structures import Detections
 
 PLAIN_BYTES: Final = 1024**3
-"""Of pictures that wait for what is found later, as they are; ten seconds of 1280x720. It takes a
-tenth of the time of JPEG, which the others wait in."""
+"""Limit for frames that wait uncompressed for later detections: ten seconds of 1280x720. Further
+frames wait as JPEG, which takes ten times as long."""
 PLAIN_SHARE: Final = 8
-"""Of what the disk has free, an eighth at most."""
+"""Uncompressed frames take at most one part in this many of the free disk space."""
 WAITING_QUALITY: Final = 95
-"""Of these JPEGs."""
+"""JPEG quality of the frames that wait compressed."""
 FILE_BYTES: Final = 32 * 1024**2
-"""Of the files that they wait in: twice so much more than what waits lies on the disk."""
+"""Size of the files that frames wait in; up to twice this much is on the disk in addition to the
+waiting frames."""
 
 
 class BlurSink(PictureSink):
-    """``blur/``: each picture with its heads made unrecognisable, and nothing drawn; videos too.
+    """``blur/``: each picture and video with its heads made unrecognisable, and nothing drawn.
 
-    The files are made anew from the pixels: no metadata of the picture comes along, and nothing is
-    transparent. A picture whose heads are still to be seen afterwards is not written: it fails. In
-    a video heads are hidden on the frames too that the detector missed them on, see ``GapFiller``;
-    a frame that it had no answer for shows the hidden one before.
+    The files are made from the pixels alone: without the picture's metadata, and opaque. A picture
+    whose heads would stay visible fails instead of being written. In a video, heads are also hidden
+    on frames in which the detector missed them, see ``GapFiller``; a frame that failed repeats the
+    hidden one before.
 
     Args:
-        folder: as ``FolderSink``.
-        origin: its score threshold tells which heads are held in a video.
+        folder: as in ``FolderSink``.
+        origin: its score threshold decides which heads stay hidden in a video around a detection.
         hiding: None is solid black.
-        encoding: how videos are written; None is the usual way.
+        encoding: how videos are written; None is the default.
     """
 
     folder_name = "blur"
@@ -77,14 +78,14 @@ class BlurSink(PictureSink):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the videos."""
+        """What the user should know about the videos."""
         return [*self._filled.described(), *self._videos.notes]
 
     def write(self, record: Record) -> None:
-        """Write a picture's file, or add a frame, soon.
+        """Queue a picture to be written, or a frame to be added to its video.
 
         Raises:
-            OutputError: as ``FolderSink``, or as ``VideoFiles``.
+            OutputError: as in ``FolderSink`` or ``VideoFiles``.
             OSError: likewise.
         """
         if record.seconds is None:
@@ -93,18 +94,18 @@ class BlurSink(PictureSink):
             self._videos.take(record)
 
     def fail(self, failure: Failure) -> None:
-        """Note that a frame is missing."""
+        """Mark a frame as missing."""
         self._videos.take(failure)
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, what could not be written."""
+        """Return what could not be written since the last call."""
         return [*super().take_failures(), *self._videos.take_failures()]
 
     def close(self) -> None:
-        """Wait until all is written.
+        """Wait until everything is written.
 
         Raises:
-            OSError: as ``FolderSink``, or a video could not be written.
+            OSError: as in ``FolderSink``, or a video could not be written.
         """
         with ExitStack() as stack:
             stack.callback(super().close)
@@ -115,7 +116,7 @@ class BlurSink(PictureSink):
 
 
 class FilledFrames:
-    """On how many frames heads were hidden that were not found there; of several threads."""
+    """Counts the frames on which heads were hidden that were not found there; thread-safe."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -131,7 +132,7 @@ class FilledFrames:
             self._counts["around"] += is_around and not is_between
 
     def described(self) -> list[str]:
-        """Return one line, none without frames."""
+        """Return the counts as one line, or nothing without frames."""
         if not self._counts["frames"]:
             return []
         between, around = self._counts["between"], self._counts["around"]
@@ -143,13 +144,13 @@ class FilledFrames:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """Where a picture waits.
+    """Where a frame waits on the disk.
 
     Attributes:
-        file: among others.
-        place: of its first byte there.
-        length: in bytes.
-        shape: of its pixels, where they are plain; None is a JPEG.
+        file: the file that holds it, among other frames.
+        place: offset of its first byte.
+        length: number of bytes.
+        shape: shape of its uncompressed pixels; None for a JPEG.
     """
 
     file: IO[bytes]
@@ -159,12 +160,12 @@ class _Waiting:
 
 
 class WaitingPictures:
-    """Pictures that wait for what is found later, first in, first out; on the disk.
+    """A first-in, first-out queue on the disk for frames that wait for later detections.
 
     Args:
-        folder: where they lie, without a name, until they are taken.
-        plain_bytes: of plain pixels; once so many wait, or an eighth of what was free on the disk,
-            further pictures wait as JPEG.
+        folder: folder of the queue's files, which have no name.
+        plain_bytes: limit for uncompressed pixels; once this much waits, or an eighth of the disk
+            space that was free, further frames wait as JPEG.
     """
 
     def __init__(self, folder: Path, plain_bytes: int = PLAIN_BYTES) -> None:
@@ -172,11 +173,11 @@ class WaitingPictures:
         self._has_begun = False
         self._files: deque[IO[bytes]] = deque()
         self._end = 0
-        self._spare: IO[bytes] | None = None  # written over: the disk need not find room anew
+        self._spare: IO[bytes] | None = None  # reused, so the disk need not allocate again
         self._waiting: deque[_Waiting | None] = deque()
 
     def add(self, pixels: Picture | None) -> None:
-        """Take a picture; None keeps the place of a frame without one.
+        """Append a frame; None stands for a frame without pixels.
 
         Raises:
             OSError: it cannot be written; names the folder.
@@ -201,11 +202,11 @@ class WaitingPictures:
         self._waiting.append(_Waiting(file, place, content.nbytes, shape))
 
     def take(self) -> Picture | None:
-        """Return the picture that waits for longest."""
+        """Remove and return the oldest frame."""
         entry = self._waiting.popleft()
         if entry is None:
             return None
-        while self._files[0] is not entry.file:  # all of it was taken
+        while self._files[0] is not entry.file:  # all its frames were taken
             self._set_aside(self._files.popleft())
         entry.file.seek(entry.place)
         content = np.frombuffer(entry.file.read(entry.length), np.uint8)
@@ -218,7 +219,7 @@ class WaitingPictures:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def _begin(self) -> None:
-        """Make the folder, and leave room on its disk."""
+        """Create the folder, and limit the uncompressed frames to what the disk has room for."""
         if not self._has_begun:
             self._folder.mkdir(parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self._folder).free
@@ -230,13 +231,13 @@ class WaitingPictures:
         return file or tempfile.TemporaryFile(dir=self._folder, buffering=0)
 
     def _set_aside(self, file: IO[bytes]) -> None:
-        """Keep one file for what comes."""
+        """Keep one file for reuse."""
         if self._spare is not None:
             self._spare.close()
         self._spare = file
 
     def close(self) -> None:
-        """Leave nothing on the disk."""
+        """Remove all files."""
         for file in self._files:
             file.close()
         self._files.clear()
@@ -245,14 +246,14 @@ class WaitingPictures:
 
 
 class HiddenVideo(VideoJob):
-    """A video with its heads hidden, two seconds behind the detector, of a file ten.
+    """A video with its heads hidden; it lags behind the detector by two seconds, for files by ten.
 
     Args:
-        place: where it goes.
+        place: where the video is written.
         encoding: how it is written.
         hiding: how heads are hidden; None is solid black.
-        score_threshold: as ``GapFiller``.
-        filled: counts what was filled in.
+        score_threshold: as in ``GapFiller``.
+        filled: counts the frames on which heads were filled in.
     """
 
     def __init__(
@@ -275,15 +276,15 @@ class HiddenVideo(VideoJob):
         if record.pixels is None or record.seconds is None:
             raise ValueError("pixels: expected in the record; got none")
         found = _to_hide(record)
-        check_boxes(record.pixels, found)  # here, where its own name is known
+        check_boxes(record.pixels, found)  # here, where the frame's name is known
         self._add(record.seconds, found, record.pixels)
 
     def fail(self, seconds: float) -> None:
-        """Show the hidden frame before where one is missing."""
+        """Repeat the previous hidden frame for a missing one."""
         self._add(seconds, Detections.empty((1, 1)), None)
 
     def close(self) -> list[str]:
-        """Write the frames that wait, and end the video."""
+        """Write the waiting frames and end the video."""
         with ExitStack() as stack:
             stack.callback(self._waiting.close)
             stack.callback(self._writer.close)
@@ -308,7 +309,7 @@ class HiddenVideo(VideoJob):
 
 
 def _as_jpeg(pixels: Picture) -> Picture:
-    """Return ``(N,)`` the bytes of a JPEG."""
+    """Return the ``(N,)`` bytes of a JPEG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, WAITING_QUALITY]
     content = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1]
     return np.asarray(content, np.uint8)

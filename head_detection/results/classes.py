@@ -1,4 +1,4 @@
-"""Which of the classes in a file of detections is the head, as the labels have it."""
+"""Finds which class in a file of detections is the head, with the help of the labels."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,11 @@ SHOWN_CLASSES: Final = 8
 
 @dataclass(frozen=True)
 class StatedClass:
-    """What a detection says of its class.
+    """The class that a detection states.
 
     Attributes:
-        label_id: its number, or a text in its place; None where the detection has none.
-        name: its name, which comes before the number; None where it has none.
+        label_id: its number, or a text instead; None if the detection has none.
+        name: its name, which takes precedence over the number; None if it has none.
     """
 
     label_id: LabelId | None = None
@@ -27,18 +27,18 @@ class StatedClass:
 
 
 class HeadClasses:
-    """Tells heads among detections of several classes, and counts what else there is.
+    """Tells heads from detections of other classes, and counts the others.
 
-    Without any class, or with one that nobody names, all detections are heads.
+    If there are no classes, or only one that nothing names, all detections are heads.
 
     Args:
-        path: of the detections, for errors.
-        kind: what the format calls a class.
-        known: those of the labels, where they number classes in the same way; may be empty.
-        stated: of all detections.
+        path: path of the detections, for errors.
+        kind: the format's word for a class.
+        known: classes of the labels, if they are numbered in the same way; may be empty.
+        stated: the classes of all detections.
 
     Raises:
-        DetectionFileError: the labels know none of the classes, or there are several and no names.
+        DetectionFileError: the labels know none of the classes, or there are several without names.
 
     Example:
         >>> known = [LabelClass("coco", 1, "person", False), LabelClass("coco", 2, "head", True)]
@@ -75,14 +75,14 @@ class HeadClasses:
             )
 
     def is_head(self, stated: StatedClass, where: str) -> bool:
-        """Tell whether a detection is a head; one that is none is counted.
+        """Tell whether a detection is a head, and count it if not.
 
         Args:
             stated: its class.
-            where: file and place, for the error.
+            where: file and position, for errors.
 
         Raises:
-            DetectionFileError: it has no class, where others have.
+            DetectionFileError: it has no class, although others have one.
         """
         if stated.name is not None:
             is_head = means_head(stated.name) or stated.name in self._head_names
@@ -101,7 +101,7 @@ class HeadClasses:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, a line each."""
+        """One line for each class that was left out."""
         return tuple(
             f"detections of the {self._kind} {shown}, no heads, left out: {count}"
             for shown, count in self._counts.items()

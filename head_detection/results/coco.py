@@ -1,4 +1,4 @@
-"""``coco.json``: COCO's results format, a list of ``bbox`` = left, top, width, height."""
+"""``coco.json``: COCO's results format, a list with ``bbox`` = left, top, width, height."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +28,14 @@ OURS: Final = StatedClass(CATEGORY_ID, HEAD)
 
 
 class CocoIds:
-    """The ids that COCO labels give to pictures and to the head.
+    """The ids that COCO labels give to pictures and to the head category.
 
     Args:
         path: the labels.
 
     Raises:
-        AnnotationError: no such file, or no COCO labels. One line.
-        DetectionFileError: pictures without id or name, or no category that is the head.
+        AnnotationError: no such file, or not COCO labels. One line.
+        DetectionFileError: pictures without id or name, or no single category of heads.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,17 +54,17 @@ class CocoIds:
         self.category = chosen[0]
 
     def find(self, file: str) -> LabelId | None:
-        """Return the id of a picture, None where the labels have none of this name.
+        """Return the id of a picture, or None if the labels have no picture of this name.
 
         Raises:
-            AmbiguousNameError: several fit.
+            AmbiguousNameError: several match.
         """
         index = self._names.find(file)
         return None if index is None else self._ids[index]
 
 
 def _entries(path: Path, lists: dict[str, Any], key: str, name: str) -> list[tuple[LabelId, str]]:
-    """Return id and name of each entry of a list."""
+    """Return the id and name of each entry of a list in the labels."""
     entries = lists.get(key)
     if not isinstance(entries, list):
         raise DetectionFileError(f"{path}: expected COCO labels, with a list of {key}")
@@ -81,18 +81,17 @@ def _entries(path: Path, lists: dict[str, Any], key: str, name: str) -> list[tup
 
 
 class CocoSink(FileSink):
-    """``coco.json``, and ``coco-images.json`` with the pictures, as labels without a head.
+    """``coco.json``, and ``coco-images.json`` with the pictures, as labels without annotations.
 
     ``COCO("coco-images.json").loadRes("coco.json")`` of pycocotools reads both. ``image_id`` is the
-    picture's number in the source, from 1; a frame has the next number, and the name of its file in
-    ``images/``, ``street.mp4/000040.jpg``. ``file_name`` and ``category_name``, which COCO does not
-    ask for, say which picture that is and that it is a head: the labels of others may number both
-    otherwise.
+    position of the picture in the source, from 1; a frame gets the next free number, and its name
+    in ``images/``, such as ``street.mp4/000040.jpg``. ``file_name`` and ``category_name``, which
+    COCO does not require, identify the picture and the head for labels with other ids.
 
     Args:
-        folder: as ``FileSink``.
-        origin: as ``FileSink``.
-        labels: whose ids are taken; a picture that they do not have is a failure.
+        folder: as in ``FileSink``.
+        origin: as in ``FileSink``.
+        labels: take the ids from these labels; a picture that they lack is a failure.
     """
 
     file_name = "coco.json"
@@ -111,7 +110,7 @@ class CocoSink(FileSink):
         self._stack.callback(self._images.close)
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the pictures that the labels do not have."""
+        """Return the pictures that the labels lack, since the last call."""
         failures, self._failures = self._failures, []
         return failures
 
@@ -149,7 +148,7 @@ class CocoSink(FileSink):
 def coco_heads(
     record: Record, image_id: LabelId, category: tuple[LabelId, str] = (CATEGORY_ID, HEAD)
 ) -> Iterator[dict[str, Any]]:
-    """Yield the entry of each head of a picture, with the id that it has and that of a head."""
+    """Yield the entry of each head of a picture, with the given ids of picture and category."""
     for box, score in zip(record.boxes_xywh, record.scores, strict=True):
         yield {
             "image_id": image_id,
@@ -162,7 +161,7 @@ def coco_heads(
 
 
 def _name_of(record: Record) -> str:
-    """Return the name of a picture, or of a frame: as ``images/`` has it."""
+    """Return the name of a picture, or of a frame as in ``images/``."""
     return record.file if record.frame is None else f"{record.file}/{record.frame:06d}.jpg"
 
 
@@ -170,7 +169,7 @@ class _ImageSink(FileSink):
     """``coco-images.json``: the pictures and the category, without annotations.
 
     Attributes:
-        next_id: of the picture that is written next.
+        next_id: id of the picture that is written next.
     """
 
     file_name = "coco-images.json"
@@ -206,21 +205,21 @@ class _ImageSink(FileSink):
 
 
 def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of COCO results.
+    """Read COCO results and assign their detections to the pictures of a set.
 
-    A ``file_name`` comes first, then ``image_id`` as in the labels, then ``image_id`` as a file
-    name without extension. Of several categories those that the labels call heads count, as COCO's
-    own measure counts with their ids; others are left out and noted. A ``category_name`` comes
-    before ``category_id``.
+    Pictures are matched by ``file_name`` first, then by ``image_id`` as in the labels, then by
+    ``image_id`` as a file name without extension. If there are several categories, those that the
+    labels call heads count, as in COCO's own evaluation by ids; others are left out and noted. A
+    ``category_name`` takes precedence over ``category_id``.
 
     Args:
         path: the file, for errors.
-        content: what it holds.
-        labelled: the pictures to measure on, with the ids of their labels.
+        content: its parsed content.
+        labelled: the pictures to evaluate on, with the ids of their labels.
 
     Raises:
-        DetectionFileError: values that are none, pictures that the set does not have, or categories
-            of which none is known to be the head. One line.
+        DetectionFileError: invalid values, pictures that the set does not have, or categories of
+            which none is known to be the head. One line.
     """
     pictures = KnownPictures(path, labelled)
     by_id = _choose_ids(path, content, labelled)
@@ -256,7 +255,7 @@ def read_coco_results(path: Path, content: list[Any], labelled: AnnotatedSet) ->
 
 
 def _class_of(entry: Any, where: str) -> StatedClass:
-    """Return an entry's category: its name where it has one, else its number."""
+    """Return the category of an entry, by name and number."""
     values = entry if isinstance(entry, dict) else {}
     name, stated = values.get("category_name"), values.get("category_id")
     label_id = as_id(stated)
@@ -268,7 +267,7 @@ def _class_of(entry: Any, where: str) -> StatedClass:
 
 
 def _is_ours(content: list[Any]) -> bool:
-    """Tell results of ``test`` before it wrote names of categories: all are heads, numbered 1."""
+    """Recognise results from before ``test`` wrote category names: all are heads, numbered 1."""
     return all(
         isinstance(entry, dict)
         and isinstance(entry.get("file_name"), str)
@@ -278,9 +277,9 @@ def _is_ours(content: list[Any]) -> bool:
 
 
 def _choose_ids(path: Path, content: list[Any], labelled: AnnotatedSet) -> dict[LabelId, int]:
-    """Return the labels' ids, or none where every id of the file can only be a file name.
+    """Return the labels' ids, or nothing if the ids of the file must be file names.
 
-    One file means one or the other: picture 12 of the labels is not the picture ``12.jpg``.
+    A file uses one or the other throughout: picture 12 of the labels is not ``12.jpg``.
     """
     by_id = {
         image.label_id: index

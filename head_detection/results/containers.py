@@ -1,4 +1,4 @@
-"""Files of video and sound, opened for their packets."""
+"""Opens video and sound files to read their packets."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -13,29 +13,29 @@ from av.video.stream import VideoStream
 from head_detection.results import avi, mp4
 
 STRICT_UNTIL: Final = 18
-"""Major version of PyAV; later ones open files whose titles are no UTF-8 in any case, and no longer
-know the word."""
+"""Last major version of PyAV with the option below; later ones always open files whose titles are
+not UTF-8."""
 ANY_NAMES: Final[dict[str, Any]] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) <= STRICT_UNTIL else {}
 )
 RAW_FORMATS: Final = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
-"""FFmpeg's names of streams without a container, to which it gives 25 frames a second, whatever
-they are of."""
+"""FFmpeg's names of streams without a container, for which it always assumes 25 frames a
+second."""
 FASTEST_RATE: Final = 240
-"""Frames a second: more is no rate but the clock of a file with a variable one."""
+"""Frames a second; a higher value is not a rate but the clock of a file with a variable rate."""
 USUAL_RATE: Final = Fraction(25)
-"""FFmpeg's, where nothing tells of it."""
+"""FFmpeg's default for an unknown rate."""
 
 
 def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
-    """Open a file, AVI by its index where that names all frames, MP4 up to its last whole fragment.
+    """Open a file: AVI by its index if that lists all frames, MP4 up to its last whole fragment.
 
     Args:
-        path: of the file.
-        options: of FFmpeg.
+        path: path of the file.
+        options: options of FFmpeg.
 
     Raises:
-        FFmpegError: it cannot be read, or is of no known format.
+        FFmpegError: it cannot be read, or its format is unknown.
     """
     try:
         container = _open(path, options)
@@ -51,9 +51,9 @@ def open_container(path: Path, options: Mapping[str, str]) -> InputContainer:
 
 
 def rate_of(video: VideoStream) -> Fraction | None:
-    """Return the frames a second of a track: its container's, or without one the stream's own.
+    """Return the frames a second of a track: from its container, or without one from the stream.
 
-    H.264 and HEVC may carry it (VUI, timing information), or not: then it is None.
+    H.264 and HEVC may carry the rate (VUI timing information); if they do not, it is None.
     """
     average: Any = video.average_rate or video.guessed_rate
     if is_raw(video):
@@ -63,17 +63,17 @@ def rate_of(video: VideoStream) -> Fraction | None:
 
 
 def is_raw(video: VideoStream) -> bool:
-    """Tell a stream without a container."""
+    """Tell whether a stream has no container."""
     return video.container.format.name in RAW_FORMATS
 
 
 def pixel_shape(video: VideoStream, size: tuple[int, int]) -> Fraction:
-    """Return how wide a pixel is shown by its height: 1, unless the recording is squeezed.
+    """Return the pixel aspect ratio (width by height): 1 unless the recording is anamorphic.
 
     Args:
-        video: a track.
-        size: (height, width) upright of its pictures, or of larger ones: where they were turned
-            from their side, it is the reverse.
+        video: a video track.
+        size: (height, width) of its frames once upright, or of a larger copy; the ratio is inverted
+            if they were rotated by a quarter turn.
     """
     shape = Fraction(cast("Any", video.sample_aspect_ratio or 1))
     was_turned = (size[0] > size[1]) != (video.height > video.width)
@@ -81,8 +81,8 @@ def pixel_shape(video: VideoStream, size: tuple[int, int]) -> Fraction:
 
 
 def _open(path: Path, options: Mapping[str, str], end: int | None = None) -> InputContainer:
-    """Open a file, or its part up to a place."""
-    # The protocol is named, for a file may be called like an address.
+    """Open a file, or the part of it before an offset."""
+    # The protocol is explicit because the name of a file may look like a URL.
     name, options = f"file:{path}", dict(options)
     if end is not None:
         name = f"subfile,,start,0,end,{end},,:{name}"

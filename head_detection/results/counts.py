@@ -1,4 +1,4 @@
-"""``counts.csv``: how many heads a picture has, or a video and a camera as time goes on."""
+"""``counts.csv``: the number of heads in each picture, or over time in a video or camera."""
 
 import csv
 import math
@@ -20,11 +20,12 @@ FILE: Final = "counts.csv"
 PICTURE_COLUMNS: Final = ("file", "count")
 FRAME_COLUMNS: Final = ("time", "source", "zone", "in", "out", "now")
 USUAL_SECONDS: Final = 1.0
-"""Between two counts of a source."""
+"""Default time between two counts of a source."""
 MAX_SOURCES: Final = 1000
-"""Whose last counts wait for the next; of more, as in a folder of videos, the oldest is ended."""
+"""Sources with a count waiting to be written; with more, as in a folder of videos, the oldest
+ends."""
 _ROUNDING: Final = 1e-6
-"""Of times over the seconds between counts: three tenths are no less than three times .1."""
+"""Tolerance of times, relative to the interval: 0.3 must not count as less than 3 * 0.1."""
 
 ERRORS: Final = FileSink.encoding_errors
 
@@ -36,8 +37,8 @@ class _Series:
     """The counts of one source.
 
     Attributes:
-        due: the time of the next.
-        waiting: of a frame that came before that.
+        due: the time of the next count.
+        waiting: rows of the last frame before that.
     """
 
     due: float
@@ -47,17 +48,17 @@ class _Series:
 class CountSink(Sink):
     """``counts.csv``: ``file,count`` for pictures, ``time,source,zone,in,out,now`` for frames.
 
-    Each row is in the file at once. With the first frame, or the first picture with zones, it
-    becomes that of frames, in which a picture has a source and a ``now`` alone, in all and in each
-    of its zones. Rows of frames follow each other every so many seconds of presentation time.
-    ``zone`` is the name of a zone or a line and empty for the whole frame. The last frame of each
-    source has a row too.
+    Each row is written at once. At the first frame, or the first picture with zones, the file is
+    converted to the form for frames, in which a picture has only a source and a ``now``, for the
+    whole and for each zone. Frames get a row at a fixed interval of presentation time, and so does
+    the last frame of each source. ``zone`` is the name of a zone or line, and empty for the whole
+    frame.
 
     Args:
-        folder: of the file; made if need be.
-        origin: as ``FileSink``.
+        folder: folder of the file, created if missing.
+        origin: as in ``FileSink``.
         every: seconds between two counts of a source; 0 counts every frame.
-        of_frames: no picture comes: the file is that of frames from the start on.
+        of_frames: no pictures will come: use the form for frames from the start.
     """
 
     file_name: ClassVar[str] = FILE
@@ -83,10 +84,10 @@ class CountSink(Sink):
         return self.file_name
 
     def write(self, record: Record) -> None:
-        """Add a picture, or the counts of a frame where it is time."""
+        """Add a picture, or the counts of a frame when they are due."""
         if record.seconds is not None:
             if record.path is not None and record.file not in self._sources:
-                self._end_others()  # files come one after the other
+                self._end_others()  # files are processed one after the other
             self._count(record.file, record.seconds, _rows_of(record))
         elif self._file is None and not record.zones:
             self._pictures.write(record)
@@ -96,7 +97,7 @@ class CountSink(Sink):
             self._add([*rows, *(_picture_row(record.file, zones[name], name) for name in zones)])
 
     def fail(self, failure: Failure) -> None:
-        """Add a picture without a number: it is not known to be empty. Frames have none."""
+        """Add a picture without a number, since it may not be empty; failed frames get no row."""
         if failure.seconds is not None:
             return
         if self._file is None:
@@ -105,7 +106,7 @@ class CountSink(Sink):
             self._add([_picture_row(failure.file, None)])
 
     def close(self) -> None:
-        """Add the last frames and end the file."""
+        """Add the last frame of each source and close the file."""
         if self._file is None:
             self._pictures.close()
             return
@@ -114,7 +115,7 @@ class CountSink(Sink):
             self._end_others()
 
     def _end_others(self) -> None:
-        """Add the last frame of each source so far, where it has no row yet."""
+        """Add the last frame of each source so far, unless it has a row already."""
         for series in self._sources.values():
             self._add(series.waiting)
             series.waiting = []
@@ -138,7 +139,7 @@ class CountSink(Sink):
         file.add(_encoded(rows))
 
     def _begin_frames(self) -> GrowingFile:
-        """Write the pictures so far as rows of the file of frames, which grows from there on."""
+        """Rewrite the rows so far in the form for frames, and append to that file from now on."""
         self._pictures.close()
         with (
             self._path.open(encoding="utf-8", errors=ERRORS, newline="") as pictures,
@@ -155,7 +156,7 @@ class CountSink(Sink):
 
 
 class _PictureTable(FileSink):
-    """``file,count``: 0 for a picture without heads, nothing for one that could not be read."""
+    """``file,count``: 0 for a picture without heads, empty for one that could not be read."""
 
     file_name = FILE
 
@@ -178,12 +179,12 @@ def _picture_row(name: str, count: int | None, zone: str = "") -> Row:
 
 
 def _passages(region: RegionCount) -> tuple[int | None, int | None]:
-    """Return who came and who left; nothing where heads are not followed, so that none is known."""
+    """Return the numbers of heads that came and left; None for both without tracking."""
     return (region.num_in, region.num_out) if region.is_followed else (None, None)
 
 
 def _rows_of(record: Record) -> list[Row]:
-    """Return the row of a whole frame, then those of its zones and lines."""
+    """Return the row of the whole frame, then those of its zones and lines."""
     seconds, source = record.rounded_seconds, record.file
     regions = record.regions or ()
     return [

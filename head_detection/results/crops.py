@@ -12,19 +12,19 @@ from head_detection.results.images import PictureSink
 from head_detection.results.record import Record
 
 NUM_DIGITS: Final = 4
-"""Of a head's number; more where a picture has more heads, so that names sort."""
+"""Least digits of a head's number; more if a picture has more heads, so that names sort."""
 
 
 class CropSink(PictureSink):
-    """``crops/<picture>/0001.jpg``: the pixels of each head's box, nothing drawn.
+    """``crops/<picture>/0001.jpg``: the pixels of each head's box, with nothing drawn.
 
-    Heads count from 1 in the order of ``detections.json``. A box that has no pixel in the picture
-    has no file.
+    Heads are numbered from 1 in the order of ``detections.json``. A box outside the picture has no
+    file.
     """
 
     folder_name = "crops"
 
-    def _suffix(self, record: Record) -> str:  # noqa: ARG002 - of a folder
+    def _suffix(self, record: Record) -> str:  # noqa: ARG002 - a folder has none
         return ""
 
     def _names_of(self, record: Record, name: PurePosixPath) -> Sequence[PurePosixPath]:
@@ -44,7 +44,7 @@ class CropSink(PictureSink):
 
 
 def _whole_pixels(record: Record) -> list[list[int]]:
-    """Return the boxes rounded outwards, inside the picture."""
+    """Return the boxes rounded outwards and clipped to the picture."""
     boxes = record.detections.boxes
     outwards = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
     corners: list[list[int]] = clipped(outwards, record.detections.image_size).astype(int).tolist()

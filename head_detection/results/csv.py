@@ -1,4 +1,4 @@
-"""``detections.csv``: a line a head."""
+"""``detections.csv``: one line per head."""
 
 import csv
 import io
@@ -35,15 +35,15 @@ CORNERS: Final = (
 SCORES: Final = ("score", "confidence", "conf")
 CLASS_IDS: Final = ("class_id", "category_id")
 CLASS_NAMES: Final = ("class_name", "category_name", "name", "label")
-"""What tables of detections call their columns, ours first."""
+"""Names that tables of detections give to their columns, ours first."""
 LONGEST_HEADER: Final = 4096
-"""Characters of the first line that are looked at."""
+"""Characters of the first line that are inspected."""
 
 
 class CsvSink(FileSink):
     """``detections.csv``: corners in original pixels.
 
-    ``frame`` and ``seconds`` are empty for pictures, ``id`` where heads are not followed.
+    ``frame`` and ``seconds`` are empty for pictures, ``id`` without tracking.
     """
 
     file_name = FORM
@@ -56,14 +56,14 @@ class CsvSink(FileSink):
 
 
 def head_rows(record: Record) -> Iterator[tuple[Any, ...]]:
-    """Yield what ``COLUMNS`` name of each head of a picture or a frame."""
+    """Yield the values of ``COLUMNS`` for each head of a picture or frame."""
     ids: Sequence[int | None] = record.ids or [None] * len(record.detections)
     for key, box, score in zip(ids, record.boxes, record.scores, strict=True):
         yield record.file, record.frame, record.rounded_seconds, key, *box, score
 
 
 def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
-    r"""Return lines with commas; None is empty.
+    r"""Return rows as lines of CSV; None becomes an empty field.
 
     Example:
         >>> csv_lines([("a,b", None, 1.5)])
@@ -76,14 +76,14 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table has what is asked for.
+    """The names of the columns that are read from a table.
 
     Attributes:
-        file: the picture's name.
-        corners: left, top, right, bottom in pixels.
-        score: 0 to 1.
-        class_id: the class's number, None where there is no such column.
-        class_name: its name, likewise.
+        file: column of the picture's name.
+        corners: columns of left, top, right, bottom in pixels.
+        score: column of the score, 0 to 1.
+        class_id: column of the class's number; None if there is none.
+        class_name: column of its name, likewise.
     """
 
     file: str
@@ -94,7 +94,7 @@ class Columns:
 
 
 def columns_of(header: Sequence[str]) -> Columns | None:
-    """Find the columns by their names; None where the table is no list of detections.
+    """Find the columns by their names; None if the table is not a list of detections.
 
     Example:
         >>> columns_of(["x_min", "y_min", "x_max", "y_max", "confidence", "image"]).corners
@@ -123,7 +123,7 @@ def looks_like_csv(path: Path) -> bool:
 
 
 def looks_like_rows(content: Sequence[Any]) -> bool:
-    """Tell whether entries of JSON are the lines of a table of boxes, as ``JSONSink`` writes them.
+    """Tell whether JSON entries are rows of a table of boxes, as ``JSONSink`` writes them.
 
     Example:
         >>> looks_like_rows([{"x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4}])
@@ -136,18 +136,18 @@ def looks_like_rows(content: Sequence[Any]) -> bool:
 
 
 def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a ``detections.csv``, or of another program's table.
+    """Read ``detections.csv`` or another program's table, and assign its detections to a set.
 
-    Columns go by name: supervision's ``CSVSink`` has ``x_min`` and ``confidence``, pandas' tables
-    of YOLO ``xmin``. Of several classes those that are heads count; others are left out and noted.
+    Columns are found by name: supervision's ``CSVSink`` has ``x_min`` and ``confidence``, YOLO's
+    pandas tables ``xmin``. Of several classes, only heads count; others are left out and noted.
 
     Args:
         path: the file.
-        labelled: the pictures to measure on.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: boxes and scores that are none, or pictures that the set does not have.
-            One line.
+        DetectionFileError: invalid boxes or scores, or pictures that the set does not have. One
+            line.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = csv.DictReader(file)
@@ -160,18 +160,18 @@ def read_csv_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
 
 def read_row_detections(path: Path, content: list[Any], labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a table in JSON, a list of one object a head.
+    """Read a table in JSON, a list with one object per head, and assign its detections to a set.
 
-    Keys go by name as columns do: supervision's ``JSONSink`` writes such a file, and the picture's
-    name is there where ``append(..., custom_data={"file": name})`` was given one.
+    Keys have the names of the columns. supervision's ``JSONSink`` writes such a file; it holds the
+    picture's name if ``append(..., custom_data={"file": name})`` was given one.
 
     Args:
         path: the file, for errors.
-        content: what it holds.
-        labelled: the pictures to measure on.
+        content: its parsed content.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: as ``read_csv_detections``.
+        DetectionFileError: as in ``read_csv_detections``.
     """
     for number, entry in enumerate(content):
         if not isinstance(entry, dict):
@@ -213,7 +213,7 @@ def _read_table(
 
 
 def _number_in(line: Mapping[str, Any], column: str) -> Any:
-    """Return a field as a number where it is the text of one, else as it is, to be checked."""
+    """Return a field as a number if its text is one, otherwise unchanged, to be checked later."""
     value = line.get(column)
     return as_number(value) if isinstance(value, str) else value
 

@@ -1,4 +1,4 @@
-"""A video file that grows picture by picture, and opens whatever ends it."""
+"""Writes a video file frame by frame; it can be opened however the writing ends."""
 
 import io
 import os
@@ -38,7 +38,7 @@ from head_detection.results.sound import Sound
 
 DEFAULT_CODEC: Final = "libx264"
 PIXEL_FORMAT: Final = "yuv420p"
-"""The one that every player shows; its colours lie on every second pixel, so sides are even."""
+"""The format that every player supports; its chroma is halved, so sides must be even."""
 OPTIONS: Final = {
     "libx264": {
         "preset": "veryfast",
@@ -51,29 +51,29 @@ OPTIONS: Final = {
     "libsvtav1": {"preset": "10", "crf": "30"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "6", "crf": "30", "b": "0"},
 }
-"""Quick, for a detector runs beside it, and good enough that a head of 12 pixels stays one: text
-and thin lines come out of crf 20 as they went in."""
+"""Fast, because a detector runs at the same time, and good enough to preserve a head of 12 pixels:
+text and thin lines look unchanged at crf 20."""
 MUXING: Final = {
     "movflags": "hybrid_fragmented+delay_moov",
     "frag_duration": "500000",
     "flush_packets": "1",
     "movie_timescale": "90000",
 }
-"""Fragments of half a second while it grows, so that it opens after a kill; at its end a plain MP4.
-The header waits for the first packets: it says by how much the sound begins earlier, and not to a
-thousandth."""
+"""Fragments of half a second while the file grows, so that it opens after a kill; a plain MP4 once
+complete. The header waits for the first packets, because it says how much earlier the sound begins,
+and needs a finer clock than milliseconds."""
 READING: Final = {"protocol_whitelist": "file"}
 FRAGMENT: Final = b"moof"
 BOX_HEADER_BYTES: Final = 8
-"""A part of an MP4 begins with its size and its kind; pictures follow the first ``moof``."""
+"""A part of an MP4 begins with its size and kind; frames follow after the first ``moof``."""
 KEY_SECONDS: Final = 2
-"""Between pictures that stand alone, to which players jump."""
+"""Time between key frames, to which players can jump."""
 TIME_BASE: Final = Fraction(1, 90_000)
-"""Of a camera's video: MPEG's clock."""
+"""MPEG's clock, for the video of a camera."""
 FINEST_TIME_BASE: Final = 65_535
-"""Parts of a second, of MPEG-4 part 2."""
+"""Most ticks per second in MPEG-4 part 2."""
 WEBP: Final = "webp_pipe"
-"""FFmpeg's format of animations whose frames it gives a twenty-fifth of a second each."""
+"""FFmpeg's format of animations; FFmpeg assumes 25 frames a second for them."""
 MOST_THREADS: Final = 8
 
 
@@ -83,10 +83,10 @@ class Encoding:
 
     Attributes:
         codec: FFmpeg's name of an encoder.
-        has_sound: the source's sound comes along.
+        has_sound: copy the source's sound.
 
     Raises:
-        OutputError: PyAV has no such encoder, or MP4 does not hold what it makes. One line.
+        OutputError: PyAV has no such encoder, or MP4 cannot hold its output. One line.
     """
 
     codec: str = DEFAULT_CODEC
@@ -105,18 +105,19 @@ class Encoding:
 
 
 def _hardware() -> tuple[str, ...]:
-    """Return the encoders of graphics cards that this PyAV knows; the card may still be missing."""
+    """Return the hardware encoders that this PyAV knows; the hardware may still be missing."""
     names = ("h264_nvenc", "hevc_nvenc", "h264_qsv", "h264_videotoolbox", "hevc_videotoolbox")
     return tuple(name for name in names if name in av.codecs_available)
 
 
 class _LateFile:
-    """A file for PyAV that is there once it opens, whatever kills the process before.
+    """A file object for PyAV that creates its file only once players can open it.
 
-    An MP4 opens with its first pictures; what lies before them waits for them here.
+    An MP4 can be opened once it has frames; until then, its first bytes wait in memory, so that a
+    kill leaves no broken file.
 
     Args:
-        path: its folder is made if need be.
+        path: path of the file; its folder is created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +126,7 @@ class _LateFile:
         self._is_left = False
 
     def write(self, content: bytes) -> int:
-        """Write behind the last byte; the first ones wait for the first fragment."""
+        """Append bytes; those before the first fragment wait in memory for it."""
         if self._is_left:
             raise ValueError("expected an open file; it was left")
         if self._file is not None:
@@ -136,7 +137,7 @@ class _LateFile:
         return len(content)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, as PyAV does at the end alone."""
+        """Move to an offset, which PyAV does only at the end."""
         return self._begin().seek(offset, whence)
 
     def tell(self) -> int:
@@ -144,7 +145,7 @@ class _LateFile:
         return len(self._waiting) if self._file is None else self._file.tell()
 
     def leave(self) -> None:
-        """Write no more; a file without its first picture is none."""
+        """Stop writing, and remove a file without a complete first frame."""
         self._is_left = True
         if self._file is not None:
             self._file.close()
@@ -153,7 +154,7 @@ class _LateFile:
                     self._path.unlink()
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write the bytes that wait, and close the file."""
         if not self._is_left:
             self._begin().close()
 
@@ -168,7 +169,7 @@ class _LateFile:
 
 
 def _has_pictures(path: Path) -> bool:
-    """Tell whether the first picture of a file is there to its end."""
+    """Tell whether the first frame of a file is complete."""
     try:
         with av.open(f"file:{path}", options=READING) as container:
             return next(container.decode(video=0), None) is not None
@@ -179,19 +180,19 @@ def _has_pictures(path: Path) -> bool:
 class VideoWriter:
     """Writes one MP4 with the presentation times, and the sound, of its source.
 
-    Pictures with an odd side get one more row or column, a copy of the last. No metadata of the
-    source comes along, nor its rotation: the pictures are upright.
+    Frames with an odd side get one more row or column, a copy of the last. Metadata and rotation of
+    the source are not copied: the frames are upright.
 
     Args:
-        path: of the file; its folder is made if need be. It is there, and opens, once there are
-            pictures of half a second.
-        encoding: how.
-        source: the video file that the pictures are of; None is a camera. What begins first in
-            it, pictures or sound, gets the time 0.
-        is_cut: the first picture is not the source's first: it gets the time 0 itself.
+        path: path of the file; its folder is created if missing. The file exists, and opens, once
+            there are frames of half a second.
+        encoding: codec and sound.
+        source: the video file of the frames; None for a camera. Whichever begins first in it,
+            frames or sound, is at time 0.
+        is_cut: the first frame is not the source's first; then this frame is at time 0.
 
     Attributes:
-        notes: what the user should know of the file, a line each.
+        notes: what the user should know about the file, one line each.
     """
 
     def __init__(
@@ -209,23 +210,23 @@ class VideoWriter:
         self._sound: Sound | None = None
         self._held: av.Packet[VideoStream] | None = None
         self._error: Exception | None = None
-        self._converter = VideoReformatter()  # a frame's own would prepare anew for each
+        self._converter = VideoReformatter()  # a frame's own would be set up anew for each frame
         self._delay = 0.0
         self._last_picture: Picture | None = None
         self._last_ticks, self._step, self._key_ticks = -1, 0, 0
 
     def add(self, seconds: float, pixels: Picture) -> None:
-        """Add a picture at its presentation time; one of another size than the first is fitted in.
+        """Add a frame at its presentation time, fitted to the size of the first frame.
 
-        A time that runs backwards, as after a camera began anew, goes on from the last picture.
+        If the time jumps back, as after a camera restarts, it continues from the last frame.
 
         Args:
-            seconds: since the source's first picture.
+            seconds: time since the source's first frame.
             pixels: ``(H, W, 3)`` uint8 RGB.
 
         Raises:
             OSError: it cannot be written.
-            DeviceError: the codec does not work here. One line.
+            DeviceError: the codec does not work on this machine. One line.
         """
         with self._failing():
             if self._stream is None:
@@ -233,16 +234,16 @@ class VideoWriter:
             self._encode(seconds, self._fitted(pixels))
 
     def repeat(self, seconds: float) -> None:
-        """Show the last picture again at a time whose own is missing; nothing where none was."""
+        """Repeat the last frame, if any, at the time of a missing one."""
         with self._failing():
             if self._last_picture is not None:
                 self._encode(seconds, self._last_picture)
 
     def close(self) -> None:
-        """Write the rest, and end the file.
+        """Write the rest and end the file.
 
         Raises:
-            OSError: it cannot be written; the file opens up to some seconds before.
+            OSError: it cannot be written; the file opens, without its last seconds.
         """
         with self._stack, self._failing():
             if self._stream is None:
@@ -271,7 +272,7 @@ class VideoWriter:
             rate = rate_of(video) or USUAL_RATE
             if source.format.name != WEBP:
                 self._time_base = Fraction(cast("Any", video.time_base or TIME_BASE))
-            if source.format.name != avi.FORMAT:  # has no times: its first picture is at 0
+            if source.format.name != avi.FORMAT:  # AVI has no times: its first frame is at 0
                 first = float((video.start_time or 0) * self._time_base)
                 begin = first if source.start_time is None else source.start_time / av.time_base
         if self._encoding.codec == "mpeg4" and self._time_base.denominator > FINEST_TIME_BASE:
@@ -292,7 +293,7 @@ class VideoWriter:
     def _add_stream(self, rate: Fraction, pixels: Picture) -> VideoStream:
         codec = self._encoding.codec
         if codec == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # errors alone; it tells of itself else
+            os.environ.setdefault("SVT_LOG", "1")  # only errors; it is talkative by default
         stream = cast("VideoStream", self._output.add_stream(codec, rate, OPTIONS.get(codec)))
         height, width = pixels.shape[:2]
         stream.width, stream.height = width + width % 2, height + height % 2
@@ -300,16 +301,16 @@ class VideoWriter:
         context = stream.codec_context
         context.time_base, stream.time_base = self._time_base, self._time_base
         context.gop_size = max(1, round(KEY_SECONDS * rate))
-        context.max_b_frames = 0  # what is encoded is written at once
+        context.max_b_frames = 0  # so that each encoded frame is written at once
         context.thread_count = min(MOST_THREADS, num_cores())
-        # Said, or players guess by the size: greens and reds of a small video shift.
+        # If unset, players guess from the size, and greens and reds of a small video shift.
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.ITU709
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         return stream
 
     def _fitted(self, pixels: Picture) -> Picture:
-        """Return the picture in the size of the video."""
+        """Return the frame in the size of the video."""
         if self._stream is None:
             raise AssertionError("begun, yet no stream")
         size = (self._stream.height, self._stream.width)
@@ -349,12 +350,12 @@ class VideoWriter:
     ) -> "list[av.Packet[VideoStream]]":
         try:
             return stream.encode(frame)
-        except FFmpegError as error:  # nothing is written here: it is the codec
+        except FFmpegError as error:  # nothing is written here, so the codec failed
             reason = f"{self._encoding.codec} does not work on this machine ({error.strerror})"
             raise DeviceError(f"{self._path}: {reason}; choose another codec") from error
 
     def _mux(self, packets: "list[av.Packet[VideoStream]]") -> None:
-        """Write packets but the last: how long it is shown tells the one that follows."""
+        """Write packets, but hold the last one: its duration is known only with the next one."""
         for packet in packets:
             if self._held is not None and packet.pts is not None:
                 self._mux_held(packet.pts - (self._held.pts or 0))
@@ -371,7 +372,7 @@ class VideoWriter:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Name the file in an error; behind one, write nothing and say it again."""
+        """Name the file in an error; after an error, write nothing and raise it again."""
         if self._error is not None:
             raise self._error
         try:
@@ -382,9 +383,9 @@ class VideoWriter:
             raise self._error from error
 
     def _leave_file(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         if self._file is not None:
-            self._file.leave()  # or the output would write an end, and over the beginning
+            self._file.leave()  # or closing the output would overwrite the beginning of the file
 
     def _named(self, error: Exception) -> Exception:
         if isinstance(error, FFmpegError | OSError):

@@ -1,4 +1,4 @@
-"""``events.ndjson``: what heads did at lines and in zones, a line each, as soon as it is sure."""
+"""``events.ndjson``: what heads did at lines and in zones, one line each, once it is certain."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,21 +10,21 @@ from head_detection.structures import Event
 
 FORM: Final = "events.ndjson"
 DECIMALS: Final = 2
-"""Of a position in pixels."""
+"""Decimals of a position in pixels."""
 
 
 class EventSink(Sink):
-    """A line an event, at once: what is written is valid after every line, and after a kill.
+    """Writes one line per event at once, so the file is valid after every line, and after a kill.
 
     Each has ``event``, ``source``, ``frame``, ``seconds``, ``id``, ``x``, ``y``, and ``line`` or
-    ``zone``; a crossing its ``direction``, an exit its ``dwell`` in seconds and ``lost``.
+    ``zone``; a crossing also has ``direction``, an exit ``dwell`` in seconds and ``lost``.
 
     Args:
-        folder: of the file; made if need be.
-        origin: not used: lines that are cut, joined or sorted are lines again.
+        folder: folder of the file, created if missing.
+        origin: not used: with a header, users could not cut, join or sort the lines.
     """
 
-    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._file = GrowingFile(folder / FORM)
 
     @property
@@ -44,7 +44,7 @@ class EventSink(Sink):
 
 
 def as_plain(event: Event, source: str) -> dict[str, Any]:
-    """Return plain values for JSON.
+    """Return an event as plain values for JSON.
 
     Example:
         >>> entry = as_plain(Event("entry", "hall", 7, 50, 2.0, (4.0, 5.126)), "a.mp4")

@@ -1,4 +1,4 @@
-"""Where heads are on the frames that a detector missed them on."""
+"""Estimates where heads are on frames in which the detector missed them."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -14,23 +14,25 @@ from head_detection.structures import NOT_TRACKED, BoolArray, Detections, FloatA
 SecondsArray = npt.NDArray[np.float64]
 
 BRIDGE_SECONDS: Final = 2.0
-"""A head that is found again so soon was there meanwhile; trackers give up after one or two."""
+"""A head found again within this time was there in between; trackers give up after 1 or 2 s."""
 LONGEST_BRIDGE_SECONDS: Final = 10.0
-"""Where frames may wait so long, as of a file: who keeps an id, or a place, was there."""
+"""The same for files, whose frames can wait this long, and heads that keep an id or their place."""
 KEPT_PLACE: Final = 0.5
-"""Of a head's size: so far from its place, and so slow a second, it is taken to have stayed."""
+"""A head has stayed in place if it is no farther away, and moves no faster per second, than this
+multiple of its size."""
 HOLD_SECONDS: Final = 0.5
-"""A head stays hidden so long after it was last found, and is so long before it is first found."""
+"""A head is hidden for this long before it is first found and after it was last found."""
 REACH: Final = 2.0
-"""Of a head's size, from where it should be: heads of 12 pixels move more than that a frame."""
+"""Largest distance from the expected position, in sizes of the head: heads of 12 pixels can move by
+more than their size between frames."""
 LARGEST_GROWTH: Final = 2.0
-"""Between two sights of one head, of its size."""
+"""Largest change of size between two detections of one head."""
 SMOOTHING: Final = 0.5
-"""Of a speed, what the last step tells; boxes tremble."""
+"""Weight of the last step in a head's speed, because boxes jitter."""
 ROUNDING: Final = 1e-3
-"""Of a distance, more than float32 rounds it by."""
+"""Relative tolerance of a distance, above the rounding of float32."""
 SAME: Final = 0.9
-"""Of a box, inside one that was found: nothing is filled in there."""
+"""A box with this share inside a found one is not filled in."""
 
 
 @dataclass
@@ -41,9 +43,8 @@ class CoveredFrame:
         seconds: its presentation time.
         found: ``(N, 4)`` xyxy, where heads were found.
         between: boxes ``(4,)`` of heads that were found before and after.
-        around: boxes ``(4,)`` where a head is first found soon, or was last found just before.
-        unlikely: boxes ``(4,)`` between two sights of what is less likely a head than those that
-            count.
+        around: boxes ``(4,)`` where a head will soon first be found, or has just last been found.
+        unlikely: boxes ``(4,)`` between two detections that score too low to count.
     """
 
     seconds: float
@@ -54,18 +55,18 @@ class CoveredFrame:
 
     @property
     def boxes(self) -> FloatArray:
-        """All of it, ``(M, 4)`` xyxy."""
+        """All boxes that are hidden, ``(M, 4)`` xyxy."""
         boxes = [*self.found, *self.between, *self.around, *self.unlikely]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
     def is_missing_in(self, boxes: list[FloatArray]) -> bool:
-        """Tell whether one of some boxes covers more than was found."""
+        """Tell whether any of the boxes covers more than what was found."""
         return any(_share_inside(box, self.found) < SAME for box in boxes)
 
 
 @dataclass
 class _Heads:
-    """Heads that were found, some time or other; a row each.
+    """Heads found so far, one row each.
 
     Attributes:
         keys: ``(N,)`` their ids, -1 without one.
@@ -75,7 +76,7 @@ class _Heads:
         first_seconds: ``(N,)`` when that was.
         is_sure: ``(N,)`` whether they ever counted.
         speeds: ``(N, 2)`` pixels a second, right and down.
-        is_moving: ``(N,)`` whether the speed is known: they were found twice.
+        is_moving: ``(N,)`` whether the speed is known, from two detections or more.
     """
 
     keys: IntArray
@@ -89,13 +90,13 @@ class _Heads:
 
     @classmethod
     def found(cls, keys: IntArray, boxes: FloatArray, seconds: float) -> Self:
-        """Return heads that are found for the first time; none of them counts yet."""
+        """Return newly found heads; none of them counts yet."""
         times = np.full(len(boxes), seconds)
         no, still = np.zeros(len(boxes), bool), np.zeros((len(boxes), 2), np.float32)
         return cls(keys, boxes, times, boxes.copy(), times.copy(), no, still, no.copy())
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of heads."""
         return len(self.keys)
 
     def where(self, chosen: BoolArray) -> Self:
@@ -103,33 +104,33 @@ class _Heads:
         return type(self)(*(getattr(self, part.name)[chosen] for part in fields(self)))
 
     def joined(self, others: Self) -> Self:
-        """Return these, and others behind them."""
+        """Return these heads followed by others."""
         names = [part.name for part in fields(self)]
         return type(self)(*(np.concatenate([getattr(self, n), getattr(others, n)]) for n in names))
 
     @property
     def has_stayed(self) -> BoolArray:
-        """``(N,)`` whether they hardly moved where they were last found."""
+        """``(N,)`` whether they hardly moved when they were last found."""
         sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
         return np.asarray(np.hypot(*self.speeds.T) <= KEPT_PLACE * sizes, bool)
 
     def boxes_at(self, seconds: float) -> FloatArray:
-        """Return ``(N, 4)`` where they should be after they were last found."""
+        """Return ``(N, 4)`` where they are expected at a later time."""
         passed = (seconds - self.seconds).astype(np.float32)
         return self.boxes + np.tile(self.speeds * passed[:, None], 2)
 
 
 class GapFiller:
-    """Follows what was found from frame to frame, and fills the gaps.
+    """Follows detections from frame to frame and fills the gaps.
 
-    A frame is held back for as long as gaps are filled, for what is found later tells where a head
-    was. Heads go by their id, or else by the place where they should be: the nearest first; after
-    ``BRIDGE_SECONDS`` by their id, or by the very place where one stayed. What is less
-    likely than the heads that count is not held beyond the frames where it is found, and those
-    between, half a second at most: wrong ones would hide the street.
+    Each frame is held back for the length of the longest gap, because later detections tell where a
+    head was. Heads are matched by id, otherwise by their expected position, nearest first; after
+    ``BRIDGE_SECONDS`` only by id, or by the same place for heads that stayed. Detections that score
+    too low to count are filled in only between two of them, at most half a second apart: holding
+    false ones longer would hide the street.
 
     Args:
-        score_threshold: heads scored lower do not count.
+        score_threshold: heads with a lower score do not count.
         bridge_seconds: the longest gap that is filled.
     """
 
@@ -139,11 +140,11 @@ class GapFiller:
         self._heads = _no_heads()
 
     def add(self, seconds: float, found: Detections) -> None:
-        """Take what is to be hidden on a frame; seconds rise, or all that was before is forgotten.
+        """Add a frame with the heads to hide; if the time jumps back, earlier heads are forgotten.
 
         Args:
             seconds: its presentation time.
-            found: heads of any score, with ids where they are followed.
+            found: heads of any score, with ids if they are tracked.
         """
         if self._frames and seconds < self._frames[-1].seconds:
             self._heads = _no_heads()
@@ -168,26 +169,26 @@ class GapFiller:
         self._heads = self._heads.where(ages <= self._reach())
 
     def ready(self) -> Iterator[CoveredFrame]:
-        """Give, once each, the frames that nothing later changes."""
+        """Remove and yield the frames that later ones can no longer change."""
         while self._frames and not (
             0 <= self._frames[-1].seconds - self._frames[0].seconds <= self._bridge_seconds
         ):
             yield self._frames.popleft()
 
     def rest(self) -> Iterator[CoveredFrame]:
-        """Give all that is left, at the end."""
+        """Remove and yield all frames that are left, at the end."""
         while self._frames:
             yield self._frames.popleft()
 
     def _reach(self) -> SecondsArray:
-        """Return ``(N,)`` for how many seconds heads are looked for."""
+        """Return ``(N,)`` for how many seconds heads are searched for."""
         heads = self._heads
         may_come_back = heads.is_sure & ((heads.keys != NOT_TRACKED) | heads.has_stayed)
         short = min(BRIDGE_SECONDS, self._bridge_seconds)
         return np.where(may_come_back, self._bridge_seconds, short)
 
     def _match(self, seconds: float, keys: IntArray, boxes: FloatArray) -> IntArray:
-        """Return ``(N,)`` the row of the head that is found again, -1 for a new one."""
+        """Return ``(N,)`` the row of the head that each box is of, -1 for a new head."""
         heads = self._heads
         rows = np.full(len(boxes), -1, np.int64)
         row_of = {key: row for row, key in enumerate(heads.keys.tolist()) if key != NOT_TRACKED}
@@ -225,17 +226,17 @@ class GapFiller:
         which, before = chosen[which], befores[chosen][which]
         parts = (times[places] - before) / (seconds - before)
         hidden = _between(heads.boxes[rows[which]], boxes[which], parts)
-        is_long = seconds - before > BRIDGE_SECONDS  # who knows by which way
+        is_long = seconds - before > BRIDGE_SECONDS  # the path in between is unknown
         growth = np.where(is_long, 1 + 2 * np.minimum(parts, 1 - parts), 1)
         hidden = _grown(hidden, growth)
         for n, place, box in zip(which.tolist(), places.tolist(), hidden, strict=True):
             frame = frames[place]
             (frame.between if are_sure[n] else frame.unlikely).append(box)
             if are_sure[n] and seconds - frame.seconds <= HOLD_SECONDS:
-                frame.around.append(boxes[n])  # it may have stood still, then moved
+                frame.around.append(boxes[n])  # it may have stayed there, then moved
 
     def _frames_since(self, seconds: float) -> tuple[list[CoveredFrame], SecondsArray]:
-        """Return the last frames, those that are later than that, and ``(N,)`` when they are."""
+        """Return the waiting frames after a time, and their times ``(N,)``."""
         later = takewhile(lambda frame: frame.seconds > seconds, reversed(self._frames))
         frames = [*later][::-1]
         return frames, np.array([frame.seconds for frame in frames], np.float64)
@@ -248,7 +249,7 @@ class GapFiller:
         seconds: float,
         is_sure: BoolArray,
     ) -> None:
-        """Note where heads are; once one counts, and once its way is known, look back."""
+        """Update the heads; look back for those that now count or whose speed is now known."""
         heads = self._heads
         was_sure, was_moving = heads.is_sure[rows], heads.is_moving[rows]
         passed = (seconds - heads.seconds[rows]).astype(np.float32)
@@ -292,10 +293,10 @@ def _centres(boxes: FloatArray) -> FloatArray:
 def _near(
     expected: FloatArray, boxes: FloatArray, reach: SecondsArray
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return the pairs of like size within reach: rows, columns and how far apart they are.
+    """Return the pairs of similar size within reach: rows, columns and distances.
 
     Args:
-        expected: ``(N, 4)`` where heads should be.
+        expected: ``(N, 4)`` where heads are expected.
         boxes: ``(M, 4)``.
         reach: ``(N,)`` from centre to centre, in sizes of the larger of the two.
     """
@@ -303,7 +304,7 @@ def _near(
     other = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     centres, places = _centres(expected), _centres(boxes)
     order = np.argsort(places[:, 0], kind="stable")
-    # Of a crowd's pairs nearly all are too far apart from left to right alone.
+    # In a crowd, the horizontal distance alone rules out nearly all pairs.
     widest = reach * own * LARGEST_GROWTH * (1 + ROUNDING)
     begin = np.searchsorted(places[order, 0], centres[:, 0] - widest)
     end = np.searchsorted(places[order, 0], centres[:, 0] + widest, "right")
@@ -322,9 +323,9 @@ def _near(
 
 
 def _first_of_both(rows: IntArray, columns: IntArray) -> BoolArray:
-    """Return ``(N,)`` which of some pairs are taken, the first before the others.
+    """Return ``(N,)`` which pairs a greedy match takes, in their order.
 
-    A pair is, unless its row or its column was taken with one before it.
+    A pair is taken unless an earlier taken pair has its row or its column.
 
     Example:
         >>> _first_of_both(np.array([0, 0, 1]), np.array([5, 6, 5])).tolist()
@@ -337,7 +338,7 @@ def _first_of_both(rows: IntArray, columns: IntArray) -> BoolArray:
     while len(left):
         is_first = np.ones(len(left), bool)
         for numbers in pairs[:, left]:
-            first[numbers[::-1]] = left[::-1]  # of several, the last one written stays
+            first[numbers[::-1]] = left[::-1]  # the last write wins, so the first pair
             is_first &= first[numbers] == left
         taken = left[is_first]
         is_taken[taken] = True
@@ -349,12 +350,12 @@ def _first_of_both(rows: IntArray, columns: IntArray) -> BoolArray:
 
 
 def _between(before: FloatArray, after: FloatArray, parts: SecondsArray) -> FloatArray:
-    """Return ``(N, 4)`` the boxes on the way from some to others, as large as the larger.
+    """Return ``(N, 4)`` boxes interpolated between two each, as large as the larger of the two.
 
     Args:
         before: ``(N, 4)``.
         after: ``(N, 4)``.
-        parts: ``(N,)`` of the way.
+        parts: ``(N,)`` share of the way, 0 to 1.
 
     Example:
         >>> boxes = np.array([[[0, 0, 4, 4]], [[10, 0, 16, 6]]], np.float32)
@@ -368,19 +369,19 @@ def _between(before: FloatArray, after: FloatArray, parts: SecondsArray) -> Floa
 
 
 def _grown(boxes: FloatArray, factors: SecondsArray) -> FloatArray:
-    """Return ``(N, 4)`` the boxes around the same centres, so many times as large."""
+    """Return ``(N, 4)`` the boxes enlarged by the factors around their centres."""
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factors[:, None].astype(np.float32)
     return np.concatenate([_centres(boxes) - half, _centres(boxes) + half], axis=1)
 
 
 def _hulls(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return ``(N, 4)`` the smallest boxes around two each."""
+    """Return ``(N, 4)`` the smallest boxes that contain two each."""
     corners = [np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])]
     return np.concatenate(corners, axis=1)
 
 
 def _share_inside(box: FloatArray, others: FloatArray) -> float:
-    """Return how much of a box lies in that one of others which covers most of it."""
+    """Return the share of a box that lies inside the one of the others that covers most of it."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     area = max(float(np.prod(box[2:] - box[:2])), float(np.finfo(np.float32).tiny))
     return float(np.maximum(sides, 0).prod(axis=1).max(initial=0.0)) / area

@@ -1,4 +1,4 @@
-"""The formats' names and what each writes: known before anything heavy is loaded."""
+"""The names of the formats and of the files that each writes; imports nothing heavy."""
 
 import difflib
 from typing import Final
@@ -21,24 +21,24 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "crops": ("crops/",),
     "heatmap": ("heatmap/",),
 }
-"""By the names that users know the formats by: their files, and their folders with a slash."""
+"""Files of each format, by its name for users; folders end with a slash."""
 DEFAULT_FORMATS: Final = ("json", "counts", "images")
 VIDEO_FORMATS: Final = ("json", "counts", "video")
 MIXED_FORMATS: Final = ("json", "counts", "images", "video")
-"""Beside videos, ``images`` holds pictures alone."""
+"""Together with ``video``, ``images`` holds only pictures, not frames."""
 LIVE_FORMATS: Final = ("lines", "counts")
-"""Of what has no end: no file that is whole at its end only, and none as large as a video."""
+"""For sources without an end: no file that is complete only at the end, and no large videos."""
 FRAME_FORMATS: Final = ("video", "heatmap", "events")
-"""Pictures have none of them."""
+"""Formats that only frames have, not pictures."""
 ON_STANDARD_OUTPUT: Final = ("lines",)
 
 
 def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
-    """Return what is written of a source where nothing is asked for.
+    """Return the default formats for a source.
 
     Args:
-        unit: what its items are called, ``pictures`` and ``frames`` among them or not.
-        is_live: of a camera.
+        unit: what its items are called; may contain ``pictures`` and ``frames``.
+        is_live: the source is a camera.
 
     Example:
         >>> usual_formats("pictures", is_live=False), usual_formats("frames", is_live=False)
@@ -54,10 +54,10 @@ def usual_formats(unit: str, *, is_live: bool) -> tuple[str, ...]:
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Return the names of formats in a list with commas, each once.
+    """Return the format names of a comma-separated list without duplicates.
 
     Raises:
-        OutputError: an unknown name, or none; or formats that do not go together.
+        OutputError: an unknown name, no name, or formats that cannot be combined.
 
     Example:
         >>> parse_formats("json, csv,json")

@@ -1,4 +1,4 @@
-"""The formats by name: which are written, and which one a file is of."""
+"""The formats by name: opens the writers, and recognises and reads files of detections."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ SINKS: Final[dict[str, Callable[[Path, Origin], Sink]]] = {
     "crops": CropSink,
     "heatmap": HeatmapSink,
 }
-"""By the names that users know them by."""
+"""The writers, by the format's name for users."""
 _WANTED: Final = (
     "detections.json, .csv or .ndjson of this project, COCO results, a table of supervision, "
     "MOTChallenge text (.txt) or a folder of YOLO labels"
@@ -68,15 +68,15 @@ _WANTED: Final = (
 
 @dataclass(frozen=True)
 class SinkOptions:
-    """What some of the formats can be told.
+    """Options of single formats.
 
     Attributes:
-        drawing: how ``images`` and ``video`` mark heads; None is the usual way.
-        hiding: how ``blur`` hides them; None is the usual way.
-        labels: whose ids ``coco`` takes; None numbers the pictures.
+        drawing: how ``images`` and ``video`` mark heads; None is the default.
+        hiding: how ``blur`` hides them; None is the default.
+        labels: ``coco`` takes the ids from these labels; None numbers the pictures.
         has_yolo_scores: ``yolo`` has a score in each line.
-        encoding: how ``video`` and ``blur`` write videos; None is the usual way.
-        counts_every: seconds between two ``counts`` of a video or a camera.
+        encoding: how ``video`` and ``blur`` write videos; None is the default.
+        counts_every: seconds between two ``counts`` of a video or camera.
         has_frames_alone: the source has no pictures.
     """
 
@@ -90,18 +90,19 @@ class SinkOptions:
 
 
 class Sinks:
-    """Several sinks as one; a context that finishes them all, also after an error or Ctrl-C.
+    """Several sinks as one: a context that finishes all of them, even after an error or Ctrl-C.
 
     Args:
-        names: as ``parse_formats`` returns them; none writes nothing.
-        folder: where they write, made if need be; None is standard output, for lines alone.
-        origin: what makes the results.
-        options: of some formats; None is the usual ones.
-        more: make sinks that are no formats: they tell others while results are found.
+        names: formats, as ``parse_formats`` returns them; without any, nothing is written.
+        folder: folder of the results, created if missing; None is standard output, for ``lines``
+            only.
+        origin: what made the results.
+        options: options of single formats; None is the defaults.
+        more: functions that make further sinks, which report live results elsewhere.
 
     Raises:
-        HeadDetectionError: as one of these.
-        OutputError: a folder that cannot be used, or formats that standard output does not take.
+        HeadDetectionError: as one of the sinks.
+        OutputError: a folder that cannot be used, or formats that cannot go to standard output.
     """
 
     def __init__(
@@ -149,11 +150,11 @@ class Sinks:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of what was written, a line each; complete once it is closed."""
+        """What a user should know about the files, one line each; complete after closing."""
         return [note for sink in self._sinks for note in sink.notes]
 
     def take(self, outcome: Outcome) -> None:
-        """Hand what came of a picture or a frame to all."""
+        """Pass the outcome of a picture or frame to all sinks."""
         for sink in self._sinks:
             if isinstance(outcome, Record):
                 sink.write(outcome)
@@ -161,7 +162,7 @@ class Sinks:
                 sink.fail(outcome)
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the pictures of which a file could not be written."""
+        """Return the pictures with a file that could not be written, since the last call."""
         return [failure for sink in self._sinks for failure in sink.take_failures()]
 
     def _open_standard_output(self, names: Sequence[str], origin: Origin) -> None:
@@ -190,18 +191,19 @@ class Sinks:
 
 
 def read_detection_file(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Read detections of any known format, and give each picture of a set its own.
+    """Read detections in any known format and assign them to the pictures of a set.
 
-    The content tells the format. Pictures go by name, see ``PictureNames``; nothing is dropped.
+    The format is recognised by the content. Pictures are matched by name, see ``PictureNames``;
+    nothing is dropped silently.
 
     Args:
         path: the file, or a folder of MOTChallenge text or YOLO labels.
-        labelled: the pictures to measure on; the ids and classes of its labels are those of
-            results in the same format.
+        labelled: the pictures to evaluate on; results in the format of its labels share their ids
+            and classes.
 
     Raises:
-        DetectionFileError: no such file, another format, boxes and scores that are none, or
-            pictures that the set does not have. One line, with where it is in the file.
+        DetectionFileError: no such file, another format, invalid boxes or scores, or pictures that
+            the set does not have. One line, with the position in the file.
     """
     if path.is_dir() and looks_like_labels(path):
         return read_yolo_labels(path, labelled)

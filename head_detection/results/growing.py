@@ -1,4 +1,4 @@
-"""A file that grows in its place, and is whole after each part, whatever ends the writing."""
+"""A file that grows in place and is complete after each part, however the writing ends."""
 
 import os
 from contextlib import suppress
@@ -8,15 +8,15 @@ from head_detection.files import clear_leftovers, lock_file, naming
 
 
 class GrowingFile:
-    """Takes parts one by one; each is in the file, behind those before it, once ``add`` is done.
+    """Appends parts one by one; each is in the file once ``add`` returns.
 
-    What ends the file, as the brackets of JSON do, is written with each part and over it the next.
-    A kill leaves all parts but at most the one that was being written, and so does a full disk. As
-    long as it is open its lock says that it is still written.
+    The end of the file, such as the closing brackets of JSON, is written with each part and then
+    overwritten by the next. A kill or a full disk loses at most the part that was being written.
+    While the file is open, a lock shows that it is still being written.
 
     Args:
-        path: of the file; its folder is made if need be.
-        goes_on: behind what is there already, not anew.
+        path: path of the file; its folder is created if missing.
+        goes_on: append to an existing file instead of starting anew.
 
     Raises:
         OSError: it cannot be written; names the file.
@@ -33,10 +33,10 @@ class GrowingFile:
         self._end = b""
 
     def add(self, part: bytes, end: bytes = b"") -> None:
-        """Put a part behind the others, and behind it what ends the file until the next comes.
+        """Append a part, and after it the end of the file until the next part comes.
 
         Raises:
-            OSError: it cannot be written, and the file is as it was; names it.
+            OSError: it cannot be written, and the file is as it was; names the file.
         """
         if not part and end == self._end:
             return
@@ -51,10 +51,10 @@ class GrowingFile:
         self._end = end
 
     def close(self) -> None:
-        """Let what is written reach the disk.
+        """Flush to the disk and close.
 
         Raises:
-            OSError: it does not; names the file.
+            OSError: this fails; names the file.
         """
         try:
             with naming(self.path), self._file:
@@ -65,7 +65,7 @@ class GrowingFile:
                 self._lock = None
 
     def _write(self, content: bytes) -> None:
-        """Write behind the parts that are there; it is the file's end then."""
+        """Write after the existing parts, and truncate the file there."""
         self._file.seek(self._size)
         rest = memoryview(content)
         while rest:

@@ -1,4 +1,4 @@
-"""``heatmap/``: where heads are in a video or before a camera, and for how long."""
+"""``heatmap/``: where heads are in a video or camera, and for how long."""
 
 import io
 import math
@@ -22,17 +22,17 @@ from head_detection.results.sink import Sink
 from head_detection.structures import Detections
 
 LONGEST_SIDE: Final = 160
-"""Cells of the longer side, about a head's width in a crowd: a map has 100 KB at most."""
+"""Cells along the longer side, about a head wide in a crowd: a map has at most 100 KB."""
 SHOWN_SIDE: Final = 1280
-"""Pixels of the longer side of the picture at most."""
+"""Most pixels along the longer side of the picture."""
 LONGEST_STEP: Final = 1.0
-"""Seconds that a head counts for until the next frame: a camera that was away saw nobody."""
+"""Most seconds that a head counts until the next frame: a camera that was away saw nobody."""
 MAX_SOURCES: Final = 256
-"""Maps in memory; of more, as in a folder of videos, the oldest is written."""
+"""Maps in memory; with more, as in a folder of videos, the oldest is written."""
 OPACITY: Final = 0.75
-"""Of the hottest cell over the picture."""
+"""Opacity of the hottest cell over the picture."""
 SPREAD: Final = 2.0
-"""Cells that a head is smoothed over in the picture: few heads would be dots. The array is not."""
+"""Sigma in cells of the blur in the picture, so that few heads are not dots; the array has none."""
 _TEXT: Final = 16
 
 
@@ -42,12 +42,12 @@ class _Map:
 
     Attributes:
         picture: its first frame, at most 1280 pixels, as PNG.
-        index: the frame's number.
+        index: number of that frame.
         path: the file of a video.
         cells: ``(rows, columns)`` seconds of heads.
-        seconds: when its last frame was.
-        waiting: ``(N, 2)`` row and column of the heads of that.
-        step: the seconds from the frame before.
+        seconds: time of the last frame.
+        waiting: ``(N, 2)`` row and column of the heads in the last frame.
+        step: seconds between the last two frames.
     """
 
     picture: bytes
@@ -59,7 +59,7 @@ class _Map:
     step: float = 0.0
 
     def add(self, seconds: float, found: Detections) -> None:
-        """Take a frame: the heads of the last one were there until now."""
+        """Add a frame; the heads of the previous one count until its time."""
         self.step = min(max(0.0, seconds - self.seconds), LONGEST_STEP)
         self.end()
         height, width = found.image_size
@@ -69,34 +69,34 @@ class _Map:
         self.seconds, self.waiting = seconds, np.clip(places, 0, (rows - 1, columns - 1))
 
     def end(self) -> None:
-        """Count the heads of the last frame for as long as the step to it took."""
+        """Count the heads of the last frame for the length of the last step."""
         np.add.at(self.cells, (self.waiting[:, 0], self.waiting[:, 1]), self.step)
 
 
 class HeatmapSink(Sink):
-    """``heatmap/<name>.npy`` and ``.png`` of each video and camera, written at its end.
+    """``heatmap/<name>.npy`` and ``.png`` for each video and camera, written at its end.
 
-    The array, float32, has the seconds of heads in each cell of a grid over the frame: its sum is
-    the time of all heads together. A head is in the cell of the centre of its box, from its frame
-    to the next. The picture shows it over the first frame. Pictures have none.
+    The array, float32, holds the seconds of heads in each cell of a grid over the frame; its sum is
+    the total time of all heads. A head counts in the cell of its box's centre, from its frame to
+    the next. The PNG shows the array over the first frame. Pictures have no heatmap.
 
     Args:
-        folder: the folder of all results; this sink makes its own in it.
-        origin: not used: the files hold nothing but their source.
+        folder: the folder of all results; this sink creates its own in it.
+        origin: not used: the files describe only their source.
 
     Raises:
-        OutputError: its folder holds files that are no earlier results.
+        OutputError: its folder holds files that are not earlier results.
     """
 
     needs_pixels = True
 
-    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._files = ResultFolder(folder / "heatmap")
         self._maps: OrderedDict[str, _Map] = OrderedDict()
 
     @property
     def output(self) -> str:
-        """The folder's name; nothing where it is empty."""
+        """The folder's name, or nothing if it is empty."""
         return "" if self._files.is_empty else "heatmap/"
 
     def write(self, record: Record) -> None:
@@ -132,7 +132,7 @@ class HeatmapSink(Sink):
 
 
 def draw_heat(pixels: Picture, cells: npt.NDArray[np.float32]) -> Picture:
-    """Return the picture in grey, the cells smoothed over it, and what the hottest has in a corner.
+    """Return the picture in grey under the smoothed cells, with the hottest cell's value as text.
 
     Args:
         pixels: ``(H, W, 3)`` uint8 RGB; not changed.

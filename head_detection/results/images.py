@@ -18,12 +18,12 @@ from head_detection.structures import FloatArray
 
 JPEG_QUALITY: Final = 92
 MOST_SOURCES: Final = 64
-"""Videos and cameras side by side whose heads leave traces."""
-LARGEST_JPEG_SIDE: Final = 65_535  # pixels, of the format
+"""Videos and cameras at the same time whose heads leave traces."""
+LARGEST_JPEG_SIDE: Final = 65_535  # pixels; a limit of the format
 
 
 class PictureSink(FolderSink):
-    """Writes pictures: JPEG and PNG stay what they are; others become JPEG, as do frames."""
+    """Writes pictures: JPEG and PNG keep their format; others, and frames, become JPEG."""
 
     needs_pixels = True
 
@@ -45,17 +45,17 @@ class PictureSink(FolderSink):
 
     @abstractmethod
     def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:
-        """Yield what is written of a picture."""
+        """Yield the pictures to write for one picture."""
 
 
 class DrawnSink(PictureSink):
-    """``images/``: each picture with its heads in boxes and their number, each frame with ids too.
+    """``images/``: each picture with boxes around its heads and their number; frames with ids too.
 
     Args:
-        folder: as ``FolderSink``.
-        origin: as ``FolderSink``.
-        drawing: how; None is the usual way.
-        has_frames: frames of videos are written too; else they have another place.
+        folder: as in ``FolderSink``.
+        origin: as in ``FolderSink``.
+        drawing: how heads are marked; None is the default.
+        has_frames: also write the frames of videos; False if another sink writes them.
     """
 
     folder_name = "images"
@@ -74,11 +74,11 @@ class DrawnSink(PictureSink):
         self._ways: dict[tuple[str, int], dict[int, FloatArray]] = {}
 
     def write(self, record: Record) -> None:
-        """Write the picture's files soon: as ``FolderSink``; the ways of its heads are known now.
+        """Queue the picture's files to be written, with the traces of its heads so far.
 
         Raises:
-            OutputError: as ``FolderSink``.
-            OSError: as ``FolderSink``.
+            OutputError: as in ``FolderSink``.
+            OSError: as in ``FolderSink``.
         """
         if record.seconds is not None and not self._has_frames:
             return

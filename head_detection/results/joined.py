@@ -1,4 +1,4 @@
-"""Recordings that were joined end to end, as ``cat`` does: MPEG streams, whose times begin anew."""
+"""Recordings joined end to end, as by ``cat``: MPEG streams whose times start again."""
 
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     AnyPacket = Packet[Stream]
 
 USUAL_RATE: Final = 25
-"""Frames a second, where nothing tells of it."""
+"""Frames a second if the rate is unknown."""
 LONGEST_GAP: Final = 3600.0
-"""Seconds from one frame to the next; what is later was joined to it. FFmpeg takes times that go
-back by more than a minute for those of a clock that began anew, 26 hours on (33 bits at 90 kHz)."""
+"""Seconds between frames; a longer gap means that another recording begins. If times go back by
+more than a minute, FFmpeg assumes that the clock wrapped and adds 26 hours (33 bits at 90 kHz)."""
 MOST_HELD: Final = 500
-"""Packets of sound that wait for their pictures, some ten seconds: multiplexers put both side by
-side. Where more would, it is not the recording that began anew."""
+"""Packets of sound that wait for their frames, some ten seconds. Multiplexers interleave both; if
+more packets wait, only the sound's clock jumped, and no new recording began."""
 
 
 def may_be_joined(container: InputContainer) -> bool:
-    """Tell whether a format's files may be joined end to end, each with times of its own."""
+    """Tell whether files of this format can be joined end to end, each with its own times."""
     flags = cast("Any", container.format.flags)  # a number, whatever PyAV's types say
     return bool(flags & Flags.ts_discont.value)
 
 
 class JoinedStamps:
-    """Lets the time stamps of recordings that ``cat`` joined go on from one to the next.
+    """Makes the time stamps of recordings joined by ``cat`` continuous.
 
-    Each begins at a time of its own. A stamp that goes back, or on by far, is another recording's:
-    its first frame then follows the last one of those before it.
+    Each recording begins at a time of its own. A stamp that goes back or far ahead belongs to
+    another recording, whose first frame then follows the last one so far.
 
     Args:
-        step: from one frame to the next.
-        longest_gap: a longer step on begins another recording.
+        step: ticks from one frame to the next.
+        longest_gap: ticks; a longer step starts another recording.
 
     Example:
         >>> joined = JoinedStamps(step=10, longest_gap=1000)
@@ -54,17 +54,17 @@ class JoinedStamps:
 
     @classmethod
     def of(cls, video: VideoStream) -> Self:
-        """Make one for a track of pictures."""
+        """Return an instance for a video track."""
         time_base = Fraction(cast("Any", video.time_base or Fraction(1, av.time_base)))
         rate = Fraction(cast("Any", video.average_rate or USUAL_RATE))
         return cls(round(1 / rate / time_base), int(LONGEST_GAP / time_base))
 
     def shift_for(self, shown_at: int, decoded_at: int) -> int:
-        """Return what is to be added to the stamps of the next packet in the file.
+        """Return the ticks to add to the stamps of the next packet in the file.
 
         Args:
-            shown_at: its time of presentation; may go back from packet to packet.
-            decoded_at: its time of decoding, which does not.
+            shown_at: its presentation time, which may decrease from packet to packet.
+            decoded_at: its decoding time, which does not.
         """
         if self._last is not None and self._latest is not None:
             gap = decoded_at - self._last
@@ -77,10 +77,10 @@ class JoinedStamps:
 
 
 class JoinedSound:
-    """Shifts the sound of joined recordings as the pictures beside it, so that both go on together.
+    """Shifts the sound of joined recordings by the same time as their video.
 
     Args:
-        video: the track of the pictures.
+        video: the video track.
     """
 
     def __init__(self, video: VideoStream) -> None:
@@ -91,13 +91,12 @@ class JoinedSound:
         self._held: dict[int, list[AnyPacket]] = {}
 
     def pass_on(self, packet: "AnyPacket") -> "list[AnyPacket]":
-        """Take the next packet of a file, of pictures or sound, and return those that go on.
+        """Take the next packet of a file, video or sound, and return those that are ready.
 
-        The sound may come to a seam before the pictures, which tell by how much it is shifted: it
-        is held for so long.
+        Sound may reach a seam before the video, which determines the shift; until then, it is held.
 
         Args:
-            packet: with times, as it was read.
+            packet: a packet with times, as read.
         """
         if packet.stream_index == self._video:
             return [*self._see(packet), packet]
@@ -116,11 +115,11 @@ class JoinedSound:
         return [self._shifted(packet)]
 
     def rest(self) -> "list[AnyPacket]":
-        """Return what is held at the end of the file."""
+        """Return the packets that are still held at the end of the file."""
         return [packet for index in list(self._held) for packet in self._release(index)]
 
     def _see(self, packet: "AnyPacket") -> "list[AnyPacket]":
-        """Shift a packet of pictures, and return the sound that waited for it."""
+        """Shift a packet of video, and return the sound that waited for it."""
         decoded_at = packet.dts or 0
         shown_at = decoded_at if packet.pts is None else packet.pts
         ticks = self._stamps.shift_for(shown_at, decoded_at)

@@ -1,4 +1,4 @@
-"""``detections.json``: all results of a run in one file of JSON."""
+"""``detections.json``: all results of a run in one JSON file."""
 
 import tempfile
 from dataclasses import replace
@@ -21,20 +21,20 @@ from head_detection.results.sink import FileSink
 
 FORM: Final = "detections.json"
 SCHEMA_FAMILY: Final = SCHEMA.rpartition("/")[0] + "/"
-"""What the schemas of all versions begin with."""
+"""Prefix of the schemas of all versions."""
 FAILURES_IN_MEMORY: Final = 64 * 1024
-"""Characters; more lie on the disk until the file ends with them."""
+"""Characters of failures kept in memory; more wait on the disk for the end of the file."""
 FAILURES_MEANWHILE: Final = 4096
-"""Characters of failures that end the file while it grows; they are written with each picture."""
+"""Characters of failures at the end of the growing file; they are rewritten with each picture."""
 FAILED: Final = '\n], "failed": ['
 UNFINISHED: Final = "unfinished"
-"""Key of a file that still grows, or whose run was stopped or killed."""
+"""Key in a file that is still growing, or whose run was stopped or killed."""
 
 
 class JsonSink(FileSink):
-    """``detections.json``; a line a picture, the failures at its end.
+    """``detections.json``: one line per picture, and the failures at the end.
 
-    While it grows the end is there too, with a key ``unfinished``, and the first of the failures.
+    While the file grows it also has an end, with the key ``unfinished`` and the first failures.
     """
 
     file_name = FORM
@@ -52,7 +52,7 @@ class JsonSink(FileSink):
         )
 
     def fail(self, failure: Failure) -> None:
-        """Note a failure, for ``failed`` at the end."""
+        """Remember a failure for the list ``failed`` at the end."""
         line = dump_json(failure.as_plain())
         self._failed.write(f"{line}\n")
         if len(self._failures) + len(line) <= FAILURES_MEANWHILE:
@@ -60,7 +60,7 @@ class JsonSink(FileSink):
             self._add("")
 
     def break_off(self) -> None:
-        """Let the file say for good that it is unfinished."""
+        """Keep the key ``unfinished`` in the file."""
         self._is_broken_off = True
 
     def close(self) -> None:
@@ -90,15 +90,15 @@ class JsonSink(FileSink):
 def read_json_detections(
     path: Path, content: dict[str, Any], labelled: AnnotatedSet
 ) -> FoundElsewhere:
-    """Give each picture of a set its own of a ``detections.json``.
+    """Read ``detections.json`` and assign its detections to the pictures of a set.
 
     Args:
         path: the file, for errors.
-        content: what it holds.
-        labelled: the pictures to measure on.
+        content: its parsed content.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: as ``read_records``, or another version of the schema. One line.
+        DetectionFileError: as in ``read_records``, or another version of the schema. One line.
     """
     schema = content.get("schema")
     if schema != SCHEMA:

@@ -1,4 +1,4 @@
-"""``detections.ndjson``: one RECORD a line, there as soon as it is found."""
+"""``detections.ndjson``: one RECORD per line, written at once."""
 
 import json
 import sys
@@ -26,17 +26,17 @@ SUFFIXES: Final = (".ndjson", ".jsonl")
 
 
 class LineSink(Sink):
-    """A line a picture, flushed: for pipes and for sources without end.
+    """Writes one line per picture, flushed at once: for pipes and sources without an end.
 
-    What is written is valid after every line. A picture that failed has a line too, with its
-    ``error`` in place of size and boxes, so that each picture is answered.
+    The file is valid after every line. A picture that failed also has a line, with ``error``
+    instead of size and boxes, so that each picture gets an answer.
 
     Args:
-        folder: of the file, made if need be; None is standard output.
-        origin: not used: lines that are cut, joined or sorted are lines again.
+        folder: folder of the file, created if missing; None is standard output.
+        origin: not used: with a header, users could not cut, join or sort the lines.
     """
 
-    def __init__(self, folder: Path | None, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+    def __init__(self, folder: Path | None, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._file = None if folder is None else GrowingFile(folder / FORM)
 
     @property
@@ -67,7 +67,7 @@ class LineSink(Sink):
 
 
 def looks_like_lines(path: Path, text: str) -> bool:
-    """Tell lines from one value of JSON: by the file's name, or by a RECORD as first line."""
+    """Tell whether a file is NDJSON: by its name, or because its first line is a RECORD."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -78,18 +78,18 @@ def looks_like_lines(path: Path, text: str) -> bool:
 
 
 def read_line_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a ``detections.ndjson``.
+    """Read ``detections.ndjson`` and assign its detections to the pictures of a set.
 
-    A last line that was cut short, as a kill may leave it, is left out.
+    An incomplete last line, which a kill may leave, is left out.
 
     Args:
         path: the file.
-        labelled: the pictures to measure on.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: as ``read_records``, or a line that is not JSON. One line.
+        DetectionFileError: as in ``read_records``, or a line that is not JSON. One line.
     """
-    # Not splitlines(): a name may hold other characters that end a line, such as U+2028.
+    # Not splitlines(): a name may hold other line separators, such as U+2028.
     *lines, rest = read_text(path, FORM, DetectionFileError).split("\n")
     records: list[tuple[str, dict[str, Any]]] = []
     failures: list[tuple[str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""``mot.txt`` and ``mot/``: MOTChallenge text, a detection a line, frames by number.
+"""``mot.txt`` and ``mot/``: MOTChallenge text, one detection per line, frames by number.
 
 Source:
     Dendorfer et al., MOT20, arXiv 2003.09003, section 5.
@@ -33,19 +33,19 @@ FORM: Final = "MOTChallenge text"
 FILE: Final = "mot.txt"
 FOLDER: Final = "mot"
 PICTURES: Final = "img1"
-"""The folder of a sequence's pictures, in the benchmark's data."""
+"""Folder of a sequence's pictures in the benchmark's data."""
 NUM_FIELDS: Final = 7
-"""``frame,id,left,top,width,height,score``; what follows says nothing of a box."""
+"""``frame,id,left,top,width,height,score``; further fields are not about the box."""
 NUM_TRUTH_FIELDS: Final = 9
-"""Of the benchmark's truth, with a class and a visibility behind the score."""
+"""Fields of the benchmark's ground truth, with class and visibility after the score."""
 HEAD_CLASS: Final = 1
 ORIGIN: Final = 1.0
 """The benchmark counts pixels from 1."""
 LARGEST_ID: Final = 2**53
-"""Read as a floating number: beyond it two ids may be one."""
+"""Ids are read as float64, in which larger ones may coincide."""
 SHOWN_CHARACTERS: Final = 80
 MOST_OPEN: Final = 64
-"""Videos and cameras side by side whose files stay open."""
+"""Videos and cameras at the same time whose files stay open."""
 NO_PLACE_IN_SPACE: Final = -1
 
 
@@ -54,11 +54,11 @@ class FrameLine:
     """A line: a detection in a frame.
 
     Attributes:
-        picture: which one.
-        track: who it is, from 0; -1 is nobody known.
+        picture: index of the picture.
+        track: id of the head, from 0; -1 without one.
         box: left, top, width, height; pixels count from 1.
-        score: how sure it is.
-        class_number: what it is of; None where the line does not say.
+        score: confidence, 0 to 1.
+        class_number: its class; None if the line has none.
         where: file and line.
     """
 
@@ -71,30 +71,29 @@ class FrameLine:
 
 
 class MotSink(Sink):
-    """``frame,id,left,top,width,height,score,-1,-1,-1``, a file for each sequence.
+    """``frame,id,left,top,width,height,score,-1,-1,-1``, one file per sequence.
 
-    A sequence is a folder of pictures: ``mot.txt`` is of those in the source itself, and
-    ``mot/HT21-01.txt`` of those in ``HT21-01``, or in its ``img1``. Frame n is the n-th picture of
-    its sequence in natural order of the names, whatever the order of the source; pictures that
-    failed count, and the files are written at the end, for none is known to be the n-th before. A
-    video or a camera is one too: ``mot.txt`` where it is alone, else ``mot/street.txt`` of
-    ``street.mp4``. Its lines are in its file at once; the first is moved to ``mot/`` once there is
-    another sequence. Frames and pixels count from 1, as the benchmark counts. The id is -1 for a
-    head that is not followed.
+    A folder of pictures is a sequence: ``mot.txt`` holds those in the source itself, and
+    ``mot/HT21-01.txt`` those in ``HT21-01`` or its ``img1``. Frame n is the n-th picture in the
+    natural order of the names, including failed ones, so the files are written at the end, when the
+    order is known. A video or camera is a sequence too: ``mot.txt`` if it is the only one,
+    otherwise ``mot/street.txt`` for ``street.mp4``. Its lines are written at once; the first file
+    is moved to ``mot/`` when another sequence begins. Frames and pixels count from 1, as in the
+    benchmark. The id is -1 for a head that is not tracked.
 
     Args:
-        folder: of the files, made if need be.
+        folder: folder of the files, created if missing.
         origin: not used: the format has no place for it.
 
     Raises:
-        OutputError: its folder holds files that are no earlier results.
+        OutputError: its folder holds files that are not earlier results.
     """
 
-    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._folder = folder
         if (folder / FOLDER).exists():
             mark_folder(folder / FOLDER).close()
-        # A table and no list: it lies on the disk, however many pictures there are.
+        # A table instead of a list, because it is on the disk, whatever the number of pictures.
         self._pictures = sqlite3.connect("", isolation_level=None)
         self._pictures.execute("CREATE TABLE pictures (sequence BLOB, name BLOB, lines TEXT)")
         self._folders: dict[str, None] = {}
@@ -104,7 +103,7 @@ class MotSink(Sink):
 
     @property
     def output(self) -> str:
-        """The names of the file and the folder that there are."""
+        """The names of the file and folder that are written."""
         files = set(self._videos.values())
         has_file = not files and not self._folders.keys() - {"."}
         has_file = has_file or "." in self._folders or self._folder / FILE in files
@@ -112,7 +111,7 @@ class MotSink(Sink):
         return ", ".join([FILE] * has_file + [f"{FOLDER}/"] * has_folder)
 
     def write(self, record: Record) -> None:
-        """Take a frame.
+        """Add a picture or frame.
 
         Raises:
             OSError: it cannot be written; names the file.
@@ -131,14 +130,14 @@ class MotSink(Sink):
             self._file_of(record.file).add(lines.encode())
 
     def fail(self, failure: Failure) -> None:
-        """Take a frame that has no heads to tell of."""
+        """Add a picture or frame that failed, without lines."""
         if failure.seconds is not None:
             self._file_of(failure.file)
         elif str(inside(failure.file)) not in self._videos:
             self._take_picture(failure.file, "")
 
     def close(self) -> None:
-        """Write the files of pictures, and end those of videos."""
+        """Write the files of pictures, and close those of videos."""
         with ExitStack() as stack:
             stack.callback(self._pictures.close)
             for file in self._open.values():
@@ -157,7 +156,7 @@ class MotSink(Sink):
         self._pictures.execute("INSERT INTO pictures VALUES (?, ?, ?)", row)
 
     def _file_of(self, video: str) -> GrowingFile:
-        """Return the file of a video or a camera, open."""
+        """Return the open file of a video or camera."""
         sequence = str(inside(video))
         file = self._open.get(sequence)
         if file is None:
@@ -179,7 +178,7 @@ class MotSink(Sink):
         return file
 
     def _move_first(self) -> None:
-        """Give the video that was alone so far a place among others."""
+        """Move the file of a video that was the only sequence so far to ``mot/``."""
         for sequence, path in self._videos.items():
             if path == self._folder / FILE:
                 if sequence in self._open:
@@ -190,7 +189,7 @@ class MotSink(Sink):
                 return
 
     def _place_of(self, *names: str) -> Path:
-        """Return the file of a sequence, by the first of the names that no other one has."""
+        """Return the file of a sequence, under the first of the names that is not in use."""
         candidates = chain(names, (f"{names[0]}~{number}" for number in count(2)))
         name = next(name for name in candidates if name.casefold() not in self._names)
         self._names.add(name.casefold())
@@ -212,7 +211,7 @@ class MotSink(Sink):
 
 
 def own_name(sequence: str) -> str:
-    """Return what the file of a folder of pictures is called.
+    """Return the name of the file for a folder of pictures.
 
     Example:
         >>> own_name("train/HT21-01/img1"), own_name("photos"), own_name("img1")
@@ -223,7 +222,7 @@ def own_name(sequence: str) -> str:
 
 
 def _video_name(file: str) -> str:
-    """Return what the file of a video or a camera is called.
+    """Return the name of the file for a video or camera.
 
     Example:
         >>> _video_name("a/street.mp4"), _video_name("door.2")
@@ -253,22 +252,22 @@ def _as_bytes(text: str) -> bytes:
 
 
 def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of MOTChallenge text: frame n is the n-th picture.
+    """Read MOTChallenge text and assign its detections to a set: frame n is the n-th picture.
 
-    Pictures count in natural order (``frame2.jpg`` before ``frame10.jpg``) whatever the order of
-    the labels, as ``test`` counts the pictures of a folder. Where a line has nine fields, the
-    eighth is a class, as in the benchmark's truth: of several, class 1 is the head.
+    Pictures are counted in natural order (``frame2.jpg`` before ``frame10.jpg``), independent of
+    the labels, as ``test`` counts the pictures of a folder. If a line has nine fields, the eighth
+    is a class, as in the benchmark's ground truth: of several classes, class 1 is the head.
 
-    Where the set has several sequences (folders of pictures), a file is called after one of them,
-    as the benchmark's are: ``HT21-01.txt`` for ``HT21-01/img1/000001.jpg``.
+    If the set has several sequences (folders of pictures), each file is named after one of them, as
+    in the benchmark: ``HT21-01.txt`` for ``HT21-01/img1/000001.jpg``.
 
     Args:
-        path: one file, or a folder with one ``.txt`` a sequence, as ``test`` writes it or flat.
-        labelled: the pictures to measure on.
+        path: one file, or a folder with one ``.txt`` per sequence, nested as by ``test`` or flat.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: a line that is none, a frame that the sequence does not have, or a file
-            of no sequence. One line.
+        DetectionFileError: an invalid line, a frame that the sequence does not have, or a file that
+            matches no sequence. One line.
     """
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     if not files:
@@ -293,7 +292,7 @@ def read_mot_detections(path: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
 
 def _classes_of(path: Path, lines: Sequence[FrameLine]) -> HeadClasses:
-    """Return what the classes mean, if every line has one: of several, 1 is the head."""
+    """Return the meaning of the classes, if every line has one: of several, 1 is the head."""
     numbers = {line.class_number for line in lines}
     known: list[LabelClass] = []
     if len(numbers) > 1 and None not in numbers and HEAD_CLASS in numbers:
@@ -304,7 +303,7 @@ def _classes_of(path: Path, lines: Sequence[FrameLine]) -> HeadClasses:
 
 
 def _frame_notes(labelled: AnnotatedSet) -> tuple[str, ...]:
-    """Return a note where the names of the pictures are numbers, but others than their frames'."""
+    """Return a note if the pictures are named by numbers that differ from their frames'."""
     for frames in sequences_of(labelled).values():
         stems = [PurePosixPath(labelled.images[index].file_name).stem for index in frames]
         numbers = [int(stem) for stem in stems if stem.isdecimal()]
@@ -331,7 +330,7 @@ def _frames_of(
     *,
     is_only: bool,
 ) -> Sequence[int]:
-    """Return the pictures of a file of a name: of the only sequence, of its own, or like it."""
+    """Return the pictures of the sequence that a file is for: the only one, or that of its name."""
     if is_only:
         return next(iter(sequences.values()))
     own = {folder: PurePosixPath(own_name(str(folder))).parts for folder in sequences}
@@ -356,7 +355,7 @@ def _frames_of(
 
 
 def _read_frames(file: Path, frames: Sequence[int]) -> list[FrameLine]:
-    """Return the lines of a sequence; pictures by their place in the set."""
+    """Return the lines of a sequence, with pictures as indices into the set."""
     found: list[FrameLine] = []
     unknown: dict[int, None] = {}
     lines = read_text(file, FORM, DetectionFileError).splitlines()
@@ -377,7 +376,7 @@ def _read_frames(file: Path, frames: Sequence[int]) -> list[FrameLine]:
 
 
 def _parse_line(text: str, where: str) -> FrameLine:
-    """Return a line; its picture is still the number of the frame."""
+    """Return a line, with the frame's number as its picture."""
     fields = text.replace(",", " ").split()
     try:
         numbers = [float(value) for value in fields[:NUM_FIELDS]]

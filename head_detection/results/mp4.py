@@ -1,4 +1,4 @@
-"""MP4 and MOV: the parts of a file, and which of them are whole."""
+"""MP4 and MOV: the boxes of a file (here: parts), and which of them are complete."""
 
 import os
 import struct
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Final
 
 FORMAT: Final = "mov,mp4,m4a,3gp,3g2,mj2"
-"""FFmpeg's name of it."""
+"""FFmpeg's name of the format."""
 FIRST, INDEX, FRAGMENT, CONTENT = b"ftyp", b"moov", b"moof", b"mdat"
-"""Kinds of parts: a file begins with the first. What its frames are says an index, or one before
-each fragment's content."""
+"""Kinds of parts: the first part of a file, the index of its frames, the index of one fragment
+before its content, and the content."""
 HEADER: Final = struct.Struct(">I4s")
-"""Of a part: its size and its kind."""
+"""Size and kind of a part."""
 MOST_PARTS: Final = 100_000
 
 
 def parts_of(path: Path) -> tuple[list[tuple[bytes, int]], int]:
-    """Return kind and place of a file's parts, and where the last of them should end.
+    """Return the kind and offset of a file's parts, and where the last of them should end.
 
     Raises:
         OSError: it cannot be read.
@@ -32,12 +32,12 @@ def parts_of(path: Path) -> tuple[list[tuple[bytes, int]], int]:
         while len(header := file.read(HEADER.size)) == HEADER.size:
             size, kind = HEADER.unpack(header)
             parts.append((kind, end))
-            if size == 1:  # the size is a longer number, behind
+            if size == 1:  # the size follows as a 64-bit number
                 size = int.from_bytes(file.read(8), "big")
             if size < HEADER.size or len(parts) > MOST_PARTS:
                 break
             end += size
-            if end >= whole:  # of what is no MP4, a number that no file has
+            if end >= whole:  # may be a huge number if this is not an MP4
                 break
             file.seek(end)
     return parts, end
@@ -46,8 +46,8 @@ def parts_of(path: Path) -> tuple[list[tuple[bytes, int]], int]:
 def is_cut_short(path: Path) -> bool:
     """Tell whether a file is shorter than its parts say.
 
-    Of a recording in fragments also, whether it ends behind a fragment's index, whose content is
-    missing, or within the header of a part.
+    A fragmented recording is also cut short if it ends after a fragment's index, whose content is
+    missing, or inside the header of a part.
 
     Raises:
         OSError: it cannot be read.
@@ -62,9 +62,9 @@ def is_cut_short(path: Path) -> bool:
 
 
 def has_lost_fragments(path: Path) -> bool:
-    """Tell whether a part of a recording in fragments is damaged, and more lie behind it.
+    """Tell whether a fragmented recording has a damaged part that is followed by others.
 
-    Zeros behind all are room that a recorder did not use.
+    Zeros at the end do not count: they are space that a recorder did not use.
 
     Raises:
         OSError: it cannot be read.
@@ -79,7 +79,7 @@ def has_lost_fragments(path: Path) -> bool:
 
 
 def lacks_index(path: Path) -> bool:
-    """Tell whether a file has nothing that says where its frames are.
+    """Tell whether a file has no index of its frames.
 
     Raises:
         OSError: it cannot be read.
@@ -89,9 +89,9 @@ def lacks_index(path: Path) -> bool:
 
 
 def end_of_fragments(path: Path) -> int | None:
-    """Return where a file's whole fragments end; None where it was not cut off in one's index.
+    """Return where the complete fragments end; None unless the file ends inside a fragment's index.
 
-    FFmpeg reads nothing of a file whose last index is cut.
+    FFmpeg reads nothing of such a file.
 
     Raises:
         OSError: it cannot be read.

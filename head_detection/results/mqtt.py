@@ -1,8 +1,8 @@
-"""Counts of cameras and zones for home automation, by MQTT; Home Assistant finds them by itself.
+"""Publishes counts of cameras and zones by MQTT; Home Assistant discovers them by itself.
 
 Source:
     Discovery: Home Assistant, MQTT integration, https://www.home-assistant.io/integrations/mqtt/,
-    read in November 2026: a retained ``homeassistant/sensor/NODE/OBJECT/config`` a sensor.
+    read in November 2026: a retained ``homeassistant/sensor/NODE/OBJECT/config`` per sensor.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ DISCOVERY: Final = "homeassistant/sensor"
 ONLINE, OFFLINE = "online", "offline"
 FIRST_WAIT: Final = 1
 LONGEST_WAIT: Final = 60
-"""Seconds before a broker that is not there is tried again."""
+"""Seconds until the next try to reach a broker that is not there: the first and the longest."""
 KEEP_ALIVE: Final = 30
-"""Seconds: after one and a half of them without a word, the broker tells of our end."""
+"""Seconds; after one and a half times this long in silence, the broker publishes the last will."""
 SHORTEST_SECONDS: Final = 1.0
-"""Between two values of one count."""
+"""Least time between two values of one count."""
 CLOSING_SECONDS: Final = 2.0
-"""For the last values to leave."""
+"""Time to send the last values."""
 MOST_COUNTS: Final = 1000
-"""That are told of; of more, as in a folder of videos, those that come first."""
+"""Most counts that are published; with more, as in a folder of videos, the first ones."""
 _UNSAFE: Final = re.compile(r"[+#/\x00-\x1f\x7f]")
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Broker:
-    """Where values go.
+    """The broker that values are sent to.
 
     Attributes:
         host: name or address.
-        port: usually 1883, with TLS 8883.
-        user: None is nobody.
-        password: goes nowhere but to the broker.
-        is_encrypted: by TLS, with the certificate checked.
-        topic: that all others begin with; of several that tell one broker, each its own.
+        port: usually 1883, or 8883 with TLS.
+        user: user name; None is without.
+        password: sent only to the broker.
+        is_encrypted: use TLS, and check the certificate.
+        topic: prefix of all topics; each program that uses the broker needs its own.
     """
 
     host: str
@@ -61,7 +61,7 @@ class Broker:
 
 @dataclass
 class _Count:
-    """One number of a camera or of a region of it."""
+    """One number of a camera or of one of its regions."""
 
     topic: str
     config: dict[str, Any]
@@ -71,19 +71,19 @@ class _Count:
 
 
 class MqttSink(Sink):
-    """Tells a broker how many heads a camera sees and each zone holds, and who crossed a line.
+    """Publishes the number of heads in each camera and zone, and of crossings of each line.
 
     ``TOPIC/CAMERA/heads``, ``TOPIC/CAMERA/REGION/heads`` (zones), ``/in`` and ``/out`` are plain
-    numbers, retained, sent when they change and at most once a second each. ``TOPIC/available`` is
-    ``online``, and ``offline`` from the end on, whatever ends it: it is the last will. A broker
-    that is not there is tried for ever, and told all values when it comes; nothing waits for it.
+    numbers, retained, and sent when they change, at most once a second each. ``TOPIC/available`` is
+    ``online``, and ``offline`` after the run, however it ends: this is the last will. A missing
+    broker is retried forever and gets all values once it is there; nothing waits for it.
 
     Args:
-        broker: where to.
+        broker: the broker to publish to.
 
     Raises:
         MissingPackageError: paho-mqtt is not installed.
-        OutputError: a topic that is none.
+        OutputError: an invalid topic.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -122,7 +122,7 @@ class MqttSink(Sink):
                     self._send(count)
 
     def close(self) -> None:
-        """Send the last values, and say that there are no more."""
+        """Send the last values, then ``offline``."""
         with self._lock:
             if self._is_connected:
                 for count in self._counts.values():
@@ -130,16 +130,16 @@ class MqttSink(Sink):
                 last = self._publish("available", OFFLINE)
                 try:
                     last.wait_for_publish(CLOSING_SECONDS)
-                except (RuntimeError, ValueError):  # it was lost just now: its will tells of it
+                except (RuntimeError, ValueError):  # just lost: the last will announces the end
                     logger.debug("the broker left before the end")
         self._client.disconnect()
         self._client.loop_stop()
-        # It closes its sockets when it is gone, which it is at once where nothing holds it.
+        # The client closes its sockets when it is freed: at once if nothing refers to it.
         client = self._client
         client.on_connect = client.on_connect_fail = client.on_disconnect = None
 
     def _count_of(self, source: str, region: str, kind: str) -> _Count | None:
-        """Return a count, made and announced where it is new; None where there are too many."""
+        """Return a count; a new one is created and announced, unless there are too many: None."""
         levels = [level_of(name) for name in (source, region) if name]
         topic = "/".join((self._topic, *levels, kind))
         if topic not in self._counts and len(self._counts) < MOST_COUNTS:
@@ -150,7 +150,7 @@ class MqttSink(Sink):
         return self._counts.get(topic)
 
     def _config(self, topic: str, source: str, region: str, kind: str) -> dict[str, Any]:
-        """Return what Home Assistant is told of a count; a device is a camera."""
+        """Return the discovery message of a count; each camera is a device."""
         key, device = _key_of(topic), _key_of(f"{self._topic}/{source}")
         name = "_".join([*map(_slug, filter(None, (source, region))), kind])
         return {
@@ -208,7 +208,7 @@ class MqttSink(Sink):
             self._tell(f"lost: {reason}; tried again until it comes")
 
     def _tell(self, text: str) -> None:
-        """Say what becomes of the broker, once."""
+        """Log the state of the connection when it changes."""
         if text != self._told:
             self._told = text
             logger.info("mqtt %s:%d: %s", self._broker.host, self._broker.port, text)
@@ -226,7 +226,7 @@ def level_of(name: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name in letters that Home Assistant takes for an id.
+    """Return a name with only the characters that Home Assistant allows in an id.
 
     Example:
         >>> _slug("Front door.mp4")
@@ -236,7 +236,7 @@ def _slug(name: str) -> str:
 
 
 def _key_of(topic: str) -> str:
-    """Return an id of a topic that no other topic has."""
+    """Return a unique id for a topic."""
     return f"{_slug(topic)}_{hashlib.sha256(topic.encode()).hexdigest()[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""The names of result files: of each picture and video its own, whatever the source calls them."""
+"""Unique names of result files for pictures and videos, whatever the names in the source."""
 
 import os
 import sqlite3
@@ -14,26 +14,26 @@ from head_detection.results.output_folder import listed_name, mark_folder
 
 
 class ResultFolder:
-    """A folder of result files, each under the relative path of what it is of, no two alike.
+    """A folder of result files, each under the relative path of its picture or video.
 
-    From one thread at a time.
+    Names are unique. Not thread-safe.
 
     Args:
-        path: made if need be, and marked as a folder of results. One that is new and stays empty
-            is removed at the end.
+        path: the folder, created if missing, and marked as a folder of results. A new folder that
+            stays empty is removed at the end.
 
     Attributes:
         is_empty: no file was noted so far.
 
     Raises:
-        OutputError: it holds files that are no earlier results.
+        OutputError: the folder holds files that are not earlier results.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.is_empty = path, True
         self._is_new = not path.exists()
         self._list = mark_folder(path)
-        # A table and no set: it lies on the disk, however many files there are.
+        # A table instead of a set, because it is on the disk, whatever the number of files.
         self._taken = sqlite3.connect("", isolation_level=None)
         self._taken.execute(
             "CREATE TABLE taken (name BLOB PRIMARY KEY, is_folder INTEGER) WITHOUT ROWID"
@@ -48,15 +48,15 @@ class ResultFolder:
         *,
         is_stream: bool = False,
     ) -> PurePosixPath:
-        """Return a path inside the folder that nothing else of the run has.
+        """Return a path inside the folder that nothing else in the run uses.
 
         Args:
-            file: of the source, with ``/``.
-            suffix: of the result, in place of its own.
-            index: its number in the source, for the name of one that is there several times.
-            source: the file itself; the name of one beside it, which comes later, is left to that.
-            is_stream: ``file`` names no file: what stands behind its last dot stays, unless it is a
-                video's suffix, for ``192.168.1.20`` and ``192.168.1.21`` have none.
+            file: path in the source, with ``/``.
+            suffix: suffix of the result, which replaces that of the file.
+            index: number in the source, to name a file that occurs several times.
+            source: the file itself; a later file beside it that has the name already keeps it.
+            is_stream: ``file`` is not a file: keep what follows its last dot, unless it is a
+                video's suffix, since ``192.168.1.20`` and ``192.168.1.21`` have no suffix.
         """
         path = inside(file)
         path = self._free_folder(path.parent) / path.name
@@ -70,14 +70,14 @@ class ResultFolder:
         return next(name for name in candidates if self._take(name, is_folder=False))
 
     def note(self, names: Sequence[PurePosixPath], source: Path | None) -> list[Path]:
-        """Note files that are to be written, before they are, and return their paths.
+        """List files in the folder's marker before they are written, and return their paths.
 
         Args:
-            names: inside the folder.
+            names: paths inside the folder.
             source: the file that they are made from; None is no file.
 
         Raises:
-            OutputError: one of them would replace it.
+            OutputError: one of them would replace the source.
         """
         paths = [self.path / name for name in names]
         self.is_empty = self.is_empty and not paths
@@ -86,23 +86,23 @@ class ResultFolder:
             if source and is_there and real_path(path) == real_path(source):
                 raise OutputError(f"{path}: would replace its own source; choose another folder")
         with naming(self.path / OUTPUT_MARKER):
-            # Before the files: of a kill, none is forgotten.
+            # Written before the files, so that a kill leaves no file unlisted.
             self._list.writelines(listed_name(str(name)) for name in names)
             self._list.flush()
         return paths
 
     def close(self) -> None:
-        """Close the list of files; a new folder without any is removed."""
+        """Close the list of files, and remove a new folder that has none."""
         self._taken.close()
         with naming(self.path / OUTPUT_MARKER):
             self._list.close()
         if self.is_empty and self._is_new:
-            with suppress(OSError):  # something else is there by now
+            with suppress(OSError):  # someone else has put a file there
                 (self.path / OUTPUT_MARKER).unlink()
                 self.path.rmdir()
 
     def _free_folder(self, folder: PurePosixPath) -> PurePosixPath:
-        """Return the folder; a part of it that is another picture's file gets a ~ behind it."""
+        """Return the folder; a part of it that is the name of a result file gets a ~ appended."""
         free = PurePosixPath()
         for part in folder.parts:
             names = (free / (part + "~" * n) for n in count())
@@ -110,7 +110,7 @@ class ResultFolder:
         return free
 
     def _take(self, name: PurePosixPath, *, is_folder: bool) -> bool:
-        """Take a name, in any letter case; tell whether it was free, or a folder as is wanted."""
+        """Reserve a name, ignoring case; return whether it was free, or a folder as requested."""
         key = str(name).casefold().encode("utf-8", "surrogatepass")
         row = self._taken.execute("SELECT is_folder FROM taken WHERE name = ?", [key]).fetchone()
         if row is not None:
@@ -120,7 +120,7 @@ class ResultFolder:
 
 
 def inside(file: str) -> PurePosixPath:
-    """Return a file's path without what leads out of a folder.
+    """Return a file's path without the parts that lead out of a folder.
 
     Example:
         >>> str(inside("../../etc/a.jpg")), str(inside("/etc/b.jpg"))
@@ -130,5 +130,5 @@ def inside(file: str) -> PurePosixPath:
 
 
 def _has_sibling(source: Path, suffix: str) -> bool:
-    """Tell whether a file of the same name but for its suffix lies beside another."""
+    """Tell whether a file of the same name but with the other suffix lies beside a file."""
     return source.suffix.lower() != suffix and source.with_suffix(suffix).exists()

@@ -1,4 +1,4 @@
-"""Folders of results: each holds those of one run, and what a run wrote can be removed again."""
+"""Folders of results: each holds those of one run, which can be removed again."""
 
 import json
 import os
@@ -14,25 +14,25 @@ from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.format_names import OUTPUTS
 
 RUN_FILE: Final = ".head-detection-run"
-"""A file of this name says that a folder holds a run's results, and which."""
+"""A file of this name marks a folder with a run's results, and lists them."""
 MARKER_TEXT: Final = "Results of head-detection: a folder of pictures to search leaves this out.\n"
-"""First line of ``OUTPUT_MARKER``; below it the files of the folder, a line of JSON each."""
+"""First line of ``OUTPUT_MARKER``; the files of the folder follow, one line of JSON each."""
 
 
 def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = False) -> Path:
-    """Return a folder for the results of a run: the one that is wanted, or one with a number.
+    """Return a folder for the results of a run: the requested one, or one with a number.
 
-    ``out`` with the results of an earlier run leaves them alone and gives ``out-2``, ``out-3`` ...
-    Of the last one that is passed over, what a killed run was about to write is cleared away.
+    If ``out`` holds the results of an earlier run, it stays as it is, and the folder is ``out-2``,
+    ``out-3``, etc. In the last folder that is skipped, temporary files of a killed run are removed.
 
     Args:
-        folder: the wanted one; need not be there.
-        formats: that are to be written.
-        overwrite: remove the earlier run's results from it instead, and nothing else.
+        folder: the requested folder, which need not exist.
+        formats: formats that will be written.
+        overwrite: instead, remove the earlier run's results from it, and nothing else.
 
     Raises:
-        OutputError: a file that is none of a run's would be replaced, another run is not done, or
-            what is there is no folder.
+        OutputError: a file that no run wrote would be replaced, another run still writes there, or
+            the path is not a folder.
     """
     _check_is_folder(folder)
     if overwrite:
@@ -56,14 +56,14 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
 
 @contextmanager
 def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
-    """Note that a folder holds a run's results, unless the block fails, which begins them.
+    """Mark a folder as holding a run's results; undone if the block, which begins them, fails.
 
     Args:
-        folder: made if need be; None is no folder.
-        formats: that are to be written.
+        folder: the folder, created if missing; None is no folder.
+        formats: formats that will be written.
 
     Raises:
-        OutputError: another run did so meanwhile.
+        OutputError: another run has marked it meanwhile.
     """
     if folder is None:
         yield
@@ -81,13 +81,13 @@ def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove what an earlier run wrote, by its own lists; other files stay."""
+    """Remove the files that an earlier run listed as its own; other files stay."""
     run_file = folder / RUN_FILE
     if not run_file.is_file():
         return
     try:
         outputs = list(json.loads(run_file.read_text(encoding="utf-8"))["outputs"])
-    except (ValueError, KeyError, TypeError):  # cut short by a kill: nothing is known of it
+    except (ValueError, KeyError, TypeError):  # cut short by a kill: its files are unknown
         outputs = []
     known = {name for names in OUTPUTS.values() for name in names}
     for name in known.intersection(map(str, outputs)):
@@ -99,13 +99,13 @@ def clear_folder(folder: Path) -> None:
 
 
 def mark_folder(folder: Path) -> TextIO:
-    """Mark a folder of result files: no source later, and its files may be replaced.
+    """Mark a folder of result files, so that it is not read as a source and may be overwritten.
 
     Returns:
-        The list of its files, open, to be lengthened by ``listed_name`` and closed.
+        The open list of its files; append ``listed_name`` of each, then close it.
 
     Raises:
-        OutputError: it holds files that are no results.
+        OutputError: the folder holds files that are not results.
     """
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / OUTPUT_MARKER
@@ -123,7 +123,7 @@ def mark_folder(folder: Path) -> TextIO:
 
 
 def listed_name(name: str) -> str:
-    r"""Return a file's line in the marker of its folder; no name breaks it.
+    r"""Return a file's line in the marker of its folder, safe for any name.
 
     Example:
         >>> listed_name("a/b\nc.jpg")
@@ -133,7 +133,7 @@ def listed_name(name: str) -> str:
 
 
 def _check_is_folder(folder: Path) -> None:
-    """Raise OutputError for what is there and no folder."""
+    """Raise OutputError if the path exists but is not a folder."""
     if os.path.lexists(folder) and not folder.is_dir():
         is_link = folder.is_symlink() and not folder.exists()
         there = "a link that leads nowhere" if is_link else "a file"
@@ -173,7 +173,7 @@ def _clear_listed(folder: Path) -> None:
     with marker.open(encoding="utf-8") as lines:
         next(lines, None)
         for line in lines:
-            # A line may be cut short by a kill, and a name too long to have become a file.
+            # A kill may have cut the line short, and a name may be too long for a file.
             with suppress(ValueError, OSError):
                 path = folder / str(json.loads(line))
                 if real_path(path.parent).is_relative_to(root) and not path.is_dir():
@@ -185,5 +185,5 @@ def _clear_listed(folder: Path) -> None:
     if set(folder.iterdir()) == {marker}:
         marker.unlink()
         folder.rmdir()
-    else:  # others' files stay, and the folder one of results
+    else:  # files of others stay, and the folder remains marked
         marker.write_text(MARKER_TEXT, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Detections as labels to begin with, in the files that labelling tools import."""
+"""Detections as initial labels, in formats that labelling tools import."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS, Detections, 
 FoundPictures = Sequence[tuple[str, Detections]]
 """Name and heads of each picture."""
 SHARE_DECIMALS: Final = 6
-"""Of numbers that are shares of the picture: a thousandth of a pixel in 1000."""
+"""Decimals of shares of the picture: a thousandth of a pixel in 1000."""
 FROM_NAME, TO_NAME = "label", "image"
-"""What Label Studio's own template for boxes calls its two controls."""
+"""Names of the two controls in Label Studio's own template for boxes."""
 
 
 def as_coco_data_set(pictures: FoundPictures) -> bytes:
-    """Return COCO labels, each box with its ``score`` beside what COCO asks for.
+    """Return COCO labels, each box with an additional ``score``.
 
     Source:
         cocodataset.org/#format-data; category 1 is the head.
@@ -72,7 +72,7 @@ def as_label_studio(pictures: FoundPictures, prefix: str = "") -> bytes:
 
     Args:
         pictures: name and heads of each.
-        prefix: what Label Studio has before a picture's name, its storage's or server's address.
+        prefix: put before each picture's name, such as the address of Label Studio's storage.
 
     Source:
         labelstud.io/guide/predictions
@@ -104,10 +104,10 @@ def as_label_studio(pictures: FoundPictures, prefix: str = "") -> bytes:
 
 
 def as_fiftyone(pictures: FoundPictures) -> bytes:
-    """Return ``labels.json`` of FiftyOne's own data set of detections, its pictures in ``data/``.
+    """Return ``labels.json`` for FiftyOne's detection data set, whose pictures are in ``data/``.
 
     Raises:
-        DetectionFileError: two pictures that differ in their extension alone, which it leaves out.
+        DetectionFileError: two names differ only in their extension, which FiftyOne leaves out.
 
     Source:
         docs.voxel51.com/user_guide/import_datasets, FiftyOneImageDetectionDataset
@@ -152,4 +152,4 @@ PRELABELS: Final[dict[str, Callable[[FoundPictures], bytes]]] = {
     "labelstudio": as_label_studio,
     "fiftyone": as_fiftyone,
 }
-"""By the name of the tool."""
+"""Writers by the name of the tool."""

@@ -1,4 +1,4 @@
-"""Counts of cameras and zones for Prometheus, which comes to fetch them."""
+"""Serves counts of cameras and zones to Prometheus."""
 
 import threading
 import time
@@ -12,19 +12,19 @@ from head_detection.results.record import Failure, Record
 from head_detection.results.sink import Sink
 
 MOST_SOURCES: Final = 1000
-"""Videos and cameras that have numbers; of more, those that come first."""
+"""Most videos and cameras with metrics; with more, the first ones."""
 
 
 @dataclass(frozen=True)
 class CameraState:
-    """How a camera does.
+    """The state of a camera.
 
     Attributes:
-        name: of the camera.
-        fps: frames a second that come in now; 0 where it is lost.
-        latency: seconds from the camera to results, of the last frame.
-        skipped: frames for which newer ones came.
-        reconnects: times that it came back.
+        name: name of the camera.
+        fps: frames per second that arrive now; 0 if it is lost.
+        latency: seconds from the camera to the results of the last frame.
+        skipped: number of frames that were skipped for newer ones.
+        reconnects: number of times that it was reconnected.
     """
 
     name: str
@@ -36,7 +36,7 @@ class CameraState:
 
 @dataclass
 class _Source:
-    """The numbers of one camera or video."""
+    """The metrics of one camera or video."""
 
     frames: int = 0
     failed: int = 0
@@ -46,19 +46,19 @@ class _Source:
 
 
 class PrometheusSink(Sink):
-    """Answers ``GET /metrics`` with the heads of each camera and zone, and how the cameras do.
+    """Answers ``GET /metrics`` with the heads in each camera and zone, and the cameras' state.
 
     Args:
-        host: address to listen at.
-        port: 0 is a free one.
-        cameras: tells how the cameras do; None: there are none.
+        host: address to listen on.
+        port: port to listen on; 0 chooses a free one.
+        cameras: returns the state of the cameras; None without cameras.
 
     Attributes:
-        port: that it listens at.
+        port: the port that it listens on.
 
     Raises:
         MissingPackageError: prometheus-client is not installed.
-        OutputError: the port is taken, or no address of this machine.
+        OutputError: the port is in use, or the address is not one of this machine.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class PrometheusSink(Sink):
 
     @property
     def output(self) -> str:
-        """Its address."""
+        """The URL of the metrics."""
         return f"http://{self._host}:{self.port}/metrics"
 
     def write(self, record: Record) -> None:
-        """Take a picture or a frame."""
+        """Update the metrics with a picture or frame."""
         with self._lock:
             source = self._source_of(record.file)
             if source is None:
@@ -105,27 +105,27 @@ class PrometheusSink(Sink):
                 source.crossings[region.name, "out"] = region.num_out
 
     def fail(self, failure: Failure) -> None:
-        """Count one that could not be read."""
+        """Count a picture or frame that failed."""
         with self._lock:
             source = self._source_of(failure.file)
             if source is not None:
                 source.failed += 1
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def collect(self) -> Iterator[Any]:
-        """Yield the numbers, for the library."""
+        """Yield the metrics; called by the library."""
         gauge, counter = self._core.GaugeMetricFamily, self._core.CounterMetricFamily
         heads = gauge("head_detection_heads", "Heads now.", labels=["camera", "zone"])
         crossed = counter(
             "head_detection_crossings", "Heads that came in or went out.",
             labels=["camera", "zone", "direction"],
         )  # fmt: skip
-        frames = counter("head_detection_frames", "Frames looked at.", labels=["camera"])
+        frames = counter("head_detection_frames", "Frames processed.", labels=["camera"])
         failed = counter("head_detection_failed", "Frames that failed.", labels=["camera"])
         last = gauge("head_detection_last_frame", "When, in Unix seconds.", labels=["camera"])
         with self._lock:
@@ -145,10 +145,10 @@ class PrometheusSink(Sink):
     def _collect_cameras(self, states: list[CameraState]) -> Iterator[Any]:
         gauge, counter = self._core.GaugeMetricFamily, self._core.CounterMetricFamily
         for kind, name, text, attribute in (
-            (gauge, "camera_fps", "Frames a second that come in.", "fps"),
-            (gauge, "latency_seconds", "From the camera to results.", "latency"),
-            (counter, "skipped_frames", "Frames for which newer ones came.", "skipped"),
-            (counter, "reconnects", "Times that it came back.", "reconnects"),
+            (gauge, "camera_fps", "Frames per second that arrive.", "fps"),
+            (gauge, "latency_seconds", "From the camera to the results.", "latency"),
+            (counter, "skipped_frames", "Frames skipped for newer ones.", "skipped"),
+            (counter, "reconnects", "Reconnections of the camera.", "reconnects"),
         ):
             family = kind(f"head_detection_{name}", text, labels=["camera"])
             for state in states:

@@ -1,4 +1,4 @@
-"""Boxes and scores as a file of detections lists them, checked and sorted into pictures."""
+"""Checks boxes and scores read from a file of detections, and sorts them into pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ from head_detection.structures import NOT_TRACKED, Detections
 
 NUM_CORNERS: Final = 4
 LARGEST_COORDINATE: Final = 1e7
-"""No picture is as wide; what is larger is a broken number."""
+"""No picture is this wide; a larger number is an error."""
 SHOWN_CHARACTERS: Final = 80
 LONGEST_SHOWN: Final = 400
-"""Characters of a name; longer ones are none."""
+"""Most characters of a name that are shown; a longer text is not a name."""
 FloatMatrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class FoundElsewhere:
-    """What a file of detections holds for the pictures of a labelled set.
+    """The content of a file of detections, for the pictures of a labelled set.
 
     Attributes:
-        form: of the file, as ``detections.json`` or ``COCO results``.
-        detections: one a picture of the set, in its order.
-        without: names of pictures of the set that the file has nothing of.
-        failed: names of pictures of the set that the file says could not be read.
-        model: what the file says of the detector.
-        score_threshold: heads scored lower were left out, as the file says.
-        notes: how the file was understood where it can be taken in two ways, a line each.
+        form: format of the file, such as ``detections.json`` or ``COCO results``.
+        detections: one per picture of the set, in its order.
+        without: names of pictures of the set on which the file has nothing.
+        failed: names of pictures of the set that failed according to the file.
+        model: what the file says about the detector.
+        score_threshold: heads with a lower score were left out, according to the file.
+        notes: how an ambiguous file was interpreted, one line each.
     """
 
     form: str
@@ -48,10 +48,10 @@ class FoundElsewhere:
 
 
 class DetectionRows:
-    """Collects one row a detection and checks all of them at the end, at once.
+    """Collects one row per detection and checks all of them at once at the end.
 
     Args:
-        is_xywh: boxes are left, top, width, height; else corners.
+        is_xywh: boxes are left, top, width, height; otherwise corners.
         origin: the coordinate of the picture's first pixel.
     """
 
@@ -65,14 +65,14 @@ class DetectionRows:
         self._tracks: list[int] = []
 
     def add(self, picture: int, box: Any, score: Any, where: str, track: int = NOT_TRACKED) -> None:
-        """Take a row as the file has it.
+        """Add a row as it is in the file.
 
         Args:
             picture: index of its picture in the set.
-            box: four numbers, to be checked.
-            score: a number, to be checked.
+            box: four numbers, not checked yet.
+            score: a number, not checked yet.
             where: file and line or entry, for errors.
-            track: who it is; where nobody has one, there are no ids.
+            track: id of the head; if no row has one, the detections have no ids.
         """
         self._tracks.append(track)
         self._pictures.append(picture)
@@ -81,14 +81,14 @@ class DetectionRows:
         self._locations.append(where)
 
     def collect(self, image_sizes: Sequence[tuple[int, int]]) -> tuple[Detections, ...]:
-        """Return one ``Detections`` a picture.
+        """Return one ``Detections`` per picture.
 
         Args:
             image_sizes: ``(height, width)`` of each picture.
 
         Raises:
-            DetectionFileError: a box that is not four finite numbers or has a negative side, or a
-                score that is no number from 0 to 1; the first of them.
+            DetectionFileError: a box is not four finite numbers or has a negative side, or a score
+                is not a number from 0 to 1; names the first of them.
         """
         boxes = self._corners()
         scores = self._checked_scores()
@@ -139,7 +139,7 @@ class DetectionRows:
 
 
 class KnownPictures:
-    """Finds the pictures of the labelled set, and remembers the names that it does not have.
+    """Finds pictures in the labelled set, and remembers names that it does not have.
 
     Args:
         path: the file of detections, for errors.
@@ -153,15 +153,15 @@ class KnownPictures:
         self._unknown: dict[str, None] = {}
 
     def find(self, name: str, where: str, *, is_stem: bool = False) -> int | None:
-        """Return the index of a picture in the set; None, and a note of it, where it has none.
+        """Return the index of a picture in the set; remember the name and return None if missing.
 
         Args:
-            name: as the file has it.
+            name: the name in the file of detections.
             where: file and line or entry, for errors.
-            is_stem: the name comes without its extension, if no picture has it with one.
+            is_stem: try the name as one without an extension first.
 
         Raises:
-            DetectionFileError: the name fits several pictures.
+            DetectionFileError: the name matches several pictures.
         """
         if (name, is_stem) not in self._known:
             try:
@@ -176,10 +176,10 @@ class KnownPictures:
         return found
 
     def refuse_unknown(self) -> None:
-        """Stop where there were pictures that the set does not have.
+        """Raise an error if any picture was not in the set.
 
         Raises:
-            DetectionFileError: their number, and the first of them.
+            DetectionFileError: gives their number and the first of them.
         """
         if self._unknown:
             raise DetectionFileError(
@@ -190,10 +190,10 @@ class KnownPictures:
 
 
 def size_of(image: AnnotatedImage) -> tuple[int, int]:
-    """Return ``(height, width)`` as the labels say, else as the picture file does.
+    """Return ``(height, width)`` from the labels, otherwise from the picture file.
 
     Raises:
-        DetectionFileError: neither says it.
+        DetectionFileError: neither gives the size.
     """
     if image.image_size is not None:
         return image.image_size
@@ -208,14 +208,14 @@ def size_of(image: AnnotatedImage) -> tuple[int, int]:
 def found_in_rows(
     form: str, found: tuple[Detections, ...], labelled: AnnotatedSet, notes: tuple[str, ...] = ()
 ) -> FoundElsewhere:
-    """Return what a format holds that names a picture only where it has a head."""
+    """Return the content of a format that lists only pictures with heads."""
     pairs = zip(labelled.images, found, strict=True)
     without = tuple(image.file_name for image, detections in pairs if not len(detections))
     return FoundElsewhere(form, found, without, notes=notes)
 
 
 def as_number(text: str | None) -> float | str | None:
-    """Return a field of text as a number, or as it is where it is none, to be shown in an error.
+    """Return a text field as a number, or unchanged if it is not one, to be shown in an error.
 
     Example:
         >>> as_number("2.5"), as_number("two")
@@ -228,12 +228,12 @@ def as_number(text: str | None) -> float | str | None:
 
 
 def printable(text: str) -> str:
-    """Return text on one line, cut short, what cannot be shown as escapes."""
+    """Return text on one line, cut short, with unprintable characters escaped."""
     return errors.printable(text)[:LONGEST_SHOWN]
 
 
 def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None:
-    """Return all values as one array, None where one is no finite number of a sensible size."""
+    """Return all values as one array, or None if one is not a finite number of a sensible size."""
     if not values:
         return np.zeros((0, *shape))
     try:
@@ -247,5 +247,5 @@ def _as_numbers(values: list[Any], shape: tuple[int, ...]) -> FloatMatrix | None
 
 
 def shown(value: Any) -> str:
-    """Return a value of a file as an error shows it, cut short."""
+    """Return a value from a file for an error message, cut short."""
     return repr(value)[:SHOWN_CHARACTERS]

@@ -1,4 +1,4 @@
-"""One picture's or frame's answer: what a sink is told, and RECORD, its plain values in files."""
+"""The result for one picture or frame, as sinks receive it, and RECORD, its form in JSON files."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -30,10 +30,10 @@ from head_detection.structures import (
 )
 
 SCHEMA: Final = "head-detection/detections/2"
-"""Of files that hold RECORDs."""
+"""Schema of files that hold RECORDs."""
 SECONDS_DECIMALS: Final = 6
 JSON_ERRORS: Final = "backslashreplace"
-"""What of a file name is not Unicode becomes \\udcxx, an escape of JSON: no byte of it is lost."""
+"""Bytes of a file name that are not Unicode become \\udcxx, an escape of JSON: none is lost."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Origin:
     """What made the results.
 
     Attributes:
-        model: of the detector; plain values for JSON.
-        score_threshold: heads scored lower were left out.
+        model: description of the detector; plain values for JSON.
+        score_threshold: heads with a lower score were left out.
     """
 
     model: dict[str, Any]
     score_threshold: float
 
     def as_plain(self) -> dict[str, Any]:
-        """Return what a file of JSON with RECORDs begins with."""
+        """Return the first keys of a JSON file with RECORDs."""
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -59,22 +59,21 @@ class Origin:
 
 @dataclass(frozen=True)
 class Record:
-    """A picture or a frame that went through the network.
+    """The result for a picture or frame that went through the network.
 
     Attributes:
-        index: its number in the source, from 0; pictures that failed count.
-        file: its path relative to the source, with ``/``; of a frame, its video or camera.
+        index: its number in the source, from 0, including failed ones.
+        file: its path relative to the source, with ``/``; for a frame, its video or camera.
         detections: heads in original pixels.
-        path: the file of a picture, where it is one.
-        seconds: presentation time of a frame; None is a picture.
+        path: the picture's or video's file, if it is a file.
+        seconds: presentation time of a frame; None for a picture.
         source: which of several videos or cameras a frame is from.
-        regions: zones and lines with what was counted there up to this frame; None where nobody
-            counts.
+        regions: zones and lines with their counts up to this frame; None without counting.
         events: what heads did there since the last frame of the source.
-        sightings: where heads were before, that have an id from this frame on; in no file.
-        pixels: ``(H, W, 3)`` uint8 RGB, where a sink of pictures needs them.
-        note: what the user is to know of how the picture was read; in no file.
-        to_hide: what is made unrecognisable, less likely heads too; None is ``detections``.
+        sightings: earlier positions of heads that get an id with this frame; not in any file.
+        pixels: ``(H, W, 3)`` uint8 RGB, if a sink needs them.
+        note: what the user should know about how the picture was read; not in any file.
+        to_hide: heads to make unrecognisable, including less likely ones; None is ``detections``.
     """
 
     index: int
@@ -102,17 +101,17 @@ class Record:
 
     @property
     def scores(self) -> list[float]:
-        """One a box, rounded."""
+        """One per box, rounded."""
         return rounded(self.detections.scores, SCORE_DECIMALS)
 
     @property
     def ids(self) -> list[int] | None:
-        """One a box, -1 for a head that is not followed; None where none is."""
+        """One per box, -1 for a head that is not tracked; None without tracking."""
         return None if self.detections.ids is None else self.detections.ids.tolist()
 
     @property
     def zones(self) -> dict[str, int] | None:
-        """Heads in each zone; None where nobody counts in zones."""
+        """Heads in each zone; None without zones."""
         counts = {zone.name: zone.now for zone in self.regions or () if zone.now is not None}
         return counts or None
 
@@ -123,16 +122,16 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What it is called in a message."""
+        """Its name in messages."""
         return self.file if self.seconds is None else f"{self.file}: frame {self.index}"
 
     @property
     def rounded_seconds(self) -> float | None:
-        """The presentation time to a millionth."""
+        """The presentation time, rounded to microseconds."""
         return None if self.seconds is None else round(self.seconds, SECONDS_DECIMALS)
 
     def as_plain(self) -> dict[str, Any]:
-        """Return RECORD: what is the same in every file that holds one; no key without a value."""
+        """Return RECORD, the same for every file format, without the keys that have no value."""
         height, width = self.detections.image_size
         optional = {
             "frame": self.frame,
@@ -154,14 +153,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture or a frame that could not be read, or that the device does not hold.
+    """A picture or frame that could not be read, or that does not fit the device's memory.
 
     Attributes:
-        index: as ``Record``.
-        file: as ``Record``.
+        index: as in ``Record``.
+        file: as in ``Record``.
         reason: one line, without the file's name.
-        error: the mistake itself.
-        seconds: as ``Record``.
+        error: the error itself.
+        seconds: as in ``Record``.
     """
 
     index: int
@@ -172,21 +171,21 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """What it is called in a message."""
+        """Its name in messages."""
         return self.file if self.seconds is None else f"{self.file}: frame {self.index}"
 
     def as_plain(self) -> dict[str, Any]:
-        """Return plain values, for files that tell of failures."""
+        """Return plain values, for files that list failures."""
         frame = {} if self.seconds is None else {"frame": self.index}
         return {"file": self.file, **frame, "error": self.reason}
 
 
 Outcome = Record | Failure
-"""What came of one picture or frame."""
+"""The result for one picture or frame, or its failure."""
 
 
 def dump_json(value: Any) -> str:
-    """Return one line of JSON, letters as they are."""
+    """Return one line of JSON, with non-ASCII characters unescaped."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
@@ -196,17 +195,17 @@ def read_records(
     records: Iterable[tuple[str, Any]],
     failures: Iterable[tuple[str, Any]],
 ) -> FoundElsewhere:
-    """Give each picture of a set what RECORDs say of it.
+    """Assign RECORDs to the pictures of a set.
 
     Args:
         path: the file, for errors.
-        labelled: the pictures to measure on.
-        records: RECORDs as the file has them, each with where the file has it.
-        failures: plain values of failures, likewise.
+        labelled: the pictures to evaluate on.
+        records: pairs of a position in the file, for errors, and a RECORD.
+        failures: the same for the plain values of failures.
 
     Raises:
-        DetectionFileError: values that are none, a picture that is named twice, or one that the set
-            does not have. One line.
+        DetectionFileError: invalid values, a picture that is named twice, or one that the set does
+            not have. One line.
     """
     pictures = KnownPictures(path, labelled)
     rows = DetectionRows()
@@ -258,7 +257,7 @@ def _size_in(entry: dict[str, Any], where: str) -> tuple[int, int]:
 def _read_failures(
     pictures: KnownPictures, failures: Iterable[tuple[str, Any]], sizes: Mapping[int, object]
 ) -> dict[int, None]:
-    """Return the indices of the pictures that failed; one that is not labelled is not missed."""
+    """Return the indices of the pictures that failed, ignoring those that are not labelled."""
     failed: dict[int, None] = {}
     for where, entry in failures:
         index = pictures.find(str(entry.get("file")), where)

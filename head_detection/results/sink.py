@@ -1,4 +1,4 @@
-"""What every format's writer is made of: takes results one by one."""
+"""The base classes of the writers of all formats, which take results one by one."""
 
 import errno
 from abc import ABC, abstractmethod
@@ -17,19 +17,19 @@ from head_detection.results.record import Failure, Origin, Record
 
 NUM_THREADS: Final = 2
 MAX_WAITING: Final = 4
-"""Pictures that may wait to be written; their pixels are in memory."""
+"""Most pictures that wait to be written; their pixels are in memory."""
 _OF_ONE_FILE: Final = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
     | {errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 )
-"""What the system refuses of one name, and not of the next one, as it does on a full disk."""
+"""Errors that concern a single file name; others, such as a full disk, affect all files."""
 
 
 class Sink(ABC):
-    """Takes results one by one; from one thread at a time.
+    """Takes results one by one. Not thread-safe.
 
     Attributes:
-        needs_pixels: whether records must hold their picture.
+        needs_pixels: whether records must hold their pixels.
     """
 
     needs_pixels: ClassVar[bool] = False
@@ -37,37 +37,37 @@ class Sink(ABC):
     @property
     @abstractmethod
     def output(self) -> str:
-        """What is written, for a summary; empty for nothing."""
+        """What is written, for a summary; empty if nothing is."""
 
     @abstractmethod
     def write(self, record: Record) -> None:
-        """Take a picture or a frame that went through the network."""
+        """Write the result for a picture or frame."""
 
-    def fail(self, failure: Failure) -> None:  # noqa: B027 - nothing is what most do
-        """Take one that could not be read; most formats have no place for it."""
+    def fail(self, failure: Failure) -> None:  # noqa: B027 - most formats do nothing
+        """Write a picture or frame that failed; most formats have no place for it."""
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the pictures whose own file could not be written."""
+        """Return the pictures whose own file could not be written, since the last call."""
         return []
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a user should know of what was written, a line each; complete once it is closed."""
+        """What a user should know about the files, one line each; complete after closing."""
         return ()
 
-    def break_off(self) -> None:  # noqa: B027 - most formats cannot say it
-        """Take note, before ``close``, that the run ends before its source does."""
+    def break_off(self) -> None:  # noqa: B027 - most formats do not show it
+        """Mark the results as unfinished, before ``close``: the run ends before its source."""
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what is written."""
+        """Finish writing."""
 
 
 class FileSink(Sink):
-    """A text file that grows picture by picture, whole after each, also where a kill ends it.
+    """A text file that grows picture by picture and is valid after each, even after a kill.
 
     Args:
-        folder: of the file; made if need be.
+        folder: folder of the file, created if missing.
         origin: what made the results.
     """
 
@@ -84,7 +84,7 @@ class FileSink(Sink):
             try:
                 self._add(self._head())
             except OSError:
-                self._file.path.unlink(missing_ok=True)  # without its beginning it is none
+                self._file.path.unlink(missing_ok=True)  # invalid without its beginning
                 raise
             self._stack = self._stack.pop_all()
 
@@ -102,7 +102,7 @@ class FileSink(Sink):
         self._add(self._lines(record))
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         self._stack.close()
 
     def _add(self, text: str) -> None:
@@ -116,26 +116,26 @@ class FileSink(Sink):
     def _lines(self, record: Record) -> str: ...
 
     def _end(self) -> str:
-        """Return what ends the file, were nothing more to come."""
+        """Return the end of the file as if nothing more were to come."""
         return ""
 
 
 class FolderSink(Sink):
-    """Writes one file a picture, or some, in threads, under the picture's own relative path.
+    """Writes one or more files per picture, in threads, under the picture's own relative path.
 
-    Frames are numbered in a folder that is called after their video.
+    Frames are numbered in a folder that is named after their video.
 
     Args:
-        folder: the folder of all results; this sink makes its own in it.
-        origin: not used: the files hold nothing but their picture.
+        folder: the folder of all results; this sink creates its own in it.
+        origin: not used: the files describe only their picture.
 
     Raises:
-        OutputError: its folder holds files that are no earlier results.
+        OutputError: its folder holds files that are not earlier results.
     """
 
     folder_name: ClassVar[str]
 
-    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as every sink is made
+    def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._files = ResultFolder(folder / self.folder_name)
         self._folder = self._files.path
         self._waiting: deque[Future[Failure | None]] = deque()
@@ -144,15 +144,15 @@ class FolderSink(Sink):
 
     @property
     def output(self) -> str:
-        """The folder's name; nothing where it is empty."""
+        """The folder's name, or nothing if it is empty."""
         return "" if self._files.is_empty else f"{self.folder_name}/"
 
     def write(self, record: Record) -> None:
-        """Write the picture's files soon.
+        """Queue the picture's files to be written.
 
         Raises:
             OutputError: the file would replace the picture that it was made from.
-            OSError: an earlier file could not be written, and no other one could.
+            OSError: an earlier file could not be written, for a reason that affects all files.
         """
         names = self._names_of(record, self._name_for(record))
         targets = self._files.note(names, record.path)
@@ -161,15 +161,15 @@ class FolderSink(Sink):
         self._waiting.append(self._pool.submit(self._write, record, targets))
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the pictures whose own file could not be written."""
+        """Return the pictures whose own file could not be written, since the last call."""
         failures, self._failures = self._failures, []
         return failures
 
     def close(self) -> None:
-        """Wait until all is written.
+        """Wait until everything is written.
 
         Raises:
-            OSError: a file could not be written, and no other one could.
+            OSError: a file could not be written, for a reason that affects all files.
         """
         self._pool.shutdown()
         if not self._files.is_empty:
@@ -182,12 +182,12 @@ class FolderSink(Sink):
     def _suffix(self, record: Record) -> str: ...
 
     def _names_of(self, record: Record, name: PurePosixPath) -> Sequence[PurePosixPath]:  # noqa: ARG002
-        """Return the files of a picture, whose own name is free: most have one."""
+        """Return the files of a picture, given a unique name; most formats have one file."""
         return [name]
 
     @abstractmethod
     def _contents(self, record: Record, targets: Sequence[Path]) -> Iterator[bytes]:
-        """Yield what the files hold, in their order."""
+        """Yield the contents of the files, in their order."""
 
     def _write(self, record: Record, targets: Sequence[Path]) -> Failure | None:
         target = self._folder
@@ -213,7 +213,7 @@ class FolderSink(Sink):
             self._failures.append(failure)
 
     def _name_for(self, record: Record) -> PurePosixPath:
-        """Return a path inside the folder that no other picture of the run has."""
+        """Return a path inside the folder that no other picture of the run uses."""
         suffix = self._suffix(record)
         if record.frame is not None:
             return inside(record.file) / f"{record.frame:06d}{suffix}"

@@ -1,4 +1,4 @@
-"""The sound of a video, taken over as it is: no packet of it is decoded."""
+"""Copies the sound of a video, without decoding its packets."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 MICROSECONDS: Final = 1_000_000
 LEAD_SECONDS: Final = 1.0
-"""A search in a file goes to so much before the place: the sound lies near its pictures, not at
-them."""
+"""Seeking goes this far ahead of the target, because sound is stored near its frames, not exactly
+with them."""
 
 
 AAC: Final = "aac"
 STREAM_TO_MP4: Final = "aac_adtstoasc"
-"""FFmpeg's filter: AAC of a transport stream has an ADTS header at each packet, which MP4 refuses.
-What lies between them stays as it is; packets without such a header pass."""
+"""FFmpeg's filter that removes the ADTS header of each AAC packet in a transport stream, which MP4
+does not allow. The rest is unchanged, and packets without such a header pass."""
 
 
 class Sound:
-    """All sound tracks of a file, on their way into another, in step with its pictures.
+    """Copies all sound tracks of a file into another, in step with its frames.
 
-    Tracks that the other cannot hold are left out, and so are damaged packets. Of recordings that
-    were joined, the sound goes on with the pictures.
+    Tracks that the output cannot hold and damaged packets are left out. In joined recordings, the
+    sound continues with the frames.
 
     Args:
-        source: the file; read from here on by this alone.
-        output: nothing was written into it so far.
-        start: the source's time that becomes 0.
-        is_cut: what lies before it is left out.
+        source: the file, which nothing else may read from now on.
+        output: the output, to which nothing has been written.
+        start: the time in the source that becomes 0.
+        is_cut: leave out the sound before that time.
 
     Attributes:
         left_out: the codecs of tracks that the output cannot hold.
@@ -66,13 +66,13 @@ class Sound:
             self._joined = JoinedSound(self._video)
         if self._tracks:
             wanted = [track for track in source.streams.audio if track.index in self._tracks]
-            if is_cut and self._joined is None:  # which is searched in vain: times come again
+            if is_cut and self._joined is None:  # joined files repeat times, so cannot be seeked
                 source.seek(max(0, int((start - LEAD_SECONDS) * MICROSECONDS)))
             tracks = [*wanted, *([self._video] if self._video else [])]
             self._packets = self._read(source.demux(tracks))
 
     def write_until(self, seconds: float) -> None:
-        """Write what begins before a time of the output."""
+        """Write the sound that begins before a time in the output."""
         while self._tracks:
             if not self._waiting:
                 packet = self._next()
@@ -84,11 +84,11 @@ class Sound:
             self._write(self._waiting.popleft())
 
     def write_rest(self, end: float, slack: float) -> None:
-        """Write what is left: all, or up to the end of the pictures where the source has more.
+        """Write the rest of the sound, only up to the last frame if the source has more frames.
 
         Args:
-            end: of the last picture, in seconds of the output.
-            slack: pictures of the source that begin so soon after are not missed.
+            end: end of the last frame, in seconds of the output.
+            slack: source frames that begin within this time after the end do not count as more.
         """
         self.write_until(end)
         is_cut = False
@@ -113,15 +113,15 @@ class Sound:
         return copy
 
     def _next(self, *, with_video: bool = False) -> "AnyPacket | None":
-        """Return the next packet of sound, or of pictures too; None at the end, or at damage."""
+        """Return the next packet of sound, or also of video; None at the end or at damage."""
         for packet in self._packets:
             if with_video or packet.stream_index in self._tracks:
                 return packet
         return None
 
     def _read(self, packets: "Iterator[AnyPacket]") -> "Iterator[AnyPacket]":
-        """Yield packets of pictures and sound, at times that go on."""
-        with suppress(FFmpegError, OSError):  # the pictures tell of it, if it matters
+        """Yield packets of video and sound, with continuous times."""
+        with suppress(FFmpegError, OSError):  # if it matters, decoding the frames reports it
             for packet in packets:
                 has_time = packet.dts is not None and packet.time_base is not None
                 if has_time and not _is_empty(packet):
@@ -143,15 +143,15 @@ class Sound:
                 part.stream = track
                 self._output.mux(part)
         except (ArgumentError, InvalidDataError):
-            return  # damaged, or at a time before the last: a gap in the sound, not an end of all
+            return  # damaged, or earlier than the last packet: leave a gap in the sound
 
     def _seconds_of(self, packet: "AnyPacket") -> float:
-        """Return when a packet is heard or shown, in seconds of the output."""
+        """Return the presentation time of a packet, in seconds of the output."""
         ticks = packet.dts if packet.pts is None else packet.pts
         return float((ticks or 0) * (packet.time_base or 0)) - self._start
 
 
 def _is_empty(packet: "AnyPacket") -> bool:
-    """Tell whether a packet has nothing in it, or was written over with zeros, as none is coded."""
+    """Tell whether a packet is empty or overwritten with zeros, which no codec but PCM produces."""
     is_coded = not packet.stream.codec_context.name.startswith("pcm_")
     return packet.size == 0 or (is_coded and not any(memoryview(packet)))

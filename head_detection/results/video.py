@@ -20,18 +20,18 @@ from head_detection.results.sink import Sink
 
 SUFFIX: Final = ".mp4"
 MAX_WAITING: Final = 8
-"""Frames of a video that may wait for its encoder; their pixels are in memory."""
+"""Most frames of a video that wait for its encoder; their pixels are in memory."""
 OVER_AFTER: Final = 256
-"""Frames of others, more than go through a network side by side: a file's video is at its end."""
+"""After this many frames of other sources, more than are processed at a time, a file has ended."""
 
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """Where a video goes, and what of.
+    """Where a video is written, and its source.
 
     Attributes:
-        path: of the result.
-        source: the video file; None is a camera.
+        path: path of the result.
+        source: the video file; None for a camera.
         is_cut: the first frame is not the source's first.
     """
 
@@ -41,32 +41,32 @@ class VideoPlace:
 
 
 class VideoJob(ABC):
-    """Makes one video of the frames of one source, in a thread of its own."""
+    """Makes one video from the frames of one source, in a thread of its own."""
 
     @abstractmethod
     def take(self, record: Record) -> None:
         """Add a frame.
 
         Raises:
-            PictureError: it is left out. One line.
+            PictureError: the frame is left out. One line.
             OSError: the video cannot be written.
         """
 
     @abstractmethod
     def fail(self, seconds: float) -> None:
-        """Note that the frame of this time is missing."""
+        """Mark the frame at this time as missing."""
 
     @abstractmethod
     def close(self) -> list[str]:
-        """End the video, and return what the user should know of it, a line each."""
+        """End the video, and return what the user should know about it, one line each."""
 
 
 class VideoFiles:
-    """The videos that one sink writes, each in a thread beside the detector.
+    """The videos that one sink writes, each in its own thread.
 
     Args:
-        files: the folder.
-        start: begins a video.
+        files: the folder of the videos.
+        start: function that starts a video.
     """
 
     def __init__(self, files: ResultFolder, start: Callable[[VideoPlace], VideoJob]) -> None:
@@ -77,11 +77,11 @@ class VideoFiles:
         self.notes: list[str] = []
 
     def take(self, outcome: Outcome) -> None:
-        """Hand a frame, or the lack of one, to the video that it is of.
+        """Pass a frame or a failure to its video.
 
         Raises:
             OutputError: the video would replace its source.
-            DeviceError: its codec does not work here.
+            DeviceError: its codec does not work on this machine.
             OSError: a video cannot be written.
         """
         if outcome.seconds is None:
@@ -104,12 +104,12 @@ class VideoFiles:
             self._failures += video.submit(outcome)
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the frames that were left out of their video."""
+        """Return the frames that were left out of their video, since the last call."""
         failures, self._failures = self._failures, []
         return failures
 
     def close(self) -> None:
-        """End all videos, also where one cannot be."""
+        """End all videos, even if one fails."""
         with ExitStack() as stack:
             for video in self._open.values():
                 stack.callback(self._end, video)
@@ -132,7 +132,7 @@ class _OpenVideo:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def submit(self, outcome: Outcome) -> list[Failure]:
-        """Let the thread take a frame; return those that failed meanwhile."""
+        """Queue a frame for the thread; return those that failed meanwhile."""
         failures = []
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= MAX_WAITING):
             failures.append(self._waiting.popleft().result())
@@ -140,7 +140,7 @@ class _OpenVideo:
         return [failure for failure in failures if failure is not None]
 
     def close(self) -> tuple[list[Failure], list[str]]:
-        """Wait for all frames, and end the video."""
+        """Wait for all frames and end the video."""
         with self._thread:
             if self.job is None:
                 return [], []
@@ -162,12 +162,10 @@ class _OpenVideo:
 
 
 class DrawnVideo(VideoJob):
-    """A video with its heads drawn.
-
-    A frame that is missing leaves the one before in its place.
+    """A video with its heads drawn; a missing frame repeats the previous one.
 
     Args:
-        place: where it goes.
+        place: where it is written.
         encoding: how it is written.
         drawing: how heads are marked.
     """
@@ -191,7 +189,7 @@ class DrawnVideo(VideoJob):
         self._writer.add(record.seconds, drawn)
 
     def fail(self, seconds: float) -> None:
-        """Leave the frame before where one is missing."""
+        """Repeat the previous frame for a missing one."""
         self._writer.repeat(seconds)
 
     def close(self) -> list[str]:
@@ -203,16 +201,16 @@ class DrawnVideo(VideoJob):
 class VideoSink(Sink):
     """``video/<name>.mp4``: each video or camera with its heads drawn, its times and its sound.
 
-    A picture makes no video.
+    Pictures are ignored.
 
     Args:
-        folder: the folder of all results; this sink makes its own in it.
-        origin: not used: the files hold nothing but their pictures.
-        drawing: how; None is the usual way.
-        encoding: how; None is the usual way.
+        folder: the folder of all results; this sink creates its own in it.
+        origin: not used: the files hold only their frames.
+        drawing: how heads are marked; None is the default.
+        encoding: how videos are written; None is the default.
 
     Raises:
-        OutputError: its folder holds files that are no earlier results.
+        OutputError: its folder holds files that are not earlier results.
     """
 
     needs_pixels = True
@@ -220,7 +218,7 @@ class VideoSink(Sink):
     def __init__(
         self,
         folder: Path,
-        origin: Origin,  # noqa: ARG002 - as every sink is made
+        origin: Origin,  # noqa: ARG002 - as in every sink
         drawing: Drawing | None = None,
         encoding: Encoding | None = None,
     ) -> None:
@@ -230,29 +228,29 @@ class VideoSink(Sink):
 
     @property
     def output(self) -> str:
-        """The folder's name; nothing where it is empty."""
+        """The folder's name, or nothing if it is empty."""
         return "" if self._files.is_empty else "video/"
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the videos."""
+        """What the user should know about the videos."""
         return self._videos.notes
 
     def write(self, record: Record) -> None:
-        """Add a frame soon.
+        """Queue a frame for its video.
 
         Raises:
-            HeadDetectionError: as ``VideoFiles``.
-            OSError: as ``VideoFiles``.
+            HeadDetectionError: as in ``VideoFiles``.
+            OSError: as in ``VideoFiles``.
         """
         self._videos.take(record)
 
     def fail(self, failure: Failure) -> None:
-        """Note that a frame is missing."""
+        """Mark a frame as missing."""
         self._videos.take(failure)
 
     def take_failures(self) -> list[Failure]:
-        """Return, once each, the frames that were left out."""
+        """Return the frames that were left out, since the last call."""
         return self._videos.take_failures()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""``labels/*.txt``: YOLO, ``class x y width height`` a line, centre and size over the picture's.
+"""``labels/*.txt``: YOLO's ``class x y width height``, centre and size as shares of the picture.
 
 Source:
-    docs.ultralytics.com/datasets/detect; predictions that are saved there with their confidence
-    have it as a sixth number.
+    docs.ultralytics.com/datasets/detect; predictions saved with their confidence have it as a sixth
+    number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,21 +33,21 @@ from head_detection.structures import SCORE_DECIMALS
 FORM: Final = "YOLO labels"
 CLASS: Final = 0
 NUM_FIELDS: Final = (5, 6)
-"""Without and with a confidence."""
+"""Number of fields without and with a confidence."""
 SURE: Final = 1.0
-"""The score of a box without one."""
+"""The score of a box without a confidence."""
 SHOWN_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True)
 class LabelledBox:
-    """A line of a label.
+    """A line of a label file.
 
     Attributes:
-        picture: its place in the set.
-        number: of its class.
-        corners: left, top, right, bottom over the picture's size.
-        score: the confidence, None where the line has none.
+        picture: index of the picture in the set.
+        number: number of the class.
+        corners: left, top, right, bottom as shares of the picture.
+        score: the confidence; None if the line has none.
         where: file and line.
     """
 
@@ -59,15 +59,15 @@ class LabelledBox:
 
 
 class LabelSink(FolderSink):
-    """``labels/*.txt``: ``0 x y width height`` a head: labels to train with.
+    """``labels/*.txt``: one line ``0 x y width height`` per head, as labels for training.
 
     A picture without heads gives an empty file, as YOLO's tools expect.
 
     Args:
-        folder: as ``FolderSink``.
-        origin: as ``FolderSink``.
-        has_scores: give each line the score as a sixth number, as Ultralytics' ``save_conf``:
-            detections to measure, no labels.
+        folder: as in ``FolderSink``.
+        origin: as in ``FolderSink``.
+        has_scores: add the score as a sixth number, like Ultralytics' ``save_conf``: for evaluation
+            instead of training.
     """
 
     folder_name = "labels"
@@ -93,16 +93,17 @@ class LabelSink(FolderSink):
 
 
 class LabelDataSink(FileSink):
-    """``data.yaml``: a set of the labels, once the pictures lie in ``images`` beside them.
+    """``data.yaml``: makes the labels a data set once the pictures are in ``images`` beside them.
 
-    Both parts are all of it: Ultralytics wants both, ``convert split`` makes two of one.
+    Its ``train`` and ``val`` are both the whole set: Ultralytics requires both, and ``convert
+    split`` can divide it.
     """
 
     file_name = FILE
 
     def _head(self) -> str:
         return (
-            f"# The pictures belong into {PICTURES}/, each where its label is in labels/.\n"
+            f"# Put the pictures into {PICTURES}/, each at the path of its label in labels/.\n"
             f"train: {PICTURES}\nval: {PICTURES}\nnames:\n  {CLASS}: {HEAD}\n"
         )
 
@@ -111,7 +112,7 @@ class LabelDataSink(FileSink):
 
 
 def looks_like_labels(folder: Path) -> bool:
-    """Tell YOLO's labels from MOTChallenge text: by the first line there is, else by no folder."""
+    """Tell YOLO labels from MOTChallenge text by the first line; False if there is none."""
     for path in _label_files(folder):
         with path.open("rb") as file:
             fields = next((line for line in file if line.strip()), b"").split()
@@ -121,20 +122,20 @@ def looks_like_labels(folder: Path) -> bool:
 
 
 def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
-    """Give each picture of a set its own of a folder of labels.
+    """Read a folder of YOLO labels and assign them to the pictures of a set.
 
-    ``a/1.txt`` is of the picture ``a/1`` of any extension. A box without a confidence is taken for
-    a sure one. Of several classes the head's counts, as ``classes.txt`` in the folder or else
-    labels of the same format name them; others are left out and noted. What ``test`` wrote is
-    heads alone.
+    ``a/1.txt`` is for the picture ``a/1`` with any extension. A box without a confidence gets the
+    score 1. If there are several classes, only heads count, by the names in the folder's
+    ``classes.txt``, otherwise in the set's labels of the same format; others are left out and
+    noted. Labels written by ``test`` are all heads.
 
     Args:
-        folder: with a ``.txt`` a picture, all below it.
-        labelled: the pictures to measure on.
+        folder: folder with a ``.txt`` file per picture, at any depth.
+        labelled: the pictures to evaluate on.
 
     Raises:
-        DetectionFileError: a line that is none, a picture that the set does not have or that two
-            files are of, or classes of which none is known to be the head. One line.
+        DetectionFileError: an invalid line, a picture that the set does not have or that two files
+            are for, or classes of which none is known to be the head. One line.
     """
     sizes = [size_of(image) for image in labelled.images]
     boxes, taken = _read_boxes(folder, KnownPictures(folder, labelled))
@@ -166,7 +167,7 @@ def _label_files(folder: Path) -> list[Path]:
 
 
 def _read_classes(folder: Path) -> list[LabelClass]:
-    """Return the classes that a file beside the labels names, a name a line."""
+    """Return the classes that a file beside the labels lists, one name per line."""
     path = folder / CLASSES
     if not path.is_file():
         return []
@@ -177,7 +178,7 @@ def _read_classes(folder: Path) -> list[LabelClass]:
 
 
 def _read_boxes(folder: Path, pictures: KnownPictures) -> tuple[list[LabelledBox], set[int]]:
-    """Return all boxes, and the pictures that have a file."""
+    """Return all boxes, and the indices of the pictures that have a file."""
     boxes: list[LabelledBox] = []
     taken: dict[int, Path] = {}
     for path in _label_files(folder):
