@@ -1,4 +1,4 @@
-"""Files as a source: alone, in folders, globs and lists, and by paths on standard input."""
+"""Files as a source: single, in folders, globs and lists, and by paths on standard input."""
 
 import codecs
 import glob
@@ -28,16 +28,16 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks and what they tell; PowerShell writes lists in UTF-16."""
+"""Byte order marks and the encodings that they show; PowerShell writes lists in UTF-16."""
 _MARK_BYTES: Final = 4
-"""So many decide."""
+"""Enough to tell the mark."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
-    """Open a picture, or a text list of paths by its extension.
+    """Open a picture, or a text list of paths, told by its extension.
 
-    Listed paths start from the list's folder, else from the working one.
+    Listed paths start from the list's folder, or else from the working folder.
 
     Raises:
         SourceError: a list without pictures; a named pipe, a socket or a device.
@@ -55,11 +55,11 @@ def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
 
 
 def open_folder(path: Path, *, with_videos: bool = False) -> ItemSource:
-    """Open the pictures of a folder and of all folders in it, and its videos where asked.
+    """Open the pictures of a folder and of all folders in it, and if asked the videos.
 
-    Order is natural (``2.jpg`` before ``10.jpg``). A file reached twice, also through a link,
-    counts once. Hidden files, files that Pillow has no decoder for, and folders of results are
-    passed over and counted.
+    The order is natural (``2.jpg`` before ``10.jpg``). A file reached twice, also through a link,
+    counts once. Hidden files, files that Pillow cannot decode, and folders of results are skipped
+    and counted.
 
     Raises:
         SourceError: there are none.
@@ -69,10 +69,10 @@ def open_folder(path: Path, *, with_videos: bool = False) -> ItemSource:
 
 
 def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
-    """Open what a glob matches, with the folders that it matches as ``open_folder``.
+    """Open what a glob matches; folders that it matches are opened as by ``open_folder``.
 
     Raises:
-        SourceError: nothing.
+        SourceError: nothing matches.
     """
     finder = PictureFinder(with_videos=with_videos)
     root = fixed_part(pattern)
@@ -81,10 +81,10 @@ def open_glob(pattern: Path, *, with_videos: bool = False) -> ItemSource:
 
 
 def open_paths(paths: Sequence[str], *, with_videos: bool = False) -> ItemSource:
-    """Open several files and folders, as a shell makes them of a glob; each to the letter.
+    """Open several files and folders, as a shell expands a glob; each name is taken literally.
 
-    Names start from the working folder; a file outside it is called by the shortest end of its path
-    that no other has, all of a folder by ends of the same length.
+    Names start from the working folder. A file outside it is named by the shortest unique end of
+    its path, all files of a folder by ends of the same length.
 
     Raises:
         SourceError: no pictures among them.
@@ -95,7 +95,7 @@ def open_paths(paths: Sequence[str], *, with_videos: bool = False) -> ItemSource
 
 
 def name_outside(files: Sequence[PictureFile]) -> Iterator[PictureFile]:
-    """Give files with a name that leads out of no folder, each its own.
+    """Give files with unique names that do not lead out of the working folder.
 
     Example:
         >>> paths = ("/far/a/1.jpg", "/far/a/2.jpg", "/near/1.jpg")
@@ -125,21 +125,21 @@ def _leads_out(name: str) -> bool:
 
 
 def _parts_of(path: Path) -> tuple[str, ...]:
-    """Return the parts of a whole path, links as they are typed, without the root."""
+    """Return the parts of the absolute path, with links as typed, without the root."""
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - Path's own follows links
     return whole.relative_to(whole.anchor).parts
 
 
 def open_standard_input(*, with_videos: bool = False) -> ItemSource:
-    """Open the pictures whose paths are typed: waits for the first, gives each as it comes.
+    """Open pictures by paths on standard input: waits for the first, gives each as it comes.
 
-    Each line is answered, also one that names a picture again: the file may have changed, and to
-    remember all of an endless input takes endless memory.
+    Each line is answered, even if it repeats a picture: the file may have changed, and remembering
+    an endless input would take endless memory.
 
     Raises:
         SourceError: the input ends without a picture, or is closed.
     """
-    if sys.stdin is None:  # as Python has it where the caller closed it
+    if sys.stdin is None:  # the caller closed it
         raise SourceError("standard input: expected paths of pictures; it is closed")
     typed = _TypedPictures(sys.stdin.fileno(), with_videos=with_videos)
     first = next(typed, None)
@@ -150,10 +150,10 @@ def open_standard_input(*, with_videos: bool = False) -> ItemSource:
 
 
 def decoder_of(start: bytes) -> tuple[codecs.IncrementalDecoder, int]:
-    """Return what decodes a list of paths, by its first bytes, and how many of them are a mark.
+    """Return the decoder for a list of paths, by its first bytes, and the length of its mark.
 
-    Without a mark it is text of the file system's encoding, unless a zero byte says UTF-16: no path
-    holds one.
+    Without a mark, the text has the file system's encoding, unless a zero byte shows UTF-16: no
+    path holds one.
     """
     mark, encoding = next((pair for pair in _MARKS if start.startswith(pair[0])), (b"", ""))
     if not mark and b"\0" in start[:2]:
@@ -200,7 +200,7 @@ class _TypedPictures:
     """Pictures by the lines of a file descriptor; paths start from the working folder.
 
     Attributes:
-        skipped: how many were passed over, by reason.
+        skipped: how many were skipped, by reason.
     """
 
     def __init__(self, descriptor: int, *, with_videos: bool) -> None:
@@ -222,7 +222,7 @@ class _TypedPictures:
         return picture
 
     def is_ready(self) -> bool:
-        """Tell whether a picture, or the end, is at hand: lines of no picture do not count."""
+        """Tell whether a picture, or the end, is ready; lines without a picture do not count."""
         while not self._has_next():
             if not self._lines.is_ready():
                 return False
@@ -240,7 +240,7 @@ class _TypedPictures:
     def _find(self, line: str) -> Iterator[PictureFile]:
         finder = PictureFinder(
             with_videos=self._with_videos
-        )  # a new one: what it has seen is of this line alone
+        )  # a new one, which has only seen this line
         yield from finder.listed([line], [Path()])
         self.skipped.update(finder.skipped)
 
@@ -293,5 +293,5 @@ class _Lines:
     def _can_read(self) -> bool:
         try:
             return bool(select.select([self._descriptor], [], [], 0)[0])
-        except (OSError, ValueError):  # Windows asks sockets only: there each line is waited for
+        except (OSError, ValueError):  # Windows can only ask sockets: wait for each line
             return False

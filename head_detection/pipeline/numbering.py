@@ -1,4 +1,4 @@
-"""Numbers of frames that damage does not shift: by what a file holds, not by what is decoded."""
+"""Numbers frames by what a file holds, not by what is decoded, so that damage shifts none."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 LONGEST_REORDERING = 16
-"""Frames that may be shown before one that was decoded before them (H.264, A.3.1: the buffer of
+"""Frames that may be decoded after one and still be shown before it (H.264, A.3.1: the buffer of
 decoded pictures has room for 16)."""
 LONGEST_DELAY = 64
-"""Packets that a decoder's threads are behind, at most."""
+"""Packets that a decoder's threads may lag behind."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Numbered:
     Attributes:
         index: its number, from 0.
         stamp: its time stamp.
-        missing: number and stamp of the frames before it that did not.
+        missing: number and stamp of the frames before it that did not come out.
     """
 
     index: int
@@ -28,16 +28,16 @@ class Numbered:
 
 
 class Numbers(Protocol):
-    """Gives frames their numbers, from the stamps of what goes into a decoder and comes out."""
+    """Gives frames their numbers, by the stamps of what goes into a decoder and comes out."""
 
     def send(self, stamp: int) -> None:
         """Note that a packet with this stamp is about to be decoded."""
 
     def fail(self) -> None:
-        """Note that the decoder refused a packet, one of the latest."""
+        """Note that the decoder refused one of the latest packets."""
 
     def pass_over(self, stamp: int) -> None:
-        """Note that frames before this stamp are not decoded, nor missed: they count all the same.
+        """Note that frames before this stamp are not decoded: they count, but are not missing.
 
         Example:
             >>> numbers = FrameNumbers()
@@ -48,14 +48,14 @@ class Numbers(Protocol):
         """
 
     def skip(self, count: int) -> None:
-        """Note that so many frames are not in the file, as its times tell."""
+        """Note that this many frames are not in the file, as its times show."""
 
     def take(self, stamp: int | None, *, is_key: bool = False) -> Numbered:
-        """Return which frame came out of the decoder, and which before it did not.
+        """Return which frame came out of the decoder, and which frames before it did not.
 
         Args:
-            stamp: of the packet that it came from; None where that is not known.
-            is_key: what was decoded before it is shown before it.
+            stamp: of the packet that it came from; None if unknown.
+            is_key: all frames decoded before it are also shown before it.
         """
         ...
 
@@ -64,15 +64,15 @@ class Numbers(Protocol):
         ...
 
     def rest(self) -> list[tuple[int, int]]:
-        """Return (number, stamp) of the frames that wait: at the end they are missing."""
+        """Return (number, stamp) of the waiting frames, which are missing at the end."""
         ...
 
 
 class FrameNumbers:
-    """Gives frames their numbers in order of presentation, those that never came included.
+    """Gives frames their numbers in order of presentation, including those that never came.
 
-    A decoder takes packets in the file's order and gives frames in that of presentation, each with
-    the time stamp of its packet. A packet whose stamp has been passed by gave no frame.
+    A decoder takes packets in file order and gives frames in order of presentation, each with the
+    time stamp of its packet. A packet whose stamp has been passed gave no frame.
 
     Example:
         >>> numbers = FrameNumbers()
@@ -88,24 +88,24 @@ class FrameNumbers:
         self._next = 0
 
     def send(self, stamp: int) -> None:
-        """Note a packet: of two with one stamp the second cannot be told from the first."""
+        """Note a packet; a second one with the same stamp cannot be told from the first."""
         if stamp not in self._stamps:
             self._stamps.add(stamp)
             heappush(self._waiting, stamp)
 
     def fail(self) -> None:
-        """Wait for a later stamp: it tells which came to nothing."""
+        """Do nothing: a later stamp shows which packet gave no frame."""
 
     def pass_over(self, stamp: int) -> None:
-        """Count what is before a stamp."""
+        """Count the frames before a stamp."""
         self._missing_before(stamp)
 
     def skip(self, count: int) -> None:
-        """Count so many more."""
+        """Count this many more frames."""
         self._next += count
 
     def take(self, stamp: int | None, *, is_key: bool = False) -> Numbered:  # noqa: ARG002
-        """Return which frame has this stamp; None has the next one."""
+        """Return the frame with this stamp, or the next one if it is None."""
         missing = [] if stamp is None else self._missing_before(stamp)
         if self._waiting and self._waiting[0] == stamp:
             self._stamps.discard(heappop(self._waiting))
@@ -113,11 +113,11 @@ class FrameNumbers:
         return Numbered(self._next - 1, stamp, missing)
 
     def __len__(self) -> int:
-        """Count those that wait."""
+        """Return how many frames wait."""
         return len(self._waiting)
 
     def rest(self) -> list[tuple[int, int]]:
-        """Return all that wait."""
+        """Return all waiting frames."""
         return self._missing_before(None)
 
     def _missing_before(self, stamp: int | None) -> list[tuple[int, int]]:
@@ -131,11 +131,11 @@ class FrameNumbers:
 
 
 class ChunkNumbers:
-    """Gives frames their numbers where no packet tells when it is shown: AVI, which counts chunks.
+    """Numbers the frames of AVI, which counts chunks and does not say when each is shown.
 
-    Frames are shown as the decoder gives them, at the times of the chunks as they lie in the file.
-    Of each frame it is known which chunk it came from; those of damaged ones never come, and may
-    not be waited for. Before any damage all are waited for: decoders give some late.
+    Frames are shown in the decoder's order, at the times of the chunks in file order. It is known
+    which chunk a frame came from. Frames of damaged chunks never come, and must not be waited for.
+    Before any damage, all frames are waited for, since decoders give some late.
 
     Args:
         is_reordered: frames may be shown in another order than they are decoded.
@@ -167,26 +167,26 @@ class ChunkNumbers:
             self._times.append(stamp)
 
     def fail(self) -> None:
-        """Note that a chunk is lost: the decoder's threads tell of it as late as of a frame."""
+        """Note a lost chunk: the decoder's threads report it as late as they give a frame."""
         self._has_losses = True
         if self._num_sent:
             self._failed.add(self._latest[-1 - min(self._delay or 0, len(self._latest) - 1)])
 
     def pass_over(self, stamp: int) -> None:
-        """Count the chunks before a stamp. Frames that lean on those may not come."""
+        """Count the chunks before a stamp. Frames that depend on them may not come."""
         self._has_losses = True
         for before in [waiting for waiting in self._waiting if waiting < stamp]:
             self._count(before)
 
     def skip(self, count: int) -> None:
-        """Count so many more."""
+        """Count this many more frames."""
         self._next += count
 
     def take(self, stamp: int | None, *, is_key: bool = False) -> Numbered:
-        """Return the next frame; those of chunks that are lost by now are missing before it."""
+        """Return the next frame; frames of chunks lost by now are missing before it."""
         lost = [] if stamp is None else self._lost_before(stamp, is_key=is_key)
         missing = [self._count(chunk) for chunk in lost]
-        if stamp not in self._waiting:  # of two frames in one chunk; the next one then has none
+        if stamp not in self._waiting:  # the second frame of a chunk; then the next chunk has none
             stamp = next(iter(self._waiting), None)
         if stamp is None:
             self._next += 1
@@ -196,11 +196,11 @@ class ChunkNumbers:
         return Numbered(*self._count(stamp), missing)
 
     def __len__(self) -> int:
-        """Count those that wait."""
+        """Return how many frames wait."""
         return len(self._waiting)
 
     def rest(self) -> list[tuple[int, int]]:
-        """Return all that wait."""
+        """Return all waiting frames."""
         return [self._count(chunk) for chunk in list(self._waiting)]
 
     def _lost_before(self, stamp: int, *, is_key: bool) -> list[int]:
@@ -217,7 +217,7 @@ class ChunkNumbers:
         ]
 
     def _count(self, chunk: int) -> tuple[int, int]:
-        """Return the next number and time, those of a chunk's frame."""
+        """Return the number and time of a chunk's frame, which are the next ones."""
         del self._waiting[chunk]
         self._failed.discard(chunk)
         self._next += 1

@@ -1,4 +1,4 @@
-"""From what a user types to a source."""
+"""Opens the source that a user has typed."""
 
 import glob
 import os
@@ -41,18 +41,18 @@ def open_source(
 ) -> Source:
     """Open pictures and videos: a file, a folder, a glob, a list, or paths on standard input.
 
-    Also a camera, a stream, or a ``.streams`` list of them: they are begun once they are looked at.
+    Or a camera, a stream, or a ``.streams`` list of them, which start once they are read.
 
     Args:
         source: a path, a pattern, ``-``, the number of a camera or an address.
-        more: files and folders beside it, as a shell makes them of a glob; or more addresses.
+        more: further files and folders, as a shell expands a glob; or further addresses.
         options: which frames of videos and cameras are taken; None is all of them.
-        patience: how long a camera is waited for.
-        mode: what cameras of this machine are asked for; None leaves it to them.
+        patience: how long to wait for a camera.
+        mode: what is requested from cameras of this machine; None leaves it to them.
 
     Raises:
-        SourceError: nothing there, nothing found, or a kind of source that is not supported; a
-            mode without a camera of this machine, or one that it does not have.
+        SourceError: nothing there, nothing found, or a kind of source that is not supported; a mode
+            without a camera of this machine, or one that it does not have.
     """
     options = options or FrameOptions()
     addresses, name = _addresses_of(source, *more)
@@ -77,7 +77,7 @@ def open_source(
 
 
 def open_pictures(source: str, *more: str) -> ItemSource:
-    """Open pictures alone, as ``open_source`` does; videos are passed over.
+    """Open only pictures, as ``open_source`` does; videos are skipped.
 
     Raises:
         SourceError: nothing there, or nothing found.
@@ -86,7 +86,7 @@ def open_pictures(source: str, *more: str) -> ItemSource:
 
 
 def _addresses_of(*sources: str) -> tuple[list[Address], str | None]:
-    """Return cameras and streams, and what they are called together; none are files.
+    """Return cameras and streams, and their common name; no addresses if the sources are files.
 
     Raises:
         SourceError: a mistake in an address or in a list of them, or no such device.
@@ -119,7 +119,7 @@ def _read_list(source: str) -> list[Address]:
 def _in_mode(
     addresses: Sequence[Address], mode: DeviceMode | None, source: str
 ) -> Sequence[Address]:
-    """Ask the cameras of this machine for a size, a rate and a format; streams have their own.
+    """Request a size, a rate and a format from cameras of this machine; streams have their own.
 
     Raises:
         SourceError: there is no such camera, or it does not offer that.
@@ -155,10 +155,10 @@ def _is_address(source: str) -> bool:
 
 
 def _parse_single(source: str) -> Address:
-    """Read an address that was typed here and now: the camera that it means is there, or none is.
+    """Parse an address that was typed just now, whose camera must be there.
 
     Raises:
-        SourceError: no address, or no such device.
+        SourceError: not an address, or no such device.
     """
     address = parse_address(source)
     _check_protocol(address)
@@ -187,7 +187,7 @@ def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
 
 
 def _matching(text: str) -> list[str]:
-    """Return what a pattern matches; a path that is there, or matches nothing, as it is."""
+    """Return what a pattern matches; a path that exists, or matches nothing, stays as it is."""
     path = find_path(text)
     if os.path.lexists(path) or not glob.has_magic(text):
         return [text]
@@ -208,10 +208,10 @@ def _open_cameras(
 
 
 def _check_protocol(address: Address, where: str = "") -> None:
-    """Refuse what no waiting brings.
+    """Refuse an address that no waiting would help to open.
 
     Raises:
-        SourceError: one line, without anything secret.
+        SourceError: it is one; one line, without secrets.
     """
     from head_detection.pipeline.srt import check_address  # noqa: PLC0415 - loads FFmpeg
 
@@ -223,7 +223,7 @@ def _check_protocol(address: Address, where: str = "") -> None:
 
 
 def _is_kept_from_us(path: Path) -> bool:
-    """Tell whether a path leads through a folder that may not be entered: reading it says so."""
+    """Tell whether a path leads through a folder that we may not enter: reading it says so."""
     try:
         path.lstat()
     except PermissionError:

@@ -16,14 +16,14 @@ from head_detection.results.record import Failure, Outcome, Record
 from head_detection.structures import NOT_TRACKED, Detections, Frame, Sighting
 
 NUM_FULLEST: Final = 5
-"""Pictures, that a summary names."""
+"""Pictures that a summary names."""
 
 
 class Detector(Protocol):
     """Finds heads in a stream; ``HeadDetector`` is one.
 
     Attributes:
-        score_threshold: of what counts.
+        score_threshold: heads count from this score on.
     """
 
     score_threshold: float
@@ -37,30 +37,30 @@ class Detector(Protocol):
         score_threshold: float | None = None,
         is_ready: IsReady | None = None,
     ) -> Generator[PictureResult]:
-        """Yield a result an item, in order."""
+        """Yield one result per item, in order."""
         ...
 
 
 class Tracker(Protocol):
-    """Follows heads from frame to frame, of several videos and cameras at once.
+    """Tracks heads from frame to frame, in several videos and cameras at once.
 
     Attributes:
-        lowest_score: heads down to this score are of use to it.
+        lowest_score: it uses heads down to this score.
     """
 
     lowest_score: float
 
     def follow(self, frame: Frame, found: Detections) -> Detections:
-        """Return the same heads in the same order, with ids; -1 for one that is not followed."""
+        """Return the same heads in the same order, with ids; -1 for one that is not tracked."""
         ...
 
     def sightings(self, name: str) -> tuple[Sighting, ...]:
-        """Return where those were before who have an id from the last frame of a source on."""
+        """Return the earlier positions of heads that got their id in a source's last frame."""
         ...
 
 
 class Writer(Protocol):
-    """Takes what comes of each item; ``Sinks`` is one."""
+    """Takes the outcome of each item; ``Sinks`` is one."""
 
     @property
     def needs_pixels(self) -> bool:
@@ -68,7 +68,7 @@ class Writer(Protocol):
         ...
 
     def take(self, outcome: Outcome) -> None:
-        """Take it, in the order of the items."""
+        """Take an outcome, in the order of the items."""
         ...
 
 
@@ -76,10 +76,10 @@ class Counter(Protocol):
     """Counts heads at lines and in zones, of several videos and cameras at once."""
 
     def count(self, record: Record) -> Record:
-        """Return a frame's record with what is in its zones, and what happened there.
+        """Return a frame's record with the counts of its zones and lines, and its events.
 
         Raises:
-            ConfigError: zones that do not fit this record, as others may.
+            ConfigError: zones that do not fit this record; they may fit others.
         """
         ...
 
@@ -95,26 +95,27 @@ def run_pipeline(
     tracker: Tracker | None = None,
     counter: Counter | None = None,
 ) -> Generator[Outcome]:
-    """Take every item of a source through the detector to the sinks, and yield what came of it.
+    """Pass every item of a source through the detector to the sinks, and yield its outcome.
 
-    Memory does not grow with the number of items. What is yielded was handed to the sinks before;
-    they are not closed.
+    Memory does not grow with the number of items. An outcome is passed to the sinks before it is
+    yielded. The sinks are not closed.
 
     Args:
-        source: read as far as the detector takes its items.
+        source: read only as far as the detector takes its items.
         detector: finds the heads.
         sinks: take records and failures; None writes nothing.
-        batch_size: items at once at most; None is what suits the detector.
-        keep_pixels: records hold their picture, also where no sink needs it.
-        hide_from: records hold heads to be hidden too, from this score on; None: those that count.
-        tracker: gives ids to the heads of frames; a head that it follows counts at any score.
+        batch_size: largest number of items per batch; None is what suits the detector.
+        keep_pixels: records hold their picture even if no sink needs it.
+        hide_from: records also hold the heads to hide, from this score on; None hides those that
+            count.
+        tracker: gives ids to the heads of frames; a head that it tracks counts at any score.
         counter: counts them at lines and in zones.
 
     Yields:
-        A record or a failure an item, in order. One that zones do not fit is a failure.
+        One record or failure per item, in order. An item that zones do not fit is a failure.
 
     Raises:
-        ConfigError: zones that do not fit the first item, of a source of that size alone.
+        ConfigError: zones that do not fit the first item, if the source has no other size.
     """
     keep_pixels = keep_pixels or (sinks is not None and sinks.needs_pixels)
     threshold = detector.score_threshold
@@ -148,18 +149,18 @@ def run_pipeline(
 
 @dataclass
 class Tally:
-    """What was done so far.
+    """Counts of what was done so far.
 
     Attributes:
-        pictures: that went through the network.
-        frames: of videos and cameras that did.
-        videos: that they are of, one after another.
-        heads: that count.
+        pictures: those that went through the network.
+        frames: frames of videos and cameras that did.
+        videos: videos of these frames, one after another.
+        heads: those that count.
         failed: pictures that could not be read or written.
-        hidden: heads that are to be hidden.
+        hidden: heads to hide.
         empty: pictures without a head.
-        fullest: number of heads and name of the pictures with most of them.
-        start: by the monotonic clock.
+        fullest: number of heads and name of the pictures with most heads.
+        start: when it began, by the monotonic clock.
     """
 
     pictures: int = 0
@@ -174,7 +175,7 @@ class Tally:
     _last_video: str | None = field(default=None, repr=False)
 
     def add(self, outcome: Outcome) -> None:
-        """Count what came of an item."""
+        """Count the outcome of an item."""
         if isinstance(outcome, Failure):
             self.failed += 1
         else:
@@ -185,7 +186,7 @@ class Tally:
             if count == 0:
                 self.empty += 1
             elif len(self.fullest) < NUM_FULLEST or count > self.fullest[-1][0]:
-                # Of equal ones the first stays: the sort keeps their order.
+                # Of equals the first stays: the sort keeps their order.
                 self.fullest.append((count, outcome.name))
                 self.fullest.sort(key=itemgetter(0), reverse=True)
                 del self.fullest[NUM_FULLEST:]
@@ -225,10 +226,10 @@ def _outcome_of(result: PictureResult, index: int) -> Outcome:
 
 
 def _count(counter: Counter, record: Record, source: Source, *, is_first: bool) -> Outcome:
-    """Return the record with its counts, or a failure: the zones may fit the next one.
+    """Return the record with its counts, or a failure, as the zones may fit the next one.
 
     Raises:
-        ConfigError: zones that do not fit all there is.
+        ConfigError: zones that do not fit any item.
     """
     try:
         return counter.count(record)
@@ -241,6 +242,6 @@ def _count(counter: Counter, record: Record, source: Source, *, is_first: bool) 
 
 
 def _from(score_threshold: float, found: Detections) -> Detections:
-    """Return the heads from a score on, and those that are followed."""
+    """Return the heads from a score on, and those that are tracked."""
     is_kept = found.scores >= score_threshold
     return found.where(is_kept if found.ids is None else is_kept | (found.ids != NOT_TRACKED))

@@ -1,4 +1,4 @@
-"""What gives pictures and frames, one by one."""
+"""Sources of pictures and frames, one by one."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.structures import Frame
 
 Item = PictureFile | Frame
-"""A picture to read, or a frame that is decoded already."""
+"""A picture to read, or a frame that is already decoded."""
 MAX_FPS_SLACK: Final = 0.05
-"""How much too early a frame may come, of the time from one to the next."""
+"""How much too early a frame may come, as a share of the time between frames."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class SourceInfo:
 
     Attributes:
         name: short, for folders and files.
-        fps: frames a second; None for pictures, and where it is not known or not steady.
-        size: (height, width) of every frame; None where that is not known.
-        count: how many items; None where that is not known, or there is no end.
+        fps: frames per second; None for pictures, or if unknown or not steady.
+        size: (height, width) of every frame; None if unknown.
+        count: how many items; None if unknown or endless.
         unit: what the items are called: ``pictures``, ``frames`` or ``pictures and frames``.
-        is_live: the items come as they happen, and the newest counts: ``is_ready`` never tells of
-            the next of the same camera, for a frame that waits for another is old.
+        is_live: items come as they happen, and the newest counts: ``is_ready`` never reports the
+            next frame of a camera whose last one still waits, since that one would get old.
     """
 
     name: str
@@ -39,20 +39,20 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """Which frames of videos and cameras are taken; pictures are all taken.
+    """Which frames of videos and cameras are taken; all pictures are.
 
-    A frame that is left out keeps its number: that of the next taken one tells of it.
+    Frames that are left out keep their numbers, so the numbers of taken frames have gaps.
 
     Attributes:
-        start: seconds of a video's beginning to leave out.
-        end: seconds from its beginning where to stop; a frame shown just then is left out, so that
-            two parts of a video share none. None goes on to its end. Of a camera it is ``start``
-            and so many seconds more from the first frame that was looked at.
-        stride: one frame of so many is taken, the first one of them.
-        max_fps: at most so many frames in each second from the start on are taken; None is all.
+        start: seconds to leave out at the beginning of a video.
+        end: seconds from the beginning at which to stop; a frame shown exactly then is left out, so
+            that two parts of a video share none. None goes on to the end. For a camera, frames are
+            taken for ``end`` minus ``start`` seconds from the first one that was looked at.
+        stride: one frame of this many is taken, the first of them.
+        max_fps: at most this many frames per second are taken, from the start on; None is all.
         max_pixels: larger frames are refused.
-        is_live: the newest frame is taken and older ones are dropped; False waits for every one;
-            None is as the kind of source suggests.
+        is_live: the newest frame is taken and older ones are dropped; False waits for every frame;
+            None depends on the kind of source.
     """
 
     start: float = 0.0
@@ -63,7 +63,7 @@ class FrameOptions:
     is_live: bool | None = None
 
     def chooser(self) -> Callable[[int, float], bool]:
-        """Return what tells of a frame's number and seconds, in order, whether it is taken.
+        """Return a function of each frame's number and seconds, in order: whether it is taken.
 
         Example:
             >>> takes = FrameOptions(max_fps=10).chooser()
@@ -93,13 +93,13 @@ class FrameOptions:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a camera is waited for.
+    """How long to wait for a camera.
 
     Attributes:
-        open_seconds: until it must have answered.
-        read_seconds: until its next frame must have come.
-        first_wait: seconds before a lost camera is tried again; doubled from try to try.
-        longest_wait: seconds, at most.
+        open_seconds: time limit for its first answer.
+        read_seconds: time limit for its next frame.
+        first_wait: seconds before a lost camera is tried again; doubled with each attempt.
+        longest_wait: the longest such wait, in seconds.
     """
 
     open_seconds: float = 10.0
@@ -118,7 +118,7 @@ class Source(Protocol):
 
     @property
     def skipped(self) -> Counter[str]:
-        """How many were passed over, by reason; complete at the end."""
+        """How many were skipped, by reason; complete at the end."""
         ...
 
     def __iter__(self) -> Iterator[Item]:
@@ -126,11 +126,11 @@ class Source(Protocol):
         ...
 
     def is_ready(self) -> bool:
-        """Tell whether the next item, or the end, is at hand, so that taking it does not wait."""
+        """Tell whether the next item, or the end, is ready, so that taking it does not wait."""
         ...
 
     def expected_count(self) -> int | None:
-        """Return how many items there are, by what was read so far; None where nothing tells."""
+        """Estimate how many items there are, by what was read so far; None if nothing tells."""
         ...
 
 
@@ -141,9 +141,9 @@ class ItemSource:
     Attributes:
         info: what is known of them.
         items: in order.
-        skipped: how many were passed over, by reason; complete once ``items`` is at its end.
-        ready: tells whether the next is at hand; None is always.
-        expected: tells how many there are, by what was read so far; None is as ``info`` says.
+        skipped: how many were skipped, by reason; complete once ``items`` is at its end.
+        ready: tells whether the next is ready; None is always.
+        expected: estimates how many there are, by what was read so far; None is as ``info`` says.
     """
 
     info: SourceInfo
@@ -154,7 +154,7 @@ class ItemSource:
 
     @classmethod
     def of(cls, items: Sequence[Item], name: str = "items") -> Self:
-        """Make a source of what is there already."""
+        """Make a source of items that are there already."""
         return cls(SourceInfo(name, count=len(items)), items)
 
     def __iter__(self) -> Iterator[Item]:
@@ -162,16 +162,16 @@ class ItemSource:
         return iter(self.items)
 
     def is_ready(self) -> bool:
-        """Tell whether the next item, or the end, is at hand."""
+        """Tell whether the next item, or the end, is ready."""
         return self.ready is None or self.ready()
 
     def expected_count(self) -> int | None:
-        """Return how many items there are, as far as is known by now."""
+        """Return how many items there are, as far as known by now."""
         return self.info.count if self.expected is None else self.expected()
 
 
 def describe_skipped(skipped: Counter[str]) -> str:
-    """Return one line, empty where nothing was passed over.
+    """Return one line, empty if nothing was skipped.
 
     Example:
         >>> describe_skipped(Counter({"hidden": 1, "not pictures": 5}))

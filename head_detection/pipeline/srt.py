@@ -1,7 +1,7 @@
-"""Streams by SRT: libsrt does for PyAV what its wheels lack.
+"""Reads SRT streams with libsrt, since PyAV's wheels come without SRT.
 
-libsrt is loaded by ``ctypes`` as it is on the machine, for no binding on PyPI brings it along.
-Programs beside this one, ``ffmpeg`` or ``srt-live-transmit``, would show the passphrase in ``ps``.
+The machine's libsrt is loaded by ``ctypes``, as no binding on PyPI includes it. A separate program,
+``ffmpeg`` or ``srt-live-transmit``, would show the passphrase in ``ps``.
 
 Source: the API of libsrt 1.4 and 1.5, ``srt.h``, which the numbers below are from.
 """
@@ -25,7 +25,7 @@ LIBRARIES: Final = (
     "libsrt-openssl.so.1.4", "libsrt.so.1.4", "libsrt.so", "libsrt.1.5.dylib",
     "/opt/homebrew/lib/libsrt.dylib", "/usr/local/lib/libsrt.dylib", "srt.dll",
 )  # fmt: skip
-"""As Debian and its kin, others, macOS and Windows name it."""
+"""Its names on Debian and its derivatives, other Linux systems, macOS and Windows."""
 LONGEST_MESSAGE: Final = 1456
 """Bytes of a message of a live stream (``SRT_LIVE_MAX_PLSIZE``)."""
 # SRT_SOCKOPT
@@ -48,19 +48,18 @@ REJECTIONS: Final = {
     10: "the passphrase is another",
     11: "one side has a passphrase, the other has none",
 }
-"""SRT_REJECT_REASON, where libsrt's own word is none that a user knows."""
+"""SRT_REJECT_REASON, where libsrt's own text would tell a user nothing."""
 
 
 class SrtStream:
-    """A connection as a file that is read: ``av.open(stream)``.
+    """A connection that is read like a file: ``av.open(stream)``.
 
     Args:
         address: whom to call, or where to wait for a call.
-        seconds: how long for this, and for each message then.
+        seconds: time limit for this, and then for each message.
 
     Raises:
-        OSError: nobody there, a wrong passphrase, a port that is taken ...; its text has nothing
-            secret.
+        OSError: nobody there, a wrong passphrase, a port in use ...; its text has no secrets.
     """
 
     def __init__(self, address: SrtAddress, seconds: float) -> None:
@@ -85,11 +84,11 @@ class SrtStream:
         self.set_timeout(seconds)
 
     def set_timeout(self, seconds: float) -> None:
-        """Let a message take so long to come."""
+        """Set the time limit for each message."""
         self._set(RECEIVE_TIMEOUT, _milliseconds(seconds))
 
     def read(self, size: int) -> bytes:
-        """Return what came next, at most so many bytes; nothing is the end.
+        """Return the next bytes, at most ``size``; none at the end.
 
         Raises:
             TimeoutError: nothing came for too long.
@@ -107,7 +106,7 @@ class SrtStream:
         return content
 
     def close(self) -> None:
-        """Tell the other side that it is over."""
+        """Close the connection, and tell the other side."""
         self._library.srt_close(self._socket)
 
     def __enter__(self) -> Self:
@@ -119,7 +118,7 @@ class SrtStream:
         self.close()
 
     def _resolve(self) -> list[tuple[int, bytes]]:
-        """Return families of addresses, and what C calls a ``sockaddr`` of each."""
+        """Return the family of each address, with the C ``sockaddr`` of it."""
         address = self._address
         found = socket.getaddrinfo(
             address.host or None,
@@ -127,7 +126,7 @@ class SrtStream:
             type=socket.SOCK_DGRAM,
             flags=socket.AI_PASSIVE if address.is_listener else 0,
         )
-        # Nobody says that none is there: of a name with both, the one that more cameras have.
+        # An unused address gives no error, so try IPv4 first, which more cameras have.
         found.sort(key=lambda one: one[0] != socket.AF_INET)
         places = [(int(family), _packed(family, place)) for family, _, _, _, place in found]
         return places[:1] if address.is_listener else places
@@ -174,7 +173,7 @@ class SrtStream:
         self._check(self._library.srt_setsockflag(self._socket, option, content, len(content)))
 
     def _check(self, result: int) -> None:
-        """Raise what went wrong, where something did."""
+        """Raise an error if a call went wrong."""
         if result >= 0:
             return
         code = self._library.srt_getlasterror(None)
@@ -189,7 +188,7 @@ class SrtStream:
 
 @cache
 def load_library() -> ctypes.CDLL | None:
-    """Return libsrt; None where this machine has none."""
+    """Load libsrt; None if this machine has none."""
     for name in LIBRARIES:
         try:
             library = ctypes.CDLL(name)
@@ -207,22 +206,21 @@ def load_library() -> ctypes.CDLL | None:
 
 @cache
 def is_in_ffmpeg() -> bool:
-    """Tell whether PyAV's FFmpeg knows SRT by itself, as one that was built for it does."""
+    """Tell whether PyAV's FFmpeg was built with SRT."""
     try:
         av.open("srt://").close()
     except av.error.ProtocolNotFoundError:
         return False
     except (av.FFmpegError, OSError, ValueError):
-        return True  # it is known; there is no host in this address
+        return True  # SRT is known; this address just has no host
     return True
 
 
 def check_address(url: str) -> None:
-    """Refuse what no waiting brings.
+    """Refuse an address that no waiting would help to open.
 
     Raises:
-        SourceError: an option that is none, or no libsrt on this machine; one line, without
-            anything secret.
+        SourceError: an unknown option, or no libsrt on this machine; one line, without secrets.
     """
     SrtAddress.parse(url)
     if not is_in_ffmpeg() and load_library() is None:

@@ -1,6 +1,6 @@
-"""Addresses of SRT as ffmpeg writes them: ``srt://host:port?passphrase=...&latency=200000``.
+"""SRT addresses as written for ffmpeg: ``srt://host:port?passphrase=...&latency=200000``.
 
-Source: names and units of the options as in FFmpeg's documentation of its protocols, section srt.
+Source: FFmpeg's documentation of its protocols, section srt, for names and units of the options.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ SHORTEST_PASSPHRASE: Final = 10
 LONGEST_PASSPHRASE: Final = 79
 LONGEST_STREAM_ID: Final = 512
 KEY_LENGTHS: Final = (0, 16, 24, 32)
-"""Bytes; 0 is as the other side has it."""
+"""Bytes; 0 is the other side's."""
 SHORTEST_LATENCY: Final = 1000
-"""Microseconds; what is shorter was meant as milliseconds."""
+"""Microseconds; a shorter one was meant in milliseconds."""
 LONGEST_LATENCY: Final = 60_000_000
-"""Microseconds; what is longer was meant otherwise, and would fill libsrt's memory."""
+"""Microseconds; a longer one is a mistake, and would fill libsrt's memory."""
 LATENCIES: Final = ("latency", "rcvlatency", "tsbpddelay")
-"""Three names of one thing, for who receives."""
+"""Three names of the receiver's latency."""
 PASSED_OVER: Final = frozenset({
     "timeout", "connect_timeout", "listen_timeout", "send_buffer_size", "recv_buffer_size",
     "pkt_size", "payload_size", "maxbw", "enforced_encryption", "kmrefreshrate", "kmpreannounce",
@@ -29,7 +29,8 @@ PASSED_OVER: Final = frozenset({
     "tlpktdrop", "nakreport", "sndbuf", "rcvbuf", "lossmaxttl", "minversion", "smoother",
     "messageapi", "linger", "tsbpd", "transtype",
 })  # fmt: skip
-"""ffmpeg's options that tune, or are for who sends; time-outs are those of any stream."""
+"""ffmpeg's options for tuning or for senders, which are ignored; time limits are those of any
+stream."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class SrtAddress:
     """Where a stream comes from, or where it is waited for.
 
     Attributes:
-        host: a name or a number; empty is any of this machine, of a listener.
+        host: a name or a number; empty for a listener on any address of this machine.
         port: its number.
-        is_listener: whether who sends it calls us.
-        latency: microseconds in which lost packets may be sent again; None is libsrt's, .12 s.
-            Who sends may ask for more.
-        key_length: bytes of the key; 0 is as the other side has it.
+        is_listener: whether the sender calls us.
+        latency: microseconds in which lost packets may be sent again; None is libsrt's, .12 s. The
+            sender may ask for more.
+        key_length: bytes of the key; 0 is the other side's.
         passphrase: None is no encryption.
         stream_id: which stream of a server; None is the only one.
     """
@@ -57,11 +58,10 @@ class SrtAddress:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read an address as it is written for ffmpeg.
+        """Parse an address as written for ffmpeg.
 
         Raises:
-            SourceError: no port, or an option that is none or has no such value. One line, without
-                anything secret.
+            SourceError: no port, or an unknown option or value. One line, without secrets.
 
         Example:
             >>> SrtAddress.parse("srt://cam:9000?latency=200000&passphrase=open%20sesame")
@@ -89,12 +89,12 @@ class SrtAddress:
 
 
 def _options_of(url: str) -> dict[str, str]:
-    """Return what stands behind the ``?``; a ``#`` is part of it, as ffmpeg has it."""
+    """Return the options after the ``?``; a ``#`` is part of them, as in ffmpeg."""
     options = {}
     for text in filter(None, url.partition("?")[2].split("&")):
         name, _, value = text.partition("=")
         name = "streamid" if name == "srt_streamid" else name
-        # What is unknown is not shown: it may be the rest of a passphrase with an & in it.
+        # An unknown option is not shown: it may be the rest of a passphrase with an & in it.
         if name not in ("mode", "passphrase", "pbkeylen", "streamid", *LATENCIES, *PASSED_OVER):
             raise _expected(
                 url,
@@ -109,7 +109,7 @@ def _latency_of(options: Mapping[str, str], url: str) -> int | None:
     text = next((options[name] for name in LATENCIES if name in options), None)
     if text is None:
         return None
-    # The length first: Python refuses to read numbers of thousands of digits.
+    # The length first: Python refuses to parse thousands of digits.
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LONGEST_LATENCY))
     if not is_number or not (SHORTEST_LATENCY <= int(text) <= LONGEST_LATENCY or int(text) == 0):
         raise _expected(

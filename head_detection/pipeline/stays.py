@@ -12,14 +12,14 @@ from head_detection.structures import Event, Point, RegionCount
 
 @dataclass
 class _Visit:
-    """One head's presence.
+    """The presence of one head.
 
     Attributes:
-        is_inside: for sure.
-        run: how often in a row it was seen on the other side since.
-        changed: when and where it was there first.
+        is_inside: whether it is inside, once confirmed.
+        run: frames in a row in which it was seen on the other side since.
+        changed: when and where it was first there.
         began: when and where the present stay began.
-        last: when and where it was seen inside last.
+        last: when and where it was last seen inside.
         is_counted: whether the present stay was long enough.
     """
 
@@ -32,17 +32,17 @@ class _Visit:
 
 
 class ZoneCounter:
-    """Counts heads in a polygon: now, those that came and went, and how long they stayed.
+    """Counts heads in a polygon: how many are inside now, how many came and left, and their stays.
 
-    Now is every head whose centre is in it in this frame, followed or not. A head has come, or
-    gone, once that is confirmed, and from the first frame there; it counts once it stayed
-    ``min_seconds``. Who is first seen inside came in then.
+    Every head whose centre is inside in this frame is inside now, tracked or not. A head has come,
+    or left, once that is confirmed, as of its first frame there; it counts once it has stayed
+    ``min_seconds``. A head that is first seen inside came in then.
 
     Args:
         name: of the zone.
         points: corners in original pixels.
-        confirmation: when it is sure that a head has come, or gone.
-        min_seconds: the smallest stay that counts.
+        confirmation: when it is certain that a head has come, or left.
+        min_seconds: the shortest stay that counts.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ZoneCounter:
         self.place(points)
 
     def place(self, points: tuple[Point, ...]) -> None:
-        """Move the zone; who was followed there is forgotten, what was counted stays."""
+        """Move the zone; heads tracked so far are forgotten, counts stay."""
         self._points, self._now = points, 0
         self._visits.clear()
 
@@ -70,29 +70,29 @@ class ZoneCounter:
 
     @property
     def dwell(self) -> tuple[float, float]:
-        """Seconds: the sum of all stays that count, those that go on too, and the longest.
+        """Seconds: the sum of all stays that count, including ongoing ones, and the longest.
 
-        A stay that goes on is as long as the head was seen: it may be gone.
+        An ongoing stay lasts until the head was last seen, since it may be gone.
         """
         visits = [visit for visit in self._visits.values() if visit.is_counted]
         going_on = [visit.last[0].seconds - visit.began[0].seconds for visit in visits]
         return self.seconds_inside + sum(going_on), max([self.longest, *going_on])
 
     def look(self, positions: Points) -> None:
-        """Take where all heads of a frame are, followed or not: ``(N, 2)`` in original pixels."""
+        """Take all positions of heads in a frame, tracked or not: ``(N, 2)`` in original pixels."""
         self._now = int(np.count_nonzero(is_inside(self._points, positions)))
 
     def forget(self, head: int) -> Iterator[Event]:
-        """Drop what is known of a head that is seen no more: its stay ended when it was last."""
+        """Forget a head that is no longer seen: its stay ended when it was last seen."""
         visit = self._visits.pop(head, None)
         if visit is not None and visit.is_counted:
             yield self._end(head, visit, *visit.last, is_lost=True)
 
     def follow(self, moment: Moment, heads: list[int], positions: Points) -> Iterator[Event]:
-        """Take where the heads that are followed are in a frame.
+        """Take the positions of the tracked heads in a frame.
 
         Args:
-            moment: later than the last of these heads.
+            moment: later than the last one of these heads.
             heads: their ids.
             positions: ``(N, 2)`` in original pixels.
         """
@@ -145,9 +145,9 @@ class ZoneCounter:
 
 
 def is_inside(polygon: tuple[Point, ...], positions: Points) -> npt.NDArray[np.bool_]:
-    """Tell which points are in a polygon: of two that share a side, a point is in exactly one.
+    """Tell which points are in a polygon; if two share a side, a point is in exactly one.
 
-    What is on a side itself belongs to the polygon right of it, or below it where it is level.
+    A point on a side belongs to the polygon to the right of it, or below it if it is level.
 
     Args:
         polygon: corners in order.

@@ -1,20 +1,20 @@
-"""Times of the frames of a live stream, against the clock."""
+"""Relates the times of a live stream's frames to the clock."""
 
 from typing import Final
 
 ANCHOR_RISE: Final = 0.001
-"""Seconds a second that a camera's clock may lag behind ours without being taken for a delay."""
+"""Seconds per second that a camera's clock may lose against ours without counting as a delay."""
 JUMP_SECONDS: Final = 5.0
-"""Presentation times that differ by so much more than the clock are those of another beginning."""
+"""If presentation times jump by this much more than the clock, the stream has restarted."""
 SMALLEST_STEP: Final = 0.001
 """Seconds between two frames, at least."""
 
 
 class Timeline:
-    """Brings presentation times into relation to the clock.
+    """Relates presentation times to the clock.
 
     Args:
-        is_live: times run with the clock; of a file they are what they are.
+        is_live: times run with the clock; those of a file are taken as they are.
 
     Example:
         >>> timeline = Timeline(is_live=True)
@@ -34,7 +34,7 @@ class Timeline:
         self._last: float | None = None
 
     def arrive(self, time_of_packet: float | None, now: float) -> float:
-        """Note that a packet came, and return how late it is against the soonest."""
+        """Note that a packet came, and return its delay relative to the fastest one."""
         if time_of_packet is None:
             return 0.0
         offset = now - time_of_packet
@@ -51,9 +51,9 @@ class Timeline:
         return min(now, self._anchor + time_of_frame)
 
     def seconds_of(self, time_of_frame: float | None, now: float) -> float:
-        """Return the time since the first frame, which only grows."""
+        """Return the time since the first frame, which always grows."""
         if time_of_frame is None and not self._is_live and self._last is not None:
-            self._last += SMALLEST_STEP  # the next one with a time tells where it is
+            self._last += SMALLEST_STEP  # the next frame with a time corrects it
             return round(self._last, 6)
         seconds = 0.0
         if self._before is not None and self._last is not None:

@@ -1,9 +1,9 @@
-"""Heads followed from frame to frame, of several videos and cameras at once.
+"""Tracks heads from frame to frame, in several videos and cameras at once.
 
 Source:
     The trackers are those of the ``trackers`` package: ByteTrack (Zhang et al., ECCV 2022), OC-SORT
     (Cao et al., CVPR 2023), BoT-SORT (Aharon et al., arXiv 2206.14651), C-BIoU (Yang et al., WACV
-    2023). Each matches by buffered IoU here, C-BIoU's: heads move by more than their size.
+    2023). Here, each matches by C-BIoU's buffered IoU, since heads move by more than their size.
 """
 
 import math
@@ -32,25 +32,27 @@ from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Frame, IntArray, Sighting
 
 FRAME_RATE: Final = 20.0
-"""The unit of the trackers' noise, between rates of 5 and 30; what a video has its times tell."""
+"""The rate that the trackers' noise refers to, between 5 and 30; a video's own follows from its
+times."""
 LONGEST_BUFFERED: Final = 0.5
-"""Seconds between frames after which boxes are enlarged no further."""
+"""Seconds between frames beyond which boxes are enlarged no further."""
 SECOND_BUFFER: Final = 5 / 3
-"""C-BIoU's second pass enlarges boxes by so much more: its authors' .5 beside .3."""
+"""C-BIoU's second pass enlarges boxes by this factor more: its authors' .5 to .3."""
 SLOW_TO_BEGIN: Final = ("bytetrack", "ocsort")
-"""They give the heads of the first frame no id; ByteTrack's authors do, and so do the others. They
-are shown it so often that they do."""
+"""These give the heads of the first frame no id, but ByteTrack's authors do, and so do the other
+trackers. So they are shown the first frame often enough to do so."""
 MOMENT: Final = 1e-6
-"""Seconds from one such showing to the next."""
+"""Seconds between these repetitions."""
 MOST_SOURCES: Final = 256
-"""Videos and cameras whose heads are remembered; the one longest without a frame is forgotten."""
+"""Videos and cameras whose heads are remembered; the one without a frame for longest is
+forgotten."""
 
 
 class LowScoreDetector(Detector, Protocol):
     """A detector that finds heads down to a score.
 
     Attributes:
-        lowest_score: which may be asked for.
+        lowest_score: the lowest that may be requested.
     """
 
     lowest_score: float
@@ -87,18 +89,18 @@ def track_heads(
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """How heads are followed; ``TrackingConfig`` says what each value does.
+    """How heads are tracked; ``TrackingConfig`` says what each value does.
 
     Attributes:
-        start_score: heads are followed from this score on.
-        lowest_score: and one that is followed down to this score.
-        lost_seconds: one that is not found for longer gets a new id.
-        min_detections: found in so many frames before it gets an id, 2 or more; those of the first
-            frame get theirs at once.
-        min_overlap: of where a head is expected and where one is found.
-        buffer: boxes are enlarged by this share of their size on each side, to be matched.
-        buffer_per_second: so much more a second between frames.
-        camera_motion: ``botsort`` tells the camera's motion by the picture.
+        start_score: tracks begin from this score on.
+        lowest_score: a tracked head is followed down to this score.
+        lost_seconds: a head that is not found for longer gets a new id.
+        min_detections: frames in which a head is found before it gets an id, 2 or more; those of
+            the first frame get theirs at once.
+        min_overlap: between the expected place of a head and a detection.
+        buffer: boxes are enlarged by this share of their size on each side, for matching.
+        buffer_per_second: this much more per second between frames.
+        camera_motion: ``botsort`` estimates the camera's motion from the picture.
     """
 
     start_score: float = 0.5
@@ -116,10 +118,10 @@ class HeadTracker:
 
     Args:
         name: one of ``TRACKERS``.
-        settings: how heads are followed.
+        settings: how heads are tracked.
 
     Attributes:
-        lowest_score: heads down to this score are of use.
+        lowest_score: heads down to this score are used.
 
     Raises:
         MissingPackageError: the ``track`` extra is not installed.
@@ -157,10 +159,10 @@ class HeadTracker:
         return cls(name, settings)
 
     def follow(self, frame: Frame, found: Detections) -> Detections:
-        """Return the same heads in the same order, with ids; -1 for one that is not followed.
+        """Return the same heads in the same order, with ids; -1 for one that is not tracked.
 
-        A frame without a time, or with one that is not after that of the frame before, is taken to
-        come a twentieth of a second after it.
+        A frame without a time, or with one that is not after that of the frame before, is assumed
+        to come a twentieth of a second after it.
         """
         follower = self._followers.get(frame.name)
         if follower is None:
@@ -175,7 +177,7 @@ class HeadTracker:
         return replace(found, ids=ids)
 
     def sightings(self, name: str) -> tuple[Sighting, ...]:
-        """Return where those were before who have an id from the last frame of a source on."""
+        """Return the earlier positions of heads that got their id in a source's last frame."""
         follower = self._followers.get(name)
         return () if follower is None else follower.sightings
 
@@ -184,7 +186,7 @@ class _Follower:
     """The heads of one video or camera.
 
     Attributes:
-        sightings: where those were before who have an id from the last frame on.
+        sightings: earlier positions of the heads that got their id in the last frame.
     """
 
     def __init__(self, library: ModuleType, name: str, settings: TrackingSettings) -> None:
@@ -197,7 +199,7 @@ class _Follower:
         }[name]
         self._tracker, self._overlaps = make(library, settings)
         self.sightings: tuple[Sighting, ...] = ()
-        self._unnamed: dict[Any, list[Sighting]] = {}  # by the library's track, which has no id
+        self._unnamed: dict[Any, list[Sighting]] = {}  # by the library's tracks without an id
         self._image_size: tuple[int, int] | None = None
         self._tracker.maximum_time_without_update = settings.lost_seconds
         self._clock = 0.0
@@ -215,7 +217,7 @@ class _Follower:
         heads = sv.Detections(
             xyxy=found.boxes[places],
             confidence=found.scores[places],
-            class_id=places,  # comes back beside the id, and tells who is who
+            class_id=places,  # comes back beside the id, to identify heads
         )
         bgr = None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         tracked = self._tracker.update(heads, bgr, self._clock)
@@ -230,7 +232,7 @@ class _Follower:
         return ids
 
     def look_back(self, frame: Frame, image_size: tuple[int, int]) -> None:
-        """Note where heads without an id are, and tell it of those that have one now."""
+        """Note where heads without an id are, and report it for those that have one now."""
         if image_size != self._image_size:
             self._image_size = image_size
             self._unnamed.clear()
@@ -259,7 +261,7 @@ class _Follower:
 
 
 Made = tuple[Any, list[tuple[Any, float]]]
-"""A tracker, and the overlaps that it matches by, each with the factor of its buffer."""
+"""A tracker, and the overlap measures that it uses, each with the factor of its buffer."""
 
 
 def _make_bytetrack(library: ModuleType, settings: TrackingSettings) -> Made:
@@ -278,7 +280,7 @@ def _make_ocsort(library: ModuleType, settings: TrackingSettings) -> Made:
     overlap = library.BIoU()
     tracker = library.OCSORTTracker(
         **_common(settings),
-        # It counts matches, of which the first detection is none.
+        # It counts matches; the first detection is not one.
         minimum_consecutive_frames=max(1, settings.min_detections - 1),
         minimum_iou_threshold=settings.min_overlap,
         iou=overlap,
@@ -317,10 +319,10 @@ def _by_score(settings: TrackingSettings) -> dict[str, Any]:
 
 
 def _import_trackers() -> ModuleType:
-    """Import the package.
+    """Import the ``trackers`` package.
 
     Raises:
-        MissingPackageError: it is not installed, or OpenCV lacks a library of the system.
+        MissingPackageError: it is not installed, or OpenCV lacks a system library.
     """
     try:
         return import_module("trackers")

@@ -1,4 +1,4 @@
-"""The frames of a video file, in order, with number and time, whatever is damaged."""
+"""Reads the frames of a video file in order, with number and time, whatever is damaged."""
 
 import logging
 from collections import deque
@@ -49,31 +49,31 @@ if TYPE_CHECKING:
     VideoPacket = Packet[VideoStream]
 
 MAX_BUFFERED_BYTES: Final = 64 * 1024**2
-"""Packets kept from the last key frame on while the start is looked for; more are decoded."""
+"""Packets kept from the last key frame on while looking for the start; more are decoded."""
 COPY_OPAQUE: Final = 1 << 7
-"""FFmpeg's flag of a decoder: what a packet holds of ours comes along with its frame."""
+"""FFmpeg's decoder flag that passes our data of a packet on to its frame."""
 LEAD_KEYS: Final = 3
-"""Key frames to decode from before a start in AVI: frames around the first may not come, for they
-lean on some before it, and only from the second on it is known how many."""
+"""Key frames to decode before a start in AVI: frames around the first may not come, since they
+depend on earlier ones, and how many only becomes known from the second on."""
 TELL_NO_LENGTH: Final = (ogg.FORMAT, mp4.FORMAT)
-"""Of Ogg and of MP4 in fragments FFmpeg takes for the length what it can read."""
+"""For Ogg and fragmented MP4, FFmpeg reports as the length what it can read."""
 MOST_MISSING: Final = 100_000
-"""A longer gap is no damage, but another recording behind the first."""
+"""A longer gap is not damage, but another recording after the first."""
 LONGEST_LOSS: Final = 10.0
 """Seconds, likewise, where recordings may be joined: ffmpeg's own -dts_delta_threshold."""
 
 
 def read_video(path: Path, name: str, options: FrameOptions) -> Generator[Item]:
-    """Decode the frames of a video that are asked for, in order of presentation.
+    """Decode the requested frames of a video, in order of presentation.
 
-    Seconds count from the track's first frame. A frame that is damaged or missing comes without
-    pixels, in its place; where the file ends before its header says, an item tells so at the end.
-    Frames behind a damaged one, up to the next key frame, show what the decoder makes of them.
+    Seconds count from the track's first frame. A damaged or missing frame comes without pixels, in
+    its place; if the file ends before its header says, an item at the end says so. Frames after a
+    damaged one, up to the next key frame, show what the decoder makes of them.
 
     Args:
-        path: the file, whatever its name's end.
+        path: the file, whatever its extension.
         name: of the frames.
-        options: which are taken.
+        options: which frames are taken.
 
     Raises:
         SourceError: as ``describe_video``.
@@ -88,9 +88,9 @@ class _Reading:
     Args:
         container: open, at its beginning.
         video: the track.
-        path: of the file.
+        path: the file.
         name: of the frames.
-        options: which are taken.
+        options: which frames are taken.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class _Reading:
         self._last_packets, self._converter = LastPackets(), VideoReformatter()
         self._last_stamp: int | None = None
         self._given_up: set[int | None] = set()
-        # AVI's encoders delay the first.
+        # Encoders delay the first frame of an AVI.
         self._origin = None if self._counts_chunks else video.start_time
         self._last: float | None = None
         self._steps: deque[float] = deque(maxlen=LOCAL_STEPS)
@@ -162,7 +162,7 @@ class _Reading:
             yield PictureFile(self._path, self._name, self._reason)
 
     def _damage(self) -> str | None:
-        """Return what of a file is not there, or cannot be read, and was not counted."""
+        """Return what of a file is missing or unreadable, and was not counted."""
         ends_well, container = self._watch.ends_well(), self._container
         is_told = container.format.name == matroska.FORMAT  # where a recording ends
         if is_cut_short(self._path) or (ends_well is None and not is_told):
@@ -174,7 +174,7 @@ class _Reading:
         return self._uncounted()
 
     def _uncounted(self) -> str | None:
-        """Return where damage was seen before the end that is asked for, if nothing was counted."""
+        """Return where damage was seen before the requested end, if nothing was counted."""
         # A transport stream's packets are numbered anew where recordings are joined.
         is_stream = self._container.format.name == transport_stream.FORMAT
         if self._has_missing or is_stream:
@@ -194,9 +194,9 @@ class _Reading:
         return None
 
     def _undecoded(self) -> str | None:
-        """Return how many frames of a stream without times came, where the decoder left some out.
+        """Return how many frames of a stream without times came, if the decoder left some out.
 
-        It does so without an error where those that others lean on are damaged.
+        It does so without an error if frames that others depend on are damaged.
         """
         num_there = self._num_decoded + self._num_refused
         is_told = self._has_fields or not self._watch.begins_whole or self._watch.losses
@@ -236,7 +236,7 @@ class _Reading:
             yield from chain.from_iterable(parts)
 
     def _packets(self) -> "Iterator[VideoPacket]":
-        """Yield all packets, each noted for its number; the last is empty."""
+        """Yield all packets, each noted for numbering; the last one is empty."""
         packets, codec = self._container.demux(self._video), self._video.codec_context.name
         while True:
             try:
@@ -253,7 +253,7 @@ class _Reading:
             stamp = self._stamp_of(packet)
             if packet.size == 0 and stamp is not None:
                 self._num_empty += 1
-                continue  # AVI's for a picture that stays; to a decoder it would be the end
+                continue  # AVI repeats a picture by it; a decoder would take it for the end
             if is_shown(packet):
                 self._num_packets += 1
                 if stamp is not None:
@@ -265,7 +265,7 @@ class _Reading:
             yield packet
 
     def _join(self, packet: "VideoPacket") -> None:
-        """Let the times of a recording that was joined to another go on from that one's."""
+        """Shift the times of a recording that was joined to another, so that they go on."""
         stamp = self._stamp_of(packet)
         if self._joined is None or stamp is None or packet.dts is None:
             return
@@ -274,7 +274,7 @@ class _Reading:
         packet.pts = None if packet.pts is None else packet.pts + shift
 
     def _items_of(self, packet: "VideoPacket") -> Iterator[Item]:
-        """Yield the taken frames that come out once a packet went in."""
+        """Yield the taken frames that come out of the decoder after a packet."""
         self._last_packets.add(packet)
         try:
             pictures = packet.decode()
@@ -289,7 +289,7 @@ class _Reading:
             yield from self._items_until(picture)
 
     def _held_back(self) -> Iterator[Item]:
-        """Yield whole frames at the end that the decoder kept, as others there are damaged."""
+        """Yield whole frames at the end that the decoder held back, as others are damaged."""
         if len(self._numbers) == 0 or (self._is_interlaced and not self._has_errors):
             return
         self._has_errors = True
@@ -301,13 +301,13 @@ class _Reading:
             is_behind = is_behind or self._stamp_in(picture) == self._last_stamp
 
     def _items_until(self, picture: VideoFrame) -> Iterator[Item]:
-        """Yield a picture, where it is taken, and before it the frames that are missing."""
+        """Yield a picture if it is taken, and before it the frames that are missing."""
         stamp = self._last_stamp = self._stamp_in(picture)
         if stamp is not None and stamp in self._given_up and not self._counts_chunks:
-            return  # it comes behind later ones, as others are lost
+            return  # it comes after later ones, as others are lost
         numbered = self._numbers.take(stamp, is_key=picture.key_frame)
         index, seconds = numbered.index, self._seconds_of(numbered.stamp)
-        # Not missing without an error: those before the first key frame, and second fields.
+        # Without an error, second fields and frames before the first key frame are not missing.
         self._is_interlaced = picture.interlaced_frame
         self._has_fields |= picture.interlaced_frame
         is_usual = self._num_decoded == 0 or self._is_interlaced
@@ -324,7 +324,7 @@ class _Reading:
         yield from self._item(index, seconds, None if is_damaged else picture)
 
     def _missing_until(self, seconds: float) -> int:
-        """Return how many frames a damaged file lacks between the last one and one at a time."""
+        """Return how many frames a damaged file lacks between the last one and a time."""
         last, origin = self._last, self._origin
         if self._rate is None or last is None or origin is None or self._counts_chunks:
             return 0
@@ -344,7 +344,7 @@ class _Reading:
     def _without_pixels(
         self, missing: Iterable[tuple[int, int | None]]
     ) -> Generator[Item, None, int]:
-        """Yield frames that did not come; return how many more there were in gaps before them."""
+        """Yield frames that did not come; return how many more were missing in gaps before them."""
         num_more = 0
         for index, stamp in missing:
             seconds = self._seconds_of(stamp)
@@ -355,7 +355,7 @@ class _Reading:
         return num_more
 
     def _gap_before(self, index: int, seconds: float | None) -> Generator[Item, None, int]:
-        """Yield the frames that are missing before one, by its time; return how many there are."""
+        """Yield the frames that are missing before one, by its time, and return their number."""
         num_missing = 0 if seconds is None else self._missing_until(seconds)
         self._numbers.skip(num_missing)
         self._has_missing |= num_missing > 0
@@ -364,7 +364,7 @@ class _Reading:
         return num_missing
 
     def _item(self, index: int, seconds: float, picture: VideoFrame | None) -> Iterator[Item]:
-        """Yield a frame where it is taken; without a picture it is damaged, or missing."""
+        """Yield a frame if it is taken; without a picture, it is damaged or missing."""
         self._last, self._is_broken = seconds, picture is None
         if picture is None and self._first_failed is None:
             self._first_failed = index
@@ -376,7 +376,7 @@ class _Reading:
             yield Frame(self._name, index, seconds, pixels, self._path, share=share)
 
     def _pixels_of(self, picture: VideoFrame) -> Pixels | None:
-        """Return the pixels; None where memory or the converter refuses them."""
+        """Return the pixels; None if memory or the converter fails."""
         try:
             return upright(picture, self._converter)
         except (FFmpegError, MemoryError, ValueError):
@@ -388,7 +388,7 @@ class _Reading:
         return float((stamp - self._origin) * self._time_base)
 
     def _stamp_of(self, packet: "VideoPacket") -> int | None:
-        """Return when a packet is shown; of AVI, which does not tell, when it is decoded."""
+        """Return when a packet is shown; for AVI, which does not tell, when it is decoded."""
         return packet.dts if packet.pts is None or self._counts_chunks else packet.pts
 
     def _stamp_in(self, picture: VideoFrame) -> int | None:

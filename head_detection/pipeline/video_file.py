@@ -1,4 +1,4 @@
-"""A video file: opened, described, its frames upright."""
+"""Opens and describes a video file, and turns its frames upright."""
 
 import os
 from collections.abc import Iterator
@@ -33,29 +33,29 @@ CONTAINERS: Final = (
     *("ivf", "dv", "wtv", "rm", "gxf", "dhav", "mpegvideo", "h264", "hevc", "m4v", "obu"),
     *("yuv4mpegpipe", "mpjpeg"),
 )
-"""What is opened, by FFmpeg's names. None that reads other files or addresses (playlists, concat),
-no picture, and no text, which its ``tty`` would draw."""
+"""The formats that are opened, by FFmpeg's names. None that reads other files or addresses
+(playlists, concat), no picture, and no text, which FFmpeg's ``tty`` would draw."""
 MAX_THREADS: Final = 4
-"""That decode: the network needs the others."""
+"""Threads for decoding: the network needs the others."""
 FIRST_PACKETS: Final = 500
-"""Give a frame, or the size upright is not known beforehand."""
+"""Packets among which a frame must be found, or the upright size is not known beforehand."""
 STEADY: Final = 0.01
-"""Two measures of a file's rate may differ by so much where it is steady."""
+"""Share by which two measures of a steady rate may differ."""
 BLOCK_SLACK: Final = 2
 SMALL_PIXELS: Final = 64 * 1024
-"""Sides rounded up to whole blocks of at most 64 pixels are at most twice as many pixels, but for
+"""Rounding sides up to whole blocks of at most 64 pixels at most doubles the pixels, except in
 small pictures."""
 EBML: Final = bytes.fromhex("1a45dfa3")
 SEGMENT: Final = bytes.fromhex("18538067")
-"""The kinds of Matroska's header and of all behind it."""
+"""The kinds of Matroska's header and of all that follows it."""
 MOST_ELEMENTS: Final = 10
-"""That may stand between the two."""
+"""Elements that may stand between the two."""
 VP8_DECODERS: Final = frozenset({"vp8", "libvpx"})
 VP8_SHOWN: Final = 0x10
-"""The bit of a packet's first byte that says it is shown, not for reference alone (RFC 6386, 9.1).
-Of later codecs each packet is shown."""
+"""The bit of a packet's first byte that says that it is shown, not only a reference (RFC 6386,
+9.1). In later codecs, each packet is shown."""
 NO_PICTURE: Final = VideoFrame()
-"""Without pixels and side data."""
+"""A frame without pixels and side data."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,12 +65,13 @@ class VideoInfo:
     """What a video file says of itself.
 
     Attributes:
-        size: (height, width) upright; None where no frame at its beginning can be decoded.
-        fps: frames a second where that is steady, as far as the header tells.
-        count: of frames; None where the header does not tell.
-        seconds: from the first frame to the end; None where it does not tell, as where recordings
+        size: (height, width) upright; None if no frame at its beginning can be decoded.
+        fps: frames per second if that is steady, as far as the header tells.
+        count: number of frames; None if the header does not tell.
+        seconds: from the first frame to the end; None if the header does not tell, or recordings
             may be joined.
-        num_tracks: of video. One is read: FFmpeg's best, by the default mark, then by its size.
+        num_tracks: tracks of video. One is read: FFmpeg's best, by the default mark, then by its
+            size.
     """
 
     size: tuple[int, int] | None
@@ -84,12 +85,12 @@ def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Look at a video's header and first frame.
 
     Raises:
-        SourceError: missing, no video, cut off before its index, or of too large frames.
+        SourceError: missing, not a video, cut off before its index, or its frames are too large.
     """
     with opened(path, max_pixels) as (container, video):
         rate, seconds = steady_rate(video), None
         if may_be_joined(container):
-            pass  # FFmpeg's own is the time between the first stamp and the last
+            pass  # FFmpeg's is the time between the first and the last stamp
         elif video.duration and video.time_base:
             seconds = float(video.duration * video.time_base)
         elif container.duration:
@@ -103,12 +104,12 @@ def describe_video(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
 
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its track of video.
+    """Open a file and its video track.
 
     Raises:
         SourceError: as ``describe_video``.
     """
-    # FFmpeg's own counts whole blocks, and sees the header while the file is opened.
+    # FFmpeg's own limit counts whole blocks, and already applies while the file is opened.
     limit = str(min(BLOCK_SLACK * max_pixels + SMALL_PIXELS, np.iinfo(np.int32).max))
     options = {
         "format_whitelist": ",".join(CONTAINERS),
@@ -133,10 +134,10 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
 
 
 def count_frames(container: InputContainer, video: VideoStream) -> int:
-    """Return how many frames a track shows, by its header or index; 0 where they do not tell.
+    """Return how many frames a track shows, by its header or index; 0 if they do not tell.
 
-    Of MP4 and MOV the edit list may leave some out: those before a cut that was made without
-    encoding anew, which others lean on.
+    The edit list of MP4 and MOV may leave some out: frames before a cut that was made without
+    encoding again, on which others depend.
     """
     if container.format.name == mp4.FORMAT and video.frames:
         return sum(not entry.is_discard for entry in video.index_entries)
@@ -144,13 +145,13 @@ def count_frames(container: InputContainer, video: VideoStream) -> int:
 
 
 def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> Pixels:
-    """Return ``(H, W, 3)`` uint8 RGB, turned and mirrored as the display matrix says.
+    """Return ``(H, W, 3)`` uint8 RGB, rotated and mirrored as the display matrix says.
 
-    It is taken to the nearest quarter of a turn.
+    The rotation is rounded to a quarter turn.
 
     Args:
         picture: as decoded.
-        converter: of one thread; one that is kept need not prepare anew for each picture.
+        converter: for one thread; reusing it saves its setup for each picture.
     """
     rgb = (converter or VideoReformatter()).reformat(picture, format="rgb24")
     pixels: Pixels = np.asarray(rgb.to_ndarray(), np.uint8)
@@ -162,7 +163,7 @@ def upright(picture: VideoFrame, converter: VideoReformatter | None = None) -> P
 
 
 class _Turn(NamedTuple):
-    """How a stored picture is brought upright: first its sides are swapped, then it is flipped."""
+    """How a stored picture is made upright: first its sides are swapped, then it is flipped."""
 
     is_on_its_side: bool = False
     is_upside_down: bool = False
@@ -174,8 +175,8 @@ class _Turn(NamedTuple):
         side_data = picture.side_data
         matrix = side_data.get("DISPLAYMATRIX")
         content = b"" if matrix is None else bytes(cast("Any", matrix))
-        # PyAV's picture and its side data hold each other: hundreds of pictures, gigabytes at 4K,
-        # would wait for the garbage collector. Begun anew, it holds an empty picture.
+        # PyAV's picture and its side data refer to each other: hundreds of pictures, gigabytes at
+        # 4K, would wait for the garbage collector. Initialised again, it refers to an empty one.
         cast("Any", side_data).__init__(NO_PICTURE)
         if not content:
             return cls()
@@ -186,10 +187,10 @@ class _Turn(NamedTuple):
 
 
 def steady_rate(video: VideoStream) -> Fraction | None:
-    """Return the frames a second where two ways to tell agree, or the stream alone does."""
+    """Return the frames per second if two measures agree, or a raw stream tells them."""
     if is_raw(video):
         return rate_of(video)
-    # PyAV 19 has its own fractions.
+    # PyAV 19 has its own type of fractions.
     rates = (video.average_rate, video.guessed_rate)
     average, guessed = (Fraction(cast("Any", rate or 0)) for rate in rates)
     if not average or not guessed or abs(average / guessed - 1) > STEADY:
@@ -198,14 +199,14 @@ def steady_rate(video: VideoStream) -> Fraction | None:
 
 
 def likely_rate(video: VideoStream) -> Fraction | None:
-    """Return the frames a second where that is steady, as far as the header tells."""
-    if not video.average_rate and video.guessed_rate:  # Ogg and ASF have but one way to tell
+    """Return the frames per second if that is steady, as far as the header tells."""
+    if not video.average_rate and video.guessed_rate:  # Ogg and ASF have only one measure
         return Fraction(cast("Any", video.guessed_rate))
     return steady_rate(video)
 
 
 def is_shown(packet: "Packet[VideoStream]") -> bool:
-    """Tell whether a packet is a frame to show: not one cut away, or for reference alone."""
+    """Tell whether a packet is a frame to show: not cut away, and not only a reference."""
     if packet.size == 0 or packet.is_discard:
         return False
     is_vp8 = packet.stream.codec_context.name in VP8_DECODERS
@@ -213,10 +214,10 @@ def is_shown(packet: "Packet[VideoStream]") -> bool:
 
 
 def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoStream:
-    """Return the track that is read.
+    """Return the track to read.
 
     Raises:
-        SourceError: there is none, or nothing here decodes it.
+        SourceError: there is none, or it cannot be decoded.
     """
     tracks = [track for track in container.streams.video if not _is_cover(track)]
     if not tracks and container.streams.audio:
@@ -234,12 +235,12 @@ def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoSt
 
 
 def _is_cover(track: VideoStream) -> bool:
-    """Tell whether a track is a picture of the disc's cover."""
+    """Tell whether a track is a cover picture."""
     return bool(track.disposition & Disposition.attached_pic)
 
 
 def _why_not_opened(path: Path, error: FFmpegError) -> str:
-    """Return why a file is no video, in words for the user."""
+    """Return why a file cannot be opened as a video, in words for the user."""
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return error.strerror or "it cannot be read"
     try:
@@ -256,12 +257,12 @@ def _why_not_opened(path: Path, error: FFmpegError) -> str:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Tell whether a file is shorter than its own parts say: a copy or download that broke off.
+    """Tell whether a file is shorter than its own parts say, as after a broken download.
 
-    MP4, MOV, Matroska and WebM say so; of others, and of a recording that went on without an end,
-    nothing is known.
+    MP4, MOV, Matroska and WebM tell; for others, and for recordings of unknown length, nothing is
+    known.
     """
-    with suppress(OSError):  # taken away meanwhile
+    with suppress(OSError):  # removed meanwhile
         size = path.stat().st_size
         with path.open("rb") as file:
             if file.read(len(EBML)) == EBML:
@@ -271,11 +272,11 @@ def is_cut_short(path: Path) -> bool:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Return where Matroska's segment should end, 0 where that is not known.
+    """Return where Matroska's segment should end, 0 if unknown.
 
     Source:
-        RFC 8794, section 4: a number's length is told by the zeros that it begins with; one whose
-        bits are all ones is not known.
+        RFC 8794, section 4: the zero bits at its beginning tell a number's length; one whose bits
+        are all ones is unknown.
     """
     for _ in range(MOST_ELEMENTS):
         size = _number_in(file)
@@ -287,12 +288,12 @@ def _end_of_segment(file: BinaryIO) -> int:
         if identity == SEGMENT:
             size = _number_in(file)
             return 0 if size is None else file.tell() + size
-        file.seek(end + 1)  # a void between: its own number is one byte
+        file.seek(end + 1)  # a void in between: its kind is one byte
     return 0
 
 
 def _number_in(file: BinaryIO) -> int | None:
-    """Read a number of EBML; None where it stands for one that is not known."""
+    """Read a number of EBML; None if it stands for an unknown one."""
     first = file.read(1)
     if not first or not first[0]:
         return None

@@ -1,4 +1,4 @@
-"""Counting at lines and in zones, of several videos and cameras at once."""
+"""Counts at lines and in zones, in several videos and cameras at once."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,26 +16,26 @@ from head_detection.results.record import Record
 from head_detection.structures import NOT_TRACKED, Detections, Event, Point, RegionCount, Sighting
 
 FORGET_SECONDS: Final = 10.0
-"""A head that was not seen for so long is dropped: longer than trackers look for a lost one."""
+"""A head not seen for this long is forgotten: longer than trackers look for a lost one."""
 MAX_SOURCES: Final = 1000
-"""That are kept apart; of more, as in a folder of videos, the oldest are kept as sums."""
+"""Sources counted separately; of more, as in a folder of videos, the oldest are kept as sums."""
 SHOWN_SOURCES: Final = 10
-"""In a summary, before the sum of all."""
+"""Sources in a summary, before the sum of all."""
 ONE: Final = (1, 1)
-"""The size that shares of a picture are of."""
+"""The size that shares of a picture refer to."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A zone or a line as it was given, before there is a picture.
+    """A zone or a line as given, before a picture is known.
 
     Attributes:
-        pattern: of the sources it is in; None: in all.
-        name: shown, and in files.
+        pattern: of the sources that it is in; None for all.
+        name: as displayed, and in files.
         points: the two ends of a line, or the corners of a zone.
-        size: width and height that the points are of; None: pixels of whatever picture.
-        confirmation: when it is sure that a head has come there.
-        min_seconds: the smallest stay that counts.
+        size: width and height that the points refer to; None for pixels of any picture.
+        confirmation: when it is certain that a head has come there.
+        min_seconds: the shortest stay that counts.
     """
 
     pattern: str | None
@@ -69,11 +69,11 @@ class Region:
 
 
 def build_region_counter(config: ZonesConfig, lost_seconds: float = 0.0) -> "RegionCounter":
-    """Return what counts in the zones and at the lines of a file.
+    """Return the counter for the zones and lines of a file.
 
     Args:
-        config: the file.
-        lost_seconds: for how long a tracker looks for a head that it lost.
+        config: content of the file.
+        lost_seconds: how long a tracker looks for a lost head.
     """
     return RegionCounter(list(_regions_of(config)), max(FORGET_SECONDS, 2 * lost_seconds))
 
@@ -81,12 +81,12 @@ def build_region_counter(config: ZonesConfig, lost_seconds: float = 0.0) -> "Reg
 class RegionCounter:
     """Counts heads at lines and in zones; a head is where the centre of its box is.
 
-    Each source is counted for itself. Memory does not grow with the time or the number of heads.
-    Pictures have counts of the moment alone.
+    Each source is counted separately. Memory does not grow with time or the number of heads.
+    Pictures only have counts of the moment.
 
     Args:
         regions: of all sources.
-        forget_seconds: a head that was not seen for so long is dropped.
+        forget_seconds: a head not seen for this long is forgotten.
     """
 
     def __init__(self, regions: Sequence[Region], forget_seconds: float = FORGET_SECONDS) -> None:
@@ -98,10 +98,10 @@ class RegionCounter:
         self._unused = {region.pattern for region in regions} - {None}
 
     def count(self, record: Record) -> Record:
-        """Return the record with what is in its zones, and what happened there.
+        """Return the record with the counts of its zones and lines, and its events.
 
         Raises:
-            ConfigError: points outside the picture, or a name that two patterns give its source.
+            ConfigError: points outside the picture, or two regions of one name in its source.
                 Nothing is counted then; later records may be.
         """
         if record.seconds is None:
@@ -119,7 +119,7 @@ class RegionCounter:
         return replace(record, regions=counter.look(record.detections), events=events)
 
     def regions_in(self, source: str, image_size: tuple[int, int]) -> tuple[RegionCount, ...]:
-        """Return the zones and lines of a source in its pixels, nothing counted.
+        """Return the zones and lines of a source in its pixels, without counts.
 
         Raises:
             ConfigError: as ``count``.
@@ -129,7 +129,7 @@ class RegionCounter:
         return tuple(replace(region, now=None) for region in counted)
 
     def summary(self) -> list[str]:
-        """Return lines for people: what was counted, a line a region of each source, and sums."""
+        """Return a readable summary: one line per region of each source, and sums."""
         lines: list[str] = []
         sums: dict[str, Total] = {}
         _add(sums, self._past)
@@ -149,11 +149,11 @@ class RegionCounter:
 
     @property
     def unused(self) -> list[str]:
-        """The patterns that no source so far is of."""
+        """The patterns that no source has matched so far."""
         return sorted(pattern for pattern in self._unused if pattern is not None)
 
     def _add_picture(self, regions: Sequence[RegionCount]) -> None:
-        """Add up heads, pictures and the most heads in one, of each zone."""
+        """Add up heads, pictures and the most heads in one, for each zone."""
         for name, now in [(zone.name, zone.now) for zone in regions if zone.now is not None]:
             num_heads, num_pictures, most = self._pictures.get(name, (0, 0, 0))
             self._pictures[name] = [num_heads + now, num_pictures + 1, max(most, now)]
@@ -176,16 +176,16 @@ class RegionCounter:
 
 @dataclass
 class Total:
-    """What was counted at a line or in a zone, for a summary.
+    """The counts of a line or a zone, for a summary.
 
     Attributes:
-        is_line: else a zone.
+        is_line: whether it is a line, not a zone.
         num_in: crossings, or heads that came.
         num_out: crossings the other way, or heads that left.
         now: heads in the zone.
         num_appeared: heads first seen on the *in* side of the line.
         seconds: the sum of all stays.
-        longest: of them.
+        longest: the longest of them.
     """
 
     is_line: bool
@@ -217,7 +217,7 @@ class Total:
         return f"{self.now} now, {counts}{stayed if self.num_in else ''}"
 
     def add(self, other: "Total") -> None:
-        """Add what was counted elsewhere."""
+        """Add the counts of another total."""
         self.num_in += other.num_in
         self.num_out += other.num_out
         self.now += other.now
@@ -228,13 +228,13 @@ class Total:
 
 @dataclass
 class _SourceCounter:
-    """The zones and lines of one source, and who was seen there lately.
+    """The zones and lines of one source, and the heads seen there lately.
 
     Attributes:
         source: its name.
         image_size: (height, width) of its frames.
-        regions: as they were given.
-        forget_seconds: a head that was not seen for so long is dropped.
+        regions: as given.
+        forget_seconds: a head not seen for this long is forgotten.
     """
 
     source: str
@@ -251,7 +251,7 @@ class _SourceCounter:
         ]
 
     def look(self, found: Detections) -> tuple[RegionCount, ...]:
-        """Take where all heads of a frame are, and return what was counted up to it."""
+        """Take the positions of all heads in a frame, and return the counts so far."""
         positions, is_followed = centres(found), found.ids is not None
         for counter in self._counters:
             if isinstance(counter, ZoneCounter):
@@ -262,10 +262,10 @@ class _SourceCounter:
     def follow(
         self, moment: Moment, found: Detections, sightings: Iterable[Sighting]
     ) -> Iterator[Event]:
-        """Take a frame, and where its new heads were before, and yield what happened.
+        """Take a frame and the earlier positions of its new heads, and yield the events.
 
         Raises:
-            ConfigError: points outside it; what was counted stays, for frames that hold them.
+            ConfigError: points outside it; counts stay, for frames that they fit.
         """
         if found.image_size != self.image_size or not self._is_placed:
             self._is_placed = False  # a head that keeps its id was in other pixels meanwhile
@@ -283,7 +283,7 @@ class _SourceCounter:
         for head in heads:
             self._seen[head] = moment.seconds
             self._seen.move_to_end(head)
-        # Time may go back too, where a camera begins anew.
+        # Time may go back too, if a camera restarts.
         yield from self._forget(lambda seen: abs(moment.seconds - seen) > self.forget_seconds)
         for sighting in sightings:
             before = Moment(sighting.frame, sighting.seconds)
@@ -294,7 +294,7 @@ class _SourceCounter:
                 yield from counter.follow(moment, heads, positions)
 
     def totals(self) -> dict[str, Total]:
-        """Return what was counted, by name."""
+        """Return the counts by name."""
         totals = {}
         for counter in self._counters:
             count = counter.count
@@ -307,7 +307,7 @@ class _SourceCounter:
         return totals
 
     def _forget(self, is_old: Callable[[float], bool]) -> Iterator[Event]:
-        """Drop the heads that were seen longest ago."""
+        """Forget the heads that were seen longest ago."""
         while self._seen and is_old(next(islice(self._seen.values(), 1))):
             head, _ = self._seen.popitem(last=False)
             for counter in self._counters:
@@ -315,7 +315,7 @@ class _SourceCounter:
 
 
 def centres(found: Detections) -> Points:
-    """Return where heads are: ``(N, 2)`` centres of their boxes in original pixels.
+    """Return the positions of heads: ``(N, 2)`` centres of their boxes in original pixels.
 
     Example:
         >>> centres(Detections.from_arrays([[10, 20, 30, 50]], [0.9], (99, 99))).tolist()

@@ -1,1 +1,1 @@
-"""What a video file lacks: followed from part to part, as its container lays them out."""
+"""Finds what a video file lacks, by following its parts as its container lays them out."""

@@ -1,4 +1,4 @@
-"""ASF, which WMV files are: packets of one size, which hold parts of numbered frames."""
+"""ASF, the container of WMV: packets of one size, which hold parts of numbered frames."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,14 +9,14 @@ from head_detection.pipeline.damage.parts import Parts
 FORMAT: Final = "asf"
 """FFmpeg's name of it."""
 PROPERTIES: Final = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
-"""The kind of the object that tells the size of all packets."""
+"""The kind of the object that holds the size of all packets."""
 SIZE_BEHIND: Final = 92
-"""Bytes from its beginning on."""
+"""Where the size is in it."""
 HEADER_BYTES: Final = 1 << 16
-"""That it is looked for in; it comes early."""
+"""Bytes in which it is looked for; it comes early."""
 DATA: Final = bytes.fromhex("3626B2758E66CF11A6D900AA0062CE6C")
 DATA_HEADER: Final = 50
-"""The kind of the object that packets lie in, and its bytes before the first."""
+"""The kind of the object that holds the packets, and its bytes before the first."""
 INDICES: Final = frozenset(
     {
         bytes.fromhex("90080033B1E5CF1189F400A0C90349CB"),
@@ -25,16 +25,16 @@ INDICES: Final = frozenset(
         bytes.fromhex("D03FB73C4A0C0348953DEDF7B6228F0C"),
     }
 )
-"""Kinds of objects that may lie behind the packets."""
+"""Kinds of objects that may follow the packets."""
 LENGTHS: Final = (0, 1, 2, 4)
 """Bytes of a number, by two bits of a packet's flags."""
 CORRECTED: Final = 0x80
-"""The bit of a packet's first byte that says that some bytes for correction follow."""
+"""The bit of a packet's first byte that says that bytes for error correction follow."""
 SEND_TIME: Final = 6
 
 
 class PacketError(ValueError):
-    """What is there is no packet."""
+    """The content is not a packet."""
 
 
 def begin(content: bytes) -> int:
@@ -46,11 +46,11 @@ class Packets:
     """The packets of a file.
 
     Args:
-        path: of the file.
-        stream: number of the track of pictures.
+        path: the file.
+        stream: number of the video track.
 
     Attributes:
-        size: of each, in bytes; 0 where the header does not tell.
+        size: of each packet, in bytes; 0 if the header does not tell.
 
     Source:
         Microsoft, Advanced Systems Format Specification 1.2, 3.2 and 5.2.
@@ -65,13 +65,13 @@ class Packets:
         self.size = int.from_bytes(told, "little")
 
     def follow(self, content: bytes, place: int, _size: int) -> Parts:
-        """Go from packet to packet up to the first that is none.
+        """Go from packet to packet up to the first that is not one.
 
-        Or that begins with a frame whose number does not follow that of the one before.
+        Or to one that begins with a frame whose number does not follow the one before.
 
         Args:
             content: of a file.
-            place: in it, of a packet.
+            place: of a packet in it.
         """
         places: list[int] = []
         last: int | None = None
@@ -98,7 +98,7 @@ class Packets:
 
 
 def _numbers_in(packet: bytes, stream: int) -> list[int]:
-    """Return the numbers of the frames of a stream that a packet holds parts of, as they lie."""
+    """Return the numbers of a stream's frames of which a packet holds parts, in order."""
     reader = _Reader(packet)
     if packet[0] & CORRECTED:
         reader.skip(1 + (packet[0] & 0xF))

@@ -1,4 +1,4 @@
-"""Flash video: tags, each of a kind, a size, a time and what it holds, its length again behind."""
+"""Flash video: tags, each with a kind, a size, a time and content, followed by its length."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from head_detection.pipeline.damage.parts import Parts
 FORMAT: Final = "flv"
 """FFmpeg's name of it."""
 KINDS: Final = (8, 9, 18)
-"""Sound, pictures, and what is said of them."""
+"""Sound, pictures, and metadata."""
 HEADER: Final = 11
 LENGTH: Final = 4
 
@@ -18,11 +18,11 @@ def begin(content: bytes) -> int:
 
 
 def follow(content: bytes, place: int, _size: int) -> Parts:
-    """Go from tag to tag up to the first that is none.
+    """Go from tag to tag up to the first that is not one.
 
     Args:
         content: of a file.
-        place: in it, of a tag.
+        place: of a tag in it.
 
     Source:
         Adobe, Video File Format Specification 10.1, E.3 and E.4.

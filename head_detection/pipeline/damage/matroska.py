@@ -1,4 +1,4 @@
-"""Matroska and WebM: elements, each of a kind, a size and what it holds."""
+"""Matroska and WebM: elements, each with a kind, a size and content."""
 
 from typing import Final
 
@@ -7,11 +7,11 @@ from head_detection.pipeline.damage.parts import Parts
 FORMAT: Final = "matroska,webm"
 """FFmpeg's name of it."""
 BLOCKS: Final = (0xA3, 0xA1)
-"""Kinds that hold a frame: SimpleBlock, and Block inside a BlockGroup."""
+"""Kinds that hold a frame: SimpleBlock, and Block in a BlockGroup."""
 MASTERS: Final = frozenset({0x1F43B675, 0xA0})
-"""Kinds that hold such: Cluster and BlockGroup."""
+"""Kinds that hold blocks: Cluster and BlockGroup."""
 LARGEST_NUMBER: Final = 8
-"""Bytes of a size; what it holds begins behind."""
+"""Largest size of a number in bytes."""
 OTHERS: Final = frozenset(
     {
         *(0xE7, 0xA7, 0xAB, 0x5854, 0xAF),  # of a cluster: its time, its place
@@ -23,12 +23,12 @@ OTHERS: Final = frozenset(
 
 
 def follow(content: bytes, place: int, size: int) -> Parts:
-    """Go from element to element up to the first that is none.
+    """Go from element to element up to the first that is not one.
 
     Args:
         content: of a file.
-        place: in it, of the number of the track that a block begins with.
-        size: of the packet, where no element is found that begins before it.
+        place: in it, of the track number with which a block begins.
+        size: of the packet, used if no element is found that begins before it.
 
     Source:
         RFC 8794, section 4 and 5: numbers and kinds; RFC 9559, section 5.1: the elements.
@@ -49,7 +49,7 @@ def follow(content: bytes, place: int, size: int) -> Parts:
 
 
 def _end_of_block(content: bytes, place: int) -> int | None:
-    """Return where a block ends, by the number before what it holds."""
+    """Return where a block ends, by the size before its content."""
     for length in range(1, min(LARGEST_NUMBER, place - 1) + 1):
         size, end = _number(content, place - length)
         if end == place and content[place - length - 1] in BLOCKS and size:
@@ -58,7 +58,7 @@ def _end_of_block(content: bytes, place: int) -> int | None:
 
 
 def _number(content: bytes, place: int, *, keeps_marker: bool = False) -> tuple[int, int]:
-    """Return a number of EBML, and where it ends; a kind is one whose marker is kept."""
+    """Return a number of EBML, and where it ends; a kind is a number that keeps its marker."""
     first = content[place] if place < len(content) else 0
     length = 9 - first.bit_length()
     value = int.from_bytes(content[place : place + length], "big")

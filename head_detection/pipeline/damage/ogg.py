@@ -9,17 +9,17 @@ FORMAT: Final = "ogg"
 """FFmpeg's name of it."""
 BEGIN: Final = b"OggS"
 HEADER: Final = 27
-"""Bytes, before the sizes of what a page holds; the last of them says how many there are."""
+"""Bytes before the sizes of what a page holds; the last of them is the number of sizes."""
 CHECKSUM: Final = slice(22, 26)
 MIRRORED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def follow(content: bytes, place: int, _size: int) -> Parts:
-    """Go from page to page up to the first that is none, or is damaged.
+    """Go from page to page up to the first that is not one, or is damaged.
 
     Args:
         content: of a file.
-        place: in it, of a page.
+        place: of a page in it.
 
     Source:
         RFC 3533, section 6.
@@ -38,9 +38,9 @@ def follow(content: bytes, place: int, _size: int) -> Parts:
 
 
 def _is_whole(page: bytes) -> bool:
-    """Tell whether a page has the checksum that it says: CRC-32, its bits in the other order."""
+    """Tell whether a page has the checksum that it states: CRC-32 with reversed bits."""
     told = int.from_bytes(page[CHECKSUM], "little")
     without = page[: CHECKSUM.start] + bytes(4) + page[CHECKSUM.stop :]
-    ones = 0xFFFFFFFF  # zlib's begins and ends with them
+    ones = 0xFFFFFFFF  # which zlib starts and ends with
     mirrored = zlib.crc32(without.translate(MIRRORED), ones) ^ ones
     return int(f"{mirrored:032b}"[::-1], 2) == told

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 
 class Parts(NamedTuple):
-    """Parts that were found one behind the other, as far as they do.
+    """Parts that were found to follow each other.
 
     Attributes:
-        places: where they begin, as FFmpeg tells it of the packets in them.
-        end: of the last; beyond that of the file where it is cut off.
+        places: where they begin, as FFmpeg states it for the packets in them.
+        end: of the last part; beyond that of the file if it is cut off.
     """
 
     places: list[int]

@@ -1,4 +1,4 @@
-"""MPEG program streams: packs and packets, each behind a start code."""
+"""MPEG program streams: packs and packets, each after a start code."""
 
 from typing import Final
 
@@ -8,21 +8,21 @@ FORMAT: Final = "mpeg"
 """FFmpeg's name of it."""
 START: Final = b"\0\0\1"
 PACK, END, FIRST_PACKET = 0xBA, 0xB9, 0xBB
-"""The bytes behind a start code; those of packets are higher than a pack's."""
+"""The bytes after a start code; those of packets are higher than a pack's."""
 PADDING: Final = 64
 """Zeros that may follow a packet: a Video CD fills its sectors with 20."""
 PACKET: Final = 6
-"""Bytes before what a packet holds; the last two say how much that is."""
+"""Bytes before the content of a packet; the last two are its length."""
 MPEG_1_PACK, MPEG_2_PACK = 12, 14
-"""Bytes of a pack's header; of MPEG-2, up to seven more behind it."""
+"""Bytes of a pack's header; in MPEG-2, up to seven more follow."""
 
 
 def follow(content: bytes, place: int, _size: int) -> Parts:
-    """Go from packet to packet up to the first that is none.
+    """Go from packet to packet up to the first that is not one.
 
     Args:
         content: of a file.
-        place: in it, of a packet.
+        place: of a packet in it.
 
     Source:
         ITU-T H.222.0, 2.5.3: pack and packet; ISO 11172-1, 2.4.3: those of MPEG-1.
@@ -39,7 +39,7 @@ def follow(content: bytes, place: int, _size: int) -> Parts:
 
 
 def _length(header: bytes, code: int) -> int:
-    """Return how long a part is, by its first bytes."""
+    """Return the length of a part, by its first bytes."""
     if code == END:
         return len(START) + 1
     if code > PACK:

@@ -1,4 +1,4 @@
-"""H.264 and HEVC without a container: units behind start codes."""
+"""H.264 and HEVC without a container: units after start codes."""
 
 import re
 from typing import Final
@@ -6,19 +6,20 @@ from typing import Final
 FORMATS: Final = frozenset({"h264", "hevc"})
 """FFmpeg's names of them."""
 ZEROS_INSIDE: Final = re.compile(rb"\0{16}\0*[^\0\1]")
-"""Of zeros three follow each other inside no unit; between two are any number, and a one."""
+"""Three zeros never follow each other inside a unit; between two there are any number, and a
+one."""
 
 START: Final = b"\0\0\1"
 WHOLE: Final = {"h264": (0x1F, 0, frozenset({5})), "hevc": (0x3F, 1, frozenset({19, 20}))}
-"""By the codec: the bits of a unit's first byte that tell its kind, how far they are shifted, and
-the kinds of a picture that none before is needed for, nor left out behind (IDR)."""
+"""By codec: the bits of a unit's first byte that tell its kind, how far they are shifted, and the
+kinds of pictures that need no earlier one, and neither do those after them (IDR)."""
 
 
 def begins_whole(packet: bytes, codec: str) -> bool:
     r"""Tell whether a stream that begins with this packet lacks no picture that others need.
 
     Args:
-        packet: units behind start codes.
+        packet: units after start codes.
         codec: FFmpeg's name, one of ``FORMATS``.
 
     Source:
@@ -34,7 +35,7 @@ def begins_whole(packet: bytes, codec: str) -> bool:
 
 
 def is_damaged(packet: bytes) -> bool:
-    r"""Tell whether zeros were written over a part, as lost sectors are.
+    r"""Tell whether a part was overwritten with zeros, as by lost sectors.
 
     Example:
         >>> unit, zeros = b"\0\0\1\x65\x88", bytes(16)

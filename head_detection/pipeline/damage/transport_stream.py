@@ -1,4 +1,4 @@
-"""MPEG transport streams: whether what a recording lacks was lost, or never recorded."""
+"""MPEG transport streams: whether what a recording lacks was lost or never recorded."""
 
 from typing import Final
 
@@ -9,13 +9,13 @@ FORMAT: Final = "mpegts"
 SYNC: Final = 0x47
 """The first byte of each packet of a stream."""
 LENGTHS: Final = (188, 192, 204)
-"""Of a packet: as it is sent, behind a time stamp (M2TS), and before a checksum."""
+"""Of a packet: as sent, after a time stamp (M2TS), and before a checksum."""
 PES_START: Final = b"\0\0\1"
-"""What a picture's first packet holds begins so."""
+"""Beginning of the content of a picture's first packet."""
 
 
 def is_damaged(content: np.ndarray, pid: int) -> bool:
-    """Tell whether packets of a stream were written over.
+    """Tell whether packets of a stream were overwritten.
 
     Args:
         content: ``(N,)`` uint8, from the first byte of a packet on.
@@ -39,7 +39,7 @@ def is_damaged(content: np.ndarray, pid: int) -> bool:
     pids = (packets[:, 1].astype(int) & 0x1F) << 8 | packets[:, 2]
     begins = packets[(pids == pid) & (packets[:, 1] & 0x40 > 0)]
     for packet in begins:
-        # A header of four bytes, and one of any length behind it where its bit is set.
+        # A header of four bytes, then an adaptation field of any length if its bit is set.
         payload = 4 + (1 + int(packet[4]) if packet[3] & 0x20 else 0)
         if packet[payload : payload + len(PES_START)].tobytes() != PES_START:
             return True

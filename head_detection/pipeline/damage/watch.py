@@ -1,4 +1,4 @@
-"""Whether what a video lacks was lost, or never recorded: by what lies between two pictures."""
+"""Tells whether what a video lacks was lost or never recorded, by what is between two pictures."""
 
 import sys
 from collections import deque
@@ -38,35 +38,36 @@ FOLLOWED: Final[dict[str, Follow]] = {
     program_stream.FORMAT: program_stream.follow,
     y4m.FORMAT: y4m.follow,
 }
-"""Where the parts of a file end that lie behind a packet, or begin with it."""
+"""Functions that follow the parts of a file from a packet on."""
 BEGINS: Final[dict[str, Callable[[bytes], int]]] = {
     flv.FORMAT: flv.begin,
     ogg.FORMAT: lambda _: 0,
     asf.FORMAT: asf.begin,
 }
-"""Where the first part of a file begins; others may begin in the middle of a recording."""
+"""Where the first part of a file begins; other formats may begin in the middle of a recording."""
 BEFORE, BEHIND = 16, 1 << 16
-"""Bytes that are read beside: a header lies before a packet; the next may tell what is missing."""
+"""Bytes that are read around: a header is before a packet; the next one may show what is
+missing."""
 MOST_BYTES: Final = 1 << 24
-"""That are looked at; between two pictures lie some kilobytes."""
+"""Bytes that are looked at; between two pictures there are some kilobytes."""
 LONG_STEP: Final = 1.5
-"""Of the usual time from picture to picture: then one may be missing between them."""
+"""Times the usual step from picture to picture: then one may be missing between them."""
 LOCAL_STEPS: Final = 9
-"""From picture to picture, whose median tells how many a hole holds where the rate varies."""
+"""Steps from picture to picture whose median tells how many fit into a gap if the rate varies."""
 DOUBTFUL: Final = 3
-"""Packets of a transport stream, from one on that FFmpeg marks: it marks one early, as it reads
-ahead, and what is missing may lie behind the next."""
+"""Doubtful packets of a transport stream, from one that FFmpeg marks on: it marks one early, as it
+reads ahead, and what is missing may follow the next."""
 LATE: Final = frozenset({matroska.FORMAT, ogg.FORMAT})
-"""Do not say when pictures are decoded. FFmpeg counts on, and the gap comes later."""
+"""Formats that do not say when pictures are decoded. FFmpeg counts on, and the gap comes later."""
 
 
 class Loss(NamedTuple):
     """A place where damage was seen.
 
     Attributes:
-        begin: when the packet before it is decoded, in units of the track's time stamps, None where
-            times are not known.
-        end: likewise of the one behind it.
+        begin: when the packet before it is decoded, in units of the track's time stamps; None if
+            unknown.
+        end: likewise of the packet after it.
         place: in the file, in bytes.
     """
 
@@ -76,23 +77,23 @@ class Loss(NamedTuple):
 
 
 class LossWatch:
-    """Looks at a file where pictures may be missing, for what tells of damage.
+    """Looks for signs of damage where pictures of a file may be missing.
 
-    FFmpeg passes over what it cannot read without a word, and over a picture with it; a recorder
-    that had no picture, or whose rate varies, leaves a gap in the times too. Between two packets
-    with such a gap the parts of the file follow each other where nothing is damaged.
+    FFmpeg silently skips what it cannot read, and a picture with it. A recorder that had no
+    picture, or whose rate varies, leaves a gap in the times too. If nothing is damaged, the parts
+    of the file between the two packets of such a gap follow each other.
 
     Args:
-        path: of the file.
+        path: the file.
         container: open.
         video: its track.
         step: from one picture to the next, in units of its time stamps.
 
     Attributes:
-        losses: that were seen by now.
-        can_tell: what a gap is, in this container.
+        losses: those seen so far.
+        can_tell: whether this container shows what a gap is.
         begins_whole: whether all pictures of a stream without a container can be decoded; None
-            before its first packet, and of other files.
+            before its first packet, and for other files.
     """
 
     def __init__(
@@ -134,12 +135,12 @@ class LossWatch:
                 self._steps.append(now - last[0])
 
     def missing(self, before: int, behind: int, most: int) -> int:
-        """Return how many frames between two were lost; none is told of twice.
+        """Return how many frames between two were lost; none is reported twice.
 
         Args:
             before: when the first of the two is shown, in units of the track's time stamps.
             behind: likewise of the second.
-            most: as many as the time between them has room for.
+            most: as many as fit into the time between them.
         """
         count = 0
         delay = LONGEST_REORDERING * self._step  # from when a packet is decoded to its frame
@@ -152,10 +153,10 @@ class LossWatch:
         return count
 
     def ends_well(self) -> bool | None:
-        """Look at what lies behind the last packet.
+        """Look at what follows the last packet.
 
         Returns:
-            Whether the parts follow each other up to the end of the file; None where the last one
+            Whether the parts follow each other up to the end of the file; None if the last one
             should be longer than the file.
         """
         if self._format == mp4.FORMAT:
@@ -179,7 +180,7 @@ class LossWatch:
             self._lose(Loss(None, None, place))
 
     def _lose(self, loss: Loss) -> None:
-        """Note damage, and how many frames can be missing there."""
+        """Note damage, and how many frames may be missing there."""
         room = 0
         if self._format in LATE:
             room = sys.maxsize
@@ -190,7 +191,7 @@ class LossWatch:
         self._rooms.append(room)
 
     def _begins_damaged(self, end: int) -> bool:
-        """Tell whether what lies before the first packet is damaged, where it is known to begin."""
+        """Tell whether what precedes the first packet is damaged, if its beginning is known."""
         find = BEGINS.get(self._format)
         with suppress(OSError):
             content, _ = self._read(0, end + BEHIND)
@@ -201,7 +202,7 @@ class LossWatch:
 
     def _is_damaged(self, place: int, size: int, end: int) -> bool:
         """Tell whether the parts between two packets do not follow each other."""
-        with suppress(OSError):  # taken away meanwhile
+        with suppress(OSError):  # removed meanwhile
             content, before = self._read(place, end + BEHIND)
             if self._is_stream:
                 packets = np.frombuffer(content[before : before + end - place], np.uint8)
@@ -213,7 +214,7 @@ class LossWatch:
         return False
 
     def _read(self, place: int, end: int) -> tuple[bytes, int]:
-        """Read a part of the file, and return it with where in it a place is."""
+        """Read a part of the file, and return it with the offset of ``place`` in it."""
         begin = max(0, place - BEFORE)
         with self._path.open("rb") as file:
             file.seek(begin)

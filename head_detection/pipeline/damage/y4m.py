@@ -1,4 +1,4 @@
-"""Raw pictures, one behind the other (YUV4MPEG2)."""
+"""Raw pictures, one after the other (YUV4MPEG2)."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ BEGIN: Final = b"FRAME"
 
 
 def follow(content: bytes, place: int, size: int) -> Parts:
-    """Go from picture to picture up to the first that is none.
+    """Go from picture to picture up to the first that is not one.
 
     Args:
         content: of a file.
-        place: in it, of a picture.
+        place: of a picture in it.
         size: of each.
     """
     places, end = [place], place + size
