@@ -13,14 +13,14 @@ from head_detection.version import __version__
 
 COMMANDS: Final = {
     "train": "train or fine-tune a detector",
-    "test": "find heads in pictures, videos and cameras; write boxes and drawn pictures",
+    "test": "find heads in pictures, videos and cameras",
     "evaluate": "measure a detector on labelled pictures",
-    "convert": "convert, check and split labels; convert weights; check zones",
+    "convert": "convert and check labels; convert weights; check zones",
     "export": "export a detector to ONNX or OpenVINO",
     "benchmark": "measure the speed of a detector",
     "serve": "detect heads over HTTP, for programs and in a web page",
-    "batch": "find heads in very many pictures, in a job that can be resumed",
-    "demo": "find heads in sample pictures whose number of heads is known",
+    "batch": "find heads in very many pictures, as a resumable job",
+    "demo": "find heads in sample pictures with known heads",
 }
 
 
