@@ -1,6 +1,6 @@
-"""Options that commands share and kinds of values; a wrong one ends the command with one line.
+"""Options that commands share, and types of values that reject mistakes in one line.
 
-Nothing here may import torch: options are parsed before it is.
+Nothing here may import torch, so that options are parsed quickly.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
-"""As ``devices`` has them, which imports torch, and that of exports; a test compares."""
+"""A copy of those in ``devices``, which imports torch, and that of exports; a test compares."""
 LARGEST: Final = 10**15
-"""Of a whole number: no machine has as many of anything, and libraries count to 2**63."""
+"""Largest whole number: no machine has as many of anything, and libraries count to 2**63."""
 DEVICE: Final = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 
 
 def weights(text: str) -> Path:
-    """Read which weights are meant, as ``weights_path`` does.
+    """Read the path or name of weights, as ``weights_path`` does.
 
     Raises:
         argparse.ArgumentTypeError: a folder without weights.
@@ -36,7 +36,7 @@ def weights(text: str) -> Path:
 
 
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
-    """Declare which detector; none is given as None."""
+    """Declare ``--weights``, whose default is None."""
     parser.add_argument(
         "--weights", type=weights, metavar="FILE",
         help="fast, accurate, or a file (default: fast)",
@@ -44,10 +44,10 @@ def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser
 
 
 def add_detection_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what counts as a head, and which pictures are taken, how many at once."""
+    """Declare the score threshold, and the limits of batches and pictures."""
     parser.add_argument(
         "--score-threshold", "--conf", type=probability, metavar="X",
-        help="leave out heads scored lower, 0 to 1 (default: the weights' own)",
+        help="leave out heads with a lower score, 0 to 1 (default: the weights' own)",
     )  # fmt: skip
     parser.add_argument(
         "--batch-size", type=positive, metavar="N",
@@ -99,7 +99,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what ``add_engine_options`` declared, as ``HeadDetector.from_weights`` takes it."""
+    """Return the values of ``add_engine_options``, as ``HeadDetector.from_weights`` takes them."""
     return {
         "engine": arguments.engine,
         "device": arguments.device,
@@ -110,15 +110,15 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_detector_options(arguments: argparse.Namespace) -> None:
-    """Refuse what no detector takes, before torch is loaded, which takes seconds, to say the same.
+    """Refuse values that no detector accepts, before torch is loaded, which takes seconds.
 
-    Values of a list, as ``inference.views.0.scale``, wait for the weights, whose list it is; how
-    heads are followed is checked elsewhere.
+    Values in a list, such as ``inference.views.0.scale``, are checked later, with the weights that
+    hold the list; tracking settings are checked elsewhere.
 
     Raises:
         WeightsError: no such file.
-        DeviceError: no kind of device.
-        ConfigError: no such key, or not its kind of value.
+        DeviceError: not a kind of device.
+        ConfigError: an unknown key, or a value of the wrong type.
     """
     from head_detection.config import InferenceConfig, override_inference
 
@@ -190,7 +190,7 @@ def positive(text: str) -> int:
 
 
 def tile(text: str) -> str:
-    """Read ``auto``, or a whole number from 0, as ``inference.tile`` has them.
+    """Read ``auto`` or a whole number from 0, and return the value of ``inference.tile``.
 
     Raises:
         argparse.ArgumentTypeError: anything else.

@@ -1,6 +1,6 @@
-"""Options of ``batch``, and what they mean to the parts that take them.
+"""Options of ``batch``, and their values for the parts that use them.
 
-Nothing here may import torch or pyarrow: options are parsed before they are.
+Nothing here may import torch or pyarrow, so that options are parsed quickly.
 """
 
 import argparse
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 RUNNERS: Final = ("local", "ray")
 SHARD_SIZE: Final = 1000
-"""Pictures: some minutes of a process on cores, and ten thousand files for ten million of them."""
+"""Pictures: a few minutes of a CPU process, and ten thousand files for ten million pictures."""
 PICTURE_SECONDS: Final = 300.0
-"""A picture of a hundred megapixels, in tiles, takes minutes on few cores."""
+"""A picture of a hundred megapixels, processed in tiles, takes minutes on few cores."""
 MAX_GPUS: Final = 64.0
 MAX_PICTURE_SECONDS: Final = 86_400.0
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what is gone through, and what is written."""
+    """Declare the source, the output and how a job is divided."""
     parser.add_argument(
         "--source", required=True, type=_source, metavar="PATH",
-        help="a folder (with all below it), a text list, a glob in quotes, Parquet with a column "
-        "of paths or of pictures, or WebDataset's tars; also at s3://, gs://, https://",
+        help="a folder (searched recursively), a text file of paths, a glob in quotes, Parquet "
+        "with a column of paths or pictures, or WebDataset tars; also at s3://, gs://, https://",
     )  # fmt: skip
     parser.add_argument(
         "--output", required=True, type=_folder, metavar="DIR",
@@ -69,12 +69,12 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what answers, and on what."""
+    """Declare the detector and the processes that run it."""
     add_weights_option(parser)
     add_detection_options(parser)
     parser.add_argument(
         "--processes", type=positive, metavar="N",
-        help="processes, or most actors (default: one per GPU, or one per two cores)",
+        help="processes, or largest number of actors (default: one per GPU, or one per two cores)",
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=positive, metavar="N",
@@ -89,7 +89,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ray_options(parser: argparse.ArgumentParser) -> None:
-    """Declare where Ray's actors run; ``--processes`` is how many there are at most."""
+    """Declare where Ray's actors run; ``--processes`` is their largest number."""
     parser.add_argument(
         "--ray-address", metavar="HOST:PORT",
         help="address of a running cluster, or auto (default: start Ray on this machine)",
@@ -104,7 +104,7 @@ def cluster_of(arguments: argparse.Namespace) -> "Cluster | None":
     """Return where Ray runs; None for the local runner.
 
     Raises:
-        BatchError: options of Ray without it, or that do not go together.
+        BatchError: Ray's options without ``--runner ray``, or options that do not go together.
     """
     if arguments.runner == "ray":
         _check_device(arguments.device, arguments.ray_gpus)
@@ -130,23 +130,23 @@ def _check_device(device: str, num_gpus: float | None) -> None:
 
 
 def source_of(arguments: argparse.Namespace) -> str:
-    """Return the source as it is called from any working folder; a URL as it is."""
+    """Return the source as an absolute path, or a URL unchanged."""
     source: str = arguments.source
     return source if "://" in source else os.path.abspath(find_path(source))  # noqa: PTH100 - keeps a glob
 
 
 def columns_of(arguments: argparse.Namespace) -> "Columns":
-    """Return which columns of Parquet were named."""
+    """Return the Parquet columns that were named."""
     from head_detection.batch.items import Columns
 
     return Columns(arguments.path_column, arguments.bytes_column, arguments.name_column)
 
 
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the answers of a job depend on; None is what the detector will say.
+    """Return everything that a job's results depend on; None is filled in by the detector.
 
     Raises:
-        WeightsError: no such weights are shipped.
+        WeightsError: the included weights are missing.
         OSError: the weights cannot be read.
     """
     columns = [f"{kind} {name}" for kind, name in asdict(columns_of(arguments)).items() if name]
@@ -165,7 +165,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
-    """Return how a worker answers."""
+    """Return the settings of a worker."""
     from head_detection.batch.process import WorkerOptions
 
     options = engine_options(arguments)
@@ -182,7 +182,7 @@ def worker_options(arguments: argparse.Namespace) -> "WorkerOptions":
 
 
 def _source(text: str) -> str:
-    if not text:  # as an unset variable of a shell is: not all that is here
+    if not text:  # from an unset shell variable: it must not mean the working folder
         raise argparse.ArgumentTypeError("expected a path or a URL; got an empty text")
     return text
 

@@ -1,7 +1,7 @@
-"""What a command is made of, and how it ends: its exit code, one line in place of a traceback.
+"""Runs a command and ends it: with its exit code, and one line instead of a traceback.
 
-What a command says never decides how it ends: the reader of its messages may go away, the terminal
-may not know a letter, the streams may be closed.
+A command's messages never change how it ends: their reader may go away, the terminal may lack a
+character, and the streams may be closed.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final, TextIO, cast
 from head_detection.errors import HeadDetectionError, OutputError, hide_passwords, printable
 
 Command = Callable[[Sequence[str] | None], int]
-"""Takes the arguments (None: the process's own), returns the exit code."""
+"""Takes the arguments (None for the process's own), and returns the exit code."""
 
 LIBGL: Final = "libGL"
 NEEDS_LIBGL: Final = (
@@ -33,18 +33,18 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 ENDING: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""They end a process from outside: the second where its terminal is closed, or its ssh line lost.
+"""Signals that end a process; SIGHUP comes when its terminal is closed or its ssh connection lost.
 
-Windows has the first alone."""
+Windows only has SIGTERM."""
 STANDARD_STREAMS: Final = 3
 FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""Of a disk, or of a user's share of it."""
+"""The disk is full, or the user's quota of it is used up."""
 UNWINDING_SECONDS: Final = 5.0
-"""A lost ssh line sends several signals: one that follows this soon cuts nothing short."""
+"""A lost ssh connection sends several signals; within this time, further ones are ignored."""
 
 
 class UsageError(HeadDetectionError):
-    """Options that do not go together, or whose values cannot be used; the text names them."""
+    """Options that do not go together or have unusable values; the message names them."""
 
 
 def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
@@ -52,15 +52,16 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
 
     A mistake of the user is a ``HeadDetectionError``, or an ``OSError`` that names what the system
     refused (no permission, disk full). It becomes one line on standard error, ``error: ...``, and
-    the code 2. A command that has several things to say prints them itself before it raises.
-    Ctrl-C gives 130, SIGTERM 143 and SIGHUP 129, after the work is unwound. A reader of results on
-    standard output that went away (``--output - | head``) gives 141, in silence; one of messages
-    changes nothing. A build of OpenCV whose libGL is missing is told in one line too: the extra
-    ``track`` brings it. Any other exception is a fault of the program and keeps its traceback.
+    exit code 2. A command with more to report prints it before it raises. Ctrl-C gives 130, SIGTERM
+    143 and SIGHUP 129, after the work is unwound. If the reader of results on standard output goes
+    away (``--output - | head``), the code is 141, without a message; if only the reader of messages
+    does, nothing changes. A missing libGL is reported in one line too, since the extra ``track``
+    installs a build of OpenCV that needs it. Any other exception is a fault of the program and
+    keeps its traceback.
 
     Args:
         main: of a command.
-        argv: its arguments; None leaves it to read the process's own.
+        argv: its arguments; None for the process's own.
 
     Example:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
@@ -87,42 +88,42 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
             print(f"error: {_one_line(error)}: {NEEDS_LIBGL}", file=sys.stderr)
             return USER_ERROR
         finally:
-            # Whoever presses Ctrl-C again, or at the very end, would find libraries half unloaded.
+            # A late Ctrl-C would otherwise hit libraries that are half unloaded.
             atexit.unregister(ignore_signals)
-            atexit.register(ignore_signals)  # behind all of theirs, so that it is called first
+            atexit.register(ignore_signals)  # registered last, so that it is called first
 
 
 class Messages:
-    """A text stream for what a command says.
+    """A text stream for a command's messages.
 
-    What is lost (the reader went away, the disk is full) is no error, and a letter that the
-    encoding lacks is written as its number. Passwords are hidden. ``buffer``, which takes results,
-    fails as ever.
+    A message that is lost (the reader went away, the disk is full) is no error, and characters that
+    the encoding lacks are written as escapes. Passwords are hidden. ``buffer``, which takes
+    results, fails as usual.
 
     Args:
-        stream: None where the process was started without it.
+        stream: None if the process was started without it.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._is_open = stream is not None
         self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - close()
-        with suppress(AttributeError, OSError):  # of a notebook, say
+        with suppress(AttributeError, OSError):  # a notebook's stream, for example
             cast("Any", self._stream).reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write, or lose, the text."""
+        """Write the text, or lose it."""
         with self._losing():
             self._stream.write(hide_passwords(text))
         return len(text)
 
     def flush(self) -> None:
-        """Write, or lose, what waits."""
+        """Write buffered text, or lose it."""
         with self._losing():
             self._stream.flush()
 
     @property
     def buffer(self) -> BinaryIO:
-        """Return where results go as bytes.
+        """Return the binary stream for results.
 
         Raises:
             OutputError: the process was started without this stream.
@@ -132,7 +133,7 @@ class Messages:
         return self._stream.buffer
 
     def close(self) -> None:
-        """Write what waits; close what was opened here."""
+        """Write buffered text, and close the stream if it was opened here."""
         self.flush()
         if not self._is_open:
             self._stream.close()
@@ -150,7 +151,7 @@ class Messages:
 
 @contextmanager
 def speaking_freely() -> Iterator[None]:
-    """Let both output streams be ``Messages`` in the block."""
+    """Replace both output streams by ``Messages`` in the block."""
     before = sys.stdout, sys.stderr
     _occupy_descriptors()
     with ExitStack() as stack:
@@ -165,9 +166,10 @@ def speaking_freely() -> Iterator[None]:
 
 
 def _occupy_descriptors() -> None:
-    """Open nothing as the standard streams that are closed, or files of results get their numbers.
+    """Open the null device in place of closed standard streams.
 
-    What a library writes to standard output would then stand in them.
+    Otherwise result files would get their numbers, and a library that writes to standard output
+    would write into them.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) < STANDARD_STREAMS:
         os.set_inheritable(number, True)
@@ -176,9 +178,9 @@ def _occupy_descriptors() -> None:
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the work as Ctrl-C does; put the handlers back at the end.
+    """Let SIGTERM and SIGHUP unwind the work as Ctrl-C does, and restore the handlers at the end.
 
-    A signal that is ignored, as ``nohup`` has it, stays so.
+    A signal that is already ignored, such as by ``nohup``, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
@@ -186,7 +188,7 @@ def ending_in_order() -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
 
     heeds_from = 0.0
-    heard: list[int] = []  # no exceptions: they would hold their frames, and so each other
+    heard: list[int] = []  # not exceptions, which would keep their frames alive
 
     def end(number: int, _frame: object) -> None:
         nonlocal heeds_from
@@ -210,7 +212,7 @@ def ending_in_order() -> Iterator[None]:
     except Exception as error:
         if not heard or is_user_error(error):
             raise
-        # NumPy, for one, makes an ImportError of whatever a signal raises while it is loaded.
+        # NumPy, for example, turns whatever a signal raises during its import into an ImportError.
         raise _ending_by(heard[-1]) from error
     finally:
         for number, handler in previous.items():
@@ -223,9 +225,9 @@ def _ending_by(number: int) -> BaseException:
 
 @contextmanager
 def in_one_piece() -> Iterator[None]:
-    """Let the first signal that ends the work wait for the end of the block; a second one does not.
+    """Delay the first signal that ends the work until the end of the block, but not a second one.
 
-    What is written in it is written to all files, and counted.
+    So everything written in the block is written to all files and counted.
     """
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
@@ -254,20 +256,20 @@ def in_one_piece() -> Iterator[None]:
 
 
 def heed_interrupts() -> None:
-    """Take Ctrl-C from now on, and at once if it came while ``start`` held it back."""
+    """Accept Ctrl-C from now on, and at once if it came while ``start`` blocked it."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def ignore_signals() -> None:
-    """Let no signal stop what is brought to its end; ``ending_in_order`` puts the handlers back."""
+    """Ignore signals while work is being finished; ``ending_in_order`` restores the handlers."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, *ENDING):
             signal.signal(number, signal.SIG_IGN)
 
 
 def is_user_error(error: Exception) -> bool:
-    """Tell a mistake of the user, whose text is for the user, from a fault of the program.
+    """Return whether an error is a mistake of the user rather than a fault of the program.
 
     Example:
         >>> is_user_error(PermissionError(13, "Permission denied", "runs"))
@@ -290,7 +292,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system refused, in its words where they say what to do."""
+    """Return what the system refused, with a remedy if its own words do not suggest one."""
     reason = error.strerror or os.strerror(error.errno or 0)
     match error:
         case OSError() if error.errno in FULL:
@@ -306,8 +308,8 @@ def _reason(error: OSError) -> str:
 
 
 def _discard(stream: TextIO) -> None:
-    """Point a stream at nothing, else Python complains again when it flushes at exit."""
-    with suppress(OSError):  # of a notebook, say, it has no descriptor
+    """Redirect a stream to the null device, or Python complains again when it flushes at exit."""
+    with suppress(OSError):  # a notebook's stream has no descriptor
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
         os.close(nothing)

@@ -1,4 +1,4 @@
-"""``evaluate``: weights, or detections made elsewhere, measured on labelled pictures."""
+"""``evaluate``: measures weights, or detections from a file, on labelled pictures."""
 
 import argparse
 from pathlib import Path
@@ -59,15 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare two metrics.json of the same pictures, with 95 %% intervals",
     )  # fmt: skip
     parser.add_argument("--data", type=path_text, metavar="PATH", help="labels: a file or folder")
-    parser.add_argument("--format", default="coco", choices=LABEL_FORMATS, help="default: coco")
+    parser.add_argument(
+        "--format", default="coco", choices=LABEL_FORMATS, help="format of --data (default: coco)"
+    )
     parser.add_argument("--split", help="part of the data set, if its format has splits")
-    parser.add_argument("--images", metavar="DIR", help="folder that the picture names start from")
+    parser.add_argument("--images", metavar="DIR", help="folder that picture names are relative to")
     parser.add_argument(
         "--protocol", default=ALL, choices=[*PROTOCOLS, TRACK, ALL],
-        help="default: all for single pictures; track is for sequences whose heads have ids",
+        help="what to measure (default: all, which are for single pictures; track is for sequences "
+        "whose heads have ids)",
     )  # fmt: skip
     add_operating_point_options(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/evaluate/<name>")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="results folder (default: runs/evaluate/<name>)"
+    )
     parser.add_argument(
         "--num-resamples", type=positive, default=1000, metavar="N",
         help="bootstrap resamples for the 95 %% intervals (default: 1000)",
@@ -83,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and return the exit code.
 
     Raises:
-        HeadDetectionError: a mistake of the user, one line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.compare:
         first, second = arguments.compare
@@ -107,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse options that do not go together, before anything takes time."""
+    """Refuse options that do not go together, before anything slow happens."""
     if arguments.data is None:
         raise EvaluationError(
             "expected --data, the labels to measure by (or --compare A.json B.json)"

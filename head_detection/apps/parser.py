@@ -1,8 +1,8 @@
-"""Commands and their options; one that is misspelt is answered at once, with what was meant.
+"""Parses commands and options; a misspelt one is reported at once, with the likely correction.
 
 A command is a module with ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit
-code. Only the command that was asked for is imported, and it imports torch in ``run`` alone, so
-that a mistake in its options costs no seconds of loading.
+code. Only the requested command is imported, and only its ``run`` imports torch, so that a mistake
+in the options is reported without seconds of loading.
 """
 
 import argparse
@@ -20,46 +20,46 @@ from typing import Any, Never
 from head_detection.images.finding import special_kind
 
 NAME = re.compile(r"--?[A-Za-z]")
-"""How an option begins; ``-`` and ``-1`` are values."""
+"""The beginning of an option; ``-`` and ``-1`` are values."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line each.
+    """A parser that reports a mistake in one line.
 
     Attributes:
-        module: the command, imported once its arguments are parsed; empty for a parser that has its
+        module: of the command, imported when its arguments are parsed; empty if the parser has its
             options already.
-        other_names: what to type in place of options that others have, by their names.
+        other_names: for names of options in other programs, what to type here instead.
     """
 
     module = ""
     other_names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # A beginning that is an option today may be another's tomorrow.
+        # An abbreviation that is unique today may be ambiguous tomorrow.
         super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as ever, once the command has declared its options."""
+        """Let the command declare its options, then parse as usual."""
         args = sys.argv[1:] if args is None else list(args)
         if self.module:
             command, self.module = import_module(self.module), ""
             self.set_defaults(run=command.run, words=list(args))
             command.add_arguments(self)
-        # The words after a command's name are that command's.
+        # Words after a command's name belong to that command.
         own = args if self._subparsers is None else takewhile(NAME.match, args)
         self._check_names(own)
         parsed, left = super().parse_known_args(args, namespace)
-        if left:  # said here, where the parser is the command's own
+        if left:  # reported here, where the parser is that of the command
             self.error(f"unrecognized arguments: {' '.join(left)}")
         return parsed, left
 
     def error(self, message: str) -> Never:
-        """Say the mistake in one line, without the usage, and exit."""
+        """Report the mistake in one line, without the usage, and exit."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Read a value; of a path that leads to no file or folder nothing is read nor written."""
+        """Read a value; refuse a path that is neither a file nor a folder, see ``path_text``."""
         value = super()._get_value(action, arg_string)
         if isinstance(value, Path):
             try:
@@ -69,7 +69,7 @@ class CommandParser(argparse.ArgumentParser):
         return value
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Add which choice was meant."""
+        """Add the likely correction to the error."""
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
@@ -91,11 +91,11 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def path_text(text: str) -> str:
-    """Read a path as it stands; a parser does the same to all options whose type is ``Path``.
+    """Return a path unchanged, unless it is special; the parser checks ``Path`` options likewise.
 
-    ``/dev/zero`` has no end and takes all memory, a named pipe is waited for, and what is written
-    takes the place of either, be it ``/dev/null`` of the whole system. A pipe of the shell, as
-    ``<(...)`` is, and standard input are as good as a file.
+    Reading ``/dev/zero`` never ends and fills the memory, reading a named pipe blocks, and writing
+    would replace either, even the system's ``/dev/null``. A shell's pipe, such as ``<(...)``, and
+    standard input are as good as a file.
 
     Raises:
         argparse.ArgumentTypeError: a device, a socket or a named pipe.
@@ -104,7 +104,7 @@ def path_text(text: str) -> str:
         >>> path_text("my/labels.json")
         'my/labels.json'
     """
-    # What /dev/fd and /dev/stdin name lies below /proc, if it is a pipe.
+    # Pipes that /dev/fd and /dev/stdin refer to are resolved to a path below /proc.
     special = None if os.path.realpath(text).startswith("/proc/") else special_kind(text)
     if special:
         raise argparse.ArgumentTypeError(f"expected a file or a folder; {text} is {special}")
@@ -112,15 +112,15 @@ def path_text(text: str) -> str:
 
 
 def add_commands(parser: CommandParser, commands: Mapping[str, str], package: str) -> None:
-    """Offer commands, each imported when it is called for.
+    """Add commands as subparsers; a command is imported when it is called.
 
     Args:
-        parser: has no positional argument of its own.
-        commands: name, which is the module's, and purpose, in reading order.
+        parser: has no positional arguments of its own.
+        commands: purpose by name, which is also the module's, in help order.
         package: of the modules.
     """
     offered = parser.add_subparsers(
-        title="commands, each with a --help of its own", dest="command", required=True
+        title="commands (each has its own --help)", dest="command", required=True
     )
     script = Path(sys.argv[0]).name
     for name, purpose in commands.items():

@@ -1,6 +1,6 @@
-"""Options of who is told of counts while they are made: home automation, and Prometheus.
+"""Options for publishing counts while a command runs, to home automation and Prometheus.
 
-Nothing here may import torch, nor anything else that takes long: options are parsed before it is.
+Nothing here may import torch or another slow module, so that options are parsed quickly.
 """
 
 import argparse
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE: Final = "MQTT_PASSWORD"  # noqa: S105 - its name
 PLAIN_PORT: Final = 1883
 ENCRYPTED_PORT: Final = 8883
-"""As IANA has them for MQTT."""
+"""Assigned to MQTT by IANA."""
 
 
 def add_publishing_options(parser: argparse.ArgumentParser) -> None:
-    """Declare who is told."""
+    """Declare the options for an MQTT broker and for Prometheus."""
     told = parser.add_argument_group("counts for home automation and monitoring")
     told.add_argument(
         "--mqtt", metavar="HOST[:PORT]",
@@ -56,11 +56,11 @@ def add_publishing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def publishers(arguments: argparse.Namespace, source: "Source") -> "tuple[Callable[[], Sink], ...]":
-    """Return what makes the sinks that tell others.
+    """Return functions that create the publishing sinks.
 
     Raises:
-        UsageError: options that go with others, or a file without a password.
-        OSError: it cannot be read.
+        UsageError: options of MQTT without ``--mqtt``, or a file without a password.
+        OSError: the password file cannot be read.
     """
     makers: list[Callable[[], Sink]] = []
     if arguments.mqtt is not None:
@@ -94,13 +94,13 @@ def _states_of(source: "Source") -> "Iterator[CameraState]":
 
 
 def _host_of(text: str, *, is_encrypted: bool) -> tuple[str, int]:
-    """Read a broker's name or address and port.
+    """Read a broker's name or address, and its port.
 
     Example:
         >>> _host_of("broker.lan", is_encrypted=False), _host_of("[::1]:18", is_encrypted=True)
         (('broker.lan', 1883), ('::1', 18))
     """
-    if not text or "/" in text or "@" in text:  # it may hold a password: not told again
+    if not text or "/" in text or "@" in text:  # it may hold a password, so it is not repeated
         raise UsageError("--mqtt: expected HOST or HOST:PORT, broker.lan:1883 say")
     usual = ENCRYPTED_PORT if is_encrypted else PLAIN_PORT
     host, colon, number = text.rpartition(":")

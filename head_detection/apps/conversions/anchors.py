@@ -1,4 +1,4 @@
-"""``convert anchors``: sizes and ratio that fit the heads of a data set."""
+"""``convert anchors``: prints anchor sizes and a ratio that fit the heads of a data set."""
 
 import argparse
 import sys
@@ -27,18 +27,29 @@ from head_detection.structures import FloatArray
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument("--data", required=True, type=path_text, help="labels: a file or folder")
     parser.add_argument(
-        "--data", required=True, type=path_text, help="annotations: a file or folder"
+        "--format", default="coco", choices=FORMATS, help="format of --data (default: coco)"
     )
-    parser.add_argument("--format", default="coco", choices=FORMATS)
-    parser.add_argument("--images", type=path_text, help="folder that the picture names start from")
     parser.add_argument(
-        "--cfg", type=Path, help="experiment whose resize is applied first (default: none)"
+        "--images", type=path_text,
+        help="folder to which the picture names in the labels are relative",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cfg", type=Path, help="experiment file whose resize is applied first (default: none)"
     )
-    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
+        help="replace fields of the experiment file; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--levels", type=positive, default=4, help="pyramid levels (default: 4)")
-    parser.add_argument("--per-level", type=positive, default=1, help="sizes a level (default: 1)")
-    parser.add_argument("--method", default="medians", choices=["medians", "kmeans"])
+    parser.add_argument(
+        "--per-level", type=positive, default=1, help="sizes per level (default: 1)"
+    )
+    parser.add_argument(
+        "--method", default="medians", choices=["medians", "kmeans"],
+        help="medians of equal shares of the heads, or k-means (default: medians)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,12 +88,12 @@ def suggest(
 
     Args:
         pictures: the set; heads without area and pictures of unknown size are left out.
-        pixels: mean and standard deviation, if there are any.
-        experiment: whose resize and number of levels the anchors are for; None takes original
-            pixels and the default levels.
+        pixels: mean and standard deviation, if known.
+        experiment: gives the resize and number of levels for the anchors; None for original pixels
+            and the default levels.
 
     Returns:
-        The text, and the median sizes in original pixels; none for network pixels or few heads.
+        The text, and the median sizes in original pixels; no sizes with an experiment or few heads.
     """
     num_levels = len((experiment or ExperimentConfig()).network.backbone.strides)
     resize = None if experiment is None else experiment.inference.resize
@@ -114,7 +125,7 @@ def _levels(sizes: tuple[float, ...], num_levels: int) -> list[list[float]]:
 def _network_boxes(
     pictures: Iterable[tuple[FloatArray, tuple[int, int]]], resize: ResizeConfig | None
 ) -> Tensor:
-    """Return the heads with area, ``(N, 4)``, resized; each picture's boxes come with its size."""
+    """Return the heads with area, ``(N, 4)``, resized, from pairs of a picture's boxes and size."""
     scaled = [torch.zeros(0, 4)]
     for head_boxes, image_size in pictures:
         boxes = torch.from_numpy(head_boxes)

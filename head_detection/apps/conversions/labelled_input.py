@@ -1,4 +1,4 @@
-"""How commands on labelled pictures are told what to read."""
+"""Options that name labelled pictures, and reading the sets they name."""
 
 import argparse
 from dataclasses import replace
@@ -16,23 +16,29 @@ _KNOWN_SPLITS: Final = (None, "train", "val", "trainval", "test")
 
 def add_input_arguments(parser: argparse.ArgumentParser, *, takes_several: bool) -> None:
     """Declare ``--format``, ``--input``, ``--images`` and ``--split``."""
-    parser.add_argument("--format", default="coco", choices=FORMATS)
+    parser.add_argument(
+        "--format", default="coco", choices=FORMATS, help="format of --input (default: coco)"
+    )
     parser.add_argument(
         "--input", required=True, type=path_text, nargs="+" if takes_several else 1,
         help="labels: a file or folder" + (", one or more sets" if takes_several else ""),
     )  # fmt: skip
-    parser.add_argument("--images", type=path_text, help="folder that the picture names start from")
+    parser.add_argument(
+        "--images", type=path_text,
+        help="folder to which the picture names in the labels are relative",
+    )  # fmt: skip
     parser.add_argument(
         "--split", nargs="+" if takes_several else 1,
-        help="part of the set, such as train" + (" or val; each is a set" if takes_several else ""),
+        help="part of the set, such as train"
+        + (" or val; each is checked as a set" if takes_several else ""),
     )  # fmt: skip
 
 
 def load_input(arguments: argparse.Namespace) -> list[AnnotatedSet]:
-    """Read every split of every input, under names of their own.
+    """Read every split of every input, and give them distinct names.
 
     Raises:
-        AnnotationError: labels that cannot be read.
+        AnnotationError: labels cannot be read.
     """
     sets = [
         load_annotations(_config(arguments, path, split))
@@ -50,12 +56,12 @@ def load_input(arguments: argparse.Namespace) -> list[AnnotatedSet]:
 
 
 def labelled_paths(arguments: argparse.Namespace, path: str) -> set[Path]:
-    """Return the pictures that any split of an input names, asked for or not."""
+    """Return the pictures in any split of an input, whether it was asked for or not."""
     named: set[Path] = set()
     for split in {*_KNOWN_SPLITS, *(arguments.split or [])}:
         try:
             group = load_annotations(_config(arguments, path, split))
-        except AnnotationError:  # a set need not have every split
+        except AnnotationError:  # a set may lack some splits
             continue
         named.update(image.path for image in group.images)
     return named

@@ -1,4 +1,4 @@
-"""The options of ``train``, and the fields of the experiment that the short ones stand for."""
+"""The options of ``train``, and the fields of the experiment file that short options set."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from head_detection.config import LABEL_FORMATS
 
 BATCH_NAMES: Final = ("--batch", "--batch-size", "--bs")
 RATE_NAMES: Final = ("--lr", "--lr0", "--learning-rate")
-"""What other trainers call fields of the experiment."""
+"""Other trainers' names for fields of the experiment file."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="experiment file (YAML)")
     parser.add_argument(
         "--data", type=path_text, metavar="PATH",
-        help="labels to train on: data.yaml of YOLO, a COCO .json, a folder; without --cfg the "
+        help="labels to train on: YOLO's data.yaml, a COCO .json or a folder; without --cfg, the "
         "weights are fine-tuned on them",
     )  # fmt: skip
     parser.add_argument(
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=positive, metavar="N", help="training.epochs of the run")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="KEY.PATH=VALUE",
-        help="replace a field of the experiment; may be given several times",
+        help="replace fields of the experiment file; may be repeated",
     )  # fmt: skip
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument(
@@ -59,10 +59,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield the overrides that short options stand for.
+    """Yield the overrides that the short options set.
 
     Raises:
-        UsageError: a folder of pictures without labels that it could belong to.
+        UsageError: ``--images`` without labels.
     """
     from head_detection.data.formats import FORMATS, guess_format
 
@@ -81,7 +81,7 @@ def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.val is not None:
         yield f"data.validation={one_set(arguments.val)}"
     elif arguments.data is not None:
-        # A set without parts is for one of the two.
+        # A set without parts cannot serve for both.
         has_splits = FORMATS[arguments.format or guess_format(Path(arguments.data))].has_splits
         yield f"data.validation={one_set(arguments.data) if has_splits else '[]'}"
     if arguments.weights is not None:
