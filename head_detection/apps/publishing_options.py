@@ -42,7 +42,7 @@ def add_publishing_options(parser: argparse.ArgumentParser) -> None:
         help=f"encrypt, and check the broker's certificate; port {ENCRYPTED_PORT}",
     )  # fmt: skip
     told.add_argument(
-        "--mqtt-topic", default="head-detection", metavar="TOPIC",
+        "--mqtt-topic", type=_topic, default="head-detection", metavar="TOPIC",
         help="first part of all topics; each run needs its own (default: head-detection)",
     )  # fmt: skip
     told.add_argument(
