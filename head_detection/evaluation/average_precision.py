@@ -1,9 +1,9 @@
-"""COCO's average precision, to pycocotools' last digits.
+"""COCO's average precision, equal to pycocotools' within rounding.
 
-The overlaps are pycocotools' own. The matching is not: its ``COCOeval`` takes 27 times as long on
-300 images of 85 detections and 23 heads, about 130 times on crowds of 1000 detections (a minute for
-one image of 5000), and resampling needs the matched detections, not the curve alone. The tests hold
-the two together, to 1e-12.
+The overlaps are computed by pycocotools. The matching is not: ``COCOeval`` takes 27 times as long
+on 300 images of 85 detections and 23 heads, about 130 times on crowds of 1000 detections (a minute
+for one image of 5000), and resampling needs the matched detections, not only the curve. Tests check
+that both agree to 1e-12.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from head_detection.evaluation.ranking import interpolated_precision, rank
 from head_detection.structures import Detections, GroundTruth
 
 MAX_DETECTIONS = 1000
-"""Of an image; pycocotools' own 100 would cut crowds."""
+"""Per image; the 100 of pycocotools would cut off crowds."""
 COCO_IOU_THRESHOLDS = tuple(float(threshold) for threshold in np.linspace(0.5, 0.95, 10))
 HIGHEST_THRESHOLD = 1 - 1e-10
-"""pycocotools never asks for more, so that equal boxes always match."""
+"""pycocotools never requires more, so that equal boxes always match."""
 
 
 def average_precision(
@@ -38,20 +38,20 @@ def average_precision(
 ) -> float:
     """Return COCO AP: 101 recall points, greedy by score, the mean over the IoU thresholds.
 
-    Ignore regions are crowd regions: overlap is then intersection over the detection's area, and
-    what falls in counts neither way.
+    Ignore regions are treated as crowd regions: their overlap is intersection over the detection's
+    area, and a detection in one is neither right nor wrong.
 
     Args:
-        detections: one an image.
-        truths: of the same images.
+        detections: one per image.
+        truths: ground truth of the same images.
         iou_threshold: one or several, 0.5 for AP50, ``COCO_IOU_THRESHOLDS`` for AP.
-        max_detections: best of an image that count.
+        max_detections: only this many best detections of an image count.
 
     Returns:
-        AP in [0, 1]; NaN where there is no head to find.
+        AP in [0, 1]; NaN without any head.
 
     Raises:
-        ValueError: the two sequences differ in length, or scores that rise.
+        ValueError: the two sequences differ in length, or scores are not in falling order.
 
     Source:
         Lin et al., Microsoft COCO, arXiv:1405.0312; pycocotools 2.
@@ -81,13 +81,13 @@ def match_as_coco(
 ) -> list[Matching]:
     """Match one image at each IoU threshold by COCO's rule.
 
-    It differs from ``match_detections`` in what is rare: of heads overlapped equally the last is
-    taken, and an ignore region takes a detection from the IoU threshold on, not from half.
+    It differs from ``match_detections`` in rare cases: among heads with equal overlap it takes the
+    last, and an ignore region takes a detection at the IoU threshold instead of one half.
 
     Args:
-        overlap: of the image; its ``min_iou`` is not above the lowest threshold.
-        iou_thresholds: T of them.
-        max_detections: best of the image; the others are left out.
+        overlap: overlaps of the image; its ``min_iou`` is not above the lowest threshold.
+        iou_thresholds: T thresholds.
+        max_detections: number of best detections to match; the others are left out.
 
     Returns:
         T matchings of the best ``max_detections``.
@@ -105,7 +105,7 @@ def match_as_coco(
 def _choose_at_each(
     pairs: Pairs, limits: Float64Array, num_detections: int, num_heads: int
 ) -> IntArray:
-    """Return ``(T, N)``: as for T images side by side, so that all thresholds take one pass."""
+    """Return ``(T, N)``: treats the T thresholds as T images, to match them in one pass."""
     pairs = pairs.take(pairs.detection < num_detections)
     pairs = pairs.take(np.lexsort((-pairs.box, -pairs.iou, pairs.detection)))
     threshold, index = np.nonzero(pairs.iou >= limits)
@@ -121,7 +121,7 @@ def _choose_at_each(
 
 
 def ranked_average_precision(matchings: Sequence[Matching]) -> float:
-    """Return the AP of matched images; NaN where there is no head to find."""
+    """Return the AP of matched images; NaN without any head."""
     ranking = rank(matchings)
     num_heads = int(ranking.num_heads.sum())
     if not num_heads:

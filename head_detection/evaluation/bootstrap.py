@@ -1,4 +1,4 @@
-"""How far a measure would move with other images: intervals, and differences of two detectors."""
+"""Confidence intervals of measures, and of differences between two detectors, by resampling."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ LOWER_IS_BETTER = frozenset({"mae"})
 
 @dataclass(frozen=True)
 class Sample:
-    """Matched images, ready to be drawn again and again without a new matching.
+    """Matched images, prepared to be resampled without matching again.
 
     Attributes:
         ranking: all detections, for AP.
-        hit_indices: ``(T,)`` indices in the ranking of those that found a head.
-        sums: ``(P, 5)`` of each image at the operating threshold: heads found, detections that
+        hit_indices: ``(T,)`` indices in the ranking of detections that found a head.
+        sums: ``(P, 5)`` for each image at the operating threshold: heads found, detections that
             count, heads, absolute error of the count, and 1.
     """
 
@@ -37,7 +37,7 @@ class Sample:
         matchings: Sequence[Matching],
         score_threshold: float,
     ) -> "Sample":
-        """Take ``ranked`` for AP, and ``matchings`` of the same images at the threshold."""
+        """Build from ``ranked`` for AP, and ``matchings`` of the same images for F1 and MAE."""
         ranking = rank(ranked)
         kept = [matching.above(score_threshold) for matching in matchings]
         rows = [
@@ -52,10 +52,10 @@ class Sample:
         return len(self.sums)
 
     def metrics(self, repeats: Annotated[IntArray, "p"]) -> Annotated[Float64Array, "3"]:
-        """Return AP, F1 and MAE with each image taken as often as ``repeats``, ``(P,)``, says.
+        """Return AP, F1 and MAE with each image repeated ``repeats``, ``(P,)``, times.
 
-        AP is exactly that of the repeated images: copies of a detection follow each other, and
-        precision is best behind the last copy of a hit.
+        AP is exact: the copies of a detection are consecutive, so precision is highest after the
+        last copy of a hit.
         """
         num_found, num_counted, num_heads, errors, num_images = repeats @ self.sums
         f1 = _ratio(2 * num_found, num_counted + num_heads)
@@ -85,14 +85,14 @@ def resample(
     """Return the 95 % percentile interval of each value that ``statistic`` returns.
 
     Args:
-        statistic: from ``(P,)``, how often each image is drawn, to ``(V,)`` values; NaN is left
+        statistic: maps ``(P,)``, how often each image is drawn, to ``(V,)`` values; NaN is left
             out.
         num_images: P.
-        num_resamples: draws of P images each.
+        num_resamples: number of draws, each of P images.
         seed: the same seed draws the same images.
 
     Returns:
-        V pairs of low and high, NaN where no draw has a value.
+        V pairs of low and high, NaN if no draw has a value.
 
     Source:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
@@ -120,12 +120,12 @@ def _interval(values: Float64Array) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of both, and how much of the difference may be chance.
+    """One measure of two detectors, and the interval of the difference.
 
     Attributes:
         name: ``ap50``, ``f1`` or ``mae``.
-        first: of the first detector.
-        second: of the second.
+        first: value of the first detector.
+        second: value of the second.
         difference: second minus first.
         low: lower end of the 95 % interval of the difference.
         high: upper end; an interval without 0 is a difference that other images would show too.
@@ -140,7 +140,7 @@ class Difference:
 
     @property
     def better(self) -> Literal["first", "second"] | None:
-        """Return the better detector; None where the interval leaves it open.
+        """Return the better detector, or None if the interval contains 0.
 
         Example:
             >>> Difference("mae", 3.0, 2.0, -1.0, -1.5, -0.5).better  # fewer heads miscounted
@@ -161,17 +161,17 @@ def compare(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[Difference, ...]:
-    """Compare AP50, F1 and counting MAE, drawing the same images for both each time.
+    """Compare AP50, F1 and counting MAE, with the same images drawn for both detectors.
 
     Args:
-        first: the first detector's matchings, one an image, all detections.
-        second: of the same images in the same order.
+        first: the first detector's matchings, one per image, of all detections.
+        second: the second detector's, for the same images in the same order.
         thresholds: each detector's operating threshold, for F1 and MAE.
         num_resamples: draws of the bootstrap.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: not the same images: their number or their numbers of heads differ.
+        ValueError: the images differ in number or in their numbers of heads.
 
     Example:
         >>> found, missed = (Matching(np.array([n]), np.array([0.9]), 1) for n in (0, -1))

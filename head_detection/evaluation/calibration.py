@@ -1,4 +1,4 @@
-"""How the scores of small and of large heads are made to mean the same, fitted to labels."""
+"""Fits the calibration that makes scores mean the same for small and large heads."""
 
 from typing import Annotated, Final, NamedTuple
 
@@ -11,25 +11,25 @@ from head_detection.evaluation.matching import Float64Array
 from head_detection.structures import BoolArray
 
 KEPT_SIZE: Final = 24.0
-"""Pixels, where nothing is added: that of ``models.calibration``."""
+"""Size in pixels at which scores do not change, as in ``models.calibration``."""
 SURE: Final = 1e-6
-"""Scores nearer to 0 or 1 are taken for so near, as there."""
+"""Scores nearer to 0 or 1 are clipped to this distance, as there."""
 SHARES: Final = (1, 99)
-"""Percent of the true heads that are smaller than the range that is fitted, and its end."""
+"""Percentiles of the sizes of true heads that bound the fitted range."""
 MIN_EACH: Final = 50
-"""True and false detections that must be there: two numbers are fitted, and two beside them."""
+"""Least number of true and of false detections, for the four weights that are fitted."""
 RIDGE: Final = 0.01
-"""Keeps what hardly matters at nothing."""
+"""Regularisation, which keeps weights that hardly matter at zero."""
 
 
 class SizeFit(NamedTuple):
-    """What ``models.calibration.SizeCalibration`` takes.
+    """The parameters of ``models.calibration.SizeCalibration``.
 
     Attributes:
-        linear: of the octaves from 24 pixels.
-        quadratic: of their square.
-        smallest_head: root of area in network pixels, where the fit begins.
-        largest_head: where it ends.
+        linear: factor of the octaves from 24 pixels.
+        quadratic: factor of their square.
+        smallest_head: start of the fitted range, square root of area in network pixels.
+        largest_head: its end.
     """
 
     linear: float
@@ -43,15 +43,16 @@ def fit_sizes(
     sizes: Annotated[npt.NDArray[np.floating], "n"],
     is_head: Annotated[BoolArray, "n"],
 ) -> SizeFit:
-    """Fit by logistic regression how likely a detection is a head, by its score and its size.
+    """Fit the probability that a detection is a head to its score and size, by logistic regression.
 
     Args:
-        scores: ``(N,)`` in 0..1, down to low ones: how seldom these are right tells the most.
-        sizes: ``(N,)`` roots of area in network pixels, of the same detections.
-        is_head: ``(N,)`` right or not.
+        scores: ``(N,)`` in 0..1, including low ones, whose rate of errors is the most informative.
+        sizes: ``(N,)`` square roots of area in network pixels, of the same detections.
+        is_head: ``(N,)`` whether each is right.
 
     Raises:
-        ValueError: too few of either to fit anything to.
+        ValueError: too few right or wrong detections, or scores that do not rise with the
+            probability.
 
     Source:
         Platt, Probabilistic outputs for support vector machines, 1999; Kueppers et al.,

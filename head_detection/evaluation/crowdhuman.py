@@ -19,21 +19,21 @@ from head_detection.evaluation.matching import (
 from head_detection.evaluation.ranking import rank
 
 IOU_THRESHOLD = 0.5
-"""A pair matches above it, not at it."""
+"""A pair matches if its IoU is above this, not equal to it."""
 REFERENCE_FPPI = (0.0100, 0.0178, 0.0316, 0.0562, 0.1000, 0.1778, 0.3162, 0.5623, 1.0000)
-"""As the toolkit writes them: nine points, even on a log axis."""
+"""As in the toolkit: nine points, evenly spaced on a log axis."""
 LOWEST_MISS_RATE = 1e-10
-"""Stands for zero, which has no logarithm."""
+"""Replaces zero, which has no logarithm."""
 JACCARD_THRESHOLDS = tuple(number / 10 for number in range(10))
-"""Scores; a detection counts above a threshold, not at it."""
+"""Score thresholds; a detection counts if its score is above one, not equal to it."""
 
 
 @dataclass(frozen=True)
 class MissRateCurve:
-    """How the measures of all images change down the list of detections, a point for each.
+    """The measures of all images after each detection, best score first.
 
     Attributes:
-        fppi: ``(N,)`` rising, false positives per image, images without heads too.
+        fppi: ``(N,)`` rising, false positives per image, including images without heads.
         recall: ``(N,)`` rising.
         precision: ``(N,)``.
     """
@@ -44,21 +44,22 @@ class MissRateCurve:
 
     @property
     def miss_rate(self) -> Float64Array:
-        """Return ``(N,)``: the share of heads that is not found."""
+        """Return ``(N,)``: the share of heads that were missed."""
         return np.asarray(1.0 - self.recall)
 
 
 def match_as_crowdhuman(overlap: Overlap) -> Matching:
     """Match one image by the toolkit's rule.
 
-    Both sides are clipped to the image. A detection takes the free head of largest IoU above
-    0.5; without one, and more than half inside an ignore region, it is discarded.
+    Detections and heads are clipped to the image. A detection takes the free head with the largest
+    IoU above 0.5; if there is none, and it lies more than half inside an ignore region, it is
+    discarded.
     """
     return match_overlap(overlap.clipped, IOU_THRESHOLD, beyond=True)
 
 
 def miss_rate_curve(matchings: Sequence[Matching]) -> MissRateCurve | None:
-    """Return the curve of matched images, all of them together; None without a head to find."""
+    """Return the curve of all matched images together; None without any head."""
     ranking = rank(matchings)
     num_heads = int(ranking.num_heads.sum())
     if not num_heads:
@@ -72,8 +73,8 @@ def miss_rate_curve(matchings: Sequence[Matching]) -> MissRateCurve | None:
 def reference_miss_rates(curve: MissRateCurve) -> Annotated[Float64Array, "9"]:
     """Return ``(9,)``: the miss rate at the first point that reaches each reference FPPI.
 
-    A curve that ends before is read at its end. (Other toolkits read the last point that does not
-    pass the reference: other values.) Without detections every head is missed.
+    A curve that ends earlier is read at its end. Without detections, every head is missed. (Other
+    toolkits read the last point not above the reference, which gives other values.)
     """
     if not len(curve.fppi):
         return np.ones(len(REFERENCE_FPPI))
@@ -85,10 +86,10 @@ def log_average_miss_rate(curve: MissRateCurve | None) -> float:
     """Return MR^-2: the geometric mean of the miss rates at nine reference FPPI, lower is better.
 
     Args:
-        curve: of all images; None where there is no head.
+        curve: curve of all images; None without any head.
 
     Returns:
-        From 1e-10, which stands for 0, to 1; NaN without a head to find.
+        From 1e-10, which replaces 0, to 1; NaN without any head.
 
     Source:
         Shao et al., CrowdHuman, arXiv:1805.00123, section 4, as its toolkit computes it; after
@@ -106,16 +107,16 @@ def log_average_miss_rate(curve: MissRateCurve | None) -> float:
 
 
 def trapezoid_average_precision(curve: MissRateCurve | None) -> float:
-    """Return the toolkit's AP: the area by trapezoids under the raw precision-recall curve.
+    """Return the toolkit's AP: the trapezoidal area under the raw precision-recall curve.
 
-    The curve begins at its first detection, as in the toolkit: what lies left of it is no area, so
-    that ``n`` heads found without a mistake have 1 - 1/n.
+    As in the toolkit, the curve begins at the first detection and the area to its left is not
+    counted, so ``n`` heads found without a mistake give 1 - 1/n.
 
     Args:
-        curve: of all images; None where there is no head.
+        curve: curve of all images; None without any head.
 
     Returns:
-        AP in [0, 1); NaN without a head to find.
+        AP in [0, 1); NaN without any head.
 
     Example:
         >>> found = Matching(np.array([0, 1, -1, 2]), np.array([0.9, 0.8, 0.7, 0.6]), 4)
@@ -131,9 +132,9 @@ def trapezoid_average_precision(curve: MissRateCurve | None) -> float:
 def jaccard_counts(overlap: Overlap) -> Annotated[IntArray, "10 3"]:
     """Count one image at each of the ten score thresholds.
 
-    Pairs of IoU above 0.5 are matched for the largest sum of IoU. Detections and heads that are
-    left over and lie more than half inside an ignore region leave the count. Both sides are
-    clipped to the image.
+    Pairs with an IoU above 0.5 are matched for the largest sum of IoU. Unmatched detections and
+    heads that lie more than half inside an ignore region do not count. Both are clipped to the
+    image.
 
     Returns:
         ``(10, 3)``: matched pairs, detections that count, heads that count.
@@ -144,7 +145,7 @@ def jaccard_counts(overlap: Overlap) -> Annotated[IntArray, "10 3"]:
     counts = np.zeros((len(JACCARD_THRESHOLDS), 3), np.int64)
     lengths = [int((scores > threshold).sum()) for threshold in JACCARD_THRESHOLDS]
     for row, length in enumerate(lengths):
-        # Neighbouring thresholds often keep the same detections.
+        # Adjacent thresholds often keep the same detections.
         same = row > 0 and length == lengths[row - 1]
         counts[row] = counts[row - 1] if same else _jaccard_count(clipped, pairs, length)
     return counts
@@ -161,14 +162,14 @@ def _jaccard_count(overlap: Overlap, pairs: Pairs, num_detections: int) -> tuple
 
 
 def jaccard_index(counts: Sequence[IntArray]) -> tuple[float, float]:
-    """Return the best mean Jaccard index over the thresholds, and its threshold, the lowest.
+    """Return the best mean Jaccard index over the thresholds, and the lowest threshold that has it.
 
     Args:
-        counts: of each image, from ``jaccard_counts``. An image without heads and without
-            detections that count has no index and leaves the mean, as in the toolkit.
+        counts: result of ``jaccard_counts`` for each image. An image without heads and detections
+            that count has no index and is left out of the mean, as in the toolkit.
 
     Returns:
-        JI in [0, 1] and its score threshold; NaN where no image has a head that counts.
+        JI in [0, 1] and its score threshold; NaN if no image has a head that counts.
 
     Source:
         Chu et al., Detection in Crowded Scenes, arXiv:2003.09163, section 5.1 and its toolkit,
@@ -187,6 +188,6 @@ def jaccard_index(counts: Sequence[IntArray]) -> tuple[float, float]:
     indices = (num_matched / np.maximum(union, 1)).sum(axis=0)
     num_images = (union > 0).sum(axis=0)
     means = indices / np.maximum(num_images, 1)
-    # Equal means differ in the last digits with the order of images.
+    # Rounded, because the last digits of equal means depend on the order of images.
     best = int(means.round(12).argmax())
     return float(means[best]), JACCARD_THRESHOLDS[best]

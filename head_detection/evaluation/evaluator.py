@@ -1,4 +1,4 @@
-"""All measures, intervals and curves of a set of images, and the few that training watches."""
+"""All measures, intervals and curves of a set of images, and the few for validation in training."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
@@ -49,18 +49,18 @@ from head_detection.structures import Detections, GroundTruth
 
 PROTOCOLS = ("coco", "crowdhuman", "mot", "scut", "headhunter")
 AP50 = 0
-"""Where ``COCO_IOU_THRESHOLDS`` has 0.5."""
+"""Index of 0.5 in ``COCO_IOU_THRESHOLDS``."""
 AP75 = 5
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line to draw.
+    """A curve to plot.
 
     Attributes:
-        name: of the measure.
+        name: name of the curve.
         x: ``(K,)``.
-        y: ``(K,)``, empty where there is nothing to measure.
+        y: ``(K,)``, empty if there is nothing to measure.
         x_label: what ``x`` is.
         y_label: what ``y`` is.
     """
@@ -74,14 +74,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What became of one image: greedy matching at IoU 0.5, counts at the operating threshold.
+    """The result for one image: greedy matching at IoU 0.5, counts at the operating threshold.
 
     Attributes:
         num_heads: heads to find.
         num_predicted: detections that count.
         num_missed: heads that no detection found.
-        num_false: detections that found none.
-        matching: of all detections, at any score.
+        num_false: detections that found no head.
+        matching: matching of all detections, at any score.
     """
 
     num_heads: int
@@ -93,17 +93,16 @@ class ImageOutcome:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What ``measure`` returns.
+    """The result of ``measure``.
 
     Attributes:
         score_threshold: operating point of all metrics that need one.
-        metrics: protocol, and ``counting``, to name to value; NaN where there is nothing to
-            measure.
-        intervals: ``ap50``, ``f1``, ``mae``: 95 % by drawing images.
+        metrics: values by protocol (or ``counting``) and name; NaN if there is nothing to measure.
+        intervals: ``ap50``, ``f1``, ``mae``: 95 % intervals by resampling images.
         curves: ``precision_recall``, ``miss_rate_fppi``, ``f1_threshold``.
         counts: ``(K, 2)`` true and predicted count of each image.
-        images: one outcome an image.
-        ignored: what did not count, why, and how often.
+        images: one outcome per image.
+        ignored: number of things that did not count, by reason.
     """
 
     score_threshold: float
@@ -116,17 +115,17 @@ class Measurement:
 
 
 def evaluate(detections: Sequence[Detections], truths: Sequence[GroundTruth]) -> dict[str, float]:
-    """Return the metrics that training watches, IoU 0.5 throughout.
+    """Return the validation metrics of training, all at IoU 0.5.
 
     Args:
-        detections: one an image, with low scores too: the curves need them.
-        truths: of the same images, in the same order; an image without heads counts like any.
+        detections: one per image, including low scores, which the curves need.
+        truths: ground truth of the same images, in the same order; images without heads count too.
 
     Returns:
         ``ap50`` (COCO); ``best_f1`` and its ``best_threshold``; at that threshold ``precision``,
         ``recall``, ``recall_under_8`` ... ``recall_from_96`` by head size, and ``count_mae``: the
-        mean over images of the difference between found and true, detections in ignore regions
-        left out. NaN where there is nothing to measure: no image, or no head of a size.
+        mean absolute error of the count per image, without detections in ignore regions. NaN if
+        there is nothing to measure: no image, or no head of a size.
 
     Raises:
         ValueError: the two sequences differ in length.
@@ -159,17 +158,17 @@ def measure(
     """Measure detections against truth by several protocols.
 
     Args:
-        detections: one an image, with low scores too: the curves need them. Boxes and scores in
-            float64 are taken as they are.
-        truths: of the same images, in the same order; an image without heads counts like any.
+        detections: one per image, including low scores, which the curves need. Boxes and scores in
+            float64 are not rounded.
+        truths: ground truth of the same images, in the same order; images without heads count too.
         protocols: some of ``PROTOCOLS``; counting is always measured.
-        score_threshold: operating point; None is the one of the best F1 on these very images,
-            to be reported as such.
-        num_resamples: draws of the bootstrap; 0 leaves the intervals NaN.
-        seed: of the draws.
+        score_threshold: operating point; None is that of the best F1 on the same images, which has
+            to be reported with the results.
+        num_resamples: draws of the bootstrap; with 0, the intervals are NaN.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: lengths that differ, scores that rise, a protocol that is none.
+        ValueError: lengths that differ, scores not in falling order, an unknown protocol.
 
     Example:
         >>> heads = GroundTruth(np.array([[0, 0, 9, 9], [20, 0, 29, 9]]), np.zeros(2, bool))
@@ -215,13 +214,13 @@ def _check(
 
 @dataclass(frozen=True)
 class _Matchings:
-    """All images matched, one list a rule.
+    """All images matched, with one list per rule.
 
     Attributes:
-        greedy: by ``match_detections``: SCUT-HEAD's rule, and the one of counts and outcomes.
-        coco: a list for each IoU threshold; without the ``coco`` protocol for 0.5 alone.
+        greedy: by ``match_detections``: SCUT-HEAD's rule, also used for counts and outcomes.
+        coco: one list per IoU threshold; only for 0.5 without the ``coco`` protocol.
         crowdhuman: by the toolkit's rule.
-        jaccard: counts for JI; none without the ``crowdhuman`` protocol.
+        jaccard: counts for JI; empty without the ``crowdhuman`` protocol.
     """
 
     greedy: list[Matching] = field(default_factory=list)
@@ -233,9 +232,9 @@ class _Matchings:
 def _match_by_each_rule(
     detections: Sequence[Detections], truths: Sequence[GroundTruth], protocols: Collection[str]
 ) -> _Matchings:
-    """Match every image by every rule; overlaps of one image at a time are in memory."""
+    """Match every image by every rule, with the overlaps of one image in memory at a time."""
     iou_thresholds = COCO_IOU_THRESHOLDS if "coco" in protocols else COCO_IOU_THRESHOLDS[:1]
-    # What the model's own limit let through counts, all of it.
+    # Everything that the model's own limit let through counts.
     max_detections = max([MAX_DETECTIONS, *map(len, detections)])
     matched = _Matchings(coco=[[] for _ in iou_thresholds])
     for found, truth in zip(detections, truths, strict=True):
@@ -256,7 +255,7 @@ def _ranked_metrics(
     truths: Sequence[GroundTruth],
     protocols: Collection[str],
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of the protocols that go by rank; ``kept`` is what the threshold keeps."""
+    """Return the metrics of the ranking protocols; ``kept`` is what the threshold keeps."""
     metrics: dict[str, dict[str, float]] = {}
     if "coco" in protocols:
         values = [ranked_average_precision(column) for column in matched.coco]
@@ -264,7 +263,7 @@ def _ranked_metrics(
             "ap": float(np.mean(values)),
             "ap50": values[AP50],
             "ap75": values[AP75],
-            # Of all detections, whatever their score.
+            # Includes all detections, whatever their score.
             "recall": precision_recall(matched.coco[AP50]).recall,
             **recall_by_size(matched.coco[AP50], truths),
         }
@@ -291,7 +290,7 @@ def _ranked_metrics(
 def _frame_metrics(
     detections: Sequence[Detections], truths: Sequence[GroundTruth], protocols: Collection[str]
 ) -> dict[str, tuple[dict[str, float], dict[str, int]]]:
-    """Return MODA and MODP by protocol, every detection given counting, and what was left out."""
+    """Return MODA and MODP of all given detections by protocol, and what was left out."""
 
     def frames(count: Callable[[Overlap], FrameCounts]) -> list[FrameCounts]:
         return [count(Overlap(*pair)) for pair in zip(detections, truths, strict=True)]

@@ -1,4 +1,4 @@
-"""Which detection found which head, by the rules that the measures share."""
+"""Matches detections to heads, by the rules that the measures share."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,21 +16,22 @@ Float64Array = npt.NDArray[np.float64]
 FALSE_POSITIVE = -1
 IGNORED = -2
 IGNORED_SHARE = 0.5
-"""A detection with more of its own area than this inside one ignore region does not count."""
+"""An unmatched detection with more than this share of its area inside one ignore region does not
+count."""
 MIN_IOU = 0.2
-"""The lowest that any protocol asks for (HeadHunter's)."""
+"""The lowest IoU that any protocol uses (HeadHunter's)."""
 TIE_BREAK = 1e-9
-"""Added to each weight: of sets that weigh the same, the larger one."""
+"""Added to each weight, so that among sets of equal weight the one with more pairs wins."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What became of each detection of an image.
+    """The result of each detection of an image.
 
     Attributes:
         found: ``(N,)`` index into ``GroundTruth.head_boxes``, ``FALSE_POSITIVE`` or ``IGNORED``.
         scores: ``(N,)`` falling.
-        num_heads: heads that count.
+        num_heads: number of heads that count.
     """
 
     found: Annotated[IntArray, "n"]
@@ -55,7 +56,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Detections and boxes that overlap, sorted by detection, then by falling IoU, then by box.
+    """Overlapping detections and boxes, sorted by detection, then by falling IoU, then by box.
 
     Attributes:
         detection: ``(K,)`` index of the detection.
@@ -80,21 +81,21 @@ class Pairs:
         return pairs.take(np.lexsort((-pairs.iou, pairs.detection)))
 
     def take(self, keep: BoolArray | npt.NDArray[np.integer]) -> "Pairs":
-        """Return the pairs that a mask or an index names."""
+        """Return the pairs selected by a mask or by indices."""
         return Pairs(self.detection[keep], self.box[keep], self.iou[keep])
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """One image; what several protocols need of it is computed once, when first asked for.
+    """The overlaps in one image, which several protocols share; each is computed on first use.
 
     Attributes:
-        detections: falling scores.
+        detections: detections with falling scores.
         truth: heads, ignore regions and distractors of the same image.
-        min_iou: pairs below it are left out.
+        min_iou: pairs with a lower IoU are left out.
 
     Raises:
-        ValueError: scores that rise: every protocol goes by rank.
+        ValueError: scores are not in falling order, which every protocol relies on.
     """
 
     detections: Detections
@@ -108,17 +109,17 @@ class Overlap:
 
     @cached_property
     def pairs(self) -> Pairs:
-        """Return the pairs of a detection and a head."""
+        """Return the pairs of detections and heads."""
         return Pairs.between(self.detections.boxes, self.truth.head_boxes, self.min_iou)
 
     @cached_property
     def ignored_share(self) -> Float64Array:
-        """Return ``(N,)``: the most of each detection's area that one ignore region covers."""
+        """Return ``(N,)``: the largest share of each detection that one ignore region covers."""
         return coverage(self.detections.boxes, self.truth.ignore_boxes)
 
     @cached_property
     def region_share(self) -> Float64Array:
-        """Return ``(N,)``: the same of the ignore regions that are no distractors."""
+        """Return ``(N,)``: the same for the ignore regions that are not distractors."""
         if not self.truth.distractor.any():
             return self.ignored_share
         regions = self.truth.boxes[self.truth.ignore & ~self.truth.distractor]
@@ -126,14 +127,14 @@ class Overlap:
 
     @cached_property
     def head_ignored_share(self) -> Float64Array:
-        """Return ``(M,)``: the most of each head's area that one ignore region covers."""
+        """Return ``(M,)``: the largest share of each head that one ignore region covers."""
         return coverage(self.truth.head_boxes, self.truth.ignore_boxes)
 
     @cached_property
     def clipped(self) -> "Overlap":
-        """Return the same with detections and truth cut at the image's edges.
+        """Return the same with detections and truth clipped to the image.
 
-        An image of unknown size, ``(0, 0)``, cuts nothing.
+        Nothing is clipped if the size of the image is unknown, ``(0, 0)``.
         """
         size = self.detections.image_size
         if not all(size):
@@ -151,23 +152,23 @@ class Overlap:
 def match_detections(
     detections: Detections, truth: GroundTruth, iou_threshold: float = 0.5
 ) -> Matching:
-    """Give each detection, best score first, the free head that it overlaps most.
+    """Match each detection, best score first, to the free head that it overlaps most.
 
-    One head takes one detection. A detection without a head that lies inside an ignore region
-    counts neither way; any other is a false positive. As the choice of a detection depends only on
-    better ones, the matching at a score threshold is the beginning of this one.
+    Each head matches one detection. An unmatched detection inside an ignore region does not count;
+    any other is a false positive. Since a match depends only on detections with better scores, the
+    matching above a score threshold is a prefix of this one.
 
     Args:
-        detections: of one image, falling scores.
+        detections: detections of one image, with falling scores.
         truth: heads and ignore regions of the image.
         iou_threshold: a pair matches from this IoU on.
 
     Raises:
-        ValueError: the scores rise.
+        ValueError: the scores are not in falling order.
 
     Source:
         The greedy rule of Shao et al., CrowdHuman, arXiv:1805.00123, with IoU >= instead of >, as
-        COCO has it.
+        in COCO.
 
     Example:
         >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8]], np.float32)
@@ -181,12 +182,12 @@ def match_detections(
 def match_overlap(
     overlap: Overlap, iou_threshold: float = 0.5, *, beyond: bool = False
 ) -> Matching:
-    """Return what ``match_detections`` does, from overlaps that are known.
+    """Do the same as ``match_detections`` with overlaps that are already computed.
 
     Args:
-        overlap: of the image; its ``min_iou`` is not above the threshold.
+        overlap: overlaps of the image; its ``min_iou`` is not above the threshold.
         iou_threshold: a pair matches from this IoU on.
-        beyond: only above it instead, as the CrowdHuman toolkit has it.
+        beyond: a pair matches only above it instead, as in the CrowdHuman toolkit.
     """
     pairs = overlap.pairs
     close = pairs.iou > iou_threshold if beyond else pairs.iou >= iou_threshold
@@ -197,15 +198,15 @@ def match_overlap(
 
 
 def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> Annotated[IntArray, "n"]:
-    """Let each detection, in their order, take the first of its pairs whose head is free.
+    """Let each detection in order take the first of its pairs whose head is free.
 
-    All propose at once and each head keeps the first detection that came, until nobody is turned
-    down: as every head prefers the same order, this ends where taking turns does.
+    All detections propose at once and each head keeps the first of them, until no proposal is
+    rejected. Since all heads prefer the same order, the result is that of taking turns.
 
     Args:
         pairs: sorted by detection, then by falling preference.
         num_detections: N.
-        num_heads: above every head's index.
+        num_heads: larger than every head's index.
 
     Returns:
         ``(N,)`` the head of each detection, or ``FALSE_POSITIVE``.
@@ -225,7 +226,7 @@ def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> Annotat
     while True:
         is_first = np.append(True, detection[1:] != detection[:-1])[: len(detection)]
         proposing, wanted = detection[is_first], head[is_first]
-        # Of several, the last assignment stays: backwards, that is the best detection.
+        # The last assignment wins, so in reverse order each head gets its best detection.
         holder[wanted[::-1]] = proposing[::-1]
         keep = detection <= holder[head]
         if keep.all():
@@ -235,10 +236,10 @@ def choose_in_turn(pairs: Pairs, num_detections: int, num_heads: int) -> Annotat
 
 
 def heaviest_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
-    """Choose the pairs with the largest sum of IoU; a detection or box may stay alone.
+    """Choose the pairs with the largest sum of IoU; detections and boxes may stay unmatched.
 
     Args:
-        pairs: those that may be chosen; no detection and no box is chosen twice.
+        pairs: the candidates; no detection and no box is chosen twice.
 
     Returns:
         ``(K,)`` chosen or not.
@@ -252,12 +253,12 @@ def heaviest_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
 
 
 def most_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
-    """Choose as many pairs as there can be, among those sets the one of the largest sum of IoU.
+    """Choose as many pairs as possible, and among such sets the one with the largest sum of IoU.
 
-    This is the Hungarian method on 1 - IoU where all other pairs are impossible.
+    This is the Hungarian method on 1 - IoU with all other pairs forbidden.
 
     Args:
-        pairs: those that may be chosen; no detection and no box is chosen twice.
+        pairs: the candidates; no detection and no box is chosen twice.
 
     Returns:
         ``(K,)`` chosen or not.
@@ -272,7 +273,7 @@ def most_pairs(pairs: Pairs) -> Annotated[BoolArray, "k"]:
 
 def _assign(pairs: Pairs, bonus: float) -> BoolArray:
     num_of_detection, num_of_box = np.bincount(pairs.detection), np.bincount(pairs.box)
-    # Most are alone with each other and need no choice.
+    # Most detections and boxes have only each other, which needs no choice.
     chosen: BoolArray = (num_of_detection[pairs.detection] == 1) & (num_of_box[pairs.box] == 1)
     open_pairs = np.flatnonzero(~chosen)
     if len(open_pairs):

@@ -1,4 +1,4 @@
-"""MODA and MODP: how many boxes of each frame are right at one threshold, and how well they sit."""
+"""MODA and MODP: accuracy and precision of the boxes in each frame at one score threshold."""
 
 import math
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from head_detection.structures import BoolArray
 
 IOU_THRESHOLD = 0.5
 DISTRACTOR_IOU = 0.4
-"""From which a detection may belong to a thing of another class."""
+"""IoU from which a detection may match a distractor, an object of another class."""
 HEADHUNTER_IOU = 0.2
 
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """What one image comes to, every detection given counting.
+    """The counts of one image, over all given detections.
 
     Attributes:
         num_heads: heads to find.
-        num_missed: of them.
+        num_missed: heads that were missed.
         num_false: detections that match no head.
-        matched_iou: sum over matched pairs.
-        num_removed: detections that belong to a thing of another class.
-        num_ignored: detections left over inside an ignore region.
+        matched_iou: sum of the IoU over matched pairs.
+        num_removed: detections that match a distractor.
+        num_ignored: unmatched detections inside an ignore region.
     """
 
     num_heads: int
@@ -52,12 +52,12 @@ def frame_as_motchallenge(overlap: Overlap) -> FrameCounts:
     """Count one frame by MOTChallenge's rule for detection.
 
     Detections that match a distractor rather than a head (largest sum of IoU, from 0.4 on) are
-    removed first. Then as many pairs of IoU 0.5 as there can be, with the least sum of 1 - IoU.
-    MOTChallenge has no ignore regions; here, what is left over and lies more than half inside one
-    that is no distractor counts neither way.
+    removed first. Then as many pairs with an IoU of 0.5 as possible are matched, with the least sum
+    of 1 - IoU. MOTChallenge has no ignore regions; here, an unmatched detection that lies more than
+    half inside one that is not a distractor does not count.
 
     Args:
-        overlap: of the detections at the operating threshold.
+        overlap: overlaps of the detections at the operating threshold.
 
     Source:
         Bernardin and Stiefelhagen, CLEAR MOT, 2008; Stiefelhagen et al., CLEAR 2006, for MODA and
@@ -82,11 +82,11 @@ def frame_as_motchallenge(overlap: Overlap) -> FrameCounts:
 
 
 def on_distractors(overlap: Overlap) -> BoolArray:
-    """Return ``(N,)``: the detections that belong to a thing of another class."""
+    """Return ``(N,)``: the detections that match a distractor."""
     removed = np.zeros(len(overlap.detections), np.bool_)
     truth = overlap.truth
     if truth.distractor.any():
-        # A head that overlaps more holds its detection, so heads take part.
+        # Heads take part, because one that overlaps more keeps its detection.
         competing = ~truth.ignore | truth.distractor
         boxes, is_distractor = truth.boxes[competing], truth.distractor[competing]
         pairs = Pairs.between(overlap.detections.boxes, boxes, DISTRACTOR_IOU)
@@ -114,11 +114,11 @@ def frame_as_headhunter(overlap: Overlap) -> FrameCounts:
 
 
 def pooled_accuracy(frames: Sequence[FrameCounts]) -> tuple[float, float]:
-    """Return MODA and MODP with misses, false alarms and matches of all frames added up.
+    """Return MODA and MODP from the sums of misses, false alarms and matches over all frames.
 
     Returns:
-        MODA, 1 - (missed + false) / heads, at most 1 and below 0 where mistakes outnumber heads;
-        NaN without heads. MODP, the mean IoU of matched pairs; NaN without a match.
+        MODA, 1 - (missed + false) / heads, at most 1 and below 0 if mistakes outnumber heads; NaN
+        without heads. MODP, the mean IoU of matched pairs; NaN without a match.
 
     Example:
         >>> moda, modp = pooled_accuracy([FrameCounts(4, 1, 1, 2.4), FrameCounts(1, 1, 0, 0.0)])
@@ -134,9 +134,9 @@ def pooled_accuracy(frames: Sequence[FrameCounts]) -> tuple[float, float]:
 
 
 def mean_accuracy(frames: Sequence[FrameCounts]) -> tuple[float, float]:
-    """Return MODA and MODP as HeadHunter did: of each image, then the mean over images.
+    """Return MODA and MODP as HeadHunter did: the means of their values for each image.
 
-    An image without heads has no MODA, one without a match no MODP: they leave that mean.
+    An image without heads has no MODA and one without a match no MODP; the means leave them out.
 
     Example:
         >>> moda, modp = mean_accuracy([FrameCounts(4, 1, 1, 2.4), FrameCounts(1, 1, 0, 0.0)])

@@ -22,8 +22,8 @@ INCHES: Final = (6.0, 4.5)
 WIDE_INCHES: Final = (11.0, 5.5)
 DOTS_PER_INCH: Final = 120
 LOWEST_FPPI, LOWEST_MISS_RATE = 1e-3, 1e-3
-"""Left and lower edge of the log axes, unless the curve goes lower than usual."""
-# Okabe and Ito's blue and vermilion, which colour-blind people tell apart.
+"""Left and lower limits of the log axes."""
+# Okabe and Ito's blue and vermilion, which colour-blind people can tell apart.
 BETTER: Final = "#0072b2"
 WORSE: Final = "#d55e00"
 UNSURE: Final = "#777777"
@@ -35,11 +35,11 @@ TITLES: Final = {
 
 
 def draw_plots(measurement: Measurement, folder: Path) -> list[Path]:
-    """Draw precision over recall, miss rate over FPPI, F1 over threshold, and counts.
+    """Plot precision over recall, miss rate over FPPI, F1 over threshold, and counts.
 
     Args:
-        measurement: what to draw; an empty curve gives empty axes that say so.
-        folder: is made if it is not there.
+        measurement: what to plot; an empty curve gives axes with a note.
+        folder: folder of the files, created if missing.
 
     Returns:
         The PNG files, in this order.
@@ -61,7 +61,7 @@ def draw_plots(measurement: Measurement, folder: Path) -> list[Path]:
 
 
 def _new_figure(inches: tuple[float, float]) -> Figure:
-    """Return a figure of its own, without pyplot: nothing of a caller's notebook changes."""
+    """Return a figure without pyplot, so that the state of a caller's notebook does not change."""
     figure = Figure(figsize=inches, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -139,14 +139,14 @@ def draw_comparison(
     thresholds: tuple[float, float],
     labels: tuple[str, str],
 ) -> None:
-    """Write a PNG: each difference with its interval, and the mistakes in each image by both.
+    """Write a PNG with each difference and its interval, and both detectors' mistakes per image.
 
     Args:
-        path: of the PNG.
+        path: path of the PNG.
         differences: second minus first.
-        matchings: of the first and the second, the same images.
+        matchings: of the first and the second detector, for the same images.
         thresholds: operating points of the first and the second.
-        labels: what the two are called.
+        labels: names of the two.
     """
     figure = _new_figure(WIDE_INCHES)
     columns: npt.NDArray[np.object_] = figure.subfigures(1, 2, width_ratios=(1.1, 1), squeeze=False)
@@ -210,7 +210,7 @@ def _draw_mistakes(
 
 
 def count_mistakes(matchings: Sequence[Matching], score_threshold: float) -> IntArray:
-    """Return the misses and false alarms of each image from a score on, ``(N,)``.
+    """Return ``(N,)``: the misses and false alarms in each image at a score threshold.
 
     Example:
         >>> count_mistakes([Matching(np.array([0, -1]), np.array([0.9, 0.8], np.float32), 3)], 0.5)

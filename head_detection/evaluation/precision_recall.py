@@ -12,20 +12,20 @@ from head_detection.evaluation.ranking import rank
 from head_detection.structures import GroundTruth
 
 NO_THRESHOLD = 0.5
-"""Where no threshold finds a head, any is as good."""
+"""Returned if no threshold finds a head, so that any is as good."""
 SIZE_LIMITS = (8.0, 16.0, 32.0, 96.0)
-"""Square roots of area in original pixels, between which recall is given apart."""
+"""Limits of the size classes of recall: square roots of area in original pixels."""
 SIZE_NAMES = ("under_8", "8_to_16", "16_to_32", "32_to_96", "from_96")
 
 
 @dataclass(frozen=True)
 class PrecisionRecallCurve:
-    """Precision and recall at every score that occurs, all images together.
+    """Precision and recall at every score that occurs, over all images together.
 
     Attributes:
-        thresholds: ``(K,)`` falling; a detection counts from ``score >= threshold`` on.
+        thresholds: ``(K,)`` falling; a detection counts if ``score >= threshold``.
         precision: ``(K,)``.
-        recall: ``(K,)``, zeros where there is no head to find.
+        recall: ``(K,)``, zeros without any head.
     """
 
     thresholds: Annotated[Float64Array, "k"]
@@ -34,19 +34,19 @@ class PrecisionRecallCurve:
 
     @property
     def f1(self) -> Float64Array:
-        """Return the harmonic means of precision and recall, 0 where both are."""
+        """Return the harmonic means of precision and recall, 0 if both are 0."""
         total = self.precision + self.recall
         return np.asarray(2 * self.precision * self.recall / np.where(total > 0, total, 1.0))
 
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Precision, recall and F1 at one score threshold; NaN where nothing stands below the line.
+    """Precision, recall and F1 at one score threshold; NaN if the denominator is 0.
 
     Attributes:
-        precision: right detections of those that count.
-        recall: found heads of all.
-        f1: their harmonic mean; NaN only where there is neither a head nor a detection.
+        precision: share of right detections among those that count.
+        recall: share of heads that were found.
+        f1: their harmonic mean; NaN only without any head and detection.
     """
 
     precision: float
@@ -55,10 +55,10 @@ class PrecisionRecall:
 
 
 def precision_recall_curve(matchings: Sequence[Matching]) -> PrecisionRecallCurve:
-    """Pool the images' matchings; detections in ignore regions count neither way."""
+    """Return the curve over the matchings of all images; ignored detections do not count."""
     ranking = rank(matchings)
     scores = ranking.scores
-    # Detections of one score stand or fall together.
+    # A threshold keeps or drops all detections of equal score together.
     is_last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     true_positives, num_kept = ranking.true_positives[is_last], np.flatnonzero(is_last) + 1
     num_heads = int(ranking.num_heads.sum())
@@ -68,7 +68,7 @@ def precision_recall_curve(matchings: Sequence[Matching]) -> PrecisionRecallCurv
 
 
 def best_f1(curve: PrecisionRecallCurve) -> tuple[float, float]:
-    """Return the best F1 and its score threshold, the highest of equal ones.
+    """Return the best F1 and the highest score threshold that has it.
 
     Example:
         >>> heads = [Matching(np.array([0, -1, 1]), np.array([0.9, 0.8, 0.7], np.float32), 2)]
@@ -83,7 +83,7 @@ def best_f1(curve: PrecisionRecallCurve) -> tuple[float, float]:
 
 
 def precision_recall(matchings: Sequence[Matching]) -> PrecisionRecall:
-    """Return precision, recall and F1 of all detections given; cut them at a threshold before.
+    """Return precision, recall and F1 of all given detections; apply a threshold beforehand.
 
     Example:
         >>> precision_recall([Matching(np.array([0, -1, -2]), np.array([0.9, 0.8, 0.7]), 4)])
@@ -102,14 +102,14 @@ def precision_recall(matchings: Sequence[Matching]) -> PrecisionRecall:
 def recall_by_size(
     matchings: Sequence[Matching], truths: Sequence[GroundTruth]
 ) -> dict[str, float]:
-    """Return recall by size of the head, of all detections given.
+    """Return recall by size of the head, with all given detections.
 
     Args:
-        matchings: one an image.
-        truths: of the same images.
+        matchings: one per image.
+        truths: ground truth of the same images.
 
     Returns:
-        ``recall_under_8`` ... ``recall_from_96``; NaN where there is no head of a size.
+        ``recall_under_8`` ... ``recall_from_96``; NaN if there is no head of a size.
 
     Example:
         >>> truth = GroundTruth(np.array([[0, 0, 4, 4], [0, 0, 9, 9]]), np.zeros(2, bool))
@@ -131,12 +131,12 @@ def recall_by_size(
 
 @dataclass(frozen=True)
 class CountingError:
-    """Errors of the count an image, in heads; NaN without an image.
+    """Errors of the count per image, in heads; NaN without images.
 
     Attributes:
-        mae: mean of the absolute errors.
-        rmse: root of the mean squared error.
-        bias: mean of predicted minus true, above 0 where too many are counted.
+        mae: mean absolute error.
+        rmse: root mean squared error.
+        bias: mean of predicted minus true, above 0 if too many are counted.
     """
 
     mae: float
@@ -145,9 +145,9 @@ class CountingError:
 
 
 def head_counts(matchings: Sequence[Matching]) -> Annotated[IntArray, "k 2"]:
-    """Return ``(K, 2)``: true and predicted count of each image, of all detections given.
+    """Return ``(K, 2)``: true and predicted count of each image, with all given detections.
 
-    Detections that matched nothing and lie in an ignore region are left out.
+    Unmatched detections in ignore regions are left out.
 
     Example:
         >>> head_counts([Matching(np.array([0, -1, -2]), np.array([0.9, 0.8, 0.7]), 1)])
@@ -158,7 +158,7 @@ def head_counts(matchings: Sequence[Matching]) -> Annotated[IntArray, "k 2"]:
 
 
 def counting_error(counts: Annotated[IntArray, "k 2"]) -> CountingError:
-    """Return the errors of ``(K, 2)`` true and predicted counts; a count of 0 is one like any.
+    """Return the errors of ``(K, 2)`` true and predicted counts, including counts of 0.
 
     Example:
         >>> counting_error(np.array([[3, 7], [5, 2]]))  # 4 too many, 3 too few

@@ -1,4 +1,4 @@
-"""The detections of all images by falling score, and how far down the list what is found."""
+"""The detections of all images ranked by score, and interpolated precision along the ranking."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from head_detection.evaluation.matching import IGNORED, Float64Array, IntArray, 
 from head_detection.structures import BoolArray
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
-"""Where COCO reads precision."""
+"""Recalls at which COCO samples precision."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Ranking:
     Attributes:
         hits: ``(N,)`` whether each found a head.
         scores: ``(N,)`` falling.
-        images: ``(N,)`` index of the image of each.
+        images: ``(N,)`` index of each detection's image.
         num_heads: ``(P,)`` heads to find in each image.
     """
 
@@ -31,17 +31,17 @@ class Ranking:
 
     @property
     def true_positives(self) -> IntArray:
-        """Return ``(N,)``: heads found down to each detection."""
+        """Return ``(N,)``: heads found up to each detection."""
         return np.cumsum(self.hits)
 
     @property
     def false_positives(self) -> IntArray:
-        """Return ``(N,)``: false alarms down to each detection."""
+        """Return ``(N,)``: false alarms up to each detection."""
         return np.cumsum(~self.hits)
 
 
 def rank(matchings: Sequence[Matching]) -> Ranking:
-    """Put the images' detections into one order; the ignored ones are left out.
+    """Rank the detections of all images together, without the ignored ones.
 
     Example:
         >>> matchings = [Matching(np.array([0, -1]), np.array([0.9, 0.5]), 2)]
@@ -55,7 +55,7 @@ def rank(matchings: Sequence[Matching]) -> Ranking:
     lengths = [len(matching.scores) for matching in matchings]
     images = np.repeat(np.arange(len(matchings)), lengths)
     counted = np.flatnonzero(found != IGNORED)
-    # Stable, as pycocotools has it: equal scores keep their order.
+    # Stable as in pycocotools: equal scores keep their order.
     order = counted[np.argsort(-scores[counted], kind="stable")]
     num_heads = np.array([matching.num_heads for matching in matchings], np.int64)
     return Ranking(found[order] >= 0, scores[order], images[order], num_heads)
@@ -64,11 +64,11 @@ def rank(matchings: Sequence[Matching]) -> Ranking:
 def interpolated_precision(
     true_positives: Annotated[IntArray, "k"], positives: Annotated[IntArray, "k"], num_heads: int
 ) -> Annotated[Float64Array, "101"]:
-    """Return precision at the 101 recalls of COCO, each the best at that recall or beyond.
+    """Return precision at the 101 recalls of COCO, each the best at that or a higher recall.
 
     Args:
-        true_positives: ``(K,)`` heads found down to each point of the ranking.
-        positives: ``(K,)`` detections down to the same points.
+        true_positives: ``(K,)`` heads found up to each point of the ranking.
+        positives: ``(K,)`` detections up to the same points.
         num_heads: above 0.
 
     Example:
@@ -81,14 +81,14 @@ def interpolated_precision(
     best = np.zeros(len(RECALL_POINTS))
     if reached.any():
         precision = true_positives / (positives + np.spacing(1.0))
-        # The best of each stretch between two recall points, then of all that follow.
+        # The best in each interval between two recall points, then in all later ones.
         stretches = np.maximum.reduceat(precision, start[reached])
         best[reached] = np.maximum.accumulate(stretches[::-1])[::-1]
     return best
 
 
 def _heads_for_recall(num_heads: int) -> IntArray:
-    """Return the fewest heads whose share reaches each recall point, in pycocotools' rounding."""
+    """Return the fewest heads that reach each recall point, with pycocotools' rounding."""
     guess = np.floor(RECALL_POINTS * num_heads).astype(np.int64)
     candidates = guess[:, None] + np.array([-1, 0, 1])
     enough = candidates / num_heads >= RECALL_POINTS[:, None]

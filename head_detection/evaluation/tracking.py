@@ -1,7 +1,8 @@
-"""How well heads keep their ids: MOTA, IDF1, HOTA and IDEucl.
+"""Tracking measures: MOTA, IDF1, HOTA and IDEucl.
 
-A trajectory is one true id, a track one predicted id. Detections without a track count nowhere: a
-tracker does not stand for them. Those that match a distractor are taken out first, as in ``mot``.
+A trajectory is one true id, a track one predicted id. Detections without a track do not count,
+because they are not results of the tracker. Those that match a distractor are removed first, as in
+``mot``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,23 +30,23 @@ IDEUCL_IOU: Final = 0.4
 HOTA_THRESHOLDS: Final = np.arange(0.05, 0.99, 0.05)
 _EPS: Final = float(np.finfo(float).eps)
 _KEPT_BONUS: Final = 1000.0
-"""TrackEval's: a match that goes on is worth more than any IoU."""
+"""As in TrackEval: a match that continues outweighs any IoU."""
 
 
 @dataclass(frozen=True)
 class TrackCounts:
-    """What sequences come to; those of several are added up.
+    """The counts of a sequence; those of several sequences are added up.
 
     Attributes:
-        num_heads: true boxes.
-        num_predicted: boxes of tracks.
-        num_found: pairs of IoU 0.5, frame by frame, a pair that goes on before any other.
-        num_switches: trajectories whose track is another than that before.
+        num_heads: number of true boxes.
+        num_predicted: number of boxes of tracks.
+        num_found: matched pairs with an IoU of 0.5, frame by frame, preferring continued ones.
+        num_switches: times that a trajectory's track differs from its previous one.
         num_identified: boxes under the right id, by one assignment over the whole sequence.
         num_matched: ``(19,)`` pairs at each threshold of HOTA.
-        association: ``(19,)`` sum over these of each pair's association score.
-        path_kept: pixels of the way that one id keeps.
-        path: pixels of the way of all trajectories.
+        association: ``(19,)`` sum of these pairs' association scores.
+        path_kept: path length in pixels that keeps one id.
+        path: path length in pixels of all trajectories.
     """
 
     num_heads: int
@@ -63,12 +64,12 @@ def track_counts(detections: Sequence[Detections], truths: Sequence[GroundTruth]
     """Count over one sequence.
 
     Args:
-        detections: with ids, one a frame, in order; those of id -1 are left out, whatever their
-            score the others count.
-        truths: with ids, of the same frames.
+        detections: one per frame, in order, with ids; those of id -1 are left out, and the others
+            count whatever their score.
+        truths: ground truth of the same frames, with ids.
 
     Raises:
-        EvaluationError: a truth without ids, or the same id twice in a frame.
+        EvaluationError: ground truth without ids, or the same id twice in a frame.
         ValueError: the two differ in length.
     """
     links = _Links.of([_frame(*pair) for pair in zip(detections, truths, strict=True)])
@@ -89,18 +90,18 @@ def track_counts(detections: Sequence[Detections], truths: Sequence[GroundTruth]
 
 
 def track_metrics(counts: Sequence[TrackCounts]) -> dict[str, float]:
-    """Return the measures of all sequences together; NaN where there is nothing to measure.
+    """Return the measures of all sequences together; NaN if there is nothing to measure.
 
     Returns:
-        ``mota``, at most 1 and below 0 where mistakes outnumber heads; ``idf1`` with ``idp`` and
+        ``mota``, at most 1 and below 0 if mistakes outnumber heads; ``idf1`` with ``idp`` and
         ``idr``; ``hota`` with ``deta`` and ``assa``, means over IoU .05 to .95; ``ideucl``; and
         ``id_switches``.
 
     Source:
         Bernardin and Stiefelhagen, CLEAR MOT, 2008; Ristani et al., arXiv 1609.01775; Luiten et
         al., HOTA, arXiv 2009.07736; Sundararaman et al., CVPR 2021, section 4, for IDEucl. The
-        first three as TrackEval pools sequences; it takes the mean of IDEucl over sequences, here
-        the ways are added up.
+        first three pool sequences like TrackEval, which averages IDEucl over sequences; here, path
+        lengths are added up instead.
 
     Example:
         >>> heads = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
@@ -141,7 +142,7 @@ def _share(part: float, whole: float) -> float:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What counts in one frame: boxes and ids of heads and of tracks."""
+    """Boxes and ids of the heads and tracks that count in one frame."""
 
     heads: FloatArray
     trajectories: IntArray
@@ -168,7 +169,7 @@ def _frame(found: Detections, truth: GroundTruth) -> _Frame:
 
 
 def _ignored(overlap: Overlap) -> BoolArray:
-    """Return ``(N,)``: what belongs to a distractor, or to no head and lies in an ignore region."""
+    """Return ``(N,)``: detections on a distractor, or on no head and in an ignore region."""
     on_head = np.zeros(len(overlap.detections), np.bool_)
     on_head[overlap.pairs.detection[overlap.pairs.iou >= IOU_THRESHOLD]] = True
     return on_distractors(overlap) | (~on_head & (overlap.region_share > IGNORED_SHARE))
@@ -176,16 +177,16 @@ def _ignored(overlap: Overlap) -> BoolArray:
 
 @dataclass(frozen=True)
 class _Links:
-    """A sequence: its heads, and the pairs of a head and a tracked box that overlap.
+    """A sequence: its heads, and the overlapping pairs of a head and a tracked box.
 
     Attributes:
-        head_trajectory: ``(H,)`` from 0, of all heads, frame by frame.
+        head_trajectory: ``(H,)`` trajectory of each head, from 0, frame by frame.
         head_center: ``(H, 2)``.
-        frame_heads: ``(F,)`` heads in each frame.
-        frame_boxes: ``(F,)`` tracked boxes in each frame.
-        boxes_of_track: ``(T,)`` how many each track has.
-        frame: ``(K,)`` rising.
-        head: ``(K,)`` index of the head, among all.
+        frame_heads: ``(F,)`` number of heads in each frame.
+        frame_boxes: ``(F,)`` number of tracked boxes in each frame.
+        boxes_of_track: ``(T,)`` number of boxes of each track.
+        frame: ``(K,)`` frame of each pair, rising.
+        head: ``(K,)`` index of the head among all heads.
         track: ``(K,)`` from 0.
         iou: ``(K,)`` above 0.
     """
@@ -240,7 +241,7 @@ class _Links:
 
     @property
     def trajectory(self) -> IntArray:
-        """``(K,)`` of each pair."""
+        """``(K,)`` trajectory of each pair."""
         return self.head_trajectory[self.head]
 
     def by_frame(self) -> Iterator[slice]:
@@ -249,14 +250,14 @@ class _Links:
         yield from (slice(int(start), int(end)) for start, end in pairwise(ends))
 
     def grouped(self, keep: BoolArray) -> tuple[Pairs, IntArray]:
-        """Return trajectories and tracks that meet, how often, and each pair's meeting."""
+        """Return trajectories and tracks that meet, how often, and each pair's index there."""
         together = np.stack([self.trajectory[keep], self.track[keep]], axis=1)
         met, meeting, times = np.unique(together, axis=0, return_inverse=True, return_counts=True)
         return Pairs(met[:, 0], met[:, 1], times.astype(np.float64)), meeting.reshape(-1)
 
 
 def _clear(links: _Links) -> tuple[int, int]:
-    """Return pairs found and id switches, frame by frame, as TrackEval has CLEAR."""
+    """Return the numbers of matched pairs and id switches, as TrackEval computes CLEAR."""
     num_trajectories = int(links.head_trajectory.max(initial=-1)) + 1
     last_track = np.full(num_trajectories, NOT_TRACKED)
     track_before = last_track.copy()
@@ -280,13 +281,13 @@ def _clear(links: _Links) -> tuple[int, int]:
 
 
 def _identified(links: _Links) -> int:
-    """Return the boxes under the right id: the assignment of tracks that has most of them."""
+    """Return the number of boxes under the right id, for the best assignment of tracks."""
     meetings, _ = links.grouped(links.iou >= IOU_THRESHOLD)
     return round(float(meetings.iou[heaviest_pairs(meetings)].sum()))
 
 
 def _hota(links: _Links) -> tuple[IntArray, Float64Array]:
-    """Return matches, and the sum of their association scores, at each threshold."""
+    """Return the number of matches and the sum of their association scores at each threshold."""
     everything = np.ones(len(links.iou), np.bool_)
     meetings, meeting = links.grouped(everything)
     num_of_trajectory = np.bincount(links.head_trajectory)
@@ -309,7 +310,7 @@ def _hota(links: _Links) -> tuple[IntArray, Float64Array]:
 
 
 def _shares_of_frame(links: _Links) -> Float64Array:
-    """Return ``(K,)``: each pair's IoU over that of all pairs of its head and of its box."""
+    """Return ``(K,)``: each pair's share of the IoU of all pairs of its head or its box."""
     num_tracks = len(links.boxes_of_track)
     box = np.unique(links.frame * num_tracks + links.track, return_inverse=True)[1]
     of_head = np.bincount(links.head, links.iou)[links.head]
@@ -318,7 +319,7 @@ def _shares_of_frame(links: _Links) -> Float64Array:
 
 
 def _ways(links: _Links) -> tuple[float, float]:
-    """Return the pixels of way that are kept under one id, and of all way."""
+    """Return the path length in pixels that keeps one id, and that of all trajectories."""
     by_trajectory = np.argsort(links.head_trajectory, kind="stable")
     path = _lengths(links.head_center[by_trajectory], links.head_trajectory[by_trajectory]).sum()
     close = links.iou >= IDEUCL_IOU
@@ -331,6 +332,6 @@ def _ways(links: _Links) -> tuple[float, float]:
 
 
 def _lengths(points: Float64Array, way: IntArray) -> Float64Array:
-    """Return ``(K - 1,)``: the step to each point from that before; 0 where another way begins."""
+    """Return ``(K - 1,)``: the distance of successive points; 0 where another path begins."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     return np.asarray(np.where(way[1:] == way[:-1], steps, 0.0))
