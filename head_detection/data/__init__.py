@@ -1,1 +1,1 @@
-"""Labelled pictures: reading, checking, changing and batching them."""
+"""Labelled pictures: reading, checking, augmenting and batching them."""

@@ -1,4 +1,4 @@
-"""Labelled pictures as every format gives them, and a list of what is wrong with them."""
+"""Labelled pictures, independent of their format, and checks that list their problems."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,9 @@ from head_detection.images.reasons import explaining
 from head_detection.structures import GroundTruth
 
 TOLERANCE: Final = 1.0
-"""Pixels that a box may reach outside: one-based formats and rounding give as much."""
+"""Pixels by which a box may leave the picture, due to one-based formats and rounding."""
 _MAX_COORDINATE: Final = 1e7
-"""No picture is as wide; what is larger is a broken number."""
+"""No picture is this wide; a larger number is an error."""
 _NUM_CORNERS: Final = 4
 _NUM_THREADS: Final = 4
 
@@ -32,7 +32,7 @@ Box = tuple[float, float, float, float]
 Row = tuple[Box, bool]
 """A box and whether it is ignored."""
 LabelId = int | str
-"""What a labels file calls a picture or a class by."""
+"""The id of a picture or a class in a labels file."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class AnnotatedImage:
     Attributes:
         path: the picture file.
         file_name: its name within the set, as its labels spell it.
-        truth: heads and regions to ignore, in pixels of the picture as ``read_picture`` gives it,
-            EXIF rotation applied.
-        image_size: ``(height, width)`` as the labels state it, if they do.
-        label_id: what its labels number it by; results of other tools name it so.
+        truth: heads and ignore regions, in pixels of the picture as ``read_picture`` returns it,
+            with EXIF rotation applied.
+        image_size: ``(height, width)`` according to the labels, if they state it.
+        label_id: its id in the labels, which results of other tools refer to.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class LabelClass:
     """A class that the labels name and number.
 
     Attributes:
-        scheme: the format that numbers so: results in the same format mean the same numbers.
-        label_id: its number, or a text in its place.
-        name: as the labels spell it.
-        is_head: its boxes are heads; those of others were left out.
+        scheme: the format of the numbering; results in the same format use the same numbers.
+        label_id: its number, or a text instead.
+        name: its name in the labels.
+        is_head: its boxes are heads; boxes of other classes were left out.
     """
 
     scheme: str
@@ -77,12 +77,12 @@ class AnnotatedSet:
     """Labelled pictures under one name.
 
     Attributes:
-        name: for messages.
-        images: in the order of a labels file, or of the folder: natural order, as ``test`` counts.
-        notes: what the reader repaired or took for something else, one line a kind with its count.
-        boxes_may_reach_outside: the set draws heads whole where they leave the picture, which is
-            no mistake then; training and the measures that ask for it clip them.
-        classes: those that the labels number, heads and others; empty where they number none.
+        name: the set's name in messages.
+        images: in the order of the labels file, or of the folder: natural order, as in ``test``.
+        notes: what the reader repaired or reinterpreted, one line per kind with its count.
+        boxes_may_reach_outside: the set marks heads completely even if they leave the picture, so
+            that is not an error; training, and measures whose rules say so, clip them.
+        classes: the classes that the labels number, heads and others; may be empty.
     """
 
     name: str
@@ -96,7 +96,7 @@ class AnnotatedSet:
         return len(self.images)
 
     def classes_of(self, scheme: str) -> tuple[LabelClass, ...]:
-        """Return the classes if they are numbered as a format numbers them, else none."""
+        """Return the classes that are numbered by the scheme of a format."""
         return tuple(entry for entry in self.classes if entry.scheme == scheme)
 
     @property
@@ -106,7 +106,7 @@ class AnnotatedSet:
 
 
 def build_truth(rows: Sequence[tuple[Sequence[float], bool]]) -> GroundTruth:
-    """Build the truth of one picture from ``(xyxy, is ignored)`` rows; no rows, no heads.
+    """Build the ground truth of one picture from ``(xyxy, is ignored)`` rows, which may be empty.
 
     Example:
         >>> build_truth([([0, 0, 4, 4], False), ([5, 5, 9, 9], True)]).head_boxes.tolist()
@@ -122,8 +122,8 @@ def parse_box(values: Any, where: str) -> Box:
     """Read four finite numbers, given as numbers or as text.
 
     Args:
-        values: what the labels hold.
-        where: file and line or entry, for the error.
+        values: the value in the labels.
+        where: file and line or entry, for errors.
 
     Raises:
         AnnotationError: not four, or not finite numbers.
@@ -143,16 +143,16 @@ def parse_box(values: Any, where: str) -> Box:
 def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) -> list[str]:
     """List everything that would spoil training, one line each, in the order of the sets.
 
-    Sets without pictures, missing and unreadable pictures, pictures of another size than their
-    labels say, boxes without area, and boxes that reach more than ``TOLERANCE`` outside, unless
-    that is the way of the set. Most pictures are not decoded, see ``check_picture``.
+    Finds sets without pictures, missing and unreadable pictures, pictures of another size than in
+    their labels, boxes without area, and boxes that leave the picture by more than ``TOLERANCE``,
+    unless the set does so on purpose. Most pictures are not decoded, see ``check_picture``.
 
     Args:
-        sets: what training would use.
-        show_progress: draw a bar on standard error.
+        sets: the sets that training would use.
+        show_progress: show a progress bar on standard error.
 
     Returns:
-        ``set: file: what is wrong``; empty where nothing is.
+        Lines ``set: file: what is wrong``; empty if nothing is.
     """
     images = [(group, image) for group in sets for image in group.images]
     empty = [f"{group.name}: the set holds no pictures" for group in sets if not group.images]
@@ -165,20 +165,20 @@ def find_problems(sets: Sequence[AnnotatedSet], *, show_progress: bool = False) 
 def in_threads(
     work: Callable[[_Item], _Result], items: Sequence[_Item], title: str, *, show_progress: bool
 ) -> list[_Result]:
-    """Do something with each picture in a few threads, and return the results in order.
+    """Call a function for each picture in a few threads, and return the results in order.
 
     Args:
-        work: called once an item; the first error ends all.
-        items: what to do it with.
-        title: of the bar.
-        show_progress: draw the bar on standard error.
+        work: called once per item; the first error ends all.
+        items: the arguments.
+        title: title of the progress bar.
+        show_progress: show the bar on standard error.
     """
     pool = ThreadPoolExecutor(_NUM_THREADS)
     try:
         results = pool.map(work, items)
         is_hidden = not show_progress
         return list(tqdm(results, title, len(items), unit="picture", disable=is_hidden))
-    finally:  # Ctrl-C does not wait for the pictures that are left
+    finally:  # so that Ctrl-C does not wait for the remaining pictures
         pool.shutdown(cancel_futures=True)
 
 
@@ -214,11 +214,11 @@ def _problems_of(group: AnnotatedSet, image: AnnotatedImage) -> Iterator[str]:
 
 
 def describe_sizes(image: AnnotatedImage, actual: tuple[int, int]) -> str:
-    """Return what the labels say and what the picture is, and why where that is known.
+    """Return the stated and the actual size as text, with the reason if it is known.
 
     Args:
-        image: states another size than its picture has.
-        actual: the picture's ``(height, width)`` the right way up.
+        image: a picture whose labels state another size than it has.
+        actual: the picture's ``(height, width)`` once upright.
     """
     stated_height, stated_width = image.image_size or (0, 0)
     height, width = actual
@@ -231,7 +231,7 @@ def describe_sizes(image: AnnotatedImage, actual: tuple[int, int]) -> str:
 
 
 def is_turned(path: Path) -> bool:
-    """Tell whether a picture lies on its side in its file, and EXIF says how to turn it.
+    """Tell whether a picture is stored on its side and EXIF rotates it by a quarter turn.
 
     Raises:
         PictureError: it cannot be read.

@@ -1,10 +1,10 @@
-"""Random changes of a training picture: zoom-crop, flip, colour, blur, darkness, noise, JPEG.
+"""Random changes to a training picture: zoom-crop, flip, colour, blur, darkness, noise, JPEG.
 
-Everything is drawn from the numpy generator that is handed in, so a picture is a pure function of
-its seed in any thread or process. The loader's threads run beside the network: most torch operators
-there would start OpenMP threads of their own, which spin against the network's. torchvision's
-resize of uint8 pictures does not (and beats OpenCV's); for the colours one 3x4 matrix in OpenCV
-stands for torchvision's operators one after the other, and costs a hundredth.
+All random numbers come from the given numpy generator, so a picture is a pure function of its seed
+in any thread or process. The loader's threads run beside the network, where most torch operators
+would start OpenMP threads of their own that compete with the network's. torchvision's resize of
+uint8 pictures does not (and is faster than OpenCV's). The colours are changed by one 3x4 matrix in
+OpenCV, which replaces a sequence of torchvision's operators at a hundredth of the cost.
 """
 
 import math
@@ -23,18 +23,18 @@ from head_detection.images.reading import Picture
 from head_detection.structures import FloatArray, GroundTruth
 
 NEAR_A_HEAD: Final = 0.8
-"""Share of the crops that are placed to hold a head; the others lie anywhere."""
+"""Share of the crops that are placed to contain a head; the others are placed anywhere."""
 PADDING: Final = (124.0, 116.0, 104.0)
-"""The mean colour of ImageNet: close to zero once a network has normalised it."""
+"""The mean colour of ImageNet, which is close to zero after the network's normalisation."""
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
-"""Red, green and blue in grey, as torchvision has them."""
+"""Weights of red, green and blue in grey, as in torchvision."""
 BLUR_SIGMA: Final = (0.4, 1.5)
 DARK_GAMMA: Final = (1.3, 3.0)
-"""A middle grey of 128 becomes 104 to 32: shade to a night scene of a film."""
+"""A middle grey of 128 becomes 104 to 32: from shade to a night scene in a film."""
 NOISE_DEVIATION: Final = (2.0, 12.0)
-"""In values of 0 to 255: from hardly seen to a small sensor at night."""
+"""In values of 0 to 255: from hardly visible to a small sensor at night."""
 JPEG_QUALITY: Final = (20, 80)
-"""From blocks that are plainly seen to the common setting of the web."""
+"""From clearly visible blocks to the usual quality on the web."""
 
 Matrix = npt.NDArray[np.float64]
 
@@ -51,13 +51,13 @@ class Window:
 def augment(
     picture: Picture, truth: GroundTruth, config: AugmentationConfig, generator: np.random.Generator
 ) -> tuple[Picture, GroundTruth]:
-    """Change a picture and its boxes as the config says.
+    """Change a picture and its boxes at random, as the config says.
 
     Args:
-        picture: ``(H, W, 3)`` uint8 RGB; it is not written to.
-        truth: in its pixels.
+        picture: ``(H, W, 3)`` uint8 RGB; not modified.
+        truth: its ground truth, in its pixels.
         config: what may change and how much.
-        generator: the only source of chance.
+        generator: the only source of randomness.
     """
     if config.crop_size is not None:
         window = draw_window(picture.shape[:2], truth.head_boxes, config, generator)
@@ -75,10 +75,9 @@ def draw_window(
     config: AugmentationConfig,
     generator: np.random.Generator,
 ) -> Window:
-    """Draw the zoom, then the place: mostly so that a random head lies inside.
+    """Draw the zoom, then the position, mostly so that a random head is inside.
 
-    Along a side where the picture is larger than the window, the window stays inside; where it is
-    smaller, the whole picture is inside the window.
+    In each direction, the window stays inside a larger picture and contains a smaller one.
     """
     height, width = image_size[:2]
     low, high = config.zoom
@@ -97,7 +96,7 @@ def draw_window(
 
 
 def crop_picture(picture: Picture, window: Window, crop_size: int) -> Picture:
-    """Cut the window out, pad where it reaches outside, and resize it: never the whole picture."""
+    """Cut out the window, pad it where it leaves the picture, and resize only this part."""
     height, width = picture.shape[:2]
     right, bottom = window.left + window.side, window.top + window.side
     inside = picture[max(window.top, 0) : bottom, max(window.left, 0) : right]
@@ -118,9 +117,9 @@ def crop_picture(picture: Picture, window: Window, crop_size: int) -> Picture:
 
 
 def crop_truth(truth: GroundTruth, window: Window, config: AugmentationConfig) -> GroundTruth:
-    """Move the boxes into the crop's pixels and clip them.
+    """Transform the boxes to the crop's pixels and clip them.
 
-    What is too small or cut becomes ignored; boxes outside the window are left out.
+    Heads that are too small or mostly cut off are ignored; boxes outside the window are left out.
     """
     crop_size = config.crop_size or window.side
     scale = crop_size / window.side
@@ -134,7 +133,7 @@ def crop_truth(truth: GroundTruth, window: Window, config: AugmentationConfig) -
 
 
 def flip(picture: Picture, truth: GroundTruth) -> tuple[Picture, GroundTruth]:
-    """Mirror left and right."""
+    """Flip horizontally."""
     x1, y1, x2, y2 = truth.boxes.T
     width = np.float32(picture.shape[1])
     boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
@@ -164,12 +163,12 @@ def change_colours(
 
 
 def worsen(picture: Picture, config: AugmentationConfig, generator: np.random.Generator) -> Picture:
-    """Sometimes darken, add noise, and compress, in the order in which a camera does.
+    """Sometimes darken, add noise, and compress, in the same order as a camera.
 
     Args:
-        picture: ``(H, W, 3)`` uint8 RGB; it is not written to.
-        config: how often each happens.
-        generator: the only source of chance.
+        picture: ``(H, W, 3)`` uint8 RGB; not modified.
+        config: the probability of each.
+        generator: the only source of randomness.
     """
     if generator.random() < config.dark_probability:
         picture = darken(picture, generator.uniform(*DARK_GAMMA))
@@ -183,7 +182,7 @@ def worsen(picture: Picture, config: AugmentationConfig, generator: np.random.Ge
 
 
 def darken(picture: Picture, gamma: float) -> Picture:
-    """Return the picture with each value to the power of gamma: black and white stay.
+    """Return the picture with each value raised to the power of gamma; black and white stay.
 
     Example:
         >>> darken(np.array([[[0, 128, 255]]], np.uint8), 2.0).tolist()
@@ -194,11 +193,11 @@ def darken(picture: Picture, gamma: float) -> Picture:
 
 
 def compress(picture: Picture, quality: int) -> Picture:
-    """Return what is left of the picture as a JPEG file.
+    """Return the picture after JPEG compression.
 
     Args:
         picture: ``(H, W, 3)`` uint8 RGB.
-        quality: of libjpeg, 1 to 100.
+        quality: libjpeg's quality, 1 to 100.
     """
     _, file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
@@ -210,12 +209,12 @@ def colour_matrix(
 ) -> Matrix:
     """Return the 3x4 matrix that changes brightness, contrast, saturation and hue, in this order.
 
-    The factors are torchvision's (1 changes nothing); only the last step clips. ``hue`` is the
-    share of a full turn: the colours turn about the grey axis of YIQ, which is linear, where
-    torchvision turns HSV.
+    The factors are those of torchvision (1 changes nothing); only the result is clipped. ``hue`` is
+    the share of a full turn: colours rotate about the grey axis of YIQ, which is linear, whereas
+    torchvision rotates in HSV.
 
     Args:
-        mean_colour: of the picture, red, green, blue; contrast blends with its grey.
+        mean_colour: mean red, green and blue of the picture; contrast blends with its grey.
         brightness: factor, at least 0.
         contrast: factor, at least 0.
         saturation: factor, at least 0; 0 is grey.
@@ -238,7 +237,7 @@ def colour_matrix(
 
 
 def _hue_rotation(turn: float) -> Matrix:
-    """Rotate about the grey axis: grey stays grey, and brightness stays (NTSC's YIQ)."""
+    """Return the rotation about the grey axis of NTSC's YIQ, which keeps grey and brightness."""
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     rotation = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
@@ -246,7 +245,7 @@ def _hue_rotation(turn: float) -> Matrix:
 
 
 def _place(share: float, length: int, side: int) -> int:
-    """Place a window of ``side`` on ``length`` pixels: inside, or around all of them."""
+    """Place a window of ``side`` on ``length`` pixels: inside them, or around all of them."""
     return round(share * (length - side))
 
 

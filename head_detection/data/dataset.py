@@ -15,7 +15,7 @@ from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import GroundTruth
 
 Arrays = tuple[Picture, GroundTruth, int]
-"""``(3, H, W)`` uint8 RGB, its truth, its index."""
+"""``(3, H, W)`` uint8 RGB, its ground truth, its index."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HeadDataset:
 
     Args:
         sets: labelled pictures.
-        augmentation: random changes; None gives whole pictures in their original pixels.
+        augmentation: random changes; None returns whole pictures in their original pixels.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class HeadDataset:
         return len(self.images)
 
     def load(self, index: int, generator_seed: int) -> Sample:
-        """Read a picture and change it as the seed decides: same index and seed, same sample.
+        """Read and augment a picture; the same index and seed give the same sample.
 
-        Boxes are clipped to the picture; those left without area are not heads to learn from
-        (``find_problems`` lists them).
+        Boxes are clipped to the picture, and those without area are left out (``find_problems``
+        lists them).
 
         Raises:
             PictureError: the file cannot be read.
@@ -64,7 +64,7 @@ class HeadDataset:
         return to_sample(*self.load_arrays(index, generator_seed))
 
     def load_arrays(self, index: int, generator_seed: int) -> Arrays:
-        """Do the work of ``load`` without a tensor, so that the result can leave a process."""
+        """Do the work of ``load`` without tensors, so that a process can send the result."""
         annotated = self.images[index]
         picture = read_picture(annotated.path)
         truth = _clip(annotated.truth, picture)
@@ -75,7 +75,7 @@ class HeadDataset:
 
 
 def to_sample(planes: Picture, truth: GroundTruth, index: int) -> Sample:
-    """Turn what ``load_arrays`` gives into tensors; the picture's memory is shared."""
+    """Convert the result of ``load_arrays`` to tensors that share the picture's memory."""
     heads = torch.from_numpy(truth.head_boxes)
     return Sample(
         image=torch.from_numpy(planes),

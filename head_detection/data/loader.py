@@ -1,4 +1,4 @@
-"""Training batches that depend on nothing but the seed, the epoch and the step, loaded ahead."""
+"""Training batches, loaded ahead, that depend only on the seed, the epoch and the step."""
 
 import multiprocessing
 import os
@@ -26,32 +26,32 @@ from head_detection.data.sampling import EpochOrder, IntArray
 from head_detection.errors import PictureError, TrainingError
 
 BATCHES_AHEAD: Final = 2
-"""Batches being prepared while one is used."""
+"""Batches that are prepared while one is used."""
 NUM_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
 """A 512-px crop takes about 12 ms of one core, so one thread keeps up with a network on a CPU."""
 Job = tuple[int, int]
-"""Index of a picture, seed of its changes."""
+"""Index of a picture, seed of its augmentation."""
 
 
 class TrainingBatches:
     """The batches of one rank.
 
-    ``EpochOrder`` says how often each picture is drawn; the last batch of an epoch is filled from
-    the epoch's beginning. The global batch is the same for any number of ranks; a rank takes every
-    ``world_size``-th picture of it, from its own number on, so shares differ by one picture at most
-    where the batch cannot be divided evenly.
+    ``EpochOrder`` decides how often each picture is drawn; the last batch of an epoch is filled up
+    from the epoch's beginning. The global batch is the same for any number of ranks. A rank takes
+    every ``world_size``-th picture of it, starting at its own number, so shares differ by at most
+    one picture.
 
     Args:
         dataset: pictures of one or several sets.
-        weights: draws of each picture an epoch; one a set.
-        batch_size: pictures a step over all ranks.
-        seed: of the order and of every augmentation.
-        rank: of this process.
+        weights: draws of each picture per epoch; one per set.
+        batch_size: pictures per step over all ranks.
+        seed: seed of the order and of every augmentation.
+        rank: rank of this process.
         world_size: number of processes.
         workers: loader processes; 0 prepares batches in threads.
 
     Raises:
-        ValueError: no pictures, a weight too many or too few, or fewer pictures a step than ranks.
+        ValueError: no pictures, too many or too few weights, or fewer pictures per step than ranks.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class TrainingBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the number of batches an epoch, at least 1."""
+        """Return the number of batches per epoch, at least 1."""
         return -(-len(self._order) // self._batch_size)
 
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[list[Sample]]:
-        """Yield this rank's share of each batch from ``start_step`` on; nothing before it is read.
+        """Yield this rank's share of each batch, reading nothing before ``start_step``.
 
         Raises:
             PictureError: a file cannot be read.
             TrainingError: a loader process ended.
-            RuntimeError: anything else went wrong with a picture; the text names it.
+            RuntimeError: any other problem with a picture, which the text names.
         """
         indices = self._indices(epoch)
         positions = [
@@ -104,7 +104,7 @@ class TrainingBatches:
                 yield [next(samples) for _ in range(share)]
 
     def file_names(self, epoch: int, step: int) -> list[str]:
-        """Return the file names of a whole batch, all ranks' shares together."""
+        """Return the file names of a whole batch, over all ranks."""
         first = step * self._batch_size
         indices = self._indices(epoch)[first : first + self._batch_size]
         return [self._dataset.images[index].file_name for index in indices]
@@ -118,18 +118,20 @@ class TrainingBatches:
 
 
 class Prefetcher:
-    """Threads, or processes that each hold the data set; they are kept from epoch to epoch.
+    """Loads samples ahead in threads, or in processes that each hold the data set.
+
+    They are kept from epoch to epoch.
 
     Args:
-        dataset: what the jobs load from.
-        workers: number of processes; 0 takes ``NUM_THREADS`` threads.
+        dataset: the data set to load from.
+        workers: number of processes; 0 uses ``NUM_THREADS`` threads.
     """
 
     def __init__(self, dataset: HeadDataset, workers: int) -> None:
         executor: Executor
         self._submit: Callable[[Job], Future[Arrays]]
         if workers == 0:
-            # OpenCV's own threads would spin against the network's.
+            # OpenCV's own threads would compete with the network's.
             cv2.setNumThreads(1)
             executor = ThreadPoolExecutor(NUM_THREADS, "loader")
             self._submit = lambda job: executor.submit(_load, dataset, job)
@@ -137,20 +139,20 @@ class Prefetcher:
             executor = ProcessPoolExecutor(workers, _clean_start(), _start_worker, (dataset,))
             self._submit = lambda job: executor.submit(_load_in_worker, job)
         self._num_at_once = workers or NUM_THREADS
-        # A pool of processes that ends by itself may find its pipes closed, and says so.
+        # Waits for processes, because a pool that ends by itself may report closed pipes.
         weakref.finalize(self, executor.shutdown, wait=workers > 0, cancel_futures=True)
 
     def samples(self, jobs: Sequence[Job], num_ahead: int) -> Generator[Sample]:
-        """Load in the order of the jobs.
+        """Load and yield samples in the order of the jobs.
 
         Args:
             jobs: what to load.
-            num_ahead: how many are begun or wait at most, but enough to keep all busy.
+            num_ahead: most jobs in progress or waiting; raised if too few to keep all workers busy.
 
         Raises:
             PictureError: a file cannot be read.
             TrainingError: a loader process ended.
-            RuntimeError: anything else went wrong with a picture; the text names it.
+            RuntimeError: any other problem with a picture, which the text names.
         """
         num_ahead = max(num_ahead, 2 * self._num_at_once)
         waiting: deque[Future[Arrays]] = deque()
@@ -172,10 +174,11 @@ class Prefetcher:
 
 
 def _clean_start() -> BaseContext:
-    """Return how processes are started: a fork of this one, which has threads, may hang.
+    """Return how processes are started, since forking this one, which has threads, may hang.
 
-    A server that has imported all once is forked for each, where there are forks. Spawned ones
-    import it one after the other, for the data set waits in a pipe until the last is done.
+    If the system can fork, a server that has imported everything once is forked for each process.
+    Spawned processes would import one after the other, because each waits for the data set in a
+    pipe.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -188,8 +191,8 @@ _worker_dataset: HeadDataset | None = None
 
 
 def _start_worker(dataset: HeadDataset) -> None:
-    global _worker_dataset  # noqa: PLW0603 - a pool's processes have no other place for it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    global _worker_dataset  # noqa: PLW0603 - the only place for it in a pool's processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     _worker_dataset = dataset

@@ -1,4 +1,4 @@
-"""Loose labels placed anew by what a detector, trained on them and on better ones, finds."""
+"""Refines imprecise labels with detections of a network trained on them and on better ones."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from head_detection.structures import Detections, FloatArray, GroundTruth
 
 @dataclass(frozen=True)
 class RelabelRules:
-    """When a detection changes the labels.
+    """The rules by which detections change labels.
 
     Attributes:
-        considered_score: detections scored lower do not count.
-        close_iou: a label and a detection that overlap so much are one head, well placed.
-        loose_iou: they are one head, and neither is trusted more than the other.
-        detected_share: of the detection's box in the new one of a close pair.
-        added_score: a detection scored so high where no label is becomes one.
-        ignored_score: one scored so high becomes a region to ignore.
+        considered_score: detections with a lower score are not considered.
+        close_iou: from this IoU on, a label and a detection are one head, and well placed.
+        loose_iou: from this IoU on, they are one head, and both are trusted equally.
+        detected_share: weight of the detection's box in the new box of a close pair.
+        added_score: from this score on, a detection without a label becomes a label.
+        ignored_score: from this score on, it becomes an ignore region.
     """
 
     considered_score: float = 0.1
@@ -34,14 +34,14 @@ class RelabelRules:
 def relabel(
     truth: GroundTruth, found: Detections, rules: RelabelRules
 ) -> tuple[GroundTruth, Counter[str]]:
-    """Return labels whose heads lie between where they were and where they were found.
+    """Return labels with each head moved towards its detection.
 
-    A head that nothing was found of stays as it is: what a detector misses is worth learning.
+    A head without a detection stays as it is, because training should include what is missed.
 
     Args:
-        truth: of one picture.
-        found: in the same pixels.
-        rules: what changes what.
+        truth: labels of one picture.
+        found: its detections, in the same pixels.
+        rules: when and how labels change.
 
     Returns:
         The labels, and how many heads were ``placed anew``, ``placed between``, ``kept``,

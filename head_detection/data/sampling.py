@@ -1,4 +1,4 @@
-"""Which pictures an epoch holds, in which order: a pure function of the seed and the epoch."""
+"""The pictures of an epoch and their order, as a pure function of the seed and the epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 _SHUFFLE, _MIX, _SAMPLE = range(3)
-"""What a seed is for: streams of chance that must not run alike."""
+"""Uses of a seed, which must give independent random streams."""
 _WORD: Final = np.uint64
 
 
@@ -17,17 +17,17 @@ _WORD: Final = np.uint64
 class EpochOrder:
     """The order of the pictures of several weighted sets.
 
-    Each set is an endless row of its own shuffles. An epoch takes the next ``round(weight * size)``
-    pictures of it, at least one, so weight 0.5 sees every picture once in two epochs, and weight 2
-    twice in each. Then the sets are mixed.
+    Each set is an endless sequence of its own shuffles. An epoch takes the next ``round(weight *
+    size)`` pictures of it, at least one: with weight 0.5, every picture is drawn once in two
+    epochs, with weight 2 twice in each. Then the sets are mixed.
 
     Attributes:
-        set_sizes: pictures of each set; their indices follow each other.
-        weights: draws of each picture an epoch, on average; one a set.
-        seed: of everything.
+        set_sizes: number of pictures in each set; their indices are consecutive.
+        weights: draws of each picture per epoch, on average; one per set.
+        seed: seed of all random choices.
 
     Raises:
-        ValueError: no pictures, or not one weight above 0 a set.
+        ValueError: no pictures, or not one weight above 0 for each set.
 
     Example:
         >>> order = EpochOrder(set_sizes=(4, 2), weights=(0.5, 2.0), seed=0)
@@ -52,7 +52,7 @@ class EpochOrder:
             raise ValueError(f"weights: expected numbers above 0, got {list(self.weights)}")
 
     def __len__(self) -> int:
-        """Return the number of pictures an epoch."""
+        """Return the number of pictures per epoch."""
         return sum(self._draws)
 
     def indices(self, epoch: int) -> IntArray:
@@ -64,7 +64,7 @@ class EpochOrder:
         return self._generator(_MIX, epoch).permutation(np.concatenate(parts))
 
     def sample_seed(self, epoch: int, position: int) -> int:
-        """Return the seed of the changes of the picture at a position of an epoch."""
+        """Return the augmentation seed of the picture at a position in an epoch."""
         sequence = np.random.SeedSequence([self.seed, _SAMPLE, epoch, position])
         return int(sequence.generate_state(1, _WORD)[0])
 
@@ -74,7 +74,7 @@ class EpochOrder:
         return [max(1, round(weight * size)) if size else 0 for weight, size in sizes]
 
     def _drawn(self, number: int, epoch: int) -> IntArray:
-        """Take the epoch's part of a set's endless row of shuffles."""
+        """Return the epoch's part of a set's endless sequence of shuffles."""
         size, draws = self.set_sizes[number], self._draws[number]
         if size == 0:
             return np.zeros(0, np.int64)

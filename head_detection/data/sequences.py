@@ -16,13 +16,13 @@ from head_detection.structures import Frame, IntArray
 
 Float64Array = npt.NDArray[np.float64]
 WALKING_SPEED: Final = (3.0, 8.0)
-"""In head sizes a second: 0.7 to 1.9 m/s, of heads of 24 cm from chin to crown."""
+"""In head sizes per second: 0.7 to 1.9 m/s for heads of 24 cm from chin to crown."""
 LEAST_VISIBLE: Final = 0.25
-"""A head of which less is seen is not there to find."""
+"""A head with a smaller visible share is not in the ground truth."""
 _WALL: Final = (96, 92, 88)
 _GROUND: Final = (150, 146, 138)
 _SWAY: Final = 9
-"""Brightness of the ground, up and down."""
+"""Standard deviation of the ground's brightness."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class WalkingHead:
 
     Attributes:
         size: square root of the area of the head's box in pixels.
-        seconds: ``(K,)``, rising: when it is where. Before the first and after the last it is not
-            there.
-        points: ``(K, 2)``: the centre of its box then, in pixels, on straight lines between.
+        seconds: ``(K,)`` times of the points, rising. The head is absent before the first and after
+            the last.
+        points: ``(K, 2)`` centres of its box in pixels, connected by straight lines.
 
     Raises:
-        ValueError: points and times that do not fit each other.
+        ValueError: numbers of points and times differ, or times do not rise.
     """
 
     size: float
@@ -50,7 +50,7 @@ class WalkingHead:
             )
 
     def centers(self, seconds: Float64Array) -> Float64Array:
-        """Return ``(T, 2)`` centres at ``(T,)`` seconds, NaN where it is not there.
+        """Return ``(T, 2)`` centres at ``(T,)`` seconds, NaN when the head is absent.
 
         Example:
             >>> head = WalkingHead(20, (0, 2), ((10, 50), (30, 50)))
@@ -66,14 +66,14 @@ class WalkingHead:
 
 @dataclass(frozen=True)
 class FrameHeads:
-    """The heads that can be seen in one frame.
+    """The heads that are visible in one frame.
 
     Attributes:
-        index: of the frame, from 0.
+        index: number of the frame, from 0.
         seconds: its time.
-        boxes: ``(N, 4)`` float32 xyxy in pixels, cut at the picture's edges.
-        ids: ``(N,)``, from 1: the same head, the same id.
-        visibility: ``(N,)`` in (0, 1]: the share of its box that nothing nearer covers.
+        boxes: ``(N, 4)`` float32 xyxy in pixels, clipped to the picture.
+        ids: ``(N,)``, from 1; a head keeps its id.
+        visibility: ``(N,)`` in (0, 1]: the share of each box that nothing nearer covers.
     """
 
     index: int
@@ -88,13 +88,13 @@ class HeadSequence:
     """A video whose heads are known; ``replace(sequence, fps=5)`` shows the same at another rate.
 
     Attributes:
-        heads: the farther before the nearer: who comes later covers who came before. The id of each
-            is its place, from 1.
+        heads: heads from far to near: later ones cover earlier ones. Their ids are their positions,
+            from 1.
         image_size: ``(height, width)`` of every frame.
-        fps: frames a second.
+        fps: frames per second.
         duration: in seconds.
-        walls: xyxy: what heads hide behind.
-        name: what its frames are called.
+        walls: xyxy of walls that hide heads.
+        name: name of the video in its frames.
     """
 
     heads: tuple[WalkingHead, ...]
@@ -109,12 +109,12 @@ class HeadSequence:
         return round(self.duration * self.fps)
 
     def at_fps(self, fps: float) -> Self:
-        """Return the same walks at another rate."""
+        """Return the same paths at another frame rate."""
         return replace(self, fps=fps)
 
     @cached_property
     def _boxes(self) -> Float64Array:
-        """``(T, N, 4)`` of all frames, whole, NaN where a head is not there."""
+        """``(T, N, 4)`` unclipped boxes in all frames, NaN when a head is absent."""
         times = np.arange(len(self)) / self.fps
         if not self.heads:
             return np.zeros((len(self), 0, 4))
@@ -124,7 +124,7 @@ class HeadSequence:
         return np.concatenate([centers - half, centers + half], axis=2)
 
     def truth(self, index: int) -> FrameHeads:
-        """Return the heads of a frame that can be seen: at least a quarter, and the centre."""
+        """Return the heads of a frame with at least a quarter and the centre visible."""
         height, width = self.image_size
         whole = self._boxes[index]
         centers = (whole[:, :2] + whole[:, 2:]) / 2
@@ -146,7 +146,7 @@ class HeadSequence:
         return map(self.truth, range(len(self)))
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame, drawn: the detector finds the heads."""
+        """Yield each frame as a drawing in which the detector finds the heads."""
         painter = _Painter(self)
         for index in range(len(self)):
             pixels = painter.paint(self._boxes[index])
@@ -171,18 +171,18 @@ def crossing_heads(
     sizes: tuple[float, float] = (20.0, 40.0),
     seed: int = 0,
 ) -> HeadSequence:
-    """Return so many people in the picture at a time, who walk through it in all directions.
+    """Return a sequence in which a given number of people walk through the picture at a time.
 
-    Each enters at an edge, walks at a steady speed to a point within, and from there out at another
-    edge; then the next enters, under another id. At the start they are on their way.
+    Each enters at a random edge, walks at constant speed to a point inside and on to an edge; then
+    the next one enters, under another id. At the start, they are on their way.
 
     Args:
-        number: in the picture at a time.
+        number: people in the picture at a time.
         image_size: ``(height, width)``.
-        fps: frames a second.
+        fps: frames per second.
         duration: in seconds.
-        sizes: of the smallest and the largest head, in pixels.
-        seed: of all that is left to chance.
+        sizes: sizes of the smallest and the largest head, in pixels.
+        seed: seed of all random choices.
 
     Example:
         >>> sequence = crossing_heads(10, fps=5, duration=2)
@@ -205,7 +205,7 @@ def crossing_heads(
             speed = size * generator.uniform(*WALKING_SPEED)
             lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
             times = np.concatenate([[0.0], np.cumsum(np.maximum(lengths, 1e-3) / speed)])
-            # The first are under way; not yet at the edge, so that they are all seen at the start.
+            # The first are on their way, but not near an edge, so that all are visible at first.
             start = now - generator.uniform(0.1, 0.9) * times[-1] if is_first else now
             times = times + start
             path = tuple((float(x), float(y)) for x, y in points)
@@ -216,12 +216,13 @@ def crossing_heads(
 
 
 def door_scene(fps: float = 10.0, image_size: tuple[int, int] = (240, 320)) -> HeadSequence:
-    """Return a story of 8 seconds: five people at a door, the upright line through the middle.
+    """Return 8 seconds of five people at a door, the vertical line through the middle.
 
-    Heads are a tenth of the picture's width. By id: 1 and 2 walk from left to right; 3 from right
-    to left, and hides 1 when they meet; 4 from right to left, leaves, and comes back two seconds
-    later; 5 from left to right, behind a wall left of the middle, for a second. The line is crossed
-    4 times to the right (1, 2, 5, and 4 on its way back) and 2 times to the left (3, 4).
+    Heads are a tenth of the picture's width. By id: 1 and 2 walk from left to right; 3 walks from
+    right to left and hides 1 when they meet; 4 walks from right to left, leaves, and comes back two
+    seconds later; 5 walks from left to right, for a second behind a wall left of the middle. The
+    line is crossed 4 times to the right (1, 2, 5, and 4 on its way back) and twice to the left (3,
+    4).
 
     Example:
         >>> [len(door_scene(fps=1).truth(second).ids) for second in range(8)]
@@ -271,7 +272,7 @@ def _half_shape(portrait: Portrait) -> Float64Array:
 
 
 class _Painter:
-    """Draws the frames of a sequence: a still ground, people on it, walls before them."""
+    """Draws the frames of a sequence: a static ground, people on it, and walls in front of them."""
 
     def __init__(self, sequence: HeadSequence) -> None:
         self._walls = sequence.walls
@@ -281,7 +282,7 @@ class _Painter:
         ]
 
     def paint(self, boxes: Float64Array) -> Picture:
-        """Return a frame whose heads are in ``(N, 4)`` boxes, NaN for one that is not there."""
+        """Return a frame with heads in ``(N, 4)`` boxes, NaN for absent heads."""
         picture = self._ground.copy()
         for (colors, opacity, corner), box in zip(self._sprites, boxes, strict=True):
             if not np.isnan(box[0]):
@@ -293,7 +294,7 @@ class _Painter:
 
 
 def _draw_ground(image_size: tuple[int, int]) -> Picture:
-    """Return a ground with soft patches, which a camera's motion could be told by."""
+    """Return a ground with soft patches, from which camera motion could be estimated."""
     generator = np.random.default_rng(0)
     height, width = image_size
     coarse = generator.normal(0, _SWAY, (height // 16 + 2, width // 16 + 2)).astype(np.float32)
@@ -305,7 +306,7 @@ def _draw_ground(image_size: tuple[int, int]) -> Picture:
 def _draw_sprite(
     size: float, number: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Float64Array]:
-    """Return colours, opacity and where the head's box begins: neighbours in number differ."""
+    """Return colours, opacity and the corner of the head's box; consecutive numbers differ."""
     scaled = _person().scaled_to(size)
     colors = scaled.pixels.astype(np.float32)
     if number % DIMMED_EVERY == 0:
@@ -330,7 +331,7 @@ def _paste(
     left: int,
     top: int,
 ) -> None:
-    """Lay colours over a picture, as far as they are in it."""
+    """Blend colours over a picture, clipped to it."""
     height, width = picture.shape[:2]
     rows = slice(max(0, -top), max(0, min(len(colors), height - top)))
     columns = slice(max(0, -left), max(0, min(colors.shape[1], width - left)))

@@ -1,4 +1,4 @@
-"""What a detector would find in a made sequence, for tests of tracking without a network."""
+"""Simulates detections in a made-up sequence, to test tracking without a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ from head_detection.structures import Detections
 
 @dataclass(frozen=True)
 class DetectorNoise:
-    """How a detector errs. What it makes of one head changes slowly, as in videos: half a second.
+    """The errors of a detector. As in videos, the score of a head changes slowly, within 0.5 s.
 
     Attributes:
-        score: mean score of a head in full view.
+        score: mean score of a fully visible head.
         score_spread: standard deviation of the scores, half between heads and half over time.
-        hidden_loss: what a head's score loses when it is hidden.
+        hidden_loss: reduction of a head's score when it is completely hidden.
         jitter: standard deviation of the centre and of the sides, in sizes of the head.
-        false_alarms: a frame, on average; a tenth of them scored like heads.
-        lowest_score: less likely ones are not told.
+        false_alarms: mean number per frame; a tenth of them are scored like heads.
+        lowest_score: detections with a lower score are left out.
     """
 
     score: float = 0.75
@@ -35,22 +35,22 @@ class DetectorNoise:
 
 @dataclass
 class SimulatedDetector:
-    """Finds the heads of a made sequence as a detector would, without a network.
+    """Finds the heads of a made-up sequence as a detector would, without a network.
 
     Attributes:
-        sequence: whose heads.
-        noise: how it errs.
-        seed: of all that is left to chance.
+        sequence: the sequence.
+        noise: the detector's errors.
+        seed: seed of all random choices.
     """
 
     sequence: HeadSequence
     noise: DetectorNoise = field(default_factory=DetectorNoise)
     seed: int = 0
     CORRELATION: Final = 0.5
-    """Seconds after which a score is a third as far from its mean."""
+    """Seconds after which a score's deviation from its mean has fallen to about a third."""
 
     def detections(self) -> Iterator[Detections]:
-        """Yield what is found in each frame; each time the same."""
+        """Yield the detections of each frame; every call yields the same."""
         generator = np.random.default_rng([self.seed, 1])
         spread = self.noise.score_spread / np.sqrt(2)
         means = generator.normal(self.noise.score, spread, len(self.sequence.heads))

@@ -1,4 +1,4 @@
-"""Groups of pictures dealt out to parts by share, each group to one part."""
+"""Distributes groups of pictures among parts by share, each group to one part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ _MAX_SWAPS: Final = 200
 
 @dataclass(frozen=True)
 class Load:
-    """What a group of pictures weighs."""
+    """The numbers of pictures and heads in a group."""
 
     num_images: int
     num_heads: int
 
 
 def partition(groups: Sequence[Load], shares: Sequence[float], seed: int) -> list[int]:
-    """Deal groups out so that each part gets its share of the pictures, and of the heads.
+    """Distribute groups so that each part gets its share of the pictures and of the heads.
 
-    Groups of several pictures go first, the largest ones at the start, then the single pictures in
-    an order that the seed decides. Each goes where both shares are least filled, among the parts
-    that have room for all its pictures; where none has, to the one with the most room. Then single
-    pictures change places while that brings the heads nearer to their shares. The shares of
-    pictures are met to a picture unless groups are too large for it.
+    Groups of several pictures go first, from large to small, then single pictures in an order that
+    depends on the seed. Among the parts that have room for all its pictures, a group goes to the
+    one that is least filled with both; if none has room, to the one with the most room. Then single
+    pictures are swapped as long as that brings the heads nearer to their shares. The shares of
+    pictures are exact to one picture unless groups are too large.
 
     Args:
-        groups: each with one picture at least.
-        shares: of the parts, above 0; their sum is 1.
-        seed: of the order.
+        groups: groups with at least one picture each.
+        shares: share of each part, above 0; their sum is 1.
+        seed: seed of the order.
 
     Returns:
         The part of each group.
@@ -62,12 +62,12 @@ def partition(groups: Sequence[Load], shares: Sequence[float], seed: int) -> lis
 
 
 def _even_out(parts: IntArray, excess: FloatArray, heads_of_singles: IntArray) -> None:
-    """Swap single pictures between the parts with most heads too many and most too few, in place.
+    """Swap single pictures, in place, between the parts with the most excess and missing heads.
 
     Args:
         parts: ``(N,)`` the part of each group.
-        excess: ``(P,)`` heads of each part over its share.
-        heads_of_singles: ``(N,)`` -1 for a group of several pictures.
+        excess: ``(P,)`` heads of each part beyond its share.
+        heads_of_singles: ``(N,)`` heads of single pictures, -1 for groups of several.
     """
     for _ in range(_MAX_SWAPS):
         over, under = excess.argmax(), excess.argmin()
@@ -92,7 +92,7 @@ def _even_out(parts: IntArray, excess: FloatArray, heads_of_singles: IntArray) -
 
 
 def _whole_shares(total: int, shares: Sequence[float]) -> IntArray:
-    """Round shares of a total to whole numbers that add up to it, by largest remainder."""
+    """Round shares of a total to integers that add up to it, by the largest remainder."""
     exact = total * np.asarray(shares, np.float64) / sum(shares)
     whole = np.floor(exact).astype(np.int64)
     largest = np.argsort(whole - exact, kind="stable")[: total - int(whole.sum())]

@@ -17,22 +17,22 @@ from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import BoolArray, FloatArray, GroundTruth
 
 MAX_HEADS: Final = 5
-"""Each picture of ellipses holds 0 to this many; the first always one at least."""
+"""Each picture of ellipses holds 0 to this many heads; the first always at least one."""
 SAMPLE: Final = "grace_hopper.jpg"
 """Rear Admiral Grace Hopper, United States Navy: public domain, comes with matplotlib."""
 SAMPLE_HEAD: Final = (152.0, 22.0, 378.0, 332.0)
-"""Hat to chin, ear to ear, xyxy in the sample's pixels."""
+"""From hat to chin and ear to ear, xyxy in the sample's pixels."""
 SAMPLE_SHOULDERS: Final = (60, 0, 470, 450)
 """The part of the sample that is laid out as one person."""
 DIMMED: Final = 0.6
-"""Of the brightness."""
+"""Brightness factor of dimmed people."""
 DIMMED_EVERY: Final = 3
-"""Every third person of a row, one place further on in the next."""
+"""Every third person of a row is dimmed, shifted by one in the next row."""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """One person to lay out again and again.
+    """One person, to be laid out repeatedly.
 
     Attributes:
         pixels: ``(H, W, 3)`` uint8 RGB: head and shoulders.
@@ -78,7 +78,7 @@ def sample_portrait() -> Portrait:
 
 
 def sample_person() -> Portrait:
-    """Return head and shoulders of the sample, to lay out.
+    """Return head and shoulders of the sample, for ``lay_out``.
 
     Example:
         >>> person = sample_person()
@@ -94,15 +94,15 @@ def sample_person() -> Portrait:
 def lay_out(
     portrait: Portrait, head_size: float, *, rows: int, columns: int
 ) -> tuple[Picture, GroundTruth]:
-    """Return a grid of people and where their heads are.
+    """Return a picture with a grid of people, and their heads.
 
-    Every second person is mirrored, every third dimmed: neighbours differ.
+    Every second person is mirrored and every third dimmed, so that neighbours differ.
 
     Args:
         portrait: the person.
         head_size: square root of the area of each head in pixels of the result.
-        rows: of people, at least 1.
-        columns: of people, at least 1.
+        rows: rows of people, at least 1.
+        columns: columns of people, at least 1.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, and ``rows * columns`` heads, row by row.
@@ -141,16 +141,16 @@ def lay_out(
 
 
 def synthetic_set(folder: Path, num_images: int, image_size: tuple[int, int], seed: int) -> Path:
-    """Write ``images/*.png`` and ``annotations.json`` (COCO); same arguments, same files.
+    """Write ``images/*.png`` and ``annotations.json`` (COCO), reproducibly.
 
     A head is a skin-coloured ellipse with a dark cap of hair, on a noisy background with a few
-    rectangles. Boxes are tight and lie inside the picture.
+    rectangles. Boxes are tight and inside the picture.
 
     Args:
-        folder: is made if need be.
+        folder: folder of the files, created if missing.
         num_images: pictures to write.
-        image_size: ``(height, width)`` of each, at least 16 a side.
-        seed: of everything drawn.
+        image_size: ``(height, width)`` of each, at least 16 pixels a side.
+        seed: seed of all random choices.
 
     Returns:
         The COCO file, for ``load_annotations``.
