@@ -1,8 +1,8 @@
-"""The state of a run in one file; an interrupted save leaves the previous one whole.
+"""Checkpoints: the state of a run in one file; an interrupted save leaves the previous one intact.
 
-The file is safetensors: ``model.*``, ``ema.*`` and ``optimizer.<parameter>.<key>``; progress and
-configuration are JSON in its header. Random generators have no state to keep: every step and every
-picture seeds its own.
+The file is safetensors with ``model.*``, ``ema.*`` and ``optimizer.<parameter>.<key>``; progress
+and configuration are JSON in its header. No state of random generators is needed, because every
+step and every picture seeds its own.
 """
 
 import json
@@ -25,33 +25,33 @@ FORMAT_VERSION = 2
 
 
 class Progress(BaseModel):
-    """How far a run is."""
+    """The progress of a run."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     steps_per_epoch: PositiveInt
     step: NonNegativeInt = 0
-    """Steps done, skipped ones too."""
+    """Steps done, including skipped ones."""
     finished_epochs: NonNegativeInt = 0
-    """Epochs done with their validation."""
+    """Epochs done, including their validation."""
     bad_steps: NonNegativeInt = 0
     """Steps skipped because something was not finite."""
     bad_steps_in_a_row: NonNegativeInt = 0
     best: float | None = None
-    """Of the best weights so far, in ``training.best_metric``; null before the first validation."""
+    """Best value of ``training.best_metric`` so far; null before the first validation."""
     best_step: NonNegativeInt = 0
     """Steps done when the best weights were validated."""
     worse_in_a_row: NonNegativeInt = 0
     """Validations since the best weights."""
     initial_threshold: float | None = None
-    """Operating point of the weights that the run started from; null where there were none."""
+    """Operating point of the weights that the run started from; null if there were none."""
     loss_scale: float | None = None
-    """Of fp16's gradient scaler."""
+    """Scale of fp16's gradient scaler."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds."""
+    """The content of a checkpoint file."""
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -62,16 +62,16 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, parts: Mapping[str, Mapping[str, Tensor]], progress: Progress, config: BaseModel
 ) -> None:
-    """Write the state of a run; until it is whole on the disk the previous file stays.
+    """Write the state of a run; the previous file stays until the new one is complete.
 
     Args:
-        path: file of an existing folder.
+        path: a file in an existing folder.
         parts: tensors by part and name, on any device.
         progress: counters.
         config: the experiment.
 
     Raises:
-        CheckpointError: the disk is full, say.
+        CheckpointError: it cannot be written, for example because the disk is full.
     """
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
@@ -83,7 +83,7 @@ def save_checkpoint(
         "progress": progress.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
     }
-    # In memory first: safetensors' own writing to a file leaves another temporary one at a kill.
+    # In memory first, because safetensors' own writer leaves a temporary file after a kill.
     content = save(_unshared(tensors), metadata={TRAINING_KEY: json.dumps(description)})
     try:
         write_bytes(path, content)
@@ -97,7 +97,7 @@ def save_checkpoint(
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell by its header whether a file is the state of a run; its tensors are not read."""
+    """Tell by its header whether a file is a checkpoint, without reading its tensors."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return TRAINING_KEY in (file.metadata() or {})
@@ -137,7 +137,7 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, part: str) -> None:
     """Load a part of the checkpoint into a model, in place.
 
     Raises:
-        CheckpointError: names or shapes do not fit.
+        CheckpointError: names or shapes do not match.
     """
     prefix = f"{part}."
     state = {
@@ -167,7 +167,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, checkpoint: Checkpoint
 ) -> None:
-    """Put back what ``optimizer_tensors`` gave.
+    """Restore the state that ``optimizer_tensors`` returned.
 
     Raises:
         CheckpointError: state of a parameter that the model does not have, or of another shape.
@@ -187,7 +187,7 @@ def restore_optimizer(
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors each in storage of its own, as safetensors demands."""
+    """Return the tensors, each with its own storage, as safetensors requires."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():

@@ -1,7 +1,8 @@
-"""Depthwise convolutions in bfloat16 on a CPU: the same gradients, by kernels that are fast.
+"""Depthwise convolutions in bfloat16 on a CPU: the same gradients, by faster kernels.
 
-oneDNN goes forward in bfloat16 four times as fast as in float32, but back up to five times slower:
-through kernels of 5x5 to their weights, and through strides to the input (torch 2.14, AVX512-BF16).
+In bfloat16, oneDNN's forward pass is four times as fast as in float32, but its backward pass is up
+to five times slower: to the weights for kernels of 5x5, and to the input for strides (torch 2.14,
+AVX512-BF16).
 """
 
 from typing import Any, Final
@@ -11,20 +12,20 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
 from torch import Tensor, nn
 
 SLOW_KERNEL: Final = 5
-"""From this side on, gradients of weights are faster in float32."""
+"""From this kernel size on, gradients of weights are faster in float32."""
 CHUNK: Final = 1 << 21
-"""Values of the input that are gone back through at once: in float32 they stay in the cache."""
+"""Input values per part of the backward pass, so that they stay in the cache in float32."""
 
 
 def use_fast_gradients(model: nn.Module) -> None:
-    """Let the depthwise convolutions of a model go back by faster ways, where there are such.
+    """Make the backward pass of a model's depthwise convolutions faster where possible.
 
     Args:
-        model: changed in place; the names and numbers of its tensors stay.
+        model: changed in place; the names and values of its tensors stay.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and _has_fast_gradients(module):
-            # All kinds of nn.Conv2d come through here, those that pad themselves too.
+            # All variants of nn.Conv2d call this method, including those with their own padding.
             module.__dict__["_conv_forward"] = _Forward(module.stride[0], int(module.padding[0]))
 
 
@@ -43,7 +44,7 @@ def _has_fast_gradients(convolution: nn.Conv2d) -> bool:
 
 
 class _Forward:
-    """Stands in the place of a convolution's own ``_conv_forward``."""
+    """Replaces a convolution's own ``_conv_forward``."""
 
     def __init__(self, stride: int, padding: int) -> None:
         self.stride, self.padding = stride, padding
@@ -56,7 +57,7 @@ class _Forward:
 
 
 class DepthwiseConvolution(torch.autograd.Function):
-    """``conv2d`` of ``(B, C, H, W)`` with ``(C, 1, K, K)``, a group a channel, without a bias."""
+    """``conv2d`` of ``(B, C, H, W)`` with ``(C, 1, K, K)``, one group per channel, without bias."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -81,8 +82,8 @@ def _gradient_of_input(
 ) -> Tensor:
     if stride == 1:
         return _native(gradient, x, weight, stride, padding, (True, False))[0]
-    # What a stride passes over has no gradient: zeros stand there, and a forward convolution with
-    # the kernel turned round does the rest.
+    # A transposed convolution: spread the gradient with zeros in the positions that the stride
+    # skips, then convolve it forward with the flipped kernel.
     kernel = weight.shape[2]
     step = _pictures_at_once(x)
     height, width = (side + 2 * padding - kernel + 1 for side in x.shape[2:])
@@ -124,7 +125,7 @@ def _native(
     padding: int,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of input and weight that are wanted, as torch has them."""
+    """Return the wanted gradients of input and weight, as computed by torch."""
     of_x, of_weight, _ = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0],
         len(weight), [*wanted, False],

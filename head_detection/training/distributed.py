@@ -1,9 +1,9 @@
-"""The processes that train one model together: who they are, and what they tell each other.
+"""Data-parallel training: the processes (ranks) that train one model, and their communication.
 
-The arithmetic is that of ``DistributedDataParallel``: every rank holds the whole model and the
-gradients are summed. It is written out because the ranks must agree on dropping a step and on each
-one's share of it, because a rank may be without pictures, and because a parameter may be without a
-gradient; each of the last two would leave the other ranks waiting there.
+It does the same as ``DistributedDataParallel``: every rank holds the whole model, and gradients are
+summed. That class is not used because the ranks must agree on skipping a step and on each one's
+share of it, a rank may have no pictures, and a parameter may have no gradient; with the latter two,
+it would leave the other ranks waiting.
 """
 
 import os
@@ -22,7 +22,7 @@ from head_detection.devices import find_device
 
 Value = TypeVar("Value")
 TIMEOUT = timedelta(hours=1)
-"""A first rank that checks many pictures lets the others wait longer than NCCL's ten minutes."""
+"""Longer than NCCL's ten minutes, because the others wait while the first rank checks pictures."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Ranks:
     """This process among those that train together.
 
     Attributes:
-        rank: 0 is the first; it alone writes files and speaks.
+        rank: 0 is the first, which alone writes files and messages.
         world_size: number of processes.
-        device: where this process computes.
+        device: the device of this process.
 
     Example:
         >>> alone = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
@@ -46,7 +46,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Return whether this process writes and speaks."""
+        """Return whether this process writes files and messages."""
         return self.rank == 0
 
     def sum_in_place(self, tensor: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Ranks:
         return tensor
 
     def gather(self, value: Value) -> list[Value]:
-        """Return every rank's value, in order of rank, to every rank."""
+        """Return the values of all ranks, in order of rank, on every rank."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -67,8 +67,8 @@ class Ranks:
         """Call the function on the first rank and return its value to all.
 
         Raises:
-            ValueError, OSError: what the function raised, on the first rank, which reports it.
-            SystemExit: code 2 on the others, which stay quiet.
+            ValueError, OSError: raised by the function, on the first rank, which reports it.
+            SystemExit: code 2 on the other ranks, which report nothing.
         """
         if self.world_size == 1:
             return function()
@@ -97,14 +97,14 @@ class Ranks:
         self._sum_as_one(gradients, share)
 
     def average_buffers(self, model: nn.Module) -> None:
-        """Give every rank the mean of the batch norm statistics that learn."""
+        """Average the statistics of trained batch norms over all ranks."""
         if self.world_size > 1:
             norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
             buffers = [b for norm in norms for b in norm.buffers() if b.is_floating_point()]
             self._sum_as_one(buffers, 1 / self.world_size)
 
     def copy_from_first(self, model: nn.Module) -> None:
-        """Give every rank the first rank's parameters and buffers."""
+        """Copy the first rank's parameters and buffers to every rank."""
         if self.world_size > 1:
             for tensor in [*model.parameters(), *model.buffers()]:
                 torch.distributed.broadcast(tensor.data, src=0)
@@ -121,11 +121,11 @@ class Ranks:
 
 @contextmanager
 def joined_ranks(device_name: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; without torchrun, be the only one.
+    """Join the processes that torchrun started; without torchrun, there is only this one.
 
     Args:
-        device_name: as ``find_device`` takes it. Under torchrun ``auto`` and ``cuda`` give each
-            local rank a GPU of its own.
+        device_name: as for ``find_device``. Under torchrun, ``auto`` and ``cuda`` give each local
+            rank its own GPU.
 
     Raises:
         DeviceError: no such device.

@@ -1,4 +1,4 @@
-"""The experiment that goes on from finished weights on pictures of one's own."""
+"""The experiment that fine-tunes trained weights on the user's own pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,19 +33,19 @@ DEFAULTS: Final[dict[str, Any]] = {
         },
     },
 }
-"""As the shipped weights were fine-tuned (docs/experiments.md), at less than half the rate: a few
-pictures of one place are soon learnt by heart."""
+"""As the included weights were fine-tuned (docs/experiments.md), but at less than half the learning
+rate, because few pictures of one place are quickly overfitted."""
 
 
 def fine_tuning_config(weights: Path, overrides: Sequence[str]) -> ExperimentConfig:
-    """Return the experiment: the network of the weights, and what is done around it, as they are.
+    """Return the experiment, with ``network`` and ``inference`` taken from the weights.
 
     Args:
         weights: a ``.safetensors`` file of this project, or a preset beside one.
-        overrides: ``key.path=value``.
+        overrides: ``key.path=value`` each.
 
     Raises:
-        WeightsError: no such file, or not of this project.
+        WeightsError: no such file, or not a file of this project.
         ConfigError: a mistake in the overrides.
     """
     description = read_description(weights)

@@ -1,4 +1,4 @@
-"""What a run starts from: labelled pictures, and the model with its first weights."""
+"""The inputs of a run: labelled pictures, and the model with its initial weights."""
 
 import os
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ SHOWN_PICTURES: Final = 3
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from and is validated on.
+    """The pictures that a run trains and validates on.
 
     Attributes:
         batches: this rank's share of the training pictures.
-        validation: whole pictures; None leaves validation out.
+        validation: whole pictures; None skips validation.
     """
 
     batches: TrainingBatches
@@ -36,16 +36,16 @@ class TrainingData:
 
     @property
     def num_validation_heads(self) -> int:
-        """Return the heads to be found in validation."""
+        """Return the number of heads in the validation pictures."""
         images = () if self.validation is None else self.validation.images
         return sum(len(image.truth.head_boxes) for image in images)
 
 
 def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[AnnotatedSet]]:
-    """Read the labels of training and of validation.
+    """Read the labels for training and validation.
 
     Raises:
-        ConfigError: no set to train on, no head in any, or pictures of both.
+        ConfigError: no set to train on, no head in any of them, or pictures in both.
         AnnotationError: a file or folder that cannot be used.
     """
     if not config.data.train:
@@ -64,12 +64,12 @@ def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[Annota
 
 
 def _load_part(entry: DatasetConfig, part: str) -> AnnotatedSet:
-    """Read the part of a set that its use calls for, and all of a set without such a part."""
+    """Read the part of a set that fits its use, or the whole set if it has no such part."""
     if entry.split is None and FORMATS[entry.format].has_splits:
         try:
             return load_annotations(entry.model_copy(update={"split": part}))
         except AnnotationError as error:
-            # There is no such part, or a mistake in it: what is read in its place is said.
+            # The part is missing or invalid; a note says what is read instead.
             whole = load_annotations(entry)
             note = f"no part {part!r} of its own, all of it is taken ({error})"
             return replace(whole, notes=(*whole.notes, note))
@@ -103,12 +103,12 @@ def build_data(
 
     Args:
         config: the experiment.
-        train: one set an entry of ``data.train``.
-        validation: may be empty.
-        ranks: who shares a batch.
+        train: one set per entry of ``data.train``.
+        validation: sets to validate on; may be empty.
+        ranks: the processes that share a batch.
 
     Raises:
-        ConfigError: fewer pictures a step than ranks.
+        ConfigError: fewer pictures per step than ranks.
     """
     if config.training.batch_size < ranks.world_size:
         raise ConfigError(
@@ -128,15 +128,15 @@ def build_data(
 
 
 def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
-    """Build the detector on the CPU, with its first weights.
+    """Build the detector on the CPU, with its initial weights.
 
     Args:
         config: the experiment.
-        loads_weights: False leaves out what a checkpoint or the first rank will replace: initial
-            weights, and the pretrained ones of the body.
+        loads_weights: False skips weights that a checkpoint or the first rank will replace: the
+            initial ones, and the pretrained ones of the body.
 
     Raises:
-        ConfigError: parts that do not fit each other.
+        ConfigError: parts that do not fit together.
         WeightsError: weights that cannot be read or do not fit.
     """
     torch.manual_seed(config.training.seed)
@@ -158,7 +158,7 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
 
 
 def initial_threshold(config: ExperimentConfig) -> float | None:
-    """Return the operating point of the weights that a run starts from; None where there are none.
+    """Return the operating point of the weights that a run starts from; None without weights.
 
     Raises:
         WeightsError: weights that cannot be read.
@@ -172,7 +172,7 @@ def _body_of(path: str) -> str:
 
 
 def set_threads(config: ExperimentConfig, ranks: Ranks) -> None:
-    """Give a rank on the CPU the experiment's threads, or its share of the machine's cores."""
+    """Set the threads of a rank on the CPU: the experiment's, or its share of the cores."""
     if ranks.device.type == "cpu":
         share = max(1, num_cores() // local_world_size())
         torch.set_num_threads(config.training.threads or share)

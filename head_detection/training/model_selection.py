@@ -1,4 +1,4 @@
-"""Which weights of a run are kept: the best by validation, and those of each so many epochs."""
+"""Selects which weights of a run are kept: the best by validation, and those at intervals."""
 
 import math
 from collections.abc import Mapping
@@ -10,22 +10,23 @@ from head_detection.training.run_folder import BEST, EPOCH
 from head_detection.training.state import TrainingState
 
 UNVALIDATED_THRESHOLD: Final = 0.5
-"""Of weights that no validation has given an operating point."""
+"""Operating point of weights without a validation."""
 FEWEST_HEADS: Final = 100
-"""Fewer heads say too little of a threshold: the one that a run started from stays. The F1 of 100
-heads is known to some .03 at best, which is more than thresholds of .3 and .7 usually differ by."""
+"""With fewer heads, the threshold cannot be measured, and that of the initial weights stays: the F1
+of 100 heads is known to about .03 at best, more than the usual difference between thresholds of .3
+and .7."""
 LOWER_IS_BETTER: Final = frozenset({"count_mae"})
 
 
 class ModelSelection:
-    """Keeps weights in the folder of a run.
+    """Saves weights in the folder of a run.
 
     Args:
-        config: of the run.
-        state: what is kept; its progress remembers the best, on every rank alike.
-        folder: of the run.
-        commit: of the code, kept with the weights.
-        num_heads: of the validation pictures.
+        config: training config of the run.
+        state: state of the run, whose progress records the best value on every rank.
+        folder: folder of the run.
+        commit: commit of the code, saved with the weights.
+        num_heads: number of heads in the validation pictures.
         writes: whether this rank writes the files.
     """
 
@@ -44,20 +45,20 @@ class ModelSelection:
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Return whether so many validations in a row were no better that the run ends."""
+        """Return whether the run ends after ``patience`` validations without improvement."""
         patience = self.config.patience
         return 0 < patience <= self.state.progress.worse_in_a_row
 
     @property
     def keeps_initial_threshold(self) -> bool:
-        """Return whether the operating point of the weights that the run started from stays."""
+        """Return whether the operating point of the initial weights is kept."""
         return self.state.progress.initial_threshold is not None and self.num_heads < FEWEST_HEADS
 
     def consider(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Keep the weights if their validation is the best so far.
+        """Save the weights if their validation is the best so far.
 
         Args:
-            metrics: of ``validate``.
+            metrics: metrics of ``validate``.
             epoch: epochs done; 0 is before the first.
         """
         name, progress = self.config.best_metric, self.state.progress
@@ -70,12 +71,12 @@ class ModelSelection:
         self._write(BEST, metrics, epoch)
 
     def keep(self, metrics: Mapping[str, float], epoch: int, *, is_validated: bool) -> None:
-        """Keep the weights of an epoch, where they are wanted; without validation the last.
+        """Save an epoch's weights at ``keep_every``, and as the best if there is no validation.
 
         Args:
-            metrics: of its validation; empty where it had none.
+            metrics: metrics of its validation; empty without one.
             epoch: epochs done.
-            is_validated: whether validation chooses the best.
+            is_validated: whether validation selects the best weights.
         """
         if not is_validated:
             self.state.progress.best_step = self.state.progress.step
@@ -96,7 +97,7 @@ class ModelSelection:
 
 
 def _is_better(value: float, best: float, metric: str) -> bool:
-    """Tell whether a value is better; no number is not.
+    """Tell whether a value is better; NaN is not.
 
     Example:
         >>> _is_better(0.6, 0.5, "ap50"), _is_better(0.6, 0.5, "count_mae")

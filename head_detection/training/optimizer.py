@@ -12,15 +12,15 @@ from head_detection.config import OptimizerConfig, ScheduleConfig
 def build_optimizer(
     model: nn.Module, body: nn.Module, config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Build the optimizer over the parameters that learn, in groups by rate and decay.
+    """Build the optimizer for the trained parameters, in groups by learning rate and decay.
 
     Args:
         model: the whole detector.
-        body: its pretrained part, which learns at ``body_learning_rate_factor``.
+        body: its pretrained part, with a rate scaled by ``body_learning_rate_factor``.
         config: rule, rate, momentum and decay.
 
     Returns:
-        SGD or AdamW; each group keeps its full rate under ``initial_lr``.
+        SGD or AdamW; each group stores its full rate as ``initial_lr``.
     """
     groups = parameter_groups(model, body, config)
     if config.name == "sgd":
@@ -31,9 +31,10 @@ def build_optimizer(
 def parameter_groups(
     model: nn.Module, body: nn.Module, config: OptimizerConfig
 ) -> list[dict[str, object]]:
-    """Split the parameters that learn: body or not, times norms and biases or not.
+    """Group the trained parameters by body or not, and by norms and biases or not.
 
-    A parameter of one dimension or none is a norm's or a bias: ``norm_weight_decay`` is for it.
+    A parameter with at most one dimension belongs to a norm or is a bias, and gets
+    ``norm_weight_decay``.
     """
     in_body = {id(parameter) for parameter in body.parameters()}
     members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -58,14 +59,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def learning_rate_factor(
     step: int, config: ScheduleConfig, steps_per_epoch: int, total_steps: int
 ) -> float:
-    """Return the multiple of the full rate for a step; a pure function needs no state to resume.
+    """Return the multiple of the full rate for a step; a pure function, so resuming needs no state.
 
     Args:
         step: 0 is the first of the run.
         config: the schedule; its linear warm-up, at most a tenth of the run, multiplies the other
             factor.
-        steps_per_epoch: what turns milestones into steps.
-        total_steps: where the cosine arrives: the last step has ``final_factor``.
+        steps_per_epoch: converts milestones to steps.
+        total_steps: end of the cosine: the last step has ``final_factor``.
 
     Example:
         >>> schedule = ScheduleConfig(milestones=(2,), gamma=0.5, warmup_steps=4, warmup_factor=0.2)
@@ -88,7 +89,7 @@ def learning_rate_factor(
 
 
 def num_warmup_steps(config: ScheduleConfig, total_steps: int) -> int:
-    """Return the steps of the warm-up: of a short run, a tenth.
+    """Return the steps of the warm-up, at most a tenth of the run.
 
     Example:
         >>> [num_warmup_steps(ScheduleConfig(warmup_steps=100), steps) for steps in (2000, 50, 5)]

@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, a line now and then in a file."""
+"""Progress of a run: a bar on a terminal, or a line at intervals in a file."""
 
 import sys
 import time
@@ -12,22 +12,22 @@ SMOOTHED_STEPS = 50
 
 
 class Pace:
-    """Pictures a second and the share of time spent waiting for them, over the last steps."""
+    """Pictures per second and the share of time spent waiting for them, over the last steps."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[int, float, float]] = deque(maxlen=SMOOTHED_STEPS)
         self._begun = self._loaded = time.monotonic()
 
     def begin(self) -> None:
-        """Start a step, waiting for its pictures."""
+        """Mark the start of a step, which waits for its pictures."""
         self._begun = time.monotonic()
 
     def loaded(self) -> None:
-        """Have the pictures."""
+        """Mark that the pictures are loaded."""
         self._loaded = time.monotonic()
 
     def end(self, num_images: int) -> None:
-        """Have trained on them."""
+        """Mark the end of the step."""
         now = time.monotonic()
         self._steps.append((num_images, now - self._begun, self._loaded - self._begun))
 
@@ -39,12 +39,12 @@ class Pace:
 
     @property
     def waiting_share(self) -> float:
-        """Return the share of time without pictures, 0 to 1."""
+        """Return the share of time spent waiting for pictures, 0 to 1."""
         seconds = sum(total for _, total, _ in self._steps)
         return sum(waiting for _, _, waiting in self._steps) / seconds if seconds else 0.0
 
     def facts(self) -> dict[str, str]:
-        """Return both as text for the reader."""
+        """Return both as text."""
         return {
             "pictures/s": f"{self.images_per_second:.1f}",
             "waiting": f"{self.waiting_share:.0%}",
@@ -52,12 +52,12 @@ class Pace:
 
 
 class TrainingProgress:
-    """Epoch, losses, pictures a second, learning rate, and the time left of the whole run.
+    """Shows epoch, losses, pictures per second, learning rate, and the time left in the run.
 
     Args:
-        total_steps: of the run.
-        first_step: where a resumed run goes on.
-        is_shown: the first rank's alone.
+        total_steps: steps of the run.
+        first_step: step at which a resumed run continues.
+        is_shown: whether to show anything; only the first rank does.
     """
 
     def __init__(self, total_steps: int, first_step: int, *, is_shown: bool) -> None:
@@ -72,13 +72,13 @@ class TrainingProgress:
     def update(
         self, step: int, where: str, losses: Mapping[str, float], facts: Mapping[str, str]
     ) -> None:
-        """Tell of a step done.
+        """Report a step.
 
         Args:
             step: steps done.
             where: the epoch.
-            losses: of this step; shown as means over the last steps.
-            facts: what else is worth reading.
+            losses: losses of this step; shown as means over the last steps.
+            facts: further values to show.
         """
         if not self.is_shown:
             return
@@ -94,7 +94,7 @@ class TrainingProgress:
             self.say(f"{where}, {parts}, {self._time_left(step)} left")
 
     def validated(self, where: str, num_done: int, num_images: int) -> None:
-        """Tell of pictures validated, of this rank's share."""
+        """Report the number of validated pictures in this rank's share."""
         text = f"{where}: validated {num_done} of {num_images} pictures"
         if self.has_bar:
             self.bar.set_description(text)
@@ -103,7 +103,7 @@ class TrainingProgress:
             self.say(text)
 
     def say(self, line: str) -> None:
-        """Write one line, above the bar where there is one."""
+        """Write one line, above the bar if there is one."""
         if self.is_shown:
             self.bar.clear()
             sys.stderr.write(f"{line}\n")

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was asked for, and how it goes on."""
+"""The folder of a run: creating, checking and resuming it."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ CHECKPOINT = "last.safetensors"
 BEST = "best.safetensors"
 """The weights of the best validation."""
 EPOCH = "epoch-{:04}.safetensors"
-"""The weights of an epoch, where ``training.keep_every`` asks for them."""
+"""The weights of an epoch, with ``training.keep_every``."""
 PROBLEMS = "annotation_problems.txt"
 CHANGEABLE = (
     "name",
@@ -33,18 +33,18 @@ CHANGEABLE = (
     "training.log_steps",
     "training.max_bad_steps",
 )
-"""What may differ in a run that goes on, beside the paths of its data."""
+"""Settings that may change when a run is resumed, in addition to the paths of its data."""
 DATA_PATHS = ("path", "images")
 
 
 def check_unused(folder: Path) -> None:
-    """Refuse a folder that a new run would write over.
+    """Refuse a folder in which a new run would overwrite files.
 
-    A list of problems is no run, nor is what a killed process had not written whole.
+    A list of problems and temporary files of a killed process do not count.
 
     Raises:
-        RunFolderError: the folder holds something, is a file, or has a name that its checkpoints
-            could not be read by.
+        RunFolderError: the folder holds something else, is a file, or has a name under which its
+            checkpoints could not be read.
     """
     if not is_unicode(folder):
         raise RunFolderError(f"{folder}: expected a folder for the run with a name in Unicode")
@@ -59,27 +59,27 @@ def check_unused(folder: Path) -> None:
 
 
 def begin_run(folder: Path, config: ExperimentConfig) -> None:
-    """Make the folder of a run and write its full config into it."""
+    """Create the folder of a run and write its full config into it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROBLEMS).unlink(missing_ok=True)
     write_bytes(folder / CONFIG, dump_config(config).encode())
 
 
 def write_problems(folder: Path, problems: Iterable[str]) -> Path:
-    """Write what is wrong with the data into the folder, a line each; return the file."""
+    """Write the problems of the data into the folder, one line each, and return the file."""
     path = folder / PROBLEMS
     write_bytes(path, "".join(f"{line}\n" for line in problems).encode())
     return path
 
 
 class Run(NamedTuple):
-    """A run to begin or to go on with.
+    """A run to start or to resume.
 
     Attributes:
-        folder: of the run.
-        config: what it is trained with.
-        checkpoint: where it goes on from; None begins it.
-        changes: a line for each field that differs from the run so far.
+        folder: folder of the run.
+        config: its experiment.
+        checkpoint: checkpoint to resume from; None starts the run.
+        changes: one line for each setting that differs from the run so far.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ class Run(NamedTuple):
 
 
 def new_run(config: ExperimentConfig, folder: Path | None = None) -> Run:
-    """Return a run of an experiment in a folder; None is ``runs/train/<name>``.
+    """Return a new run of an experiment; its folder is by default ``runs/train/<name>``.
 
     Raises:
         RunFolderError: the folder is in use.
@@ -100,18 +100,18 @@ def new_run(config: ExperimentConfig, folder: Path | None = None) -> Run:
 
 
 def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -> Run:
-    """Read the state of a run and the config that it goes on with.
+    """Read the state of a run and the config to resume it with.
 
-    A run that was killed before its first checkpoint begins anew.
+    A run that was killed before its first checkpoint starts again.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         config_path: experiment file; None takes the run's own.
-        overrides: applied to it.
+        overrides: applied to the config.
 
     Raises:
-        CheckpointError: no whole checkpoint there.
-        ConfigError: a field differs that the state depends on.
+        CheckpointError: no complete checkpoint there.
+        ConfigError: a setting that the state depends on has changed.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: expected the folder of a run; there is none")
@@ -132,7 +132,7 @@ def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -
 
 
 def code_commit() -> str | None:
-    """Return the git commit of the code; None where it is not run from a checkout."""
+    """Return the git commit of the code, or None if it does not run from a checkout."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run leaves to read: ``log.csv``, ``curves.png`` and TensorBoard events."""
+"""The logs of a run: ``log.csv``, ``curves.png`` and TensorBoard events."""
 
 import csv
 import math
@@ -38,11 +38,11 @@ COLUMNS = ("step", "epoch", "time", *TRAINING_COLUMNS, *METRIC_COLUMNS)
 class RunLog:
     """The log of a run, row by row.
 
-    A resumed run forgets what was logged after the checkpoint that it starts from, as those steps
-    and validations are done again.
+    A resumed run drops the rows after its checkpoint, because those steps and validations are
+    repeated.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         first_step: rows of later steps are removed.
         finished_epochs: rows of later validations are removed.
     """
@@ -67,30 +67,30 @@ class RunLog:
 
     @property
     def lacks_tensorboard(self) -> bool:
-        """Return whether TensorBoard is not installed, and so no events are written."""
+        """Return whether TensorBoard is not installed, so that no events are written."""
         return self.events is None
 
     def collect(self, values: Mapping[str, float]) -> None:
-        """Take the values of a step, for the means of the next row; those not finite are none."""
+        """Add the finite values of a step to the means of the next row."""
         for name, value in values.items():
             if math.isfinite(value):
                 self._collected.setdefault(name, []).append(value)
 
     def means(self) -> dict[str, float]:
-        """Return the means of what was collected, and begin anew.
+        """Return the means of the collected values, and reset them.
 
-        Those of a resumed run's first row are over the steps since its checkpoint.
+        The first row of a resumed run covers only the steps since its checkpoint.
         """
         collected, self._collected = self._collected, {}
         return {name: sum(values) / len(values) for name, values in collected.items()}
 
     def add(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Append a row; what the row does not give, or is NaN, stays blank.
+        """Append a row; columns without a finite value stay blank.
 
         Args:
             step: steps done.
-            epoch: epochs begun: 1 is the first; of a validation, epochs done.
-            values: by column name.
+            epoch: epochs begun, from 1; for a validation, epochs done.
+            values: values by column name.
 
         Raises:
             OSError: it cannot be written; names the file.
@@ -110,10 +110,10 @@ class RunLog:
                 self.events.add_scalar(f"{group}/{name}", values[name], step)
 
     def draw(self) -> None:
-        """Write ``curves.png``: losses, learning rate and the metrics of validation by step."""
+        """Write ``curves.png``: losses, learning rate and validation metrics by step."""
         figure = Figure(figsize=(12, 4))
         FigureCanvasAgg(figure)
-        # A layout that measures every label takes many times longer than the drawing.
+        # Fixed, because a layout that measures every label takes far longer than the drawing.
         figure.subplots_adjust(left=0.05, right=0.99, bottom=0.13, top=0.92, wspace=0.2)
         losses, rate, quality = figure.subplots(1, 3)
         panels = (
@@ -134,7 +134,7 @@ class RunLog:
             figure.savefig(temporary, format="png", dpi=100)
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
+        """Flush TensorBoard's events."""
         if self.events is not None:
             self.events.close()
 
@@ -144,7 +144,7 @@ def _read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    # A row that a kill has cut short is not whole.
+    # Leaves out a row that a kill has cut short.
     return [row for row in rows if (row.get("step") or "").isdigit() and None not in row.values()]
 
 

@@ -1,4 +1,4 @@
-"""All that a run changes: weights, their moving average, the optimizer, and how far it is."""
+"""The state of a run: weights, their moving average, the optimizer, and the progress."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ from head_detection.training.step import autocast_type, build_scaler
 
 
 class TrainingState:
-    """The model of a run and everything that moves with it.
+    """The model of a run and everything that changes with it.
 
     Args:
         config: the experiment.
-        model: on any device; moved to the ranks', in the experiment's memory layout, with the
-            first rank's weights on all.
+        model: on any device; moved to the rank's device in the experiment's memory layout, with the
+            first rank's weights on all ranks.
         ranks: the processes that train together.
-        steps_per_epoch: of the data.
+        steps_per_epoch: steps per epoch of the data.
 
     Raises:
-        ConfigError: stages to freeze that the body does not have, a setting that the optimizer
-            refuses, or a precision that the device does not have.
+        ConfigError: more frozen stages than the body has, a setting that the optimizer refuses, or
+            a precision that the device does not support.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class TrainingState:
 
     @property
     def kept_model(self) -> FasterRCNN:
-        """Return the model that is validated and written: the average where there is one."""
+        """Return the model that is validated and saved: the average if there is one."""
         return self.model if self.average is None else cast("FasterRCNN", self.average.module)
 
     def update_average(self) -> None:
-        """Move the average towards the model after a step that is not counted yet."""
+        """Update the average after a step, before the step is counted in ``progress``."""
         if self.average is not None:
-            # The run's own count, skipped steps too: a resumed run needs no other. It begins at 1,
-            # for at 0 AveragedModel would copy the model.
+            # The run's own count, including skipped steps, so resuming needs no other. It starts at
+            # 1, because at 0 AveragedModel would copy the model.
             self.average.n_averaged.fill_(self.progress.step + 1)
             self.average.update_parameters(self.model)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was made.
+        """Restore the state from a checkpoint.
 
         Raises:
             CheckpointError: it does not fit the model or the data.
@@ -102,10 +102,10 @@ class TrainingState:
         self.progress = saved.model_copy()
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint that ``restore`` takes.
+        """Write a checkpoint for ``restore``.
 
         Raises:
-            CheckpointError: as ``save_checkpoint``.
+            CheckpointError: as in ``save_checkpoint``.
         """
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
@@ -125,13 +125,13 @@ class TrainingState:
         commit: str | None,
         epoch: int,
     ) -> None:
-        """Write the kept model with its description, for detecting.
+        """Write ``kept_model`` with its description, as weights for detection.
 
         Args:
             path: a ``.safetensors`` file.
-            metrics: of validation; NaN, where there was nothing to measure, is left out.
+            metrics: validation metrics; NaN, if there was nothing to measure, is left out.
             score_threshold: the operating point.
-            commit: of the code.
+            commit: commit of the code.
             epoch: epochs done.
         """
         description = describe_weights(
@@ -148,7 +148,7 @@ def describe_weights(
     score_threshold: float,
     commit: str | None,
 ) -> WeightsDescription:
-    """Return what a weights file of a run says of itself; the arguments as ``save_weights``'s."""
+    """Return the description in a weights file of a run; arguments as in ``save_weights``."""
     measured = {name: value for name, value in metrics.items() if math.isfinite(value)}
     return WeightsDescription(
         network=config.network,
@@ -165,12 +165,13 @@ def describe_weights(
 
 
 def load_state(path: Path) -> tuple[FasterRCNN, WeightsDescription]:
-    """Build the detector that a run's checkpoint holds, its average where there is one, to detect.
+    """Build the detector of a run's checkpoint for detection, from the average if there is one.
 
-    Its threshold is that of the weights which the run started from, else ``inference``'s own.
+    Its threshold is that of the run's initial weights, otherwise that of ``inference``.
 
     Raises:
-        CheckpointError: no whole checkpoint, or of another version of this package. One line.
+        CheckpointError: not a complete checkpoint, or one of another version of this package. One
+            line.
     """
     checkpoint = load_checkpoint(path)
     try:
@@ -193,10 +194,10 @@ def load_state(path: Path) -> tuple[FasterRCNN, WeightsDescription]:
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a copy of the model, in evaluation mode, that follows it as an exponential average.
+    """Return an exponential moving average of the model, in evaluation mode.
 
-    Parameters and batch norm statistics are averaged, counters are copied. ``n_averaged`` n, from
-    1, is the step that the decay ``min(decay, n / (9 + n))`` is of.
+    Parameters and batch norm statistics are averaged, counters are copied. The decay is
+    ``min(decay, n / (9 + n))``, where n is ``n_averaged``, the step from 1.
 
     Source:
         The warm-up of the decay is that of TensorFlow's ``ExponentialMovingAverage``, which counts
@@ -205,9 +206,9 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def follow(means: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        # 1 - min(decay, n / (9 + n)), as a tensor: to read the count would wait for the device.
+        # 1 - min(decay, n / (9 + n)), as a tensor, because reading the count would synchronise.
         weight = (9 / (9 + torch.as_tensor(count))).clamp(min=1 - decay).to(means[0].dtype)
-        # All of one type; on a GPU an operator for each would be a tenth of a step.
+        # All tensors are of one type; one operator for each would take a tenth of a step on a GPU.
         kept, seen = list(means), list(values)
         if kept[0].is_floating_point():
             moves = torch._foreach_sub(seen, kept)  # noqa: SLF001 - the optimizers' own

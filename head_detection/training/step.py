@@ -1,4 +1,4 @@
-"""One step of training: pictures in, weights moved."""
+"""One step of training: compute the losses and update the weights."""
 
 import hashlib
 import math
@@ -17,19 +17,19 @@ from head_detection.training.distributed import Ranks
 
 LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 TAUGHT = ("boxes", "ignore_boxes")
-"""Of a sample's target, what the model reads."""
+"""The entries of a sample's target that the model reads."""
 SMALLEST_LOSS_SCALE = 1.0
-"""A gradient that overflows under a smaller scale is no accident of float16."""
+"""If a gradient overflows at a smaller scale, the cause is not the range of float16."""
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step did, the same on every rank.
+    """The outcome of a step, the same on every rank.
 
     Attributes:
         losses: means over the pictures of all ranks, by name.
-        gradient_norm: before clipping; NaN where the step was skipped for its loss.
-        is_bad: something was not finite and the weights stayed as they were.
+        gradient_norm: before clipping; NaN if the step was skipped because of its loss.
+        is_bad: something was not finite, and the weights were not updated.
         must_stop: a rank was asked to stop.
     """
 
@@ -45,28 +45,28 @@ class StepOutcome:
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """Return the seed of all that is random in a step on a rank; far apart for neighbours."""
+    """Return the seed for all random numbers of a step on a rank, by a hash of the arguments."""
     digest = hashlib.sha256(f"{seed},{step},{rank}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return what the forward pass multiplies in, by ``training.precision``; None is float32.
+    """Return the autocast type of the forward pass for ``training.precision``; None is float32.
 
     Example:
         >>> autocast_type("bf16", torch.device("cpu"))
         torch.bfloat16
     """
-    if precision == "auto":  # float16 has a smaller range: its losses would have to be scaled
+    if precision == "auto":  # not float16, whose smaller range requires loss scaling
         precision = "bf16" if multiplies_bf16(device) else "fp32"
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
-    """Return what keeps small gradients above zero in fp16; without effect in other precisions.
+    """Return the gradient scaler for fp16, which has no effect in other precisions.
 
     Raises:
-        ConfigError: fp16 on another device than CUDA.
+        ConfigError: fp16 on a device other than CUDA.
     """
     if config.precision == "fp16" and device.type != "cuda":
         raise ConfigError(
@@ -76,12 +76,12 @@ def build_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.Grad
 
 
 class TrainingStep:
-    """Forward, backward and update, with the ranks in agreement.
+    """Forward pass, backward pass and update, synchronised over the ranks.
 
-    The loss of a part is weighted by its share of the step's pictures, so accumulation and any
-    number of ranks give the gradient of the whole batch as far as torchvision's losses allow: they
-    are means over the anchors or proposals *sampled* in the part, equal to the mean over the batch
-    when every picture fills its samples; OHEM, batch norm and the samplers' draws see a part alone.
+    The loss of each part is weighted by its share of the step's pictures, so accumulation and any
+    number of ranks give the gradient of the whole batch, as far as torchvision's losses allow:
+    those are means over the anchors or proposals *sampled* in the part, which equal the mean over
+    the batch if every picture fills its samples. OHEM, batch norm and the samplers see only a part.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class TrainingStep:
 
         Args:
             samples: pictures with their heads.
-            step: 0 is the first of the run; decides all that is random.
-            wants_stop: this rank was asked to stop; the others learn of it.
+            step: 0 is the first of the run; seeds all random numbers.
+            wants_stop: this rank was asked to stop, which is passed on to the others.
         """
         torch.manual_seed(step_seed(self.config.seed, step, self.ranks.rank))
         _copy_all(self.backup, list(self.model.buffers()))
@@ -114,7 +114,7 @@ class TrainingStep:
         self.ranks.sum_gradients(self.parameters, len(samples) / totals[-2])
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        # The one time that the step waits for the device: all that it must know, in one copy.
+        # Synchronise with the device only once per step: copy all needed values together.
         *loss_sums, num_images, num_stops, length = torch.cat([totals, norm[None]]).tolist()
         losses = {
             name: total / num_images for name, total in zip(LOSS_NAMES, loss_sums, strict=True)
@@ -129,7 +129,7 @@ class TrainingStep:
         return StepOutcome(losses, length, is_bad=is_bad, must_stop=num_stops > 0)
 
     def _backward(self, samples: Sequence[Sample]) -> Tensor:
-        """Add up the gradients of the parts; return each loss summed over the pictures."""
+        """Accumulate the gradients of the parts; return each loss summed over the pictures."""
         sums = torch.zeros(len(LOSS_NAMES), dtype=torch.float32, device=self.ranks.device)
         size = -(-len(samples) // self.config.accumulation)
         for start in range(0, len(samples), max(1, size)):
@@ -151,7 +151,7 @@ class TrainingStep:
         return losses
 
     def _targets(self, samples: Sequence[Sample]) -> list[dict[str, Tensor]]:
-        """Return what the model is taught, copied to the device in one go for all pictures."""
+        """Return the model's targets, copied to the device at once for all pictures."""
         targets: list[dict[str, Tensor]] = [{} for _ in samples]
         for name in TAUGHT:
             boxes = [sample.target[name] for sample in samples if name in sample.target]
@@ -167,7 +167,10 @@ class TrainingStep:
         return tensor.to(self.ranks.device)
 
     def _update(self, norm: Tensor, length: float) -> bool:
-        """Clip the gradients and move the weights, unless the norm, ``length``, is not finite."""
+        """Clip the gradients and update the weights, unless the norm, ``length``, is not finite.
+
+        In fp16, an overflow only lowers the loss scale. Return whether the step was not bad.
+        """
         is_finite = math.isfinite(length)
         if is_finite and self.config.optimizer.clip_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.config.optimizer.clip_norm, norm)
@@ -178,15 +181,15 @@ class TrainingStep:
         return is_finite or overflowed
 
     def _undo(self) -> None:
-        """Drop the gradients, and the batch norm statistics that the step has touched."""
+        """Drop the gradients and restore the batch norm statistics that the step has changed."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.scaler.is_enabled():  # it has unscaled them, which it does once between updates
+        if self.scaler.is_enabled():  # resets it, since it unscales only once between updates
             self.scaler.update(self.scaler.get_scale())
         _copy_all(list(self.model.buffers()), self.backup)
 
 
 @torch.no_grad()
 def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    """Copy tensor by tensor; on a GPU all in one launch, were they hundreds."""
+    """Copy a list of tensors, in one launch on a GPU."""
     if targets:
         torch._foreach_copy_(targets, sources)

@@ -1,4 +1,4 @@
-"""The run: epochs of steps, validations, checkpoints, and a clean stop at any moment."""
+"""The training loop: epochs of steps, validation, checkpoints, and a clean stop at any time."""
 
 import math
 import signal
@@ -25,14 +25,14 @@ from head_detection.training.step import StepOutcome, TrainingStep, autocast_typ
 from head_detection.training.validation import validate
 
 HANG_UP = getattr(signal, "SIGHUP", None)
-"""Comes where the terminal is closed, or its ssh line lost; Windows has none."""
+"""Sent when the terminal is closed or the ssh connection is lost; Windows has none."""
 
 
 class StopRequest:
-    """Remembers the first signal that asks to stop; a second one of its kind acts as ever.
+    """Remembers the first signal that asks to stop; a second one has its usual effect.
 
-    SIGHUP does not: a lost line sends it twice, by the system and by the shell. One that is
-    ignored, as ``nohup`` has it, stays so.
+    SIGHUP is an exception, because a lost connection sends it twice, from the system and from the
+    shell. If it is ignored, as with ``nohup``, it stays ignored.
 
     Example:
         >>> request = StopRequest()
@@ -47,7 +47,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals within the block."""
+        """Handle the signals within the block."""
         numbers = [signal.SIGINT, signal.SIGTERM]
         if HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN:
             numbers.append(HANG_UP)
@@ -67,22 +67,22 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-class _Interrupted(Exception):  # noqa: N818 - a stop that was asked for is no error
-    """Leaves a validation; the epoch before it is saved."""
+class _Interrupted(Exception):  # noqa: N818 - a requested stop is not an error
+    """Ends a validation; the epoch before it has been saved."""
 
 
 class Trainer:
-    """A run of training in its folder.
+    """A training run in its folder.
 
     Args:
         config: the experiment.
-        model: on any device.
-        data: pictures.
-        folder: of the run, exists; the first rank writes ``last.safetensors``,
+        model: the detector, on any device.
+        data: training and validation pictures.
+        folder: folder of the run, which exists; the first rank writes ``last.safetensors``,
             ``best.safetensors``, ``log.csv``, ``curves.png`` and TensorBoard events.
         ranks: the processes that train together.
-        checkpoint: where to go on from; None starts anew.
-        commit: of the code, kept with the weights.
+        checkpoint: checkpoint to resume from; None starts a new run.
+        commit: commit of the code, saved with the weights.
         initial_threshold: operating point of the weights that a new run starts from.
 
     Raises:
@@ -127,12 +127,12 @@ class Trainer:
         """Train to the end, or until a signal asks to stop.
 
         Returns:
-            The number of the signal that stopped the run, which can go on from its checkpoint;
-            0 where it has come to its end.
+            The number of the signal that stopped the run, which can be resumed from its checkpoint;
+            0 if the run is complete.
 
         Raises:
-            TrainingError: too many steps in a row were not finite, or a loader process ended; the
-                run is saved.
+            TrainingError: too many consecutive steps were not finite, or a loader process ended;
+                the run is saved.
             PictureError: a picture cannot be read; the run is saved.
         """
         first_step, epochs = self.state.progress.step, self.state.progress.finished_epochs
@@ -152,7 +152,7 @@ class Trainer:
 
     def _run_epochs(self) -> int:
         if self.state.progress.step == 0:
-            self._save()  # a folder that cannot be written to is known before the first epoch
+            self._save()  # so that an unwritable folder is noticed before the first epoch
             self._validate_initial()
         while not self._is_done():
             is_stopped = self._train_epoch()
@@ -174,14 +174,14 @@ class Trainer:
         return False
 
     def _validate_initial(self) -> None:
-        """Measure what a fine-tuning starts from: row 0 of the log, and the first best weights."""
+        """Validate the start of a fine-tuning, for row 0 of the log and the first best weights."""
         is_fine_tuning = self.config.training.initial_weights is not None
         if is_fine_tuning and self.data.validation is not None and self.state.progress.best is None:
             self.selection.consider(self._validate(self.data.validation, 0), 0)
             self._save()
 
     def _train_epoch(self) -> bool:
-        """Take the epoch's remaining steps; return whether a signal ended it."""
+        """Run the epoch's remaining steps; return whether a signal ended it."""
         progress = self.state.progress
         epoch = progress.finished_epochs
         first = progress.step - epoch * progress.steps_per_epoch
@@ -208,7 +208,7 @@ class Trainer:
         except (PictureError, TrainingError) as error:
             self._save()
             if isinstance(error, TrainingError) and self.request.number is not None:
-                # A signal to the whole group (timeout, Slurm) ends the loader's processes as well.
+                # A signal to the process group (timeout, Slurm) also ends the loader processes.
                 raise _Interrupted from error
             raise
 
@@ -264,7 +264,7 @@ class Trainer:
             self.log.add(step, epoch + 1, values)
 
     def _finish_epoch(self) -> None:
-        """Validate where it is due, keep the best weights, and save."""
+        """Validate if it is due, save the best weights, and save a checkpoint."""
         epoch, every = self.state.progress.finished_epochs + 1, self.config.training.validate_every
         validation, metrics = self.data.validation, {}
         is_last = epoch == self.config.training.epochs

@@ -1,4 +1,4 @@
-"""The detector measured on whole pictures, shared between the ranks."""
+"""Validates the detector on whole pictures, which the ranks share."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from head_detection.training.distributed import Ranks
 
 BATCH_SIZE = 4
 SIMILAR = 1.1
-"""Pictures whose width over height differs by less share a batch: little of it is padding."""
+"""Pictures whose aspect ratios differ by less share a batch, which needs little padding."""
 BATCHES_AHEAD = 2
 
 
@@ -26,18 +26,18 @@ def validate(
     precision: torch.dtype | None,
     advance: Callable[[int, int], bool],
 ) -> dict[str, float] | None:
-    """Detect in every picture, each rank in its share, and measure all of them together.
+    """Detect in every picture, each rank in its share, and evaluate all of them together.
 
     Args:
-        model: is switched to evaluation and left so.
+        model: the detector; switched to evaluation mode and left so.
         dataset: whole pictures.
         ranks: every rank calls this; a share may be empty.
-        precision: of autocast; None is float32.
-        advance: told after each batch how many pictures of this rank are done, and of how many;
-            returns whether to go on.
+        precision: type of autocast; None is float32.
+        advance: called after each batch with the number of this rank's pictures that are done, and
+            their total; returns whether to continue.
 
     Returns:
-        The metrics of ``evaluate``, the same on every rank; None where a rank did not go on.
+        The metrics of ``evaluate``, the same on every rank; None if a rank did not continue.
     """
     model.eval()
     results: list[tuple[int, Detections, GroundTruth]] = []
@@ -48,7 +48,7 @@ def validate(
         goes_on = advance(len(results), sum(map(len, batches)))
         if not goes_on:
             break
-    # The ranks agree here: one that left alone would keep the others waiting.
+    # The ranks agree here, because one that left alone would keep the others waiting.
     shares = ranks.gather((goes_on, results))
     if not all(went_on for went_on, _ in shares):
         return None
@@ -57,7 +57,7 @@ def validate(
 
 
 def _batches(dataset: HeadDataset, ranks: Ranks) -> list[list[int]]:
-    """Return this rank's pictures in batches of like shape; unknown shapes stay alone."""
+    """Return this rank's pictures in batches of similar shape; unknown shapes are not batched."""
     shapes = [image.image_size for image in dataset.images]
     ratios = [shape[1] / shape[0] if shape else 0.0 for shape in shapes]
     order = sorted(range(len(ratios)), key=lambda index: (ratios[index], index))
@@ -72,7 +72,7 @@ def _batches(dataset: HeadDataset, ranks: Ranks) -> list[list[int]]:
 
 
 def _loaded(dataset: HeadDataset, batches: Sequence[Sequence[int]]) -> Iterator[list[Sample]]:
-    """Read pictures in a thread beside the network, a bounded number ahead."""
+    """Read pictures in a thread beside the network, with a bounded number ahead."""
 
     def load(indices: Sequence[int]) -> list[Sample]:
         return [dataset.load(index, 0) for index in indices]
