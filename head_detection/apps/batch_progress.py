@@ -67,7 +67,7 @@ class BatchProgress:
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            print("stopped early; the same command goes on with what is missing")
+            print("stopped early; run the same command again to do what is missing")
             self._report()
             raise
         self._report()

@@ -226,12 +226,12 @@ def zones_config(
         build_region_counter(zones).regions_in(Path(*arguments.source).name, info.size)
     note = None
     if "frames" not in info.unit and "-" not in arguments.source:  # where both may be typed
-        note = "lines count in videos and from cameras alone" if zones.has_lines else None
+        note = "lines only count in videos and cameras" if zones.has_lines else None
     elif arguments.track is None and (zones.has_lines or find_spec("trackers")):
         arguments.track = TRACKERS[0]
         note = f"--zones follows heads by {TRACKERS[0]}; --track names another"
     elif arguments.track is None:
-        note = "without pip install 'head-detection[track]' zones have counts of the moment alone"
+        note = "without pip install 'head-detection[track]' zones only have the current count"
     if note is not None:
         print(f"note: {note}", file=sys.stderr)
     return zones
@@ -271,7 +271,7 @@ def note_without_frames(
         options.append(f"--save {','.join(saved)}")
     if options and tally.pictures:
         what = ", ".join(options)
-        print(f"note: {what}: of videos and cameras alone; these were pictures", file=sys.stderr)
+        print(f"note: {what}: only for videos and cameras; these were pictures", file=sys.stderr)
     return False
 
 

@@ -756,7 +756,7 @@ def test_zones_are_counted_in_pictures_and_those_of_no_source_are_told(photos, o
     said = capsys.readouterr()
     assert "pictures: left: 1 in 1, at most 1 in one" in said.out
     assert "no source is called door.mp4: nothing counted" in said.out
-    assert "note: lines count in videos and from cameras alone" in said.err
+    assert "note: lines only count in videos and cameras" in said.err
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_what_pictures_have_none_of_is_told(capsys: pytest.CaptureFixture[str]) 
     assert run(["test", "--source", "1.png", *options]) == 0
     out, err = capsys.readouterr()
     assert err.splitlines()[-1] == (
-        "note: --start 1, --save video,heatmap: of videos and cameras alone; these were pictures"
+        "note: --start 1, --save video,heatmap: only for videos and cameras; these were pictures"
     )
     assert out.splitlines()[-1] == "results in runs/test/1: detections.json"
     assert not list(Path("runs/test/1").glob("*/"))

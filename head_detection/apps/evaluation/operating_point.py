@@ -41,7 +41,7 @@ def check_operating_point(arguments: argparse.Namespace) -> None:
     if arguments.choose_threshold and arguments.weights is None:
         raise EvaluationError(
             "--choose-threshold: expected --weights, the file to store the threshold in; "
-            "the shipped weights are not changed unasked"
+            "the included weights are only changed if they are named"
         )
     if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
         raise EvaluationError(

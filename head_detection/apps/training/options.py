@@ -36,9 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=LABEL_FORMATS, help="format of --data and --val (default: by name)"
     )
-    parser.add_argument(
-        "--images", metavar="DIR", help="folder that the picture names of both start from"
-    )
+    parser.add_argument("--images", metavar="DIR", help="folder that picture names are relative to")
     parser.add_argument(
         "--weights", type=weights, metavar="NAME|FILE",
         help="weights to start from (default: fast; with --cfg those it names)",
