@@ -1,4 +1,4 @@
-"""Public label formats, one a file: each is read, and written where it has a use as output."""
+"""Public label formats, one per file: each is read, and written if it is useful as output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,15 +41,15 @@ Writer = Callable[[Path, AnnotatedSet], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """What can be done with a format.
+    """The functions and properties of a format.
 
     Attributes:
-        read: from the labels' place, a split and the folder of the pictures (None: its own place).
+        read: takes the path of the labels, a split and the folder of the pictures (None: default).
         has_splits: otherwise every split has a file of its own.
-        write: to a new place; None where it is only read. Returns what the format could not hold.
-        writes_folder: a new folder is filled; otherwise one file is written.
+        write: writes to a new path and returns what the format could not hold; None if read-only.
+        writes_folder: the writer fills a new folder; otherwise it writes one file.
         needs_sizes: the writer needs the pictures' sizes.
-        picture_names: the place of each picture, from the new folder or the new file's folder.
+        picture_names: path of each picture, relative to the new folder or the new file's folder.
     """
 
     read: Reader
@@ -64,7 +64,7 @@ def load_annotations(config: DatasetConfig) -> AnnotatedSet:
     """Read one set of labelled pictures.
 
     Raises:
-        AnnotationError: files missing or not of the format, or a split where the format has none.
+        AnnotationError: files missing or not of the format, or a split that it does not have.
     """
     path = Path(config.path)
     images = None if config.images is None else Path(config.images)
@@ -81,10 +81,10 @@ def load_annotations(config: DatasetConfig) -> AnnotatedSet:
 
 
 def guess_format(path: Path) -> str:
-    """Return the format that the name of a file, or what lies in a folder, tells.
+    """Guess the format from the name of a file, or from the content of a folder.
 
     Raises:
-        AnnotationError: nothing there, or nothing that tells.
+        AnnotationError: the path does not exist, or gives no clue.
 
     Example:
         >>> guess_format(Path("my/data.yaml")), guess_format(Path("annotation_val.odgt"))
@@ -110,10 +110,10 @@ def write_annotations(annotated: AnnotatedSet, format_name: str, path: Path) -> 
     Args:
         annotated: the set.
         format_name: one of ``WRITERS``.
-        path: the file, or a new folder. It is there whole or not at all.
+        path: the file, or a new folder; written completely or not at all.
 
     Returns:
-        What the format could not hold or hold as it was, one line a kind with its count.
+        What the format could not hold, or only with changes, one line per kind with its count.
 
     Raises:
         AnnotationError: no such writer, or a set that the format cannot hold.
@@ -127,7 +127,7 @@ def write_annotations(annotated: AnnotatedSet, format_name: str, path: Path) -> 
 
 
 def _names_in(folder: str, annotated: AnnotatedSet) -> list[str]:
-    """Return the place of each picture below a folder.
+    """Return the path of each picture below a folder.
 
     Raises:
         AnnotationError: a name that leaves its folder.
@@ -186,7 +186,7 @@ FORMATS: Final[dict[str, LabelFormat]] = {
     "vscrowd": LabelFormat(read_vscrowd),
     "folder": LabelFormat(_unsplit(read_folder), has_splits=False),
 }
-"""By the name that the experiment file has for it."""
+"""Formats by their name in the experiment file."""
 SUFFIXES: Final = {
     ".json": "coco",
     ".yaml": "yolo",
@@ -201,6 +201,6 @@ INSIDE: Final = {
     "voc": ("JPEGImages", "Annotations"),
     "crowdhuman": ("annotation_train.odgt", "annotation_val.odgt"),
 }
-"""Formats by what lies in a folder."""
+"""Formats by the content of a folder."""
 WRITERS: Final = tuple(name for name, kind in FORMATS.items() if kind.write is not None)
-"""The formats that are written."""
+"""Formats that can be written."""

@@ -1,7 +1,7 @@
-"""Brainwash's ``.idl``: a line a picture, ``"folder/name.png": (x1, y1, x2, y2), (...);``.
+"""Brainwash's ``.idl``: one picture per line, ``"folder/name.png": (x1, y1, x2, y2), (...);``.
 
 A line without boxes is ``"folder/name.png";`` and the last line may end with ``.``. Corners count
-from 0; some are in the wrong order, which the set's own reader puts right, and so does this one.
+from 0; some are in the wrong order, which this reader corrects like the set's own.
 
 Source: Stewart, Andriluka, Ng, "End-to-end people detection in crowded scenes", CVPR 2016; the
 grammar is that of its AnnotationLib.
@@ -22,18 +22,18 @@ from head_detection.files import real_path
 PATTERN: Final = "brainwash_{}.idl"
 _LINE: Final = re.compile(r'"(?P<name>[^"]+)"\s*(?::\s*(?P<boxes>.*?))?\s*[;.]?$')
 _BOX: Final = re.compile(r"\(([^()]*)\)(:[-+.\deE]+)?(/[-\d]+)?\s*(,\s*|$)")
-"""A box may be followed by a score and by a silhouette's number, which are not used."""
+"""A box may be followed by a score and a silhouette's number, which are ignored."""
 
 
 def read_brainwash(
     path: Path, split: str | None = None, images: Path | None = None
 ) -> AnnotatedSet:
-    """Read an ``.idl`` file, or the folder that holds those of the splits, in their order.
+    """Read an ``.idl`` file, or a folder with one per split, in their order.
 
     Args:
         path: the file, or the folder with ``brainwash_{train,val,test}.idl``.
-        split: of a folder: ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``.
-        images: where picture names start from; by default the file's own folder.
+        split: in a folder, ``train``, ``val``, ``trainval`` or ``test``; None is ``trainval``.
+        images: folder to which picture names are relative; by default the file's own.
 
     Raises:
         AnnotationError: no such file or split, or a line that is not of the format.
@@ -56,10 +56,10 @@ def read_brainwash(
 
 
 def write_brainwash(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
-    """Write an ``.idl`` file as ``read_brainwash`` reads it back.
+    """Write an ``.idl`` file that ``read_brainwash`` reads back.
 
     Returns:
-        The number of regions to ignore, which the format has no place for.
+        The number of ignore regions, which the format cannot hold.
 
     Raises:
         AnnotationError: a name that the format cannot hold.

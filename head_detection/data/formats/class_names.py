@@ -1,4 +1,4 @@
-"""Which of the classes that labels name is the head: one rule for every format with classes.
+"""Decides which class in labels is the head, by one rule for every format with classes.
 
 ``head`` in any letter case, with blanks around it or as ``heads``, is; so is one typing error away
 from it (``haed``, ``hesd``, ``headdd``), unless that is a word of its own (``heat``, ``bead``); and
@@ -30,7 +30,7 @@ _WHAT: Final = frozenset(
     | {"front", "back", "side"}
 )
 _SILENT: Final = _WHOSE | _WHAT
-"""Words that make of a head no other thing."""
+"""Words that do not change the meaning of head."""
 _REAL_WORDS: Final = frozenset(
     {"ahead", "bead", "dead", "had", "heady", "heal", "heap", "hear", "heard", "heat", "heed"}
     | {"held", "herd", "lead", "mead", "read"}
@@ -57,18 +57,18 @@ def means_head(name: str) -> bool:
 
 
 def choose_heads(names: Iterable[str]) -> frozenset[str]:
-    """Return the names that mean head, or the only name there is; empty where none is clear."""
+    """Return the names that mean head, or the only name; empty if it is not clear."""
     every = frozenset(names)
     return frozenset(filter(means_head, every)) or (every if len(every) == 1 else frozenset())
 
 
 def other_than_head(name: str) -> bool:
-    """Tell whether a class that counts as heads should be named in a note: it is not ``head``."""
+    """Tell whether a class that counts as heads is not called ``head``, so that a note names it."""
     return name.strip().lower() != HEAD
 
 
 def listed(names: Iterable[str] | Mapping[object, str]) -> str:
-    """Return names for an error, the first few.
+    """Return the first few names, for an error.
 
     Example:
         >>> listed(["cat", "dog"])
@@ -88,7 +88,7 @@ def _is_typing_error(word: str) -> bool:
 
 
 def _is_one_letter_away(word: str) -> bool:
-    """Tell whether one letter is another, too many or missing."""
+    """Tell whether a word differs by one replaced, additional or missing letter."""
     if abs(len(word) - len(HEAD)) > 1:
         return False
     short, long = sorted((word, HEAD), key=len)

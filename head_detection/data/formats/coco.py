@@ -28,7 +28,7 @@ from head_detection.files import real_path
 from head_detection.structures import GroundTruth
 
 OUTSIDE_KEY: Final = "boxes_may_reach_outside"
-"""In ``info``, an addition of this project: see ``AnnotatedSet``."""
+"""A key in ``info``, added by this project: see ``AnnotatedSet``."""
 PICTURES: Final = "images"
 SCHEME: Final = "coco"
 
@@ -41,7 +41,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
     ``distractor`` those that hold one thing of another class. A picture without annotations is a
     picture without heads. Pictures are in the order of the file.
 
-    Numbers that a program for tables wrote as ``3.0``, or as text, are what they were.
+    Numbers that a spreadsheet program wrote as ``3.0``, or as text, are restored.
 
     Args:
         path: the JSON file, or a folder with one, as ``_annotations.coco.json`` or ``labels.json``.
@@ -75,7 +75,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
 
 
 def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
-    """Write a set as ``read_coco`` reads it back; ignored regions become ``iscrowd``.
+    """Write a set that ``read_coco`` reads back; ignore regions become ``iscrowd``.
 
     Returns:
         Nothing to note.
@@ -132,7 +132,7 @@ def _read_rows(
     path: Path,
     collector: Collector,
 ) -> dict[LabelId, list[tuple[Row, bool]]]:
-    """Return each picture's boxes, with whether they are ignored and distractors."""
+    """Return each picture's boxes, and whether they are ignored and distractors."""
     rows: dict[LabelId, list[tuple[Row, bool]]] = {key: [] for key in entries}
     known = {category.label_id: category for category in categories}
     is_only = len(known) == 1
@@ -160,7 +160,7 @@ def _read_rows(
 
 
 def _refuse_shares(rows: dict[LabelId, list[tuple[Row, bool]]], path: Path) -> None:
-    """Refuse boxes in shares of the picture: read as pixels, all would be one corner of it."""
+    """Refuse boxes in shares of the picture, which as pixels would all be in one corner."""
     boxes = np.array([box for entries in rows.values() for (box, _), _ in entries])
     if boxes.size and boxes.max() <= 1 and (boxes % 1).any():
         raise AnnotationError(
@@ -169,12 +169,12 @@ def _refuse_shares(rows: dict[LabelId, list[tuple[Row, bool]]], path: Path) -> N
 
 
 def _is_apart(path: Path) -> bool:
-    """Tell whether labels lie in a folder of their own, beside that of the pictures."""
+    """Tell whether labels are in their own folder, beside that of the pictures."""
     return path.absolute().parent.name.lower() == "annotations"
 
 
 def _picture_folders(path: Path) -> list[Path]:
-    """Return where the pictures of a labels file may lie, the likeliest first."""
+    """Return the possible folders of the pictures of a labels file, the likeliest first."""
     own = path.parent
     beside = [
         find_folder(own, PICTURES),
@@ -192,7 +192,7 @@ def _picture_folders(path: Path) -> list[Path]:
 
 
 def _find_file(path: Path) -> Path:
-    """Return the file itself, or the only one of a folder."""
+    """Return the file itself, or the only one in a folder."""
     if not path.is_dir():
         return path
     apart = find_folder(path, "annotations")
@@ -241,9 +241,9 @@ def _by_id(content: dict[str, Any], path: Path) -> dict[LabelId, dict[str, Any]]
 
 
 def _categories_of(content: dict[str, Any], path: Path) -> list[LabelClass]:
-    """Return the categories; none where the file names none.
+    """Return the categories, if the file names any.
 
-    One that only groups others, as Roboflow's first, is none of them.
+    A category that only groups others, such as Roboflow's first one, is left out.
     """
     if not content.get("categories"):
         return []

@@ -1,4 +1,4 @@
-"""The pictures of a set as a reader comes upon them, with a count of all it repairs or ignores."""
+"""Collects the pictures of a set while it is read, and counts what is repaired or ignored."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ NO_HEADS: Final = "not one head is labelled; trained on, this would teach that n
 _OUTSIDE: Final = "boxes that reach outside their picture, kept"
 _EXCHANGED: Final = "pictures whose labels exchange width and height"
 _NUM_SAMPLED: Final = 8
-"""Pictures whose size is compared with what the labels say; a tool exchanges all or none."""
+"""Pictures whose size is compared with the labels; a tool swaps the sides of all or none."""
 
 
 class Collector:
@@ -37,7 +37,7 @@ class Collector:
         leaves_out_empty: boxes without area, which published sets have and nobody can mend, are
             left out. Elsewhere they stay, for the list of problems.
         boxes_may_reach_outside: see ``AnnotatedSet``.
-        expects_heads: a set without a single head is told in its first note.
+        expects_heads: the first note reports a set without any head.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Collector:
         image_size: Size | None = None,
         label_id: LabelId | None = None,
     ) -> None:
-        """Add a picture with its truth in original pixels."""
+        """Add a picture with its ground truth in original pixels."""
         if self._leaves_out_empty:
             truth = self._without_empty(truth)
         self.note("regions to ignore", int((truth.ignore & ~truth.distractor).sum()))
@@ -75,7 +75,7 @@ class Collector:
         self._images.append(image)
 
     def finish(self, name: str, classes: Sequence[LabelClass] = ()) -> AnnotatedSet:
-        """Return the set; its notes are in the order in which their kinds came up.
+        """Return the set, with notes in the order in which their kinds first occurred.
 
         That there is no head in it comes first. Where its labels exchange width and height, which
         its pictures show, the sizes are put right.
@@ -97,7 +97,7 @@ class Collector:
         )
 
     def _put_sizes_right(self) -> None:
-        """Exchange the sides that the labels exchange, once a picture shows that they do so."""
+        """Swap the sides in the labels if a picture shows that they are swapped."""
         oblong = [i for i, image in enumerate(self._images) if _is_oblong(image)]
         suspects = [i for i in oblong if _fits_exchanged(self._images[i])]
         sampled = islice(oblong, _NUM_SAMPLED)
@@ -137,7 +137,7 @@ def _fits_exchanged(image: AnnotatedImage) -> bool:
 
 
 def _is_exchanged(image: AnnotatedImage) -> bool:
-    """Tell whether the picture has the sides that its labels say, exchanged, and not by EXIF."""
+    """Tell whether the labels swap the sides of the picture, and not because of EXIF."""
     if image.image_size is None:
         return False
     try:

@@ -46,12 +46,12 @@ _FIRST_PIXEL: Final = 1
 _MAX_FRAMES: Final = 1_000_000  # nine hours of video; a larger number is a broken file
 _SHOWN: Final = 200
 Rows = list[tuple[Box, bool, int]]
-"""Boxes, whether each is a distractor, and who it is."""
+"""Boxes, whether each is a distractor, and its id."""
 
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """What ``seqinfo.ini`` says; None and defaults where it is silent or not there."""
+    """The content of ``seqinfo.ini``; None and defaults for what is missing."""
 
     length: int | None = None
     image_size: tuple[int, int] | None = None
@@ -66,9 +66,9 @@ def read_crohd(path: Path, split: str | None = None, images: Path | None = None)
     sequences in natural order, as ``test`` finds them.
 
     Args:
-        path: the folder of a sequence, or a folder of such.
+        path: the folder of a sequence, or a folder of several.
         split: a folder in ``path`` that holds the sequences: ``train``.
-        images: a folder with the pictures of one sequence, or with a folder of them a sequence.
+        images: a folder with the pictures of one sequence, or with one folder per sequence.
 
     Raises:
         AnnotationError: no labelled sequence, or a line that is not of the format.
@@ -100,7 +100,7 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     head has an id of its own. ``seqinfo.ini`` does not state a frame rate.
 
     Returns:
-        What became of frames and of regions to ignore.
+        Notes on renumbered frames and on ignore regions.
 
     Raises:
         AnnotationError: no pictures, pictures of several folders, or of several sizes or
@@ -130,7 +130,7 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
 
 
 def frame_names(annotated: AnnotatedSet) -> list[str]:
-    """Return the place of each picture in the folder of the sequence."""
+    """Return the path of each picture in the folder of the sequence."""
     frames = _frames_of(annotated.images) or range(1, len(annotated) + 1)
     return [
         f"{PICTURES}/{frame:0{_NUM_DIGITS}d}{PurePosixPath(image.file_name).suffix}"
@@ -230,7 +230,7 @@ def _lines_of(pairs: Sequence[tuple[int, AnnotatedImage]]) -> list[str]:
 
 
 def _frames_of(images: Sequence[AnnotatedImage]) -> list[int]:
-    """Return the frames that the names state; empty where they are no frames."""
+    """Return the frame numbers in the names; empty if the names are not frame numbers."""
     stems = [PurePosixPath(image.file_name).stem for image in images]
     if not all(stem.isdecimal() and len(stem) == _NUM_DIGITS and int(stem) for stem in stems):
         return []

@@ -1,4 +1,4 @@
-"""CrowdHuman's ``.odgt``: a line of JSON a picture, with ``hbox`` = left, top, width, height.
+"""CrowdHuman's ``.odgt``: one line of JSON per picture, ``hbox`` = left, top, width, height.
 
 ``{"ID": ..., "gtboxes": [{"tag", "hbox", "head_attr", "extra", ...}]}``; the picture is ``ID.jpg``.
 Pixels count from 0. Heads are drawn whole: their boxes may reach outside the picture.
@@ -37,7 +37,7 @@ _SHOWN: Final = 40
 def read_crowdhuman(
     path: Path, split: str | None = None, images: Path | None = None
 ) -> AnnotatedSet:
-    """Read an ``.odgt`` file, or the folder that holds those of the splits.
+    """Read an ``.odgt`` file, or a folder with one per split.
 
     A box is a region to ignore where its tag is not ``person``, or ``extra.ignore`` or
     ``head_attr.ignore`` is not 0. Boxes without area, as some ignored heads have, are left out.
@@ -69,7 +69,7 @@ def read_crowdhuman(
 
 
 def write_crowdhuman(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
-    """Write an ``.odgt`` file of heads alone; regions to ignore become ``mask``.
+    """Write an ``.odgt`` file with only heads; ignore regions become ``mask``.
 
     The ID is a picture's name without its extension. The boxes of bodies are not known and left
     out.

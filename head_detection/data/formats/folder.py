@@ -1,4 +1,4 @@
-"""A folder of pictures without labels: how many heads they hold is not known."""
+"""A folder of pictures without labels, whose heads are unknown."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Label files of other tools that no reader here takes: told by what they hold, with what to do.
+"""Recognises label files of other tools that cannot be read here, and says what to do instead.
 
 A file of JSON or XML that is of another format is not broken: the true reason is the format, and
 the tool that wrote it writes one that is read here.
@@ -14,9 +14,9 @@ from head_detection.errors import AnnotationError
 
 _VIA_KEYS: Final = ("_via_settings", "_via_img_metadata")
 _NUM_SAMPLED: Final = 3
-"""Files of a folder that are looked into: a tool writes all alike."""
+"""Files that are inspected in a folder; a tool writes all of them in one format."""
 _LARGEST_SAMPLE: Final = 64 * 2**20
-"""Bytes; a larger file is of no tool that writes one a picture."""
+"""Bytes; tools that write one file per picture write no larger ones."""
 
 
 def _has(*keys: str) -> Callable[[Any], bool]:
@@ -85,7 +85,7 @@ _XML_KINDS: Final = {
 
 
 def foreign_json(content: Any) -> str | None:
-    """Return what a value of JSON is and what to do; None where it is COCO or not known.
+    """Return the tool of a JSON value and what to do; None if it is COCO or unknown.
 
     Example:
         >>> foreign_json({"shapes": [], "imagePath": "a.jpg"})[:7], foreign_json({"a": 1})
@@ -96,12 +96,12 @@ def foreign_json(content: Any) -> str | None:
 
 
 def foreign_xml(root: ET.Element) -> str | None:
-    """Return what an XML file is and what to do, by its root; None where that is not known."""
+    """Return the tool of an XML file by its root, and what to do; None if unknown."""
     return _XML_KINDS.get(root.tag) or None
 
 
 def refuse_foreign(folder: Path, expected: str) -> None:
-    """Stop at a folder without labels of the format where it holds those of another tool.
+    """Raise an error if a folder without labels of the format holds those of another tool.
 
     Args:
         folder: in which, or in whose folders, JSON files are looked for.
@@ -119,7 +119,7 @@ def refuse_foreign(folder: Path, expected: str) -> None:
 
 
 def _peek(path: Path) -> Any:
-    """Return what a file of JSON holds; None where it cannot be read, which is not the point."""
+    """Return the content of a JSON file, or None if it cannot be read."""
     try:
         if path.stat().st_size > _LARGEST_SAMPLE:
             return None

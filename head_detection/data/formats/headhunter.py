@@ -1,4 +1,4 @@
-"""HeadHunter's text format: ``# rel/path.jpg``, then a box a line: ``x1 y1 x2 y2 flag``.
+"""HeadHunter's text format: ``# rel/path.jpg``, then one box per line, ``x1 y1 x2 y2 flag``.
 
 Corners are continuous and count from 0: the original computes a width as ``x2 - x1``.
 
@@ -35,7 +35,7 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
         images: where its picture names start from; by default the file's own folder.
 
     Raises:
-        AnnotationError: no such file, or a line that is none of the two kinds.
+        AnnotationError: no such file, or a line that is neither of the two kinds.
     """
     pictures: dict[str, list[Row]] = {}
     rows: list[Row] | None = None
@@ -61,7 +61,7 @@ def read_headhunter(path: Path, images: Path | None = None) -> AnnotatedSet:
 
 
 def write_headhunter(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
-    """Write a set as ``read_headhunter`` reads it back: flag 0 for heads, -1 for ignored regions.
+    """Write a set that ``read_headhunter`` reads back: flag 0 for heads, -1 for ignore regions.
 
     Returns:
         Nothing to note.

@@ -1,4 +1,4 @@
-"""Files of labels: their text, which of them make up a split, and new ones written whole.
+"""Label files: reads their text, finds those of a split, and writes new ones completely.
 
 Text is UTF-8 with or without its mark, with any line ends; errors name lines. A folder with a label
 file a picture is written whole or not at all, and no label over another.
@@ -21,14 +21,14 @@ from head_detection.files import replacing_folder
 SPLITS: Final = ("train", "val", "trainval", "test")
 TRAINVAL: Final = "trainval"
 _DECIMALS: Final = 4
-"""Of a pixel; float32 holds no more of a coordinate above 1,000."""
+"""Decimals of a pixel; float32 holds no more for coordinates above 1,000."""
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")
 _LARGEST_COUNT: Final = 10_000_000
-"""Pixels: no picture is as wide; what is larger is a broken number."""
+"""Pixels; no picture is this wide, so a larger number is an error."""
 
 
 def read_text(path: Path, expected: str, mistake: type[ValueError] = AnnotationError) -> str:
-    """Read a UTF-8 file, or one of UTF-16 that says so; without its mark, all lines ended alike.
+    """Read a UTF-8 file, or UTF-16 with a BOM; return it without BOM and with uniform line ends.
 
     Args:
         path: the file.
@@ -77,7 +77,7 @@ def read_lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
 
 
 def round_pixels(value: float) -> float:
-    """Return a coordinate as it is written, without the digits that float32 does not hold.
+    """Return a coordinate for writing, without the digits that float32 does not hold.
 
     Example:
         >>> round_pixels(0.20000000298023224)
@@ -87,7 +87,7 @@ def round_pixels(value: float) -> float:
 
 
 def format_pixels(value: float) -> str:
-    """Write a coordinate, a whole one without a point.
+    """Format a coordinate, without a decimal point if it is whole.
 
     Example:
         >>> format_pixels(3.0), format_pixels(12.300000190734863)
@@ -100,7 +100,7 @@ def parse_whole(text: str, where: str, meaning: str) -> int:
     """Read a whole number; ``3.0`` is one.
 
     Raises:
-        AnnotationError: no number, or not whole.
+        AnnotationError: not a number, or not whole.
 
     Example:
         >>> parse_whole(" 3.0", "a.txt: line 1", "a frame")
@@ -116,9 +116,9 @@ def parse_whole(text: str, where: str, meaning: str) -> int:
 
 
 def as_id(value: Any) -> int | str | None:
-    """Return a number of a picture or a class as labels meant it; None where it is none.
+    """Return the id of a picture or class as the labels meant it; None if it is not an id.
 
-    A program for tables makes ``3.0`` of 3, in text too. ``007`` is a text.
+    Spreadsheet programs turn 3 into ``3.0``, also in text. ``007`` is a text.
 
     Example:
         >>> as_id(3.0), as_id("3.0"), as_id("007"), as_id(2.5), as_id(True)
@@ -135,7 +135,7 @@ def as_id(value: Any) -> int | str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """Return a number of pixels; None where it is none, or not above 0.
+    """Return a number of pixels, or None if it is not a number above 0.
 
     Example:
         >>> as_count("40.0"), as_count(40), as_count(0), as_count("x")
@@ -156,7 +156,7 @@ def check_split(path: Path, split: str | None, allowed: Sequence[str] = SPLITS) 
 
 
 def labels_of(path: Path, pattern: str, split: str | None) -> list[Path]:
-    """Return one file of labels as it is, or those of a split in a folder.
+    """Return a single label file, or those of a split in a folder.
 
     Raises:
         AnnotationError: an unknown split, a split of one file, or no such file.
@@ -223,7 +223,7 @@ def write_file(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes the place of ``path`` when it is whole.
+    """Yield a temporary folder to fill, which is moved to ``path`` when it is complete.
 
     Raises:
         AnnotationError: ``path`` is a file, or a folder that is not empty.

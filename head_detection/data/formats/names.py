@@ -1,4 +1,4 @@
-"""Names of pictures in labels and in others' files: inside their folder, and found if off.
+"""Picture names in labels and in files of other tools: checked, and matched if spelt differently.
 
 One order everywhere: by folder, numbers by value, as ``images.finding`` gives pictures to ``test``.
 """
@@ -28,10 +28,10 @@ def inner_name(name: str, where: str, root: Path | None = None) -> str:
     Args:
         name: as the labels have it; Windows' ``\`` separates folders too.
         where: file and line or entry, for the error.
-        root: absolute names inside this folder are taken relative to it; None takes none.
+        root: absolute names in this folder become relative to it; None allows no absolute names.
 
     Raises:
-        AnnotationError: empty, absolute elsewhere, with ``..``, or what no file can be called.
+        AnnotationError: empty, absolute elsewhere, with ``..``, or impossible as a file name.
 
     Example:
         >>> inner_name("./part a\\1.jpg", "labels.txt: line 1")
@@ -66,7 +66,7 @@ def natural_order(name: str) -> list[tuple[tuple[int, int, str], ...]]:
 
 
 def find_folder(root: Path, *names: str) -> Path | None:
-    """Return the first of some folders that there is, its own spelling before other letter case.
+    """Return the first folder that exists, preferring the exact spelling to other letter case.
 
     Example:
         >>> import tempfile
@@ -90,7 +90,7 @@ def find_folder(root: Path, *names: str) -> Path | None:
 
 
 class FolderIndex:
-    """Finds files by names that are not quite theirs; reads folders once.
+    """Finds files by inexact names; reads each folder once.
 
     Letter case may differ, in folders too, and how letters with marks are composed: a Mac writes
     ``é`` as two characters.
@@ -107,7 +107,7 @@ class FolderIndex:
         self._folders: dict[str, str] = {"": ""}
 
     def find(self, name: str) -> str:
-        """Return the name of the file as it is on disk; the name itself where there is none."""
+        """Return the name of the file as it is on disk, or the name itself if there is none."""
         return self._find(name) or name
 
     def has(self, name: str) -> bool:
@@ -124,7 +124,7 @@ class FolderIndex:
         return _join(folder, chosen[0]) if chosen else None
 
     def find_folder(self, name: str) -> str:
-        """Return a folder's name as it is on disk; the name itself where there is none."""
+        """Return a folder's name as it is on disk, or the name itself if there is none."""
         if name not in self._folders:
             parent, _, last = name.rpartition("/")
             parent = self.find_folder(parent)
@@ -134,7 +134,7 @@ class FolderIndex:
         return self._folders[name]
 
     def names(self) -> Iterator[str]:
-        """Yield every file under the root that counts, in natural order, hidden ones out.
+        """Yield every matching file under the root, in natural order, except hidden ones.
 
         Links are followed, each folder once.
 
@@ -189,7 +189,7 @@ class FolderIndex:
 
 
 def choose_place(folders: Sequence[Path], names: Sequence[str]) -> tuple[FolderIndex, str]:
-    """Find where the pictures of a labels file lie.
+    """Find the folder of the pictures of a labels file.
 
     Tools put folders before names that others leave out: ``images/1.jpg`` in ``images``. What all
     names begin with may be left out, as a whole, where more pictures are found without it.
@@ -222,7 +222,7 @@ def choose_place(folders: Sequence[Path], names: Sequence[str]) -> tuple[FolderI
 
 
 class PictureNames:
-    """Finds pictures by name where the two sides start their paths at different folders.
+    """Finds pictures by name even if the two sides' paths start at different folders.
 
     A name means a picture where one of both paths ends with all of the other:
     ``images/a.jpg``, ``a.jpg`` and ``/data/images/a.jpg`` are one picture, ``b/a.jpg`` is another.
@@ -252,10 +252,10 @@ class PictureNames:
                 self._by_number[int(stem)].append(index)
 
     def find(self, name: str) -> int | None:
-        """Return the index of the picture in the list, None where there is no such.
+        """Return the index of the picture in the list, or None if there is none.
 
         Raises:
-            AmbiguousNameError: several pictures fit, and none is of this very name.
+            AmbiguousNameError: several pictures match, and none exactly.
         """
         return _choose(self._by_name, name)
 

@@ -152,7 +152,7 @@ def _find_folders(path: Path, images: Path | None) -> VocFolders:
 
 
 def _head_names(names: Counter[str], collector: Collector) -> frozenset[str]:
-    """Return the names that count; where none means head, a set of heads calls them otherwise."""
+    """Return the names that count as heads: those that mean head, otherwise all."""
     heads = frozenset(filter(means_head, names)) or frozenset(names)
     for name in sorted(heads):
         if other_than_head(name):

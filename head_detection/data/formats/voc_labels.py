@@ -1,4 +1,4 @@
-"""Pascal VOC's labels in their folders: what an XML file says, and which picture it belongs to."""
+"""Pascal VOC's labels: reads an XML file, and finds the picture that it belongs to."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -24,7 +24,7 @@ PICTURES: Final = "JPEGImages"
 PICTURE_FOLDERS: Final = (PICTURES, "images")
 ROOT: Final = "annotation"
 DEFAULT: Final = "default"
-"""CVAT and Datumaro call the only part of a set so."""
+"""Name of the only part of a set in CVAT and Datumaro."""
 _LABEL_EXTENSIONS: Final = frozenset({".xml"})
 _OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<(?:[\w.-]+:)?object[\s/>]", re.DOTALL)
 _DIFFICULT: Final = ("1", "1.0", "true", "yes")
@@ -50,7 +50,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocLabel:
-    """What an XML file says of its picture.
+    """The content of an XML file.
 
     Attributes:
         objects: in the file's order.
@@ -95,7 +95,7 @@ def read_label(path: Path, first_pixel: int) -> VocLabel:
 
 @dataclass(frozen=True)
 class VocFolders:
-    """Where a set's parts lie.
+    """The folders of a set.
 
     Attributes:
         labels: folder of the XML files.
@@ -240,7 +240,7 @@ def note_unlabelled(folders: VocFolders, added: Sequence[str], collector: Collec
 
 
 def _picture_of(index: FolderIndex, name: str, label: VocLabel) -> str | None:
-    """Look for the label's own name first: what it says of its picture is wrong in many sets."""
+    """Find the picture by the label's own name first, since its content is often wrong."""
     stated = PurePosixPath(label.picture_name.replace("\\", "/")).name
     beside = str(PurePosixPath(name).with_name(stated)) if _can_be_name(stated) else ""
     if beside and PurePosixPath(stated).stem == PurePosixPath(name).name and index.has(beside):
@@ -270,7 +270,7 @@ def _parse_object(element: ET.Element, where: str, first_pixel: int) -> VocObjec
 
 
 def _object_lines(text: str) -> list[int]:
-    """Return the line on which each object starts, which the parser does not tell."""
+    """Return the line on which each object starts, which the parser does not report."""
     lines, line, position = [], 1, 0
     for match in _OBJECT_OR_COMMENT.finditer(text):
         line += text.count("\n", position, match.start())
@@ -286,7 +286,7 @@ def _size_of(root: ET.Element) -> tuple[int, int] | None:
 
 
 def _check_root(root: ET.Element, path: Path) -> None:
-    """Make plain names of those with a namespace, and refuse what is no VOC label.
+    """Strip namespaces from names, and refuse a file that is not a VOC label.
 
     Without that, XML of another kind has no objects and would pass for a picture without heads.
     """

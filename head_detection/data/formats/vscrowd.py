@@ -1,4 +1,4 @@
-"""VSCrowd's text: one file a video, ``FrameID (HeadID x1 y1 x2 y2 p1 p2)*``, a line a frame.
+"""VSCrowd's text, a file per video: ``FrameID (HeadID x1 y1 x2 y2 p1 p2)*``, a line per frame.
 
 Corners are in pixels from 0; the point of a head, ``p1 p2``, is not used. Head ids hold over a
 video. A frame's picture is ``videos/<name>/<FrameID>.jpg`` beside the folder ``annotations``.
@@ -23,7 +23,7 @@ from head_detection.structures import GroundTruth
 ANNOTATIONS: Final = "annotations"
 VIDEOS: Final = "videos"
 _NUM_FIELDS: Final = 7
-"""Of each head."""
+"""Fields of each head."""
 _NUM_DIGITS: Final = 6
 """Of a frame's number in a file name."""
 Heads = list[tuple[int, Box]]
@@ -37,8 +37,8 @@ def read_vscrowd(path: Path, split: str | None = None, images: Path | None = Non
 
     Args:
         path: a ``.txt``, the folder ``annotations``, or the folder that holds it.
-        split: videos whose names begin so: ``train`` of ``train_001.txt``.
-        images: the folder with a folder of pictures a video.
+        split: prefix of the videos' names, such as ``train`` of ``train_001.txt``.
+        images: the folder that holds one folder of pictures per video.
 
     Raises:
         AnnotationError: no such file, or a line that is not of the format.

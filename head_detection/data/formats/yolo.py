@@ -1,4 +1,4 @@
-"""YOLO's text labels: ``class x y width height`` a line, in shares of the picture.
+"""YOLO's text labels: one line ``class x y width height`` per box, in shares of the picture.
 
 ``labels/a/1.txt`` belongs to ``images/a/1.jpg``; a label may also lie beside its picture. The
 shares make boxes only with the picture's size, which is read from the picture. ``data.yaml`` tells
@@ -52,9 +52,9 @@ LIST: Final = "train.txt"
 _NUM_FIELDS: Final = 5
 _MIN_POLYGON_FIELDS: Final = 7
 _LARGEST_SHARE: Final = 2.0
-"""Boxes may reach outside their picture, but not by as much: such numbers are pixels."""
+"""Boxes may leave the picture, but not by this much: larger numbers must be pixels."""
 _DIGITS: Final = 10
-"""After the point: a box of a picture of 10,000 pixels comes back to 1e-6 of a pixel."""
+"""Decimals: a box in a picture of 10,000 pixels is restored to 1e-6 of a pixel."""
 
 
 def read_yolo(path: Path, split: str | None = None, images: Path | None = None) -> AnnotatedSet:
@@ -108,7 +108,7 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     pictures whose boxes reach outside, so boxes are clipped.
 
     Returns:
-        Counts of clipped boxes, of boxes outside and of regions to ignore, which have no place.
+        Counts of clipped boxes, and of boxes outside and ignore regions, which are left out.
 
     Raises:
         AnnotationError: a folder with something in it, a picture of unknown size, or two pictures
@@ -129,7 +129,7 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
 
 
 def _label_of(labels: FolderIndex, name: str) -> str | None:
-    """Return the label of a picture: ``images`` nearest to its name gives way to ``labels``."""
+    """Return the label of a picture: the last ``images`` in its path becomes ``labels``."""
     folder, _, last = name.rpartition("/")
     beside = str(PurePosixPath(name).with_suffix(""))
     if not has_pictures_part(folder):

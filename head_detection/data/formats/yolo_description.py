@@ -31,11 +31,11 @@ LABELS: Final = "labels"
 FILE: Final = "data.yaml"
 CLASSES: Final = "classes.txt"
 _NAME_FILES: Final = (CLASSES, "obj.names", "_darknet.labels")
-"""Where tools list the classes that have no ``data.yaml``: a name a line, numbered from 0."""
+"""Files in which tools without ``data.yaml`` list classes, one name per line, from 0."""
 _UP: Final = "../"
 _MAX_KEYPOINTS: Final = 10_000
 _DIMENSIONS: Final = (2, 3)
-"""Of a keypoint: x, y, and whether it is visible."""
+"""Numbers per keypoint: x, y, and optionally its visibility."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Description:
 
     Attributes:
         name: of the set.
-        root: what all names start from.
+        root: folder to which all names are relative.
         class_names: by number; empty where none are given.
-        pictures: each one's name under the root, and where it lies.
+        pictures: each one's name under the root, and its path.
         label_folders: folders under the root that hold labels of whole folders of pictures.
         num_keypoint_fields: numbers of the keypoints that follow a box; None where the set has
             none, and more than a box is an outline.
@@ -60,7 +60,7 @@ class Description:
     num_keypoint_fields: int | None = None
 
     def classes(self, path: Path) -> list[LabelClass]:
-        """Return the classes; none where no names are known.
+        """Return the classes; empty if no names are known.
 
         Args:
             path: the set, for the error.
@@ -261,7 +261,7 @@ def _class_names(values: dict[str, Any], file: Path) -> dict[int, str]:
 
 
 def _num_keypoint_fields(values: dict[str, Any], file: Path) -> int | None:
-    """Return how many numbers follow a box, by ``kpt_shape``: keypoints times numbers of each."""
+    """Return how many numbers follow a box, the product of ``kpt_shape``."""
     shape = values.get("kpt_shape")
     if shape is None:
         return None

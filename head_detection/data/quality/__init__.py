@@ -1,1 +1,1 @@
-"""The quality of data sets: what is wrong with files and boxes, copies, statistics, the report."""
+"""The quality of data sets: problems of files and boxes, near-duplicates, statistics, report."""

@@ -1,4 +1,4 @@
-"""How much of a thumbnail is left unexplained by another one that is shifted, scaled and toned.
+"""Aligns pairs of thumbnails by shift, scale and tone, and measures the remaining misfit.
 
 Many pairs go through NumPy at once. OpenCV's ``findTransformECC``, a pair at a time, finds the same
 copies among 300 pictures of SCUT-HEAD in 1.5 times the time for pairs that are none, which most
@@ -14,27 +14,27 @@ import numpy.typing as npt
 from head_detection.structures import BoolArray, FloatArray
 
 _NUM_BLURRED_ROUNDS: Final = 2
-"""One of them where the motion is nearly known."""
+"""Only one of them if the motion is nearly known."""
 _NUM_ROUNDS: Final = 2
 _MAX_MOTION: Final = 1 / 16
 """Of the side, at an edge: a copy cropped by more counts as another picture."""
 _DARKEST: Final = 4
 _BRIGHTEST: Final = 248
-"""Grey levels beyond which a brightened copy has lost what the original shows."""
+"""Grey level above which a brightened copy has lost details of the original."""
 _MIN_SHARE: Final = 0.4
-"""Of pixels between the two; with fewer, all count."""
+"""Least share of pixels between black and white; with fewer, all pixels count."""
 _BLOCKS: Final = 8
 _MIN_GAIN: Final = 0.2
 _RIDGE: Final = 1e-2
 
 
 class Alignment(NamedTuple):
-    """How pairs of pictures fit; both misfits are root mean squares over the contrast of the first.
+    """The fit of pairs of pictures; misfits are root mean squares over the contrast of the first.
 
     Attributes:
         motion: ``(P, 4)`` shift and growth in x, shift and growth in y, as shares of the side.
-        overall: ``(P,)`` what is left: 0 is a copy, 1 has nothing in common.
-        local: ``(P,)`` what is left in the worst of 8 x 8 blocks.
+        overall: ``(P,)`` misfit: 0 is a copy, 1 has nothing in common.
+        local: ``(P,)`` misfit in the worst of 8 x 8 blocks.
     """
 
     motion: FloatArray
@@ -55,7 +55,7 @@ def align(
     Args:
         first: ``(P, S, S)`` grey, S a multiple of 8.
         second: the same shape.
-        motion: where to start, as found on smaller pictures; None starts from none.
+        motion: start values, as found on smaller pictures; None starts from zero.
     """
     side = first.shape[1]
     targets, sources = _blur(first.astype(np.float32)), _blur(second.astype(np.float32))
@@ -65,7 +65,7 @@ def align(
     for pair in [*rounds, *[(targets, sources)] * _NUM_ROUNDS]:
         moved = np.clip(moved + _step(*pair, moved), -_MAX_MOTION * side, _MAX_MOTION * side)
     warped, inside = _warp(sources, moved)
-    # Blurred, a pixel beside a white one tells nothing either.
+    # After blurring, a pixel beside a white one is not reliable either.
     ranges = [_range_around(first), [_warp(part, moved)[0] for part in _range_around(second)]]
     weights = _weights(ranges, inside)
     toned = np.stack([np.ones_like(warped), warped / 255, (warped / 255) ** 2], axis=-1)
@@ -75,7 +75,7 @@ def align(
 
 
 def _step(targets: FloatArray, sources: FloatArray, motion: FloatArray) -> FloatArray:
-    """Return how far to move on: ``(P, 4)`` shift and growth in x, shift and growth in y."""
+    """Return the next step ``(P, 4)``: shift and growth in x, shift and growth in y."""
     warped, inside = _warp(sources, motion)
     across = np.linspace(-1, 1, targets.shape[1], dtype=np.float32)
     slope_x, slope_y = np.gradient(warped, axis=2), np.gradient(warped, axis=1)
@@ -107,7 +107,7 @@ def _interpolate(pictures: FloatArray, positions: FloatArray, axis: int) -> Floa
 
 
 def _weights(ranges: Sequence[Sequence[FloatArray]], inside: BoolArray) -> FloatArray:
-    """Return 1 where what each picture has around a pixel is neither black nor white."""
+    """Return 1 where the neighbourhood of a pixel is neither black nor white in both pictures."""
     shown = inside.copy()
     for darkest, brightest in ranges:
         shown &= (darkest > _DARKEST) & (brightest < _BRIGHTEST)
@@ -134,7 +134,7 @@ def _misfits(
     deviation = np.sqrt(np.maximum(spread, 1))  # one grey level: below is noise
     block_count = _sum_blocks(weights)
     full = (targets.shape[1] // _BLOCKS) ** 2
-    # What is left of a block at the edge after the shift is too little to go by.
+    # After the shift, a block at the edge may have too few pixels to judge.
     is_enough = block_count >= full / 4
     block_square = np.where(is_enough, _sum_blocks(left**2) / np.maximum(block_count, 1), 0)
     overall = np.sqrt((left**2).sum(axis=(1, 2)) / count) / deviation
@@ -149,7 +149,7 @@ def _sum_blocks(values: FloatArray) -> FloatArray:
 
 
 def _range_around(pictures: npt.NDArray[np.uint8]) -> list[FloatArray]:
-    """Return the least and the greatest value of each pixel and its eight neighbours."""
+    """Return the smallest and largest value of each pixel and its eight neighbours."""
     padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = pictures.shape[1:]
     shifted = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]

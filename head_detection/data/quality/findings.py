@@ -1,4 +1,4 @@
-"""What is wrong with the files and boxes of a data set."""
+"""Finds problems with the files and boxes of a data set."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ KINDS: Final = {
     "copies_between": "groups of near-duplicate pictures in different sets",
     "copies_within": "groups of near-duplicate pictures in one set",
 }
-"""Every kind of finding and what it is called, the gravest first."""
+"""Every kind of finding and its title, the most serious first."""
 
 
 @dataclass(frozen=True)
 class BoxLimits:
-    """Where boxes begin to look wrong.
+    """Limits beyond which boxes look wrong.
 
     Attributes:
-        tiny: square root of area in original pixels, below it.
-        huge: share of the picture, above it.
-        duplicate_iou: of two heads, from it on.
+        tiny: a head is tiny below this square root of area in original pixels.
+        huge: a head is huge above this share of the picture.
+        duplicate_iou: two heads are duplicates from this IoU on.
     """
 
     tiny: float = 3.0
@@ -52,7 +52,7 @@ class BoxLimits:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at: a kind of trouble in one picture, with all boxes that have it.
+    """One kind of problem in one picture, with all boxes that have it.
 
     Attributes:
         kind: a key of ``KINDS``.
@@ -70,14 +70,14 @@ class Finding:
 
     @property
     def count(self) -> int:
-        """Return how many boxes, pictures or groups it stands for."""
+        """Return the number of boxes, pictures or groups that it stands for."""
         return max(1, len(self.boxes))
 
 
 def find_in_pictures(
     pictures: Iterable[SurveyedPicture], limits: BoxLimits | None = None
 ) -> Iterator[Finding]:
-    """Find what is wrong with files and boxes, in the order of the pictures.
+    """Find problems with files and boxes, in the order of the pictures.
 
     Boxes outside and without area are sought among ignored ones too; tiny, huge and duplicated ones
     among heads alone. Boxes outside are no fault of a set that draws heads whole.
@@ -121,7 +121,7 @@ def find_unlabelled(
 
 
 def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
-    """Return how much of each kind there is, in the order of ``KINDS``; kinds of none left out."""
+    """Return the count of each kind that occurs, in the order of ``KINDS``."""
     counts = dict.fromkeys(KINDS, 0)
     for finding in findings:
         counts[finding.kind] += finding.count
@@ -133,7 +133,7 @@ def duplicated_boxes(boxes: FloatArray, iou_threshold: float) -> IntArray:
 
     Args:
         boxes: ``(N, 4)`` xyxy with area.
-        iou_threshold: from this overlap on.
+        iou_threshold: boxes are duplicates from this IoU on.
 
     Returns:
         Rising indices.

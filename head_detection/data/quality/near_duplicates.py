@@ -1,4 +1,4 @@
-"""Copies among many pictures: saved anew, resized, brightened, trimmed at the edges, mirrored."""
+"""Finds near-duplicates: saved again, resized, brightened, trimmed at the edges or mirrored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Hashes = npt.NDArray[np.uint64]
 MAX_HASH_DISTANCE: Final = 16
 """Bits of 64. Of 300 pictures of SCUT-HEAD cropped by 3 %, none differs in more."""
 MAX_CANDIDATES: Final = 50
-"""Compared for each picture, nearest hash first: the hashes of one camera's pictures all agree."""
+"""Limit per picture, nearest hash first, since hashes of one fixed camera are all similar."""
 _MAX_MISFIT: Final = 0.12
 _MAX_LOCAL_MISFIT: Final = 0.36
 """Set on 300 pictures of SCUT-HEAD: of copies cropped by 3 %, over 99 % are under both; two frames
@@ -38,12 +38,12 @@ _NUM_NAMED: Final = 3
 
 @dataclass(frozen=True)
 class CopyGroup:
-    """Pictures that show the same, each alike to at least one other of the group.
+    """Pictures that show the same, each similar to at least one other in the group.
 
     Attributes:
         pictures: two or more, in the order of the sets.
-        largest_misfit: of the pairs found; 0 is the same pixels, 0.12 the most there is.
-        has_mirrored: some are seen in a mirror.
+        largest_misfit: largest misfit of its pairs; 0 is identical, 0.12 the maximum.
+        has_mirrored: some are mirrored.
     """
 
     pictures: tuple[SurveyedPicture, ...]
@@ -58,7 +58,7 @@ class CopyGroup:
     def as_finding(self) -> Finding:
         """Return it as one finding, under the name of its first picture."""
         first, *others = self.pictures
-        # What it is a copy of in another set says most.
+        # A copy in another set is the most informative.
         others.sort(key=lambda other: other.set_name == first.set_name)
         kind = "copies_between" if self.is_between_sets else "copies_within"
         names = [f"{other.set_name}: {other.image.file_name}" for other in others[:_NUM_NAMED]]
@@ -109,8 +109,8 @@ class NearDuplicate(NamedTuple):
     Attributes:
         first: index of a picture.
         second: a higher index.
-        is_mirrored: the second is the first seen in a mirror.
-        misfit: 0 is the same pixels, 0.12 the most that counts as a copy.
+        is_mirrored: the second is a mirror image of the first.
+        misfit: 0 is identical, 0.12 the maximum for a copy.
     """
 
     first: int

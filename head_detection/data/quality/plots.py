@@ -17,11 +17,11 @@ _DPI: Final = 100
 _NUM_BINS: Final = 40
 _SMALLEST_SIZE: Final = 0.5
 _LINEAR_COUNT: Final = 100
-"""Up to so many heads a picture the axis is linear; crowds above it need a logarithmic one."""
+"""Up to this many heads per picture the axis is linear; larger crowds need a logarithmic one."""
 
 
 def draw_heads_per_picture(sets: Sequence[SetStatistics], path: Path) -> None:
-    """Write a histogram of the number of heads in a picture, one line a set."""
+    """Write a histogram of the number of heads per picture, one line per set."""
     figure, axes = _start("heads in a picture", "share of pictures")
     largest = max((int(part.heads_per_image.max(initial=0)) for part in sets), default=0)
     if largest <= _NUM_BINS:
@@ -39,7 +39,7 @@ def draw_heads_per_picture(sets: Sequence[SetStatistics], path: Path) -> None:
 def draw_head_sizes(
     sets: Sequence[SetStatistics], path: Path, marked_sizes: Sequence[float] = ()
 ) -> None:
-    """Write a histogram of head sizes on a logarithmic axis, one line a set.
+    """Write a histogram of head sizes on a logarithmic axis, one line per set.
 
     Args:
         sets: the sets.
@@ -87,7 +87,7 @@ def _draw(
 
 
 def _plain(name: str) -> str:
-    """Return what every font can show: other letters are written as their code."""
+    """Return text that every font can show, with other letters as codes."""
     text = name.encode("ascii", "backslashreplace").decode().replace("$", r"\$")
     return text if text[:1] != "_" else f" {text}"
 

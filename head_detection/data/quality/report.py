@@ -1,4 +1,4 @@
-"""All that is known of the quality of some sets: as lines, as JSON, and as a folder with a page."""
+"""The quality report of data sets: as lines, as JSON, and as a folder with an HTML page."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from head_detection.images.drawing import Cell, write_contact_sheet
 
 SCHEMA: Final = "head-detection/quality/1"
 MAX_ROWS: Final = 50
-"""Of a kind on the page; report.json has all."""
+"""Most rows per kind on the page; report.json has all."""
 MAX_CELLS: Final = 12
 """Pictures on the sheet of boxes to look at, and groups on that of copies."""
 _NAME_LETTERS: Final = 44
@@ -38,10 +38,10 @@ class QualityReport:
     Attributes:
         sets: what was checked.
         statistics: of each set.
-        findings: everything wrong.
+        findings: all problems.
         copies: near-duplicates, which ``findings`` has as well.
         accepted: kinds of finding that are known and do not count.
-        remarks: what else is good to know, a line each.
+        remarks: further useful facts, one line each.
         pixels: mean and standard deviation of the pixels, red, green, blue in [0, 1].
         suggestion: lines for the experiment file.
     """
@@ -57,12 +57,12 @@ class QualityReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how much of each kind was found."""
+        """Return the count of each kind of finding."""
         return count_kinds(self.findings)
 
     @property
     def is_clean(self) -> bool:
-        """Tell whether nothing was found but what is accepted."""
+        """Tell whether all findings are of accepted kinds."""
         return not set(self.counts) - set(self.accepted)
 
     def worst(self, kind: str, limit: int) -> list[Finding]:
@@ -73,10 +73,10 @@ class QualityReport:
     def as_lines(self, num_shown: int) -> Iterator[str]:
         """Yield a summary: statistics, notes, the worst of each kind of finding, the suggestion.
 
-        Names are as the labels have them: whatever they hold, a terminal must not obey it.
+        Names from labels are escaped, so that they cannot control a terminal.
 
         Args:
-            num_shown: findings of a kind.
+            num_shown: findings to show per kind.
         """
         together = join_statistics("all", self.statistics)
         for measured in [*self.statistics, *([together] if len(self.statistics) > 1 else [])]:
@@ -135,7 +135,7 @@ def write_report(
     seed: int,
     marked_sizes: Sequence[float] = (),
 ) -> None:
-    """Write ``index.html``, ``report.json``, plots and sheets; those of an earlier check go.
+    """Write ``index.html``, ``report.json``, plots and sheets, replacing those of an earlier check.
 
     Args:
         folder: is made if need be.
@@ -231,7 +231,7 @@ def _copies(groups: Sequence[CopyGroup]) -> list[Cell]:
     cells = []
     for number, group in enumerate(groups[:MAX_CELLS], start=1):
         first, *others = group.pictures
-        # Of a group between sets, one picture of each says most.
+        # For a group between sets, one picture of each set is the most informative.
         second = next((p for p in others if p.set_name != first.set_name), others[0])
         cells += [_cell(picture, f"group {number}: ") for picture in (first, second)]
     return cells

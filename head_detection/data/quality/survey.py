@@ -1,4 +1,4 @@
-"""What is known of some sets: every picture decoded once, and the counts and sizes of heads."""
+"""Surveys data sets: decodes every picture once, and measures counts and sizes of heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ Channels = tuple[float, float, float]
 THUMBNAIL_SIDE: Final = 64
 """Pixels: 4 kB a picture, and a person who moves in a classroom is still seen."""
 _BLANK_CONTRAST: Final = 4.0
-"""Grey levels; with less, a picture is one colour and noise."""
+"""Grey levels; a picture with less contrast is one colour and noise."""
 _FULL_SCALE: Final = 255.0
 _QUANTILES: Final = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 
 
 @dataclass(frozen=True)
 class SurveyedPicture:
-    """A labelled picture once its pixels were seen, about 5 kB.
+    """A labelled picture with data from its pixels, about 5 kB.
 
     Attributes:
         set_name: the set that it is of.
         image: its labels.
-        error: why it cannot be read; None if it can, and only then the others are known.
+        error: why it cannot be read; None if it can, otherwise the following are unknown.
         image_size: ``(height, width)``.
         thumbnail: ``(64, 64)`` uint8 grey.
         mean: ``(3,)`` red, green, blue in [0, 1].
         mean_square: ``(3,)``.
-        boxes_may_reach_outside: as its set has it.
+        boxes_may_reach_outside: as in its set.
     """
 
     set_name: str
@@ -66,7 +66,7 @@ def survey_pictures(
 def pixel_statistics(pictures: Sequence[SurveyedPicture]) -> tuple[Channels, Channels] | None:
     """Return mean and standard deviation of all pixels, red, green, blue in [0, 1].
 
-    None where no picture could be read.
+    None if no picture could be read.
     """
     total, total_square, num_pixels = np.zeros(3), np.zeros(3), 0
     for picture in pictures:
@@ -93,7 +93,7 @@ def make_thumbnail(picture: Picture) -> Picture:
 
 
 def is_blank(thumbnail: Picture) -> bool:
-    """Tell whether a picture is of one colour, as a camera without a signal gives it.
+    """Tell whether a picture has only one colour, as from a camera without a signal.
 
     Example:
         >>> is_blank(np.full((64, 64), 16, np.uint8))
@@ -104,12 +104,12 @@ def is_blank(thumbnail: Picture) -> bool:
 
 @dataclass(frozen=True)
 class SetStatistics:
-    """What a set holds.
+    """The numbers of a set.
 
     Attributes:
         name: of the set.
         heads_per_image: ``(N,)`` heads of each picture, without ignored ones.
-        num_ignored: regions to ignore.
+        num_ignored: number of ignore regions.
         head_boxes: ``(M, 4)`` float32 xyxy of all heads with area, in original pixels.
     """
 
