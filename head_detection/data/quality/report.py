@@ -73,7 +73,7 @@ class QualityReport:
     def as_lines(self, num_shown: int) -> Iterator[str]:
         """Yield a summary: statistics, notes, the worst of each kind of finding, the suggestion.
 
-        Names from labels are escaped, so that they cannot control a terminal.
+        Names are as in the labels: escape them before printing, or they may control a terminal.
 
         Args:
             num_shown: findings to show per kind.
