@@ -1,1 +1,1 @@
-"""Heads over HTTP: requests meet in batches, within limits; a page for people."""
+"""Head detection over HTTP: requests share batches, within limits; a web page for people."""

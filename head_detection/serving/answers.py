@@ -1,4 +1,4 @@
-"""What came of a request's pictures, in the form that was asked for."""
+"""The response to a request with pictures, in the requested format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ from head_detection.serving.problems import ServiceError, unreadable
 
 Form = Literal["json", "csv", "coco", "image", "blur"]
 OF_PIXELS: Final = ("image", "blur")
-"""Forms that are a picture: of one picture alone."""
+"""Formats that are themselves a picture: a request may then have only one."""
 HEADS_HEADER: Final = "X-Head-Count"
 FAILED_HEADER: Final = "X-Failed-Pictures"
-"""For those forms that have no place for it."""
+"""For formats that have no other place for this number."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A picture without an answer.
+    """A picture that could not be answered.
 
     Attributes:
         file: its name.
-        error: why.
+        error: the reason.
     """
 
     file: str
     error: ServiceError
 
     def as_plain(self) -> dict[str, Any]:
-        """Return plain values, as ``detections.json`` has them of a failure."""
+        """Return plain values, as a failure stands in ``detections.json``."""
         return {"file": self.file, "error": self.error.text, "status": self.error.status}
 
 
@@ -49,15 +49,15 @@ def answer(form: Form, outcomes: Sequence[Outcome], origin: Origin) -> Response:
     """Return the response to a request.
 
     Args:
-        form: json, csv or coco of any number of pictures; image or blur of one, with its pixels.
-        outcomes: what came of each picture, in order.
-        origin: what made them.
+        form: json, csv or coco for any number of pictures; image or blur for one, with its pixels.
+        outcomes: the result of each picture, in order.
+        origin: the model that made them.
 
     Returns:
-        Status 200 where one picture or more has an answer, else that of the first one's error.
+        Status 200 if at least one picture succeeded, else the status of the first error.
 
     Raises:
-        ServiceError: heads that could not be hidden.
+        ServiceError: heads could not be hidden.
     """
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
@@ -95,7 +95,7 @@ def _as_csv(records: Sequence[Record]) -> str:
 
 
 def _as_coco(outcomes: Sequence[Outcome]) -> str:
-    """Return COCO's results; ``image_id`` is the picture's number in the request, from 1."""
+    """Return COCO results; ``image_id`` is the picture's number in the request, from 1."""
     numbered = enumerate(outcomes, 1)
     found = [(number, outcome) for number, outcome in numbered if isinstance(outcome, Record)]
     return dump_json([head for number, record in found for head in coco_heads(record, number)])

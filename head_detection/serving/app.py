@@ -1,4 +1,4 @@
-"""The service as an application: its routes, and what stands before and around them."""
+"""The service as an ASGI application: its routes, middleware and error handlers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,18 +28,18 @@ from head_detection.serving.tracking import FAILED_FRAMES_HEADER, FRAMES_HEADER
 from head_detection.version import __version__
 
 CLOSING_SECONDS: Final = 10.0
-"""For the network to finish, once all requests are answered or given up."""
+"""Time for the network to finish, after all requests are answered or abandoned."""
 NO_TELEMETRY: Final[TelemetryConfig] = {
     "tracing": False,
     "metrics": False,
     "logs": False,
     "auto_configure": False,
 }
-"""FastAPI could send what it meets to others; what is given pictures of people tells nobody."""
+"""FastAPI can send telemetry; a service that receives pictures of people must not."""
 
 
 def _body(description: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """Return what OpenAPI says of a body that is a file, or a form of files."""
+    """Return the OpenAPI description of a body that is a file, or a form with files."""
     form = {"schema": {"type": "object", "properties": properties}}
     return {
         "requestBody": {
@@ -55,18 +55,19 @@ def _body(description: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 FILE: Final = {"type": "string", "format": "binary"}
 BODY: Final = _body(
-    "A picture of any kind as the body itself, or a form of several files.",
+    "A picture in any supported format as the body itself, or a form with one or more files.",
     {"file": {"type": "array", "items": FILE}},
 )
 VIDEO: Final = _body(
-    "A video as the body itself, or a form with it as file and, if need be, a zones file as zones.",
+    "A video as the body itself, or a form with the video as file and, optionally, a zones file as "
+    "zones.",
     {"file": FILE, "zones": FILE},
 )
 
 FAILURE: Final[dict[int | str, dict[str, Any]]] = {
     "default": {
-        "description": "An error of the request. Where each of its pictures has failed, what 200 "
-        "has, with the status of the first.",
+        "description": "An error of the request. If every picture failed, the body is that of 200, "
+        "with the status of the first error.",
         "content": {
             "application/json": {
                 "schema": {
@@ -78,15 +79,15 @@ FAILURE: Final[dict[int | str, dict[str, Any]]] = {
         },
     }
 }
-"""What OpenAPI says of errors; by itself FastAPI tells of a body of its own, which none has."""
+"""The OpenAPI description of errors; FastAPI's default describes a body that is never sent."""
 
 
 def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) -> FastAPI:
-    """Return the service as an application of ASGI.
+    """Return the service as an ASGI application.
 
     Args:
-        detector: belongs to the application from its start on.
-        settings: None is the usual ones.
+        detector: used by the application alone once it starts.
+        settings: the limits; None for the defaults.
     """
     settings = settings or ServiceSettings()
     service = Service(detector, settings)
@@ -98,7 +99,7 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
         patience = CLOSING_SECONDS
         try:
             yield
-        except asyncio.CancelledError:  # by a second Ctrl-C: nobody waits for what is under way
+        except asyncio.CancelledError:  # a second Ctrl-C: do not wait for work in progress
             patience = 0
         service.videos.close()
         await asyncio.to_thread(service.batcher.close, patience)
@@ -117,7 +118,7 @@ def create_app(detector: HeadDetector, settings: ServiceSettings | None = None) 
     app.add_exception_handler(RequestValidationError, _as_problem)
     routes = frozenset(r.path for r in app.routes if isinstance(r, Route | Mount))
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, routes=routes)
-    if settings.origins:  # outside, for browsers ask without a key whether they may ask
+    if settings.origins:  # outermost, because a browser's preflight request carries no key
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
@@ -148,7 +149,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     for path, reply in pages.items():
         is_for_people = path in ("/", "/docs")
         app.add_api_route(path, reply, methods=["GET"], include_in_schema=not is_for_people)
-        app.add_api_route(path, reply, methods=["HEAD"], include_in_schema=False)  # of proxies
+        app.add_api_route(path, reply, methods=["HEAD"], include_in_schema=False)  # for proxies
 
     async def stream(socket: WebSocket) -> None:
         await answer_frames(socket, service)
@@ -158,7 +159,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:
-    """Answer what FastAPI and Starlette refuse by themselves, as all else is."""
+    """Answer requests that FastAPI and Starlette refuse, in the format of our own errors."""
     if isinstance(error, RequestValidationError):
         problem = bad_value(error.errors()[0])
         return JSONResponse(problem.as_plain(), problem.status)

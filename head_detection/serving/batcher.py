@@ -1,10 +1,10 @@
-"""Pictures of many requests through one detector: batches of like shape, a bounded queue.
+"""Batches pictures of many requests, by shape, for one detector, with a bounded queue.
 
-A picture is decoded in a few threads and waits, by its shape, for others. One thread takes batches:
-a full one, or what there is once its oldest picture has waited long enough. A batch that is alone
-is detected there, with all cores; where the engine suits that, others are side by side. Who no
-longer waits for an answer is left out, and a picture on which the network fails costs its batch a
-second try, not its answers.
+A pool of threads decodes pictures, which then wait for others of the same shape. One thread takes
+batches: a full one, or an incomplete one once its oldest picture has waited long enough. It runs a
+batch that is alone itself, on all cores; if the engine supports it, several batches run side by
+side. Pictures whose client has gone are left out. If the network fails on a batch, its pictures are
+tried one by one, so that one bad picture does not cost the others their answers.
 """
 
 import asyncio
@@ -41,25 +41,25 @@ from head_detection.serving.problems import (
 from head_detection.structures import Detections
 
 DECODED_BYTES: Final = 512 * 1024**2
-"""Decoded pictures in memory at once; a larger one has it for itself."""
+"""Limit of decoded pictures in memory at once; a larger picture is decoded alone."""
 BYTES_PER_PIXEL: Final = 3
 WARM_SIZE: Final = (480, 640)
-"""Height and width of the grey picture that the network is tried on first."""
+"""Height and width of the grey picture that warms up the network."""
 FAULTS_IN_A_ROW: Final = 5
-"""Of the detector, on pictures alone: from then on it is taken for broken."""
+"""Consecutive failures, on single pictures, after which the detector counts as broken."""
 _MEMORY: Final = 0.8
-"""Of the mean seconds a picture that its last value leaves alone."""
+"""Weight of the old value in the running mean of seconds per picture."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of a picture.
+class DetectedPicture:
+    """The heads of one picture.
 
     Attributes:
         detections: heads in original pixels, down to the detector's lowest score.
-        pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
+        pixels: ``(H, W, 3)`` uint8 RGB; None unless requested.
     """
 
     detections: Detections
@@ -76,7 +76,7 @@ class _Job:
 
 
 class Room:
-    """Bytes that several tasks of one event loop share."""
+    """A budget of bytes that the tasks of one event loop share."""
 
     def __init__(self, num_bytes: int) -> None:
         self._size = self._free = num_bytes
@@ -84,7 +84,7 @@ class Room:
 
     @asynccontextmanager
     async def taking(self, num_bytes: int) -> AsyncIterator[None]:
-        """Hold so many bytes, or all there are, in the block; wait until they are free."""
+        """Wait until so many bytes are free, at most the whole budget; hold them in the block."""
         num_bytes = min(num_bytes, self._size)
         while self._free < num_bytes:
             waiter = asyncio.get_running_loop().create_future()
@@ -107,14 +107,14 @@ class Batcher:
     """Runs one detector for many requests of one event loop.
 
     Args:
-        detector: from ``start`` on this object's threads alone detect with it.
-        metrics: is told of batches and seconds.
-        max_batch: pictures at once at most; None is what suits the engine.
+        detector: only this object's threads may detect with it once ``start`` is called.
+        metrics: counts batches and seconds.
+        max_batch: most pictures in a batch; None for what suits the engine.
         max_delay: seconds that a picture waits for others of its shape.
-        queue: pictures that are taken in and not answered yet, at most.
+        queue: most pictures that are admitted and not answered yet.
 
     Attributes:
-        waiting: how many those are.
+        waiting: number of pictures that are admitted and not answered yet.
         max_batch: as given, or the engine's.
     """
 
@@ -145,7 +145,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
 
     def start(self) -> None:
-        """Warm the network up, in its thread; where that was begun already, do nothing."""
+        """Start the thread, which warms up the network; do nothing if it was started before."""
         if self._thread.ident is None:
             self._thread.start()
 
@@ -153,25 +153,26 @@ class Batcher:
         """Start, and wait until the network is warm.
 
         Raises:
-            HeadDetectionError: the device does not hold it, or nothing compiles it. One line.
+            HeadDetectionError: the network does not fit on the device, or cannot be compiled; in
+                one line.
         """
         self.start()
         self._warming.result()
 
     @property
     def is_ready(self) -> bool:
-        """Whether pictures are taken."""
+        """Whether pictures are accepted."""
         is_warm = self._warming.done() and self._warming.exception() is None
         return is_warm and not self._is_closing and self.is_alive
 
     @property
     def is_alive(self) -> bool:
-        """Whether the detector works, as far as is known."""
+        """Whether the detector works, as far as we know."""
         return self._thread.is_alive() and self._faults < FAULTS_IN_A_ROW
 
     @contextmanager
     def admitting(self, count: int) -> Iterator[None]:
-        """Take in so many pictures for the block.
+        """Reserve places in the queue for so many pictures, for the block.
 
         Raises:
             ServiceError: the queue has no room for them, or the service is starting or stopping.
@@ -188,14 +189,14 @@ class Batcher:
             self.waiting -= count
             self._metrics.waiting.dec(count)
 
-    async def detect(self, data: bytes, *, keep_pixels: bool = False) -> Seen:
-        """Find the heads of one picture; its room is taken by ``admitting``.
+    async def detect(self, data: bytes, *, keep_pixels: bool = False) -> DetectedPicture:
+        """Find the heads of one picture, whose place ``admitting`` has reserved.
 
-        To cancel it takes the picture out of the queue.
+        Cancelling the call takes the picture out of the queue.
 
         Args:
             data: a picture file.
-            keep_pixels: decode all of it, and hand it on for drawing.
+            keep_pixels: decode at full resolution and return the pixels, for drawing.
 
         Raises:
             ServiceError: it cannot be read, is too large, or the detector failed on it.
@@ -209,16 +210,16 @@ class Batcher:
             with self.waiting_for(picture) as future:
                 result = await asyncio.wrap_future(future)
         if result.detections is None:
-            error = result.error or PictureError("picture: nothing was found out")
+            error = result.error or PictureError("picture: the detector gave no result")
             raise unreadable(_reason(error))
         self._metrics.pictures.inc()
-        return Seen(result.detections, pixels)
+        return DetectedPicture(result.detections, pixels)
 
     @contextmanager
     def waiting_for(self, picture: LoadedPicture) -> "Iterator[Future[PictureResult]]":
-        """Let a decoded picture wait for the network, from any thread, and give what comes of it.
+        """Queue a decoded picture for the network and give its future; callable from any thread.
 
-        At the end of the block it is taken out again, if it still waits.
+        A picture that still waits at the end of the block is taken out again.
         """
         job = _Job(picture, time.monotonic())
         self._add(job)
@@ -228,7 +229,7 @@ class Batcher:
             self._remove(job)
 
     def close(self, seconds: float) -> bool:
-        """Take nothing more, finish what there is; tell whether that was done in time."""
+        """Accept no more pictures and finish the queued ones; return whether that was in time."""
         with self._arrival:
             self._is_closing = True
             self._arrival.notify()
@@ -237,7 +238,7 @@ class Batcher:
         return not self._thread.is_alive()
 
     def _size_of(self, data: bytes) -> tuple[int, int]:
-        """Return a picture's (height, width), by its header where that has it."""
+        """Return a picture's (height, width), from its header if possible."""
         try:
             return read_picture_size(data, self.detector.max_pixels)
         except PictureSizeError as error:
@@ -252,20 +253,20 @@ class Batcher:
         if picture.error is None:
             return picture
         reason = _reason(picture.error)
-        del picture  # its error holds this call, which would hold it
+        del picture  # else a reference cycle: its error holds this frame, which holds the picture
         raise unreadable(reason)
 
     def _add(self, job: _Job) -> None:
         tensor = job.picture.tensor
         if tensor is None:
-            raise ValueError("picture: expected it decoded")
+            raise ValueError("picture: expected a decoded one")
         shape = self.detector.engine.padded_sizes((tensor.shape[1], tensor.shape[2]))
         with self._arrival:
             self._groups.setdefault(shape, deque()).append(job)
             self._arrival.notify()
 
     def _remove(self, job: _Job) -> None:
-        """Take a job out, if it still waits: nobody wants its answer."""
+        """Take a job out if it still waits: nobody wants its answer any more."""
         with self._arrival:
             for shape, group in list(self._groups.items()):
                 if job in group:
@@ -274,11 +275,11 @@ class Batcher:
                     del self._groups[shape]
 
     def _work(self) -> None:
-        """Take batches to the detector: the body of its thread."""
+        """Warm up, then run batches until the end: the body of the detector's thread."""
         grey = np.full((*WARM_SIZE, BYTES_PER_PIXEL), 128, np.uint8)
         try:
             (result,) = self.detector.detect_loaded([self.detector.load(grey)])
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the network is told
+        except Exception as error:  # noqa: BLE001 - any error goes to whoever waits for the network
             self._warming.set_exception(error)
             return
         if result.error is not None:
@@ -298,7 +299,7 @@ class Batcher:
             workers.close(waits=True)
 
     def _is_alone(self) -> bool:
-        """Tell whether nothing runs, and nothing waits to run, beside the batch that was taken."""
+        """Return whether no other batch runs or waits beside the one just taken."""
         with self._arrival:
             return not self._running and not self._groups
 
@@ -311,7 +312,7 @@ class Batcher:
             self._free.release()
 
     def _next_batch(self) -> list[_Job] | None:
-        """Wait for a batch and take it; None is the end."""
+        """Wait for a batch and take it; return None at the end."""
         with self._arrival:
             while True:
                 if not self._groups:
@@ -330,7 +331,7 @@ class Batcher:
                     return jobs
 
     def _take(self, shape: tuple[tuple[int, int], ...]) -> list[_Job]:
-        """Take a batch of one shape, without those for which nobody waits any more."""
+        """Take a batch of one shape, without pictures that nobody waits for any more."""
         group = self._groups[shape]
         jobs: list[_Job] = []
         while group and len(jobs) < self.max_batch:
@@ -347,7 +348,7 @@ class Batcher:
             results = self.detector.detect_loaded(
                 [job.picture for job in jobs], self.detector.lowest_score
             )
-        except Exception as error:  # noqa: BLE001 - the others have their answers, and the service goes on
+        except Exception as error:  # noqa: BLE001 - the others are still answered, and the service goes on
             if len(jobs) == 1:
                 _log.error("the detector failed on a picture", exc_info=error)
                 self._faults += 1
@@ -359,7 +360,7 @@ class Batcher:
             for job, result in zip(jobs, results, strict=True):
                 job.future.set_result(result)
             return
-        # Out here: the error held what the batch had on the device, each alone may need its memory.
+        # Outside the handler: the error keeps the batch in device memory, which a retry may need.
         for job in jobs:
             self._run([job])
 
@@ -374,5 +375,5 @@ class Batcher:
 
 
 def _reason(error: PictureError) -> str:
-    """Return why, without the picture's name."""
+    """Return the text of an error without the picture's name."""
     return str(error).partition(": ")[2] or str(error)

@@ -1,8 +1,8 @@
-"""Pictures from addresses, where the service is told to fetch them: from public ones alone.
+"""Fetches pictures from URLs, if the service allows it, and only from public addresses.
 
-Whoever may name an address makes this machine ask for it. So it is connected to the very address
-that was checked, not to the name once more, whose answer may have changed; a redirect is checked
-like the first; and what is not reachable from the whole internet is not asked.
+A client that names a URL makes this machine request it (SSRF). So we connect to the very address
+that was checked and do not resolve the name again, because the answer may have changed; we check
+every redirect like the first URL; and we never contact an address that is not public.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from head_detection.serving.problems import ServiceError
 from head_detection.version import __version__
 
 PORTS: Final = {"http": 80, "https": 443}
-"""What is asked: web servers at their usual ports, so that nobody looks for others through us."""
+"""Only the usual ports of web servers, so that nobody can scan for other services through us."""
 MOST_REDIRECTS: Final = 3
 CHUNK_BYTES: Final = 64 * 1024
 HEADER_BYTES: Final = 32 * 1024
@@ -32,12 +32,12 @@ EMBEDDING: Final = (
     IPv6Network("2002::/16"),
     IPv6Network("2001::/32"),
 )
-"""Of IPv6, what leads on to an address of IPv4 that stands in it: NAT64 (RFC 6052, RFC 8215), 6to4
-(RFC 3056), Teredo (RFC 4380)."""
+"""IPv6 networks whose addresses embed an IPv4 address and lead to it: NAT64 (RFC 6052, RFC 8215),
+6to4 (RFC 3056), Teredo (RFC 4380)."""
 
 
 class _Place(NamedTuple):
-    """Where a checked address leads."""
+    """A URL, resolved and checked."""
 
     url: SplitResult
     host: str
@@ -46,16 +46,16 @@ class _Place(NamedTuple):
 
 
 async def fetch(url: str, count: Callable[[int], None], seconds: float) -> tuple[str, bytes]:
-    """Return the name and the bytes of what a public address holds.
+    """Return the name and the bytes of the file at a public URL.
 
     Args:
         url: http or https.
-        count: is told of the bytes as they come; what it raises ends the work.
-        seconds: for all of it.
+        count: called with the number of bytes as they arrive; what it raises ends the fetch.
+        seconds: limit for the whole fetch.
 
     Raises:
-        ServiceError: no such address, one that is not public, another answer than a file, too many
-            redirects, or too slow.
+        ServiceError: the address does not exist, is not public, does not answer with a file,
+            redirects too often, or is too slow.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -77,7 +77,7 @@ async def fetch(url: str, count: Callable[[int], None], seconds: float) -> tuple
 
 
 def is_public(text: str) -> bool:
-    """Tell whether the whole internet reaches an address.
+    """Return whether an address is public, that is, reachable from the whole internet.
 
     Example:
         >>> [is_public(a) for a in ("93.184.215.14", "127.0.0.1", "169.254.169.254", "10.0.0.1")]
@@ -96,7 +96,7 @@ def is_public(text: str) -> bool:
 
 
 async def _look_up(url: str) -> _Place:
-    """Return where a URL leads: its name is asked for once, and all it answers must be public."""
+    """Resolve the name of a URL once; all of its addresses must be public."""
     if len(url) > LONGEST_ADDRESS or not url.isascii() or not url.isprintable() or " " in url:
         raise _refused("expected an address of ASCII letters")
     parts = urlsplit(url)
@@ -115,7 +115,7 @@ async def _look_up(url: str) -> _Place:
 
 
 async def _ask(place: _Place, count: Callable[[int], None]) -> bytes | str:
-    """Return the file at a place, or where it is now."""
+    """Return the file at a place, or the URL that it redirects to."""
     async with _connected(place) as events, aclosing(events):
         body = bytearray()
         async for event in events:
@@ -130,7 +130,7 @@ async def _ask(place: _Place, count: Callable[[int], None]) -> bytes | str:
 
 
 def _checked(response: h11.Response) -> str | None:
-    """Return where a response leads on; None where it is the file itself."""
+    """Return the URL that a response redirects to; None if it is the file itself."""
     headers = {bytes(name): bytes(value).decode("latin-1") for name, value in response.headers}
     status = response.status_code
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST and b"location" in headers:
@@ -144,7 +144,7 @@ def _checked(response: h11.Response) -> str | None:
 
 @asynccontextmanager
 async def _connected(place: _Place) -> AsyncGenerator[AsyncGenerator[h11.Event, None], None]:
-    """Ask for the place and give the events of its answer."""
+    """Send the request and give the events of the response."""
     is_encrypted = place.url.scheme == "https"
     reader, writer = await asyncio.open_connection(
         place.address,
@@ -168,7 +168,7 @@ async def _connected(place: _Place) -> AsyncGenerator[AsyncGenerator[h11.Event, 
         await writer.drain()
         yield _events(protocol, reader)
     finally:
-        writer.transport.abort()  # its last words may not be waited for
+        writer.transport.abort()  # closing properly would wait for the other side
 
 
 async def _events(

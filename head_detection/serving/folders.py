@@ -1,7 +1,7 @@
-"""Temporary folders of a service: gone with their work, or, after a kill, at the next start.
+"""Temporary folders of a service, removed after their work or, after a kill, at the next start.
 
-A process holds the lock of each of its folders, which the system ends with the process; so one
-that is not held was left by a process that was killed.
+A process holds a lock on each of its folders, which the system releases when the process ends. A
+folder without a lock was therefore left by a process that was killed.
 """
 
 import os
@@ -20,12 +20,12 @@ PREFIX: Final = "head-detection-serve-"
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Give a folder in the system's temporary one that nobody else may read; then remove it."""
+    """Create a temporary folder that only this user may read; remove it after the block."""
     lock = None
-    while lock is None:  # another process may clear it before it is locked
+    while lock is None:  # another process may remove it before it is locked
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         lock = lock_file(folder, waits=True)
-        if folder.exists():  # where the file system knows no locks, without one
+        if folder.exists():  # the file system may not support locks: go on without one
             break
     try:
         yield folder
@@ -36,7 +36,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def clear_folders() -> None:
-    """Remove what services of this user that were killed have left; where locks are known."""
+    """Remove folders left by killed services of this user, if the file system supports locks."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             if not _is_own(folder):
@@ -48,7 +48,7 @@ def clear_folders() -> None:
 
 
 def _is_own(path: Path) -> bool:
-    """Tell whether it is a folder, no link to one, that this user has made."""
+    """Return whether the path is a folder, not a link to one, that belongs to this user."""
     with suppress(OSError):
         status = path.lstat()
         user = getattr(os, "getuid", None)  # not on Windows

@@ -1,4 +1,4 @@
-"""The frames of a video through the detector that all requests share."""
+"""Detects heads in a video's frames with the detector that all requests share."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -16,14 +16,14 @@ from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError
 
 CHECK_SECONDS: Final = 0.2
-"""Between two looks at whether the answer is still wanted."""
+"""Interval between checks whether the answer is still wanted."""
 WAITING_BYTES: Final = 128 * 1024**2
-"""Pixels of the frames of a video that wait; a larger frame waits alone."""
+"""Limit of the pixels of one video's waiting frames; a larger frame waits alone."""
 
 
 @dataclass
 class _Waiting:
-    """A frame whose heads are being found; ``held`` takes it out of the queue."""
+    """A frame that waits for its detections; closing ``held`` takes it out of the queue."""
 
     picture: LoadedPicture
     future: "Future[PictureResult] | None"
@@ -31,21 +31,21 @@ class _Waiting:
 
 
 class FrameDetector:
-    """Finds the heads of one video's frames, in turn with the pictures of other requests.
+    """Finds the heads in one video's frames, in turn with the pictures of other requests.
 
-    Of its frames no more wait for the network than go through it at once: a picture that comes
-    waits for that many, however long the video is.
+    No more of its frames wait for the network than fit into a batch. So a new picture waits for at
+    most that many frames, however long the video is.
 
     Args:
         batcher: owns the detector.
-        metrics: is told of frames and heads.
-        score_threshold: of what counts, from the detector's lowest score on.
-        num_waiting: frames that wait at once, at most.
-        check: is called for each frame and while one is waited for; what it raises ends the work.
+        metrics: counts frames and heads.
+        score_threshold: lowest score of heads that count; not below the detector's lowest score.
+        num_waiting: most frames that wait at once.
+        check: called for each frame and while waiting for one; what it raises ends the work.
 
     Attributes:
         score_threshold: as given.
-        lowest_score: heads down to this score can be asked for.
+        lowest_score: heads down to this score are available.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class FrameDetector:
     def stream(
         self,
         images: Iterable[Item],
-        batch_size: int | None = None,  # noqa: ARG002 - that of the service
+        batch_size: int | None = None,  # noqa: ARG002 - the service has its own
         *,
         keep_pixels: bool = False,
         score_threshold: float | None = None,
-        is_ready: IsReady | None = None,  # noqa: ARG002 - a file's frames are always at hand
+        is_ready: IsReady | None = None,  # noqa: ARG002 - a file's frames are always ready
     ) -> Generator[PictureResult]:
-        """Yield a result an item, in order; a frame on which the detector fails has an error."""
+        """Yield a result per item, in order; a frame on which the detector fails has an error."""
         threshold = self.score_threshold if score_threshold is None else score_threshold
         waiting: deque[_Waiting] = deque()
         try:

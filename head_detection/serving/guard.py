@@ -1,4 +1,4 @@
-"""Who is let in, and what every answer carries: keys, hosts, origins, headers, time limits."""
+"""Middleware that checks keys, hosts and origins, and adds headers and time limits to answers."""
 
 import asyncio
 import hmac
@@ -34,21 +34,21 @@ SECURITY_HEADERS: Final = {
 }
 OPEN: Final = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 OPEN_FOLDER: Final = "/page/"
-"""What needs no key: it tells nothing of pictures, and the page asks for the key itself."""
+"""Paths that need no key: they reveal nothing about pictures, and the page asks for the key."""
 POLICY_VIOLATION: Final = 1008
-"""Of a WebSocket that is closed."""
+"""Close code of a WebSocket."""
 
 _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Stands before an application.
+    """ASGI middleware that lets requests in or refuses them.
 
     Args:
         app: the application.
-        settings: whom it lets in.
-        metrics: is told of every request.
-        routes: paths that are counted by themselves.
+        settings: the keys, hosts and origins that are let in.
+        metrics: counts every request.
+        routes: paths that are counted separately; all others count as ``other``.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Guard:
         self._metrics, self._routes = metrics, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request of ASGI, or hand it on."""
+        """Refuse an ASGI request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -87,33 +87,33 @@ class Guard:
     async def _problem(
         self, scope: Scope, receive: Receive, answering: "_Answering"
     ) -> ServiceError | None:
-        """Hand a request on; return why it has no answer, without the calls that led there.
+        """Pass a request on; return the error that ends it, without its traceback.
 
-        They hold the whole request, and would be held until Python looks for cycles.
+        The traceback would keep the whole request in memory until Python collects cycles.
         """
         try:
             await self._app(scope, receive, answering.send)
         except ClientDisconnect:
             answering.status = answering.status or ENDED_BY_CLIENT
         except TimeoutError as error:
-            return None if answering.status else _fault(error)  # of a client that does not read
+            return None if answering.status else _fault(error)  # the client does not read
         except ServiceError as error:
             return error.bare()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and told of
+        except Exception as error:  # noqa: BLE001 - any error is answered and logged
             return _fault(error)
         return None
 
     def refusal(self, path: str, headers: Headers, *, is_page: bool) -> ServiceError | None:
-        """Return why a request is not let in; None lets it in.
+        """Return why a request is refused; None lets it in.
 
         Args:
-            path: that it asks for.
-            headers: its own.
-            is_page: whether the key is among them; a WebSocket of a browser sends it later.
+            path: the path that it requests.
+            headers: its headers.
+            is_page: whether they must hold the key; a browser's WebSocket sends it later.
         """
         host = _split(f"//{headers.get('host', '')}").hostname
         if self._settings.hosts is not None and host not in self._settings.hosts:
-            return ServiceError(HTTPStatus.FORBIDDEN, "host", "the service has another name")
+            return ServiceError(HTTPStatus.FORBIDDEN, "host", "the service has another host name")
         origin = headers.get("origin")
         is_own = origin is None or _split(origin).netloc == headers.get("host")
         if not is_own and origin not in self._settings.origins:
@@ -127,29 +127,33 @@ class Guard:
 
 
 def has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
-    """Tell whether a request has one of the keys, or there are none."""
+    """Return whether a request has one of the keys; always true if there are no keys."""
     kind, _, bearer = headers.get("authorization", "").partition(" ")
     given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
     return is_key(given, keys)
 
 
 def is_key(given: str, keys: tuple[str, ...]) -> bool:
-    """Tell whether a text is one of the keys, in a time that does not depend on how much is right.
+    """Return whether a text is one of the keys; always true if there are none.
+
+    The comparison takes constant time, so that a key cannot be guessed letter by letter.
 
     Example:
         >>> is_key("b", ("a", "b")), is_key("", ("a",)), is_key("", ())
         (True, False, True)
     """
-    sent = given.encode(errors="replace")  # JSON can hold halves of letters, which are no UTF-8
+    sent = given.encode(
+        errors="replace"
+    )  # JSON can hold lone surrogates, which UTF-8 cannot encode
     matches = [hmac.compare_digest(sent, key.encode()) for key in keys]
     return not keys or any(matches)
 
 
 class _Answering:
-    """Sends an answer with all headers, to a client that takes it in time.
+    """Sends an answer with the security headers; fails if the client does not read it in time.
 
     Attributes:
-        status: that was sent; 0 while none was.
+        status: the status that was sent; 0 before that.
     """
 
     def __init__(self, send: Send, seconds: float) -> None:
@@ -169,10 +173,10 @@ class _Answering:
 
 
 def _split(url: str) -> SplitResult:
-    """Return the parts of a URL, none of what is no URL."""
+    """Return the parts of a URL; empty parts if the text is not a URL."""
     try:
         return urlsplit(url)
-    except ValueError:  # half an IPv6 address, say
+    except ValueError:  # for example an incomplete IPv6 address
         return urlsplit("")
 
 

@@ -1,6 +1,6 @@
-"""Sockets and processes: slow senders are hung up on, and a worker that dies is replaced.
+"""Sockets and worker processes: slow clients are disconnected, and dead workers are replaced.
 
-Nothing here may import torch: the process that watches the workers has no network.
+Nothing here may import torch: the process that watches the workers does not need it.
 """
 
 import asyncio
@@ -31,36 +31,36 @@ from head_detection.serving.folders import clear_folders, temporary_folder
 from head_detection.serving.settings import ServiceSettings
 
 HEADER_SECONDS: Final = 10.0
-"""For a client to send the headers of a request, from its first byte on or from connecting."""
+"""Time for a client to send a request's headers, from its first byte or from connecting."""
 HEADER_BYTES: Final = 32 * 1024
 MAX_CONNECTIONS: Final = 512
 ENDING_SECONDS: Final = 45
-"""For requests that are answered when the service is told to end: more than their deadline."""
+"""Time for requests in progress when the service is told to end; longer than their deadline."""
 BACKLOG: Final = 1024
-"""Connections that wait to be taken."""
+"""Connections that wait to be accepted."""
 TAKEN_AT_ONCE: Final = 1
-"""Of them by a worker: one that took all would leave the others idle. asyncio hands this number to
-``listen`` too, so that the process that watches says anew how many may wait."""
+"""Connections that a worker accepts at once: one that accepted all would leave the others idle.
+asyncio passes this number to ``listen`` too, so the watching process restores ``BACKLOG``."""
 START_SECONDS: Final = 300
-"""For a worker to say that it lives: in this time it imports torch, perhaps from a slow disk."""
+"""Time for a worker's first sign of life: until then it imports torch, perhaps from a slow disk."""
 PING_SECONDS: Final = 0.2
-"""Between looks at whether a signal has come, while a worker is waited for."""
+"""Interval between checks for a signal, while waiting for a worker."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 MINUTE: Final = 60.0
 REASON: Final = "reason"
-"""File beside the workers' numbers: why one of them could not start."""
+"""File beside the workers' metrics that says why one of them could not start."""
 SEVERAL_PROCESSES: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder by which the workers of one service add up; prometheus_client reads it."""
+"""Environment variable with the folder of the workers' metrics; prometheus_client reads it."""
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a line of the log through once a minute, with the number of those it held back.
+    """Log filter that passes each kind of warning once a minute, with the number it held back.
 
-    Whoever sends what is no HTTP makes uvicorn write one: they would fill the disk. Lines are the
-    same that one line of a program writes, whatever of a request stands in them.
+    uvicorn logs a line for every request that is not HTTP, so a client could fill the disk. Two
+    records are of the same kind if the same line of code writes them, whatever their text.
 
     Args:
-        clock: seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class OncePerMinute(logging.Filter):
         self._held = Counter[tuple[str, int]]()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is written."""
+        """Return whether to write a record."""
         now, kind = self._clock(), (record.pathname, record.lineno)
         if record.levelno < logging.WARNING:
             return True
@@ -91,27 +91,27 @@ LOG_CONFIG: Final[dict[str, Any]] = {
         "uvicorn": LOGGING_CONFIG["loggers"]["uvicorn"],
         "head_detection": {"handlers": ["default"]},
         "asyncio": {"handlers": ["default"]},
-        "python_multipart": {"level": "CRITICAL"},  # it warns of each form that is damaged
+        "python_multipart": {"level": "CRITICAL"},  # it warns of every damaged form
     },
 }
-"""uvicorn's own and those beside it, no more than a line a minute of each kind."""
+"""Logging of uvicorn, of this package and of libraries, through ``OncePerMinute``."""
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that hangs up on who does not send a request's headers in time.
+    """HTTP/1.1 that disconnects clients that do not send a request's headers in time.
 
-    uvicorn has a limit for connections that have been answered alone.
+    uvicorn itself only limits connections that wait for a further request.
     """
 
     _overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on, unless a request is there."""
+        """Start the timer if a new request begins; stop it once its headers are complete."""
         if self._overdue is None and self._has_no_request():
             self._wait()
         super().data_received(data)
@@ -119,7 +119,7 @@ class PatientProtocol(H11Protocol):
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -141,14 +141,14 @@ class PatientProtocol(H11Protocol):
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket whose clients wait until somebody answers them.
+    """Return a listening socket; connections wait in its backlog until a worker accepts them.
 
     Args:
         host: a name or an address of this machine.
-        port: 0 is a free one.
+        port: the port; 0 for any free one.
 
     Raises:
-        OSError: it is taken, or no address of this machine.
+        OSError: the port is taken, or the host is not this machine's.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -170,10 +170,10 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def hosts_for(host: str) -> tuple[str, ...] | None:
-    """Return under which names browsers may reach a service that is bound to an address.
+    """Return the host names under which browsers may reach a service that is bound to an address.
 
-    One of this machine alone has the names of this machine: a site whose name is made to lead here
-    (DNS rebinding) has another. None is any name.
+    A loopback address allows only this machine's own names. That stops DNS rebinding, where
+    another site's name is made to resolve to this machine. None allows any name.
 
     Example:
         >>> hosts_for("127.0.0.1")
@@ -194,18 +194,18 @@ def run_workers(
     count: int,
     announce: Callable[[], None],
 ) -> None:
-    """Answer requests in several processes until SIGTERM or SIGINT; one that dies is replaced.
+    """Serve requests with several processes until SIGTERM or SIGINT; replace those that die.
 
     Args:
-        create: makes the application of one, or the name of what does, ``module:function``; is
-            pickled.
+        create: creates a worker's application, or the name of a function that does,
+            ``module:function``; must be picklable.
         settings: the limits.
-        listener: as ``open_socket`` returns it.
-        count: of processes.
-        announce: is called once one of them answers.
+        listener: as returned by ``open_socket``.
+        count: number of processes.
+        announce: called once the first of them answers.
 
     Raises:
-        ServingError: one could not start.
+        ServingError: a worker could not start.
     """
     cores = str(max(1, num_cores() // count))
     os.environ.setdefault("OMP_NUM_THREADS", cores)
@@ -222,21 +222,21 @@ def run_workers(
 
 
 def tell_parent(reason: str) -> None:
-    """Leave word why this worker cannot start, for the process that watches it: it says so once."""
+    """Record why this worker cannot start; the watching process reports it once."""
     write_bytes(Path(os.environ[SEVERAL_PROCESSES]) / REASON, reason.encode())
 
 
 class _Supervisor(Multiprocess):
-    """Replaces a worker that dies, at once, and ends when it is told to.
+    """Replaces a worker as soon as it dies, and ends when told to.
 
-    Its base waits for the answer to a ping for all of ``START_SECONDS``, deaf to signals, where a
-    worker is still starting, or dies before it answers: the base holds the worker's end of their
-    pipe open.
+    If a worker is still starting, or dies before it answers a ping, uvicorn's class waits all of
+    ``START_SECONDS`` and ignores signals meanwhile, because it keeps the worker's end of the pipe
+    open.
 
     Args:
-        config: of each worker.
-        sockets: that they share.
-        announce: is called once the first of them answers requests.
+        config: configuration of each worker.
+        sockets: the sockets that they share.
+        announce: called once the first of them answers requests.
     """
 
     def __init__(
@@ -245,32 +245,34 @@ class _Supervisor(Multiprocess):
         hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
         before = None if hang_up is None else signal.getsignal(hang_up)
         super().__init__(config, sockets)
-        if hang_up is not None and before is signal.SIG_IGN:  # by nohup: the base heeds it
+        if (
+            hang_up is not None and before is signal.SIG_IGN
+        ):  # set by nohup: the base class undoes it
             signal.signal(hang_up, signal.SIG_IGN)
         self._announce: Callable[[], None] | None = announce
 
     def handle_hup(self) -> None:
-        """End, for the terminal is closed; the base would start new workers instead."""
+        """End, because the terminal was closed; the base class would restart the workers."""
         self.should_exit.set()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace who died or does not answer; leave off when a signal comes."""
+        """Replace workers that died or do not answer; stop when a signal arrives."""
         if self.should_exit.is_set():
             return
         for listener in self.sockets:
             listener.listen(BACKLOG)
         for number, worker in enumerate(self.processes):
-            worker.child_conn.close()  # the worker alone needs it
+            worker.child_conn.close()  # only the worker needs it
             if self._answers(worker):
                 continue
             if self.signal_queue:
                 return
             worker.kill()
             worker.join()
-            if worker.exitcode == STARTUP_FAILURE:  # the next one would fail likewise
+            if worker.exitcode == STARTUP_FAILURE:  # the next one would fail the same way
                 self.should_exit.set()
                 return
-            # What waited in it is gone, and would be in the sums of /metrics for ever.
+            # Its waiting pictures are gone; their gauges would stay in /metrics for ever.
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # it has no types
             self.processes[number] = replacement = Process(self.config, self.sockets)
             replacement.start()
@@ -291,9 +293,9 @@ class _Supervisor(Multiprocess):
 
 
 def end_with_parent() -> None:
-    """Let this worker end when the process that watches it does, be that killed.
+    """End this worker when the process that watches it ends, even if that was killed.
 
-    Nobody would replace it any more, and it would keep the port.
+    Otherwise nobody would replace the worker, and it would keep the port.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -307,25 +309,25 @@ def end_with_parent() -> None:
 
 
 def server_config(app: Any, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
-    """Return how an application is served: limits of connections, and no word of who asked.
+    """Return uvicorn's configuration: limits of connections, and no log of who asked for what.
 
     Args:
-        app: of ASGI, or what makes one in each process.
+        app: an ASGI application, or a function that creates one in each process.
         settings: the limits.
-        options: more of uvicorn's.
+        options: further options of uvicorn.
     """
     return uvicorn.Config(
         app,
         http=PatientProtocol,
         log_config=LOG_CONFIG,
         log_level="warning",
-        access_log=False,  # it would hold who asked for what
+        access_log=False,  # it would record who asked for what
         server_header=False,
         proxy_headers=False,
         limit_concurrency=MAX_CONNECTIONS,
         h11_max_incomplete_event_size=HEADER_BYTES,
         ws_max_size=settings.max_bytes,
-        ws_per_message_deflate=False,  # a few bytes could become very many
+        ws_per_message_deflate=False,  # a few bytes could inflate to very many
         timeout_graceful_shutdown=ENDING_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
         **options,

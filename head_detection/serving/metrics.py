@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, pictures, heads, queue, batches, seconds by stage, errors."""
+"""Prometheus metrics: requests, pictures, heads, queue, batches, seconds by stage, errors."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from head_detection.serving.listening import SEVERAL_PROCESSES
 
 STAGES: Final = ("body", "decode", "queue", "network", "answer")
-"""Of a picture's way, in order."""
+"""Stages of a picture's processing, in order."""
 SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The numbers of one service; safe to count from any thread."""
+    """The metrics of one service; any thread may update them."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -36,7 +36,9 @@ class Metrics:
             "head_detection_videos", "Videos taken in and not answered yet.",
             registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
-        self.heads = Counter("head_detection_heads", "Heads told to clients.", registry=registry)
+        self.heads = Counter(
+            "head_detection_heads", "Heads returned to clients.", registry=registry
+        )
         self.errors = Counter(
             "head_detection_errors", "Requests and pictures without an answer.", ["kind"],
             registry=registry,
@@ -68,7 +70,7 @@ class Metrics:
         self._stages.labels(stage).observe(seconds)
 
     def as_text(self) -> bytes:
-        """Return all of them in Prometheus' text format, of all workers together."""
+        """Return all metrics in Prometheus' text format, summed over all workers."""
         if SEVERAL_PROCESSES not in os.environ:
             return generate_latest(self._registry)
         everyone = CollectorRegistry()

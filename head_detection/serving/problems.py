@@ -1,24 +1,24 @@
-"""Why a request, or one picture of it, has no answer: a status of HTTP, a kind, and a line."""
+"""Errors of a request, or of one of its pictures: an HTTP status, a kind and one line of text."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 ENDED_BY_CLIENT: Final = 499
-"""Not one of HTTP's, and sent to nobody: the client hung up. nginx counts it under this number."""
+"""The client hung up. Not an HTTP status and never sent; nginx counts it under this number."""
 
 LONGEST_VALUE: Final = 60
-"""Letters of what came that an answer says again."""
+"""Characters of a wrong value that an error repeats."""
 
 
 class ServiceError(Exception):
-    """What a client is told in place of an answer.
+    """An error that a client receives in place of an answer.
 
     Args:
-        status: of HTTP.
-        kind: a word that programs and metrics tell it by.
+        status: HTTP status.
+        kind: a word by which programs and metrics recognise the error.
         text: one line: expected, came, what to do.
-        retry_after: seconds after which it may be tried again; None says nothing of that.
+        retry_after: seconds after which the client may try again; None for no such hint.
     """
 
     def __init__(self, status: int, kind: str, text: str, retry_after: int | None = None) -> None:
@@ -32,7 +32,7 @@ class ServiceError(Exception):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
     def bare(self) -> "ServiceError":
-        """Return it without the calls that led to it, and without what led to it."""
+        """Return a copy without traceback and cause, which would keep the request in memory."""
         return ServiceError(self.status, self.kind, self.text, self.retry_after)
 
     def as_plain(self) -> dict[str, Any]:
@@ -41,19 +41,19 @@ class ServiceError(Exception):
 
 
 def queue_full(retry_after: int) -> ServiceError:
-    """Return the answer to a request for which there is no room now."""
+    """Return the answer to a request that the queue has no room for now."""
     text = f"too many pictures wait already; try again in {retry_after} s"
     return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "queue_full", text, retry_after)
 
 
 def too_many_videos() -> ServiceError:
-    """Return the answer to a video for which there is no room now."""
-    text = "as many videos as are taken in are here already; try again in 10 s"
+    """Return the answer to a video that there is no room for now."""
+    text = "too many videos are being answered already; try again in 10 s"
     return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "queue_full", text, 10)
 
 
 def not_ready() -> ServiceError:
-    """Return the answer while the network is warming up, or the service ends."""
+    """Return the answer while the network warms up, or the service ends."""
     text = "the service is starting or stopping; try again in a second"
     return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", text, 1)
 
@@ -65,29 +65,29 @@ def too_late(seconds: float) -> ServiceError:
 
 
 def detector_failed() -> ServiceError:
-    """Return the answer for a picture on which the detector itself failed; its log says why."""
+    """Return the answer for a picture on which the detector itself failed."""
     text = "the detector failed on this picture; the log of the service says why"
     return ServiceError(HTTPStatus.INTERNAL_SERVER_ERROR, "detector", text)
 
 
 def unreadable(text: str) -> ServiceError:
-    """Return the answer for what is no picture, or a damaged one."""
+    """Return the answer for a damaged picture, or a file that is not a picture."""
     return ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "picture", text)
 
 
 def video_for_track() -> ServiceError:
-    """Return the answer to a video among pictures."""
+    """Return the answer to a video where pictures are expected."""
     text = "expected a picture; it is a video: post it to /track"
     return ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "video", text)
 
 
 def too_large(text: str) -> ServiceError:
-    """Return the answer for more bytes or pixels than are read."""
+    """Return the answer for too many bytes, pixels, frames or files."""
     return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", text)
 
 
 def bad_value(fault: Mapping[str, Any]) -> ServiceError:
-    """Return the answer to a parameter whose value cannot be, by what pydantic says of it.
+    """Return the answer to a wrong value of a parameter, from pydantic's description of it.
 
     Example:
         >>> fault = {"loc": ("query", "end"), "type": "greater_than", "input": "-1"}

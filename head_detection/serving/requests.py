@@ -1,4 +1,4 @@
-"""Pictures out of a request, in memory alone, within limits that are kept before any work."""
+"""Reads the pictures of a request, into memory only; limits are checked before any work."""
 
 import asyncio
 import difflib
@@ -24,24 +24,24 @@ from head_detection.serving.problems import (
 from head_detection.serving.settings import ServiceSettings
 
 BODY_BYTES: Final = 512 * 1024**2
-"""Of all requests that are read or answered, at once."""
+"""Limit of the bodies of all requests that are being read or answered."""
 MAX_FIELDS: Final = 16
-"""Of a form, beside its files; they are passed over."""
+"""Limit of a form's fields, beside its files; they are ignored."""
 SEVERAL_TIMES: Final = "url"
-"""The one parameter of which a request may have several."""
+"""The only parameter that a request may repeat."""
 LONGEST_NAME: Final = 255
 UNNAMED: Final = "picture"
-"""What a picture is called that comes without a name."""
+"""Name of a picture that is sent without one."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was sent.
+    """An uploaded file.
 
     Attributes:
-        name: as the client calls it.
+        name: the client's name for it.
         data: its bytes.
     """
 
@@ -50,7 +50,7 @@ class Upload:
 
 
 class _MemoryParser(MultiPartParser):
-    """Reads a form; unlike its base it writes no large file to the disk."""
+    """Reads a form; unlike its base class, it never spools large files to disk."""
 
     spool_max_size = BODY_BYTES + 1
 
@@ -71,7 +71,7 @@ class Bodies:
         """Give the files of a request: those of a form, or the body itself.
 
         Raises:
-            ServiceError: too many bytes or files, none, another encoding, or too slow.
+            ServiceError: too many bytes or files, none at all, a Content-Encoding, or too slow.
         """
         check_headers(request, self._settings.max_bytes)
         counted = _Count()
@@ -86,14 +86,14 @@ class Bodies:
 
     @asynccontextmanager
     async def fetching(self, urls: Sequence[str]) -> AsyncIterator[list[Upload]]:
-        """Give the files at some addresses, one after the other.
+        """Fetch the files at some URLs, one after the other.
 
         Raises:
-            ServiceError: addresses are not fetched here, too many of them, one that is not public
-                or has no file, too many bytes, or too slow.
+            ServiceError: the service does not fetch URLs, there are too many, one is not public or
+                has no file, too many bytes, or too slow.
         """
         if not self._settings.allows_urls:
-            text = "no address is fetched by this service (see --allow-url); send the picture"
+            text = "this service fetches no addresses (see --allow-url); send the picture"
             raise ServiceError(HTTPStatus.FORBIDDEN, "url", text)
         if len(urls) > self._settings.max_files:
             raise too_large(f"expected at most {self._settings.max_files} addresses")
@@ -146,10 +146,10 @@ class _Count:
 
 
 async def check_query(request: Request) -> None:
-    """Refuse a parameter that the route does not know or has twice: one would be passed over.
+    """Refuse unknown and repeated parameters, which would be ignored silently.
 
     Raises:
-        ServiceError: there is one.
+        ServiceError: there is such a parameter.
     """
     known = _parameters(request)
     for name in request.query_params:
@@ -163,10 +163,10 @@ async def check_query(request: Request) -> None:
 
 
 def check_fields(request: Request, form: FormData) -> None:
-    """Refuse parameters among a form's parts: they would be passed over in silence.
+    """Refuse parameters among a form's fields, which would be ignored silently.
 
     Raises:
-        ServiceError: there is one.
+        ServiceError: there is such a parameter.
     """
     known = _parameters(request)
     for name, part in form.multi_items():
@@ -177,15 +177,15 @@ def check_fields(request: Request, form: FormData) -> None:
 
 
 def _parameters(request: Request) -> list[str]:
-    """Return what the route takes in the address."""
+    """Return the names of the route's query parameters."""
     return [str(field.alias) for field in request.scope["route"].dependant.query_params]
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Return what comes of the work; cancel it as soon as the client has hung up.
+    """Return the result of the work; cancel it as soon as the client hangs up.
 
     Raises:
-        ServiceError: the client has.
+        ServiceError: the client hung up.
     """
     working: asyncio.Future[T] = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_gone(request))
@@ -199,7 +199,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-        waiting.clear()  # what they raised holds this call, and it them
+        waiting.clear()  # else a reference cycle: their errors hold this frame, which holds them
         del work, working, leaving
 
 
@@ -209,10 +209,10 @@ async def _gone(request: Request) -> None:
 
 
 def check_headers(request: Request, max_bytes: int) -> None:
-    """Refuse a body by what its headers say.
+    """Refuse a body because of its headers.
 
     Raises:
-        ServiceError: too many bytes, or compressed ones.
+        ServiceError: it is too long, or compressed.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
@@ -226,7 +226,7 @@ def check_headers(request: Request, max_bytes: int) -> None:
 
 
 def is_form(request: Request) -> bool:
-    """Tell a form of files from a body that is the file itself."""
+    """Return whether the body is a form with files, rather than the file itself."""
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
@@ -258,7 +258,7 @@ def too_many_bytes(max_bytes: int) -> ServiceError:
 
 
 def too_slow(seconds: float) -> ServiceError:
-    """Return the answer to a body that does not come."""
+    """Return the answer to a body that arrives too slowly."""
     text = f"expected the whole request within {seconds:g} s"
     return ServiceError(HTTPStatus.REQUEST_TIMEOUT, "slow", text)
 

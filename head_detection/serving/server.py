@@ -1,4 +1,4 @@
-"""The service in one process, or in several."""
+"""Runs the service in one process, or in several."""
 
 import gc
 import socket
@@ -31,25 +31,25 @@ def serve(
     workers: int,
     announce: Callable[[], None],
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT, then finish those that are there, within a bound.
+    """Answer requests until SIGTERM or SIGINT, then finish those in progress, within a time limit.
 
     Args:
-        build: makes the detector; may be pickled where there are several workers.
+        build: builds the detector; must be picklable if there are several workers.
         settings: the limits.
-        listener: as ``open_socket`` returns it.
-        workers: processes that share it, each with a detector; one that dies is replaced.
-        announce: is called once pictures can be answered, in one of the processes at least.
+        listener: as returned by ``open_socket``.
+        workers: number of processes that share it, each with a detector; dead ones are replaced.
+        announce: called once at least one process can answer requests.
 
     Raises:
-        HeadDetectionError: a mistake of the user in what is to be built, or a network that the
-            device does not hold.
+        HeadDetectionError: the user asked for a detector that cannot be built, or the network does
+            not fit on the device.
     """
     if workers == 1:
         server = uvicorn.Server(server_config(_warm_app(build, settings), settings))
         announce()
         try:
             server.run([listener])
-        except (KeyboardInterrupt, SystemExit):  # the signal, which uvicorn raises anew at its end
+        except (KeyboardInterrupt, SystemExit):  # the signal, which uvicorn raises again at its end
             if not server.should_exit:
                 raise
         return
@@ -58,7 +58,7 @@ def serve(
 
 
 def create_worker(build: Build, settings: ServiceSettings) -> FastAPI:
-    """Return the application of one of several processes."""
+    """Return the application of one worker; exit if it cannot start."""
     end_with_parent()
     try:
         return _warm_app(build, settings)
@@ -68,11 +68,11 @@ def create_worker(build: Build, settings: ServiceSettings) -> FastAPI:
 
 
 def _warm_app(build: Build, settings: ServiceSettings) -> FastAPI:
-    """Return the application with a network that is warm.
+    """Return the application with a warm network; its objects are exempt from garbage collection.
 
-    Of cycles of garbage, Python then looks for what requests leave alone. It looks at all objects
-    once a quarter as many are new: half a million are there from the start on, and what 1,000
-    connections of h11 leave would lie there until 120,000 more have come.
+    Python runs a full collection once the number of new objects is a quarter of the old ones. Half
+    a million exist from the start, so that the garbage of 1,000 h11 connections would otherwise
+    stay until there are 120,000 new objects.
     """
     app = create_app(build(), settings)
     app.state.service.batcher.warm_up()

@@ -1,4 +1,4 @@
-"""What the service does: each request's way from its body to its answer."""
+"""The handlers of the service's routes: from a request's body to its answer."""
 
 import asyncio
 import math
@@ -32,17 +32,17 @@ PAGE: Final = Path(__file__).parent / "page"
 
 
 class Service:
-    """What answers requests.
+    """Answers requests.
 
     Args:
-        detector: is detected with from one thread alone.
+        detector: finds the heads; only the batcher's threads use it.
         settings: the limits.
 
     Attributes:
-        batcher: brings the requests' pictures together.
-        metrics: the numbers so far.
+        batcher: batches the pictures of all requests.
+        metrics: the metrics so far.
         settings: the limits.
-        videos: answers those.
+        videos: answers requests with videos.
     """
 
     def __init__(self, detector: HeadDetector, settings: ServiceSettings) -> None:
@@ -65,17 +65,18 @@ class Service:
         self,
         request: Request,
         score_threshold: Annotated[
-            float | None, Query(description="Leave out heads scored lower; else the weights' own.")
+            float | None,
+            Query(description="Lowest score of heads to return; else the weights' own."),
         ] = None,
         form: Annotated[
-            Form, Query(alias="format", description="image and blur are of one picture.")
+            Form, Query(alias="format", description="image and blur take one picture.")
         ] = "json",
         url: Annotated[
             list[str] | None,
-            Query(description="Public addresses of pictures, in place of a body; if allowed."),
+            Query(description="Public addresses of pictures, in place of a body, if allowed."),
         ] = None,
     ) -> Response:
-        """Find the heads of one picture or several; one that cannot be read fails alone."""
+        """Find the heads in one or more pictures; an unreadable one does not affect the others."""
         threshold = self.checked(score_threshold)
         with self.batcher.admitting(1):  # before the body is read
             pass
@@ -93,23 +94,33 @@ class Service:
         request: Request,
         form: Annotated[
             VideoForm,
-            Query(alias="format", description="video is one with its heads drawn, blur hidden."),
+            Query(
+                alias="format",
+                description="video draws the heads into the video, blur hides them.",
+            ),
         ] = "json",
         score_threshold: Annotated[
             float | None,
             Query(
-                description="Heads count from this score on, else the weights' own; one that is "
-                "followed (its id is not -1) at any score that the tracker takes, 0.1 or more."
+                description="Lowest score of heads that count; else the weights' own. A head that "
+                "is tracked (its id is not -1) counts at any score that the tracker uses, 0.1 or "
+                "more."
             ),
         ] = None,
-        tracker: Annotated[TrackerName, Query(description="Who follows the heads.")] = TRACKERS[0],
-        start: Annotated[float, Query(ge=0, description="Seconds to leave out.")] = 0.0,
-        end: Annotated[float | None, Query(gt=0, description="Seconds where to stop.")] = None,
+        tracker: Annotated[
+            TrackerName, Query(description="The algorithm that tracks the heads.")
+        ] = TRACKERS[0],
+        start: Annotated[
+            float, Query(ge=0, description="Where to start, in seconds of the video.")
+        ] = 0.0,
+        end: Annotated[
+            float | None, Query(gt=0, description="Where to stop, in seconds of the video.")
+        ] = None,
         max_fps: Annotated[
-            float | None, Query(gt=0, description="Take at most so many frames of each second.")
+            float | None, Query(gt=0, description="Use at most so many frames per second.")
         ] = None,
     ) -> Response:
-        """Follow the heads of a short video, and count them at the lines and in the zones given."""
+        """Track the heads in a short video, and count them at the given lines and zones."""
         numbers = {"start": start, "end": end, "max_fps": max_fps}
         for name, value in numbers.items():
             if value is not None and not math.isfinite(value):
@@ -120,33 +131,33 @@ class Service:
         return await self.videos.answer(request, asked)
 
     def checked(self, score_threshold: float | None) -> float:
-        """Return the threshold that is asked for, or the detector's own.
+        """Return the requested threshold, or the detector's own.
 
         Raises:
-            ServiceError: the detector was not built for it.
+            ServiceError: it is below the detector's lowest score, or above 1.
         """
         if score_threshold is None:
             return self._detector.score_threshold
         lowest = self._detector.lowest_score
-        if not lowest <= score_threshold <= 1.0:  # NaN neither
+        if not lowest <= score_threshold <= 1.0:  # also refuses NaN
             raise bad_request(f"score_threshold: expected {lowest:g} to 1; got {score_threshold:g}")
         return score_threshold
 
     async def find(
         self, number: int, upload: Upload, threshold: float, *, keep_pixels: bool = False
     ) -> Outcome:
-        """Return what came of one picture, in time; its room is taken already."""
+        """Return the result of one picture within the deadline; its place is reserved already."""
         try:
             async with asyncio.timeout(self.settings.deadline):
-                seen = await self.batcher.detect(upload.data, keep_pixels=keep_pixels)
+                detected = await self.batcher.detect(upload.data, keep_pixels=keep_pixels)
         except TimeoutError:
             return self._failed(upload, too_late(self.settings.deadline))
         except ServiceError as problem:
             return self._failed(upload, problem.bare())
-        found = seen.detections.above(threshold)
+        found = detected.detections.above(threshold)
         self.metrics.heads.inc(len(found))
-        hidden = seen.detections.above(min(HIDDEN_FROM, threshold)) if keep_pixels else None
-        return Record(number, upload.name, found, pixels=seen.pixels, to_hide=hidden)
+        hidden = detected.detections.above(min(HIDDEN_FROM, threshold)) if keep_pixels else None
+        return Record(number, upload.name, found, pixels=detected.pixels, to_hide=hidden)
 
     def _failed(self, upload: Upload, error: ServiceError) -> Failed:
         self.metrics.errors.labels(error.kind).inc()
@@ -161,19 +172,19 @@ class Service:
             return list(await asyncio.gather(*tasks))
 
     async def alive(self) -> Response:
-        """Tell whether the service works; if not, it is to be started anew."""
+        """Tell whether the service works; if not, restart it."""
         return _state("alive", is_so=self.batcher.is_alive)
 
     async def ready(self) -> Response:
-        """Tell whether the network is warm, and requests are taken."""
+        """Tell whether the network is warm and requests are accepted."""
         return _state("ready", is_so=self.batcher.is_ready)
 
     async def count(self) -> Response:
-        """Return the numbers for Prometheus."""
+        """Return the metrics for Prometheus."""
         return Response(self.metrics.as_text(), media_type=CONTENT_TYPE_LATEST)
 
     async def models(self) -> dict[str, Any]:
-        """Tell what finds the heads, and within which limits."""
+        """Describe the model and the limits of requests."""
         detector, limits = self._detector, self.settings
         model = {
             **detector.origin,
@@ -188,11 +199,11 @@ class Service:
         return {"models": [model], "limits": allowed}
 
     async def index(self) -> Response:
-        """Return the page."""
+        """Return the web page."""
         return self._page("index.html", detector=self._detector, needs_key=bool(self.settings.keys))
 
     async def docs(self, request: Request) -> Response:
-        """Return what can be asked, as a page."""
+        """Return the API documentation as a page."""
         schema = request.app.openapi()
         return self._page("docs.html", title=schema["info"]["title"], paths=schema["paths"])
 

@@ -1,30 +1,30 @@
-"""What a service allows, and whom."""
+"""Limits of a service, and who may use it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Limits of a service.
+    """Limits of a service, and who may use it.
 
     Attributes:
-        max_batch: pictures through the network at once, at most; None is what suits the engine.
+        max_batch: most pictures in a batch; None for what suits the engine.
         max_delay: seconds that a picture waits for others of its shape.
-        queue: pictures taken in and not answered yet, at most.
-        deadline: seconds from the whole request to its answer, at most.
-        body_seconds: that the body of a request may take to come in, and an answer to go out.
-        max_bytes: of a request's body.
-        max_pixels: of a picture.
-        max_files: pictures in a request.
-        max_videos: taken in and not answered yet, at most.
-        max_video_bytes: of a request with a video.
-        max_video_seconds: of a video that are looked at.
-        max_video_frames: likewise.
-        video_deadline: seconds from the whole video to its answer, at most.
-        keys: whoever has one of these is let in; none lets everybody in.
-        origins: ``https://host`` of other sites whose pages may ask; their browsers are told so.
-        allows_urls: pictures are fetched from public addresses that a request names.
-        hosts: names under which browsers reach the service; None is any name.
+        queue: most pictures that are admitted and not answered yet.
+        deadline: most seconds from the complete request to its answer.
+        body_seconds: most seconds to receive the body of a request, or to send an answer.
+        max_bytes: most bytes in the body of a request with pictures.
+        max_pixels: most pixels of a picture.
+        max_files: most pictures in a request.
+        max_videos: most videos that are admitted and not answered yet.
+        max_video_bytes: most bytes in the body of a request with a video.
+        max_video_seconds: longest part of a video that is processed, in seconds.
+        max_video_frames: most frames of a video that are processed.
+        video_deadline: most seconds from the complete video to its answer.
+        keys: a request needs one of these; if there are none, everybody is let in.
+        origins: ``https://host`` of other sites whose pages may use the service (CORS).
+        allows_urls: whether to fetch pictures from public URLs that a request names.
+        hosts: host names under which browsers may reach the service; None allows any.
     """
 
     max_batch: int | None = None

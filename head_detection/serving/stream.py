@@ -1,9 +1,10 @@
-"""Frames of a webcam over a WebSocket: a JPEG in, a record out, one after the other.
+"""Detects heads in webcam frames over a WebSocket: a JPEG in, a record out, one after the other.
 
-The first message is text, JSON with ``key`` and ``score_threshold``, both optional: a browser
-cannot send a key among the headers of a WebSocket. Each that follows is a picture as bytes, and is
-answered with its RECORD, or with ``error``, and its number, ``frame``, from 0. A frame that is sent
-before the last one was answered waits; who wants the newest sends it when the answer is there.
+The first message is text: JSON with ``key`` and ``score_threshold``, both optional. It carries the
+key because a browser cannot set the headers of a WebSocket. Each further message is a picture as
+bytes. Its answer is its RECORD, or ``error``, with its number from 0 as ``frame``. A frame that is
+sent before the previous answer waits; a client that wants the newest frame answered sends one only
+after each answer.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ from head_detection.serving.requests import Upload, clean_name
 from head_detection.serving.service import Service
 
 IDLE_SECONDS: Final = 60.0
-"""Without a message: the stream is ended."""
+"""The stream is closed after so long without a message."""
 GOING_AWAY: Final = 1001
 LONGEST_REASON: Final = 120
-"""Bytes of a WebSocket's last word, which may have 123."""
+"""Bytes of the reason with which a WebSocket is closed; the protocol allows 123."""
 NAME: Final = "webcam"
 HELLO: Final = ("key", "score_threshold")
-"""What the first message may have."""
+"""Keys of the first message."""
 
 
 async def answer_frames(socket: WebSocket, service: Service) -> None:
@@ -57,7 +58,7 @@ async def _receive(socket: WebSocket) -> dict[str, Any]:
 
 
 def _begin(message: dict[str, Any], socket: WebSocket, service: Service) -> float:
-    """Return the threshold that the first message asks for, of a client that is let in."""
+    """Check the key in the first message, and return the threshold that it asks for."""
     try:
         hello = json.loads(message.get("text") or "")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A video's way through the loop: its frames, who follows their heads, where they are counted."""
+"""Runs one video through the pipeline: detection, tracking, and counting at lines and zones."""
 
 import errno
 import time
@@ -46,15 +46,15 @@ FAILED_FRAMES_HEADER: Final = "X-Failed-Frames"
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """What is asked of a video.
+    """The options of a request with a video.
 
     Attributes:
-        form: of the answer.
-        score_threshold: of what counts.
-        tracker: who follows the heads.
-        start: seconds of the beginning to leave out.
-        end: seconds from the beginning where to stop; None is its end.
-        max_fps: at most so many frames of each second; None is all.
+        form: format of the answer.
+        score_threshold: lowest score of heads that count.
+        tracker: algorithm that tracks the heads.
+        start: where to start, in seconds of the video.
+        end: where to stop, in seconds of the video; None for its end.
+        max_fps: use at most so many frames per second; None for all.
     """
 
     form: VideoForm
@@ -66,22 +66,22 @@ class TrackOptions:
 
 
 class Describing(ContextDecorator):
-    """Says in the words of a client what is wrong with their video; other errors are ours.
+    """Turns errors caused by a client's video into errors for the client; others pass unchanged.
 
-    A class, for a generator that an error is thrown into and the error hold each other from Python
-    3.13 on, and with it the video.
+    A class rather than a generator: from Python 3.13 on, a generator and an error thrown into it
+    hold each other, and with them the video.
 
     Raises:
-        ServiceError: for a mistake of theirs, a package or room that the service lacks.
+        ServiceError: a mistake of the client, or a package or disk space that the service lacks.
     """
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Do nothing."""
 
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """Raise what is said in the place of an error, and keep neither."""
+        """Raise the client's error in place of ours, and keep neither."""
         match error:
             case MissingPackageError():
                 raise ServiceError(HTTPStatus.NOT_IMPLEMENTED, "package", str(error)) from error
@@ -98,15 +98,15 @@ class Describing(ContextDecorator):
 
 @dataclass(frozen=True)
 class Tracking:
-    """One video and what is asked of it, for a thread.
+    """The processing of one video, in a thread.
 
     Attributes:
         batcher: finds the heads.
-        metrics: is told of frames.
+        metrics: counts frames and heads.
         settings: the limits.
         sent: the video.
-        asked: what of it.
-        ended: is set once nobody waits for it.
+        asked: the options of the request.
+        ended: set once nobody waits for the answer any more.
     """
 
     batcher: Batcher
@@ -121,7 +121,7 @@ class Tracking:
         """Write the answer to a file, and return its headers.
 
         Raises:
-            ServiceError: it breaks a limit, cannot be read, or nobody waits any more.
+            ServiceError: the video breaks a limit or cannot be read, or nobody waits any more.
         """
         asked, origin = self.asked, Origin(self.batcher.detector.origin, self.asked.score_threshold)
         check = self._checker()
@@ -144,7 +144,7 @@ class Tracking:
             for outcome in outcomes:
                 answer.take(outcome)
             if answer.num_frames == 0:
-                raise unreadable("none of the video's frames, in the part that is asked for, shows")
+                raise unreadable("no frame in the requested part of the video can be read")
         return {
             FRAMES_HEADER: str(answer.num_frames),
             FAILED_FRAMES_HEADER: str(answer.num_failed),
@@ -158,7 +158,7 @@ class Tracking:
         return HeadTracker.from_config(config, self.asked.tracker, threshold)
 
     def _source(self) -> tuple[ItemSource, Generator[Item]]:
-        """Return the video as a source, and its frames, which are to be closed."""
+        """Return the video as a source, and its frames, which the caller must close."""
         asked, limits = self.asked, self.settings
         options = FrameOptions(
             asked.start, asked.end, max_fps=asked.max_fps, max_pixels=limits.max_pixels
@@ -175,7 +175,7 @@ class Tracking:
         return ItemSource(source.info, frames), frames
 
     def _within(self, items: Iterator[Item]) -> Generator[Item]:
-        """Yield the frames under the client's name, as long as they keep the limits."""
+        """Yield the frames, under the client's name for the video, until they exceed a limit."""
         try:
             for number, item in enumerate(items):
                 if number >= self.settings.max_video_frames:
@@ -185,7 +185,7 @@ class Tracking:
                 yield replace(item, name=self.sent.name)
         finally:
             if isinstance(items, Generator):
-                items.close()  # here: left to itself it would end in whatever thread finds it
+                items.close()  # else the garbage collector closes it, in any thread
 
     def _check_seconds(self, seconds: float) -> None:
         if seconds > self.settings.max_video_seconds:

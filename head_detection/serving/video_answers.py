@@ -1,4 +1,4 @@
-"""What came of a video, in the form that was asked for, written to a file as it is found."""
+"""The answer to a video, in the requested format, written to a file frame by frame."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ VideoForm = Literal["json", "ndjson", "video", "blur"]
 
 
 class VideoAnswer(ABC):
-    """Takes what came of each frame, in order.
+    """Writes the result of each frame, in order.
 
     Attributes:
-        media_type: of the file.
-        suffix: of its name.
-        needs_pixels: whether records must hold their picture.
-        num_frames: that went through the network.
-        num_failed: that have no answer.
+        media_type: media type of the file.
+        suffix: suffix of its name.
+        needs_pixels: whether records must hold their pixels.
+        num_frames: number of frames with a result.
+        num_failed: number of frames without a result.
     """
 
     media_type: ClassVar[str]
@@ -37,7 +37,7 @@ class VideoAnswer(ABC):
         self._regions: Sequence[RegionCount] = ()
 
     def take(self, outcome: Outcome) -> None:
-        """Write a frame."""
+        """Write the result of a frame."""
         if isinstance(outcome, Failure):
             self.num_failed += 1
             self._fail(outcome)
@@ -48,7 +48,7 @@ class VideoAnswer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""
 
     @abstractmethod
     def _add(self, record: Record) -> None: ...
@@ -57,7 +57,7 @@ class VideoAnswer(ABC):
     def _fail(self, failure: Failure) -> None: ...
 
     def _counts(self) -> list[dict[str, Any]]:
-        """Return what was counted at each line and in each zone, as ``counts.csv`` names it."""
+        """Return the counts of each line and zone, named as in ``counts.csv``."""
         return [
             {
                 "line" if region.is_line else "zone": region.name,
@@ -70,17 +70,17 @@ class VideoAnswer(ABC):
 
 
 class LineAnswer(VideoAnswer):
-    """A line a frame, RECORD; behind it a line an event, and at the end one with ``counts``.
+    """Lines of JSON: a RECORD per frame, then a line per event of it; a last line has ``counts``.
 
     Args:
-        path: of the file.
-        origin: not used: lines stand alone.
+        path: the file to write.
+        origin: not used, because each line stands alone.
     """
 
     media_type = "application/x-ndjson"
     suffix = ".ndjson"
 
-    def __init__(self, path: Path, origin: Origin) -> None:  # noqa: ARG002 - as JSON is made
+    def __init__(self, path: Path, origin: Origin) -> None:  # noqa: ARG002 - as in JsonAnswer
         super().__init__()
         self._file = path.open("w", encoding="utf-8", errors=JSON_ERRORS)
 
@@ -102,11 +102,11 @@ class LineAnswer(VideoAnswer):
 
 
 class JsonAnswer(VideoAnswer):
-    """``detections.json`` of the frames, with ``events`` and ``counts`` beside them.
+    """``detections.json`` with the frames, and ``events`` and ``counts`` beside them.
 
     Args:
-        path: of the file.
-        origin: what made it.
+        path: the file to write.
+        origin: the model that made it.
     """
 
     media_type = "application/json"
@@ -121,7 +121,7 @@ class JsonAnswer(VideoAnswer):
         self._file.write(dump_json(origin.as_plain())[:-1] + ', "images": [')
 
     def close(self) -> None:
-        """Add what is not of one frame."""
+        """Add failures, events and counts, and finish the file."""
         rest = {"failed": self._failures, "events": self._events, "counts": self._counts()}
         with self._file:
             self._file.write(f"\n], {dump_json(rest)[1:]}\n")
@@ -139,7 +139,7 @@ class VideoFileAnswer(VideoAnswer):
     """A video with its heads drawn, or hidden.
 
     Args:
-        job: writes it.
+        job: writes the video.
     """
 
     media_type = "video/mp4"
@@ -151,13 +151,13 @@ class VideoFileAnswer(VideoAnswer):
         self._job = job
 
     def close(self) -> None:
-        """End the video."""
+        """Finish the video."""
         self._job.close()
 
     def _add(self, record: Record) -> None:
         try:
             self._job.take(record)
-        except PictureError:  # not hidden: left out
+        except PictureError:  # its heads could not be hidden, so it is left out
             self.num_failed += 1
 
     def _fail(self, failure: Failure) -> None:
@@ -168,14 +168,14 @@ class VideoFileAnswer(VideoAnswer):
 def open_answer(
     form: VideoForm, path: Path, source: Path, origin: Origin, *, is_cut: bool
 ) -> VideoAnswer:
-    """Begin the file of an answer.
+    """Open the file of an answer.
 
     Args:
-        form: of what kind.
-        path: of the file.
-        source: the video itself, whose sound comes along.
-        origin: what makes it.
-        is_cut: the video's beginning is left out.
+        form: its format.
+        path: the file to write.
+        source: the client's video, whose sound is copied.
+        origin: the model that makes the answer.
+        is_cut: whether the beginning of the video is left out.
     """
     place = VideoPlace(path, source, is_cut=is_cut)
     make: dict[VideoForm, Callable[[], VideoAnswer]] = {
@@ -195,4 +195,4 @@ FORMS: Final[dict[VideoForm, type[VideoAnswer]]] = {
     "video": VideoFileAnswer,
     "blur": VideoFileAnswer,
 }
-"""By the names that a request has."""
+"""The class of each format that a request may name."""

@@ -1,4 +1,4 @@
-"""A video out of a request, into a file: it may be larger than what memory is for."""
+"""Writes the video of a request to a file, because it may be too large for memory."""
 
 import asyncio
 import shutil
@@ -26,24 +26,24 @@ from head_detection.serving.requests import (
 from head_detection.serving.settings import ServiceSettings
 
 SLOWEST: Final = 256 * 1024
-"""Bytes a second that a sender, or a reader of an answer, keeps up; one that is slower is cut off
-once ``body_seconds`` have passed too."""
+"""Lowest rate, in bytes per second, at which a client may send a video or read an answer; a slower
+client is cut off once it has also used up ``body_seconds``."""
 ZONES: Final = "zones"
-"""The part of a form that is a zones file."""
+"""Name of the form field with the zones file."""
 FORM_FILES: Final = 2
 """The video and the zones file."""
 UNNAMED: Final = "video"
-"""What a video is called that comes without a name."""
+"""Name of a video that is sent without one."""
 
 
 @dataclass(frozen=True)
 class SentVideo:
-    """A video that was sent.
+    """An uploaded video.
 
     Attributes:
-        path: where it lies.
-        name: as the client calls it.
-        zones: where heads are to be counted; None: nowhere.
+        path: the file that holds it.
+        name: the client's name for it.
+        zones: lines and zones at which to count heads; None for no counting.
     """
 
     path: Path
@@ -52,15 +52,16 @@ class SentVideo:
 
 
 async def receive_video(request: Request, path: Path, settings: ServiceSettings) -> SentVideo:
-    """Write the video of a request to a file; a form may have a zones file beside it.
+    """Write the video of a request to a file; a form may also hold a zones file.
 
     Args:
-        request: its body is read.
-        path: where to.
+        request: the request, whose body is read.
+        path: the file to write.
         settings: the limits.
 
     Raises:
-        ServiceError: too many bytes, none, another encoding, too slow, or a mistake in the zones.
+        ServiceError: too many bytes, none at all, a Content-Encoding, too slow, or a mistake in
+            the zones.
     """
     check_headers(request, settings.max_video_bytes)
     try:
@@ -123,5 +124,5 @@ async def _from_form(
 
 
 def seconds_for(num_bytes: int, settings: ServiceSettings) -> float:
-    """Return how long so many bytes may be on their way."""
+    """Return how many seconds the transfer of so many bytes may take."""
     return settings.body_seconds + num_bytes / SLOWEST

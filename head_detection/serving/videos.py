@@ -1,7 +1,7 @@
-"""Videos that are sent: a few at once, each in a thread beside the pictures, its heads followed.
+"""Answers requests with videos: a few at once, each in a thread beside the pictures.
 
-What is sent and what is answered lie in a folder of their own, which is gone once the answer is
-sent, or nobody waits for it any more; what a killed process leaves, the next one clears.
+Each video and its answer lie in a temporary folder. It is removed once the answer is sent or nobody
+waits for it any more. What a killed process leaves behind, the next one removes.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from head_detection.serving.video_requests import receive_video, seconds_for
 
 
 class Videos:
-    """Answers videos.
+    """Answers requests with videos.
 
     Args:
         batcher: finds the heads.
-        metrics: is told of videos.
+        metrics: counts videos, frames and heads.
         settings: the limits.
     """
 
@@ -41,19 +41,19 @@ class Videos:
         self._threads = ThreadPoolExecutor(settings.max_videos, thread_name_prefix="video")
 
     async def answer(self, request: Request, asked: TrackOptions) -> Response:
-        """Return what comes of the video of a request.
+        """Return the answer to a request with a video.
 
         Raises:
-            ServiceError: there is no room for it, it breaks a limit, cannot be read, or took too
-                long.
+            ServiceError: there is no room for the video, it breaks a limit, cannot be read, or
+                took too long.
         """
         if not self._batcher.is_ready:
             raise not_ready()
-        with ExitStack() as stack:  # until the answer is sent, or the thread has ended
+        with ExitStack() as stack:  # held until the answer is sent, or the thread has ended
             self._enter(stack)
             with Describing():
                 folder = stack.enter_context(temporary_folder())
-                # Called a video, so that who opens it says what is wrong with it.
+                # The suffix of a video, so that a damaged file is reported as one.
                 sent = await receive_video(request, folder / "video.mp4", self._settings)
             held = stack.pop_all()
         ended = Event()
@@ -66,7 +66,7 @@ class Videos:
             ended.set()
             future.cancel()
             future.add_done_callback(lambda _: held.close())
-            del future  # it holds the error, which holds this call
+            del future  # else a reference cycle: it holds the error, which holds this frame
             if isinstance(error, TimeoutError):
                 raise too_late(self._settings.video_deadline) from error
             raise
@@ -75,7 +75,7 @@ class Videos:
         return _HeldFile(folder / "answer", headers, kind.media_type, name, held, self._settings)
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Accept no more videos, and cancel those that have not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _enter(self, held: ExitStack) -> None:
@@ -87,7 +87,7 @@ class Videos:
 
 
 class _HeldFile(FileResponse):
-    """A file that is gone once it is sent, or its reader is."""
+    """A file that is removed once it is sent, or its client has gone."""
 
     def __init__(
         self,
@@ -113,6 +113,6 @@ class _HeldFile(FileResponse):
 
 
 def limits_of(settings: ServiceSettings) -> dict[str, Any]:
-    """Return what a video may be, for who asks."""
+    """Return the limits of videos, as ``/models`` shows them."""
     names = ("max_video_bytes", "max_video_seconds", "max_video_frames", "video_deadline")
     return {name: getattr(settings, name) for name in names}

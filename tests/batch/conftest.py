@@ -1,4 +1,4 @@
-"""Pictures of batch jobs in tars and tables, and small files for a detector that is none."""
+"""Pictures of batch jobs in tars and tables, and small files for a fake detector."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""A detector that loads no torch and does to its process what a picture's bytes tell it to."""
+"""A fake detector without torch, which does to its process what a picture's bytes say."""
 
 import os
 import signal

@@ -1,13 +1,12 @@
 """Kills runs of batch, their workers, or both at random moments: ``make kill`` does it 200 times.
 
-After each kill every shard that is there is whole, and says of its pictures what it says of an
-undisturbed run; in the end each picture has its answer once, and nothing else is left.
+After each kill every existing shard is whole and has the same answers as in an undisturbed run. In
+the end each picture has exactly one answer, and nothing else is left.
 
     python tests/batch/kills.py [--kills 200] [--seed 0]
 
-The detector is none (``fake_detector.py``), and processes are forks of this one, which has imported
-all they need: so most of the moments lie in the work itself, and a kill costs a fraction of a
-second.
+The detector is a fake (``fake_detector.py``), and processes are forks of this one, which has
+imported all they need. So most kills hit the work itself, and each costs a fraction of a second.
 """
 
 import argparse

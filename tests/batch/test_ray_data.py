@@ -1,4 +1,4 @@
-"""On a cluster of this machine with two cores: drivers and actors that are killed, bad pictures."""
+"""Ray on this machine with two cores: drivers and actors that are killed, bad pictures."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Pictures at http://, from a server of this machine."""
+"""Pictures at http:// URLs, from a server on this machine."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""A detector whose heads can be worked out by eye, and which fails where it is told to."""
+"""A detector whose heads can be worked out by eye, and which fails when told to."""
 
 import threading
 import time

@@ -345,8 +345,8 @@ def test_docs_say_from_which_score_on_a_head_counts(client: TestClient) -> None:
         for parameter in paths[path]["post"]["parameters"]
         if parameter["name"] == "score_threshold"
     }
-    assert words["/detect"] == "Leave out heads scored lower; else the weights' own."
-    assert words["/track"].endswith("at any score that the tracker takes, 0.1 or more.")
+    assert words["/detect"] == "Lowest score of heads to return; else the weights' own."
+    assert words["/track"].endswith("at any score that the tracker uses, 0.1 or more.")
     assert TrackingConfig().lowest_score == 0.1
 
 

@@ -1,4 +1,4 @@
-"""Requests meet in batches; who leaves, comes too much or poisons is no burden to the others."""
+"""Requests share batches; clients that leave, flood or send poison do not harm the others."""
 
 import asyncio
 import threading
@@ -13,7 +13,13 @@ import torch
 
 from head_detection.errors import DeviceError
 from head_detection.inference.detector import HeadDetector
-from head_detection.serving.batcher import FAULTS_IN_A_ROW, WARM_SIZE, Batcher, Room, Seen
+from head_detection.serving.batcher import (
+    FAULTS_IN_A_ROW,
+    WARM_SIZE,
+    Batcher,
+    DetectedPicture,
+    Room,
+)
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError
 from head_detection.structures import Detections
@@ -40,7 +46,7 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def send(batcher: Batcher, data: bytes) -> Seen | ServiceError:
+async def send(batcher: Batcher, data: bytes) -> DetectedPicture | ServiceError:
     try:
         with batcher.admitting(1):
             return await batcher.detect(data)
@@ -71,12 +77,14 @@ def test_batches_run_side_by_side_where_that_suits_the_engine(
 
     engine.detect = count_and_detect
 
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector, max_batch=1, max_delay=0) as batcher:
             return await asyncio.gather(*(send(batcher, file_of(64, 48 + n)) for n in range(8)))
 
     answers = asyncio.run(scenario())
-    sizes = [answer.detections.image_size for answer in answers if isinstance(answer, Seen)]
+    sizes = [
+        answer.detections.image_size for answer in answers if isinstance(answer, DetectedPicture)
+    ]
     assert sizes == [(48 + n, 64) for n in range(8)]
     assert most == 2
 
@@ -100,25 +108,29 @@ def test_a_poisoned_picture_beside_others_spares_them(
 ) -> None:
     engine.concurrency = 2
 
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector, max_batch=1, max_delay=0) as batcher:
             files = [poisoned if n % 3 == 1 else file_of() for n in range(9)]
             return await asyncio.gather(*(send(batcher, data) for data in files))
 
     answers = asyncio.run(scenario())
-    assert [isinstance(answer, Seen) for answer in answers] == [n % 3 != 1 for n in range(9)]
+    assert [isinstance(answer, DetectedPicture) for answer in answers] == [
+        n % 3 != 1 for n in range(9)
+    ]
 
 
 def test_pictures_of_one_shape_meet_and_others_do_not_wait_for_them(
     detector: HeadDetector, engine: Any, file_of: FileOf
 ) -> None:
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector, max_batch=4, max_delay=0.05) as batcher:
             sizes = [(64, 48), (128, 48), (64, 48), (64, 48), (128, 48), (64, 48)]
             return await asyncio.gather(*(send(batcher, file_of(*size)) for size in sizes))
 
     answers = asyncio.run(scenario())
-    assert all(isinstance(answer, Seen) and len(answer.detections) == 2 for answer in answers)
+    assert all(
+        isinstance(answer, DetectedPicture) and len(answer.detections) == 2 for answer in answers
+    )
     warm, *batches = engine.batches
     assert warm == [WARM_SIZE]
     assert sorted(batches) == [[SMALL] * 4, [WIDE] * 2]
@@ -128,17 +140,17 @@ def test_pictures_of_one_shape_meet_and_others_do_not_wait_for_them(
 def test_one_picture_alone_waits_no_longer_than_the_delay(
     detector: HeadDetector, file_of: FileOf
 ) -> None:
-    async def scenario() -> Seen | ServiceError:
+    async def scenario() -> DetectedPicture | ServiceError:
         async with running(detector, max_batch=8, max_delay=0.02) as batcher, asyncio.timeout(5):
             return await send(batcher, file_of())
 
-    assert isinstance(asyncio.run(scenario()), Seen)
+    assert isinstance(asyncio.run(scenario()), DetectedPicture)
 
 
 def test_a_poisoned_picture_fails_alone(
     detector: HeadDetector, engine: Any, file_of: FileOf, poisoned: bytes
 ) -> None:
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector, max_batch=4, max_delay=0.05) as batcher:
             files = [file_of(), poisoned, file_of(), file_of()]
             answers = await asyncio.gather(*(send(batcher, file) for file in files))
@@ -146,7 +158,7 @@ def test_a_poisoned_picture_fails_alone(
             return answers
 
     answers = asyncio.run(scenario())
-    assert [isinstance(answer, Seen) for answer in answers] == [True, False, True, True]
+    assert [isinstance(answer, DetectedPicture) for answer in answers] == [True, False, True, True]
     assert isinstance(answers[1], ServiceError)
     assert (answers[1].status, answers[1].kind) == (500, "detector")
     assert engine.batches[1:] == [[SMALL] * 4, *[[SMALL]] * 4]
@@ -194,14 +206,14 @@ def test_a_device_without_memory_for_a_batch_answers_its_pictures_one_by_one(
         found: list[Any] = finds(images)
         return found
 
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector, max_batch=4, max_delay=0.05) as batcher:
             answers = await asyncio.gather(*(send(batcher, file_of()) for _ in range(4)))
             assert batcher.is_ready
             return list(answers)
 
     monkeypatch.setattr(engine, "detect", detect)
-    assert all(isinstance(answer, Seen) for answer in asyncio.run(scenario()))
+    assert all(isinstance(answer, DetectedPicture) for answer in asyncio.run(scenario()))
     assert len(held) == 1
 
 
@@ -212,7 +224,7 @@ def test_a_batch_is_as_large_as_suits_the_engine(detector: HeadDetector) -> None
 def test_what_is_no_picture_never_reaches_the_network(
     detector: HeadDetector, engine: Any, file_of: FileOf
 ) -> None:
-    async def scenario() -> list[Seen | ServiceError]:
+    async def scenario() -> list[DetectedPicture | ServiceError]:
         async with running(detector) as batcher:
             files = [b"", b"text", file_of()[:60], file_of(1001, 1000)]
             return [await send(batcher, file) for file in files]
@@ -237,7 +249,9 @@ def test_the_queue_is_bounded_and_says_when_to_come_again(
             assert isinstance(refused, ServiceError)
             assert (refused.status, refused.headers) == (503, {"Retry-After": "1"})
             engine.may_run.set()
-            assert all(isinstance(answer, Seen) for answer in await asyncio.gather(*tasks))
+            assert all(
+                isinstance(answer, DetectedPicture) for answer in await asyncio.gather(*tasks)
+            )
             assert batcher.waiting == 0
 
     asyncio.run(scenario())
@@ -261,7 +275,9 @@ def test_who_leaves_costs_the_network_nothing(
             assert (queued(batcher), batcher.waiting) == (0, 1)
             last = asyncio.create_task(send(batcher, file_of(128)))
             engine.may_run.set()
-            assert all(isinstance(answer, Seen) for answer in await asyncio.gather(first, last))
+            assert all(
+                isinstance(answer, DetectedPicture) for answer in await asyncio.gather(first, last)
+            )
 
     asyncio.run(scenario())
     assert engine.batches[1:] == [[SMALL], [WIDE]]
@@ -275,7 +291,7 @@ def test_closing_finishes_what_there_is_within_a_bound(
             task = asyncio.create_task(send(batcher, file_of()))
             await until(lambda: queued(batcher) == 1)
             assert await asyncio.to_thread(batcher.close, 5)
-            assert isinstance(await task, Seen)
+            assert isinstance(await task, DetectedPicture)
             late = await send(batcher, file_of())
             assert isinstance(late, ServiceError)
             assert late.status == 503
@@ -291,7 +307,7 @@ def test_closing_finishes_what_there_is_within_a_bound(
 def test_pixels_are_handed_on_where_they_are_asked_for(
     detector: HeadDetector, file_of: FileOf
 ) -> None:
-    async def scenario() -> Seen:
+    async def scenario() -> DetectedPicture:
         async with running(detector) as batcher:
             return await batcher.detect(file_of(), keep_pixels=True)
 

@@ -1,4 +1,4 @@
-"""Pictures from addresses: what is not public is never asked, whatever leads there."""
+"""Pictures from URLs: an address that is not public is never contacted, whatever leads there."""
 
 import shutil
 import socket

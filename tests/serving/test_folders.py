@@ -1,4 +1,4 @@
-"""Folders of videos: gone after their work, and after a kill at the next start."""
+"""Folders of videos are removed after their work or, after a kill, at the next start."""
 
 import subprocess
 import sys

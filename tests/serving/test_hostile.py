@@ -1,4 +1,4 @@
-"""Requests that mean no good: damaged, huge, half-closed, malformed. ``make hostile`` sends 10,000.
+"""Hostile requests: damaged, huge, half-closed, malformed. ``make hostile`` sends 10,000.
 
 ``HOSTILE_REQUESTS`` is their number.
 """

@@ -175,12 +175,12 @@ def test_a_video_is_counted_at_what_is_drawn(
     click("new-line")
     for place in ((0.5, 0.05), (0.5, 0.95)):
         drag(browser, place)
-    assert browser.run(status) == "line 1 is there"
+    assert browser.run(status) == "line 1 added"
     click("new-zone")
     for place in ((0.55, 0.1), (0.95, 0.1), (0.95, 0.9), (0.55, 0.9)):
         drag(browser, place, kind="touch")
     click("finish")
-    assert browser.run(status) == "zone 1 is there"
+    assert browser.run(status) == "zone 1 added"
     click("new-zone")
     for key, times in (("Enter", 1), ("ArrowLeft", 20), ("Enter", 1), ("ArrowDown", 20)):
         for _ in range(times):
@@ -189,7 +189,7 @@ def test_a_video_is_counted_at_what_is_drawn(
     assert browser.run(status) == "A zone has three corners or more."
     for key in ("Enter", "f"):
         browser.press(key)
-    assert browser.run(status) == "zone 2 is there"
+    assert browser.run(status) == "zone 2 added"
     drag(browser, (0.3, 0.7), (0.3, 0.8), (0.4, 0.8))  # its last corner
     browser.run(
         "(() => { const n = document.querySelectorAll('#regions input')[1]; n.value = 'a \"hall\"';"

@@ -1,6 +1,6 @@
-// A video of the page: shown on the canvas with what was found in the frame of its time.
+// A video of the page, shown on the canvas with the heads of the current frame.
 
-const EPSILON = 0.0005; // seconds that the browser's time may lie before a frame's
+const EPSILON = 0.0005; // seconds by which the browser's time may lie before a frame's
 
 export class Clip {
   constructor(file, element, shown) {
@@ -8,7 +8,7 @@ export class Clip {
     this.url = URL.createObjectURL(file);
   }
 
-  /** Load the first frame; false where the browser cannot show it. */
+  /** Load the first frame; false if the browser cannot show it. */
   async load() {
     const { element } = this;
     Object.assign(element, { srcObject: null, muted: true, preload: "auto" });
@@ -27,7 +27,7 @@ export class Clip {
 
   get duration() { return Number.isFinite(this.element.duration) ? this.element.duration : this.answer?.images.at(-1).seconds ?? 0; }
 
-  /** What was found in the frame that is shown. */
+  /** The record of the frame that is shown. */
   get record() {
     const records = this.answer?.images ?? [];
     let [low, high] = [0, records.length];
@@ -38,7 +38,7 @@ export class Clip {
     return records[Math.max(0, low - 1)];
   }
 
-  /** Counts at a region up to the frame that is shown: in, out, and for a zone now. */
+  /** Counts at a region up to the frame that is shown: in, out, and, for a zone, now. */
   countsOf(region) {
     const frame = this.record?.frame ?? -1;
     const own = (this.answer?.events ?? []).filter((event) => event[region.kind] === region.name && event.frame <= frame);

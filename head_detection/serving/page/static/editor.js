@@ -1,9 +1,9 @@
-// Zones and lines are drawn on the canvas: by mouse, by touch, or with the arrow keys and Enter.
+// Draws zones and lines on the canvas: by mouse, by touch, or with the arrow keys and Enter.
 import { problemOf } from "./regions.js";
 
-const STEP = 0.01; // of the picture, an arrow key
-const FINE_STEP = 0.002; // with Shift
-const REACH = 14; // canvas pixels around a corner where it is taken hold of
+const STEP = 0.01; // share of the picture that an arrow key moves the cross
+const FINE_STEP = 0.002; // the same, with Shift
+const REACH = 14; // distance in canvas pixels within which a corner can be dragged
 const COLORS = { zone: "#ffd400", line: "#00e5ff" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -26,7 +26,7 @@ export class Editor {
 
   cancel() {
     Object.assign(this, { kind: null, points: [], cursor: null });
-    this.view.canvas.focus({ preventScroll: true }); // the buttons that led here are disabled now
+    this.view.canvas.focus({ preventScroll: true }); // the button that had the focus is disabled now
     this.tell("");
   }
 
@@ -53,10 +53,10 @@ export class Editor {
     }
     const { name } = this.regions.add(this.kind, this.points);
     this.cancel();
-    this.tell(`${name} is there`);
+    this.tell(`${name} added`);
   }
 
-  /** Return what moves the corner at a place of the canvas; null where none is. */
+  /** Return a function that moves the corner at a place of the canvas; null if there is no corner. */
   grab(x, y) {
     const near = ([px, py]) => Math.hypot(px - x, py - y) <= REACH;
     for (const region of this.kind ? [] : this.regions.all) {
@@ -79,7 +79,7 @@ export class Editor {
     }
   }
 
-  /** Take a key while something is drawn; tell whether it was one of ours. */
+  /** Handle a key while something is drawn; return whether it was one of ours. */
   press(event) {
     if (!this.kind || event.ctrlKey || event.metaKey || event.altKey) return false;
     const actions = { Enter: () => this.add(this.cursor), " ": () => this.add(this.cursor), Backspace: () => this.undo(), Escape: () => this.cancel(), f: () => this.finish() };
@@ -136,7 +136,7 @@ export class Editor {
     pen.fillText(name, x + 8, y + 18);
   }
 
-  /** From the middle of a line to its *in* side: left, for who walks along it; y points down. */
+  /** Draw an arrow from the middle of a line to its *in* side: the left, walking along it (y points down). */
   arrow(pen, [x1, y1], [x2, y2]) {
     const length = Math.hypot(x2 - x1, y2 - y1) || 1;
     const [nx, ny] = [(y2 - y1) / length, (x1 - x2) / length];

@@ -1,4 +1,4 @@
-// The page: pictures and videos to the service, heads onto the canvas and into the tables.
+// The page: sends pictures and videos to the service, shows heads on the canvas and in the tables.
 import { Clip } from "./clip.js";
 import { asCsv, asJson, download, filtered } from "./downloads.js";
 import { RegionTable } from "./region_table.js";
@@ -12,7 +12,7 @@ const view = new View(element("canvas"));
 const slider = element("threshold");
 const items = []; // { file, bitmap, record }, { file, clip } of a video, or { file, error }
 let current = null;
-let began = 0; // of pictures to show, those that were asked for
+let began = 0; // number of pictures chosen to be shown so far
 
 slider.min = lowest;
 slider.value = document.body.dataset.scoreThreshold;
@@ -20,11 +20,11 @@ slider.value = document.body.dataset.scoreThreshold;
 const threshold = () => Number(slider.value);
 const key = () => element("key")?.value ?? "";
 const say = (text) => { element("status").textContent = text; };
-/** By its name too: browsers do not know each kind. */
+/** Also looks at the name, because browsers do not know every kind of video. */
 const isVideo = (file) => file.type.startsWith("video/") || /\.(avi|flv|m2ts|mkv|mov|mp4|mpe?g|mts|webm|wmv)$/i.test(file.name);
 const inWords = (count, word = "head") => (count === 1 ? `1 ${word}` : `${count} ${word}s`);
 
-/** What is shown, with the heads that count: of a video those of the frame of its time. */
+/** The record that is shown, with the heads that count; for a video that of the current frame. */
 function shown() {
   if (current?.clip) {
     const { videoWidth: width, videoHeight: height } = current.clip.element;
@@ -60,15 +60,15 @@ function show() {
 
 function noteOf(clip) {
   if (!clip) {
-    const start = current && !current.bitmap ? "This browser cannot show such a picture, its boxes alone. " : "";
-    return `${start}The slider sends nothing: heads scored ${lowest.toFixed(2)} or more are known.`;
+    const start = current && !current.bitmap ? "This browser cannot show this kind of picture, only its boxes. " : "";
+    return `${start}Moving the slider sends nothing: all heads with a score of ${lowest.toFixed(2)} or more are here already.`;
   }
-  if (clip.answer && !clip.isCounted) return "The least score, a zone or a line has changed: Count again sends the video anew.";
-  const start = clip.answer && !clip.isShown ? "This browser cannot show such a video, its boxes alone. " : "";
-  return `${start}Of a video the least score, zones and lines count from Count again on.`;
+  if (clip.answer && !clip.isCounted) return "The minimum score, a zone or a line has changed: Count again sends the video again.";
+  const start = clip.answer && !clip.isShown ? "This browser cannot show this kind of video, only its boxes. " : "";
+  return `${start}For a video, a changed minimum score, zone or line takes effect with Count again.`;
 }
 
-/** What the heads that are counted in a video depend on. */
+/** The options that the counts of a video depend on. */
 const askedOfVideo = () => `${threshold()}\n${regions.file}`;
 
 function cell(row, text) {
@@ -79,7 +79,7 @@ function cell(row, text) {
 function headsOf(item) {
   if (item.error) return item.error;
   if (!item.clip) return String(filtered(item.record, threshold()).count);
-  if (!item.clip.answer) return "are being followed";
+  if (!item.clip.answer) return "being tracked";
   const { images } = item.clip.answer;
   const followed = new Set(images.flatMap((record) => record.ids.filter((id) => id > 0)));
   return `${followed.size} followed, ${Math.max(...images.map((record) => record.count))} at once`;
@@ -102,7 +102,7 @@ function list() {
   }));
 }
 
-/** Show nothing: a decoded picture is large, so there is one at a time. */
+/** Show nothing, and free the picture: a decoded one is large, so there is only one at a time. */
 function leave() {
   view.draw(null, null, 0);
   current?.clip?.pause();
@@ -114,7 +114,7 @@ function leave() {
 async function select(item) {
   webcam.stop();
   const number = began += 1;
-  // Some kinds of pictures that the service reads are shown by no browser.
+  // The service reads some kinds of pictures that browsers cannot show.
   const bitmap = item.clip ? null : await createImageBitmap(item.file).catch(() => null);
   if (number !== began) { // another one was chosen meanwhile
     bitmap?.close();
@@ -139,7 +139,7 @@ async function add(files) {
     items.push(item);
     if (isVideo(file)) await track(item); else await detect(item);
   }
-  if (files.length === 1 && current?.clip) return; // it has told of itself
+  if (files.length === 1 && current?.clip) return; // its status is shown already
   const failed = items.filter((item) => item.error).length;
   say(`${inWords(items.length, "file")}${failed ? `, ${failed} without an answer` : ""}`);
 }
@@ -155,13 +155,13 @@ async function detect(item) {
   }
 }
 
-/** Follow the heads of a video, and count them at what is drawn. */
+/** Track the heads in a video, and count them at the zones and lines drawn. */
 async function track(item) {
   item.clip ??= new Clip(item.file, element("video"), show);
   item.clip.answer = null;
   delete item.error;
   await select(item);
-  say(`${item.file.name}: its heads are followed, which may take minutes ...`);
+  say(`${item.file.name}: tracking its heads, which may take minutes ...`);
   element("again").disabled = true;
   try {
     const asked = askedOfVideo();
@@ -210,12 +210,13 @@ const webcam = new Webcam(element("video"), element("webcam"), {
   },
 });
 
-// The same file may be chosen again, with another key say: a browser tells of another choice alone.
+// So that the same file can be chosen again, with another key for example: a browser only reports a
+// change of the choice.
 element("files").addEventListener("click", (event) => { event.target.value = ""; });
 element("files").addEventListener("change", (event) => add([...event.target.files]));
 const drop = element("drop");
 for (const name of ["dragover", "dragleave", "drop"]) {
-  // Of the whole page: a browser would leave it for a picture that is dropped beside the field.
+  // On the whole page: a browser would open a picture that is dropped beside the field.
   document.addEventListener(name, (event) => {
     event.preventDefault();
     drop.classList.toggle("over", name === "dragover");

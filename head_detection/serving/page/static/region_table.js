@@ -20,10 +20,10 @@ export class RegionTable {
     this.list();
   }
 
-  /** The zones file; null where nothing is drawn. */
+  /** The zones file; null if nothing is drawn. */
   get file() { return this.regions.all.length ? this.regions.toYaml() : null; }
 
-  /** Show what is counted in a record: of a picture who is in a zone now, of a video all up to it. */
+  /** Show the counts: for a picture the heads in each zone, for a video all counts up to the frame. */
   count(record, clip) {
     Object.assign(this, { record, clip });
     this.regions.all.forEach((region, i) => {
@@ -48,7 +48,7 @@ export class RegionTable {
     this.buttons["save-zones"].disabled = !this.regions.all.length;
     this.table.hidden = !this.regions.all.length;
     const isSame = this.shown?.length === this.regions.all.length && this.shown.every((region, i) => region === this.regions.all[i]);
-    if (isSame) return; // a name may be in the middle of being typed
+    if (isSame) return; // the user may be typing a name
     this.shown = [...this.regions.all];
     this.body.replaceChildren(...this.shown.map((region) => this.row(region)));
     this.count(this.record, this.clip);

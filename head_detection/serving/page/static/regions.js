@@ -1,4 +1,4 @@
-// Zones and lines in shares of the picture: what they are, what is in them, and their file.
+// Zones and lines, in shares of the picture: their checks, what is inside, and their file.
 
 const MOST_CORNERS = 200;
 const LONGEST_NAME = 60;
@@ -14,7 +14,7 @@ function meet([a, b], [c, d]) {
   return [[a, b, c], [a, b, d], [c, d, a], [c, d, b]].some((each, i) => turns[i] === 0 && isBetween(...each));
 }
 
-/** Return why corners make no zone, or ends no line; null where they do. */
+/** Return why the points do not make a zone or a line; null if they do. */
 export function problemOf(kind, points) {
   if (kind === "line") return points.length === 2 && String(points[0]) !== String(points[1]) ? null : "A line has two ends.";
   if (points.length < 3) return "A zone has three corners or more.";
@@ -32,7 +32,7 @@ export function problemOf(kind, points) {
   return crosses ? "The sides of the zone cross: go around it in order." : null;
 }
 
-/** Tell whether a point is in a zone; of two that share a side, it is in exactly one. */
+/** Return whether a point is in a zone; if two zones share a side, a point is in only one of them. */
 export function isInside(corners, [x, y]) {
   return corners.filter((start, i) => {
     const [[x1, y1], [x2, y2]] = [start, corners[(i + 1) % corners.length]].sort((a, b) => a[1] - b[1]);
@@ -45,7 +45,7 @@ export class Regions {
     this.all = []; // { kind: "zone" or "line", name, points: [[x, y], ...] }
   }
 
-  /** Add a region under a name that is free; its problem is looked at before. */
+  /** Add a region under a free name; the caller has checked it with `problemOf`. */
   add(kind, points) {
     const names = this.all.map((region) => region.name);
     let number = 1;
@@ -59,18 +59,18 @@ export class Regions {
     this.all = this.all.filter((other) => other !== region);
   }
 
-  /** Give a region another name; return why that cannot be, or null. */
+  /** Rename a region; return why that is not possible, or null. */
   rename(region, text) {
     const name = text.trim();
     if (!name || [...name].length > LONGEST_NAME || /[\p{C}\p{Zl}\p{Zp}]/u.test(name)) return `A name has 1 to ${LONGEST_NAME} letters.`;
-    if (this.all.some((other) => other !== region && other.name === name)) return `There is ${name} already.`;
+    if (this.all.some((other) => other !== region && other.name === name)) return `The name ${name} is taken already.`;
     region.name = name;
     return null;
   }
 
-  /** Return the file that `test --zones` and POST /track read; names in quotes of JSON, which are YAML's. */
+  /** Return the file that `test --zones` and POST /track read; names are quoted as JSON, which is valid YAML. */
   toYaml() {
-    const lines = ["# Shares of the picture, from its left top corner."];
+    const lines = ["# Shares of the picture, from its top left corner."];
     for (const kind of ["zone", "line"]) {
       const own = this.all.filter((region) => region.kind === kind);
       if (own.length) lines.push(`${kind}s:`);

@@ -1,4 +1,4 @@
-// What the page asks the service.
+// The requests of the page to the service.
 
 const headersWith = (key) => (key ? { "X-API-Key": key } : {});
 

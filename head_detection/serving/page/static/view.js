@@ -1,8 +1,8 @@
-// A picture on a canvas with its boxes, which can be zoomed and moved.
+// A picture with its boxes on a canvas, which can be zoomed and moved.
 
-const CLOSEST = 40; // canvas pixels a picture pixel
-const TAP = 6; // canvas pixels that a finger may move and still taps
-const STEP = 60; // canvas pixels an arrow key
+const CLOSEST = 40; // canvas pixels per picture pixel at the highest zoom
+const TAP = 6; // canvas pixels that a finger may move in a tap
+const STEP = 60; // canvas pixels that an arrow key moves the picture
 
 export class View {
   constructor(canvas) {
@@ -19,7 +19,7 @@ export class View {
       canvas.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, event);
       this.held = this.pointers.size === 1 ? this.grabbed?.(event.offsetX, event.offsetY) : null;
-      this.way = this.pointers.size === 1 ? 0 : TAP; // with two fingers it is no tap
+      this.way = this.pointers.size === 1 ? 0 : TAP; // two fingers never tap
     });
     canvas.addEventListener("pointermove", (event) => this.drag(event));
     for (const name of ["pointerup", "pointercancel"]) {
@@ -39,7 +39,7 @@ export class View {
     this.paint();
   }
 
-  /** Canvas pixels a picture pixel when all of it is shown. */
+  /** Canvas pixels per picture pixel when the whole picture is shown. */
   get fit() {
     const { clientWidth, clientHeight } = this.canvas;
     return this.record ? Math.min(clientWidth / this.record.width, clientHeight / this.record.height) : 1;

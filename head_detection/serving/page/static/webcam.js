@@ -1,4 +1,4 @@
-// Frames of a webcam to the service, one at a time: the next one goes when the last is answered.
+// Sends frames of a webcam to the service, each once the previous one is answered.
 
 const QUALITY = 0.85;
 
@@ -12,7 +12,7 @@ export class Webcam {
 
   async start() {
     if (!navigator.mediaDevices) {
-      this.say("The webcam cannot be used: a browser gives it to a page by https, or of this machine, alone.");
+      this.say("The webcam cannot be used: browsers allow it only for pages over https, or from this machine.");
       return;
     }
     if (this.isAsking) return; // a second stream would never be ended
@@ -25,7 +25,7 @@ export class Webcam {
     } finally {
       this.isAsking = false;
     }
-    this.stream.getTracks().forEach((track) => track.addEventListener("ended", () => this.stop("The webcam has gone.")));
+    this.stream.getTracks().forEach((track) => track.addEventListener("ended", () => this.stop("The webcam was disconnected.")));
     this.button.setAttribute("aria-pressed", "true");
     this.video.srcObject = this.stream;
     await this.video.play();
