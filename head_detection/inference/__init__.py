@@ -1,1 +1,1 @@
-"""Pictures in, heads out: where they come from, what runs the network, where results go."""
+"""Inference: loading pictures, running the network on them, and returning the heads."""

@@ -1,4 +1,4 @@
-"""Pictures of like shape together through the network, results in the order they came."""
+"""Batches of pictures of equal padded shape; results keep the order of the pictures."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,22 +20,22 @@ from head_detection.inference.workers import Workers
 from head_detection.structures import Detections
 
 WINDOW_BATCHES: Final = 4
-"""A picture waits for its like until so many batches of others came after it."""
+"""A picture waits for others of its shape until this many batches of pictures came after it."""
 WINDOW_BYTES: Final = 512 * 1024**2
-"""Pixels of the pictures that wait."""
-Seen: TypeAlias = Detections | DeviceMemoryError | PictureError
-"""What came of a picture, or why nothing did."""
+"""Limit on the pixels of waiting pictures."""
+Outcome: TypeAlias = Detections | DeviceMemoryError | PictureError
+"""The detections of a picture, or why there are none."""
 
 
 @dataclass(frozen=True)
 class PictureResult:
-    """What came of one picture: either ``detections`` or ``error``.
+    """The result of one picture: either ``detections`` or ``error``.
 
     Attributes:
-        image: what was given.
+        image: the picture as given by the caller.
         detections: heads in original pixels.
-        error: why the picture could not be read, or why the device does not hold it.
-        pixels: ``(H, W, 3)`` uint8 RGB, where they were asked for.
+        error: why the picture could not be read, or does not fit in the device's memory.
+        pixels: ``(H, W, 3)`` uint8 RGB, if requested.
     """
 
     image: ImageLike
@@ -45,7 +45,7 @@ class PictureResult:
 
 
 class _Waiting:
-    """A picture in the window, before and after the network."""
+    """A picture in the window, before or after detection."""
 
     def __init__(self, picture: LoadedPicture) -> None:
         self.picture = picture
@@ -55,8 +55,8 @@ class _Waiting:
     def is_done(self) -> bool:
         return self.picture.error is not None or self.detections is not None
 
-    def take(self, found: Seen, *, keep_pixels: bool) -> None:
-        """Keep what the network said of the picture, and its pixels where they are asked for."""
+    def take(self, found: Outcome, *, keep_pixels: bool) -> None:
+        """Store the outcome of the picture, and drop its pixels unless they are requested."""
         picture = self.picture
         if isinstance(found, DeviceMemoryError):
             found = PictureError(f"{picture.name}: {found}")
@@ -72,17 +72,17 @@ class _Waiting:
 
 
 class LikeShapeBatches:
-    """Runs an engine on pictures whose padded sizes are equal, within a bounded window.
+    """Runs an engine on batches of pictures with equal padded sizes, within a bounded window.
 
     Args:
         engine: runs the batches.
-        batch_size: at most so many pictures at once.
-        keep_pixels: hand the pixels on with the results.
+        batch_size: most pictures per batch.
+        keep_pixels: return the pixels with the results.
         max_pixels: larger files are refused.
-        tiled: sees those pictures once more whose heads are too small for the engine, which shrinks
-            them; None: none.
-        concurrency: so many batches run side by side, each in a thread; one that is alone, as that
-            of a camera's frame, has all cores for itself.
+        tiled: detects again in pictures whose heads are too small after the engine's downscaling;
+            None: never.
+        concurrency: number of batches that run at the same time, each in a thread. A single batch,
+            such as a camera's frame, uses all cores.
     """
 
     def __init__(
@@ -103,13 +103,16 @@ class LikeShapeBatches:
         self._window: deque[_Waiting] = deque()
         self._groups: dict[tuple[tuple[int, int], ...], list[_Waiting]] = {}
         self._workers: Workers | None = None
-        self._running: deque[tuple[list[_Waiting], Future[list[Seen]]]] = deque()
-        self._next: list[_Waiting] | None = None  # runs once another picture is there
-        # While as many run, one may be next, and pictures are gathered for it.
+        self._running: deque[tuple[list[_Waiting], Future[list[Outcome]]]] = deque()
+        self._next: list[_Waiting] | None = None  # starts when another batch is complete
+        # While `concurrency` batches run, the pictures of one more are gathered.
         self._max_waiting = batch_size * max(WINDOW_BATCHES, concurrency + 1)
 
     def run(self, pictures: Iterable[LoadedPicture | None]) -> Iterator[PictureResult]:
-        """Yield a result a picture, in order; at None, all that wait, for the next may be long."""
+        """Yield one result per picture, in order.
+
+        None means that the next picture may take long: it yields all results that are pending.
+        """
         try:
             for picture in pictures:
                 if picture is None:
@@ -150,7 +153,7 @@ class LikeShapeBatches:
         return held > WINDOW_BYTES or len(self._window) > self._max_waiting
 
     def _run_oldest(self) -> None:
-        """Begin the batch of the oldest picture, or wait for it where it has begun."""
+        """Start the batch of the oldest picture, or wait for it if it has started."""
         key = next((key for key, group in self._groups.items() if self._window[0] in group), None)
         if key is not None:
             self._run(key)
@@ -179,29 +182,29 @@ class LikeShapeBatches:
         self._running.append((group, self._workers.submit(self._see, group)))
 
     def _finish_oldest(self) -> None:
-        group, seen = self._running.popleft()
-        self._take(group, seen.result())
+        group, outcomes = self._running.popleft()
+        self._take(group, outcomes.result())
 
-    def _take(self, group: Sequence[_Waiting], seen: Sequence[Seen]) -> None:
-        for waiting, found in zip(group, seen, strict=True):
+    def _take(self, group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        for waiting, found in zip(group, outcomes, strict=True):
             waiting.take(found, keep_pixels=self._keep_pixels)
 
-    def _see(self, group: Sequence[_Waiting]) -> list[Seen]:
-        """Return what comes of pictures of like shape; changes nothing here, for any thread."""
+    def _see(self, group: Sequence[_Waiting]) -> list[Outcome]:
+        """Detect in pictures of equal shape; thread-safe, since it changes no attribute."""
         pictures = [waiting.picture for waiting in group]
         tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
-        seen: list[Seen] = []
+        outcomes: list[Outcome] = []
         for picture, found in zip(pictures, self._detect(tensors), strict=True):
             if isinstance(found, Detections) and self._tiled is not None:
-                seen.append(self._look_again(picture, found, self._tiled))
+                outcomes.append(self._look_again(picture, found, self._tiled))
             else:
-                seen.append(found)
-        return seen
+                outcomes.append(found)
+        return outcomes
 
-    def _look_again(self, picture: LoadedPicture, found: Detections, tiled: TiledEngine) -> Seen:
-        """Return what tiles show of a picture, where its heads are too small for the whole of it.
+    def _look_again(self, picture: LoadedPicture, found: Detections, tiled: TiledEngine) -> Outcome:
+        """Detect again in tiles if the heads are too small for a view of the whole picture.
 
-        It may have been read smaller than it is: then it is read again.
+        A picture that was decoded at a reduced size is read again in full.
         """
         found = found.scaled_to(picture.image_size or found.image_size)
         if not tiled.needs_tiles(found):
@@ -220,17 +223,17 @@ class LikeShapeBatches:
             return error
 
     def _detect(self, tensors: list[Tensor]) -> list[Detections | DeviceMemoryError]:
-        """Return what the network says of each; one that is too large for it spares the others."""
+        """Detect in each picture; one that does not fit in memory does not affect the others."""
         try:
             return [*self._engine.detect(tensors)]
         except DeviceMemoryError as error:
             if len(tensors) == 1:
-                # Not the one that was raised: its frames hold what the device has of the picture.
+                # A new error, because the traceback of this one keeps device memory alive.
                 return [DeviceMemoryError(str(error))]
         return [result for tensor in tensors for result in self._detect([tensor])]
 
-    def _detect_file(self, path: Path) -> Seen:
-        """Return what a tiled engine says of a file that is too large to be decoded whole."""
+    def _detect_file(self, path: Path) -> Outcome:
+        """Detect with the tiled engine in a file that is too large to be decoded whole."""
         if not isinstance(self._engine, TiledEngine):
             raise TypeError(f"engine: expected a TiledEngine; got {type(self._engine).__name__}")
         try:
@@ -250,7 +253,7 @@ class LikeShapeBatches:
 
 
 def _tensor_of(image: ImageLike, max_pixels: int) -> Tensor:
-    """Return a picture in full that was read smaller before."""
+    """Read a picture again in full that was decoded at a reduced size."""
     for loaded in load_pictures([image], max_pixels=max_pixels):
         if loaded is not None and loaded.tensor is not None:
             return loaded.tensor

@@ -37,9 +37,9 @@ from head_detection.models.weights import (
 )
 
 PROBE_SIZE: Final = 128
-"""Side of the picture that a network is tried on: a pixel at least on the coarsest level, 64."""
+"""Side of the picture for the test run: at least one pixel on the coarsest level (stride 64)."""
 COMPILED: Final = ("torch", "openvino")
-"""Engines that can make the network anew for each size of picture."""
+"""Engines that can compile the network for each size of picture."""
 _PACKAGES: Final = {"onnx": "onnxruntime", "openvino": "openvino"}
 _READERS: Final[dict[str, Callable[[Path], tuple[Any, WeightsDescription, ExportRecord]]]] = {
     ".onnx": read_onnx,
@@ -48,14 +48,14 @@ _READERS: Final[dict[str, Callable[[Path], tuple[Any, WeightsDescription, Export
 
 
 class BuiltEngine(NamedTuple):
-    """An engine and what is known of its weights.
+    """An engine with the thresholds and the origin of its weights.
 
     Attributes:
-        engine: ready to run; gives heads down to the score threshold, and some below.
-        score_threshold: what was asked for, or the file's own.
-        origin: what results say of the model.
-        lowest_score: down to which heads are found, the score threshold at most.
-        tiled: sees again those pictures whose heads are too small for the engine; None: none are.
+        engine: ready to run; returns heads down to ``lowest_score``.
+        score_threshold: the requested one, or the file's own.
+        origin: description of the model for result files.
+        lowest_score: lowest score of the heads found, at most the score threshold.
+        tiled: detects again in pictures whose heads are too small for the engine; None: never.
     """
 
     engine: Engine
@@ -66,7 +66,7 @@ class BuiltEngine(NamedTuple):
 
 
 @isolated
-@torch.random.fork_rng(devices=[])  # layers draw values, which the file's then replace
+@torch.random.fork_rng(devices=[])  # layers draw random values before the file's replace them
 def build_engine(
     path: Path,
     engine: str | None = None,
@@ -78,29 +78,29 @@ def build_engine(
     overrides: Sequence[str] = (),
     compile_network: bool | None = False,
 ) -> BuiltEngine:
-    """Build what runs a ``.safetensors``, ``.onnx`` or ``.xml`` file, or a preset.
+    """Build the engine for a ``.safetensors``, ``.onnx`` or ``.xml`` file, or a preset.
 
     Args:
         path: the file.
-        engine: of ``ENGINES``; None is the file's own; auto is the fastest that ``benchmark`` has
-            measured on this processor, the file's own where nothing was. Other than torch converts
-            a ``.safetensors`` file in memory.
+        engine: one of ``ENGINES``; None is the file's own; auto is the fastest that ``benchmark``
+            has measured on this processor, or the file's own if nothing was measured. Engines
+            other than torch convert a ``.safetensors`` file in memory.
         device: as the backend takes it.
-        precision: as the backend takes it; int8 of a ``.safetensors`` file or a preset is that of
-            the export beside it.
+        precision: as the backend takes it; int8 for a ``.safetensors`` file or a preset uses the
+            export beside it.
         score_threshold: None is the file's own.
-        lowest_score: find heads down to this score too, for who asks for them.
+        lowest_score: also find heads down to this score, for callers that request them.
         overrides: ``inference.key=value``.
-        compile_network: let ``torch.compile``, or OpenVINO, make the network for each size. None:
-            OpenVINO alone, where it can, for that is a matter of a second.
+        compile_network: compile the network for each size with ``torch.compile`` or OpenVINO.
+            None: only with OpenVINO, if possible, because it takes less than a second.
 
     Raises:
-        EngineError: no such engine, it does not take the file, or cannot be compiled.
-        ConfigError: an override of no field of the inference config.
+        EngineError: no such engine, it does not take the file, or it cannot compile.
+        ConfigError: an override of a field that the inference config does not have.
         MissingPackageError: the engine's package is not installed.
         WeightsError: no such file, another format, or one that does not fit.
         DeviceError: no such device or precision for this engine.
-        ForkError: CUDA in a process forked from one that had used it.
+        ForkError: CUDA requested in a process forked from one that had used it.
     """
     source, description, engine, precision, is_int8, export = _read_for(
         path, engine, device, precision, compile_network=bool(compile_network)
@@ -134,9 +134,9 @@ def build_engine(
 
 
 class _Source(NamedTuple):
-    """What a backend is made of: a network or a graph, and how it is to run.
+    """The source of a backend: a network or a graph, and how to run it.
 
-    ``export`` is the file of the graph where that is another than the one that was named.
+    ``export`` is the file of the graph if it is not the file that the user named.
     """
 
     network: Any
@@ -150,7 +150,7 @@ class _Source(NamedTuple):
 def _read_for(
     path: Path, engine: str | None, device: str, precision: str, *, compile_network: bool
 ) -> _Source:
-    """Read what runs the file as it was asked for."""
+    """Read the file, or its int8 export, and choose engine and precision."""
     export = None
     if precision == INT8 and path.suffix not in EXPORTED:
         export, engine = int8_path(tensors_path(path), engine), "openvino"
@@ -167,7 +167,7 @@ def _read_for(
 def _measured(
     path: Path, device: str, precision: str, *, compile_network: bool
 ) -> tuple[str | None, str]:
-    """Return engine and precision that were fastest on this processor; None is the file's own."""
+    """Return the fastest engine and precision on this processor; None is the file's own engine."""
     is_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if choose_engine(path, None) != "torch" or compile_network or not is_cpu:
         return None, precision
@@ -177,7 +177,7 @@ def _measured(
 
 
 def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
-    """Refuse what this process, or the engine, does not have, before a file is read."""
+    """Check device, compiling and packages before a file is read."""
     check_cuda(device)
     if compile_network and engine not in COMPILED:
         raise EngineError(f"compile: expected engine {' or '.join(COMPILED)}; got {engine}")
@@ -188,11 +188,11 @@ def _check_is_here(engine: str, device: str, *, compile_network: bool) -> None:
 def _build_engines(
     model: FasterRCNN[Backend], inference: InferenceConfig
 ) -> tuple[Engine, TiledEngine | None]:
-    """Return the engine, and the one that looks again where tiles are chosen by themselves."""
+    """Return the engine, and the tiled one that detects again if tiling is automatic."""
     whole = TwoStageEngine(model)
     if inference.tile == 0:
         return whole, None
-    # By itself the largest square that the first view does not shrink.
+    # The automatic tile is the largest square that the first view does not scale down.
     resize = inference.resize
     largest = max(1, round(min(resize.min_size, resize.max_size) * resize.enlargement))
     tile = largest if inference.tile is None else inference.tile
@@ -202,7 +202,7 @@ def _build_engines(
 
 
 def describe_weights(path: Path) -> WeightsDescription:
-    """Read what a file of any engine says of itself.
+    """Read the description in a weights file of any engine.
 
     Raises:
         WeightsError: as ``build_engine``.

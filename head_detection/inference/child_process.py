@@ -1,6 +1,7 @@
-"""A process of its own for what may crash: libraries that others wrote, on processors they chose.
+"""Child processes for calls that may crash, such as libraries with processor-specific code.
 
-Parent and child speak lines of JSON. No torch here: a child that needs none starts without it.
+Parent and child exchange lines of JSON. This module does not import torch, so that a child that
+does not need it starts quickly.
 """
 
 import json
@@ -19,11 +20,10 @@ from typing import Any, Final, Self
 from head_detection.errors import printable
 
 ANSWER_SECONDS: Final = 180.0
-"""A child that is silent for longer hangs; loading torch and a network takes ten on a busy machine.
-"""
+"""A child silent for longer hangs; loading torch and a network takes 10 s on a busy machine."""
 CLOSE_SECONDS: Final = 5.0
 SHOWN: Final = 300
-"""Characters of a child's last words that are told."""
+"""Characters shown of a child's last line of output."""
 _ROOT: Final = Path(__file__).parents[2]
 
 Message = dict[str, Any]
@@ -31,20 +31,20 @@ Message = dict[str, Any]
 
 
 class ChildError(Exception):
-    """A child died, hung, or said that it cannot do what it was asked; one line of why."""
+    """A child died, hung or reported an error; the message is one line."""
 
 
 class ChildProcess:
-    """A process of this Python that runs a module and answers one question after the other.
+    """A child process of this Python that runs a module and answers one question at a time.
 
     Args:
         module: calls ``answer_questions`` when it is run.
-        seconds: to wait for an answer.
+        seconds: how long to wait for an answer.
     """
 
     def __init__(self, module: str, seconds: float = ANSWER_SECONDS) -> None:
         self._seconds = seconds
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - it ends with the process
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
             [sys.executable, "-P", "-m", module],
@@ -56,10 +56,10 @@ class ChildProcess:
         )
 
     def ask(self, question: Mapping[str, Any]) -> Message:
-        """Return the answer.
+        """Send a question and return the answer.
 
         Raises:
-            ChildError: there is none.
+            ChildError: the child died, hung or reported an error.
         """
         given, answers = self._process.stdin, self._process.stdout
         if given is None or answers is None:
@@ -96,9 +96,9 @@ class ChildProcess:
         return f"its process {how_it_ended(code)}{said if code > 0 else ''}"
 
     def close(self) -> None:
-        """End it, also where it hangs."""
+        """End the child, even if it hangs."""
         if self._process.stdin is not None:
-            with suppress(OSError):  # what it was last asked is still to be sent, and it is gone
+            with suppress(OSError):  # unsent data is flushed, but the child may be dead
                 self._process.stdin.close()
         try:
             self._process.wait(CLOSE_SECONDS)
@@ -110,7 +110,7 @@ class ChildProcess:
         self._words.close()
 
     def __enter__(self) -> Self:
-        """Return it."""
+        """Return the child."""
         return self
 
     def __exit__(
@@ -119,12 +119,12 @@ class ChildProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End it."""
+        """End the child."""
         self.close()
 
 
 def how_it_ended(code: int) -> str:
-    """Return how a process ended, by the code that ``subprocess`` gives.
+    """Describe how a process ended, from its ``subprocess`` return code.
 
     Example:
         >>> how_it_ended(1), how_it_ended(-11)
@@ -139,12 +139,12 @@ def how_it_ended(code: int) -> str:
 
 
 def answer_questions(answer: Callable[[Message], Message]) -> None:
-    """Answer each line of standard input with one of standard output, in a child, until its end.
+    """Answer each line of standard input with a line on standard output; runs in the child.
 
-    What libraries print goes to standard error. Ctrl-C is the parent's to answer.
+    Output that libraries print goes to standard error. Ctrl-C is left to the parent.
 
     Args:
-        answer: what it raises becomes an answer with ``error``, one line.
+        answer: called for each question; an exception becomes an answer with ``error``, one line.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
@@ -152,7 +152,7 @@ def answer_questions(answer: Callable[[Message], Message]) -> None:
         for line in sys.stdin:
             try:
                 said = answer(json.loads(line))
-            except Exception as error:  # noqa: BLE001 - the parent tells it
+            except Exception as error:  # noqa: BLE001 - the parent reports it
                 text = " ".join(str(error).split()) or type(error).__name__
                 said = {"error": text[:SHOWN]}
             answers.write(json.dumps(said) + "\n")

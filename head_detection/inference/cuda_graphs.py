@@ -1,4 +1,4 @@
-"""What a GPU does with a batch, recorded once and replayed: one launch in place of a thousand."""
+"""CUDA graphs: record a GPU's work on a batch once and replay it with a single launch."""
 
 import logging
 from collections import OrderedDict
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 MOST_GRAPHS: Final = 8
-"""Each keeps its pictures and its answer in the GPU's memory; what lies between, all share."""
+"""Each keeps its pictures and its answer in the GPU's memory; all share intermediate memory."""
 MOST_SEEN: Final = 64
-"""Shapes that are remembered."""
+"""Number of shapes whose occurrences are counted."""
 FIRST_SIGHTS: Final = 2
-"""Recording takes as long as two batches, so shapes that come once are not worth it."""
+"""Recording takes as long as two batches, so it is not worth it for shapes that occur once."""
 
 logger = logging.getLogger(__name__)
 
 Work: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
-"""From pictures on a device to one tensor there; it never waits for the device."""
+"""Maps pictures on a device to one tensor there; it never waits for the device."""
 Shapes: TypeAlias = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
 
 
@@ -28,10 +28,10 @@ class Recording:
     """A graph with the memory that it reads and writes.
 
     Attributes:
-        images: where its pictures are put.
-        answer: where its answer is.
-        replay: does the work.
-        is_used: it was replayed since it was made.
+        images: its input; copy the pictures here before a replay.
+        answer: its output.
+        replay: runs the graph.
+        is_used: whether it was replayed since it was recorded.
     """
 
     images: list[Tensor]
@@ -44,15 +44,15 @@ Recorder: TypeAlias = Callable[[Work, list[Tensor]], Recording]
 
 
 class CudaGraphs:
-    """Does a work with pictures on a GPU, as a graph from the second batch of equal shapes on.
+    """Runs work on a GPU, as a graph from the second batch of equal shapes on.
 
-    A small network's kernels are done sooner than a processor launches them. A camera's frames, and
-    whole batches of pictures of one size, have shapes that come again; where those that were
-    recorded are dropped unused, since there are too many, shapes have to be seen more often.
+    The GPU runs a small network's kernels faster than the CPU launches them. Shapes repeat for a
+    camera's frames and for full batches of pictures of one size. If there are so many shapes that
+    recordings are dropped unused, a shape must occur more often before it is recorded.
 
     Args:
-        work: done as it is with shapes that are new.
-        record: makes a graph of it.
+        work: called directly for shapes without a recording.
+        record: records it as a graph.
     """
 
     def __init__(self, work: Work, record: Recorder) -> None:
@@ -62,13 +62,13 @@ class CudaGraphs:
         self._needed = FIRST_SIGHTS
 
     def __call__(self, images: Sequence[Tensor]) -> Tensor:
-        """Return the answer; it is overwritten by the next batch of these shapes.
+        """Return the answer; the next batch of these shapes overwrites it.
 
         Args:
-            images: on the device; they are left as they are.
+            images: on the device; not modified.
 
         Raises:
-            torch.OutOfMemoryError: the device does not hold them.
+            torch.OutOfMemoryError: the device has too little memory.
         """
         shapes = tuple((image.shape, image.stride(), image.dtype) for image in images)
         recording = self._recordings.get(shapes)
@@ -84,7 +84,7 @@ class CudaGraphs:
         return recording.answer
 
     def clear(self) -> bool:
-        """Give the memory of all graphs back; tell whether there was any."""
+        """Free the memory of all graphs; return whether there were any."""
         had_any = bool(self._recordings)
         self._recordings.clear()
         return had_any
@@ -97,14 +97,14 @@ class CudaGraphs:
         return sights >= self._needed
 
     def _recorded(self, shapes: Shapes, images: Sequence[Tensor]) -> Recording | None:
-        """Return a new recording; None where it cannot be made, and then hardly another."""
+        """Return a new recording; None if it fails, and then further attempts become rare."""
         del self._sights[shapes]
         if len(self._recordings) == MOST_GRAPHS:
             _, dropped = self._recordings.popitem(last=False)
             self._needed *= 1 if dropped.is_used else 2
         try:
             recording = self._record(self._work, [image.clone() for image in images])
-        except RuntimeError as error:  # memory above all, under whatever name it ends a recording
+        except RuntimeError as error:  # mostly out of memory, which has several types here
             logger.warning("cuda: %d pictures go on without a graph: %s", len(images), error)
             self.clear()
             self._needed *= 16
@@ -114,10 +114,10 @@ class CudaGraphs:
 
 
 class CudaRecorder:
-    """Records work on a GPU; all recordings share the memory between pictures and answer.
+    """Records work on a GPU; all recordings share the memory of intermediate results.
 
-    That is sound since they are replayed one after the other, and what is kept beyond a replay,
-    pictures and answers, is each one's own.
+    Sharing is safe because recordings are replayed one after the other, and each has its own
+    memory for pictures and answer, which outlive a replay.
 
     Args:
         device: a GPU, which need not be the current one.
@@ -129,19 +129,19 @@ class CudaRecorder:
         self._stream: Any = None
 
     def __call__(self, work: Work, images: list[Tensor]) -> Recording:
-        """Return a recording of work that was done with such pictures before.
+        """Return a recording of work that has already run on pictures of these shapes.
 
         Args:
-            work: must have been done once: libraries choose their kernels then, and constants are
-                copied to the device, neither of which can be recorded.
-            images: the recording's own.
+            work: must have run once, because libraries then choose kernels and copy constants to
+                the device, which cannot be recorded.
+            images: become the recording's input memory.
         """
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-            self._stream = torch.cuda.Stream(self._device)  # torch's own is of one device for all
+            self._stream = torch.cuda.Stream(self._device)  # torch's default is for one device only
         graph = torch.cuda.CUDAGraph()
         how = {"stream": self._stream, "capture_error_mode": "thread_local"}
-        # Other threads may go on using the GPU: decoding, or another detector.
+        # Other threads may keep using the GPU, for decoding or for another detector.
         with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, **how):
             answer = work(images)
 

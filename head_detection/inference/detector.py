@@ -1,4 +1,4 @@
-"""The detector as a user holds it: pictures in any form in, heads out."""
+"""``HeadDetector``, the public interface: pictures in any form in, heads out."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ from head_detection.structures import Frame
 
 
 class Options(TypedDict, total=False):
-    """Of ``HeadDetector.detect``."""
+    """Options of ``HeadDetector.detect``."""
 
     batch_size: int | None
     score_threshold: float | None
@@ -44,22 +44,22 @@ class Options(TypedDict, total=False):
 class HeadDetector:
     """Finds heads in pictures.
 
-    Use it from one thread at a time, or from ``engine.concurrency``, which a CPU has above one: an
-    engine keeps what it learnt of a device's memory. Several streams of one thread may be open side
-    by side; on a CPU each has so many threads. A process that is forked goes on with it where torch
-    runs it on a CPU, and is told to build its own where another library or a GPU does. The host's
-    settings of torch (types, devices, autocast, TF32) change nothing here, and stay as they are.
+    Use it from at most ``engine.concurrency`` threads at a time: one, or more on a CPU, because an
+    engine keeps state about the device's memory. One thread may have several streams open; on a
+    CPU each uses that many threads. A forked process can keep using a detector that torch runs on a
+    CPU; for other engines and GPUs it raises ForkError and must build its own. The host's torch
+    settings (types, devices, autocast, TF32) do not affect it, and it leaves them unchanged.
 
     Args:
         engine: runs the network.
         score_threshold: heads scored lower are left out.
-        origin: what results say of the model.
-        lowest_score: heads down to this score can be asked for; the score threshold at most.
-        tiled: sees again those pictures whose heads are too small for the engine; None: none.
+        origin: description of the model for result files.
+        lowest_score: lowest threshold that a call may use; at most the score threshold.
+        tiled: detects again in pictures whose heads are too small for the engine; None: never.
 
     Attributes:
-        max_pixels: larger pictures are refused by their header; may be set, whatever the memory
-            holds. Huge files in tiles are read in bands.
+        max_pixels: larger pictures are refused by their header; may be set to any value. Huge
+            files in tiles are read in bands.
 
     Raises:
         ValueError: a threshold outside 0..1.
@@ -110,30 +110,30 @@ class HeadDetector:
         """Build the detector that a weights file describes.
 
         Args:
-            path: a ``.safetensors`` file of this project, the ``.onnx`` or ``.xml`` file that
-                an export made of one, a preset's ``.yaml``, or the name of a shipped one,
+            path: a ``.safetensors`` file of this project, an ``.onnx`` or ``.xml`` file exported
+                from one, a preset's ``.yaml``, or the name of a shipped model such as
                 ``"accurate"``; None is the shipped fast model.
             engine: torch, openvino or onnx; None is the file's own; auto is the fastest that
-                ``benchmark`` has measured on this processor, the file's own where nothing was. A
-                ``.safetensors`` file is converted in memory for the others.
+                ``benchmark`` has measured on this processor, or the file's own if nothing was
+                measured. Engines other than torch convert a ``.safetensors`` file in memory.
             device: auto, cpu, cuda, cuda:N or mps; openvino and onnx run on cpu.
-            precision: auto, fp32, bf16 or fp16, as far as the engine has them; int8 of an export
+            precision: auto, fp32, bf16 or fp16, if the engine supports it; int8 uses an export
                 beside the weights.
             score_threshold: None is the file's own, chosen on validation.
-            lowest_score: find heads down to this score too, for calls that ask for them.
-            overrides: ``inference.key=value``, other values of the file's config for what needs no
-                training: ``inference.resize.enlargement=1.5``, say.
-            compile_network: let the engine make the network anew for each size of picture: for
-                videos and cameras, which have one. ``torch.compile`` takes half a minute, OpenVINO
-                a third of a second; None: OpenVINO alone, where it can.
+            lowest_score: also find heads down to this score, for calls that request them.
+            overrides: ``inference.key=value``: changes to the file's config that need no training,
+                for example ``inference.resize.enlargement=1.5``.
+            compile_network: compile the network for each size of picture; for videos and cameras,
+                which have one size. ``torch.compile`` takes half a minute, OpenVINO a third of a
+                second; None: only with OpenVINO, if possible.
 
         Raises:
             WeightsError: no such file, another format, tensors that do not fit or are not numbers.
-            ConfigError: an override of no field of the inference config.
+            ConfigError: an override of a field that the inference config does not have.
             EngineError: no such engine, or it does not take the file.
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
-            ForkError: CUDA in a process forked from one that had used it.
+            ForkError: CUDA requested in a process forked from one that had used it.
         """
         path = shipped_weights() if path is None else weights_path(path)
         return cls(
@@ -162,14 +162,14 @@ class HeadDetector:
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], **options: Unpack[Options]
     ) -> Found | list[Found]:
-        """Find the heads of a picture, or of each of a list of them.
+        """Find the heads of a picture, or of each picture in a list.
 
         Args:
-            images: as ``detect``, or a single one.
+            images: as ``detect``, or a single picture.
             options: as ``detect``.
 
         Returns:
-            For one picture one, for a list a list.
+            One result for a single picture, a list for a list.
 
         Raises:
             PictureError: as ``detect``.
@@ -193,24 +193,24 @@ class HeadDetector:
 
         Args:
             images: paths, bytes of picture files, frames, Pillow images, ``(H, W, 3)`` uint8
-                arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1), also mixed.
-            batch_size: at most so many pictures at once, None: what suits the device. Only those of
-                like shape go together, so it does not change the heads.
-            score_threshold: of these pictures, from ``lowest_score`` on; None is the detector's
-                own.
-            color: order of the colours in arrays and tensors: OpenCV reads ``"bgr"``, and taken for
-                RGB a fifth of the heads may be missed. Files, frames and Pillow images know theirs.
+                arrays, ``(3, H, W)`` tensors (uint8, or floating in 0..1); kinds may be mixed.
+            batch_size: most pictures per batch; None: what suits the device. A batch holds only
+                pictures of equal padded shape, so its size does not change the heads.
+            score_threshold: threshold for this call, at least ``lowest_score``; None is the
+                detector's own.
+            color: order of the colours in arrays and tensors. OpenCV reads ``"bgr"``; if it is
+                passed as RGB, a fifth of the heads may be missed. Other kinds ignore this.
 
         Returns:
-            One for each picture, in order; none for none.
+            One result per picture, in order; an empty list for no pictures.
 
         Raises:
-            PictureError: a picture that cannot be read, or that the memory of the device does not
-                hold, by its path or its number in the list.
-            TypeError: a single picture in place of a list, or no picture at all.
-            ForkError: the process was forked, which the engine does not survive.
+            PictureError: a picture that cannot be read, or does not fit in the device's memory;
+                names its path or its number in the list.
+            TypeError: a single picture instead of a list, or something that is no picture.
+            ForkError: the process was forked, which the engine does not support.
             ValueError: a batch size under 1, a threshold under the lowest score or above 1, or
-                another order of colours.
+                an unknown order of colours.
         """
         found = []
         for result in self.stream(images, batch_size, score_threshold=score_threshold, color=color):
@@ -230,20 +230,20 @@ class HeadDetector:
         is_ready: IsReady | None = None,
         color: Color = "rgb",
     ) -> Generator[PictureResult]:
-        """Find heads picture by picture, in order, in memory that does not grow with their number.
+        """Find heads picture by picture, in order, in constant memory.
 
-        Pictures are read ahead in threads. One that cannot be read, or that the memory of the
-        device does not hold, gives a result with ``error``.
+        Pictures are decoded ahead in threads. A picture that cannot be read, or does not fit in
+        the device's memory, gives a result with ``error``.
 
         Args:
-            images: as ``detect``; may be without end.
+            images: as ``detect``; may be endless.
             batch_size: as ``detect``.
-            keep_pixels: hand the decoded pictures on, for drawing.
+            keep_pixels: return the decoded pictures too, for drawing.
             score_threshold: as ``detect``.
-            is_ready: tells whether the next image, or the end, is at hand. Where it is not, all
-                before it is answered before it is waited for; a camera's never is, so that none of
-                its frames waits for another. None is always: files.
-            color: as ``detect``; the pixels that are handed on are RGB.
+            is_ready: tells whether the next image, or the end, is available. If not, all earlier
+                results are yielded before waiting for it. For a camera it is always false, so that
+                no frame waits for another. None: always available, as files are.
+            color: as ``detect``; returned pixels are RGB.
 
         Raises:
             ValueError: as ``detect``.
@@ -259,7 +259,7 @@ class HeadDetector:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
         threshold = self._checked(score_threshold)
-        # What is drawn needs all pixels; the network often does with fewer, sooner decoded.
+        # Drawing needs all pixels; the network often needs fewer, which decode faster.
         enough = None if keep_pixels else self.engine.enough_size
         in_bands = None
         if isinstance(self.engine, TiledEngine) and not keep_pixels:
@@ -283,31 +283,31 @@ class HeadDetector:
     ) -> Generator[tuple[Frame, Found]]:
         """Find the heads of each frame, and give each an id that it keeps from frame to frame.
 
-        A head that is followed counts down to ``tracking.lowest_score``, 0.1, where the detector's
-        ``lowest_score`` is no higher: that of the shipped weights is 0.02. Memory is flat. A frame
-        that cannot be decoded is left out. A file that cannot be read or was cut short is logged.
+        A tracked head counts down to ``tracking.lowest_score`` (0.1), unless the detector's
+        ``lowest_score`` is higher; it is 0.02 for the shipped weights. Memory is constant. A frame
+        that cannot be decoded is left out. A file that is unreadable or truncated is logged.
 
         Args:
             source: a video, camera (0) or stream as ``test --source`` takes it; or frames, RGB
-                arrays or files in order, also without end.
+                arrays or files in order, which may be endless.
             tracker: bytetrack, ocsort, cbiou or botsort.
-            fps: frames a second, of pictures that have no times of their own.
+            fps: frames per second, for pictures without times.
             batch_size: as ``detect``.
-            overrides: ``tracking.key=value``: ``tracking.lost_seconds=2``, say.
+            overrides: ``tracking.key=value``, for example ``tracking.lost_seconds=2``.
 
         Yields:
-            The frame (``index``, ``seconds``, ``pixels``), and its heads with ``ids``, from 1 on
-            for each video; -1 for a head that is not followed (yet).
+            The frame (``index``, ``seconds``, ``pixels``), and its heads with ``ids``, which start
+            at 1 in each video; -1 for a head that is not tracked (yet).
 
         Raises:
             MissingPackageError: the ``track`` extra is not installed.
             SourceError: no such source.
-            ConfigError: an override of no field.
+            ConfigError: an override of a field that does not exist.
             PictureError: an array that is not ``(H, W, 3)`` uint8.
             TypeError: another kind of source, one picture, videos in a list, or ``fps`` as text.
-            ValueError: another tracker, or pictures without times and without ``fps``.
+            ValueError: an unknown tracker, or pictures without times and without ``fps``.
         """
-        # The loop stands above the detector; only this asks for it.
+        # The tracking loop is in a higher layer, so it is imported only here.
         from head_detection.pipeline.tracking import track_heads  # noqa: PLC0415
 
         options: dict[str, Any] = {"fps": fps, "batch_size": batch_size, "overrides": overrides}
@@ -315,17 +315,17 @@ class HeadDetector:
             yield frame, Found.of(found, frame.path)
 
     def load(self, image: ImageLike, *, keep_pixels: bool = False) -> LoadedPicture:
-        """Decode a picture for ``detect_loaded``; from any thread, also while others detect.
+        """Decode a picture for ``detect_loaded``; safe in any thread, also during detection.
 
         Args:
             image: as ``detect``.
-            keep_pixels: decode all of it, for drawing; the network often does with less.
+            keep_pixels: decode at full size, for drawing; the network often needs less.
 
         Returns:
-            The picture, or why it cannot be read.
+            The picture, or the error why it cannot be read.
 
         Raises:
-            TypeError: no picture at all.
+            TypeError: something that is no picture.
         """
         enough = None if keep_pixels else self.engine.enough_size
         return load_picture(image, "picture", enough, max_pixels=self.max_pixels)
@@ -333,14 +333,14 @@ class HeadDetector:
     def detect_loaded(
         self, pictures: Sequence[LoadedPicture], score_threshold: float | None = None
     ) -> list[PictureResult]:
-        """Find the heads of pictures that ``load`` decoded; those of like shape go together.
+        """Find the heads of pictures that ``load`` decoded; pictures of equal shape form a batch.
 
         Args:
-            pictures: as many as the device holds at once; none gives none.
+            pictures: as many as fit in the device's memory at once; may be empty.
             score_threshold: as ``detect``.
 
         Returns:
-            One for each, in order; one that failed has ``error``. Raises as ``detect`` does.
+            One result per picture, in order, with ``error`` if it failed. Raises as ``detect``.
         """
         threshold = self._checked(score_threshold)
         batches = self._batches(max(1, len(pictures)), 1, keep_pixels=False)
@@ -374,7 +374,7 @@ class HeadDetector:
 
 
 def _refuse_others(images: object) -> None:
-    """Raise TypeError for what is neither a picture nor a list of them, in words that help."""
+    """Raise a helpful TypeError for what is neither a picture nor a list of pictures."""
     if isinstance(images, IOBase):
         raise TypeError("images: expected a path or bytes; got an open file: give its read()")
     if isinstance(images, str | Path) and is_video_name(Path(images).name):

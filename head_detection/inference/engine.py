@@ -1,4 +1,4 @@
-"""What runs a detector on a device: pictures in, heads in original pixels out."""
+"""Engines, which run a detector on a device: pictures in, heads in original pixels out."""
 
 import os
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ CUT: Final = (
     "more heads than there is room for, some are left out; a larger "
     "inference.proposals.post_nms_top_n and pre_nms_top_n have room"
 )
-"""Said of a picture whose heads fill every limit, grown as far as limits grow."""
+"""Note for a picture whose heads exceed the limits even after they were raised to the maximum."""
 
 ROOMS: Final = (1, 2, 4)
-"""Times the limits that a device which is not waited for is given, one after the other, until they
-are not in the way; then it is waited for. 800 proposals become 3200, in crowds alone."""
+"""Factors on the limits, tried in order on a device that runs asynchronously until the heads fit;
+after the last one, it synchronises instead. 800 proposals become 3200, only in crowds."""
 PATIENCE: Final = 32
-"""Batches after which less room is tried."""
+"""Batches after which a smaller factor is tried again."""
 
 NetworkT = TypeVar("NetworkT", bound=DetectorNetwork)
 
@@ -46,8 +46,8 @@ class Engine(Protocol):
     Attributes:
         name: one of ``ENGINES``.
         device: where it runs.
-        precision: what it multiplies in, never ``auto``.
-        batch_size: pictures at once that suit the device.
+        precision: the type it multiplies in, never ``auto``.
+        batch_size: pictures per batch that suit the device.
     """
 
     name: str
@@ -57,18 +57,18 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Return how many threads may detect at once, and suit the device."""
+        """Return how many threads may detect at the same time and suit the device."""
         ...
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the (height, width) in network pixels that each view of a picture is padded to.
 
-        In a batch of pictures with equal padded sizes each gives what it gives alone.
+        In a batch of pictures with equal padded sizes, each gives the same result as alone.
         """
         ...
 
     def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) that a picture may be read at and lose nothing."""
+        """Return the smallest (height, width) to decode a picture at without loss."""
         ...
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
@@ -81,16 +81,16 @@ class Engine(Protocol):
 
 
 class Backend(DetectorNetwork, Protocol):
-    """A network as some library runs it, in the place of PyTorch's own.
+    """A network that a particular library runs, in place of the PyTorch module.
 
     Attributes:
         name: one of ``ENGINES``.
-        device: where pictures go and maps come from.
-        precision: what it multiplies in, never ``auto``.
-        batch_size: pictures at once that suit it.
-        takes_threads: whether several threads may run it at once, on a CPU.
-        survives_fork: whether it goes on in a process forked from the one that built it.
-        can_be_recorded: whether all it does is launch work on a GPU, by PyTorch's own stream.
+        device: device of its input pictures and output maps.
+        precision: the type it multiplies in, never ``auto``.
+        batch_size: pictures per batch that suit it.
+        takes_threads: whether several threads may run it at the same time, on a CPU.
+        survives_fork: whether it works in a process forked from the one that built it.
+        can_be_recorded: whether it only launches work on a GPU, on PyTorch's current stream.
     """
 
     name: str
@@ -105,11 +105,11 @@ class Backend(DetectorNetwork, Protocol):
 def with_network(
     model: FasterRCNN[Any], network: NetworkT, decoder: Decoder | None = None
 ) -> FasterRCNN[NetworkT]:
-    """Return the detector, to detect alone, with another network in the place of its own.
+    """Return a copy of the detector with another network, for inference only.
 
     Args:
-        model: it stays as it is, and shares its other parts.
-        network: a backend of the model's network, say.
+        model: not changed; the copy shares its other parts.
+        network: for example a backend for the model's network.
         decoder: None is the model's.
     """
     decoder = model.decoder if decoder is None else decoder
@@ -120,10 +120,10 @@ def with_network(
 
 
 class TwoStageEngine:
-    """A detector whose network is a backend; all between its two parts is PyTorch's.
+    """A detector whose network is a backend; PyTorch runs everything between its two parts.
 
     Args:
-        model: with the backend in the place of its network.
+        model: with the backend as its network.
     """
 
     def __init__(self, model: FasterRCNN[Backend]) -> None:
@@ -141,10 +141,10 @@ class TwoStageEngine:
 
     @property
     def concurrency(self) -> int:
-        """Return how many threads may detect at once: one where the process is another's.
+        """Return how many threads may detect at the same time.
 
-        Settings of torch that all threads share are put back after each picture, and in a fork all
-        work is for one thread.
+        It is one if the host changed torch's global settings, which are swapped for each call, or
+        if the process was forked, where one thread does all the work.
         """
         return self._concurrency if has_own_settings() and not is_forked() else 1
 
@@ -153,7 +153,7 @@ class TwoStageEngine:
         return tuple(transform.padded_size(*image_size) for transform in self.model.transforms)
 
     def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) that a picture may be read at and lose nothing."""
+        """Return the smallest (height, width) to decode a picture at without loss."""
         transforms: list[GeneralizedRCNNTransform] = self.model.transforms
         return max(transform.enough_size(*image_size) for transform in transforms)
 
@@ -161,13 +161,13 @@ class TwoStageEngine:
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
-        Where a GPU's memory does not hold a batch, half of it is tried, and no larger one of
-        pictures like its first again.
+        If a batch does not fit in a GPU's memory, half of it is tried; later batches of the same
+        padded sizes are limited to that number.
 
         Raises:
-            DeviceMemoryError: the device's memory does not hold one of them.
+            DeviceMemoryError: a single picture does not fit in the device's memory.
             ForkError: the process was forked from the one that built the engine, which the backend
-                does not survive. One line.
+                does not support. One line.
         """
         if is_forked(self._process) and not self.model.network.survives_fork:
             raise ForkError(
@@ -206,7 +206,7 @@ class TwoStageEngine:
         return found
 
     def _heads(self, images: list[Tensor]) -> tuple[np.ndarray, list[bool]]:
-        """Return boxes and scores ``(B, K, 5)``, and which pictures have heads beyond limits."""
+        """Return boxes and scores ``(B, K, 5)``, and which pictures exceed the limits."""
         steps = range(self._step, 0 if self._is_waited_for else len(ROOMS))
         for step in steps:
             fetched = _fetch(self._table(images, ROOMS[step]))
@@ -222,7 +222,7 @@ class TwoStageEngine:
         return fetched, [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
 
     def _begin_at(self, step: int) -> None:
-        """Begin with the room that was enough; now and then look whether less is."""
+        """Start the next batch with the factor that was enough; now and then try a smaller one."""
         self._batches += 1
         self._step = max(step - (self._batches % PATIENCE == 0), 0)
 
@@ -232,7 +232,7 @@ class TwoStageEngine:
         return self._graphs[room](images)
 
     def _record(self) -> dict[int, CudaGraphs]:
-        """Return what runs each room as graphs; they share their memory."""
+        """Return the graphs for each factor of the limits; they share their memory."""
         recorder, model = CudaRecorder(self.model.network.device), self.model
 
         def work(images: Sequence[Tensor], room: int) -> Tensor:
@@ -242,9 +242,9 @@ class TwoStageEngine:
 
 
 def _as_table(heads: Heads) -> Tensor:
-    """Return ``(B, K + 1, 5)`` float32: boxes and scores; the last row says whether it is settled.
+    """Return ``(B, K + 1, 5)`` float32: boxes and scores; the last row tells if they are settled.
 
-    One tensor, for each copy from a device waits for it.
+    It is one tensor because each copy from a device synchronises with it.
     """
     table = torch.cat((heads.boxes, heads.scores[..., None]), dim=2).float()
     mark = table.new_ones(()) if heads.is_settled is None else heads.is_settled.to(table)
@@ -252,6 +252,6 @@ def _as_table(heads: Heads) -> Tensor:
 
 
 def _fetch(table: Tensor) -> np.ndarray | None:
-    """Return boxes and scores ``(B, K, 5)`` of a table; None where they are not settled."""
+    """Return boxes and scores ``(B, K, 5)`` of a table; None if they are not settled."""
     values = table.cpu().numpy()
     return values[:, :-1] if values[0, -1, 0] else None

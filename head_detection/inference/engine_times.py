@@ -1,6 +1,6 @@
-"""How long each engine took on this processor: measured once, kept in the user's cache folder.
+"""Measured times of each engine on this processor, kept in the user's cache folder.
 
-No torch here.
+This module does not import torch.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from head_detection.processor import find_processor
 
 SCHEMA: Final = "head-detection/engines/1"
 PACKAGES: Final = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
-"""By engine, what it needs; another release of one is measured anew."""
+"""The package that each engine needs; times are measured again for another release."""
 
 
 class EngineTime(BaseModel):
-    """How long an engine took.
+    """The measured time of an engine.
 
     Attributes:
-        engine: of ``ENGINES``.
-        precision: that it multiplied in.
-        milliseconds: a picture, median.
+        engine: one of ``ENGINES``.
+        precision: the type it multiplied in.
+        milliseconds: median time per picture.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +40,7 @@ class EngineTime(BaseModel):
 
 
 class _Kept(BaseModel):
-    """What a file holds."""
+    """The content of a file of times."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,13 +50,13 @@ class _Kept(BaseModel):
 
 
 def cache_folder() -> Path:
-    """Return where this user's programs keep what they can make again; it may not be there.
+    """Return this user's cache folder for the project; it may not exist yet.
 
     Raises:
-        FileNotFoundError: a user without a home.
+        FileNotFoundError: the user has no home.
 
     Source:
-        XDG Base Directory Specification 0.8: an empty or relative path is as none.
+        XDG Base Directory Specification 0.8: an empty or relative path is ignored.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if given.is_absolute():
@@ -76,14 +76,14 @@ def cache_folder() -> Path:
 def times_path(network: str, threads: int) -> Path:
     """Return the file of this machine's times for a network.
 
-    Its name tells processor, cores, threads, the engines' releases and the network apart.
+    Its name is a digest of processor, cores, threads, the engines' releases and the network.
 
     Args:
         network: its config, as JSON.
-        threads: that an engine computes with.
+        threads: number that an engine computes with.
 
     Raises:
-        FileNotFoundError: a user without a home.
+        FileNotFoundError: the user has no home.
     """
     processor = find_processor()
     facts = [
@@ -99,7 +99,7 @@ def times_path(network: str, threads: int) -> Path:
 
 
 def _release(package: str) -> str:
-    """Return what changes when a package is installed anew; its metadata take 20 ms to read."""
+    """Return a mark that changes when a package is reinstalled; reading its version takes 20 ms."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
@@ -113,11 +113,11 @@ def _release(package: str) -> str:
 
 
 def read_times(network: str, threads: int) -> tuple[EngineTime, ...]:
-    """Return what was measured here for a network; nothing where nothing was, or it is damaged.
+    """Return the times measured here for a network; empty if there are none or they are damaged.
 
     Args:
         network: its config, as JSON.
-        threads: that an engine computes with.
+        threads: number that an engine computes with.
     """
     try:
         return _Kept.model_validate_json(times_path(network, threads).read_bytes()).times
@@ -126,12 +126,12 @@ def read_times(network: str, threads: int) -> tuple[EngineTime, ...]:
 
 
 def write_times(network: str, threads: int, times: Iterable[EngineTime]) -> Path:
-    """Keep what was measured; return the file.
+    """Write measured times; return the file.
 
     Args:
         network: its config, as JSON.
-        threads: that an engine computes with.
-        times: of each engine that ran.
+        threads: number that an engine computes with.
+        times: one for each engine and precision that ran.
 
     Raises:
         OSError: the folder cannot be written, or the user has no home.
@@ -144,12 +144,12 @@ def write_times(network: str, threads: int, times: Iterable[EngineTime]) -> Path
 
 
 def fastest(times: Sequence[EngineTime], precision: str = "auto") -> EngineTime | None:
-    """Return the one that took least; None where there is none.
+    """Return the shortest time; None if there is none.
 
     Args:
-        times: of some engines.
-        precision: of those that multiply in it alone; auto is of all but int8, which finds not
-            quite the same heads.
+        times: measured times.
+        precision: consider only this one; auto considers all but int8, which does not find quite
+            the same heads.
 
     Example:
         >>> times = [

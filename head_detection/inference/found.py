@@ -1,4 +1,4 @@
-"""Heads found in a picture as a user holds them: to count, to draw, to keep."""
+"""``Found``: the heads of a picture for the user, to count, draw and save."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ class Found(Detections):
     """The heads of one picture, best first: ``len(found)`` of them.
 
     Attributes:
-        path: the file that they were found in; None where the picture was no file.
+        path: the picture's file; None if the picture was not a file.
 
     Example:
         ```python
@@ -44,13 +44,13 @@ class Found(Detections):
 
     @classmethod
     def of(cls, detections: Detections, path: Path | None) -> Self:
-        """Return detections as those of a file."""
+        """Attach a file to detections."""
         values = {field.name: getattr(detections, field.name) for field in fields(Detections)}
         return cls(**values, path=path)
 
     def to_supervision(self) -> "sv.Detections":
         """Return them for supervision's annotators, zones and trackers; class 0 is a head."""
-        import supervision as sv  # noqa: PLC0415 - who draws nothing does not wait for it
+        import supervision as sv  # noqa: PLC0415 - slow to import, and needed only for drawing
 
         return sv.Detections(
             xyxy=self.boxes,
@@ -63,18 +63,18 @@ class Found(Detections):
         """Return the picture with a box around each head and their number in the corner.
 
         Args:
-            image: that they were found in, in any form that ``detect`` takes, of whatever size;
-                None reads the file again.
-            color: order of the colours of an array or a tensor, and of what is returned.
+            image: the picture, in any form that ``detect`` takes and at any size; None reads the
+                file again.
+            color: order of the colours of an array or a tensor, and of the returned picture.
 
         Returns:
             ``(H, W, 3)`` uint8; small pictures are enlarged.
 
         Raises:
             PictureError: it cannot be read.
-            ValueError: None, and the heads were found in no file.
+            ValueError: ``image`` is None and the heads were not found in a file.
         """
-        from head_detection.images.heads import draw_heads  # noqa: PLC0415 - as supervision
+        from head_detection.images.heads import draw_heads  # noqa: PLC0415 - imports supervision
 
         image = self.path if image is None else image
         if image is None:
@@ -86,14 +86,14 @@ class Found(Detections):
     def save(
         self, path: str | Path, image: ImageLike | None = None, *, color: Color = "rgb"
     ) -> Path:
-        """Write a file, whose ending says what: the drawn picture, or the boxes.
+        """Write the drawn picture or the boxes to a file, depending on its ending.
 
-        ``.jpg``, ``.png`` and ``.webp`` are the picture as ``draw`` returns it. ``.json`` holds
-        width, height, count, boxes and scores (and ids and the note, where there are any), as
-        ``test`` writes them of a picture. ``.csv`` has the columns x1, y1, x2, y2, score, and id.
+        ``.jpg``, ``.png`` and ``.webp`` hold the picture as ``draw`` returns it. ``.json`` holds
+        width, height, count, boxes and scores (and ids and the note, if any), as ``test`` writes
+        them for a picture. ``.csv`` has the columns x1, y1, x2, y2, score, and id if there are any.
 
         Args:
-            path: is replaced; its folder is made if need be.
+            path: an existing file is replaced; a missing folder is created.
             image: as ``draw``.
             color: as ``draw``.
 
@@ -120,7 +120,7 @@ class Found(Detections):
     ) -> Callable[[], bytes]:
         def encode() -> bytes:
             drawn = self.draw(image, color=color)
-            # OpenCV takes blue, green, red.
+            # OpenCV expects blue, green, red.
             bgr = drawn if color == "bgr" else np.ascontiguousarray(drawn[..., ::-1])
             return bytes(cv2.imencode(suffix, bgr)[1].tobytes())
 

@@ -1,6 +1,6 @@
-"""A detector in a process that others set up: forked, or with other settings of torch.
+"""Isolation from the host process, which may be forked or have changed torch's settings.
 
-What a detector computes depends on none of that, and nothing of it is changed for the host.
+Results do not depend on the host's settings, and the host's settings are left unchanged.
 """
 
 import os
@@ -17,22 +17,21 @@ from head_detection.errors import ForkError
 
 FULL_PRECISION: Final = "ieee"
 REDUCED: Final = ("tf32", "bf16")
-"""What products of float32 may be rounded to, as ``torch.backends`` spells it."""
+"""Lower precisions for products of float32, as ``torch.backends`` spells them."""
 _STARTED_IN: Final = os.getpid()
 _prepared: Final[set[int]] = set()
 _preparing: Final[dict[int, threading.Lock]] = {}
-"""By process: a forked one has its own, for a thread that does not follow may hold the other."""
+"""One lock per process: in a fork, the parent's may be held by a thread that no longer exists."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def isolated(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function as it is in a process of its own: see ``own_settings`` and below.
+    """Make a function run as in a new process: with ``own_settings``, and safely after a fork.
 
-    The threads that a process computes with do not follow into a fork, and the thread that did
-    waits for them for ever; a new thread brings its own. So in a forked process the function runs
-    in one.
+    A fork does not copy the threads that torch computes with, and the main thread would wait for
+    them for ever. A new thread starts its own, so in a forked process the function runs in one.
     """
 
     @wraps(function)
@@ -47,19 +46,19 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def is_forked(process: int = _STARTED_IN) -> bool:
-    """Tell whether this process was forked from another since.
+    """Tell whether this process was forked from another one.
 
     Args:
-        process: that a thing was begun in; by default the one that imported torch.
+        process: id of the process to compare with; by default the one that imported this module.
     """
     return os.getpid() != process
 
 
 def prepare_threads() -> None:
-    """Let several threads of a forked process compute; called before they start, from any.
+    """Let several threads of a forked process compute; call it from any thread before they do.
 
-    Torch makes a pool of its own anew when it first counts its threads there, and fails where two
-    threads ask for it at once.
+    In a fork, torch recreates its thread pool when its threads are first counted, and fails if two
+    threads do that at the same time.
     """
     process = os.getpid()
     if not is_forked() or process in _prepared:
@@ -72,12 +71,12 @@ def prepare_threads() -> None:
 
 @cache
 def _new_thread(_process: int) -> ThreadPoolExecutor:
-    """Return the one thread of a forked process; a fork of that one has another."""
+    """Return the worker thread of a forked process; a fork of that process gets its own."""
     return ThreadPoolExecutor(1, thread_name_prefix="after-fork")
 
 
 def check_cuda(device: str) -> None:
-    """Raise ForkError, one line, where CUDA was used before the fork and is asked for.
+    """Raise ForkError, one line, if CUDA is requested and was used before the fork.
 
     Args:
         device: as a user names it.
@@ -91,11 +90,11 @@ def check_cuda(device: str) -> None:
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Give the block the settings of torch that a new process has; put the others back.
+    """Run a block with the torch settings of a new process, then restore the host's.
 
-    Autocast is off, tensors are float32 and on the CPU unless they say otherwise, and their
-    products are not rounded further. What is to be deterministic stays so where an operation can,
-    and does not raise where none can. Gradients, threads and random numbers are left alone.
+    Autocast is off, tensors default to float32 on the CPU, and their products are computed in full
+    precision. Deterministic algorithms stay enabled, but an operation that has none does not raise.
+    Gradients, threads and random generators are not changed.
     """
     with ExitStack() as stack:
         for device in ("cpu", "cuda", "mps"):
@@ -118,9 +117,9 @@ def own_settings() -> Iterator[None]:
 
 
 def has_own_settings() -> bool:
-    """Tell whether those settings that all threads share are those of a new process.
+    """Tell whether the settings that all threads share are those of a new process.
 
-    ``own_settings`` changes them for a while, which several threads cannot do side by side.
+    If not, ``own_settings`` changes them temporarily, which only one thread may do at a time.
     """
     return (
         torch.get_default_dtype() == torch.float32
@@ -130,16 +129,16 @@ def has_own_settings() -> bool:
 
 
 def _products() -> tuple[Any, ...]:
-    """Return the settings of products that a host may lower; cuDNN's are lowered by default."""
-    backends: Any = torch.backends  # whose types leave out oneDNN's
+    """Return the precision settings that a host may lower; cuDNN's are low by default."""
+    backends: Any = torch.backends  # its type stubs lack oneDNN's settings
     return backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv
 
 
 @contextmanager
 def _in_full_precision() -> Iterator[None]:
-    """Let no product of float32 be rounded to fewer bits.
+    """Compute products of float32 in full precision.
 
-    Torch has an old setting and new ones, and refuses to read the old one where they disagree.
+    Torch has an old setting and new ones, and refuses to read the old one if they disagree.
     """
     before = [products.fp32_precision for products in _products()]
     try:

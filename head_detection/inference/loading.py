@@ -1,4 +1,4 @@
-"""Pictures in any form to tensors, decoded in threads ahead of the network."""
+"""Loading pictures of any form as tensors, decoded in threads ahead of the network."""
 
 import os
 import threading
@@ -30,27 +30,27 @@ from head_detection.inference.isolation import is_forked, prepare_threads
 from head_detection.structures import Frame
 
 FileBytes = bytes | bytearray | memoryview
-"""The content of a picture file, as sockets, requests and shared memory hand it on."""
+"""The content of a picture file, as received from sockets, requests and shared memory."""
 ImageLike = str | Path | FileBytes | PictureFile | Frame | Image.Image | npt.NDArray[Any] | Tensor
-"""What a picture may come as: a file, the bytes of one, a frame, an image of Pillow,
+"""The accepted forms of a picture: a file, the bytes of one, a frame, a Pillow image,
 ``(H, W, 3)`` uint8 RGB, or a ``(3, H, W)`` tensor, uint8 or floating in 0..1."""
 
 Color = Literal["rgb", "bgr"]
 """Order of the colours of an array or a tensor; OpenCV reads blue, green, red."""
 PICTURE_DIMENSIONS: Final = 3
-"""Height, width and colours, in one order or the other."""
+"""Height, width and colours, in either order."""
 NUM_COLORS: Final = 3
 NO_FILE: Final = ", which cv2.imread gives where it finds no picture file"
-"""What is said of a ``None``."""
+"""Added to the error message for a ``None``."""
 MAX_THREADS: Final = 16
 """A GPU takes pictures faster than a few cores decode them."""
 READ_AHEAD_BYTES: Final = 256 * 1024**2
-"""Decoded pictures that wait may hold this much; a picture of 12 megapixels is 36 MB."""
+"""Limit on the memory of waiting decoded pictures; a picture of 12 megapixels is 36 MB."""
 IsReady = Callable[[], bool]
-"""Tells whether the next picture, or the end, is at hand, so that taking it does not wait."""
+"""Tells whether the next picture, or the end, is available without waiting."""
 _pillow_locks: Final[dict[int, threading.Lock]] = {}
-"""Keep two threads from decoding one image that was opened lazily, by process: a forked one has its
-own, for a thread that does not follow may hold the other."""
+"""Prevent two threads from decoding the same lazily opened image. One lock per process: in a fork,
+the parent's may be held by a thread that no longer exists."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,15 +58,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class LoadedPicture:
-    """A picture as the network takes it, or why there is none.
+    """A picture as the network takes it, or the error why it could not be read.
 
     Attributes:
-        image: what was given.
-        name: what errors call it: its path, or its number among the pictures.
-        tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None where ``error`` is set.
+        image: the picture as given by the caller.
+        name: its name in errors: its path, or its number among the pictures.
+        tensor: ``(3, H, W)`` RGB, uint8 or floating in 0..1; None if ``error`` or ``file`` is set.
         error: names the picture.
-        image_size: (height, width) of the whole picture, where it was decoded smaller or not yet.
-        file: a picture that is to be read in bands, neither decoded nor failed.
+        image_size: (height, width) of the whole picture, if it was decoded smaller or not yet.
+        file: a picture that will be read in bands, neither decoded nor failed.
         note: as ``ReducedPicture``.
     """
 
@@ -80,17 +80,17 @@ class LoadedPicture:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the pixels."""
+        """Memory of the pixels in bytes."""
         return 0 if self.tensor is None else self.tensor.nbytes
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | None:
-        """``(H, W, 3)`` uint8 RGB, where there is a tensor."""
+        """``(H, W, 3)`` uint8 RGB, if there is a tensor."""
         if self.tensor is None:
             return None
         values: npt.NDArray[Any] = self.tensor.permute(1, 2, 0).cpu().numpy()
         if self.tensor.is_floating_point():
-            # By NumPy: torch may not compute in the caller's thread, which may be a forked one.
+            # With NumPy, because torch cannot compute in the caller's thread after a fork.
             values = np.rint(values * 255)
         return values.astype(np.uint8, copy=False)
 
@@ -103,23 +103,22 @@ def load_pictures(
     max_pixels: int = MAX_PIXELS,
     color: Color = "rgb",
 ) -> Iterator[LoadedPicture | None]:
-    """Decode in a few threads, ahead of the reader by a bounded number of bytes; keep the order.
+    """Decode pictures in a few threads, ahead by a bounded number of bytes; keep their order.
 
     Args:
-        images: as ``ImageLike`` says.
-        enough: as ``read_reduced``; None is every picture in full.
+        images: in any form of ``ImageLike``.
+        enough: as ``read_reduced``; None reads every picture in full.
         is_ready: as ``read_ahead``.
-        in_bands: tells of a file's (height, width) whether it is left unread, as ``file``.
+        in_bands: tells from a file's (height, width) whether to leave it unread, as ``file``.
         max_pixels: larger pictures are refused.
-        color: order of the colours in arrays and tensors; files, frames and Pillow images have
-            their own.
+        color: order of the colours in arrays and tensors; other forms ignore it.
 
     Yields:
         As ``read_ahead``; never None without ``is_ready``.
 
     Raises:
-        TypeError: something that is no kind of picture.
-        ValueError: another order of the colours.
+        TypeError: something that is no picture.
+        ValueError: an unknown order of the colours.
         ForkError: as ``read_ahead``.
     """
     if color not in get_args(Color):
@@ -141,22 +140,22 @@ def read_ahead(
     is_full: Callable[[list[R]], bool],
     is_ready: IsReady | None = None,
 ) -> Iterator[R | None]:
-    """Yield ``load(item)`` in the order of the items, a few loads ahead in threads.
+    """Yield ``load(item)`` in the order of the items, loading a few ahead in threads.
 
-    Nothing that is loaded waits for an item that may be long in coming.
+    A loaded item is never held back to wait for an item that is not available yet.
 
     Args:
         items: read one by one, only as far as needed.
-        load: called in threads; what it raises is raised here.
-        is_full: tells from the loaded results that wait whether to load no more of them.
-        is_ready: tells whether the next item, or the end, is at hand; None is always.
+        load: called in threads; its exceptions are raised here.
+        is_full: tells from the waiting results whether to stop loading ahead.
+        is_ready: tells whether the next item, or the end, is available; None: always.
 
     Yields:
-        What was loaded; None before an item that is not at hand is waited for: who gathers a batch
-        goes on with what there is.
+        The results; None before waiting for an item that is not available, so that a caller that
+        gathers batches can run an incomplete one.
 
     Raises:
-        ForkError: gone on with in a forked process, where the threads are not. One line.
+        ForkError: continued in a forked process, which lacks the threads. One line.
     """
     prepare_threads()
     num_threads, process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
@@ -197,18 +196,18 @@ def load_picture(
     max_pixels: int = MAX_PIXELS,
     color: Color = "rgb",
 ) -> LoadedPicture:
-    """Decode one picture, in any thread; one that cannot be read comes back with its error.
+    """Decode one picture, in any thread; one that cannot be read is returned with its error.
 
     Args:
-        image: as ``ImageLike`` says.
-        position: what errors call a picture that is no file.
+        image: in any form of ``ImageLike``.
+        position: name in errors of a picture that is not a file.
         enough: as ``load_pictures``.
         in_bands: as ``load_pictures``.
         max_pixels: as ``load_pictures``.
         color: as ``load_pictures``.
 
     Raises:
-        TypeError: something that is no kind of picture.
+        TypeError: something that is no picture.
     """
     name = _name(image, position)
     try:
@@ -238,7 +237,7 @@ def load_picture(
 
 
 def is_single(images: object) -> bool:
-    """Tell one picture from a list of them; numbers in another form than a batch are one."""
+    """Tell a picture from a list of pictures; an array counts as one unless it has four axes."""
     if isinstance(images, np.ndarray) and images.dtype.kind not in "buif":
         return False
     if isinstance(images, np.ndarray | Tensor):
@@ -247,7 +246,7 @@ def is_single(images: object) -> bool:
 
 
 def path_of(image: ImageLike) -> Path | None:
-    """Return the file of a picture that is one and can be read, None of any other."""
+    """Return the path of a picture that is a readable file; None for any other."""
     match image:
         case PictureFile():
             return None if image.problem is not None else image.path
@@ -270,7 +269,7 @@ def _name(image: ImageLike, position: str) -> str:
 
 
 def frame_name(frame: Frame) -> str:
-    """Return what errors call a frame; one without a time is a picture.
+    """Return the name of a frame in errors; a frame without a time is a picture.
 
     Example:
         >>> frame_name(Frame("street.mp4", 50, 2.0)), frame_name(Frame("sample", 0))
@@ -321,14 +320,14 @@ def _to_tensor(image: ImageLike, position: str, color: Color) -> Tensor:
 
 
 def check_array(array: npt.NDArray[Any], position: str) -> None:
-    """Refuse an array that is no picture.
+    """Check that an array is a picture.
 
     Args:
         array: of any shape and type.
-        position: what errors call it.
+        position: its name in errors.
 
     Raises:
-        PictureError: anything but ``(H, W, 3)`` uint8, none of them 0. One line.
+        PictureError: not ``(H, W, 3)`` uint8, or H or W is 0. One line.
     """
     if array.shape[2:] != (NUM_COLORS,) or array.dtype != np.uint8 or 0 in array.shape:
         is_grey = array.ndim == PICTURE_DIMENSIONS - 1 and array.dtype == np.uint8
@@ -341,7 +340,7 @@ def check_array(array: npt.NDArray[Any], position: str) -> None:
 
 def _from_array(array: npt.NDArray[Any], position: str) -> Tensor:
     check_array(array, position)
-    # Torch shares the memory, and takes neither read-only arrays nor negative strides.
+    # Torch shares the memory, and supports neither read-only arrays nor negative strides.
     return _channels_first(np.require(array, requirements=["C", "W"]))
 
 

@@ -1,4 +1,4 @@
-"""Memory that was freed: kept for the next picture, and given back where it piles up."""
+"""Freed memory: kept for the next picture, and returned to the system when too much piles up."""
 
 import ctypes
 import os
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 MAX_PILED_UP: Final = 1024**3
-"""Bytes. What pictures of one size need comes back from what they freed; those of other sizes leave
-holes that fit none: 300 pictures of 300 sizes left 4 GB of them."""
+"""Bytes. Pictures of equal size reuse the memory that earlier ones freed; those of different sizes
+leave holes that fit no other: 300 pictures of 300 sizes left 4 GB of holes."""
 TUNABLES: Final = "GLIBC_TUNABLES"
 _SMALL_BLOCKS_LISTED: Final = "glibc.malloc.tcache_count"
 _TRIM_THRESHOLD: Final = -1
@@ -21,15 +21,15 @@ _RESIDENT: Final = 1
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc use freed memory again instead of giving it back to the system.
+    """Make glibc reuse freed memory instead of returning it to the system.
 
-    The maps of a network are tens of megabytes, which glibc asks of the system anew for each
-    picture; the system hands them out as zeroed pages, thousands of faults that cost a tenth of a
-    small network's time. The process keeps what it needed at its peak, see ``FreedMemory``. All
-    threads share it: what one freed, the next picture may need in another.
+    The feature maps of a network are tens of megabytes. By default, glibc requests them from the
+    system for each picture, and the thousands of page faults that zero them cost a tenth of a small
+    network's time. The process now keeps its peak memory, see ``FreedMemory``. All threads share
+    one arena, because the next picture may run in another thread.
 
     Returns:
-        Whether the C library took it: others than glibc have no such setting.
+        Whether the settings were accepted; C libraries other than glibc do not have them.
     """
     mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt is None:
@@ -39,14 +39,14 @@ def keep_freed_memory() -> bool:
 
 
 def with_fewer_holes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for a process in which what it frees leaves fewer holes.
+    """Return an environment for a new process in which freed memory is less fragmented.
 
-    Each thread lists small blocks that it freed, for itself; they hold apart the large ones beside
-    them, where pictures of ever other sizes find no room: 160 took 1892 MiB at most, and 968
-    without these lists. glibc reads so when a process starts, and cannot be told later.
+    Each thread caches small blocks that it freed. They keep the large blocks beside them from being
+    merged, which fragments memory when picture sizes vary: 160 pictures took 1892 MiB at most, and
+    968 without these caches. glibc reads this setting only when a process starts.
 
     Args:
-        environment: what it says of these lists stays, and of glibc's other settings.
+        environment: its own settings of glibc are kept, including one for these caches.
 
     Example:
         >>> with_fewer_holes({"GLIBC_TUNABLES": "glibc.malloc.check=1"})
@@ -60,9 +60,9 @@ def with_fewer_holes(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class FreedMemory:
-    """Gives freed memory back to the system once much of it has piled up.
+    """Returns freed memory to the system once much of it has piled up.
 
-    Where the C library is not glibc, or the system not Linux, it does nothing.
+    It does nothing if the C library is not glibc or the system is not Linux.
 
     Args:
         most: bytes that may pile up.
@@ -74,7 +74,7 @@ class FreedMemory:
         self._used: int | None = None
 
     def tidy(self) -> None:
-        """Look at what the process holds; call it between pictures."""
+        """Check the memory of the process and trim it if needed; call it between pictures."""
         if self._trim is None:
             return
         resident = _resident_bytes()
@@ -90,7 +90,7 @@ class FreedMemory:
 def _c_library() -> Any:
     try:
         return ctypes.CDLL(None)
-    except (OSError, TypeError):  # Windows has none of this name
+    except (OSError, TypeError):  # Windows has no such library
         return None
 
 

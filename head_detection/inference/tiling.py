@@ -1,4 +1,4 @@
-"""Pictures larger than the network takes, detected in tiles at full scale."""
+"""Tiled detection at full scale of pictures larger than the network's input."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -20,38 +20,38 @@ from head_detection.models.tiles import ScoredBoxes, Tile, merge_tiles, tile_vie
 from head_detection.structures import Detections
 
 IN_BANDS: Final = 64 * 1024**2
-"""Pixels from which on a file is read band by band, and never held as a whole: 192 MB as RGB."""
+"""Pixels (192 MB as RGB) from which a file is read in bands and never held in memory as a whole."""
 
 SMALL: Final = 16.0
-"""Root of area in network pixels: of smaller heads fewer and fewer are found."""
+"""Square root of area in network pixels; smaller heads are increasingly missed."""
 MANY: Final = 20
-"""Heads so small that are reason enough to look at a picture in tiles, where they are also a
-quarter of all: what takes several times as long shall find many more."""
+"""Number of small heads from which a picture is tiled, if they are also a quarter of all heads:
+tiles take several times as long, so they should find many more."""
 SHARE: Final = 4
-"""The quarter."""
+"""One small head in this many: the quarter."""
 SURE: Final = 0.5
-"""The score from which on a head counts for that, whatever the threshold of the answer is."""
+"""Score from which a head counts for this decision, whatever the score threshold."""
 HALF: Final = 0.5
-"""A picture shrunk by more, without tiles, has a note."""
+"""A picture that is scaled down below this share without tiles gets a note."""
 
 
 class TiledEngine:
-    """An engine that sees every pixel: what it would shrink goes through it tile by tile.
+    """Detects in full-scale tiles of pictures that the engine would scale down.
 
-    Once more it sees such a picture as a whole, for heads larger than a tile.
+    It also detects in the whole picture, for heads that are too large for the tiles' overlap.
 
     Args:
-        engine: detects in tiles, and in pictures that need none.
-        tile: sides of a tile in original pixels.
-        overlap: the least share of a tile that its neighbour has too; heads of more pixels than
-            that are left to the whole picture.
-        iou_threshold: of two heads of different tiles that overlap by more, the surer stays.
+        engine: detects in the tiles, and in pictures that need none.
+        tile: side of a tile in original pixels.
+        overlap: minimum overlap of neighbouring tiles, as a share of their side. Heads of at least
+            half the overlap may also come from the whole picture.
+        iou_threshold: if heads of different tiles overlap by more, the one scored higher is kept.
     """
 
     def __init__(self, engine: Engine, tile: int, overlap: float, iou_threshold: float) -> None:
         self.name, self.device = engine.name, engine.device
         self.precision, self.batch_size = engine.precision, engine.batch_size
-        self.concurrency = 1  # pictures that are tiled are large
+        self.concurrency = 1  # tiled pictures are large
         self._engine, self._tile, self._overlap = engine, tile, overlap
         self._iou_threshold = iou_threshold
 
@@ -61,11 +61,11 @@ class TiledEngine:
         return max(image_size) > self._tile and max(enough) < max(image_size)
 
     def padded_sizes(self, image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Return what pictures of one batch have in common, as ``Engine`` says."""
+        """Return the key that pictures of one batch share, as in ``Engine``."""
         return (image_size,) if self.is_tiled(image_size) else self._engine.padded_sizes(image_size)
 
     def enough_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) that a picture may be read at and lose nothing."""
+        """Return the smallest (height, width) to decode a picture at without loss."""
         return image_size if self.is_tiled(image_size) else self._engine.enough_size(image_size)
 
     @isolated
@@ -73,7 +73,7 @@ class TiledEngine:
         """Return the heads of each ``(3, H, W)`` picture, uint8 or floating in 0..1.
 
         Raises:
-            DeviceMemoryError: the device's memory does not hold a tile, or a picture without.
+            DeviceMemoryError: a tile, or an untiled picture, does not fit in the device's memory.
         """
         found: list[Detections] = []
         for is_tiled, group in groupby(images, key=lambda image: self.is_tiled(_size_of(image))):
@@ -82,21 +82,21 @@ class TiledEngine:
         return found
 
     def reads_in_bands(self, image_size: tuple[int, int]) -> bool:
-        """Tell whether a file of (height, width) goes to ``detect_file``, unread."""
+        """Tell whether a file of (height, width) is passed to ``detect_file`` without decoding."""
         height, width = image_size
         return height * width >= IN_BANDS and self.is_tiled(image_size)
 
     @isolated
     def detect_file(self, path: Path, max_pixels: int = MAX_PIXELS) -> Detections:
-        """Return the heads of a picture file that is never in memory as a whole.
+        """Return the heads of a picture file, without holding the whole picture in memory.
 
         Args:
             path: the file.
-            max_pixels: a larger one is refused.
+            max_pixels: larger pictures are refused.
 
         Raises:
-            PictureError: it cannot be read.
-            DeviceMemoryError: the device's memory does not hold a tile.
+            PictureError: the file cannot be read.
+            DeviceMemoryError: a tile does not fit in the device's memory.
         """
         with Bands(path, max_pixels) as bands:
             small = _Shrunk(bands.image_size, self._engine.enough_size(bands.image_size))
@@ -104,10 +104,10 @@ class TiledEngine:
             return self._merge(tiles, bands.image_size, lambda: small.picture)
 
     def needs_tiles(self, found: Detections) -> bool:
-        """Tell from the heads of a picture, seen as a whole, whether tiles would find many more.
+        """Tell from the heads found in the whole picture whether tiles would find many more.
 
         Args:
-            found: in pixels of the picture, which the first view shrank.
+            found: in original pixels.
         """
         if not self.is_tiled(found.image_size):
             return False
@@ -116,7 +116,7 @@ class TiledEngine:
         return small >= MANY and small * SHARE >= len(sure)
 
     def with_note(self, found: Detections) -> Detections:
-        """Return the heads of a picture seen as a whole, with a note where it was much shrunk."""
+        """Add a note to the heads of a whole picture if it was scaled down by much."""
         share = self._share(found.image_size)
         if share >= HALF:
             return found
@@ -127,14 +127,14 @@ class TiledEngine:
         return replace(found, note=note if found.note is None else f"{found.note}; {note}")
 
     def _share(self, image_size: tuple[int, int]) -> float:
-        """Return how long a side is that the network sees, as a share of the picture's."""
+        """Return the scale at which the network sees a picture, at most 1."""
         return min(1.0, max(self._engine.enough_size(image_size)) / max(image_size))
 
     def detect_tiles(self, image: Tensor) -> Detections:
-        """Return the heads of a ``(3, H, W)`` picture as ``detect`` does of those that it shrinks.
+        """Return the heads of a ``(3, H, W)`` picture, always in tiles.
 
         Raises:
-            DeviceMemoryError: the device's memory does not hold a tile.
+            DeviceMemoryError: a tile does not fit in the device's memory.
         """
         height, width = _size_of(image)
         tiles = (
@@ -151,7 +151,7 @@ class TiledEngine:
             for tile in row:
                 part = np.ascontiguousarray(pixels[:, tile.left : tile.right])
                 yield tile, torch.from_numpy(part).permute(2, 0, 1)
-            del pixels  # before the next band is read
+            del pixels  # frees the band before the next one is read
 
     def _merge(
         self,
@@ -159,7 +159,7 @@ class TiledEngine:
         image_size: tuple[int, int],
         whole: Callable[[], Tensor],
     ) -> Detections:
-        """Detect a batch of tiles at a time, then in the whole picture, and join what was found."""
+        """Detect in batches of tiles, then in the whole picture, and merge the heads."""
         found: list[tuple[Tile, ScoredBoxes]] = []
         notes: set[str | None] = set()
         rest = iter(tiles)
@@ -172,7 +172,7 @@ class TiledEngine:
             ]
         (seen,) = self._engine.detect([whole()])
         seen = seen.scaled_to(image_size)
-        # A head well within what two tiles share is whole in one of them, and measured better.
+        # A head smaller than half the overlap is whole in some tile, and located better there.
         sides = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(axis=1)
         is_large = sides >= self._tile * self._overlap / 2
         largest = ScoredBoxes(seen.boxes[is_large], seen.scores[is_large])
@@ -182,11 +182,11 @@ class TiledEngine:
 
 
 class _Shrunk:
-    """A picture made small while its rows go by.
+    """Scales a picture down as its rows are read.
 
     Args:
         image_size: (height, width) of the picture.
-        enough: the (height, width) that it is to have at least.
+        enough: minimum (height, width) of the result.
     """
 
     def __init__(self, image_size: tuple[int, int], enough: tuple[int, int]) -> None:
@@ -197,7 +197,7 @@ class _Shrunk:
         self._seen = 0
 
     def add(self, rows: Picture, top: int) -> None:
-        """Take the rows from ``top`` on; those that were taken before are passed over."""
+        """Add the rows from ``top`` on; rows that were added before are skipped."""
         new = rows[max(0, self._seen - top) :]
         self._seen = max(self._seen, top + len(rows))
         missing = -len(self._rest) % self._factor
@@ -209,7 +209,7 @@ class _Shrunk:
         self._rest = np.concatenate([self._rest, new[whole:]])
 
     def _shrink(self, rows: Picture) -> None:
-        """Take rows whose number is a multiple of the factor."""
+        """Scale down rows whose number is a multiple of the factor."""
         if len(rows):
             size = (max(1, rows.shape[1] // self._factor), len(rows) // self._factor)
             shrunk = cv2.resize(rows, size, interpolation=cv2.INTER_AREA)
@@ -217,7 +217,7 @@ class _Shrunk:
 
     @property
     def picture(self) -> Tensor:
-        """``(3, H, W)`` uint8; of the last rows, fewer than a pixel stands for, nothing is left."""
+        """``(3, H, W)`` uint8; last rows that are fewer than the factor are dropped."""
         return torch.from_numpy(np.concatenate(self._parts)).permute(2, 0, 1)
 
 

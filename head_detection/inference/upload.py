@@ -1,4 +1,4 @@
-"""Pictures to the device: a batch in one copy, through memory that is pinned once."""
+"""Copying pictures to the device: one copy per batch, through a reused pinned buffer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 ALIGNMENT: Final = 64
-"""Bytes: each picture begins at a multiple of it, where its numbers of any type may lie."""
+"""Bytes. Each picture starts at a multiple of it, which is aligned for every type of number."""
 
 
 class Upload:
-    """Puts the pictures of a batch on a device.
+    """Copies the pictures of a batch to a device.
 
-    To a GPU they go through one pinned buffer, which grows to the largest batch and stays: pinning
-    takes longer than copying (1.2 ms a picture of 608x800 on an H200). The copy runs on a stream of
-    its own, which the computing one waits for; the host does not.
+    To a GPU they go through one pinned buffer, which grows to the largest batch and is reused,
+    because pinning takes longer than copying (1.2 ms for a picture of 608x800 on an H200). The copy
+    runs on its own stream; the current stream waits for it, the host does not.
 
     Args:
-        device: where to.
-        pin: returns so many bytes that a GPU can read itself.
+        device: destination.
+        pin: allocates pinned memory of this many bytes.
     """
 
     def __init__(self, device: torch.device, pin: Callable[[int], Tensor] | None = None) -> None:
@@ -30,14 +30,14 @@ class Upload:
         self._copied: Any = None
 
     def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Return the pictures on the device, in the memory layout they have.
+        """Return the pictures on the device, with their memory layout kept.
 
         Args:
-            images: ``(3, H, W)`` each, uint8 or floating; those that are there already stay.
+            images: ``(3, H, W)`` each, uint8 or floating; those already on the device stay there.
         """
         if not self._is_staged or any(image.device.type != "cpu" for image in images):
             return [image.to(self._device) for image in images]
-        # Files are decoded with a pixel's colours side by side.
+        # Decoded files have channels last.
         layouts = [image.permute(1, 2, 0) for image in images]
         are_last = [layout.is_contiguous() for layout in layouts]
         flat = [
@@ -63,8 +63,8 @@ class Upload:
         return found
 
     def _room(self, size: int) -> Tensor:
-        """Return so many bytes that the last copy no longer reads."""
-        if self._copied is not None:  # it ended with the last batch, but where that one failed
+        """Return this many bytes of the buffer, once the last copy no longer reads it."""
+        if self._copied is not None:  # still running only if the last batch failed
             self._copied.synchronize()
         if len(self._staged) < size:
             self._staged = self._pin(1 << (size - 1).bit_length())
@@ -86,5 +86,5 @@ class Upload:
 
 
 def _pinned(size: int) -> Tensor:
-    with torch.inference_mode(mode=False):  # it outlives the mode that it was made in
+    with torch.inference_mode(mode=False):  # the buffer outlives the caller's inference mode
         return torch.empty(size, dtype=torch.uint8, pin_memory=True)

@@ -1,6 +1,6 @@
 """Which file a user means by a name, and which engines take it.
 
-No torch here: options are parsed, and mistakes in them answered, before it loads.
+This module does not import torch, so that mistakes in options are reported before torch loads.
 """
 
 import difflib
@@ -15,11 +15,11 @@ from head_detection.errors import EngineError, WeightsError
 
 ENGINES: Final = ("torch", "openvino", "onnx")
 AUTO: Final = "auto"
-"""In place of an engine: the one that was fastest on this processor when it was measured."""
+"""Instead of an engine: the one that was measured to be fastest on this processor."""
 EXPORTED: Final = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",)}
-"""Engines by the end of a file's name, its own first; all other files are PyTorch's."""
+"""Engines by file suffix, the file's own first; all engines take other files."""
 INT8: Final = "int8"
-"""A precision that the weights' export has, a file beside them."""
+"""The precision of an 8-bit export, a file beside the weights."""
 DEFAULT_WEIGHTS: Final = "fast.safetensors"
 SUFFIXES: Final = (".safetensors", ".yaml")
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
     """Return the path of a shipped weights file.
 
     Raises:
-        WeightsError: it is neither in the installed package nor in the checkout. One line.
+        WeightsError: it is not in the installed package or the checkout. One line.
     """
     found = _find(name)
     if found is not None:
@@ -43,8 +43,8 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
 def weights_path(name: str | Path) -> Path:
     """Return the path that a user means: ``fast`` and ``accurate`` are shipped files.
 
-    The folder of a training run is its best weights. Anything else is a path as it stands, and so
-    is a file of such a name in the working folder.
+    The folder of a training run means its best weights. Anything else is used as a path; a file in
+    the working folder takes precedence over a shipped one of the same name.
 
     Raises:
         WeightsError: a folder without weights. One line.
@@ -62,10 +62,10 @@ def weights_path(name: str | Path) -> Path:
 
 
 def check_presence(path: Path) -> None:
-    """Make sure that there is a weights file, of which nothing is read.
+    """Check that a weights file exists, without reading it.
 
     Raises:
-        WeightsError: none. One line, with the shipped name that is close to it.
+        WeightsError: there is no such file. One line, which suggests a similar shipped name.
     """
     if path.exists():
         return
@@ -90,7 +90,7 @@ def _best_of_run(folder: Path) -> Path:
 
 
 def choose_engine(path: Path, engine: str | None) -> str:
-    """Return the engine that is asked for; None is the file's own.
+    """Return the requested engine; None is the file's own.
 
     Raises:
         EngineError: no such engine, or it does not take the file. One line.
@@ -112,15 +112,15 @@ def choose_engine(path: Path, engine: str | None) -> str:
 
 
 def int8_path(path: Path, engine: str | None) -> Path:
-    """Return the 8-bit export of a ``.safetensors`` file: beside it, called like it.
+    """Return the 8-bit export of a ``.safetensors`` file, which is beside it and named after it.
 
     Args:
-        path: of the file.
-        engine: that is asked for.
+        path: the ``.safetensors`` file.
+        engine: the requested engine.
 
     Raises:
-        EngineError: it does not take such exports. One line.
-        WeightsError: there is none. One line.
+        EngineError: the engine does not take such exports. One line.
+        WeightsError: there is no such export. One line.
     """
     if engine not in (None, AUTO, "openvino"):
         raise EngineError(f"precision: {INT8} is for engine openvino; got {engine}")
@@ -139,7 +139,7 @@ def int8_command(path: Path, export: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the digest of the file, of an ``.xml`` with its ``.bin`` that of one after the other.
+    """Return the digest of a file; for an ``.xml``, of its content followed by its ``.bin``'s.
 
     Example:
         >>> import tempfile
@@ -156,9 +156,9 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of_all(path: Path, precision: str) -> str:
-    """Return the digest of all that a detector is built of.
+    """Return the digest of all files that a detector is built from.
 
-    Of a preset, with the file it names; in int8, with the export beside the file.
+    A preset includes the file that it names; int8 includes the export beside the file.
 
     Raises:
         OSError: a file cannot be read.
@@ -170,13 +170,13 @@ def digest_of_all(path: Path, precision: str) -> str:
     export = _int8_name(files[-1])
     is_whole = export.is_file() and export.with_suffix(".bin").is_file()
     if precision == INT8 and path.suffix not in EXPORTED and is_whole:
-        files.append(export)  # else whoever builds it will say what is not there
+        files.append(export)  # if it is missing, building the detector reports it
     digests = [sha256_of(file) for file in files]
     return digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _named_by_preset(path: Path) -> str | None:
-    """Return which file a preset names; None where it is none, as whoever builds it will say."""
+    """Return the file that a preset names; None if it is invalid, which building reports."""
     with suppress(ValueError, yaml.YAMLError):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         name = values.get("weights") if isinstance(values, dict) else None

@@ -1,4 +1,4 @@
-"""Threads that detect batches side by side, each with its share of the cores."""
+"""Worker threads that detect in several batches at once, each with its share of the cores."""
 
 import threading
 from collections.abc import Callable
@@ -8,26 +8,26 @@ from typing import Final, ParamSpec, TypeVar
 import torch
 
 MAX_WORKERS: Final = 4
-"""Each holds the maps of a batch, and Python runs in one of them at a time."""
+"""Each holds the feature maps of a batch in memory, and only one at a time runs Python code."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def suitable_workers() -> int:
-    """Return how many batches at once suit the CPU, by the threads that torch has here.
+    """Return how many batches to run at once on the CPU, given torch's number of threads.
 
-    Some parts of a detection are work for one thread; while they last, the other cores have another
-    batch, and no thread waits at the end of each operation for one that a decoder held up.
+    Some parts of a detection use only one thread; meanwhile, the other cores work on another batch.
+    Also, fewer threads wait at the end of each operation for one that decoding delays.
     """
     return min(MAX_WORKERS, torch.get_num_threads())
 
 
 class Workers:
-    """A few threads that share what torch computes with in the thread that makes them.
+    """A pool of threads that divide torch's threads among them.
 
     Args:
-        count: of the threads; torch's are divided by it.
+        count: number of threads; each gets this part of torch's threads in the calling thread.
     """
 
     def __init__(self, count: int) -> None:
@@ -36,9 +36,9 @@ class Workers:
         all_there = threading.Barrier(count)
 
         def begin() -> None:
-            # Asked for the first time, a thread takes the number that was set last anywhere.
+            # The first call in a thread sets it to the number that was last set in any thread.
             torch.get_num_threads()
-            # Of this thread alone, and of those that begin later: that is put right below.
+            # This also applies to threads that start later, which is undone below.
             torch.set_num_threads(max(1, threads // count))
             all_there.wait()
 
@@ -47,9 +47,9 @@ class Workers:
         torch.set_num_threads(threads)
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Let the next free thread do it."""
+        """Run the work in the next free thread."""
         return self._pool.submit(work, *args, **kwargs)
 
     def close(self, *, waits: bool = False) -> None:
-        """Begin nothing more; what has begun comes to its end, meanwhile or before this returns."""
+        """Start no more work; running work finishes, before this returns if ``waits``."""
         self._pool.shutdown(wait=waits, cancel_futures=not waits)
