@@ -213,7 +213,7 @@ def describe_weights(path: Path) -> WeightsDescription:
 
 
 def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
-    """Return the network of a file, or the graph that was made of one, and whether it is int8."""
+    """Return a file's network or exported graph, its description, and whether it is int8."""
     read = _READERS.get(path.suffix)
     if read is None:
         model, description = load_detector(path)
@@ -223,14 +223,14 @@ def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
 
 
 def _read_int8(path: Path, export: Path) -> tuple[Any, WeightsDescription, bool]:
-    """Return the graph of an 8-bit export, and what the weights or preset beside it say.
+    """Return the graph of an 8-bit export, and the description of the weights or preset.
 
     Raises:
-        WeightsError: it is of other weights. One line.
+        WeightsError: the export is of other weights. One line.
     """
     graph, exported, record = read_openvino(export)
     weights = tensors_path(path)
-    # A threshold stored since is another file of the same tensors, for which the graph is right.
+    # Storing a threshold changes the file but not its tensors, so the graph still fits.
     is_of_it = record.from_sha256 == sha256_of(weights) or (
         record.from_sha256 == digest_described(weights, exported)
     )
@@ -244,9 +244,9 @@ def _read_int8(path: Path, export: Path) -> tuple[Any, WeightsDescription, bool]
 
 @torch.inference_mode()
 def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None:
-    """Raise WeightsError, one line, for a network that answers noise with what is no number.
+    """Raise WeightsError, one line, if the network's outputs for noise are not finite.
 
-    It finds no head in any picture, in silence.
+    Such a network would silently find no head in any picture.
     """
     side, pooled = network.size_divisor * -(-PROBE_SIZE // network.size_divisor), network.box_head
     noise = torch.Generator().manual_seed(0)
@@ -265,17 +265,17 @@ def _check_answers(path: Path, backend: Backend, network: NetworkConfig) -> None
 def _thresholds(
     inference: InferenceConfig, score_threshold: float | None, lowest_score: float | None
 ) -> tuple[float, float]:
-    """Return what counts from, and what is found from: that of the parts is at least."""
+    """Return the score threshold, and the lowest score that the engine must return heads for."""
     threshold = inference.score_threshold if score_threshold is None else score_threshold
     lowest = min(threshold, inference.suppression.score_threshold)
     return threshold, lowest if lowest_score is None else min(lowest_score, lowest)
 
 
 def _down_to(score_threshold: float, inference: InferenceConfig) -> InferenceConfig:
-    """Return a config whose detector finds heads of this score too.
+    """Return a config whose detector also finds heads of this score.
 
-    A lower threshold than the config's own reaches the detector's parts, a higher one does not:
-    what one view scores under it counts where views are averaged, and votes for a box.
+    A threshold lower than the config's own changes the detector's config, a higher one does not,
+    because candidates below it still count when views are averaged and when boxes vote.
     """
     suppression = inference.suppression
     if score_threshold >= suppression.score_threshold:
@@ -294,7 +294,7 @@ def _backend_of(
     is_int8: bool,
     compile_network: bool | None,
 ) -> Backend:
-    """Return what runs a network, or a graph that was made of one."""
+    """Return the backend for a network, or for a graph exported from one."""
     options = {"device": device, "precision": precision}
     if engine == "torch":
         compiles = bool(compile_network)
@@ -302,5 +302,5 @@ def _backend_of(
     graph = to_onnx(source, network) if isinstance(source, Network) else source
     if engine == "onnx":
         return OnnxBackend(graph, is_int8=is_int8, **options)
-    graph = from_onnx(graph) if hasattr(graph, "graph") else graph  # of ONNX, or OpenVINO's own
+    graph = from_onnx(graph) if hasattr(graph, "graph") else graph  # an ONNX or OpenVINO graph
     return OpenVinoBackend(graph, is_int8=is_int8, compile_network=compile_network, **options)

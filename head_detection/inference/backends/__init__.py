@@ -1,1 +1,1 @@
-"""Backends: the network as PyTorch and other libraries run it, in the place of PyTorch's own."""
+"""Backends: running the network with PyTorch, ONNX Runtime or OpenVINO."""

@@ -1,4 +1,4 @@
-"""Convolutions and what follows them in fewer steps: the same function, sooner on a CPU."""
+"""Fusing convolutions with the layers that follow: the same function, faster on a CPU."""
 
 import copy
 import logging
@@ -16,10 +16,9 @@ from head_detection.models.convolution import SameConv2d, made_of
 from head_detection.models.network import Network
 
 PROBE_SIZE: Final = 128
-"""Side of the picture that shows what feeds what: a pixel at least on the coarsest level, 64."""
+"""Side of the traced noise picture: at least one pixel on the coarsest level (stride 64)."""
 RELATIVE_TOLERANCE: Final = 1e-3
-"""Of a map's largest value: another order of additions rounds differently, a wrong pair is far off.
-"""
+"""Relative to a map's largest value: fusing changes the rounding, a wrong pair far more."""
 _HALVING: Final = (2, 2)
 
 BatchNorm: TypeAlias = nn.BatchNorm2d | FrozenBatchNorm2d
@@ -28,18 +27,18 @@ Maps: TypeAlias = list[Tensor]
 
 @torch.no_grad()
 def fold_batch_norm(model: nn.Module) -> int:
-    """Fold, in place, each batch norm that takes the output of one convolution and of no other.
+    """Fold, in place, each batch norm whose input is always the output of the same convolution.
 
-    A picture of noise is sent through to see which convolution feeds which norm: the order in
-    which modules are registered does not tell. Its features are compared before and after; where
-    they differ (a convolution whose output is used twice, say) all stays as it was.
+    A noise picture is run to see which convolution feeds which norm, because the registration order
+    of modules does not tell. Its features are compared before and after; if they differ (for
+    example because a convolution's output is used twice), the model is restored.
 
     Args:
-        model: takes ``(B, 3, H, W)`` and gives a dict of tensors; in evaluation mode,
-            float32, on CPU.
+        model: takes ``(B, 3, H, W)`` and returns a dict of tensors; in evaluation mode, float32,
+            on CPU.
 
     Returns:
-        How many norms were folded.
+        Number of folded norms.
     """
 
     def run() -> Maps:
@@ -52,7 +51,7 @@ def fold_batch_norm(model: nn.Module) -> int:
     originals = {names[module]: module for pair in pairs for module in pair}
     for convolution, norm in pairs:
         model.set_submodule(names[convolution], _fold(convolution, norm))
-        # timm's norms hold the activation that follows.
+        # timm's norms contain the activation that follows.
         model.set_submodule(names[norm], getattr(norm, "act", nn.Identity()))
     if _are_close(before, run()):
         return len(pairs)
@@ -65,19 +64,18 @@ def fold_batch_norm(model: nn.Module) -> int:
 def fuse_for_cpu(network: Network, size_divisor: int) -> int:
     """Rewrite, in place, a network whose batch norms are folded.
 
-    Convolutions padded at the end alone get their padding without a copy of the map, and
-    convolutions take in the activation that alone follows them. A picture of noise shows what
-    follows what. All convolutions and the box head are oneDNN's, whatever PyTorch would choose: of
-    1x1 convolutions in one thread it copies the map, and what it multiplies matrices with is half
-    as fast on AMD's processors. Where the answers differ afterwards, or oneDNN is not there, all
-    stays as it was.
+    Asymmetric padding no longer copies the map, and convolutions include the activation that alone
+    follows them; a noise picture shows which one that is. All convolutions and the box head run in
+    oneDNN, whatever PyTorch would choose: it copies the map for 1x1 convolutions in one thread, and
+    its matrix product is half as fast on AMD's processors. If the outputs differ afterwards, or
+    oneDNN is missing, the network is restored.
 
     Args:
         network: in evaluation mode, float32, on CPU.
         size_divisor: sides of a batch are multiples of it.
 
     Returns:
-        How many modules were replaced.
+        Number of replaced modules.
     """
 
     def run() -> Maps:
@@ -101,7 +99,7 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
         originals["roi_heads.box_head"] = box_head
         network.roi_heads.box_head = _fused_box_head(box_head)
         is_same = _are_close(before, [*run(), *score()])
-    except (RuntimeError, AttributeError):  # another oneDNN, or a torch without it
+    except (RuntimeError, AttributeError):  # an incompatible oneDNN, or a torch without it
         is_same = False
     if is_same:
         return len(originals)
@@ -112,7 +110,7 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
 
 @torch.no_grad()
 def can_fuse_in(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN, as torch was built, fuses convolutions of this type here."""
+    """Tell whether torch's oneDNN can fuse convolutions of this type on this processor."""
     maps = torch.ones(1, 8, 8, 8, dtype=dtype)
     try:
         FusedConvolution(nn.Conv2d(8, 8, 3, dtype=dtype), nn.ReLU())(maps)
@@ -124,18 +122,18 @@ def can_fuse_in(dtype: torch.dtype) -> bool:
 def fix_same_padding(
     network: Network, rewrite: Callable[[SameConv2d], nn.Module | None], size_divisor: int
 ) -> dict[str, nn.Module]:
-    """Replace, in place, the convolutions of the backbone that pad by the size of their input.
+    """Replace, in place, the backbone's convolutions whose padding depends on their input's size.
 
-    TensorFlow's "same" padding does. Fixed padding is the same where that size is a multiple of
-    their stride; where the sides of a batch may be none, all stays as it is.
+    These have TensorFlow's "same" padding. If the input's size is a multiple of the stride, fixed
+    padding is equivalent. If the batch's sides do not guarantee that, nothing is replaced.
 
     Args:
         network: in evaluation mode.
-        rewrite: ``pad_before`` or ``pad_in_kernel``: what is soonest done differs by who runs it.
+        rewrite: ``pad_before`` or ``pad_in_kernel``, whichever is faster in the backend.
         size_divisor: sides of a batch are multiples of it.
 
     Returns:
-        What was replaced, by its name in the network.
+        The original modules that were replaced, by their names in the network.
     """
     if size_divisor % max(network.backbone.strides) != 0:
         return {}
@@ -152,9 +150,9 @@ def fix_same_padding(
 
 
 def pad_before(convolution: SameConv2d) -> nn.Sequential:
-    """Return padding and a plain convolution, which a library for graphs makes one step.
+    """Return padding and a plain convolution, which graph libraries fuse into one step.
 
-    Zeros in the kernel would only be more products there.
+    There, zeros in the kernel would only add multiplications.
     """
     down, right = (
         max(dilation * (size - 1) + 1 - stride, 0)
@@ -170,8 +168,9 @@ def pad_before(convolution: SameConv2d) -> nn.Sequential:
 def pad_in_kernel(convolution: SameConv2d) -> nn.Conv2d | None:
     """Return a convolution with a row and a column of zeros at the start of its kernels.
 
-    On an even side "same" pads a pixel more at the end; so it pads both sides alike, which PyTorch
-    does without a copy of the map. None where that is not so: other strides, even kernels.
+    For an even input, "same" pads one pixel more at the end. The larger kernel makes the padding
+    symmetric, which PyTorch does without copying the map. It returns None for strides other than 2,
+    even kernels and dilation, where this does not hold.
     """
     size = convolution.kernel_size[0]
     if convolution.kernel_size != (size, size) or convolution.stride != _HALVING:
@@ -195,14 +194,14 @@ def pad_in_kernel(convolution: SameConv2d) -> nn.Conv2d | None:
 
 
 class FusedConvolution(nn.Module):
-    """A convolution with the activation behind it, by oneDNN's own fusion.
+    """A convolution and the activation that follows, fused by oneDNN.
 
     Args:
-        convolution: zero-padded, its padding a number a side.
-        activation: one that ``oneDNN`` fuses; None: none.
+        convolution: zero-padded, with numeric padding.
+        activation: one that oneDNN can fuse; None: no activation.
 
     Raises:
-        ValueError: an activation that it does not fuse.
+        ValueError: an activation that oneDNN cannot fuse.
     """
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None) -> None:
@@ -229,7 +228,7 @@ class FusedConvolution(nn.Module):
 
 
 class FusedLinear(nn.Module):
-    """A linear layer with the ReLU behind it, by oneDNN's own fusion.
+    """A linear layer and the ReLU that follows, fused by oneDNN.
 
     Args:
         linear: with a bias.
@@ -240,7 +239,7 @@ class FusedLinear(nn.Module):
         self.linear = linear
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return ``(N, out_features)`` of ``(N, in_features)``, none below 0."""
+        """Return ``(N, out_features)``, at least 0, for ``(N, in_features)``."""
         own = self.linear
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - inductor's own
             rows, own.weight, own.bias, "relu", [], ""
@@ -304,7 +303,7 @@ def _fuse_activations(
 def _fuse_others(
     network: Network, run: Callable[[], Maps], originals: dict[str, nn.Module]
 ) -> None:
-    """Let oneDNN run the convolutions that are called and have no activation of their own."""
+    """Let oneDNN run the remaining convolutions that are called, without an activation."""
     named = {name: module for name, module in network.named_modules() if _is_plain(module)}
     called: set[nn.Module] = set()
     hooks = [
@@ -323,7 +322,7 @@ def _fuse_others(
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Tell whether a module is a convolution that pads with zeros, and nothing beside."""
+    """Tell whether a module is exactly a ``Conv2d``, with numeric zero padding."""
     if type(module) is not nn.Conv2d:
         return False
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
@@ -336,12 +335,12 @@ def _fused_box_head(box_head: TwoMLPHead) -> nn.Sequential:
 def _find_pairs(
     model: nn.Module, run: Callable[[], Maps]
 ) -> tuple[Maps, list[tuple[nn.Conv2d, nn.Module]]]:
-    """Return what a run gives, and each convolution with the module that follows it.
+    """Run the model; return its maps, and each convolution with the module that follows it.
 
-    That is the one module which every time, and alone among modules, took its output.
+    That module must be the only one to take the convolution's output, on every call.
     """
     made_by: dict[int, nn.Conv2d] = {}
-    kept: list[object] = []  # alive, so that no later tensor gets the same id
+    kept: list[object] = []  # keeps tensors alive, so that no later one gets the same id
     calls: Counter[nn.Module] = Counter()
     takers: defaultdict[nn.Conv2d, list[nn.Module]] = defaultdict(list)
 
@@ -353,11 +352,11 @@ def _find_pairs(
                 takers[made_by[id(given)]].append(module)
         if isinstance(module, nn.Conv2d):
             made_by[id(output)] = module
-        else:  # in place: who comes next takes the output of this module
+        else:  # if it works in place, the next module takes this module's output
             made_by.pop(id(output), None)
 
-    # timm's norms are no leaves: they hold the activation that follows. An identity, which a folded
-    # norm leaves, hands on what it is given.
+    # timm's norms are not leaves, since they contain the activation that follows. An identity, left
+    # by a folded norm, returns its input and is skipped.
     parts = [
         module
         for module in model.modules()

@@ -1,4 +1,4 @@
-"""From a network in PyTorch to an ONNX graph of its two parts."""
+"""Exporting a PyTorch network to an ONNX graph of its two parts."""
 
 import copy
 import io
@@ -30,15 +30,15 @@ from head_detection.inference.backends.graph import (
 from head_detection.models.network import Network
 
 OPSET: Final = 19
-"""The first with deformable convolution."""
+"""The first opset with deformable convolution."""
 DEFORMABLE: Final = "torchvision::deform_conv2d"
 PROBE_SIZE: Final = (128, 192)
-"""Network pixels of the traced picture, multiples of 64; the graph takes any."""
+"""Network pixels of the traced picture, multiples of 64; the graph takes any size."""
 AXES: Final = ("batch", "height", "width")
 
 
 class ExportedNetwork(nn.Module):
-    """Both parts of a network with channels last, batch norm folded; the network stays as it is."""
+    """A copy of both parts of a network with channels last and batch norm folded."""
 
     def __init__(self, network: Network, size_divisor: int) -> None:
         super().__init__()
@@ -66,21 +66,21 @@ class ExportedNetwork(nn.Module):
 def to_onnx(network: Network, config: NetworkConfig) -> Any:
     """Return an ``onnx.ModelProto`` with both parts of the network, float32.
 
-    PyTorch's older exporter makes it: the newer one gives the same graph and takes minutes for it
-    where this takes seconds, too long for a conversion at start.
+    It uses PyTorch's older exporter. The newer one gives the same graph but takes minutes instead
+    of seconds, which is too long for a conversion at start.
 
     Args:
         network: on CPU; it is not changed.
-        config: that describes it.
+        config: the network's config.
 
     Raises:
         MissingPackageError: no onnx.
-        WeightsError: the body does something that ONNX cannot express. One line.
+        WeightsError: the network has an operation that ONNX cannot express. One line.
     """
     onnx = import_extra("onnx")
     inputs, outputs = input_shapes(config), output_shapes(config)
     exported = ExportedNetwork(network, config.size_divisor)
-    content: Any = io.BytesIO()  # taken, though not by the annotation
+    content: Any = io.BytesIO()  # accepted, although the annotation omits it
     examples = torch.zeros(2, 3, *PROBE_SIZE), torch.zeros(3, *inputs[SCORE][1:])  # type: ignore[arg-type]
     try:
         with _exporter(), torch.no_grad():
@@ -110,7 +110,7 @@ def to_onnx(network: Network, config: NetworkConfig) -> Any:
 
 @contextmanager
 def _exporter() -> Iterator[None]:
-    """Teach the exporter deformable convolution and keep it quiet, for as long as this lasts."""
+    """Let the exporter translate deformable convolution, without its log and warnings."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -119,7 +119,7 @@ def _exporter() -> Iterator[None]:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own age, and of what it traces
+            warnings.simplefilter("ignore")  # the exporter's deprecation, and tracing
             yield
     finally:
         torch.onnx.unregister_custom_op_symbolic(DEFORMABLE, OPSET)  # type: ignore[attr-defined]
@@ -129,7 +129,7 @@ def _exporter() -> Iterator[None]:
 def _deform_conv2d(
     graph: Any, values: Any, weight: Any, offset: Any, mask: Any, bias: Any, *options: Any
 ) -> Any:
-    """Return ONNX's operator for torchvision's, which has no translation in PyTorch."""
+    """Return ONNX's operator for torchvision's, which PyTorch's exporter cannot translate."""
     numbers = [option.node().t("value").item() for option in options]
     stride, padding, dilation = numbers[0:2], numbers[2:4], numbers[4:6]
     return graph.op(
@@ -148,13 +148,13 @@ def _deform_conv2d(
 
 
 def drop_idle_casts(model: Any) -> int:
-    """Take out the casts of float32 to float32: nncf cannot do without those before an output.
+    """Remove casts from float32 to float32; before an output, nncf cannot remove them itself.
 
     Args:
         model: an ``onnx.ModelProto``; changed in place.
 
     Returns:
-        How many.
+        Number of removed casts.
     """
     onnx = import_extra("onnx")
     graph, float32 = model.graph, onnx.TensorProto.FLOAT
@@ -186,7 +186,7 @@ def drop_idle_casts(model: Any) -> int:
 
 
 def name_axes(model: Any) -> None:
-    """Give each free axis of an output its own name: PyTorch calls different ones alike.
+    """Give each dynamic axis of an output its own name; PyTorch reuses one for different axes.
 
     Args:
         model: an ``onnx.ModelProto`` with the outputs of ``output_shapes``; changed in place.

@@ -1,6 +1,6 @@
-"""Packages that only some backends need, imported when one of them is asked for.
+"""Optional packages of some backends, imported only when needed.
 
-No torch here: what is missing is known before it loads.
+This module does not import torch, so that a missing package is reported before torch loads.
 """
 
 import sys
@@ -13,8 +13,8 @@ from head_detection.errors import MissingPackageError
 def import_extra(name: str) -> ModuleType:
     """Import a package of the ``export`` extra.
 
-    OpenVINO and nncf would report their use to a server of their makers; they are kept from it:
-    what is given pictures of people calls nobody unasked.
+    OpenVINO's and nncf's usage reports to their makers are disabled, because a program that
+    processes pictures of people must not contact anyone unasked.
 
     Raises:
         MissingPackageError: it is not installed.

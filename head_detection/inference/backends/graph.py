@@ -1,4 +1,4 @@
-"""What exported graphs share: their two parts, how these are run, what a file says of itself."""
+"""What the exported formats share: the two parts, how to run them, and a file's description."""
 
 import json
 import threading
@@ -27,32 +27,33 @@ from head_detection.models.weights import (
 )
 
 DENSE: Final = "images"
-"""Input of the part that gives the maps: ``(B, 3, H, W)`` normalised pictures."""
+"""Input of the part that computes the maps: ``(B, 3, H, W)`` normalised pictures."""
 SCORE: Final = "pooled"
 """Input of the part that scores proposals: ``(N, P, P, C)``."""
 SCORE_OUTPUTS: Final = ("logits", "box_deltas")
 RECORD_KEY: Final = "head_detection_export"
-"""Beside the description of the weights: how the graph was made of them."""
+"""Metadata key, beside the weights' description, that records how the graph was exported."""
 SHOWN_REASON: Final = 300
-"""Characters of a library's own words in an error of ours."""
+"""Characters of a library's message that our error shows."""
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Shape: TypeAlias = Sequence[int | None]
-"""None is an axis without a fixed length."""
+"""None is a dynamic axis."""
 
 
 class Part(Protocol):
     """One of the two graphs."""
 
     def __call__(self, values: Array) -> Sequence[npt.NDArray[Any]]:
-        """Return the outputs in the order of their names; nobody writes into them later."""
+        """Return the outputs in the order of their names; they are not overwritten later."""
         ...
 
 
 def by_threads(make: Callable[[int], Part]) -> Part:
-    """Return a part that is made once for each number of threads that torch has where it is called.
+    """Return a part that is built once for each number of torch threads of its callers.
 
-    Threads that detect side by side have a share each. That of the calling thread is made at once.
+    Threads that detect at the same time each have a share of the cores. The part for the current
+    thread's number is built at once.
     """
     parts: dict[int, Part] = {}
     making = threading.Lock()
@@ -73,13 +74,13 @@ def by_threads(make: Callable[[int], Part]) -> Part:
 class GraphBackend:
     """A network whose two parts another library runs on the CPU, as graphs.
 
-    Pictures go in with channels first, everything else in and out with channels last: that is how
-    the libraries compute, and what RoIAlign reads row by row, so that nothing is copied between.
+    Pictures have channels first, all other inputs and outputs channels last. That is how the
+    libraries compute and how RoIAlign reads rows, so nothing needs to be copied.
 
     Args:
         dense: ``(B, 3, H, W)`` to ``(B, H_i, W_i, C)`` features, objectness, deltas, by level.
         score: ``(N, P, P, C)`` to ``(N, 2)`` and ``(N, 8)``.
-        precision: what the libraries multiply in.
+        precision: the type that the library multiplies in.
     """
 
     name = ""
@@ -87,7 +88,7 @@ class GraphBackend:
     batch_size = 1
     dtype = torch.float32
     takes_threads = True
-    survives_fork = False  # the libraries keep threads, which do not follow into a fork
+    survives_fork = False  # the libraries have threads, which a fork does not copy
     can_be_recorded = False
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
@@ -120,7 +121,7 @@ def check_device(name: str, device: str) -> None:
 
 
 def check_precision(name: str, precision: str, known: Sequence[str], *, is_int8: bool) -> None:
-    """Raise DeviceError, one line, for a precision that the engine or the file has not."""
+    """Raise DeviceError, one line, for a precision that the engine or the file does not have."""
     if precision not in PRECISIONS:
         raise DeviceError(f"precision: expected {', '.join(PRECISIONS)}; got {precision!r}")
     if is_int8 and precision != "auto":
@@ -132,13 +133,13 @@ def check_precision(name: str, precision: str, known: Sequence[str], *, is_int8:
 
 
 class ExportRecord(BaseModel):
-    """How a graph was made.
+    """How a graph was exported.
 
     Attributes:
-        to: onnx or openvino.
-        precision: of its products.
-        from_sha256: of the ``.safetensors`` file.
-        bin_sha256: of the ``.bin`` beside an ``.xml``.
+        to: format: onnx or openvino.
+        precision: type of its products.
+        from_sha256: digest of the ``.safetensors`` file.
+        bin_sha256: digest of the ``.bin`` beside an ``.xml``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -150,10 +151,10 @@ class ExportRecord(BaseModel):
 
 
 def parse_texts(path: Path, texts: Mapping[str, str]) -> tuple[WeightsDescription, ExportRecord]:
-    """Read what a file says of itself, by key.
+    """Parse the description and the export record from a file's metadata, by key.
 
     Raises:
-        WeightsError: it says nothing, or what it says is damaged or of another format. One line.
+        WeightsError: the metadata are missing, damaged or of another format. One line.
     """
     if METADATA_KEY not in texts or RECORD_KEY not in texts:
         raise WeightsError(
@@ -174,7 +175,7 @@ def parse_texts(path: Path, texts: Mapping[str, str]) -> tuple[WeightsDescriptio
 
 
 def _is_of_first_format(text: str) -> bool:
-    """Tell so of a description; ``parse_description`` knows the remedy for weights alone."""
+    """Tell whether a description has format version 1, whose remedy differs for exports."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
@@ -215,7 +216,7 @@ def output_shapes(config: NetworkConfig) -> dict[str, Shape]:
 
 
 def part_outputs(outputs: Sequence[str], part: str) -> list[str]:
-    """Return the names of the outputs that a part gives, in order.
+    """Return the names of a part's outputs, in order.
 
     Example:
         >>> part_outputs(["features_4", "logits", "box_deltas"], SCORE)
@@ -227,7 +228,7 @@ def part_outputs(outputs: Sequence[str], part: str) -> list[str]:
 def check_graph(
     path: Path, config: NetworkConfig, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
 ) -> None:
-    """Raise WeightsError, one line, where a graph is not that of its description."""
+    """Raise WeightsError, one line, if a graph does not match its description."""
     _check_shapes(path, input_shapes(config), inputs)
     _check_shapes(path, output_shapes(config), outputs)
 
@@ -251,5 +252,5 @@ def _text(shape: Shape) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return what a library says is wrong, on one line and not too long."""
+    """Return a library's error message on one line, shortened."""
     return " ".join(str(error).split())[:SHOWN_REASON]

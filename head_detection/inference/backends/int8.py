@@ -1,4 +1,4 @@
-"""Graphs whose products are of 8-bit integers, with ranges seen on pictures."""
+"""Quantising graphs to 8-bit integers, calibrated on pictures."""
 
 import contextlib
 import io
@@ -18,21 +18,21 @@ from head_detection.inference.backends.graph import DENSE, SCORE
 from head_detection.models.faster_rcnn import FasterRCNN
 
 LAST_LAYERS: Final = (r".*/head/(cls_logits|bbox_pred).*", r".*/box_predictor/.*")
-"""Small, and what they say is not weighed by any layer after them: they stay float."""
+"""These layers stay float: they are small, and no later layer evens out their errors."""
 MOST_BOXES: Final = 256
-"""Proposals of a picture that the second part gets, spread over all by objectness."""
+"""Proposals per picture for the second part, taken evenly from all, sorted by objectness."""
 
 Shown = Callable[[Sequence[Path]], Iterator[Path]]
-"""Goes through the pictures and shows how far it is."""
+"""Iterates over the pictures and shows progress."""
 
 
 def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Shown = iter) -> Any:
-    """Return the graph with 8-bit integers in both parts, the kind of graph that came.
+    """Return the graph with both parts quantised to 8-bit integers, in the same format.
 
     Args:
         graph: an ``onnx.ModelProto`` or ``openvino.Model`` of ``model``.
         model: float32, on CPU.
-        pictures: such as the detector will see; 100 or more.
+        pictures: typical pictures for the detector; 100 or more.
         shown: a progress bar.
 
     Raises:
@@ -51,8 +51,8 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(pictures),
             ignored_scope=nncf.IgnoredScope(patterns=list(LAST_LAYERS), validate=False),
-            # Processors without VNNI add pairs of products in 16 bits, which 8-bit weights
-            # overflow, and heads are lost. Half the weights' range costs others next to nothing.
+            # Processors without VNNI add pairs of products in 16 bits, which overflow with 8-bit
+            # weights, so heads are lost. Halving the weights' range costs others almost nothing.
             advanced_parameters=advanced.AdvancedQuantizationParameters(
                 overflow_fix=advanced.OverflowFix.ENABLE
             ),
@@ -60,7 +60,7 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
 
 
 class _Pictures:
-    """The calibration pictures; nncf goes through them more than once."""
+    """The calibration pictures; nncf iterates over them more than once."""
 
     def __init__(self, paths: Sequence[Path], shown: Shown) -> None:
         self._paths, self._shown = paths, shown
@@ -74,7 +74,7 @@ class _Pictures:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back nncf's own progress bars, and its notices below errors."""
+    """Suppress nncf's own progress bars, and its log below errors."""
     log = logging.getLogger("nncf")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -96,10 +96,10 @@ def read_sample(path: Path) -> Tensor:
 
 @torch.inference_mode()
 def inputs_of(model: FasterRCNN, image: Tensor) -> dict[str, npt.NDArray[np.float32]]:
-    """Return what each part gets for a picture, by the name of its input, as the graphs take it.
+    """Return the graph inputs of both parts for a picture, by name.
 
     Args:
-        model: float32, on CPU: finds the proposals.
+        model: float32, on CPU; it finds the proposals.
         image: ``(3, H, W)``.
     """
     batch, _ = model.transform([image])
@@ -108,7 +108,7 @@ def inputs_of(model: FasterRCNN, image: Tensor) -> dict[str, npt.NDArray[np.floa
     boxes = model.decoder.propose(maps, (height, width), batch.image_sizes).boxes
     step = max(1, -(-boxes.shape[1] // MOST_BOXES))
     pooled = model.decoder.pool(maps.features, boxes[:, ::step], None)
-    if not len(pooled):  # a box of zeros: no library calibrates with nothing
+    if not len(pooled):  # no library can calibrate with an empty input
         pooled = pooled.new_zeros((1, *pooled.shape[1:]))
     return {
         DENSE: batch.tensors.numpy(),

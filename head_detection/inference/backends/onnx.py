@@ -1,4 +1,4 @@
-"""The network as ONNX Runtime runs it, and ONNX files that describe themselves."""
+"""Running the network in ONNX Runtime, and ONNX files with a description of the network."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ from head_detection.models.weights import METADATA_KEY, WeightsDescription, chec
 
 PRECISIONS: Final = ("auto", "fp32")
 QUIET: Final = 3
-"""onnxruntime's level for errors alone: its warnings are of graphs, for those who make them."""
+"""onnxruntime's log level for errors only; its warnings about graphs do not help users."""
 
 
 class OnnxBackend(GraphBackend):
@@ -37,8 +37,8 @@ class OnnxBackend(GraphBackend):
     Args:
         graph: an ``onnx.ModelProto`` that holds both parts.
         device: auto or cpu.
-        precision: auto or fp32; auto is int8 where the graph is.
-        is_int8: whether it is.
+        precision: auto or fp32; auto is int8 for an int8 graph.
+        is_int8: whether the graph is int8.
 
     Raises:
         DeviceError: another device or precision.
@@ -56,7 +56,7 @@ class OnnxBackend(GraphBackend):
         import_extra("onnxruntime")
         try:
             dense, score = (_open(_cut(graph, part)) for part in (DENSE, SCORE))
-        except Exception as error:  # the library's errors have no class in common
+        except Exception as error:  # the library's errors have no common base class
             raise WeightsError(f"ONNX Runtime cannot run this graph: {one_line(error)}") from error
         super().__init__(dense, score, "int8" if is_int8 else "fp32")
 
@@ -71,7 +71,7 @@ def _open_for(content: bytes, num_threads: int) -> Part:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = num_threads
-    # Threads that wait by spinning take the processor from PyTorch, which runs all in between.
+    # Threads that spin while waiting slow down PyTorch, which runs everything between the parts.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = (value.name for value in session.get_inputs())
@@ -85,7 +85,7 @@ def _open_for(content: bytes, num_threads: int) -> Part:
 
 
 def _cut(graph: Any, part: str) -> Any:
-    """Return the graph of one part alone, named by its input."""
+    """Return the graph of one part, which is named after its input."""
     onnx = import_extra("onnx")
     outputs = part_outputs([value.name for value in graph.graph.output], part)
     return onnx.utils.Extractor(graph).extract_model([part], outputs)
@@ -94,7 +94,7 @@ def _cut(graph: Any, part: str) -> Any:
 def write_onnx(
     path: Path, graph: Any, description: WeightsDescription, record: ExportRecord
 ) -> None:
-    """Write the graph with what it says of itself, atomically."""
+    """Write the graph with its description and export record, atomically."""
     texts = {
         METADATA_KEY: description.model_dump_json(),
         RECORD_KEY: record.model_dump_json(),
@@ -106,18 +106,18 @@ def write_onnx(
 
 
 def read_onnx(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
-    """Return the ``onnx.ModelProto``, what it describes, and how it was made.
+    """Return the ``onnx.ModelProto``, its description and its export record.
 
     Raises:
         WeightsError: no such file, a truncated one, one of other origin, one whose values are in
-            other files, or a graph that is not that of its description. One line.
+            other files, or a graph that does not match its description. One line.
         MissingPackageError: no onnx.
     """
     check_file(path)
     onnx = import_extra("onnx")
     try:
         graph = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:  # protobuf's DecodeError, whose module differs by its release
+    except Exception as error:  # protobuf's DecodeError, whose module depends on the release
         raise WeightsError(
             f"{path}: expected a whole .onnx file, got another or a truncated one"
         ) from error

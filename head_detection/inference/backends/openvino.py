@@ -1,4 +1,4 @@
-"""The network as OpenVINO runs it, and its pairs of ``.xml`` and ``.bin``."""
+"""Running the network in OpenVINO, and its pairs of ``.xml`` and ``.bin`` files."""
 
 import hashlib
 import tempfile
@@ -38,12 +38,13 @@ from head_detection.processor import find_processor
 
 PRECISIONS: Final = ("auto", "fp32", "bf16")
 KEPT_SIZES: Final = 8
-"""That the network was compiled for: of a few cameras, with the views of each."""
+"""Sizes for which the compiled network is kept: enough for a few cameras with their views."""
 _TYPES: Final = {"fp32": "f32", "bf16": "bf16"}
 THREADS: Final = "INFERENCE_NUM_THREADS"
 KERNELS_KEPT: Final = 300
-"""Kernels that a part keeps of sizes gone by; OpenVINO's own number is 5000. Each new size of a
-picture compiles 8 MiB of them. Four sizes in turn are as fast with so many, 4 % slower with 200."""
+"""Compiled kernels that a part caches for earlier sizes; OpenVINO's default is 5000. Each new size
+of picture compiles 8 MiB of them. Four sizes in turn are as fast as with 5000; 200 is 4 % slower.
+"""
 
 
 class OpenVinoBackend(GraphBackend):
@@ -52,15 +53,15 @@ class OpenVinoBackend(GraphBackend):
     Args:
         graph: an ``openvino.Model`` that holds both parts.
         device: auto or cpu.
-        precision: auto is int8 where the graph is, bf16 on a processor that multiplies it, else
+        precision: auto is int8 for an int8 graph, bf16 on a processor that multiplies it, else
             fp32.
-        is_int8: whether the graph is int8; what of it stays float is then in auto's other choice.
-        compile_network: let OpenVINO make the dense part anew for each size of picture, in a third
-            of a second; it is a tenth to a sixth faster then. None: where no size is tried first.
+        is_int8: whether the graph is int8; its remaining float layers use bf16 or fp32 as above.
+        compile_network: compile the dense part for each size of picture, in a third of a second;
+            it is then a tenth to a sixth faster. None: only if sizes need no trial run.
 
     Raises:
-        DeviceError: another device or precision, or bf16 where OpenVINO cannot multiply it; to
-            compile a graph each size of which is tried first.
+        DeviceError: another device or precision, bf16 that OpenVINO cannot multiply here, or
+            ``compile_network`` for a graph whose sizes each need a trial run.
         MissingPackageError: no openvino.
         WeightsError: a graph that OpenVINO cannot run. One line.
         EngineError: from ``dense`` and ``score``: an int8 graph that would crash this process.
@@ -101,7 +102,7 @@ def _options(precision: str) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         THREADS: torch.get_num_threads(),
-        # Pinned threads would wait for the very core that PyTorch or a decoder works on.
+        # Pinned threads would wait for a core that PyTorch or a decoder is using.
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
         "CPU_RUNTIME_CACHE_CAPACITY": KERNELS_KEPT,
@@ -109,7 +110,7 @@ def _options(precision: str) -> dict[str, Any]:
 
 
 def _trial(graph: Any, options: Mapping[str, Any]) -> Trial:
-    """Return what tries the graph in another process; its files live as long as it."""
+    """Return a trial of the graph in another process; its files are deleted with it."""
     openvino = import_extra("openvino")
     folder = tempfile.TemporaryDirectory(prefix="head-detection-trial-")
     xml = Path(folder.name, "graph.xml")
@@ -120,10 +121,10 @@ def _trial(graph: Any, options: Mapping[str, Any]) -> Trial:
 
 
 def _prepare(graph: Any, part: str, options: Mapping[str, Any], trial: Trial | None) -> Part:
-    """Return a part that runs, each shape of it after a trial where there is one.
+    """Return a part that can be run; with a trial, each new shape is tried first.
 
     Raises:
-        EngineError: the trial died of compiling it.
+        EngineError: from the returned part, if the trial of a shape crashed.
     """
     if trial is None:
         return _compile_by_threads(_cut(graph, part), options)
@@ -140,7 +141,7 @@ def _prepare(graph: Any, part: str, options: Mapping[str, Any], trial: Trial | N
 
 
 def _shape_class(part: str, shape: Sequence[int]) -> Sequence[int]:
-    """Return the shape that is tried for this one: numbers of proposals up to a power of two.
+    """Return the shape to try for this one: the number of proposals becomes a power of two.
 
     Example:
         >>> _shape_class(SCORE, (300, 7, 7, 64)), _shape_class(DENSE, (1, 3, 608, 800))
@@ -150,7 +151,7 @@ def _shape_class(part: str, shape: Sequence[int]) -> Sequence[int]:
 
 
 def _compile_by_threads(graph: Any, options: Mapping[str, Any]) -> Part:
-    """Return a part that answers as many callers at once as share the threads."""
+    """Return a part that serves as many callers at once as share the threads."""
 
     def compile_for(num_threads: int) -> Part:
         num_callers = options[THREADS] // num_threads
@@ -176,8 +177,8 @@ def _compile(graph: Any, options: Mapping[str, Any]) -> Part:
         )
 
     def run(values: Array) -> list[Any]:
-        # A request writes its next outputs where its last ones are: each call has its own, whose
-        # memory lives as long as the arrays. What it computes in between belongs to the graph.
+        # A reused request would overwrite its previous outputs, so each call creates one; its
+        # memory lives as long as the arrays. Intermediate memory belongs to the compiled graph.
         request = compiled.create_infer_request()
         request.infer([values], share_inputs=True)
         return [request.get_output_tensor(number).data for number in range(len(compiled.outputs))]
@@ -186,10 +187,9 @@ def _compile(graph: Any, options: Mapping[str, Any]) -> Part:
 
 
 def _compile_sizes(graph: Any, options: Mapping[str, Any]) -> Part:
-    """Return a part that is compiled for each shape that it meets; the last ones are kept.
+    """Return a part that is compiled for each new shape; the most recent ones are kept.
 
-    With any size, OpenVINO copies each map twice on its way out, and adds maps in passes of their
-    own.
+    With dynamic sizes, OpenVINO copies each output map twice, and adds maps in separate passes.
     """
     making = threading.Lock()
 
@@ -200,7 +200,7 @@ def _compile_sizes(graph: Any, options: Mapping[str, Any]) -> Part:
         return _compile_by_threads(sized, options)
 
     def run(values: Array) -> Sequence[Any]:
-        with making:  # several threads may meet a size for the first time
+        with making:  # several threads may need a new size at the same time
             part = compiled(values.shape)
         return part(values)
 
@@ -211,9 +211,9 @@ def _compile_sizes(graph: Any, options: Mapping[str, Any]) -> Part:
 def _core() -> Any:
     """Return the one ``openvino.Core`` of this process.
 
-    Each core's CPU plugin gives the thread a stack for signals and, where it goes, gives back the
-    one that it found. Several that do not go in the order they came leave a stack that is no more:
-    the next Ctrl-C was a segmentation fault.
+    Each core's CPU plugin installs a signal stack in the thread and restores the previous one when
+    it is destroyed. If several are not destroyed in reverse order, a freed stack remains, and the
+    next Ctrl-C caused a segmentation fault.
 
     Raises:
         MissingPackageError: no openvino.
@@ -222,7 +222,7 @@ def _core() -> Any:
 
 
 def _cut(graph: Any, part: str) -> Any:
-    """Return the graph of one part alone, named by its input."""
+    """Return the graph of one part, which is named after its input."""
     openvino = import_extra("openvino")
     results = [graph.output(name).node for name in part_outputs(_output_names(graph), part)]
     return openvino.Model(results, [graph.input(part).node], part)
@@ -235,10 +235,9 @@ def _output_names(graph: Any) -> list[str]:
 def from_onnx(graph: Any) -> Any:
     """Return the ``openvino.Model`` of an ``onnx.ModelProto``.
 
-    The graph is tidied at once, where a core that reads it leaves that to when it is compiled:
-    until then each bias is broadcast to a shape asked of the map before it, and a clamp is two
-    operators. Made 8-bit integers in that state, depthwise convolutions stay float, and their maps
-    with them.
+    The graph is simplified at once; reading it would leave that to compilation. Until then, each
+    bias is broadcast to the shape of the preceding map, and a clamp is two operators. Quantising in
+    that state would leave depthwise convolutions and their maps in float.
 
     Raises:
         MissingPackageError: no openvino.
@@ -251,7 +250,7 @@ def from_onnx(graph: Any) -> Any:
         raise WeightsError(
             f"this network cannot be converted to OpenVINO, use another engine: {reason}"
         ) from error
-    # OpenVINO's own converter does it so; that one also takes over the program's log.
+    # OpenVINO's own converter does the same, but also takes over the program's logging.
     tidying = import_extra("openvino._offline_transformations")
     tidying.apply_moc_transformations(model, cf=True)
     return model
@@ -262,7 +261,7 @@ def write_openvino(
 ) -> None:
     """Write ``path`` and the ``.bin`` of the same name, each atomically, the ``.xml`` last.
 
-    The ``.xml`` knows the SHA-256 of its ``.bin``: half of an interrupted export is found out.
+    The ``.xml`` records the SHA-256 of its ``.bin``, so that an interrupted export is detected.
     """
     openvino = import_extra("openvino")
     described = graph.clone()
@@ -279,11 +278,11 @@ def write_openvino(
 
 
 def read_openvino(path: Path) -> tuple[Any, WeightsDescription, ExportRecord]:
-    """Return the ``openvino.Model``, what it describes, and how it was made.
+    """Return the ``openvino.Model``, its description and its export record.
 
     Raises:
         WeightsError: no such file, no ``.bin`` or one of another ``.xml``, a truncated one, one of
-            other origin, or a graph that is not that of its description. One line.
+            other origin, or a graph that does not match its description. One line.
         MissingPackageError: no openvino.
     """
     values = path.with_suffix(".bin")

@@ -1,4 +1,4 @@
-"""How far an exported network is from the one that it was made of."""
+"""Differences between an exported network and its original."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from head_detection.models.network import DetectorNetwork
 from head_detection.structures import Detections, GroundTruth
 
 TOLERANCE: Final = 1e-3
-"""Of an output's largest value: float32 rounds differently, a wrong graph is far off."""
+"""Relative to an output's largest value: rounding differs by less, a wrong graph by much more."""
 MARGIN: Final = 0.1
-"""A head is not missing where the other network scores it a little under the threshold."""
+"""A head is not missing if the other network scores it at most this far below the threshold."""
 
 
 @dataclass
@@ -27,12 +27,13 @@ class Parity:
     """Largest differences from the network in PyTorch, float32, over some pictures.
 
     Attributes:
-        outputs: of any output of either part given the same input, over that output's largest.
-        heads: that PyTorch finds.
-        missing: of them that the other does not find.
-        extra: that the other finds alone.
-        score: of a head that both find.
-        box: of its corners, in original pixels.
+        outputs: difference of any output of either part for the same input, relative to that
+            output's largest value.
+        heads: number of heads that PyTorch finds.
+        missing: how many of them the other network does not find.
+        extra: number of heads that only the other network finds.
+        score: difference in score of a head that both find.
+        box: difference in its box coordinates, in original pixels.
     """
 
     outputs: float = 0.0
@@ -43,11 +44,11 @@ class Parity:
     box: float = 0.0
 
     def add(self, expected: Detections, found: Detections, score_threshold: float) -> None:
-        """Count the heads of a picture, both sides detected down to ``MARGIN`` less."""
+        """Add a picture, on which both networks detected down to ``MARGIN`` below the threshold."""
         heads = expected.above(score_threshold)
         self.heads += len(heads)
         self.extra += _alone(found.above(score_threshold), expected)
-        # In the role of detections, heads take the box that lies best.
+        # Passed as detections, PyTorch's heads are matched with the boxes that overlap best.
         matched = match_detections(heads, _as_truth(found)).found
         is_found = matched >= 0
         pairs = matched[is_found]
@@ -62,11 +63,11 @@ class Parity:
 def measure_parity(
     model: FasterRCNN, backend: Backend, images: Iterable[Tensor], score_threshold: float
 ) -> Parity:
-    """Run both networks on pictures.
+    """Run both networks on pictures and compare them.
 
     Args:
         model: float32, on CPU, in evaluation mode.
-        backend: what its network became.
+        backend: the exported network.
         images: ``(3, H, W)`` uint8 each.
         score_threshold: heads scored lower do not count.
     """
@@ -99,7 +100,7 @@ def _difference(model: FasterRCNN, backend: DetectorNetwork, image: Tensor) -> f
         float((came - expected).abs().max() / expected.abs().max().clamp(min=tiny))
         for expected, came in zip(*sides, strict=True)
     ]
-    return float(np.max(differences))  # what is not a number stays so
+    return float(np.max(differences))  # NaN propagates
 
 
 def _detect(model: FasterRCNN, image: Tensor) -> Detections:

@@ -1,4 +1,4 @@
-"""The network as PyTorch runs it."""
+"""Running the network in PyTorch."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,24 +21,24 @@ from head_detection.models.network import DenseMaps, Network
 Dense: TypeAlias = Callable[[Tensor], DenseMaps]
 
 BATCH_SIZE: Final = 8
-"""Pictures at once on a GPU; a CPU is no sooner done with several."""
+"""Pictures per batch on a GPU; on a CPU, batches are no faster than single pictures."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend:
-    """The model's own network, folded, laid out for the device, in its precision.
+    """The model's own network, with batch norm folded, in the device's layout and precision.
 
     Args:
-        network: taken over: put on the device, folded, laid out for it.
+        network: changed in place: moved to the device and optimised for it.
         size_divisor: sides of a batch are multiples of it.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto is fp16 with CUDA, bf16 on a processor that multiplies it, else fp32. Boxes
-            are float32 always.
-        compile_network: let ``torch.compile`` make the dense part, anew for each size of
-            picture (up to its limit of eight): for videos and cameras, which have one.
+            are always float32.
+        compile_network: compile the dense part with ``torch.compile`` for each size of picture (up
+            to its limit of eight); for videos and cameras, which have one size.
 
     Raises:
-        DeviceError: no such device or precision here; from ``dense``, nothing to compile with.
+        DeviceError: no such device or precision here; from ``dense``, no compiler.
     """
 
     name = "torch"
@@ -56,21 +56,21 @@ class TorchBackend:
         self.precision = find_precision(precision, self.device)
         self.batch_size = 1 if self.device.type == "cpu" else BATCH_SIZE
         self.takes_threads = self.device.type == "cpu" and not compile_network
-        # A GPU's context and the processes of a compiler stay with the one that began them.
+        # A GPU's context and a compiler's worker processes belong to the process that began them.
         self.survives_fork = self.device.type == "cpu" and not compile_network
         self.can_be_recorded = self.device.type == "cuda"
         fold_batch_norm(network.eval().backbone)
         self._multiplied = _DTYPES[self.precision]
         self._is_cast = self._multiplied != torch.float32 and _can_be_cast(network)
-        # Under autocast the network casts what it is given.
+        # Under autocast the network casts its input.
         self.dtype = self._multiplied if self._is_cast else torch.float32
         is_eager_cpu = self.device.type == "cpu" and not compile_network  # compilers fuse too
-        # Autocast knows nothing of fused convolutions: maps and weights would differ in type.
+        # Autocast does not cover fused convolutions, so maps and weights would differ in type.
         has_one_type = self.precision == "fp32" or self._is_cast
         if is_eager_cpu and has_one_type and can_fuse_in(self._multiplied):
             fuse_for_cpu(network, size_divisor)
         self._network = network.to(self.device).to(memory_format=torch.channels_last)
-        if self._is_cast:  # once, where autocast would cast the weights for each picture
+        if self._is_cast:  # once; autocast would cast the weights for each picture
             network.to(self.dtype)
         self._dense: Dense = CompiledDense(network.dense) if compile_network else network.dense
 
@@ -93,18 +93,18 @@ class TorchBackend:
 
 
 class CompiledDense:
-    """The dense part as ``torch.compile`` makes it, once for each size of picture.
+    """The dense part compiled by ``torch.compile``, once for each size of picture.
 
-    A last batch is not full, and a view may be made of some pictures of a batch: each number of
-    pictures would be half a minute of compiling. A batch smaller than another was is filled up with
-    nothing.
+    A last batch may not be full, and a view may use only some pictures of a batch; each number of
+    pictures would take half a minute to compile. A batch smaller than an earlier one is therefore
+    padded with empty pictures.
 
     Args:
-        dense: from ``(B, 3, H, W)`` to maps.
+        dense: maps ``(B, 3, H, W)`` to the network's maps.
     """
 
     def __init__(self, dense: Dense) -> None:
-        # Only here is the compiler wanted, which takes seconds to import.
+        # The compiler takes seconds to import, and only this class needs it.
         from torch._dynamo.exc import BackendCompilerFailed  # noqa: PLC0415
 
         self._dense, self._failure = torch.compile(dense, dynamic=False), BackendCompilerFailed
@@ -114,7 +114,7 @@ class CompiledDense:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures.
 
         Raises:
-            DeviceError: nothing to compile with.
+            DeviceError: no compiler.
         """
         count, side = len(images), images.shape[1:]
         most = self._batch_sizes[side] = max(count, self._batch_sizes.get(side, 0))
@@ -136,6 +136,6 @@ class CompiledDense:
 
 
 def _can_be_cast(network: Network) -> bool:
-    """Tell whether no part needs float32: torchvision's deformable kernel for CPU, statistics."""
+    """Tell whether no layer needs float32, as norms and torchvision's deformable kernel do."""
     kinds = (DeformConv2d, nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm, nn.LayerNorm)
     return not any(isinstance(module, kinds) for module in network.modules())

@@ -1,8 +1,8 @@
-"""Graphs that may crash the process, tried in another one first. No torch here: a child is quick.
+"""Trial runs, in a child process, of graphs that may crash the process.
 
 OpenVINO's int8 graph of a convolutional body ends the process with a segmentation fault on
-processors with AMX, for some sizes of picture (networks of 544, 608, 736, 928 and 992 pixels down;
-releases 2025.4.1 to 2026.4.1).
+processors with AMX, for some sizes of picture (heights of 544, 608, 736, 928 and 992 network
+pixels; releases 2025.4.1 to 2026.4.1). This module does not import torch, so a child starts fast.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ MODULE: Final = "head_detection.inference.backends.trial"
 
 
 class Trial:
-    """Runs each shape of each part once in a process of its own, and keeps what passed.
+    """Runs each shape of each part once in a child process, and remembers the shapes that passed.
 
-    What passed is kept in the user's cache folder, by processor, release and graph.
+    They are kept in the user's cache folder, by processor, release and graph.
 
     Args:
-        xml: of the whole graph, its ``.bin`` beside it, read when they are first needed.
-        release: of OpenVINO.
-        options: that it is compiled with.
-        start: begins a process that runs a module.
+        xml: file of the whole graph, with its ``.bin`` beside it; the child reads them when needed.
+        release: OpenVINO's release.
+        options: options that the graph is compiled with.
+        start: starts a child process that runs a module.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Trial:
         self._passed = self._read()
 
     def check(self, part: str, outputs: Sequence[str], shape: Sequence[int]) -> None:
-        """Return where a part of the graph runs on this shape.
+        """Return normally if a part of the graph runs on this shape.
 
         Args:
             part: the name of its input.
-            outputs: their names.
-            shape: of what it is given.
+            outputs: the names of its outputs.
+            shape: the shape of its input.
 
         Raises:
-            EngineError: it does not, and this process would die of it. One line.
+            EngineError: the trial failed; running the part would crash this process. One line.
         """
         key = f"{part} {'x'.join(map(str, shape))}"
         if key in self._passed:
@@ -99,7 +99,7 @@ class Trial:
     def _write(self) -> None:
         try:
             write_bytes(cache_folder() / self._file, json.dumps(sorted(self._passed)).encode())
-        except OSError:  # it is tried anew the next time
+        except OSError:  # the next process tries again
             return
 
 
@@ -110,7 +110,7 @@ class _Tried:
         self._compiled: dict[tuple[str, str], Any] = {}
 
     def __call__(self, question: Message) -> Message:
-        """Run a part on zeros of a shape."""
+        """Run a part on zeros of the given shape."""
         xml, part = question["xml"], question["part"]
         if (xml, part) not in self._compiled:
             openvino = import_extra("openvino")
