@@ -42,8 +42,9 @@ AT_ONCE: Final = 2
 """Blocks: most of a line is one thread's work, and the machines of CI have two cores."""
 MAX_SECONDS: Final = 300
 INSTALLING: Final = Lock()
+COMMAND: Final = "head-detection"
 INSTALLATION: Final = "pip install ."
-"""The line that gives the command ``head-detection``."""
+"""The line that gives the command."""
 OF_THE_SHELL: Final = set("|&;<>$*?~`")
 
 
@@ -205,6 +206,8 @@ def needs_of(block: Block, blocks: list[Block]) -> list[Block]:
     """Return the blocks that this one waits for."""
     wanted = [need for words, need in WAITS_FOR.items() if block.has(words)]
     wanted += block.repeated
+    if block.has(f"{COMMAND} ") and not block.has(INSTALLATION):
+        wanted.append(INSTALLATION)
     return [other for other in blocks if other != block and any(map(other.has, wanted))]
 
 

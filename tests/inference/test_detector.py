@@ -263,7 +263,7 @@ def test_an_array_in_grey_is_told_by_its_shape(detector, color):
 
 @pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_detector_stays_in_its_process(detector, send):
-    with pytest.raises(TypeError, match=r"build one in each, with HeadDetector\.from_weights"):
+    with pytest.raises(TypeError, match="build one in each process"):
         send(detector)
 
 
