@@ -1,1 +1,1 @@
-"""Millions of pictures: listed, cut into shards, worked through by processes or a Ray cluster."""
+"""Batch jobs: lists millions of pictures, splits them into shards, runs them locally or on Ray."""

@@ -1,4 +1,4 @@
-"""A Ray cluster, started for a job on this machine alone, or joined."""
+"""Connects to a Ray cluster, or starts one for a job on this machine."""
 
 import logging
 import os
@@ -19,48 +19,49 @@ from head_detection.cores import num_cores
 from head_detection.errors import BatchError, MissingPackageError
 
 _STORE_BYTES: Final = 256 << 20
-"""Ray's memory for what is under way, where it is started for this job alone."""
+"""Size of Ray's object store, in bytes, if Ray is started for this job."""
 _SETTINGS: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what is to come
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # there is our own
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of its own affairs, to standard error
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # of what ends on the cluster, to standard output
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about a future change
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # we have our own
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # no internals of Ray on standard error
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # no messages about actors that end
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that ends late would start another cluster
-    "RAY_worker_niceness": "0",  # Ray's 15 leaves detection what everything else leaves
-    "RAY_enable_metrics_collection": "0",  # nobody asks for them
-    "RAY_task_events_report_interval_ms": "0",  # nor for these
+    "RAY_worker_niceness": "0",  # with Ray's 15, detection would get only idle time
+    "RAY_enable_metrics_collection": "0",  # nobody reads them
+    "RAY_task_events_report_interval_ms": "0",  # nor these
 }
 _OWN_SETTINGS: Final = {
-    "RAY_enable_autoscaler_v2": "1",  # the other is killed a second after it was asked to end
+    "RAY_enable_autoscaler_v2": "1",  # the old one is killed a second after it was asked to end
 }
-"""Of a cluster that is started here; one that is joined has its own, which have to agree."""
+"""For a cluster that is started here; a cluster that we join has its own, which must agree."""
 
 _CLEAN_TRIES: Final = 20
 _CLEAN_SECONDS: Final = 0.05
-"""Between tries: what Ray was told to end may still write a last line."""
+"""Time between tries: processes that Ray is ending may still write a last line."""
 _OWN_REFUSALS: Final = 2
 _REFUSALS: Final = 20
-"""Looks in a row at which nothing listens; a cluster that others keep may start it again.
+"""Consecutive checks that find no GCS (Ray's control service) before the cluster counts as ended.
 
-After a minute without it Ray ends this process in silence.
+More for a cluster that we joined, which may restart its GCS. After a minute without it, Ray ends
+this process silently.
 """
 _RAY_ENDS: Final = (1, signal.SIGTERM)
-"""Codes with which Ray ends a process that gets SIGTERM while its services start."""
+"""Exit codes of a process that gets SIGTERM while Ray's services start."""
 
 
 class RayError(BatchError):
-    """Ray failed, and no mistake of the user that is known here: its logs may say why."""
+    """Ray failed, and not because of a known mistake of the user; its logs may say why."""
 
 
 def check_cluster(address: str) -> None:
-    """Return where a cluster answers that lets this process in; before much is done for it.
+    """Check that a cluster answers and lets this process in, before much work is done for it.
 
     Args:
-        address: of a cluster, as ``connected`` takes it.
+        address: address of a cluster, as for ``connected``.
 
     Raises:
-        BatchError: no cluster there, or not the token that it asks for. One line.
+        BatchError: there is no cluster, or it needs another token; in one line.
         MissingPackageError: the ``ray`` extra is not installed.
     """
     if not _loaded(address).is_initialized():
@@ -70,19 +71,19 @@ def check_cluster(address: str) -> None:
 
 @contextmanager
 def connected(address: str | None, check: Callable[[], None] = lambda: None) -> Iterator[Any]:
-    """Give Ray, connected; what was started or joined here is left at the end.
+    """Give the connected ``ray`` module; stop or leave the cluster after the block.
 
     Args:
-        address: of a cluster; None starts one on this machine alone. Its folder of logs is removed
-            at the end, unless Ray failed, which they may explain: then the error names it.
-        check: is called once Ray is loaded, and before it is started; what it raises is raised.
+        address: address of a cluster; None starts one on this machine. Its log folder is removed
+            afterwards, unless Ray failed: then the error names it, because the logs may say why.
+        check: called once Ray is loaded and before it starts; its errors are passed on.
 
     Raises:
-        BatchError: no cluster there, or none can be started. One line.
+        BatchError: there is no cluster, or it cannot be started; in one line.
         MissingPackageError: the ``ray`` extra is not installed.
     """
     ray = _loaded(address)
-    if ray.is_initialized():  # a program that has joined a cluster itself
+    if ray.is_initialized():  # the calling program has joined a cluster itself
         _imported("ray.data")
         yield ray
         return
@@ -101,14 +102,14 @@ def connected(address: str | None, check: Callable[[], None] = lambda: None) -> 
 
 
 def _loaded(address: str | None) -> Any:
-    """Return Ray, which reads its settings as it is loaded."""
+    """Set Ray's settings, which it reads as it is imported, and import it."""
     for name, value in (_SETTINGS | (_OWN_SETTINGS if address is None else {})).items():
         os.environ.setdefault(name, value)
     return _imported("ray")
 
 
 def _imported(name: str) -> Any:
-    """Return a module of an extra, which is slow to load."""
+    """Import a module of the ``ray`` extra, which is slow to load."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -119,8 +120,8 @@ def _imported(name: str) -> Any:
 
 
 def _join(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start one on this machine alone."""
-    # "local": with no address at all, a cluster that happens to run on this machine is joined.
+    """Join a cluster, or start one on this machine."""
+    # "local": without any address, Ray joins a cluster that happens to run on this machine.
     own = {"address": "local", "num_cpus": num_cores(), "object_store_memory": _STORE_BYTES}
     own["include_dashboard"] = False
     place = own if address is None else {"address": address}
@@ -139,9 +140,9 @@ def _join(ray: Any, address: str | None) -> None:
 
 @contextmanager
 def _logs_removed() -> Iterator[None]:
-    """Remove the folder of a cluster that is started here, and Ray's link to it, at the end.
+    """Remove the log folder of a cluster that is started here, and Ray's link to it, at the end.
 
-    Not where Ray failed: then its error names it.
+    If Ray failed, keep the folder and name it in the error.
     """
     others, keeps = set(_log_folders()), False
     try:
@@ -171,7 +172,7 @@ def _remove_logs(others: set[Path]) -> None:
 
 
 def _log_folders() -> list[Path]:
-    """Return the folders of clusters that a process of this number has started."""
+    """Return the log folders of clusters that a process with this process's id has started."""
     try:
         root = import_module("ray._common.utils").get_default_ray_temp_dir()
     except (ImportError, AttributeError):
@@ -181,10 +182,10 @@ def _log_folders() -> list[Path]:
 
 @contextmanager
 def _silent_errors() -> Iterator[None]:
-    """Keep off standard error, and our bar, that Ray's core was told how little to say there."""
+    """Discard standard error, where Ray's core reports its log level and breaks our bar."""
     try:
         kept = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # standard error is closed
         yield
         return
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -199,7 +200,7 @@ def _silent_errors() -> Iterator[None]:
 
 @contextmanager
 def _own_ending() -> Iterator[None]:
-    """Keep what SIGTERM does here, in the midst of it too: Ray ends with codes of its own."""
+    """Keep our handler of SIGTERM, also while Ray starts, which exits with codes of its own."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -214,7 +215,7 @@ def _own_ending() -> Iterator[None]:
 
 @contextmanager
 def _package_found() -> Iterator[None]:
-    """Let processes that Ray starts on this machine find the package, also in a checkout."""
+    """Let processes that Ray starts on this machine import this package, even from a checkout."""
     before = os.environ.get("PYTHONPATH")
     here = str(Path(__file__).resolve().parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, before)))

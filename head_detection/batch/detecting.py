@@ -1,7 +1,7 @@
-"""The process that detects: ``worker`` starts it, asks it for pictures, and may see it break.
+"""The process that runs the detector; ``worker`` starts it and sends it pictures.
 
-It is asked and answers in lines of JSON, through pipes. Each picture that it begins with is told
-first: so whoever started it knows, once it is gone, which may have broken it.
+Requests and answers are lines of JSON, through pipes. The process announces each picture before it
+begins with it, so that, if the process breaks, its parent knows which pictures may be the cause.
 """
 
 import gc
@@ -27,42 +27,42 @@ from head_detection.inference.memory import keep_freed_memory
 from head_detection.results.record import Failure, Record
 
 READ_AHEAD: Final = 8
-"""Pictures that are fetched at once, of those that are no local files."""
+"""Pictures that are fetched at once, if they are not local files."""
 Send = Callable[[dict[str, Any]], None]
 
 
 class Result(Protocol):
-    """What came of one picture, as ``inference.batching`` has it."""
+    """The result of one picture, as in ``inference.batching``."""
 
     @property
     def image(self) -> Any:
-        """What was given."""
+        """The picture that was given."""
         ...
 
     @property
     def detections(self) -> Any:
-        """Heads, or None."""
+        """The heads; None if the picture failed."""
         ...
 
     @property
     def error(self) -> PictureError | None:
-        """Why there are none."""
+        """Why the picture failed; None if it did not."""
         ...
 
 
 class Detector(Protocol):
-    """Finds heads in a stream; ``HeadDetector`` is one.
+    """Finds heads in a stream of pictures, as ``HeadDetector`` does.
 
     Attributes:
-        origin: what results say of the model, plain values.
-        score_threshold: of what counts.
+        origin: description of the model for results, plain values.
+        score_threshold: lowest score of heads that count.
     """
 
     origin: dict[str, Any]
     score_threshold: float
 
     def stream(self, images: Iterable[Any], batch_size: int | None = None) -> Generator[Result]:
-        """Yield a result a picture, in order."""
+        """Yield one result per picture, in order."""
         ...
 
 
@@ -70,9 +70,9 @@ def build_detector(options: WorkerOptions) -> Detector:
     """Return the detector that the options describe.
 
     Raises:
-        HeadDetectionError: a mistake of the user. One line.
+        HeadDetectionError: a mistake of the user, in one line.
     """
-    # Torch takes seconds to load, and whoever starts a worker needs none.
+    # Torch takes seconds to load, and the process that starts a worker does not need it.
     from head_detection.inference.detector import HeadDetector  # noqa: PLC0415
 
     detector = HeadDetector.from_weights(
@@ -96,14 +96,14 @@ def answer(
     batch_size: int | None,
     begin: Callable[[int], None],
 ) -> Iterator[tuple[int, Answer]]:
-    """Give the answer to each picture, in order.
+    """Yield the answer to each picture, in order.
 
     Args:
         detector: finds the heads.
-        reader: of the items.
-        items: with their numbers.
-        batch_size: pictures at once at most.
-        begin: is told the number of each before anything is done with it.
+        reader: reads the items.
+        items: the items with their numbers.
+        batch_size: most pictures in a batch.
+        begin: called with the number of each item before anything is done with it.
     """
     waiting: deque[tuple[int, Item]] = deque()
 
@@ -120,10 +120,10 @@ def answer(
 def _answer_of(item: Item, result: Result) -> Answer:
     if result.detections is not None:
         return Record(0, item.name, result.detections).as_plain()
-    error = result.error or PictureError(f"{item.name}: nothing came of it")
+    error = result.error or PictureError(f"{item.name}: the detector gave no result")
     if isinstance(result.image, PictureFile):
         reason = str(error).removeprefix(f"{result.image.path}: ")
-    else:  # bytes, which errors call images[0]
+    else:  # bytes, whose errors begin with images[0]
         reason = str(error).partition(": ")[2]
     return Failure(0, item.name, reason, error).as_plain()
 
@@ -131,7 +131,7 @@ def _answer_of(item: Item, result: Result) -> Answer:
 def _read(
     reader: ItemReader, items: Iterable[tuple[int, Item]], begin: Callable[[int], None]
 ) -> Iterator[tuple[int, Item, PictureFile | bytes]]:
-    """Read a few items ahead in threads: what comes through a network is waited for, not read."""
+    """Read a few items ahead in threads, because reading over a network is mostly waiting."""
     waiting: deque[tuple[int, Item, Future[PictureFile | bytes]]] = deque()
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="items") as pool:
         for number, item in items:
@@ -153,7 +153,7 @@ def _read_one(reader: ItemReader, item: Item) -> PictureFile | bytes:
 
 
 def main() -> None:
-    """Build the detector that the first line of standard input asks for, then answer each line."""
+    """Build the detector that the first line of standard input describes; answer further lines."""
     keep_freed_memory()
     output = _private_output()
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -165,7 +165,7 @@ def main() -> None:
     def listen() -> None:
         while line := sys.stdin.buffer.readline():
             requests.put(line)
-        os._exit(0)  # whoever started it has gone
+        os._exit(0)  # the parent has gone
 
     options = WorkerOptions(**json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=listen, daemon=True).start()
@@ -173,17 +173,17 @@ def main() -> None:
         _serve(options, requests, send)
     except HeadDetectionError as error:
         send({"kind": "refused", "reason": str(error)})
-    except BaseException as error:  # noqa: BLE001 - told to whoever started it
+    except BaseException as error:  # noqa: BLE001 - reported to the parent
         text = " ".join(str(error).split())
         send({"kind": "broke", "reason": f"{type(error).__name__}: {text}"})
     finally:
-        os._exit(0)  # at once: the other thread waits for requests
+        os._exit(0)  # at once, because the other thread waits for requests
 
 
 def _serve(options: WorkerOptions, requests: "queue.SimpleQueue[bytes]", send: Send) -> None:
     module, _, name = options.builder.partition(":")
     detector: Detector = getattr(import_module(module), name)(options)
-    gc.freeze()  # what is loaded stays
+    gc.freeze()  # all that is loaded stays
     gc.enable()
     reader = ItemReader()
     send(
@@ -201,7 +201,7 @@ def _serve(options: WorkerOptions, requests: "queue.SimpleQueue[bytes]", send: S
     while True:
         request = json.loads(requests.get())
         items = [(number, Item(*values)) for number, values in request["items"]]
-        # Alone, each is answered before the next is begun with.
+        # If alone, each picture is answered before the next one begins.
         parts = [[item] for item in items] if request["alone"] else [items]
         for part in parts:
             for number, found in answer(detector, reader, part, options.batch_size, begin):
@@ -210,15 +210,15 @@ def _serve(options: WorkerOptions, requests: "queue.SimpleQueue[bytes]", send: S
 
 
 def _num_devices(detector: Detector) -> int:
-    """Return how many GPUs there are for such a detector."""
-    torch: Any = sys.modules.get("torch")  # loaded by now, if the detector is one of its
+    """Return the number of GPUs that such a detector can use."""
+    torch: Any = sys.modules.get("torch")  # loaded by now, if the detector uses it
     if torch is None or detector.origin.get("engine") != "torch":
         return 0
     return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
 
 
 def _private_output() -> BinaryIO:
-    """Return standard output for messages alone; what libraries print goes nowhere."""
+    """Return standard output, reserved for messages; what libraries print is discarded."""
     messages = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

@@ -1,4 +1,4 @@
-"""The files of a shard, fetched from a store by one process and read by another."""
+"""Fetches the files of a shard from a store in one process, for another process to read."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,24 +14,24 @@ from head_detection.batch.reading import ItemReader
 from head_detection.errors import PictureError
 
 FETCHED_BYTES: Final = 64 << 20
-"""Of a shard's files that are fetched ahead; whoever reads the shard fetches the rest itself."""
+"""Most bytes of a shard's files to fetch ahead; the reader of the shard fetches the rest."""
 _THREADS: Final = 16
-"""Files that are waited for at once."""
+"""Files that are fetched at once."""
 Contents = list[bytes | None]
 
 
 def fetch(items: Sequence[Item], limit: int = FETCHED_BYTES) -> Contents:
-    """Fetch what lies in a store, in order, up to a number of bytes.
+    """Fetch the files of items that lie in a store, in order, up to a number of bytes.
 
-    Files alone and parts of archives: to read a table is to decode it, and may break a process.
-    What cannot be fetched is left to whoever reads it, who says why.
+    Only whole files and members of archives are fetched: reading a table decodes it, which may
+    break a process. Items that cannot be fetched are left to the reader, which reports why.
 
     Args:
-        items: of a shard.
-        limit: bytes that are returned at most; of what is fetched for nothing there is little.
+        items: the items of a shard.
+        limit: most bytes to return; only a little more is fetched in vain.
 
     Returns:
-        One for each item; None where it is not fetched.
+        One entry per item; None if it was not fetched.
     """
     contents: Contents = [None] * len(items)
     numbers = [number for number, item in enumerate(items) if _is_fetched(item)]
@@ -51,11 +51,11 @@ def fetch(items: Sequence[Item], limit: int = FETCHED_BYTES) -> Contents:
 
 @contextmanager
 def at_hand(items: Sequence[Item], contents: Contents) -> Iterator[list[Item]]:
-    """Give items that are read from a file of this machine where they were fetched.
+    """Give the items, the fetched ones pointing to a temporary file on this machine.
 
     Args:
-        items: of a shard.
-        contents: as ``fetch`` returns it, or none at all.
+        items: the items of a shard.
+        contents: as returned by ``fetch``, or an empty list.
     """
     placed = list(items)
     if not any(content is not None for content in contents):

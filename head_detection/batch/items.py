@@ -1,4 +1,4 @@
-"""A picture of a job, and millions of them as rows of Arrow."""
+"""The pictures of a job: one as an ``Item``, millions as rows of Arrow."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 ROWS: Final = 65_536
-"""Items of a batch: some 10 MB."""
+"""Most items in a batch of rows: about 10 MB."""
 ITEM_SCHEMA: Final = pa.schema(
     [
         ("name", pa.string()),
@@ -24,13 +24,13 @@ ITEM_SCHEMA: Final = pa.schema(
         ("problem", pa.string()),
     ]
 )
-"""Of the batches; the columns are an item's attributes. None is null."""
+"""Schema of the batches; the columns are an item's attributes, and none is null."""
 _SALT: Final = "\0"
-"""Behind a name, which holds none, for a second hash of it."""
+"""Appended to a name, which cannot contain it, for a second hash of it."""
 _LONE: Final = "\\udc"
-"""Begins what stands for a byte of a name that is no text."""
+"""Start of the escape for a byte of a name that is not valid text."""
 _BACKSLASH: Final = "\\u005c"
-"""Stands for a backslash in a name that has one of the two."""
+"""Escape for a backslash in a name that contains one of these two escapes."""
 _ESCAPED: Final = re.compile(r"\\u(dc[0-9a-f]{2})")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _Keys = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -39,15 +39,15 @@ _Keys = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture to look at.
+    """A picture to process.
 
     Attributes:
-        name: what results call it: its path relative to the source, with ``/``; once in a job.
-        location: a local path or a URL: of the picture, or of the archive or table that holds it.
-        offset: its first byte in an archive, or its row in a table; -1: the file is the picture.
-        size: its bytes in an archive; -1 otherwise.
-        column: of a table's pictures; empty otherwise.
-        problem: why it cannot be read, where that is known already; empty otherwise.
+        name: its name in results: its path relative to the source, with ``/``; unique in a job.
+        location: local path or URL of the picture, or of the archive or table that holds it.
+        offset: its first byte in an archive, or its row in a table; -1 if the file is the picture.
+        size: its number of bytes in an archive; -1 otherwise.
+        column: the table's column with the picture; empty otherwise.
+        problem: why it cannot be read, if that is known already; empty otherwise.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a Parquet file are looked at; an empty one is found by type and name.
+    """The columns of a Parquet file to read; an empty one is found by type and name.
 
     Attributes:
-        path: paths or URLs of pictures.
-        content: the pictures' files themselves, as bytes.
-        name: what results call them; where it is empty, where they lie.
+        path: column with paths or URLs of pictures.
+        content: column with the picture files themselves, as bytes.
+        name: column with the names for results; if empty, they are named by where they lie.
     """
 
     path: str = ""
@@ -74,7 +74,7 @@ class Columns:
 
     @property
     def asked(self) -> str:
-        """The first that is not to be found; empty where all are."""
+        """The first column that is given; empty if none is."""
         return self.content or self.path or self.name
 
 
@@ -89,12 +89,12 @@ def batch_of(
     """Return a batch of ``ITEM_SCHEMA``.
 
     Args:
-        names: one each; what is no Unicode is spelt out, see ``texts_of``.
-        locations: one each, or that of all.
-        offsets: one each; None is -1 for all.
+        names: one per item; bytes that are not valid text are escaped, see ``texts_of``.
+        locations: one per item, or one for all.
+        offsets: one per item; None for -1 for all.
         sizes: as ``offsets``.
-        column: of all.
-        problems: one each; None is none.
+        column: the same for all.
+        problems: one per item; None for no problems.
 
     Example:
         >>> batch_of(["a.jpg", "b.jpg"], "tar", [512, 2048], [10, 20]).column("offset").to_pylist()
@@ -124,14 +124,14 @@ def batch_of(
 
 
 def items_of(rows: pa.RecordBatch | pa.Table) -> Iterator[Item]:
-    """Give the items of a batch or a table of ``ITEM_SCHEMA``; other columns do no harm."""
+    """Yield the items of a batch or a table of ``ITEM_SCHEMA``; other columns are ignored."""
     columns = [rows.column(name).to_pylist() for name in ITEM_SCHEMA.names]
     for name, location, *rest in zip(*columns, strict=True):
         yield Item(name_of(name), os.fsdecode(location), *rest)
 
 
 def name_of(spelt: str) -> str:
-    """Return a name as the system has it, from one of Arrow's columns; see ``texts_of``."""
+    """Undo the escapes of ``texts_of``: return a name as the operating system spells it."""
     if _LONE not in spelt and _BACKSLASH not in spelt:
         return spelt
     plain = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), spelt)
@@ -139,9 +139,9 @@ def name_of(spelt: str) -> str:
 
 
 class NameSet:
-    """Tells which names came before, by 128 bits of each: 16 MB for a million.
+    """Remembers names by 128-bit hashes (16 MB for a million), to find repeated ones.
 
-    Python's own hash is keyed anew in each process, so that no list can be made to deceive it.
+    Python's hash has a new key in each process, so nobody can craft a list with collisions.
 
     Example:
         >>> names = NameSet()
@@ -153,11 +153,11 @@ class NameSet:
         self._runs: list[_Keys] = []
 
     def add(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Add names; tell of each whether it is new, ``(N,)`` bool."""
+        """Add names; return for each whether it is new, ``(N,)`` bool."""
         count = len(names)
         first = np.fromiter(map(hash, names), np.int64, count)
         second = np.fromiter([hash(name + _SALT) for name in names], np.int64, count)
-        # In order the search through millions goes from one place to the next.
+        # Sorted, so that the search through millions accesses memory in order.
         order = np.argsort(first, kind="stable")
         keys = (first[order], second[order])
         is_new = np.ones(count, np.bool_)
@@ -170,19 +170,19 @@ class NameSet:
         return answer
 
     def _merge(self, keys: _Keys) -> None:
-        """Keep few sorted runs, each longer than the next, so that all are merged seldom."""
+        """Keep few sorted runs, each longer than the next, so that long ones are seldom merged."""
         if not len(keys[0]):
             return
         while self._runs and len(self._runs[-1][0]) <= len(keys[0]):
             longer = self._runs.pop()
             first = np.concatenate([longer[0], keys[0]])
-            order = np.argsort(first, kind="stable")  # of two sorted runs: in linear time
+            order = np.argsort(first, kind="stable")  # linear time for two sorted runs
             keys = (first[order], np.concatenate([longer[1], keys[1]])[order])
         self._runs.append(keys)
 
 
 def _are_in(keys: _Keys, run: _Keys) -> npt.NDArray[np.bool_]:
-    """Tell which keys are in a run; of two with one first half only one is found."""
+    """Return which keys are in a run; of two with the same first half only one is found."""
     places = np.minimum(np.searchsorted(run[0], keys[0]), len(run[0]) - 1)
     return _are_alike(keys, (run[0][places], run[1][places]))
 
@@ -193,18 +193,18 @@ def _are_alike(keys: _Keys, others: _Keys) -> npt.NDArray[np.bool_]:
 
 
 def _paths(values: Sequence[str]) -> pa.Array:
-    """Return paths as the system has them, in bytes."""
+    """Return paths as bytes, as the operating system spells them."""
     if sys.getfilesystemencoding() == "utf-8":
-        with suppress(UnicodeEncodeError):  # a byte that is no text
+        with suppress(UnicodeEncodeError):  # a byte that is not valid text
             return pa.array(values, pa.binary())
     return pa.array(map(os.fsencode, values), pa.binary(), size=len(values))
 
 
 def texts_of(values: Sequence[str | None]) -> pa.Array:
-    r"""Return texts; a byte of a name that is no text is spelt out as JSON does it.
+    r"""Return texts as an Arrow array; bytes that are not valid text are escaped as in JSON.
 
-    ``name_of`` undoes it: where a byte is spelt out, and where a name looks as if one was, so is
-    each backslash.
+    ``name_of`` undoes it. In a name that has such an escape, or looks as if it had one, each
+    backslash is escaped too.
 
     Example:
         >>> texts_of(["a.jpg", "\udce9.jpg"]).to_pylist()

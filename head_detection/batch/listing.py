@@ -1,4 +1,4 @@
-"""What a job is to look at: the pictures of a source, each once, in an order that stays."""
+"""Lists the pictures of a source, each once, in an order that does not change."""
 
 import os
 import re
@@ -43,7 +43,7 @@ from head_detection.pipeline.images import LIST_EXTENSIONS, fixed_part
 from head_detection.pipeline.sources import describe_skipped
 
 BESIDE: Final = "tars and Parquet files beside pictures"
-"""What of a folder is passed over that holds pictures of its own."""
+"""Files in a folder that are skipped although they may hold pictures."""
 _NO_PICTURES: Final = "not pictures"
 _TWICE: Final = "listed twice"
 _CONTAINERS: Final = LIST_EXTENSIONS | TABLE_EXTENSIONS | TAR_EXTENSIONS
@@ -54,22 +54,23 @@ Batches = Iterator[pa.RecordBatch]
 def list_items(
     source: str, columns: Columns | None = None, skipped: Counter[str] | None = None
 ) -> Batches:
-    """Give the pictures of a source, each once, in an order that stays.
+    """Yield the pictures of a source, each once, in an order that does not change.
 
-    No picture is opened or looked for: one that is not there fails when it is read. Memory is that
-    of a batch and 16 bytes a picture; of a folder that of its names.
+    Pictures are not opened or checked: one that does not exist fails when it is read. Memory holds
+    a batch and 16 bytes per picture; for a folder, also its names.
 
     Args:
-        source: a folder, a text list (``.txt``), a glob, Parquet files or WebDataset's tars (one, a
+        source: a folder, a text list (``.txt``), a glob, Parquet files or WebDataset tars (one, a
             folder of them, a glob, or ``{000..015}``); local, or a URL that fsspec reads.
-        columns: of Parquet.
-        skipped: how many were passed over is added here, by reason.
+        columns: columns of Parquet files to read.
+        skipped: the numbers of skipped files are added here, by reason.
 
     Yields:
         Batches of ``ITEM_SCHEMA``, at most ``ROWS`` long, none empty.
 
     Raises:
-        SourceError: nothing there, nothing found, or two pictures of one name. One line.
+        SourceError: the source does not exist, has no pictures, or two have the same name; in one
+            line.
         MissingPackageError: the URL's file system needs a package.
     """
     skipped = Counter() if skipped is None else skipped
@@ -96,10 +97,10 @@ def _without_repeats(
     columns: Columns | None,
     skipped: Counter[str],
 ) -> pa.RecordBatch:
-    """Leave out paths that are listed again; refuse two pictures of one name.
+    """Drop paths that are listed twice; refuse two pictures with the same name.
 
     Raises:
-        SourceError: the second is another picture. One line.
+        SourceError: two pictures have the same name; in one line.
     """
     for row in np.flatnonzero(~is_new).tolist():
         second = {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
@@ -108,15 +109,15 @@ def _without_repeats(
             first = _first_of(name, source, columns or Columns())
             if first != second:
                 raise SourceError(
-                    f"{name}: expected each name once, as results tell pictures by it; it is that "
-                    f"of {_described(first)} and of {_described(second)}"
+                    f"{name}: expected each name once, because results identify pictures by it; "
+                    f"got it for {_described(first)} and for {_described(second)}"
                 )
         skipped[_TWICE] += 1
     return batch.filter(pa.array(is_new, pa.bool_()))
 
 
 def _first_of(name: str, source: str, columns: Columns) -> dict[str, Any]:
-    """List again, up to a name: it is not kept where each was."""
+    """List the source again, up to a name, because locations are not kept; return its location."""
     for batch in _listed(source, columns, Counter()):
         row = pc.index(batch.column("name"), name).as_py()
         if row >= 0:
@@ -130,7 +131,7 @@ def _described(place: dict[str, Any]) -> str:
 
 
 def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
-    """Give a source's pictures, perhaps some twice."""
+    """Yield a source's pictures, perhaps some twice."""
     is_remote = bool(protocol_of(source))
     _check_web(source)
     path = spelt_alike(source) if is_remote else str(find_path(source))
@@ -159,7 +160,7 @@ def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
 
 
 def _check_web(source: str) -> None:
-    """Raise SourceError for a folder of the web."""
+    """Raise SourceError for a folder on a web server."""
     is_file = is_picture_name(_path_of(source)) or _extension(source) in _FILES
     if protocol_of(source) in WEB and not is_file:
         raise SourceError(
@@ -171,7 +172,7 @@ def _check_web(source: str) -> None:
 def _container(
     location: str, root: str, columns: Columns, skipped: Counter[str], *, is_alone: bool = False
 ) -> Batches:
-    """Give the pictures of a list, table or tar."""
+    """Yield the pictures of a list, table or tar."""
     extension, label = _extension(location), _below(root, location)
     if extension in TABLE_EXTENSIONS:
         placer = Placer(location)
@@ -192,7 +193,7 @@ def _no_table(location: str, columns: Columns) -> SourceError:
 
 
 def _local_files(path: str, skipped: Counter[str]) -> Batches:
-    """Give a picture by its name, or what a glob or braces mean."""
+    """Yield a single picture, or those that a glob or braces match."""
     finder = PictureFinder()
     if os.path.lexists(path):
         yield from _found(finder.single(Path(path)))
@@ -210,9 +211,9 @@ def _local_files(path: str, skipped: Counter[str]) -> Batches:
 
 
 def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
-    """Give the pictures below a folder; where there are none, those of its tables and tars.
+    """Yield the pictures below a folder or, if there are none, those in its tables and tars.
 
-    With a column, those of its tables alone.
+    If a column is given, yield only those in its tables.
     """
     finder, has_any = PictureFinder(), False
     for batch in () if columns.asked else _found(finder.below(Path(path), Path(path))):
@@ -230,14 +231,14 @@ def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
 
 
 def _tell_beside(skipped: Counter[str], number: int) -> None:
-    """Tell tars and Parquet files from what else is passed over."""
+    """Count skipped tars and Parquet files apart from other skipped files."""
     if number:
         skipped[BESIDE] += number
         skipped -= Counter({_NO_PICTURES: number})
 
 
 def _wanted(columns: Columns) -> frozenset[str]:
-    """Return the ends of names of the tables and tars that are looked into."""
+    """Return the extensions of the tables and tars to read."""
     return TABLE_EXTENSIONS if columns.asked else TABLE_EXTENSIONS | TAR_EXTENSIONS
 
 
@@ -245,7 +246,7 @@ def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
     found: list[str] = []
     for folder, folders, files in os.walk(path):
         is_job = JOB_FILE in files and PLAN_FOLDER in folders
-        if is_job or OUTPUT_MARKER in files:  # answers, perhaps to this very source
+        if is_job or OUTPUT_MARKER in files:  # results, perhaps of this very source
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -255,7 +256,7 @@ def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
 
 
 def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
-    """Give the pictures below a URL, folder by folder, as ``_folder`` does."""
+    """Yield the pictures below a URL, folder by folder, as ``_folder`` does."""
     pictures: list[tuple[str, str]] = []
     containers, has_any = [], False
     with explaining_place(path, "pictures"):
@@ -281,7 +282,7 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
 
 
 def _remote_tree(path: str, skipped: Counter[str]) -> Iterator[str]:
-    """Give the files below a URL in natural order; hidden ones and results are passed over."""
+    """Yield the files below a URL in natural order; skip hidden ones and results."""
     system = file_system(path)
     waiting = [(path, True)]
     while waiting:
@@ -323,23 +324,23 @@ def _is_container(name: str, extensions: frozenset[str]) -> bool:
 
 
 def _extension(path: str) -> str:
-    """Return the end of a path, in small letters."""
+    """Return the extension of a path, in lower case."""
     return PurePosixPath(_path_of(path)).suffix.lower()
 
 
 def _path_of(place: str) -> str:
-    """Return a URL of the web without its query; else what is given."""
+    """Return an http URL without its query; other locations unchanged."""
     return re.split("[?#]", place, maxsplit=1)[0] if protocol_of(place) in WEB else place
 
 
 def _root_of(pattern: str) -> str:
-    """Return the folder that names start from: what is before the first wildcard or brace."""
+    """Return the folder that names are relative to: the part before any wildcard or brace."""
     start = re.split(r"[*?\[{]", pattern, maxsplit=1)[0] if has_wildcard(pattern) else pattern
     start = start.partition("{")[0]
     return start.rpartition("/")[0]
 
 
 def _below(root: str, place: str) -> str:
-    """Return a place relative to a folder above it."""
+    """Return a location relative to a folder above it."""
     prefix = root.rstrip("/") + "/"
     return shown(place.removeprefix(prefix))

@@ -1,4 +1,4 @@
-"""Pictures by their paths: the lines of a text, and where a path means to lead."""
+"""Text lists of pictures: reads their lines and resolves the paths in them."""
 
 import os
 import re
@@ -25,10 +25,10 @@ from head_detection.pipeline.images import decoder_of
 
 _READ_BYTES: Final = 1 << 20
 _MAX_LINE: Final = 1 << 16
-"""Letters; no path is longer."""
+"""In characters; no path is longer."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _CROOKED: Final = re.compile(r"//|(?:^|/)\.\.?(?:/|$)")
-"""What a path has that is not spelt in the shortest way."""
+"""Matches paths that are not in their shortest spelling."""
 _ODD: Final = (
     "//",
     "\0",
@@ -42,16 +42,16 @@ _ODD: Final = (
     "\n.\n",
     "\n..\n",
 )
-"""What among lines wants them looked at one by one: URLs, and paths as in ``_CROOKED``."""
+"""Strings in the joined lines that mean each line needs a check: URLs, and ``_CROOKED`` paths."""
 _FOLDERS: Final = 4096
-"""Whose names are remembered; lists go through folders one after the other."""
+"""Folders whose names are cached; lists go through folders one after the other."""
 
 
 def list_text(location: str) -> Iterator[pa.RecordBatch]:
-    """Give the pictures of a text with a path or URL a line, without looking for any.
+    """Yield the pictures of a text with one path or URL per line, without checking that they exist.
 
     Raises:
-        SourceError: it cannot be read, or is no text of lines. One line.
+        SourceError: the text cannot be read, or is not a list of lines; in one line.
     """
     placer = Placer(location)
     with explaining_place(location, "a text list"):
@@ -61,7 +61,7 @@ def list_text(location: str) -> Iterator[pa.RecordBatch]:
 
 
 def _lines(location: str) -> Iterator[str]:
-    """Give the lines of a text that are not empty, blanks around them taken off."""
+    """Yield the lines of a text that are not empty, stripped."""
     decoder, rest = None, ""
     with closing(open_place(location)) as file:
         while content := file.read(_READ_BYTES):
@@ -80,12 +80,13 @@ def _lines(location: str) -> Iterator[str]:
 
 
 class Placer:
-    """Tells from a path as a list has it the picture's name and where it lies.
+    """Resolves a path in a list to the picture's name and location.
 
-    Relative paths start where the list lies, or from the working folder if the first is only there.
+    Relative paths start from the folder of the list, or from the working folder if the first
+    picture exists only there.
 
     Args:
-        location: of the list or table.
+        location: path or URL of the list or table.
     """
 
     def __init__(self, location: str) -> None:
@@ -97,7 +98,7 @@ class Placer:
         self._name_of_folder = lru_cache(_FOLDERS)(self._relative)
 
     def place_all(self, texts: list[str]) -> tuple[list[str], list[str]]:
-        """Return the names of pictures and their locations, as ``place`` does; millions fast."""
+        """Return the names and locations of many pictures, as ``place`` does, but faster."""
         plain = self._placed_alike(texts)
         if plain is not None:
             return plain
@@ -105,8 +106,11 @@ class Placer:
         return [name for name, _ in placed], [place for _, place in placed]
 
     def _placed_alike(self, texts: list[str]) -> tuple[list[str], list[str]] | None:
-        """Place texts that are all relative, or all below the list's folder, spelt shortly."""
-        self.place(texts[0])  # which may find out where they start
+        """Place texts that are all relative, or all below the list's folder, in shortest spelling.
+
+        Return None if they are not.
+        """
+        self.place(texts[0])  # may find out where relative paths start
         joined = "\n".join(["", *texts, ""])
         if any(piece in joined for piece in _ODD):
             return None
@@ -114,7 +118,7 @@ class Placer:
             return [text[len(self._absolute) :] for text in texts], texts
         if "\n/" in joined or not self._start:
             return None
-        if os.sep != "/" and any(map(os.path.isabs, texts)):  # with a drive's letter
+        if os.sep != "/" and any(map(os.path.isabs, texts)):  # with a drive letter
             return None
         return texts, [self._start + text for text in texts]
 

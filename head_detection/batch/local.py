@@ -1,4 +1,4 @@
-"""The work of a job by processes on the cores or the GPUs of this machine."""
+"""Runs a job with processes on the cores or GPUs of this machine."""
 
 import os
 import queue
@@ -16,31 +16,31 @@ from head_detection.batch.worker import ShardWorker, WorkerClosed
 from head_detection.cores import num_cores
 
 THREADS: Final = 2
-"""Of a process on cores, where nobody says otherwise."""
+"""Default number of threads of a process on CPU cores."""
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The first detector of a run is built: from now on pictures are answered.
+    """The first detector of a run is ready: from now on pictures are answered.
 
     Attributes:
-        time: as ``time.time`` has it on the machine of that detector.
+        time: seconds since the epoch, by the clock of that detector's machine.
     """
 
     time: float
 
 
 Event = Ready | Answer | Task
-"""The first detector is there; an answer came; a task is done with, its shard on the disk."""
+"""The first detector is ready; an answer arrived; or a task is done and its shard is on disk."""
 
 
 class FirstWorker:
-    """A worker that can build its detector while the pictures are listed; closed by who made it.
+    """A worker that can build its detector while the pictures are listed; its creator closes it.
 
     Args:
-        options: of it, and of those that ``run_local`` adds to it.
-        process: its first, as ``ShardWorker`` takes it.
+        options: options of this worker and of those that ``run_local`` adds.
+        process: its first process, as for ``ShardWorker``.
     """
 
     def __init__(self, options: WorkerOptions, process: Dialogue | None = None) -> None:
@@ -52,21 +52,21 @@ class FirstWorker:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Let it build its detector meanwhile."""
+        """Start building the detector in the background."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._build, daemon=True)
             self._thread.start()
 
     def start(self) -> dict[str, Any]:
-        """Build its detector, or wait until it is built, as ``ShardWorker.start`` does."""
+        """Build the detector, or wait until it is built; return as ``ShardWorker.start`` does."""
         self.begin()
         return self._origin.result()
 
     def watched(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """Give what is listed on, unless it is known by then that the detector is refused.
+        """Pass batches through, but stop as soon as building the detector has failed.
 
         Raises:
-            BatchError: it cannot be built. One line.
+            BatchError: the detector cannot be built; in one line.
         """
         for batch in batches:
             if self._origin.done():
@@ -80,7 +80,7 @@ class FirstWorker:
     def _build(self) -> None:
         try:
             self._origin.set_result(self.worker.start())
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised by start
             self._origin.set_exception(error)
 
 
@@ -90,22 +90,21 @@ def run_local(
     first: FirstWorker,
     processes: int | None = None,
 ) -> Generator[Event]:
-    """Do the tasks, and yield what came of it: answers as they come, and tasks when they are done.
+    """Do the tasks; yield ``Ready``, then answers as they arrive and tasks when they are done.
 
-    Before them comes that the first detector is ready.
-
-    The first detector is built before the others, to see what it answers with and what it runs on.
-    Once the generator is closed, or at its end, no process is left, the first's neither.
+    The first detector is built before the others, to learn its model and device. When the generator
+    ends or is closed, no process is left, not even the first.
 
     Args:
-        job: open; it is settled here.
-        tasks: of it.
-        first: of the workers; with ``device`` auto or cuda all GPUs are used, a process each.
-        processes: None is one a GPU, or on cores as many as have ``THREADS`` each.
+        job: an open job; it is settled here.
+        tasks: tasks of the job.
+        first: the first worker; with ``device`` auto or cuda, all GPUs are used, one process each.
+        processes: number of processes; None for one per GPU or, on a CPU, one per ``THREADS``
+            cores.
 
     Raises:
-        BatchError: no detector can be built. One line.
-        OutputError: the job's answers are another detector's.
+        BatchError: no detector can be built; in one line.
+        OutputError: the job's earlier answers are from another detector.
         OSError: answers cannot be written.
     """
     if not tasks:
@@ -116,7 +115,7 @@ def run_local(
         job.settle(settled(origin))
         yield Ready(time.time())
         if _num_gpus(first.options, origin):
-            # Whatever replaces it has the same GPU, and never the cores, which answer otherwise.
+            # Its replacements use the same GPU, and never the CPU, whose results differ.
             first.worker.options = replace(first.options, device="cuda:0")
         for other in _others(first.options, origin, processes, len(tasks)):
             runner.add(other)
@@ -126,14 +125,14 @@ def run_local(
 
 
 def settled(origin: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a worker's origin a job's answers depend on, as ``Job.settle`` takes it."""
+    """Return the part of a worker's origin that answers depend on, for ``Job.settle``."""
     model = origin["model"]
     same = {key: model.get(key) for key in ("sha256", "engine", "precision")}
     return {**same, "score_threshold": origin["score_threshold"], "model": model}
 
 
 def _num_gpus(options: WorkerOptions, origin: dict[str, Any]) -> int:
-    """Return how many GPUs the processes share; of one that is named, the first has it alone."""
+    """Return how many GPUs the processes share; 0 if the options name a single one."""
     return int(origin["devices"]) if options.device in ("auto", "cuda") else 0
 
 
@@ -142,8 +141,8 @@ def _others(
 ) -> list[WorkerOptions]:
     """Return the options of the workers beside the first, which has the first device.
 
-    GPUs are numbered among those that CUDA_VISIBLE_DEVICES shows. Of parts of a GPU (MIG) a process
-    is shown the first alone, so each is told its own.
+    GPUs are numbered among those in CUDA_VISIBLE_DEVICES. If it lists parts of a GPU (MIG), a
+    process sees only the first, so each process is given its own part.
     """
     num_gpus = _num_gpus(options, origin)
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -163,7 +162,7 @@ def _others(
 
 
 class _Runner:
-    """A thread for each worker, which takes tasks until there are none."""
+    """Runs one thread per worker, which takes tasks until there are none."""
 
     def __init__(self, job: Job, tasks: Sequence[Task], first: ShardWorker) -> None:
         self._job = job
@@ -175,11 +174,11 @@ class _Runner:
         self._threads: list[threading.Thread] = []
 
     def add(self, options: WorkerOptions) -> None:
-        """Add a worker, which begins with ``events``."""
+        """Add a worker, which starts with ``events``."""
         self._workers.append(ShardWorker(options))
 
     def events(self) -> Generator[Event]:
-        """Let the workers work; yield what comes of it until all is done."""
+        """Start the workers; yield their events until all tasks are done."""
         for worker in self._workers:
             thread = threading.Thread(target=self._work, args=(worker,), daemon=True)
             self._threads.append(thread)
@@ -195,7 +194,7 @@ class _Runner:
                 yield event
 
     def close(self) -> None:
-        """End all processes and threads; what is being written is brought to its end."""
+        """End all processes and threads; a shard that is being written is finished."""
         for worker in self._workers:
             worker.close()
         for thread in self._threads:
@@ -234,6 +233,6 @@ class _Runner:
         try:
             self._job.finish(task, table_of(answers))
             self._events.put(task)
-        except Exception as error:  # at once, for the next shard may take minutes
+        except Exception as error:  # report it at once, because the next shard may take minutes
             self._events.put(error)
             raise

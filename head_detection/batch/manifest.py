@@ -1,14 +1,14 @@
-"""The output folder of a job: whose it is, its plan, what is done and what failed.
+"""The output folder of a job: its settings, its plan, what is done and what failed.
 
     job.json                     what the answers depend on
-    plan/plan-000000.parquet     the pictures, a row group a shard, from shard 0 on; more of them
-                                 where the source has grown since
-    shards/shard-000000.parquet  answers; a shard is done when its file is there
-    shards/shard-000000.ndjson   the same as lines, where they are asked for
-    summary.json                 what there is, once a run has ended
+    plan/plan-000000.parquet     the pictures, one row group per shard, from shard 0 on; there are
+                                 more such files if the source has grown since
+    shards/shard-000000.parquet  answers; a shard is done when its file exists
+    shards/shard-000000.ndjson   the same as lines, if requested
+    summary.json                 the totals, written when a run ends
 
-A file appears whole or not at all, and only who holds the lock writes: so a run that was killed, at
-whatever moment, leaves a job that goes on from its done shards.
+A file appears whole or not at all, and only the process that holds the lock writes. So a run that
+is killed at any moment leaves a job that can be continued from its finished shards.
 """
 
 import json
@@ -43,9 +43,9 @@ LOCK_FILE: Final = ".lock"
 SUMMARY_FILE: Final = "summary.json"
 SHARD_NAME: Final = re.compile(r"shard-(\d+)\.parquet")
 OF_SOURCE: Final = ("source", "columns")
-"""What the plan depends on; all else are the answers'."""
+"""The settings that the plan depends on; only the answers depend on the others."""
 SHOWN_DIGITS: Final = 8
-"""Of a digest, and enough to tell two apart."""
+"""Digits of a digest that messages show: enough to tell two apart."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Task:
 
     Attributes:
         shard: its number.
-        retries: the pictures alone that failed; else all.
+        retries: whether only the pictures that failed are processed, rather than all.
     """
 
     shard: int
@@ -62,16 +62,17 @@ class Task:
 
 
 class Job:
-    """A job in its output folder, which nobody else works on while it is open.
+    """A job in its output folder, which is locked while the job is open.
 
     Args:
-        folder: made if need be.
-        request: what the answers depend on, plain values; None is not known yet: what a worker
-            makes of it is settled later.
-        lines: write each shard as NDJSON too.
+        folder: created if it does not exist.
+        request: what the answers depend on, plain values; None for a value that is not known until
+            a worker reports it to ``settle``.
+        lines: also write each shard as NDJSON.
 
     Raises:
-        OutputError: the folder is another job's, in use, or holds other files. One line.
+        OutputError: the folder belongs to another job, is in use, or holds other files; in one
+            line.
     """
 
     def __init__(self, folder: Path, request: Mapping[str, Any], *, lines: bool = False) -> None:
@@ -110,7 +111,7 @@ class Job:
         shards.mkdir(exist_ok=True)
         names = (SHARD_NAME.fullmatch(name) for name in sorted(os.listdir(shards)))  # noqa: PTH208 - names alone
         self._done = {int(n[1]): read_counts(shards / n[0]) for n in names if n is not None}
-        if not self._done:  # nothing depends on it yet
+        if not self._done:  # no answers depend on the settings yet
             if any(_differs(key, self._settled, self._request) for key in OF_SOURCE):
                 self._plan.clear()
             bound = OF_SOURCE if self._plan.num_shards else ()
@@ -130,17 +131,17 @@ class Job:
 
     @property
     def num_pictures(self) -> int:
-        """Pictures in the plan."""
+        """Number of pictures in the plan."""
         return self._plan.num_items
 
     @property
     def num_shards(self) -> int:
-        """Shards in the plan."""
+        """Number of shards in the plan."""
         return self._plan.num_shards
 
     @property
     def num_done(self) -> int:
-        """Shards that are done."""
+        """Number of shards that are done."""
         return len(self._done)
 
     @property
@@ -150,7 +151,7 @@ class Job:
 
     @property
     def counts(self) -> Counts:
-        """What is in the shards that are done."""
+        """Totals of the shards that are done."""
         counts = tuple(self._done.values())
         return Counts(
             sum(c.pictures for c in counts),
@@ -160,27 +161,27 @@ class Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the answers depend on, as far as it is settled."""
+        """What the answers depend on, as far as it is known."""
         return dict(self._settled)
 
     def plan(self, batches: Iterable[pa.RecordBatch], shard_size: int) -> int:
-        """Append what the plan does not have; return how many pictures that is.
+        """Append the pictures that the plan does not have yet; return their number.
 
         Args:
-            batches: of ``items.ITEM_SCHEMA``; no name comes twice.
-            shard_size: pictures in a shard; those that are planned stay as they are.
+            batches: batches of ``items.ITEM_SCHEMA``; names must be unique.
+            shard_size: pictures per new shard; existing shards do not change.
         """
         self._save({key: self._request[key] for key in OF_SOURCE if key in self._request})
         return self._plan.extend(batches, shard_size)
 
     def settle(self, origin: Mapping[str, Any]) -> None:
-        """Note what the answers depend on, or refuse what would make others.
+        """Record what the answers depend on; refuse a detector that would give different ones.
 
         Args:
-            origin: of a worker, plain values; None is not known.
+            origin: the origin of a worker, plain values; None for a value that is not known.
 
         Raises:
-            OutputError: the folder's answers depend on another. One line.
+            OutputError: the folder's answers are from a different detector; in one line.
         """
         known = {key: value for key, value in origin.items() if value is not None}
         self._check(known)
@@ -195,7 +196,7 @@ class Job:
         if others:
             raise OutputError(
                 f"{self.folder}: holds another job: {', '.join(others)}; choose another folder, or "
-                "ask for the same"
+                "use the same settings"
             )
 
     def _save(self, values: Mapping[str, Any]) -> None:
@@ -209,10 +210,10 @@ class Job:
         write_bytes(self.folder / JOB_FILE, content.encode())
 
     def tasks(self, *, retry_failed: bool = False) -> list[Task]:
-        """Return what is missing, in order.
+        """Return the tasks that remain, in order.
 
         Args:
-            retry_failed: the pictures of done shards too that failed.
+            retry_failed: whether to repeat pictures that failed in shards that are done.
         """
         tasks = []
         for shard in range(self._plan.num_shards):
@@ -223,11 +224,11 @@ class Job:
         return tasks
 
     def num_items(self, task: Task) -> int:
-        """Return how many pictures a task has."""
+        """Return the number of pictures of a task."""
         return self._done[task.shard].failed if task.retries else self._plan.size_of(task.shard)
 
     def items(self, task: Task) -> list[Item]:
-        """Return the pictures of a task; from any thread."""
+        """Return the pictures of a task; callable from any thread."""
         planned = self._plan.read(task.shard)
         if task.retries:
             old = read_shard(self._path(task.shard))
@@ -235,11 +236,13 @@ class Job:
         return list(items_of(planned))
 
     def finish(self, task: Task, answers: pa.Table) -> None:
-        """Write the answers to a task's pictures, in their order; the task is done then.
+        """Write the answers of a task, in the order of its pictures, which makes it done.
+
+        Callable from any thread, once per task.
 
         Args:
-            task: of ``tasks``; from any thread, each once.
-            answers: of ``shards.SHARD_SCHEMA``, a row for each of its items.
+            task: one of ``tasks``.
+            answers: table of ``shards.SHARD_SCHEMA``, one row per item.
 
         Raises:
             OSError: they cannot be written.
@@ -249,7 +252,7 @@ class Job:
             old = read_shard(path)
             failed = old.column("error").is_valid()
             rows = pa.concat_tables([old.filter(pc.invert(failed)), answers.cast(old.schema)])
-            # Where each of the old rows is among those.
+            # The position of each old row in the joined table.
             places = _places(failed.to_numpy())
             answers = rows.take(places)
         if answers.num_rows != self._plan.size_of(task.shard):
@@ -259,11 +262,11 @@ class Job:
             )
         self._done[task.shard] = write_shard(path, answers, self._settled)
         lines = path.with_suffix(".ndjson")
-        if self._lines or lines.exists():  # those of an earlier run would say something else
+        if self._lines or lines.exists():  # lines of an earlier run would be out of date
             write_lines(lines, answers)
 
     def complete_lines(self) -> None:
-        """Write the lines of done shards that have older ones, or none where they are asked for."""
+        """Write the lines of done shards whose lines are out of date, or missing if requested."""
         for shard in self._done:
             path = self._path(shard)
             lines = path.with_suffix(".ndjson")
@@ -276,7 +279,7 @@ class Job:
         """Write ``summary.json``.
 
         Args:
-            last_run: what is told of it, plain values.
+            last_run: description of the last run, plain values.
         """
         counts = self.counts
         summary = {
@@ -299,12 +302,12 @@ class Job:
 
 
 def _differs(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
-    """Tell whether both know a value, and not the same."""
+    """Return whether both have a value, and the values differ."""
     return key in there and key in here and bool(there[key] != here[key])
 
 
 def _places(failed: Any) -> Any:
-    """Return where each row of a shard is, once those that failed stand behind the others.
+    """Return the new position of each row of a shard if its failed rows are moved to the end.
 
     Example:
         >>> import numpy as np
@@ -318,7 +321,7 @@ def _places(failed: Any) -> Any:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuse a folder that holds other files than a job that was killed as it began."""
+    """Refuse a folder with other files than those of a job that was killed as it began."""
     names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone
     if any(name != LOCK_FILE and not is_temporary(name) for name in names):
         raise OutputError(

@@ -1,4 +1,4 @@
-"""Where pictures lie: local paths and the URLs of object stores, opened alike."""
+"""Opens local paths and URLs of object stores in the same way."""
 
 import errno
 import glob
@@ -30,9 +30,9 @@ PACKAGES: Final = {
     "hdfs": "",
     "hf": "huggingface_hub",
 }
-"""Protocols that are read, and what fsspec needs for them.
+"""Supported protocols, and the package that fsspec needs for each.
 
-Not all that fsspec has: paths in a stranger's table shall start no shell and write no cache.
+Not all that fsspec supports: a path in a stranger's table must not start a shell or write a cache.
 """
 WEB: Final = frozenset({"http", "https"})
 _LOCAL: Final = "file://"
@@ -41,9 +41,9 @@ _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
 _PIECE_BYTES: Final = 1 << 20
 _UNASKED_BYTES: Final = 16 << 20
-"""Of a part of a file in a store; for more, which is seldom, it is asked how many there are."""
+"""For longer parts of a file in a store, which are rare, the file's size is requested first."""
 _MAX_SPELT: Final = 1_000_000
-"""What braces may stand for; more is a slip of the pen."""
+"""Most paths that braces may stand for; more is a typing error."""
 
 
 def protocol_of(location: str) -> str:
@@ -58,7 +58,7 @@ def protocol_of(location: str) -> str:
 
 
 def without_file_protocol(location: str) -> str:
-    """Return a ``file://`` URL as the path that it is.
+    """Return a location without ``file://``.
 
     Example:
         >>> without_file_protocol("file:///data/a.jpg")
@@ -68,13 +68,13 @@ def without_file_protocol(location: str) -> str:
 
 
 def file_system(location: str) -> Any:
-    """Return fsspec's file system of a URL; keys and endpoints are fsspec's and the cloud's own.
+    """Return fsspec's file system of a URL; fsspec and the cloud's tools configure its credentials.
 
     Raises:
-        SourceError: a protocol that is not read.
-        MissingPackageError: it needs a package.
+        SourceError: the protocol is not supported.
+        MissingPackageError: the protocol needs a package that is not installed.
     """
-    import fsspec  # noqa: PLC0415 - only where a URL comes
+    import fsspec  # noqa: PLC0415 - only needed for URLs
 
     protocol = protocol_of(location)
     if protocol not in PACKAGES:
@@ -94,9 +94,9 @@ def file_system(location: str) -> Any:
 
 
 def _silence(package: str) -> None:
-    """Let a package log where the program logs, and nowhere else: it raises what went wrong, too.
+    """Keep a package's log off standard error, unless the program configures logging.
 
-    A logger without any handler prints warnings, and errors with all their calls.
+    A logger without a handler prints warnings, and errors with tracebacks, which are raised anyway.
     """
     logger = logging.getLogger(package)
     if not logger.handlers:
@@ -104,7 +104,7 @@ def _silence(package: str) -> None:
 
 
 def spelt_alike(location: str) -> str:
-    """Return a URL as its file system spells those that it lists; no mistake in it is found.
+    """Return a URL spelt like those that its file system lists; the URL is not checked.
 
     Raises:
         SourceError: as ``file_system``.
@@ -118,24 +118,24 @@ def spelt_alike(location: str) -> str:
 
 
 def open_place(location: str) -> BinaryIO:
-    """Open a local file or a URL to read; use it within ``explaining_place``.
+    """Open a local file or a URL for reading; use it within ``explaining_place``.
 
     Raises:
-        OSError: among others, of what would be waited for, or read, for ever.
+        OSError: it cannot be opened, or is a device or pipe that could block or never end.
     """
     if not protocol_of(location):
         if special := special_kind(location):
             raise OSError(errno.EINVAL, f"it is {special}", location)
-        return open(location, "rb")  # noqa: PTH123 - a text; whoever calls closes it
+        return open(location, "rb")  # noqa: PTH123 - not a Path; the caller closes it
     system = file_system(location)
     opened: BinaryIO = system.open(location, "rb")
     return opened
 
 
 def read_range(location: str, start: int, num_bytes: int) -> bytes:
-    """Return bytes of a file, fewer where it ends before; as with ``open_place``, no others.
+    """Return a range of a file's bytes, fewer if it ends earlier; raises as ``open_place`` does.
 
-    Memory is taken for what is there, however many bytes are asked for.
+    Memory grows with the bytes that exist, not with the number requested.
     """
     protocol = protocol_of(location)
     if not protocol:
@@ -149,7 +149,7 @@ def read_range(location: str, start: int, num_bytes: int) -> bytes:
             num_bytes = num_bytes if size is None else min(num_bytes, max(0, size - start))
         content: bytes = system.cat_file(location, start=start, end=start + num_bytes)
         return content
-    # A server may answer with the whole; this one says so, and reads none of it.
+    # A server may ignore the range and send the whole file; this raises then, and reads none of it.
     with system.open(location, "rb", cache_type="none") as file:
         file.seek(start)
         rest: bytes = file.read(num_bytes)
@@ -157,7 +157,7 @@ def read_range(location: str, start: int, num_bytes: int) -> bytes:
 
 
 def read_at_most(file: BinaryIO, num_bytes: int) -> bytes:
-    """Read so many bytes, or as many as there are: an answer may come in pieces."""
+    """Read so many bytes, or all if there are fewer; one call of ``read`` may return only part."""
     pieces = []
     while num_bytes > 0 and (piece := file.read(min(num_bytes, _PIECE_BYTES))):
         pieces.append(piece)
@@ -167,11 +167,11 @@ def read_at_most(file: BinaryIO, num_bytes: int) -> bytes:
 
 @contextmanager
 def explaining_place(location: str, kind: str) -> Iterator[None]:
-    """Turn whatever a file system or a reader of files raises into a ``SourceError`` of one line.
+    """Turn any error of a file system or file reader into a ``SourceError`` of one line.
 
     Args:
-        location: as it is named.
-        kind: what was expected there: ``"a tar"``.
+        location: path or URL, as the user named it.
+        kind: what was expected there, for example ``"a tar"``.
     """
     try:
         yield
@@ -184,7 +184,7 @@ def explaining_place(location: str, kind: str) -> Iterator[None]:
 
 
 def reason_of(error: Exception, location: str) -> str:
-    """Return one line of why something cannot be read, without a URL's secrets."""
+    """Return in one line why a location cannot be read, without a URL's secrets."""
     match error:
         case _ if protocol_of(location) in WEB and _is_unconnected(error):
             reason = f"no connection to {urlsplit(location).netloc.rpartition('@')[2]}"
@@ -205,7 +205,7 @@ def reason_of(error: Exception, location: str) -> str:
 
 
 def _is_unconnected(error: BaseException | None) -> bool:
-    """Tell whether aiohttp found no server: fsspec makes a file of it that is not there."""
+    """Return whether aiohttp found no server, which fsspec reports as a missing file."""
     while error is not None:
         if any(kind.__name__ == "ClientConnectionError" for kind in type(error).__mro__):
             return True
@@ -214,7 +214,7 @@ def _is_unconnected(error: BaseException | None) -> bool:
 
 
 def shown(location: str) -> str:
-    """Return a location as a message may show it: a URL without user and password.
+    """Return a location as messages may show it: a URL without user and password.
 
     Example:
         >>> shown("https://me:secret@host/a.jpg?size=2")
@@ -228,13 +228,13 @@ def shown(location: str) -> str:
 
 
 def matches_of(pattern: str) -> list[str]:
-    """Return the files that braces and wildcards mean, in the order of braces, then of names.
+    """Return the files that braces and wildcards stand for, in the order of braces, then of names.
 
     Args:
-        pattern: a path or URL; ``{000..015}`` and ``{a,b}`` are spelt out, ``*`` looked up.
+        pattern: a path or URL; ``{000..015}`` and ``{a,b}`` are expanded, ``*`` is looked up.
 
     Raises:
-        SourceError: braces that stand for too many.
+        SourceError: the braces stand for too many files.
     """
     found: dict[str, None] = {}
     for spelt in [pattern] if os.path.lexists(pattern) else spell_braces(pattern):
@@ -243,10 +243,10 @@ def matches_of(pattern: str) -> list[str]:
 
 
 def spell_braces(pattern: str) -> list[str]:
-    """Return what a pattern with braces stands for, as WebDataset's lists of archives have it.
+    """Expand the braces of a pattern, as WebDataset does in names of archives.
 
     Raises:
-        SourceError: too many.
+        SourceError: the braces stand for too many files.
 
     Example:
         >>> spell_braces("{a,b}-{08..10}.tar")[:4]
@@ -274,7 +274,7 @@ def spell_braces(pattern: str) -> list[str]:
 
 
 def has_wildcard(pattern: str) -> bool:
-    """Tell whether a path or URL is looked up; in one of the web ``?`` begins its query.
+    """Return whether a path or URL has wildcards; an http URL never does: ``?`` begins its query.
 
     Example:
         >>> has_wildcard("s3://lake/*.tar"), has_wildcard("https://host/a?size=2")
@@ -299,6 +299,6 @@ def _looked_up(pattern: str) -> list[str]:
             found = [
                 system.unstrip_protocol(path)
                 for path in system.glob(pattern)
-                if not path.rpartition("/")[2].startswith(".")  # as in a folder of this machine
+                if not path.rpartition("/")[2].startswith(".")  # as in a local folder
             ]
     return sorted(found, key=natural_path)

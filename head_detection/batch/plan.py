@@ -1,4 +1,4 @@
-"""Which pictures are in which shard: written once, lengthened where the source has grown."""
+"""The plan of a job: which pictures are in which shard. It is only ever extended."""
 
 import os
 import re
@@ -16,17 +16,17 @@ from head_detection.files import replacing
 
 PLAN_NAME: Final = re.compile(r"plan-(\d+)\.parquet")
 ALIKE: Final = ["column", "problem"]
-"""Columns of few values, which the plan has in a dictionary; those of others would be as long."""
+"""Columns with few distinct values, which are stored as dictionaries; others would gain nothing."""
 
 
 class Plan:
     """The shards of a job, numbered from 0, each with its pictures.
 
     Args:
-        folder: of the plan's files; made if need be. Who writes is alone.
+        folder: folder of the plan's files, created if needed; there must be only one writer.
 
     Raises:
-        OutputError: a file that is no plan. One line.
+        OutputError: a file is missing, or is not a plan; in one line.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,31 +46,31 @@ class Plan:
 
     @property
     def num_shards(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return len(self._sizes)
 
     @property
     def num_items(self) -> int:
-        """How many pictures there are."""
+        """Number of pictures."""
         return sum(self._sizes)
 
     def size_of(self, shard: int) -> int:
-        """Return how many pictures are in a shard."""
+        """Return the number of pictures in a shard."""
         return self._sizes[shard]
 
     def read(self, shard: int) -> pa.Table:
-        """Return the rows of a shard, of ``items.ITEM_SCHEMA``; from any thread."""
+        """Return a shard as a table of ``items.ITEM_SCHEMA``; callable from any thread."""
         number, group = self._places[shard]
         path, metadata = self._files[number]
         with pq.ParquetFile(path, metadata=metadata) as file:
             return file.read_row_group(group)
 
     def extend(self, batches: Iterable[pa.RecordBatch], shard_size: int) -> int:
-        """Append the pictures that are in no shard yet; return how many.
+        """Append the pictures that are not in a shard yet; return their number.
 
         Args:
-            batches: of ``items.ITEM_SCHEMA``; no name comes twice.
-            shard_size: pictures in a new shard; the last may have fewer.
+            batches: batches of ``items.ITEM_SCHEMA``; names must be unique.
+            shard_size: pictures per new shard; the last may have fewer.
         """
         known = self._names() if self.num_shards else None
         new = (_without(batch, known) for batch in batches)
@@ -96,7 +96,7 @@ class Plan:
         return self.num_items - before
 
     def clear(self) -> None:
-        """Forget all; what is left by a kill meanwhile is a plan with fewer shards."""
+        """Delete the plan, last file first, so that a kill leaves a valid but shorter plan."""
         for path, _ in reversed(self._files):
             path.unlink()
         self._files, self._sizes, self._places = [], [], []
@@ -122,7 +122,7 @@ class Plan:
 
 
 def _without(batch: pa.RecordBatch, known: NameSet | None) -> pa.Table:
-    """Return the rows whose names are not known."""
+    """Return the rows whose names are not known yet."""
     table = pa.Table.from_batches([batch], ITEM_SCHEMA)
     if known is None:
         return table
@@ -131,7 +131,7 @@ def _without(batch: pa.RecordBatch, known: NameSet | None) -> pa.Table:
 
 
 def _in_shards(tables: Iterable[pa.Table], shard_size: int) -> Iterator[pa.Table]:
-    """Cut what comes into tables of one size; the last may be smaller."""
+    """Cut a stream of tables into tables of one size; the last may be smaller."""
     waiting: list[pa.Table] = []
     num_rows = 0
     for table in tables:

@@ -1,4 +1,4 @@
-"""The process that detects, as whoever asks it sees it: what it says, and how it ends."""
+"""Starts the process that runs the detector, talks to it, and reports how it ends."""
 
 import json
 import os
@@ -24,27 +24,27 @@ sys.path[:] = sys.argv[1:]
 from head_detection.batch.detecting import main
 main()
 """
-"""Collecting garbage among what is loaded, of which there is none, is a seventh of the start."""
+"""Code of the process. Garbage collection while loading finds nothing and takes a seventh of it."""
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker answers; plain values, for another process.
+    """The options of a worker, as plain values that another process can read.
 
     Attributes:
-        weights: a path, or the name of shipped ones; None is the shipped fast model.
-        engine: as ``HeadDetector.from_weights`` takes it, and so the next five.
-        device: of it.
-        precision: of it.
-        score_threshold: of it.
-        overrides: of it.
-        compile_network: of it.
-        max_pixels: larger pictures are refused; None is what the detector refuses.
-        batch_size: pictures of like shape at once; None is what suits the device.
-        threads: that compute; None is left to torch.
+        weights: a path, or the name of shipped weights; None for the shipped fast model.
+        engine: as for ``HeadDetector.from_weights``, like the next five.
+        device: likewise.
+        precision: likewise.
+        score_threshold: likewise.
+        overrides: likewise.
+        compile_network: likewise.
+        max_pixels: larger pictures are refused; None for the detector's own limit.
+        batch_size: most pictures of similar shape in a batch; None for what suits the device.
+        threads: number of computing threads; None for torch's default.
         picture_seconds: a picture without an answer for so long is given up.
-        visible_devices: what ``CUDA_VISIBLE_DEVICES`` shows it; None is what is shown here.
-        builder: ``module:function`` that makes the detector of these options.
+        visible_devices: value of ``CUDA_VISIBLE_DEVICES`` for it; None for this process's own.
+        builder: ``module:function`` that builds the detector from these options.
     """
 
     weights: str | None = None
@@ -63,12 +63,12 @@ class WorkerOptions:
 
 
 class Process(Protocol):
-    """One that was started here, ``subprocess.Popen``, or taken over, ``spares.TakenProcess``.
+    """A process that was started here (``subprocess.Popen``) or taken over (``TakenProcess``).
 
     Attributes:
-        pid: of it.
-        stdin: where it is asked.
-        stdout: where it answers.
+        pid: its process id.
+        stdin: the pipe for requests.
+        stdout: the pipe for answers.
     """
 
     pid: int
@@ -76,17 +76,17 @@ class Process(Protocol):
     stdout: IO[bytes] | None
 
     def kill(self) -> None:
-        """End it, unless it has ended."""
+        """Kill it, unless it has ended."""
         ...
 
     def wait(self) -> int | None:
-        """Wait for its end; return its exit code, None where that is not known."""
+        """Wait for its end; return its exit code, or None if that is not known."""
         ...
 
 
 def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
-    """Start one that builds its detector; it ends when its standard input is closed."""
-    # On a cluster nobody may have said it: waiting threads would take cores from the others.
+    """Start a process that builds its detector; it ends when its standard input is closed."""
+    # May not be set on a cluster: threads that spin while they wait take cores from the others.
     environment = with_fewer_holes({"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
     if options.threads is not None:
         environment["OMP_NUM_THREADS"] = str(options.threads)
@@ -97,7 +97,7 @@ def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches who started it, which ends it
+        start_new_session=True,  # Ctrl-C goes to the parent only, which ends it
         env=environment,
     )
     _write(process, asdict(options))
@@ -105,7 +105,7 @@ def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
 
 
 def _write(process: Process, message: dict[str, Any]) -> None:
-    # Broken where it has just ended: the reader of its messages finds out.
+    # The pipe is broken if the process has just ended; the reader of its messages finds out.
     with suppress(OSError, ValueError):
         if process.stdin is not None:
             process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -117,9 +117,9 @@ class ProcessEnd:
     """How a process ended.
 
     Attributes:
-        reason: a signal's name, say.
-        is_overdue: it was ended, for it said nothing.
-        is_own: it ended itself, and would again: nobody killed it.
+        reason: for example a signal's name.
+        is_overdue: whether it was killed because it did not answer.
+        is_own: whether it ended by itself, and would again, rather than being killed.
     """
 
     reason: str
@@ -128,16 +128,16 @@ class ProcessEnd:
 
     @property
     def error(self) -> str:
-        """What is said of the picture that it had."""
+        """The error of the picture that it was processing."""
         return self.reason if self.is_overdue else f"broke the process that reads it: {self.reason}"
 
 
 class Dialogue:
-    """Questions to a process, and what it says; from now on nobody else may listen to it.
+    """Sends requests to a process and reads its messages; nobody else may read them.
 
     Args:
-        process: as ``start_process`` starts it.
-        said: what somebody else has heard of it before, a line or none.
+        process: a process as started by ``start_process``.
+        said: output that somebody else has read before: one line, or none.
     """
 
     def __init__(self, process: Process, said: bytes = b"") -> None:
@@ -154,10 +154,10 @@ class Dialogue:
         _write(self._process, {"alone": alone, "items": numbered})
 
     def next(self, seconds: float) -> dict[str, Any] | ProcessEnd:
-        """Wait for what it says next; where it says nothing for so long, it is ended.
+        """Wait for the next message; kill the process if none comes for so many seconds.
 
         Raises:
-            BatchError: it refuses what it is to build.
+            BatchError: the process cannot build the detector.
         """
         start, reason = time.monotonic(), ""
         while True:
@@ -176,12 +176,12 @@ class Dialogue:
             reason = printable(message["reason"])
 
     def end(self) -> int | None:
-        """End it at once; nothing is left of it then. From any thread, also again.
+        """Kill the process and wait for it; callable from any thread, and repeatedly.
 
         Returns:
-            Its exit code, None where that is not known.
+            Its exit code; None if that is not known.
         """
-        self._process.kill()  # what has ended already keeps its exit code
+        self._process.kill()  # a process that has ended keeps its exit code
         code = self._process.wait()
         with suppress(OSError, ValueError):
             if self._process.stdin is not None:
@@ -189,7 +189,7 @@ class Dialogue:
         return code
 
     def _listen(self, output: IO[bytes]) -> None:
-        with suppress(ValueError), output:  # a line that was cut short: it was killed
+        with suppress(ValueError), output:  # a line was cut short by a kill
             for line in output:
                 self._messages.put(json.loads(line))
         self._messages.put(None)

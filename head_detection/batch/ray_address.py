@@ -1,7 +1,7 @@
-"""Whether a Ray cluster answers at an address, and lets this process in: asked before it is joined.
+"""Checks, before joining, that a Ray cluster answers at an address and lets this process in.
 
-Ray itself tries for many minutes where no cluster is, and twenty seconds where its token is
-another, and then says of both that it could not connect.
+Without a cluster Ray itself tries for many minutes, with a wrong token for twenty seconds, and then
+says in both cases only that it could not connect.
 """
 
 import os
@@ -15,25 +15,25 @@ from typing import Final
 from head_detection.errors import BatchError
 
 AUTO: Final = "auto"
-"""The cluster that this machine is part of."""
+"""Address of the cluster that this machine is part of."""
 _REACH_SECONDS: Final = 10.0
-"""For a cluster's machine to take a connection."""
+"""Time for a cluster's machine to accept a connection."""
 _ANSWER_SECONDS: Final = 20.0
-"""For a cluster that took it to answer: it may be busy."""
+"""Time for a cluster to answer after that, because it may be busy."""
 _START: Final = "start it, or leave --ray-address out"
 
 
 def check_address(address: str) -> None:
-    """Return where a cluster answers that lets this process in; Ray is loaded by then.
+    """Check that a cluster answers and lets this process in; Ray must be loaded.
 
-    Ray tells nobody of its parts, so they are asked where this version has them; where another has
-    them elsewhere one day, whoever joins the cluster finds out.
+    Ray has no public API for this, so we call internals of this version. If another version moves
+    them, the checks are skipped and joining the cluster reports the error.
 
     Args:
         address: ``host:port``, or ``auto``.
 
     Raises:
-        BatchError: no cluster there, or not the token that it asks for. One line.
+        BatchError: there is no cluster, or it needs another token; in one line.
     """
     if address.startswith("ray://"):
         raise BatchError(
@@ -63,7 +63,7 @@ def _place_of(address: str) -> str:
 
 
 def _check_reachable(place: str, named: str) -> None:
-    """Raise BatchError where nothing listens at ``host:port``; of other addresses Ray knows."""
+    """Raise BatchError if nothing listens at ``host:port``; leave other addresses to Ray."""
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
         return
@@ -77,7 +77,7 @@ def _check_reachable(place: str, named: str) -> None:
 
 
 def _check_token(place: str, named: str) -> None:
-    """Raise BatchError where no cluster answers, or it wants another token."""
+    """Raise BatchError if no cluster answers, or if it needs another token."""
     try:
         tokens = import_module("ray._private.authentication.authentication_token_setup")
         ensure, client = tokens.ensure_token_if_auth_enabled, import_module("ray._raylet").GcsClient
@@ -103,17 +103,17 @@ def _check_token(place: str, named: str) -> None:
 
 
 def _error_of(ask: Callable[[], object]) -> Exception | None:
-    """Return what a question raises, or None; in a thread, for Ray's core heeds no Ctrl-C.
+    """Return what a call raises, or None; in a thread, because Ray's core ignores Ctrl-C.
 
     Raises:
-        queue.Empty: there is no answer.
+        queue.Empty: the call does not return in time.
     """
     answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             ask()
-        except Exception as error:  # noqa: BLE001 - told to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - returned to the caller
             answers.put(error)
         else:
             answers.put(None)

@@ -1,20 +1,20 @@
-"""The work of a job on a Ray cluster: Ray Data, a class on actors.
+"""Runs a job on a Ray cluster, with Ray Data and a class on actors.
 
-A row is a shard, in a block of its own, so that an actor answers shard after shard as a process of
-the local runner does, with the same ``ShardWorker``: the answers are the same, and a picture that
-hangs or breaks the process costs itself alone. Rows of single pictures would be spread further, yet
-a shard's answers would come from many actors, and have to be gathered before it could be written.
+A row is a shard, in its own block. So an actor answers shard after shard with the same
+``ShardWorker`` as a process of the local runner: the answers are the same, and a picture that hangs
+or breaks the process costs only itself. Rows of single pictures would spread the work further, but
+a shard's answers would come from many actors and have to be gathered before it could be written.
 
-Only this process writes, through ``Job``: the cluster needs no folder for the output, and what is
-on the disk is what the local runner writes, so either goes on with the other's job. Answers that
-come twice, as after the loss of a machine, are written once. An actor that is killed is made anew
-and asked again; when this process is killed Ray ends all that it began, and the next run does what
-is missing. Ray's own checkpoints would be a second record of the same.
+Only this process writes, through ``Job``. So the cluster needs no output folder, and the files are
+those of the local runner: either runner can continue the other's job. Answers that arrive twice, as
+after the loss of a machine, are written once. An actor that is killed is restarted and asked again.
+If this process is killed, Ray ends all that it started, and the next run does what is missing.
+Ray's own checkpoints would be a second record of the same.
 
-On GPUs the files of a store are fetched by tasks on other cores, a few shards ahead. They are
-decoded by threads of the actor's process, which ``num_cpus`` counts: pixels are many times as many
-bytes as files. What is under way is held in memory: two shards an actor, and of fetched files at
-most ``fetching.FETCHED_BYTES`` a shard, so that little is ever spilled to the disk.
+On GPUs, tasks on other cores fetch the files of a store, a few shards ahead. Threads of the actor's
+process, which ``num_cpus`` counts, decode them, because pixels take many times the bytes of files.
+Memory holds two shards per actor, and at most ``fetching.FETCHED_BYTES`` of fetched files per
+shard, so that little is ever spilled to disk.
 """
 
 import gc
@@ -44,16 +44,16 @@ from head_detection.errors import BatchError, HeadDetectionError
 from head_detection.inference.weights_files import AUTO, EXPORTED, INT8
 
 DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""What a driver of NVIDIA's makes on Linux, and in Linux on Windows."""
+"""Files that NVIDIA's driver creates on Linux, and on Linux in Windows (WSL)."""
 _MAX_DEATHS: Final = 20
-"""Actors that end one after the other as they begin; then the job ends. Others are replaced."""
+"""Consecutive actors that may end as they start, before the job ends; other deaths do not count."""
 _IN_FLIGHT: Final = 2
-"""Shards an actor has: one, and one that waits."""
+"""Shards per actor: the current one, and one that waits."""
 Resources = Mapping[str, float]
-"""Of a machine, as Ray tells them: ``CPU`` and, where there are any, ``GPU``."""
+"""Resources of a machine, as Ray reports them: ``CPU`` and, if there are any, ``GPU``."""
 _NUMBER: Final = "number"
 _SIZE_BYTES: Final = 8
-"""Of the number behind packed items that tells their size."""
+"""Size of the number after packed items, which is their unpacked size."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Cluster:
     """Where the actors run, and how many.
 
     Attributes:
-        address: of a running cluster, ``host:port`` or ``auto``; None starts Ray on this machine,
-            and ends it with the job.
-        actors: at least and at most, None is as many as the cluster has room for.
-        num_gpus: of an actor, also a part of one; None is one where there are any.
+        address: address of a running cluster, ``host:port`` or ``auto``; None starts Ray on this
+            machine, and ends it with the job.
+        actors: least and most actors; None for as many as the cluster has room for.
+        num_gpus: GPUs per actor, may be a fraction; None for one if there are any.
     """
 
     address: str | None = None
@@ -75,20 +75,20 @@ class Cluster:
 def run_ray(
     job: Job, tasks: Sequence[Task], options: WorkerOptions, cluster: Cluster
 ) -> Generator[Event]:
-    """Do the tasks on a cluster, and yield what came of it, as ``run_local`` does.
+    """Do the tasks on a cluster, and yield events as ``run_local`` does.
 
-    A shard's answers come together. Once the generator is closed, or at its end, nothing of the job
-    is left on the cluster.
+    A shard's answers arrive together. When the generator ends or is closed, nothing of the job is
+    left on the cluster.
 
     Args:
-        job: open; it is settled here.
-        tasks: of it.
-        options: of the workers; weights are read on the machine of each, by the same path.
-        cluster: where they run.
+        job: an open job; it is settled here.
+        tasks: tasks of the job.
+        options: options of the workers; each machine reads the weights from the same path.
+        cluster: where the actors run.
 
     Raises:
-        BatchError: no cluster there, or no detector can be built. One line.
-        OutputError: the job's answers are another detector's.
+        BatchError: there is no cluster, or no detector can be built; in one line.
+        OutputError: the job's earlier answers are from another detector.
         OSError: answers cannot be written.
         MissingPackageError: the ``ray`` extra is not installed.
     """
@@ -128,7 +128,7 @@ def _answers(
     cluster: Cluster,
     spares: Spares,
 ) -> Generator[dict[str, Any]]:
-    """Yield a row a shard, as ``_Answerer`` gives it, in the order in which they come."""
+    """Yield a row per shard, as ``_Answerer`` returns it, in order of arrival."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -158,7 +158,7 @@ def _answers(
 
 
 def _spares(options: WorkerOptions, cluster: Cluster, num_tasks: int) -> Spares:
-    """Return detectors for the first actors on cores of a cluster that is started for this job."""
+    """Return detectors for the first actors, if they run on CPU cores of a cluster of our own."""
     is_on_gpus = cluster.num_gpus or (_wants_gpu(options) and _may_have_gpus())
     if cluster.address is not None or is_on_gpus:
         return Spares(options, 0)
@@ -167,7 +167,7 @@ def _spares(options: WorkerOptions, cluster: Cluster, num_tasks: int) -> Spares:
 
 
 def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Turn what Ray raises into one line."""
+    """Turn Ray's errors into one line."""
     while True:
         try:
             row = next(rows)
@@ -185,25 +185,25 @@ def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _ended(rows: Generator[Any]) -> Iterator[None]:
-    """At the end, let Ray Data end what it does for rows that nobody will take."""
+    """After the block, let Ray Data stop its work on rows that nobody will read."""
     try:
         yield
     finally:
         rows.close()
-        gc.collect()  # it ends with its objects, which refer to each other
+        gc.collect()  # it stops with its objects, which form reference cycles
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """Actors, and what each has.
+    """The number of actors, and the resources of each.
 
     Attributes:
-        least: actors.
-        most: actors; None is no limit.
-        num_cpus: of each.
-        num_gpus: of each.
-        has_room: a core is left beside the least of them.
-        options: of their workers.
+        least: least actors.
+        most: most actors; None for no limit.
+        num_cpus: CPU cores per actor.
+        num_gpus: GPUs per actor.
+        has_room: whether the least number of actors leaves a core free.
+        options: options of their workers.
     """
 
     least: int
@@ -217,10 +217,10 @@ class _Pool:
 def _pool_of(
     machines: Sequence[Resources], options: WorkerOptions, cluster: Cluster, num_tasks: int
 ) -> _Pool:
-    """Return the actors that machines have room for: as many as the local runner has processes.
+    """Return the actors that fit on the machines: as many as the local runner has processes.
 
     Raises:
-        BatchError: an actor asks for more of a GPU than any machine has.
+        BatchError: an actor needs more GPUs than any machine has.
     """
     wants_gpu = _wants_gpu(options)
     most_gpus = max((machine.get("GPU", 0.0) for machine in machines), default=0.0)
@@ -256,30 +256,30 @@ def _pool_of(
 
 
 def _wants_gpu(options: WorkerOptions) -> bool:
-    """Tell whether such a detector runs on a GPU where there is one."""
+    """Return whether such a detector runs on a GPU if there is one."""
     is_torch = options.engine in (None, AUTO, "torch") and options.precision != INT8
     is_exported = Path(options.weights or "").suffix in EXPORTED
     return options.device == "cuda" or (options.device == "auto" and is_torch and not is_exported)
 
 
 def _may_have_gpus() -> bool:
-    """Tell whether a driver of NVIDIA's shows any to this process; torch, which knows, is slow."""
+    """Return whether NVIDIA's driver may show a GPU to this process; asking torch would be slow."""
     is_shown = os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1", "NoDevFiles")
     return is_shown and any(path.exists() for path in DRIVERS)
 
 
 class _Answerer:
-    """Answers shard after shard; a ``ShardWorker``, whose process Ray does not see, detects."""
+    """Answers shard after shard with a ``ShardWorker``, whose process Ray does not manage."""
 
     def __init__(self, options: WorkerOptions, spares: str | None) -> None:
         self._first = FirstWorker(options, take(spares))
-        self._first.begin()  # its detector, while Ray Data sets out
+        self._first.begin()  # builds its detector while Ray Data starts
         self._ready = 0.0
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Answer the one shard in a batch.
+        """Answer the only shard in a batch.
 
-        A mistake of the user is an answer too: what an actor raises, Ray wraps in pages.
+        A mistake of the user is returned, not raised: Ray wraps errors of actors in pages of text.
         """
         (row,) = batch.to_pylist()
         refused, origin, answers = "", {}, b""
@@ -312,14 +312,14 @@ _ANSWER_SCHEMA: Final = pa.schema(
 
 
 def _with_contents(batch: pa.Table) -> pa.Table:
-    """Fetch the files of the one shard in a batch."""
+    """Fetch the files of the only shard in a batch."""
     (row,) = batch.to_pylist()
     contents = pa.array([fetch(_unpacked(row["items"]))], pa.list_(pa.large_binary()))
     return batch.append_column("contents", contents)
 
 
 def _packed(items: Sequence[Item]) -> bytes:
-    """Return items as bytes, for all of a job's wait in memory."""
+    """Return items as compressed bytes, because those of the whole job wait in memory."""
     text = json.dumps([astuple(item) for item in items])
     packed: bytes = pa.compress(text.encode(), codec="zstd", asbytes=True)
     return packed + len(text).to_bytes(_SIZE_BYTES, "little")

@@ -1,8 +1,7 @@
-"""What of Ray a cluster for one job on one machine does without.
+"""Leaves out parts of Ray that a cluster for one job on one machine does not need.
 
-Ray has settings for none of it, so its parts are replaced where this version has them; where
-another has them elsewhere one day, it starts what it starts. A cluster that is joined is as whoever
-started it wants it.
+Ray has no settings for these, so we replace internals of this version. If another version moves
+them, it just starts everything. A cluster that we join is left as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ from typing import Any
 
 @contextmanager
 def without_watchers() -> Iterator[None]:
-    """Start no watcher of the cluster's logs, which nobody is told, nor of its size, which stays.
+    """Do not start Ray's log monitor, which nobody reads, nor its autoscaler: the size is fixed.
 
-    On two cores they take .8 s each of the processor as they start, and a hundredth of a core from
-    then on. ``ray start`` has an option for each, ``ray.init`` has none.
+    On two cores each takes 0.8 s of CPU time to start, and a hundredth of a core from then on.
+    ``ray start`` has an option for each; ``ray.init`` has none.
     """
 
     def fewer(whole: Any) -> Callable[..., Any]:
@@ -35,10 +34,10 @@ def without_watchers() -> Iterator[None]:
 
 @contextmanager
 def without_actors() -> Iterator[None]:
-    """Let Ray Data start no actor for its statistics, which nobody reads, nor for its resources.
+    """Do not let Ray Data start an actor for statistics, which nobody reads, nor for resources.
 
-    The second shares machines among several jobs; here one job has all there is. Each takes .9 s of
-    the processor to load Ray Data, part of it while the first pictures are looked at.
+    The second shares machines among several jobs, but here one job has them all. Each takes 0.9 s
+    of CPU time to load Ray Data, some of it while the first pictures are processed.
     """
     autoscaler = "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
     with ExitStack() as stack:
@@ -50,19 +49,19 @@ def without_actors() -> Iterator[None]:
 
 
 class _Nobody:
-    """In place of an actor that is told what is done."""
+    """Stands in for the actor that collects statistics."""
 
     def __getattr__(self, name: str) -> "_Nobody":
         return self
 
     def remote(self, *_words: object, **_named: object) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
 
 def _having_all(coordinator: Any) -> Any:
-    """Return a coordinator of resources that asks no actor: all that machines have is this job's.
+    """Return a resource coordinator without an actor, which gives all resources to this job.
 
-    What it is asked beyond that, as another version may, it answers as Ray's own.
+    It inherits other methods from Ray's own, in case another version calls them.
     """
 
     @cache
@@ -71,7 +70,7 @@ def _having_all(coordinator: Any) -> Any:
         return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
     def nothing(*_words: object, **_named: object) -> None:
-        """Ask nobody."""
+        """Do nothing."""
 
     own = {
         "request_resources": nothing,
@@ -83,7 +82,7 @@ def _having_all(coordinator: Any) -> Any:
 
 @contextmanager
 def _replaced(module: str, name: str, replacement: Callable[[Any], Any]) -> Iterator[None]:
-    """Put what is made of it in the place of a part of Ray."""
+    """Replace a name in one of Ray's modules during the block, if this version has it."""
     try:
         names = vars(import_module(module))
         whole = names[name]

@@ -1,4 +1,4 @@
-"""Whether Ray itself ends in the midst of a job: its core then ends the process that it serves."""
+"""Watches whether Ray itself ends during a job, because its core then ends our process silently."""
 
 import multiprocessing.connection
 import os
@@ -10,22 +10,22 @@ from importlib import import_module
 from typing import Final
 
 _GCS_SECONDS: Final = 2.0
-"""Between looks for the cluster's store of its state, which is not heard to end as a raylet is."""
+"""Interval between checks of the GCS, Ray's control service; a raylet's end is noticed at once."""
 _MISTAKE: Final = 2
-"""The exit code of a command that cannot go on, as of other mistakes; 1 is pictures that failed."""
+"""Exit code of a command that cannot go on, as for other mistakes; 1 means that pictures failed."""
 _GRACE_SECONDS: Final = 0.3
-"""For this process to unwind where whoever ends it ends what it has started, too."""
+"""Time for this process to end normally, if it is being ended together with Ray."""
 
 
 @contextmanager
 def watched(refusals: int) -> Iterator[None]:
-    """Say in a line when Ray itself ends: its core then ends this process with 1, and no word.
+    """Report in one line when Ray itself ends; its core would end this process silently with 1.
 
-    Ray tells nobody of its parts, so they are looked for where this version has them; where another
-    has them elsewhere one day, nothing is watched.
+    Ray has no public API for this, so we use internals of this version. If another version moves
+    them, nothing is watched.
 
     Args:
-        refusals: of connections to the cluster's store of its state, in a row, that are its end.
+        refusals: consecutive refused connections after which the GCS counts as ended.
     """
     with ExitStack() as stack:
         raylet = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -46,12 +46,12 @@ def watched(refusals: int) -> Iterator[None]:
         try:
             yield
         except Exception:
-            watch.join(2 * _GRACE_SECONDS)  # where that is Ray's end, it is told as such
+            watch.join(2 * _GRACE_SECONDS)  # if Ray has ended, the watch reports that instead
             raise
 
 
 def _watch(raylet: socket.socket, gcs: tuple[str, int], refusals: int, stop: socket.socket) -> None:
-    """Watch Ray until ``stop`` hangs up; end the process, as for a mistake, where Ray ends."""
+    """Watch Ray until ``stop`` is closed; if Ray ends, end this process as for a mistake."""
     place, num_refused = raylet.getpeername(), 0
     while num_refused < refusals:
         ready = multiprocessing.connection.wait([raylet, stop], _GCS_SECONDS)
@@ -63,7 +63,9 @@ def _watch(raylet: socket.socket, gcs: tuple[str, int], refusals: int, stop: soc
             break
     if multiprocessing.connection.wait([stop], _GRACE_SECONDS):
         return
-    if num_refused == refusals or _is_refused(place):  # else a raylet that ends idle connections
+    if num_refused == refusals or _is_refused(
+        place
+    ):  # else the raylet only closed an idle connection
         part = "gcs_server" if num_refused == refusals else "raylet"
         text = f"\nerror: ray: its {part} ended; the same command goes on with what is missing\n"
         with suppress(OSError):
@@ -72,7 +74,7 @@ def _watch(raylet: socket.socket, gcs: tuple[str, int], refusals: int, stop: soc
 
 
 def _hears(raylet: socket.socket) -> bool:
-    """Read what came, and tell whether it was a word and no hang-up."""
+    """Read from the socket; return whether there was data, rather than its end."""
     try:
         return bool(raylet.recv(1 << 16))
     except OSError:
@@ -80,7 +82,7 @@ def _hears(raylet: socket.socket) -> bool:
 
 
 def _is_refused(address: tuple[str, int] | str) -> bool:
-    """Tell whether nothing listens there; what merely takes long may be busy."""
+    """Return whether nothing listens there; a slow answer does not count, it may be busy."""
     if isinstance(address, str):
         family = socket.AF_UNIX
     else:

@@ -1,4 +1,4 @@
-"""The picture that an item stands for: a local file's path, or bytes from wherever they lie."""
+"""Reads the picture of an item: a local file's path, or bytes from a store, archive or table."""
 
 import threading
 from pathlib import Path
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from head_detection.batch.tables import TableCursor
 
 MAX_BYTES: Final = 3 * MAX_PIXELS
-"""A larger file is refused: the largest picture that is read has so many in its three colours."""
+"""Larger files are refused: the largest accepted picture has so many bytes when uncompressed."""
 
 
 class ItemReader:
-    """Reads pictures of items; from several threads, and quickest in the order of the items.
+    """Reads the pictures of items; callable from several threads, fastest in the items' order.
 
-    It keeps one Parquet file open, and knows where in it the last row was.
+    It keeps one Parquet file open, at the last row that was read.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,11 @@ class ItemReader:
         self._cursor: TableCursor | None = None
 
     def read(self, item: Item) -> PictureFile | bytes:
-        """Return a local file as such, for the detector to decode as much as it needs; else bytes.
+        """Return a local file unread, for the detector to decode as much as it needs; else bytes.
 
         Raises:
-            PictureError: the bytes cannot be read, or are too many. One line, begins with the name.
+            PictureError: the bytes cannot be read, or are too many; one line that begins with the
+                name.
         """
         if item.problem:
             raise PictureError(f"{item.name}: {item.problem}")
@@ -52,7 +53,7 @@ class ItemReader:
         return content
 
     def close(self) -> None:
-        """Close what is open; it may be read on."""
+        """Close the open file, if any; reading may go on afterwards."""
         with self._lock:
             if self._cursor is not None:
                 self._cursor.close()
@@ -62,7 +63,7 @@ class ItemReader:
         with self._lock:
             cursor = self._cursor
             if cursor is None or (cursor.location, cursor.column) != (item.location, item.column):
-                # Arrow's functions take a part of a worker's start, and few sources are tables.
+                # Importing Arrow's functions slows a worker's start, and few sources are tables.
                 from head_detection.batch.tables import TableCursor  # noqa: PLC0415
 
                 self._cursor = None
@@ -79,7 +80,7 @@ def _is_row(item: Item) -> bool:
 
 
 def _bytes(item: Item) -> bytes:
-    """Return a member of an archive, or a whole file; never more than the limit."""
+    """Return a member of an archive, or a whole file, up to the size limit."""
     if item.offset < 0:
         with open_place(item.location) as file:
             content = read_at_most(file, MAX_BYTES + 1)

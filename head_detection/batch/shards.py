@@ -1,6 +1,7 @@
-"""One shard of answers: a Parquet file, there whole or not at all, and the same as lines of JSON.
+"""Shards of answers: Parquet files, written whole or not at all, and the same as lines of JSON.
 
-Its schema says what made it and how many of its pictures failed, so that no other file has to.
+The metadata of a shard's schema describes the detector and how many of its pictures failed, so no
+other file has to.
 """
 
 import json
@@ -19,7 +20,7 @@ from head_detection.results.record import JSON_ERRORS, dump_json
 from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS
 
 Answer = dict[str, Any]
-"""RECORD of a picture; of one that failed its ``file`` and ``error``, one line."""
+"""RECORD of a picture; for one that failed, its ``file`` and ``error``, in one line."""
 SCHEMA: Final = "head-detection/shard/1"
 SHARD_SCHEMA: Final = pa.schema(
     [
@@ -32,25 +33,25 @@ SHARD_SCHEMA: Final = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""RECORD's keys, and ``error``, which is null where the others are not.
+"""RECORD's keys, and ``error``, which is null unless the picture failed; then the others are null.
 
-Boxes and scores are float32, which holds more than the decimals that they are rounded to: a reader
-that rounds to as many has RECORD's numbers.
+Boxes and scores are float32, which is more precise than RECORD's decimals. A reader that rounds to
+as many decimals gets RECORD's numbers.
 """
 METADATA_KEY: Final = b"head_detection"
-"""Of the schema's metadata: a line of JSON."""
+"""Key of the schema's metadata; the value is a line of JSON."""
 ROWS_AT_ONCE: Final = 1024
-"""Made into Python's values at a time."""
+"""Rows that are converted to Python values at a time."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What is in a shard, or in several.
+    """Totals of one or more shards.
 
     Attributes:
-        pictures: all of them.
-        heads: in those that did not fail.
-        failed: pictures without an answer.
+        pictures: number of pictures.
+        heads: number of heads in them.
+        failed: number of pictures that failed.
     """
 
     pictures: int = 0
@@ -80,7 +81,7 @@ def table_of(answers: Iterable[Answer]) -> pa.Table:
 
 
 def answers_of(table: pa.Table) -> Iterator[Answer]:
-    """Give the answers of a table, with RECORD's numbers."""
+    """Yield the answers of a table, with RECORD's numbers."""
     for batch in table.to_batches(ROWS_AT_ONCE):
         for row in batch.to_pylist():
             row["file"] = name_of(row["file"])
@@ -94,7 +95,7 @@ def answers_of(table: pa.Table) -> Iterator[Answer]:
 
 
 def count(table: pa.Table) -> Counts:
-    """Count what is in a table.
+    """Return the totals of a table.
 
     Example:
         >>> count(table_of([{"file": "a.jpg", "error": "no such file"}]))
@@ -106,18 +107,18 @@ def count(table: pa.Table) -> Counts:
 
 
 def write_shard(path: Path, table: pa.Table, origin: Mapping[str, Any]) -> Counts:
-    """Put a shard in its place, on the disk before it has its name.
+    """Write a shard atomically: it is on disk before it gets its name.
 
     Args:
-        path: replaced where it is there.
-        table: of ``SHARD_SCHEMA``.
-        origin: what made it, plain values.
+        path: the file, which is replaced if it exists.
+        table: table of ``SHARD_SCHEMA``.
+        origin: description of the detector, plain values.
 
     Returns:
-        What is in it.
+        Its totals.
 
     Raises:
-        OSError: it cannot be written; names ``path``.
+        OSError: it cannot be written; the error names ``path``.
     """
     counts = count(table)
     values = {"schema": SCHEMA, **vars(counts), **origin}
@@ -131,7 +132,7 @@ def read_shard(path: Path) -> pa.Table:
     """Return the table of a shard.
 
     Raises:
-        OutputError: it is none. One line.
+        OutputError: the file is not a shard; in one line.
     """
     try:
         return pq.read_table(path, partitioning=None).select(SHARD_SCHEMA.names).cast(SHARD_SCHEMA)
@@ -140,20 +141,20 @@ def read_shard(path: Path) -> pa.Table:
 
 
 def read_counts(path: Path) -> Counts:
-    """Return what a shard says that is in it; its rows are not read.
+    """Return the totals in a shard's metadata; its rows are not read.
 
     Raises:
-        OutputError: it is none. One line.
+        OutputError: the file is not a shard; in one line.
     """
     values = read_origin(path)
     return Counts(*(int(values[key]) for key in ("pictures", "heads", "failed")))
 
 
 def read_origin(path: Path) -> dict[str, Any]:
-    """Return all that a shard says of itself.
+    """Return a shard's metadata.
 
     Raises:
-        OutputError: it is none. One line.
+        OutputError: the file is not a shard; in one line.
     """
     try:
         values = json.loads(pq.read_schema(path).metadata[METADATA_KEY])
@@ -165,7 +166,7 @@ def read_origin(path: Path) -> dict[str, Any]:
 
 
 def write_lines(path: Path, table: pa.Table) -> None:
-    """Write a shard as NDJSON beside it, in one step: an answer a line, as ``test`` writes them."""
+    """Write a shard's answers as NDJSON, atomically: one per line, as ``test`` writes them."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         for answer in answers_of(table):
             file.write((dump_json(answer) + "\n").encode("utf-8", JSON_ERRORS))

@@ -1,9 +1,9 @@
-"""Detectors that are built while Ray is loaded and starts, for its first actors to take over.
+"""Builds detectors while Ray is loaded and started, for its first actors to take over.
 
-Torch takes longer to load than Ray to start, and an actor begins when Ray has: one after the other
-they are twice the start. So who starts Ray starts these as well, and gives each away by its pipes:
-from then on it belongs to the actor that has it, and ends with that, as one of its own would. And
-what no detector can be built of is known before Ray is started at all.
+Torch takes longer to load than Ray to start, and an actor starts only after Ray, so one after the
+other would double the start. Therefore the process that starts Ray starts these processes too, and
+passes their pipes to the actors. It also finds out, before Ray is started, if no detector can be
+built.
 """
 
 import json
@@ -25,22 +25,23 @@ from head_detection.batch.worker import START_SECONDS
 from head_detection.errors import BatchError
 
 _NUM_FILES: Final = 3
-"""Of a process that is given away: where it is asked, where it answers, and itself."""
+"""File descriptors of a process that is handed over: stdin, stdout and the process itself."""
 _TAKE_SECONDS: Final = 5.0
 _MESSAGE_BYTES: Final = 1 << 16
-"""At most, of a process's number, and of what it has said: what its model is, a kilobyte."""
+"""Limit of a process id and its output so far, which describes its model in about a kilobyte."""
 _CREDENTIALS: Final = struct.Struct("3i")
-"""Of who is at the other end of a socket: process, user, group (unix(7), SO_PEERCRED)."""
+"""Process, user and group at the other end of a socket (unix(7), SO_PEERCRED)."""
 
 
 class Spares:
-    """Processes that build their detectors, and wait for ``take``; once ended, none is left.
+    """Processes that build their detectors and wait for ``take``; all are ended after the block.
 
-    They wait at a socket of Linux's that is no file, so a run that is killed leaves none.
+    They are offered at an abstract socket of Linux, which is not a file, so a killed run leaves
+    none behind.
 
     Args:
-        options: of the workers that will have them.
-        number: how many.
+        options: options of the workers that will take them.
+        number: number of processes.
     """
 
     def __init__(self, options: WorkerOptions, number: int) -> None:
@@ -50,11 +51,11 @@ class Spares:
         self._said = b""
         self._ending = ExitStack()
         self.name: str | None = None
-        """Where they are taken, once ``check`` has returned; None where none can be."""
+        """Name to ``take`` them by, set by ``check``; None if none can be taken."""
 
     def __enter__(self) -> Self:
         self._ending.callback(self._end)
-        if hasattr(os, "pidfd_open"):  # only Linux gives a process away
+        if hasattr(os, "pidfd_open"):  # only Linux can hand over a process
             for _ in range(self._number):
                 self._processes.append(start_process(self.options))
         return self
@@ -68,10 +69,10 @@ class Spares:
         self._ending.__exit__(kind, error, trace)
 
     def check(self) -> None:
-        """Wait until the first is built, then give them to whoever asks.
+        """Wait until the first detector is built, then hand processes to whoever asks.
 
         Raises:
-            BatchError: no detector can be built of such options. One line.
+            BatchError: no detector can be built from the options; in one line.
         """
         if not self._processes:
             return
@@ -79,9 +80,9 @@ class Spares:
         waiting = select.poll()
         waiting.register(output or -1, select.POLLIN)
         if output is not None and waiting.poll(1000 * START_SECONDS):
-            line = output.readline()  # all of it: it says no more until it is asked
+            line = output.readline()  # all of its output: it writes no more until it is asked
             self._said = line if line.endswith(b"\n") else b""
-        # A process that breaks says nothing; an actor's own may, too, which tells of it.
+        # A process that breaks writes nothing; then the actor's own process reports the error.
         message = json.loads(self._said or b"{}")
         if message.get("kind") == "refused":
             raise BatchError(message["reason"])
@@ -100,12 +101,12 @@ class Spares:
         self.name = name
 
     def _give(self, listener: socket.socket) -> None:
-        """Give one to each who asks, in turn, until there are none."""
+        """Hand one process to each caller, in turn, until there are none left."""
         waiting, said = deque(self._processes), self._said
         with suppress(OSError), listener:  # interrupted
             while waiting:
                 connection, _ = listener.accept()
-                with connection, suppress(OSError):  # who asked has gone
+                with connection, suppress(OSError):  # the caller has gone
                     if _is_own(connection):
                         _send(waiting.popleft(), said, connection)
                         said = b""
@@ -113,17 +114,17 @@ class Spares:
     def _end(self) -> None:
         for process in self._processes:
             process.kill()
-            with process:  # closes what was not given away
+            with process:  # closes the pipes that were not handed over
                 process.wait()
 
 
 def _address_of(name: str) -> str:
-    """Return the address of a socket that is no file: it is gone with who listens."""
+    """Return the address of an abstract socket, which disappears with its listener."""
     return f"\0{name}"
 
 
 def _is_own(connection: socket.socket) -> bool:
-    """Tell whether a process of this user is at the other end: others may know the name."""
+    """Return whether a process of this user is at the other end; others may know the name too."""
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return bool(_CREDENTIALS.unpack(found)[1] == os.getuid())
 
@@ -136,26 +137,25 @@ def _interrupt(listener: socket.socket) -> None:
 def _send(process: subprocess.Popen[bytes], said: bytes, connection: socket.socket) -> None:
     if process.stdin is None or process.stdout is None:
         return
-    itself = os.pidfd_open(
-        process.pid
-    )  # as long as it is not waited for, nobody else has its number
+    # The process has not been waited for, so no other process can have its id.
+    itself = os.pidfd_open(process.pid)
     try:
         files = [process.stdin.fileno(), process.stdout.fileno(), itself]
         socket.send_fds(connection, [b"%d %b" % (process.pid, said)], files)
     finally:
         os.close(itself)
-        process.stdin.close()  # it ends with the last that holds this
+        process.stdin.close()  # the process ends once nobody holds its standard input
         process.stdout.close()
 
 
 class TakenProcess:
-    """A ``process.Process`` of another one's children.
+    """A ``process.Process`` that is the child of another process.
 
     Args:
-        pid: of it.
-        stdin: descriptors of its pipes.
-        stdout: likewise.
-        itself: a descriptor of the process.
+        pid: its process id.
+        stdin: file descriptor of its standard input.
+        stdout: file descriptor of its standard output.
+        itself: file descriptor of the process (pidfd).
     """
 
     def __init__(self, pid: int, stdin: int, stdout: int, itself: int) -> None:
@@ -165,19 +165,19 @@ class TakenProcess:
         self._itself = itself
 
     def kill(self) -> None:
-        """End it, unless it has ended."""
+        """Kill it, unless it has ended."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._itself, signal.SIGKILL)
 
     def wait(self) -> None:
-        """Wait for its end; how it ended only its parent knows."""
+        """Wait for its end; only its parent can know the exit code."""
         waiting = select.poll()
         waiting.register(self._itself, select.POLLIN)
         waiting.poll()
 
 
 def take(name: str | None) -> Dialogue | None:
-    """Take one that waits there over, on the same machine; None where there is none, or no more."""
+    """Take over a process that waits under a name on this machine; None if there is none left."""
     if name is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pictures in Parquet files: by their paths, or as bytes in the table itself."""
+"""Pictures in Parquet files: as paths, or as bytes in the table itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,28 +18,28 @@ _PATH_NAMES: Final = (
     *("path", "file", "file_name", "filename", "image_path", "image", "picture", "uri", "url"),
     *("key", "location"),
 )
-"""What such columns are mostly called, where several have the type; the first that is there."""
+"""Usual names of such columns; if several columns have the type, the first of these is taken."""
 _ROWS_AT_ONCE: Final = 8
-"""Rows of pictures decoded ahead of the one that is asked for: some megabytes."""
+"""Rows decoded at a time: some megabytes."""
 _ROWS_KEPT: Final = 16
-"""Last rows that may be asked for (again): threads that read ahead come out of turn."""
+"""Last rows that are kept, because threads that read ahead ask for rows out of order."""
 Placed = Callable[[str], tuple[str, str]]
-"""From a path as it is written to its name and its location."""
+"""Function from a path as it is written to the picture's name and location."""
 
 
 def list_table(
     location: str, label: str, columns: Columns, placed: Placed
 ) -> Iterator[pa.RecordBatch]:
-    """Give the pictures of a Parquet file in its order; a row without one is a picture that fails.
+    """Yield the pictures of a Parquet file in order; a row without a picture will fail.
 
     Args:
-        location: of the file.
-        label: what results call it; a row without a name of its own is ``label#row``.
-        columns: that are asked for.
-        placed: as with the lines of a list.
+        location: path or URL of the file.
+        label: its name in results; a row without a name of its own is ``label#row``.
+        columns: the columns to read.
+        placed: resolves a path, as for the lines of a list.
 
     Raises:
-        SourceError: it cannot be read, or has no such column. One line.
+        SourceError: the file cannot be read, or has no such column; in one line.
     """
     with explaining_place(location, "a Parquet file"), closing(open_place(location)) as file:
         table = pq.ParquetFile(file)
@@ -64,7 +64,7 @@ def list_table(
 def _names_of_rows(
     table: pq.ParquetFile, label: str, content: str
 ) -> Iterator[tuple[list[str], range]]:
-    """Name pictures in a table that nobody has named: by the paths beside them, or their rows."""
+    """Yield names for pictures without a name column: the paths beside them, or row numbers."""
     beside = _paths_beside(table, content)
     batches = table.iter_batches(ROWS, columns=[beside], use_threads=False) if beside else ()
     start = 0
@@ -78,9 +78,9 @@ def _names_of_rows(
 
 
 def _paths_beside(table: pq.ParquetFile, content: str) -> str:
-    """Return the column of paths in a struct of a data set of Hugging Face.
+    """Return the column of paths in a picture struct of a Hugging Face data set.
 
-    Empty where there is none, or where it does not tell the pictures of the file apart.
+    Return an empty text if there is none, or if its paths are not unique in the file.
     """
     outer, _, inner = content.partition(".")
     if inner != "bytes" or content in table.schema_arrow.names:
@@ -109,7 +109,7 @@ def _paths_batch(
 
 
 def _texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
-    """Return a column; none for no name."""
+    """Return the values of a column; an empty list if the name is empty."""
     if not name:
         return []
     outer, _, inner = name.partition(".")
@@ -121,14 +121,16 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[str | None]:
 
 
 def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
-    """Return the columns to read: those asked for, else by type and name; bytes before paths."""
+    """Return the columns to read: as asked, else found by type and name; bytes before paths."""
     kinds = {field.name: field.type for field in schema}
     contents = {
         n: _content_column(n, kind) for n, kind in kinds.items() if _content_column(n, kind)
     }
     texts = [name for name, kind in kinds.items() if _is_text(kind)]
     inner = _texts_within(kinds)
-    contents |= {column: column for column in contents.values()}  # image.bytes, asked for as such
+    contents |= {
+        column: column for column in contents.values()
+    }  # image.bytes may be asked for by that name
     for name, fitting, what in (
         (asked.content, list(contents), "bytes"),
         (asked.path, [*texts, *inner], "text"),
@@ -153,7 +155,7 @@ def _choose(schema: pa.Schema, asked: Columns, location: str) -> Columns:
 
 
 def _texts_within(kinds: dict[str, pa.DataType]) -> list[str]:
-    """Return the columns of text one level down: ``image.path``."""
+    """Return the text columns one level down, such as ``image.path``."""
     structs = {name: kind for name, kind in kinds.items() if pa.types.is_struct(kind)}
     return [
         f"{n}.{field.name}" for n, kind in structs.items() for field in kind if _is_text(field.type)
@@ -161,14 +163,14 @@ def _texts_within(kinds: dict[str, pa.DataType]) -> list[str]:
 
 
 def _guess(fitting: list[str], usual: tuple[str, ...]) -> str:
-    """Return the only column of a type, or the one with a usual name; empty if it is not told."""
+    """Return the only column of a type, or the one with a usual name; empty if there is neither."""
     if len(fitting) == 1:
         return fitting[0]
     return next((name for name in usual if name in fitting), "")
 
 
 def _content_column(name: str, kind: pa.DataType) -> str:
-    """Return the column of bytes in a column, one level down in a data set of Hugging Face."""
+    """Return the bytes column of a column: itself, or one level down (Hugging Face); or empty."""
     if _is_bytes(kind):
         return name
     if pa.types.is_struct(kind):
@@ -192,17 +194,17 @@ def _described(kinds: dict[str, pa.DataType]) -> str:
 
 
 class TableCursor:
-    """Reads pictures out of one Parquet file, row after row, in memory of a few pictures.
+    """Reads pictures from one Parquet file, row by row, with only a few of them in memory.
 
-    A row behind the last is come to by way of those between; one before it, from the start of its
-    row group. So it is quickest in order, and with row groups no longer than a shard.
+    To reach a later row, it reads those in between; for an earlier one, it restarts at the row
+    group. So it is fastest in order, and if row groups are no longer than a shard.
 
     Args:
-        location: of the file.
-        column: of bytes, ``image.bytes`` for one in a struct.
+        location: path or URL of the file.
+        column: column of bytes; ``image.bytes`` for one in a struct.
 
     Raises:
-        SourceError: it cannot be read. One line.
+        SourceError: the file cannot be read; in one line.
     """
 
     def __init__(self, location: str, column: str) -> None:
@@ -226,7 +228,7 @@ class TableCursor:
         """Return the bytes in a row.
 
         Raises:
-            PictureError: no such row, nothing in it, or damage. One line, without a name.
+            PictureError: the row does not exist, is empty or damaged; one line, without a name.
         """
         group = next((n for n, end in enumerate(self._starts[1:]) if row < end), None)
         if group is None or row < 0:

@@ -1,4 +1,4 @@
-"""Pictures in tars, as WebDataset packs them: where each begins, without unpacking anything."""
+"""Lists the pictures in tars, as WebDataset packs them, without unpacking anything."""
 
 import tarfile
 from collections import Counter
@@ -14,19 +14,19 @@ from head_detection.images.finding import is_picture_name
 
 TAR_EXTENSIONS: Final = frozenset({".tar"})
 COMPRESSED_EXTENSIONS: Final = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"})
-"""Of archives in which no picture can be found without unpacking what is before it."""
+"""Extensions of archives in which a picture cannot be read without unpacking all before it."""
 _MEND: Final = "mend it, and begin a new job"
 _CUT_OFF: Final = f"what follows is not known; {_MEND}"
 _NO_END: Final = "ends of tars, which may be cut off between two files"
-"""Some programs leave out the zeros that mark a tar's end, so that is no error."""
+"""Not an error, because some programs omit the zeros that mark a tar's end."""
 _MAX_HEADER_BYTES: Final = 1 << 20
-"""Extended headers of a picture are shorter, and what is longer is read by nobody."""
+"""Longer extended headers are not read; those of a picture are shorter."""
 _MEMBER_BYTES: Final = 4 * _MAX_HEADER_BYTES
-"""Of all headers of one member, which may have several."""
+"""Limit of all headers of one member, which may have several."""
 _NO_SIZE: Final = 1 << 62
-"""Bytes; a size is counted in 64 bits here, and in 88 in a tar."""
+"""Sizes from here on, in bytes, are refused: we count in 64 bits, a tar in 88."""
 _MAX_DIGITS: Final = 1000
-"""In a row: ``tarfile`` before Python 3.12.6 takes the square of their number to pass over them."""
+"""Longest run of digits in a header: ``tarfile`` before Python 3.12.6 needs quadratic time."""
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _EXTENDED: Final = frozenset(
     {
@@ -34,28 +34,28 @@ _EXTENDED: Final = frozenset(
         *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     }
 )
-"""Headers that tell of the next one, and of all that follow where they are global."""
+"""Types of headers that describe the next member or, if global, all that follow."""
 
 
 def list_tar(
     location: str, label: str, skipped: Counter[str], *, is_alone: bool = True
 ) -> Iterator[pa.RecordBatch]:
-    """Give the pictures of a tar in its order, by their names behind the tar's.
+    """Yield the pictures of a tar in order, each named ``label/member``.
 
-    Nothing is unpacked, so no name leads anywhere; still those that would are passed over, as are
-    links and devices. Behind a place that is damaged nobody knows what there was: the tar is then a
-    picture too, by its own name, that cannot be read. A picture that is cut off fails when it is
-    read, for the tar may be whole by then.
+    Members whose names lead out of the tar are skipped, although nothing is unpacked, and so are
+    links and devices. If the tar is damaged, nobody knows what followed; then the tar itself is
+    listed too, as a picture that cannot be read. A picture that is cut off fails when it is read,
+    because the tar may be complete by then.
 
     Args:
-        location: of the tar; not compressed.
-        label: what results call the tar.
-        skipped: what is passed over is counted here.
-        is_alone: whether it is all that the source names. Where it is one of several and is none,
-            it is a picture that cannot be read, as one that is damaged is: the others go on.
+        location: path or URL of the tar, which must not be compressed.
+        label: its name in results.
+        skipped: the numbers of skipped members are added here, by reason.
+        is_alone: whether the source has no other files. If it has, a file that is not a tar is
+            listed as a picture that cannot be read, so that the other files are still processed.
 
     Raises:
-        SourceError: it cannot be read, or is alone and none. One line.
+        SourceError: the tar cannot be read, or is alone and not a tar; in one line.
     """
     with explaining_place(location, "a tar"), closing(open_place(location)) as file:
         num_bytes = file.seek(0, 2)
@@ -83,7 +83,7 @@ class _CutOffError(Exception):
     """The tar ends, or is damaged, before its end.
 
     Args:
-        offset: in bytes, where there should be a header; beyond the end of a tar that is cut off.
+        offset: byte where a header is expected; beyond the end if the tar is cut off.
     """
 
     def __init__(self, offset: int) -> None:
@@ -92,19 +92,19 @@ class _CutOffError(Exception):
 
 
 class _Rows:
-    """Pictures of a tar, until they are a batch."""
+    """Collects pictures of a tar until they fill a batch."""
 
     def __init__(self, location: str) -> None:
         self._location = location
         self._rows: list[tuple[str, int, int, str]] = []
 
     def add(self, name: str, offset: int, size: int, problem: str = "") -> None:
-        """Add one."""
+        """Add a picture."""
         self._rows.append((name, offset, size, problem))
 
     @property
     def are_many(self) -> bool:
-        """Whether they are a batch."""
+        """Whether they fill a batch."""
         return len(self._rows) == ROWS
 
     @property
@@ -113,14 +113,14 @@ class _Rows:
         return not self._rows
 
     def taken(self) -> pa.RecordBatch:
-        """Return them, and begin anew."""
+        """Return the pictures as a batch, and start again with none."""
         names, offsets, sizes, problems = zip(*self._rows, strict=True)
         self._rows = []
         return batch_of(names, self._location, offsets, sizes, problems=problems)
 
 
 def _add(rows: _Rows, member: tarfile.TarInfo, label: str, skipped: Counter[str]) -> None:
-    """Add a member that is a picture, or may be one that nobody can name; count another."""
+    """Add a member that is a picture, or may be one with an unreadable name; else count it."""
     if member.type in _EXTENDED:
         name = f"{label}#{member.offset}"
         problem = (
@@ -137,13 +137,13 @@ def _add(rows: _Rows, member: tarfile.TarInfo, label: str, skipped: Counter[str]
 
 
 def _members(file: BinaryIO, skipped: Counter[str]) -> Iterator[tarfile.TarInfo]:
-    """Read header after header, up to the end of the tar; none is kept.
+    """Read the headers up to the end of the tar; none is kept in memory.
 
-    An extended header that is too long comes in place of the member that it tells of.
+    An extended header that is too long is yielded in place of the member that it describes.
 
     Raises:
-        tarfile.ReadError: there is none.
-        _CutOffError: it ends before, or is damaged.
+        tarfile.ReadError: the file is not a tar.
+        _CutOffError: the tar is cut off or damaged.
     """
     headers, place, is_told_of = _Headers(file), 0, False
     with _opened(headers) as archive:
@@ -153,19 +153,19 @@ def _members(file: BinaryIO, skipped: Counter[str]) -> Iterator[tarfile.TarInfo]
             if not is_told_of or member.type in _EXTENDED:
                 yield member
             is_told_of = member.type in _EXTENDED - {tarfile.XGLTYPE}
-            remembered.clear()  # tarfile keeps all, for what is not asked here
+            remembered.clear()  # tarfile keeps all members, which we do not need
         file.seek(archive.offset)
         end = file.read(tarfile.BLOCKSIZE)
-        if end.strip(b"\0"):  # tarfile stops here, too, and does not say so
+        if end.strip(b"\0"):  # tarfile stops here silently
             raise _CutOffError(archive.offset)
         skipped.update([] if end else [_NO_END])
 
 
 def _opened(headers: "_Headers") -> tarfile.TarFile:
-    """Open a tar, whose first header is read.
+    """Open a tar and read its first header.
 
     Raises:
-        tarfile.ReadError: there is none.
+        tarfile.ReadError: the file is not a tar.
     """
     try:
         return tarfile.open(fileobj=cast("BinaryIO", headers), mode="r:", tarinfo=_Member)
@@ -176,10 +176,10 @@ def _opened(headers: "_Headers") -> tarfile.TarFile:
 
 
 def _next(archive: tarfile.TarFile, headers: "_Headers", place: int) -> tarfile.TarInfo | None:
-    """Return the next member, whose header begins at or behind a place; None at the end.
+    """Return the next member, whose header must lie at or after a place; None at the end.
 
     Raises:
-        _CutOffError: there is no other, but no end.
+        _CutOffError: there is no valid header, but also no end.
     """
     headers.left = _MEMBER_BYTES
     try:
@@ -187,16 +187,16 @@ def _next(archive: tarfile.TarFile, headers: "_Headers", place: int) -> tarfile.
     except Exception as error:
         if headers.has_failed:
             raise
-        # Numbers that are none, lists that end too soon, headers of headers of headers.
+        # For example invalid numbers, lists that end too soon, deeply nested headers.
         raise _CutOffError(archive.offset) from error
-    # A size below nothing leads back to where it came from, for ever.
+    # A negative size would lead back to the same header, in an endless loop.
     if member is not None and (not 0 <= member.size < _NO_SIZE or archive.offset <= place):
         raise _CutOffError(member.offset)
     return member
 
 
 def _why_not(member: tarfile.TarInfo) -> str:
-    """Return why a member is passed over; empty where it is a picture."""
+    """Return why a member is skipped; empty if it is a picture."""
     parts = member.name.split("/")
     if member.isdir():
         return "folders in tars"
@@ -210,10 +210,10 @@ def _why_not(member: tarfile.TarInfo) -> str:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose extended headers are read where they are short."""
+    """A member whose extended headers are read only if they are short."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        """Read what follows a header, as ``tarfile`` lets others do it."""
+        """Read what follows a header; ``tarfile`` documents this method for subclasses."""
         file: Any = archive.fileobj
         if self.type in _EXTENDED and not self._is_short(file):
             self.offset_data = file.tell()
@@ -232,11 +232,11 @@ class _Member(tarfile.TarInfo):
 
 
 class _Headers:
-    """A tar of which headers alone are read, and no more of them than there is room for.
+    """File object that only lets headers of a tar be read, up to a number of bytes.
 
     Attributes:
-        left: bytes that may be read yet.
-        has_failed: its file could not be read, which is no fault of the tar's.
+        left: number of bytes that may still be read.
+        has_failed: whether reading the file failed, which is not the tar's fault.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -250,7 +250,7 @@ class _Headers:
         self.left -= num_bytes
         try:
             return self._file.read(num_bytes)
-        except RecursionError:  # headers of headers of headers, deep in here by chance
+        except RecursionError:  # from deeply nested headers, raised in here by chance
             raise
         except Exception:
             self.has_failed = True

@@ -1,6 +1,6 @@
-"""One detector in a process of its own, answering shard after shard whatever its pictures do.
+"""A worker runs one detector in its own process, and survives pictures that break the process.
 
-Both runners use it, so that a picture that hangs or breaks the process costs that picture alone.
+Both runners use it, so that a picture that hangs or breaks the process costs only that picture.
 """
 
 import threading
@@ -16,31 +16,30 @@ from head_detection.batch.shards import Answer, table_of
 from head_detection.errors import BatchError
 
 START_SECONDS: Final = 600.0
-"""For a detector to be built: a conversion for another engine takes a minute, and machines are
-busy."""
+"""Time to build a detector: converting it for another engine takes a minute on an idle machine."""
 MAX_BREAKS_ALONE: Final = 3
-"""A picture is given up that was alone with the process so often when it ended: somebody may kill
-processes, too."""
+"""A picture is given up if the process ends so often while working on it alone; not at the first
+time, because somebody may have killed the process."""
 MAX_GIVEN_UP: Final = 100
-"""Pictures one after another: then it is the machine, a GPU that is lost, say, and no picture."""
+"""If so many consecutive pictures are given up, the machine is to blame, for example a lost GPU."""
 MAX_BREAKS_WITHOUT: Final = 8
-"""Ends of processes one after another that did not get as far as a picture: none will."""
+"""If so many consecutive processes end before they begin a picture, no other will do better."""
 
 
-class WorkerClosed(Exception):  # noqa: N818 - no mistake: it was told to end
+class WorkerClosed(Exception):  # noqa: N818 - not an error: it was told to end
     """The worker was closed while it answered."""
 
 
 class ShardWorker:
-    """Answers pictures by a process that it starts anew when one of them breaks it.
+    """Answers pictures with a process that is restarted when a picture breaks it.
 
-    After a break, the pictures that the process had begun with are asked for one by one: the one
-    that breaks it again, or does not come to an end, is answered with an error. The process it is
-    made in loads no torch; the other ends with it, however that ends.
+    After a break, the pictures that the process had begun are tried one by one. A picture that
+    breaks it again, or never finishes, is answered with an error. The calling process does not load
+    torch, and the other process ends with it, however it ends.
 
     Args:
-        options: of the detector.
-        process: the first, where it is there already, started with such options.
+        options: options of the detector.
+        process: the first process, if one was already started with these options.
     """
 
     def __init__(self, options: WorkerOptions, process: Dialogue | None = None) -> None:
@@ -59,19 +58,19 @@ class ShardWorker:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, where there is one."""
+        """Id of the process; None if there is none."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> dict[str, Any]:
-        """Build the detector, unless it is there.
+        """Build the detector, unless it exists.
 
         Returns:
-            ``model`` and ``score_threshold``, as results have them, and ``devices``: how many GPUs
-            it sees.
+            ``model`` and ``score_threshold``, as in results, and ``devices``: how many GPUs it
+            sees.
 
         Raises:
-            BatchError: it cannot be built, its process ends again and again, or the one that
-                replaces it is another's. One line.
+            BatchError: the detector cannot be built, its process ends again and again, or a
+                replacement has different weights; in one line.
         """
         while self._origin is None or self._process is None:
             with self._changing:
@@ -86,17 +85,17 @@ class ShardWorker:
         return self._origin
 
     def _take_origin(self, message: dict[str, Any]) -> None:
-        """Note what a process answers with; one that replaces another has to answer alike."""
+        """Record a process's model; a replacement must have the same."""
         origin = {key: message[key] for key in ("model", "score_threshold", "devices")}
         if self._origin is not None and self._origin["model"] != origin["model"]:
             raise BatchError(
                 "expected a process that replaces another to answer with the same weights, in the "
-                "same way; they have changed: look after them, then go on"
+                "same way; they have changed: check them, then run the same command again"
             )
         self._origin = origin
 
     def run(self, items: Sequence[Item], tell: Callable[[Answer], None] | None = None) -> pa.Table:
-        """Return what ``answers`` does, as a table of ``shards.SHARD_SCHEMA``."""
+        """Return the answers as a table of ``shards.SHARD_SCHEMA``; see ``answers``."""
         return table_of(self.answers(items, tell))
 
     def answers(
@@ -105,12 +104,11 @@ class ShardWorker:
         """Return the answers to pictures, in their order.
 
         Args:
-            items: of a shard, say; they fit into memory.
-            tell: is told each answer as it comes, in this thread.
+            items: the pictures, for example of a shard; they must fit into memory.
+            tell: called with each answer as it arrives, in this thread.
 
         Raises:
-            BatchError: as ``start``; or so many pictures are given up, one after another, that it
-                is the machine.
+            BatchError: as for ``start``, or too many consecutive pictures were given up.
             WorkerClosed: ``close`` was called meanwhile.
         """
         answers: dict[int, Answer] = {}
@@ -139,7 +137,7 @@ class ShardWorker:
         return [answers[number] for number in range(len(items))]
 
     def close(self) -> None:
-        """End the process; from any thread."""
+        """End the process; callable from any thread."""
         with self._changing:
             self._is_closed = True
             if self._process is not None:
@@ -152,7 +150,7 @@ class ShardWorker:
         *,
         alone: bool,
     ) -> tuple[list[int], ProcessEnd | None]:
-        """Ask for pictures; return which were begun with, and how the process ended, if it did."""
+        """Send pictures; return which of them were begun, and how the process ended, if it did."""
         self.start()
         process, begun = self._process, list[int]()
         if process is None:
@@ -174,7 +172,7 @@ class ShardWorker:
                 return begun, None
 
     def _count_break(self, end: ProcessEnd) -> None:
-        """Count that a process ended with nobody to blame; too often, and the job ends."""
+        """Count a process that ended without a picture to blame; too many end the job."""
         self._process = None
         if self._is_closed:
             raise WorkerClosed
@@ -190,5 +188,5 @@ class ShardWorker:
         if self._given_up == MAX_GIVEN_UP:
             raise BatchError(
                 f"{MAX_GIVEN_UP} pictures one after another had no answer, the last of which "
-                f"{end.error}: look after the machine, then go on"
+                f"{end.error}: check the machine, then run the same command again"
             )

@@ -115,7 +115,7 @@ def test_names_are_a_columns_where_one_is_given(tmp_path: Path) -> None:
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"jpg": [b"1", b"2"], "key": ["x", "x"]})
-    message = r"^x: expected each name once, .*/a.parquet at 0 and of .*a.parquet at 1$"
+    message = r"^x: expected each name once, .*/a.parquet at 0 and for .*a.parquet at 1$"
     with pytest.raises(SourceError, match=message):
         listed(path, name="key")
     path = write(tmp_path / "b.parquet", {"path": ["1.jpg", "2.jpg", "1.jpg"]})

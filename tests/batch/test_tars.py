@@ -305,7 +305,7 @@ def test_what_is_cut_off_fails_and_is_not_passed_over(
 
 def test_a_name_that_comes_twice_is_refused(tmp_path: Path, make_tar: MakeTar) -> None:
     (tmp_path / "a.tar").write_bytes(make_tar(("a.png", b"1"), ("a.png", b"2")))
-    message = r"a.tar/a.png: expected each name once, .*/a.tar at 512 and of .*a.tar at 1,536"
+    message = r"a.tar/a.png: expected each name once, .*/a.tar at 512 and for .*a.tar at 1,536"
     with pytest.raises(SourceError, match=message):
         listed(tmp_path / "a.tar")
 
