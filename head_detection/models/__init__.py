@@ -1,4 +1,4 @@
-"""The network: bodies, pyramids, proposals, heads, and the files that hold them."""
+"""The detector's model: bodies, pyramids, proposals, heads, losses, and weights files."""
 
 from head_detection.models.quick_import import import_torchvision
 

@@ -40,20 +40,20 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Anchors:
-    """The boxes that the region proposal network moves: the same ones at every location of a level.
+    """The boxes that the region proposal network moves: the same at every location of a level.
 
-    They are torchvision's ``AnchorGenerator``'s, in float32 whatever the features are; given for
-    those locations alone that are asked for, and without a copy to the device.
+    They equal torchvision's ``AnchorGenerator``'s, but are always float32, computed only for the
+    requested locations, and without a copy to the device.
 
     Args:
-        cells: those of each level around the origin, finest level first, equally many a level.
+        cells: anchors of each level around the origin, finest level first, equally many per level.
     """
 
     cells: tuple[tuple[Box, ...], ...]
 
     @property
     def per_location(self) -> int:
-        """How many anchors each location of a map has."""
+        """Number of anchors at each location of a map."""
         return len(self.cells[0])
 
     def at(
@@ -62,7 +62,7 @@ class Anchors:
         """Return the ``(B, L, K, 4)`` anchors xyxy in network pixels at locations of each level.
 
         Args:
-            locations: ``(B, L, K)`` int64, as a map ``(B, H, W, A)`` of the level is read.
+            locations: ``(B, L, K)`` int64, flat indices into a map ``(H, W, A)`` of the level.
             grids: of the L levels.
             padded_size: ``(height, width)`` of the batch.
         """
@@ -83,12 +83,12 @@ class Anchors:
     def all(
         self, grids: Grids, padded_size: tuple[int, int], device: torch.device
     ) -> Annotated[Tensor, "n 4"]:
-        """Return ``(N, 4)``, all anchors of a picture: level by level, as maps ``(H, W, A)`` are.
+        """Return ``(N, 4)``, all anchors of a picture: level by level, in ``(H, W, A)`` order.
 
         Args:
             grids: of the levels.
             padded_size: ``(height, width)`` of the batch.
-            device: where they lie; nobody may change them.
+            device: of the result, which is shared and must not be modified.
         """
         return _all_anchors(self.cells, grids, padded_size, device)
 
@@ -104,7 +104,7 @@ def _all_anchors(
     padded_size: tuple[int, int],
     device: torch.device,
 ) -> Tensor:
-    """Keep those of the last few sizes: training cuts pictures to one."""
+    """Cache the anchors of the last few sizes; training crops all pictures to one size."""
     levels = []
     for own, grid in zip(cells, grids, strict=True):
         down, right = _steps(grid, padded_size)
@@ -118,8 +118,8 @@ def _all_anchors(
 def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ...], ...]:
     """Return the sizes of each pyramid level in network pixels, finest level first.
 
-    HeadHunter lists seven or eight sizes for four levels, of which the torchvision of its time
-    silently used the first four: that is ``legacy``. Its paper means two a level: ``paper``.
+    HeadHunter lists seven or eight sizes for four levels. The torchvision of its time silently used
+    only the first four: layout ``legacy``. Its paper intends two per level: layout ``paper``.
 
     Raises:
         ConfigError: the config has sizes for fewer levels, or levels with unequal numbers of sizes.
@@ -148,7 +148,7 @@ def anchor_sizes(config: AnchorConfig, num_levels: int) -> tuple[tuple[float, ..
 
 
 def build_anchors(config: AnchorConfig, num_levels: int) -> Anchors:
-    """Return the anchors for a pyramid of so many levels.
+    """Return the anchors for a pyramid of ``num_levels`` levels.
 
     Raises:
         ConfigError: as ``anchor_sizes``.
@@ -164,7 +164,7 @@ def build_anchors(config: AnchorConfig, num_levels: int) -> Anchors:
 
 
 def median_anchor_sizes(boxes: Annotated[Tensor, "n 4"], num_levels: int) -> tuple[float, ...]:
-    """Return one anchor size a pyramid level: the medians of equal shares of the heads.
+    """Return one anchor size per pyramid level: the medians of equal shares of the heads.
 
     Args:
         boxes: ``(N, 4)`` xyxy in network pixels (after the resize that training uses),
@@ -172,7 +172,7 @@ def median_anchor_sizes(boxes: Annotated[Tensor, "n 4"], num_levels: int) -> tup
         num_levels: pyramid levels, finest first.
 
     Returns:
-        Square roots of area in network pixels, rising.
+        Square roots of area in network pixels, ascending.
 
     Raises:
         ValueError: fewer boxes than levels, or a box without area.
@@ -192,15 +192,16 @@ def median_anchor_sizes(boxes: Annotated[Tensor, "n 4"], num_levels: int) -> tup
 def kmeans_anchor_sizes(
     boxes: Annotated[Tensor, "n 4"], num_levels: int, num_rounds: int = 100
 ) -> tuple[float, ...]:
-    """Return one anchor size a pyramid level: k-means of log size, small to large.
+    """Return one anchor size per pyramid level: k-means of log size, small to large.
 
     Args:
         boxes: ``(N, 4)`` xyxy in network pixels, N >= num_levels.
-        num_levels: clusters.
-        num_rounds: of Lloyd's algorithm at most; it starts from the medians, so it needs no seed.
+        num_levels: number of clusters.
+        num_rounds: most rounds of Lloyd's algorithm, which starts from the medians and so needs no
+            seed.
 
     Returns:
-        Square roots of area in network pixels, rising.
+        Square roots of area in network pixels, ascending.
 
     Raises:
         ValueError: fewer boxes than levels, or a box without area.
@@ -209,13 +210,13 @@ def kmeans_anchor_sizes(
         >>> kmeans_anchor_sizes(torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40.0]]), 2)
         (10.0, 40.0)
     """
-    # A sixth of a second of every start, and no detector clusters.
+    # Importing it takes a sixth of a second, and detection does not need it.
     from scipy.cluster.vq import kmeans2  # noqa: PLC0415
 
     logs = _sorted_sizes(boxes, num_levels).log().numpy()[:, None]
     starts = np.log(median_anchor_sizes(boxes, num_levels))[:, None]
     with warnings.catch_warnings():
-        # Heads of one size leave clusters without any; these stay where they were.
+        # Heads of equal size may leave a cluster empty; its centre stays unchanged.
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         centres, _ = kmeans2(logs, starts, iter=num_rounds, minit="matrix")
     return tuple(round(float(size), 2) for size in np.sort(np.exp(centres[:, 0])))
@@ -243,10 +244,10 @@ def _sorted_sizes(boxes: Tensor, minimum: int) -> Tensor:
 
 
 def levels_of_sizes(sizes: Sequence[float], num_levels: int) -> tuple[tuple[float, ...], ...]:
-    """Deal rising sizes out to levels in equal runs: the ``network.anchors.sizes`` of a config.
+    """Split ascending sizes into equal runs per level, as ``network.anchors.sizes`` of a config.
 
     Raises:
-        ValueError: the number of sizes is no multiple of the number of levels.
+        ValueError: the number of sizes is not a multiple of the number of levels.
 
     Example:
         >>> levels_of_sizes((8, 16, 32, 64), 2)

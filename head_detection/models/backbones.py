@@ -1,4 +1,4 @@
-"""A body with the pyramid on it."""
+"""Backbones: a body with a feature pyramid."""
 
 from collections import OrderedDict
 
@@ -19,18 +19,18 @@ from head_detection.models.pretrained import load_body
 TORCHVISION_BODIES = ("resnet", "mobilenet_v")
 RESNET_STEPS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 POOLED_STRIDE = 64
-"""Made by pooling the level before it, as torchvision does, where the body stops at 32."""
+"""If the body stops at stride 32, this level is pooled from that one, as in torchvision."""
 
 
 class BackBoneWithFPN(nn.Module):
-    """A body, a pyramid on it, and a context module on each level where the config asks for it.
+    """A body, a pyramid, and a context module on each level if the config names one.
 
     Attributes:
-        strides: of the pyramid's levels in pixels, finest first.
-        out_channels: of every level.
+        strides: strides of the pyramid's levels in pixels, finest first.
+        out_channels: channels of every level.
 
     Raises:
-        ConfigError: the body has no map of a stride that the config names.
+        ConfigError: the config names a stride that the body does not provide.
     """
 
     def __init__(self, body: Body, config: BackboneConfig) -> None:
@@ -63,11 +63,11 @@ class BackBoneWithFPN(nn.Module):
         return OrderedDict((str(s), level) for s, level in zip(self.strides, levels, strict=True))
 
     def freeze(self, *, frozen_stages: int = 0, frozen_batch_norm: bool = False) -> None:
-        """Stop the body's first stages, or all of its batch norms, from learning.
+        """Freeze the body's first stages, or all of its batch norms.
 
         Args:
-            frozen_stages: all that the body's first so many maps are made with (ResNet: 1 is the
-                stem, 2 adds ``layer1``); 0 is none.
+            frozen_stages: freeze everything that this many first maps of the body depend on
+                (ResNet: 1 is the stem, 2 adds ``layer1``); 0 freezes nothing.
             frozen_batch_norm: batch norms of the body keep statistics, scale and shift.
 
         Raises:
@@ -90,7 +90,7 @@ class BackBoneWithFPN(nn.Module):
         self.train(self.training)
 
     def _parameters_of_stages(self, count: int) -> set[nn.Parameter]:
-        """Ask autograd what a map depends on: this holds for bodies of any layout."""
+        """Find the parameters of a map with autograd, which works for bodies of any layout."""
         parameters = list(self.body.parameters())
         was_training = self.body.training
         self.body.eval()
@@ -103,7 +103,7 @@ class BackBoneWithFPN(nn.Module):
         return {parameter for parameter, gradient in pairs if gradient is not None}
 
     def train(self, mode: bool = True) -> "BackBoneWithFPN":
-        """Switch to training or evaluation; frozen batch norms stay in evaluation."""
+        """Switch to training or evaluation mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen_norms:
             module.eval()
@@ -111,10 +111,10 @@ class BackBoneWithFPN(nn.Module):
 
 
 def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
-    """Build the body, load it where the config says from what, and put the pyramid on it.
+    """Build the body with its pretrained weights, if any, and add the pyramid.
 
     Raises:
-        ConfigError: the body lacks a stride, or timm does not know it.
+        ConfigError: the body lacks a stride, timm does not know it, or a download failed.
         WeightsError: its weights cannot be read or do not fit.
 
     Example:
@@ -127,15 +127,15 @@ def create_backbone(config: BackboneConfig) -> BackBoneWithFPN:
 
 
 def build_body(config: BackboneConfig) -> Body:
-    """Build the body that the config names and load it where the config says from what.
+    """Build the body that the config names and load its pretrained weights, if any.
 
     Raises:
-        ConfigError: timm does not know it, or what it was to download cannot be had.
+        ConfigError: timm does not know it, or its weights cannot be downloaded.
         WeightsError: its weights cannot be read or do not fit.
     """
     try:
         body = _create_body(config)
-    except OSError as error:  # the libraries' errors of downloading
+    except OSError as error:  # the libraries' download errors
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"network.backbone.pretrained: {config.name} cannot be downloaded here ({reason}); "
@@ -154,7 +154,7 @@ def _create_body(config: BackboneConfig) -> Body:
     if name in MULTIPLIERS:
         return _lite(name, max_stride, pretrained=download)
     if not config.name.startswith(TORCHVISION_BODIES):
-        from head_detection.models.timm_body import TimmBody  # noqa: PLC0415 - it takes seconds
+        from head_detection.models.timm_body import TimmBody  # noqa: PLC0415 - takes seconds
 
         return TimmBody(name, max_stride, pretrained=download)
     network = torchvision.models.get_model(config.name, weights="DEFAULT" if download else None)
@@ -167,7 +167,7 @@ def _create_body(config: BackboneConfig) -> Body:
 def _lite(name: str, max_stride: int, *, pretrained: bool) -> LiteBody:
     body = LiteBody(name, max_stride)
     if pretrained:
-        from head_detection.models.timm_body import download  # noqa: PLC0415 - it takes seconds
+        from head_detection.models.timm_body import download  # noqa: PLC0415 - takes seconds
 
         theirs = download(name)
         body.network.load_state_dict({key: theirs[key] for key in body.network.state_dict()})

@@ -1,4 +1,4 @@
-"""Bodies that look at the picture: one map for each stride."""
+"""Bodies, which compute one feature map per stride from a picture."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ PROBE_SIZE = 128
 
 
 class Body(nn.Module):
-    """Takes ``(B, 3, H, W)`` and gives a list of maps, ``(B, C_i, H_i, W_i)``.
+    """Takes ``(B, 3, H, W)`` and returns a list of maps, ``(B, C_i, H_i, W_i)``.
 
     Attributes:
-        strides: of the maps, finest first, in pixels of the picture.
-        channels: of the maps.
+        strides: strides of the maps in input pixels, finest first.
+        channels: channels of the maps.
     """
 
     strides: tuple[int, ...]
@@ -23,10 +23,10 @@ class Body(nn.Module):
 
 
 class SteppedBody(Body):
-    """A network run module by module; the last map of each stride is handed on.
+    """A network that is run module by module; it returns the last map of each stride.
 
     Args:
-        network: a body whose modules ``steps`` run one after the other.
+        network: a network that runs the modules ``steps`` one after the other.
         steps: dotted names of those modules, in order.
         max_stride: modules after the last map of this stride are dropped.
     """
@@ -64,7 +64,7 @@ class SteppedBody(Body):
 
 
 class LiteBody(Body):
-    """An EfficientNet-Lite, under the names that its tensors have in timm's bodies here.
+    """An EfficientNet-Lite whose tensors have the same names as in ``TimmBody``.
 
     Args:
         name: as ``EfficientNetLite``.
@@ -92,7 +92,7 @@ def _last_map_of_each_stride(
     taps = {}
     for index, step in enumerate(steps):
         features = network.get_submodule(step)(features)
-        # HeadHunter's stem leaves a pixel more than half, so the nearest power of two is meant.
+        # HeadHunter's stem leaves one pixel more than half, so round to a power of two.
         stride = 2 ** round(torch.log2(torch.tensor(PROBE_SIZE / features.shape[-1])).item())
         taps[stride] = (index, features.shape[1])
     network.train()

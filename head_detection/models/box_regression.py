@@ -1,7 +1,7 @@
-"""How a box is moved onto a head: codes, and what is lost where they are wrong.
+"""Box regression: encoding and decoding of boxes, and the losses.
 
-torchvision's formulas, which copy their weights to the device at each call and index with masks;
-a GPU is waited for at both. These do neither, and take any number of leading dimensions.
+The formulas are torchvision's. Its functions copy weights to the device on each call and index with
+masks, and both synchronise with a GPU. These do neither, and take any leading dimensions.
 """
 
 import math
@@ -13,20 +13,20 @@ from torch import Tensor
 
 BoxLoss = Literal["smooth_l1", "giou", "ciou"]
 CodeWeights = tuple[float, float]
-"""What codes of centres and codes of sizes are multiplied by."""
+"""Factors on the codes of centres and of sizes."""
 RPN_WEIGHTS: CodeWeights = (1.0, 1.0)
 ROI_WEIGHTS: CodeWeights = (10.0, 5.0)
 """torchvision's and Fast R-CNN's: deltas of about unit variance."""
 LARGEST_SIZE_CODE = math.log(1000.0 / 16)
-"""torchvision's limit, before ``exp`` overflows."""
+"""torchvision's limit, which prevents overflow in ``exp``."""
 SMALLEST_AREA = 1e-7
-"""torchvision's ``eps``, so that boxes without area divide by something."""
+"""torchvision's ``eps``, which prevents division by zero for boxes without area."""
 
 
 def encode_boxes(
     boxes: Annotated[Tensor, "*n 4"], heads: Annotated[Tensor, "*n 4"], weights: CodeWeights
 ) -> Annotated[Tensor, "*n 4"]:
-    """Return ``(..., 4)``: how far each box is from its head, in its own sizes.
+    """Return ``(..., 4)`` codes: the offset of each box to its head, relative to the box's size.
 
     Args:
         boxes: ``(..., 4)`` xyxy with an area.
@@ -51,10 +51,10 @@ def encode_boxes(
 def decode_boxes(
     codes: Annotated[Tensor, "*n 4"], boxes: Annotated[Tensor, "*n 4"], weights: CodeWeights
 ) -> Annotated[Tensor, "*n 4"]:
-    """Return ``(..., 4)`` xyxy: the boxes moved as the codes say, not clipped to a picture.
+    """Return ``(..., 4)`` xyxy: the boxes moved by the codes, not clipped to a picture.
 
     Args:
-        codes: ``(..., 4)``, as ``encode_boxes`` makes them.
+        codes: ``(..., 4)``, as ``encode_boxes`` returns them.
         boxes: ``(..., 4)`` xyxy.
         weights: of the codes.
 
@@ -82,12 +82,12 @@ def box_losses(
     """Return the ``(...)`` loss of each box.
 
     Args:
-        kind: smooth L1 of the codes, or generalised or complete IoU of the boxes they make.
-        deltas: ``(..., 4)``, what the network says.
-        codes: ``(..., 4)``, what is true.
+        kind: smooth L1 of the codes, or generalised or complete IoU of the decoded boxes.
+        deltas: ``(..., 4)`` predicted codes.
+        codes: ``(..., 4)`` true codes.
         boxes: ``(..., 4)`` xyxy, which the codes move.
         weights: of the codes.
-        beta: smooth L1 is a square below this and a line above.
+        beta: smooth L1 is quadratic below this and linear above.
     """
     if kind == "smooth_l1":
         return F.smooth_l1_loss(deltas, codes, beta=beta, reduction="none").sum(dim=-1)
@@ -98,7 +98,7 @@ def box_losses(
 def giou_losses(
     predicted: Annotated[Tensor, "*n 4"], truth: Annotated[Tensor, "*n 4"]
 ) -> Annotated[Tensor, "*n"]:
-    """Return ``(...)`` in 0..2: 1 - IoU + the share of the enclosing box that neither covers.
+    """Return ``(...)`` in 0..2: 1 - IoU + the share of the enclosing box covered by neither box.
 
     Args:
         predicted: ``(..., 4)`` xyxy.
@@ -148,7 +148,7 @@ def ciou_losses(
 
 
 def _overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return IoU ``(...)``, area of the union ``(...)`` and sizes ``(..., 2)`` around both."""
+    """Return IoU ``(...)``, area of the union ``(...)`` and enclosing box's sizes ``(..., 2)``."""
     top_left = torch.maximum(first[..., :2], second[..., :2])
     bottom_right = torch.minimum(first[..., 2:], second[..., 2:])
     intersection = _area((bottom_right - top_left).clamp(min=0))
@@ -160,5 +160,5 @@ def _overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _area(sizes: Tensor) -> Tensor:
-    """Return ``(...)`` of ``(..., 2)``; the gradient of ``prod`` asks the device for zeros."""
+    """Return ``(...)`` for ``(..., 2)``; the gradient of ``prod`` would synchronise."""
     return sizes[..., 0] * sizes[..., 1]

@@ -1,4 +1,4 @@
-"""Scores of small and of large heads made to mean the same."""
+"""Calibration of scores by size, so that they mean the same for small and large heads."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -13,27 +13,27 @@ from head_detection.models.suppression import Heads, box_sizes, gather_boxes
 KEPT_SIZE: Final = 24.0
 """Pixels; heads of this size keep their score."""
 SURE: Final = 1e-6
-"""Scores nearer to 0 or 1 are taken for so near: float32 has no logit of them."""
+"""Scores are clamped to this distance from 0 and 1, where the logit is infinite."""
 
 
 @dataclass(frozen=True)
 class SizeCalibration:
-    """What is added to the logit of a score, by the size of the head.
+    """An offset to the logit of a score, which depends on the size of the head.
 
-    A detector is surer of what it sees large: false alarms of 100 pixels score as true heads of 12
-    do. One threshold for all then either keeps the ones or leaves out the others.
+    Detectors score large objects higher: false alarms of 100 pixels score like true heads of 12. A
+    single threshold would either keep the former or drop the latter.
 
     Args:
-        linear: times s, the octaves from ``KEPT_SIZE`` to the head's size.
-        quadratic: times the square of s.
-        smallest_head: smaller heads are taken for as large; root of area in network pixels.
-        largest_head: larger ones likewise.
+        linear: factor of s, the octaves from ``KEPT_SIZE`` to the head's size.
+        quadratic: factor of the square of s.
+        smallest_head: sizes are clamped to at least this; root of area in network pixels.
+        largest_head: sizes are clamped to at most this.
 
     Source:
-        Platt, Probabilistic outputs for support vector machines, 1999, for the logistic fit; with
-        the box beside the score, as Kueppers et al., Multivariate confidence calibration for
-        object detection, CVPR workshops 2020. The slope is left out: order is all that is wanted,
-        and scores stay near what they were.
+        Platt, Probabilistic outputs for support vector machines, 1999, for the logistic fit;
+        Kueppers et al., Multivariate confidence calibration for object detection, CVPR workshops
+        2020, for using the box beside the score. The slope is left out, because only the order
+        matters and scores should stay near their old values.
     """
 
     linear: float
@@ -44,7 +44,7 @@ class SizeCalibration:
     def scores(
         self, scores: Annotated[Tensor, "*n"], sizes: Annotated[Tensor, "*n"]
     ) -> Annotated[Tensor, "*n"]:
-        """Return ``(...)`` other scores.
+        """Return the calibrated ``(...)`` scores.
 
         Args:
             scores: ``(...)`` in 0..1.
@@ -61,7 +61,7 @@ class SizeCalibration:
         return (torch.logit(scores, eps=SURE) + shift).sigmoid()
 
     def __call__(self, heads: Heads) -> Heads:
-        """Return heads, in network pixels, with other scores, by these."""
+        """Return heads, in network pixels, with calibrated scores and sorted by them."""
         scores = self.scores(heads.scores, box_sizes(heads.boxes))
         scores = torch.where(heads.scores > EMPTY, scores, EMPTY)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
@@ -69,7 +69,7 @@ class SizeCalibration:
 
 
 def build_calibration(calibration: CalibrationConfig | None) -> SizeCalibration | None:
-    """Return what the config describes, if anything."""
+    """Return the calibration that the config describes, if any."""
     if calibration is None:
         return None
     return SizeCalibration(

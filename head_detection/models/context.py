@@ -1,4 +1,4 @@
-"""Context modules: what lies around a head, gathered on each pyramid level."""
+"""Context modules, which widen the receptive field on each pyramid level."""
 
 from collections.abc import Callable
 
@@ -16,13 +16,13 @@ CPM_EXPANSION = 4
 
 
 class SSH(nn.Module):
-    """Three receptive fields side by side: half the width sees 3x3, a quarter each 5x5 and 7x7.
+    """Three parallel receptive fields: 3x3 with half of the width, 5x5 and 7x7 with a quarter each.
 
     Args:
-        channels: of the map in and out.
-        width: of the three branches together; another than ``channels`` adds a 1x1 projection.
+        channels: channels of the input and output map.
+        width: total width of the branches; a 1x1 projection follows if it is not ``channels``.
         kernels: ``stacked`` 3x3 convolutions, or ``large`` 5x5 and 7x7 kernels.
-        negative_slope: of LeakyReLU inside; 0 is ReLU.
+        negative_slope: slope of the inner LeakyReLU; 0 is ReLU.
 
     Source:
         Najibi et al., SSH: Single Stage Headless Face Detector, ICCV 2017, section 3.3.
@@ -81,8 +81,8 @@ class DeformConvolution(nn.Module):
                 nn.init.zeros_(bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``(B, outputs, H, W)`` float32 of ``(B, inputs, H, W)``."""
-        # Positions need more digits than bfloat16 has, and torchvision has no kernel for it on CPU.
+        """Return ``(B, outputs, H, W)`` float32 for ``(B, inputs, H, W)``."""
+        # bfloat16 is too imprecise for positions, and torchvision has no such kernel on CPU.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             sampled: Tensor = deform_conv2d(
@@ -99,8 +99,8 @@ class CPM(nn.Module):
     """PyramidBox's context-sensitive prediction module: a wide residual block, then SSH.
 
     Args:
-        channels: of the map in and out.
-        width: of the residual block; PyramidBox and HeadHunter use 1024 for 256 channels.
+        channels: channels of the input and output map.
+        width: width of the residual block; PyramidBox and HeadHunter use 1024 for 256 channels.
 
     Source:
         Tang et al., PyramidBox, ECCV 2018, section 3.2, as HeadHunter builds it.
@@ -131,7 +131,7 @@ class CPM(nn.Module):
 
 
 def build_contexts(config: BackboneConfig, num_levels: int) -> nn.ModuleList | None:
-    """Return one context module a pyramid level, or None where the config names none."""
+    """Return one context module per pyramid level, or None if the config names none."""
     if config.context == "none":
         return None
     channels = config.fpn_width

@@ -1,4 +1,4 @@
-"""Convolutions: with batch norm, as MobileNet and contexts have them; padded as TensorFlow's."""
+"""Convolutions with batch norm, and convolutions with TensorFlow's padding."""
 
 from typing import TypeVar
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded by the size of what comes in: TensorFlow's "same".
+    """A convolution with TensorFlow's "same" padding, which depends on the input's size.
 
-    The result has as many rows as strides begin in the input; where the padding is odd, its last
-    row and column have one more. It is no ``padding="same"`` of PyTorch's, which takes no strides.
+    The output has ``ceil(size / stride)`` rows and columns; odd padding has one pixel more at the
+    end. PyTorch's ``padding="same"`` does not support strides.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as nn.Conv2d names it
@@ -26,7 +26,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def _at_least_0(number: int) -> int:
-    """Return a padding; while a graph is traced, sizes are tensors, and the graph keeps the sum."""
+    """Return a padding; sizes are tensors during tracing, so that the graph computes it."""
     return number.clamp(min=0) if isinstance(number, Tensor) else max(number, 0)
 
 
@@ -34,7 +34,7 @@ ConvolutionT = TypeVar("ConvolutionT", bound=nn.Conv2d)
 
 
 def made_of(kind: type[ConvolutionT], other: nn.Conv2d) -> ConvolutionT:
-    """Return a convolution of another kind with the numbers of one, and no padding of its own."""
+    """Convert a convolution to another class with the same parameters, without padding."""
     made = kind(
         other.in_channels,
         other.out_channels,
@@ -51,14 +51,14 @@ def made_of(kind: type[ConvolutionT], other: nn.Conv2d) -> ConvolutionT:
 def same_convolution(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """Return a convolution without bias that pads as TensorFlow does.
+    """Return a convolution without bias and with TensorFlow's padding.
 
     Args:
         inputs: channels in.
         outputs: channels out.
-        kernel: side in pixels, odd: at stride 1 the padding is the same for every input.
+        kernel: side in pixels, odd, so that padding at stride 1 does not depend on the input.
         stride: step in pixels.
-        groups: of channels.
+        groups: groups of channels.
     """
     if stride == 1:
         return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
@@ -87,7 +87,7 @@ def conv_bn(
         kernel: side in pixels.
         stride: step in pixels.
         padding: pixels on each side; None keeps the size at stride 1.
-        negative_slope: of LeakyReLU, 0 for ReLU, None for no activation.
+        negative_slope: slope of LeakyReLU, 0 for ReLU, None for no activation.
     """
     padding = kernel // 2 if padding is None else padding
     layers: list[nn.Module] = [

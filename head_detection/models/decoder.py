@@ -1,9 +1,9 @@
-"""From what the network says to heads: proposals, pooling, candidates, suppression.
+"""Decoding the network's outputs to heads: proposals, pooling, candidates, suppression.
 
-No tensor here is learnt. All pictures of a batch go through together: sizes are fixed, empty slots
-are scored ``EMPTY``, and the number of operators does not depend on the number of pictures. On a
-CPU, where nothing waits, empty slots are dropped before the costly parts; elsewhere they stay,
-for a GPU waits at each question of how many there are.
+Nothing here has trained parameters. All pictures of a batch are processed together: sizes are
+fixed, empty slots are scored ``EMPTY``, and the number of operators does not depend on the number
+of pictures. On a CPU, empty slots are dropped before the costly parts. On a GPU they stay, because
+counting them would synchronise.
 """
 
 from collections.abc import Sequence
@@ -38,20 +38,20 @@ from head_detection.models.suppression import Candidates, Heads, SoftNms, Suppre
 SMALLEST_HEAD: Final = 1e-2
 """Heads thinner than this many network pixels are dropped, as torchvision does."""
 ROWS: Final = 64
-"""On a CPU boxes are pooled in multiples of these."""
+"""On a CPU, boxes are pooled in multiples of this number."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """What is done with the maps of a network; plain values, changed with ``replace``.
+    """Turns the maps of a network into heads; plain values, changed with ``replace``.
 
     Args:
-        anchors: that the first stage moves.
-        limits: of the proposals.
+        anchors: the boxes that the first stage moves.
+        limits: limits of the proposals.
         roi_align: pools the features of boxes.
-        suppression: of the candidates.
-        waits: sizes may be asked for while it runs; None: on a CPU, where asking costs nothing.
-        calibration: of the scores of the heads; None leaves them.
+        suppression: suppression of the candidates.
+        waits: whether it may synchronise to read sizes; None: only on a CPU, where that is free.
+        calibration: calibration of the heads' scores; None: none.
     """
 
     anchors: Anchors
@@ -62,15 +62,15 @@ class Decoder:
     calibration: SizeCalibration | None = None
 
     def with_score_threshold(self, score_threshold: float) -> "Decoder":
-        """Return the same, that finds heads scored above another threshold."""
+        """Return a copy with another score threshold."""
         suppression = replace(self.suppression, score_threshold=score_threshold)
         return replace(self, suppression=suppression)
 
     def with_room(self, room: int) -> "Decoder":
-        """Return the same, whose limits may grow so many times where a device is not waited for.
+        """Return a copy whose limits may grow by a factor on a device that is not synchronised.
 
         Args:
-            room: a power of two; more is slower.
+            room: the factor, a power of two; larger is slower.
         """
         limits = replace(self.limits, room=room)
         return replace(self, limits=limits, suppression=replace(self.suppression, room=room))
@@ -91,8 +91,8 @@ class Decoder:
             maps: float32.
             padded_size: ``(height, width)`` of the batch.
             image_sizes: of its pictures.
-            limits: other than the decoder's own.
-            sizes: of the proposals that are kept, all others being left to other views.
+            limits: instead of the decoder's own.
+            sizes: proposals outside this range are left to other views; None: keep all.
         """
         limits = self.limits if limits is None else limits
         waits = self.may_wait_for(maps.objectness[0].device)
@@ -106,13 +106,13 @@ class Decoder:
         boxes: Annotated[Tensor, "b p 4"],
         rows: Annotated[Tensor, "m"] | None,
     ) -> Annotated[Tensor, "n c s s"]:
-        """Return ``(N, C, S, S)`` float32, what the second stage looks at.
+        """Return ``(N, C, S, S)`` float32, the input of the second stage.
 
         Args:
             features: ``(B, C, H_i, W_i)`` float32, finest first.
             boxes: ``(B, P, 4)`` xyxy in network pixels.
-            rows: ``(M,)`` of the B*P boxes, as ``Proposals``, filled up with the first of them: N
-                is ``filled_rows(M)``. None is all: N is B*P.
+            rows: ``(M,)`` indices of the B*P boxes to pool, as in ``Proposals``, padded with the
+                first one to N = ``filled_rows(M)``. None pools all: N = B*P.
         """
         batch, count = boxes.shape[:2]
         flat = boxes.flatten(0, 1)
@@ -132,12 +132,12 @@ class Decoder:
         proposals: Proposals,
         image_sizes: ImageSizes,
     ) -> Candidates:
-        """Return what may be a head, in network pixels.
+        """Return the candidates for heads, in network pixels.
 
         Args:
-            logits: ``(N, 2)`` float32, background and head, of what ``pool`` gives.
-            deltas: ``(N, 8)`` float32, four a class.
-            proposals: that these are of.
+            logits: ``(N, 2)`` float32, background and head, for the boxes that ``pool`` pooled.
+            deltas: ``(N, 8)`` float32, four per class.
+            proposals: the proposals that were pooled.
             image_sizes: of the pictures.
         """
         if proposals.rows is not None:
@@ -159,7 +159,7 @@ class Decoder:
         return Candidates(boxes, scores, is_settled=proposals.is_settled, is_cut=proposals.is_cut)
 
     def chosen(self, is_wanted: Annotated[Tensor, "b"] | None) -> list[int] | None:
-        """Return which pictures are viewed again; None: all, also where asking would wait.
+        """Return which pictures are viewed again; None: all, also if reading it would synchronise.
 
         Args:
             is_wanted: ``(B,)`` bool.
@@ -170,20 +170,20 @@ class Decoder:
         return indices
 
     def suppress(self, candidates: Candidates) -> Heads:
-        """Return one box a head, in the pixels of the candidates, by falling score."""
+        """Return one box per head, in the pixels of the candidates, by descending score."""
         heads = self.suppression(candidates, waits=self.may_wait_for(candidates.scores.device))
         return heads if self.calibration is None else self.calibration(heads)
 
     def may_wait_for(self, device: torch.device) -> bool:
-        """Tell whether sizes are asked for on this device."""
+        """Tell whether reading sizes from this device is allowed."""
         return device.type == "cpu" if self.waits is None else self.waits
 
 
 def filled_rows(count: int) -> int:
-    """Return how many boxes are pooled in place of so many.
+    """Return the number of boxes to pool, padded from ``count``.
 
-    oneDNN and OpenVINO keep kernels for each number of rows that they meet, 2 MiB in bfloat16, and
-    nearly every picture has a number of its own: here they meet few, an eighth apart at most.
+    oneDNN and OpenVINO cache kernels for each number of rows, 2 MiB in bfloat16, and nearly every
+    picture has another number. Padding leaves few numbers, at most an eighth apart.
 
     Example:
         >>> [filled_rows(count) for count in (0, 27, 65, 1000, 1100)]
@@ -196,7 +196,7 @@ def filled_rows(count: int) -> int:
 
 
 def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder:
-    """Return what the config describes.
+    """Return the decoder that the configs describe.
 
     Raises:
         ConfigError: anchors that do not fit the pyramid.

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite, as timm has it under ``tf_``: its names, its sums, without its imports.
+"""EfficientNet-Lite with the same tensor names and outputs as timm's ``tf_`` variant.
 
-timm imports all its networks, and with them PyTorch's compiler: two seconds and 150 MB of every
-process that detects with the shipped weights.
+timm itself would import all its networks and PyTorch's compiler, which costs two seconds and 150 MB
+in every process that detects with the shipped weights.
 """
 
 import math
@@ -18,24 +18,24 @@ MULTIPLIERS: Final = {
     "tf_efficientnet_lite3": (1.2, 1.4),
     "tf_efficientnet_lite4": (1.4, 1.8),
 }
-"""By timm's name: of the channels, and of the blocks of a stage."""
+"""Multipliers of the channels and of the blocks per stage, by timm's name."""
 STEM_CHANNELS: Final = 32
 EXPANSION: Final = 6
 NORM_EPSILON: Final = 1e-3
-"""TensorFlow's."""
+"""TensorFlow's value."""
 CHANNEL_STEP: Final = 8
 LEAST_CHANNELS: Final = 0.9
-"""Of what the multiplier says; below, one step more is taken."""
+"""Rounding may not go below this share of the exact number of channels."""
 
 
 class Stage(NamedTuple):
     """Blocks of one resolution; the first of them has the stride.
 
     Attributes:
-        blocks: how many.
-        kernel: of their depthwise convolutions.
-        stride: of the first.
-        channels: out of each.
+        blocks: number of blocks.
+        kernel: side of their depthwise convolutions' kernels.
+        stride: stride of the first block.
+        channels: output channels of each block.
     """
 
     blocks: int
@@ -60,15 +60,15 @@ class EfficientNetLite(nn.Module):
 
     Args:
         name: one of ``MULTIPLIERS``.
-        max_stride: stages behind the last map of this stride are left out.
+        max_stride: stages after the last map of this stride are left out.
 
     Attributes:
-        strides: of the maps, finest first, in pixels of the picture.
-        channels: of the maps.
+        strides: strides of the maps in input pixels, finest first.
+        channels: channels of the maps.
 
     Source:
-        Tan and Le, EfficientNet, ICML 2019, without squeeze-and-excitation and with ReLU6, as
-        tensorflow/tpu has it in ``efficientnet/lite``.
+        Tan and Le, EfficientNet, ICML 2019, without squeeze-and-excitation and with ReLU6, as in
+        tensorflow/tpu's ``efficientnet/lite``.
     """
 
     def __init__(self, name: str, max_stride: int = 32) -> None:
@@ -103,11 +103,11 @@ class EfficientNetLite(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """A depthwise convolution and one of 1x1.
+    """A depthwise convolution and a 1x1 convolution.
 
     Args:
         inputs: channels in.
-        stage: kernel, and channels out.
+        stage: gives the kernel and the output channels.
     """
 
     def __init__(self, inputs: int, stage: Stage) -> None:
@@ -118,19 +118,20 @@ class SeparableBlock(nn.Module):
         self.bn2 = _norm(stage.channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``(B, channels, H, W)`` of ``(B, inputs, H, W)``."""
+        """Return ``(B, channels, H, W)`` for ``(B, inputs, H, W)``."""
         seen = self.act(self.bn1(self.conv_dw(features)))
         made: Tensor = self.bn2(self.conv_pw(seen))
         return made
 
 
 class InvertedResidual(nn.Module):
-    """An expansion, a depthwise convolution and a projection, added to what came in.
+    """An expansion, a depthwise convolution and a projection, added to the input.
 
     Args:
         inputs: channels in.
-        stage: kernel, and channels out.
-        stride: of the depthwise convolution; with one, or other channels, nothing is added.
+        stage: gives the kernel and the output channels.
+        stride: stride of the depthwise convolution. The input is added only if this is 1 and the
+            number of channels stays the same.
     """
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
@@ -144,7 +145,7 @@ class InvertedResidual(nn.Module):
         self._is_added = stride == 1 and inputs == stage.channels
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``(B, channels, H', W')`` of ``(B, inputs, H, W)``."""
+        """Return ``(B, channels, H', W')`` for ``(B, inputs, H, W)``."""
         seen = self.act1(self.bn1(self.conv_pw(features)))
         seen = self.act2(self.bn2(self.conv_dw(seen)))
         made: Tensor = self.bn3(self.conv_pwl(seen))
@@ -152,7 +153,7 @@ class InvertedResidual(nn.Module):
 
 
 def _scaled(width: float, depth: float) -> list[Stage]:
-    """Return the stages of a larger network; the first and the last keep their one block."""
+    """Return the scaled stages; the first and the last always have one block."""
     last = len(STAGES) - 1
     return [
         stage._replace(
@@ -164,7 +165,7 @@ def _scaled(width: float, depth: float) -> list[Stage]:
 
 
 def _rounded(channels: float) -> int:
-    """Return the nearest multiple of 8, and no less than nine tenths.
+    """Return the nearest multiple of 8 that is at least nine tenths of ``channels``.
 
     Example:
         >>> [_rounded(channels) for channels in (3, 17.6, 26.4, 123.2)]
@@ -188,7 +189,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _initialize(module: nn.Module) -> None:
-    """Start a convolution as TensorFlow's implementation does: normal, by what goes out of it."""
+    """Initialise a convolution as TensorFlow's implementation does: normal, scaled by fan-out."""
     if isinstance(module, nn.Conv2d):
         outputs = math.prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / outputs))

@@ -60,13 +60,13 @@ class Losses:
 class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     """torchvision's two-stage detector with this project's parts.
 
-    ``model(images, targets)`` gives a dict of losses in training; ``model(images)`` a list of
-    ``{"boxes", "labels", "scores"}`` otherwise, boxes ``(N, 4)`` xyxy in original pixels, by
-    falling score. Images are ``(3, H, W)`` each, uint8 or floating in 0..1.
+    In training, ``model(images, targets)`` returns a dict of losses. Otherwise, ``model(images)``
+    returns a list of ``{"boxes", "labels", "scores"}`` with boxes ``(N, 4)`` xyxy in original
+    pixels, by descending score. Images are ``(3, H, W)`` each, uint8 or floating in 0..1.
 
     Args:
         transform: resizes, normalises and batches pictures.
-        network: holds every learnt tensor; a backend may take its place.
+        network: holds every trained tensor; a backend may replace it.
         decoder: turns the network's maps into heads.
         views: further views of a picture, after the first.
         largest_head: as ``views.merge``.
@@ -87,7 +87,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         largest_head: float = torch.inf,
         losses: Losses | None = None,
     ) -> None:
-        # Not torchvision's own: it would register the parts of the network a second time.
+        # Skip torchvision's constructor, which would register the network's parts a second time.
         nn.Module.__init__(self)
         self.transform, self.network, self.decoder = transform, network, decoder
         self.views, self.largest_head, self.losses = views, largest_head, losses
@@ -98,7 +98,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         """Return the losses in training, the heads of each picture otherwise.
 
         Raises:
-            ValueError: training without targets, or of a model that was built to detect.
+            ValueError: training without targets, or of a model that was built for inference only.
         """
         if self.training:
             return self.compute_losses(images, _checked(targets))
@@ -114,11 +114,11 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
 
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
-            waits: overrides the decoder's; True may synchronise, and always gives settled heads.
+            waits: overrides the decoder's; True may synchronise and always returns settled heads.
             room: as ``Decoder.with_room``.
 
         Returns:
-            Boxes in original pixels; where ``is_settled`` is False, call again with ``waits``.
+            Boxes in original pixels; if ``is_settled`` is False, call again with ``waits=True``.
         """
         decoder = self.decoder if waits is None else replace(self.decoder, waits=waits)
         decoder = decoder if room == 1 else decoder.with_room(room)
@@ -139,10 +139,10 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
 
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
-            targets: per picture ``boxes`` and, where there are any, ``ignore_boxes``.
+            targets: per picture ``boxes`` and optionally ``ignore_boxes``.
 
         Raises:
-            ValueError: the model was built to detect, or a picture has no ``boxes``.
+            ValueError: the model was built for inference only, or a picture has no ``boxes``.
         """
         if self.losses is None:
             raise ValueError("model: expected one built for training; this one has no losses")
@@ -161,13 +161,13 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
 
     @property
     def transforms(self) -> list[GeneralizedRCNNTransform]:
-        """How each view brings a picture to its pixels, the first view's first."""
+        """The transform of each view, the first view's first."""
         return [self.transform, *(view.transform for view in self.views)]
 
     def _candidates(
         self, decoder: Decoder, batch: ImageList, sizes: SizeRange | None = None
     ) -> Candidates:
-        """Return what may be a head in each picture, in the batch's pixels, not yet suppressed."""
+        """Return the candidates for heads in the batch's pixels, before suppression."""
         with stage("dense"):
             maps = self.network.dense(batch.tensors)
         with stage("proposals"):
@@ -199,11 +199,11 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             seen.append(ViewCandidates(view.sizes, found, is_made, view.slack))
         return merge(seen, self.largest_head)
 
-    # torchvision's names of the parts, which the network holds.
+    # torchvision's names for the parts of the network.
 
     @property
     def backbone(self) -> nn.Module:
-        """Return body and pyramid."""
+        """Return the body with the pyramid."""
         return cast("Network", self.network).backbone
 
     @property
@@ -220,11 +220,11 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
 def build_detector(
     network: NetworkConfig, inference: InferenceConfig, training: TrainingConfig | None = None
 ) -> FasterRCNN:
-    """Build what the configs describe, in training mode.
+    """Build the detector that the configs describe, in training mode.
 
     Args:
-        network: what decides tensors.
-        inference: what is done around them.
+        network: determines the tensors.
+        inference: determines everything around the network.
         training: None builds a detector that cannot be trained.
 
     Raises:
@@ -239,11 +239,11 @@ def assemble(
     inference: InferenceConfig,
     training: TrainingConfig | None = None,
 ) -> FasterRCNN[NetworkT]:
-    """Build the detector around a network, or a backend of one, that exists already.
+    """Build the detector around an existing network or backend.
 
     Args:
-        network: or a backend of it.
-        config: what the network was built from.
+        network: the network or a backend for it.
+        config: the config that the network was built from.
         inference: as ``build_detector``.
         training: as ``build_detector``.
     """
@@ -270,22 +270,22 @@ def _build_losses(training: TrainingConfig, inference: InferenceConfig) -> Losse
 def load_detector(
     path: str | Path, overrides: Sequence[str] = ()
 ) -> tuple[FasterRCNN, WeightsDescription]:
-    """Build the detector that a weights file describes and fill it: on CPU, in evaluation mode.
+    """Build the detector that a weights file describes and load it, on CPU, in evaluation mode.
 
     Args:
         path: a ``.safetensors`` file of this project, or a preset beside one.
         overrides: ``inference.key=value``: how pictures are scaled and viewed, how many proposals
-            and heads are kept, how they are suppressed. The description returned has them.
+            and heads are kept, how they are suppressed. The returned description includes them.
 
     Raises:
         WeightsError: no such file, another format, or tensors that do not fit. One line.
-        ConfigError: an override of no field, or of one outside ``inference``.
+        ConfigError: an override of a field that does not exist or is outside ``inference``.
     """
     tensors, description = read_weights(path)
     if overrides:
         changed = override_inference(description.inference, overrides)
         description = description.model_copy(update={"inference": changed})
-    # The file holds the body too: nothing is to be fetched for it.
+    # The file includes the body, so nothing needs to be downloaded.
     backbone = description.network.backbone.model_copy(update={"pretrained": False})
     config = description.network.model_copy(update={"backbone": backbone})
     try:
@@ -316,7 +316,7 @@ def _in_anchor_order(maps: DenseMaps) -> tuple[Tensor, Tensor]:
 def _take(
     images: Sequence[Tensor], batch: ImageList, chosen: Sequence[int] | None
 ) -> tuple[Sequence[Tensor], ImageList]:
-    """Return the chosen pictures of a batch; None is all."""
+    """Return the chosen pictures of a batch; None means all."""
     if chosen is None or len(chosen) == len(images):
         return images, batch
     indices = torch.tensor(chosen, device=batch.tensors.device)
@@ -325,7 +325,7 @@ def _take(
 
 
 def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Candidates:
-    """Return candidates of ``count`` pictures, none for those that are not among the chosen."""
+    """Return candidates for ``count`` pictures, with none for pictures that were not chosen."""
     if chosen is None or len(chosen) == count:
         return found
     indices = torch.tensor(chosen, device=found.scores.device)
@@ -339,7 +339,7 @@ def _put_back(found: Candidates, chosen: Sequence[int] | None, count: int) -> Ca
 
 
 def _as_dicts(heads: Heads) -> list[Target]:
-    """Return torchvision's dict a picture, on the device of the heads; a GPU is waited for."""
+    """Return torchvision's dict per picture, on the heads' device; it synchronises with a GPU."""
     is_head = heads.scores.detach().cpu().numpy() > EMPTY
     counts: list[int] = is_head.sum(axis=1).tolist()
     rows = torch.from_numpy(np.flatnonzero(is_head)).to(heads.scores.device)

@@ -1,4 +1,4 @@
-"""Feature pyramids: maps of the body in, maps of one width out."""
+"""Feature pyramids, which turn the body's maps into maps of equal width."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ class RetinaFaceFPN(nn.Module):
     """RetinaFace's pyramid: batch norm on every convolution, the coarsest map not merged.
 
     Args:
-        in_channels: of the body's maps, finest first.
+        in_channels: channels of the body's maps, finest first.
         width: channels out.
-        negative_slope: of LeakyReLU; 0 is ReLU.
+        negative_slope: slope of LeakyReLU; 0 is ReLU.
 
     Source:
         Deng et al., RetinaFace, CVPR 2020, as biubug6/Pytorch_Retinaface and HeadHunter build it
-        for three levels; here for any number.
+        for three levels; this takes any number of levels.
     """
 
     def __init__(self, in_channels: Sequence[int], width: int, negative_slope: float) -> None:

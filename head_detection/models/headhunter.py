@@ -1,4 +1,4 @@
-"""HeadHunter's state dicts in this project's names."""
+"""Conversion of HeadHunter's state dicts to this project's names."""
 
 import re
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 HALF_STEM = 2
-"""Side of the first kernel in HeadHunter's MobileNet: its ``conv_bn(3, 8, 2)`` names no stride."""
+"""Side of the first kernel in HeadHunter's MobileNet, whose ``conv_bn(3, 8, 2)`` has no stride."""
 MOBILENET_SLOPE = 0.1
 STACKED_KERNEL = 3
 RESNET_OF_BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
-"""By the number of blocks in ``layer3``."""
+"""Name of the ResNet by the number of blocks in ``layer3``."""
 
 RENAMED = (
-    # Checkpoints of older torchvision name the convolutions without the inner index.
+    # Checkpoints of older torchvision lack the inner index in convolutions' names.
     (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
     (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
     (re.compile(r"^(rpn|roi_heads)\.upscale_feat\."), r"\1.upscale."),
@@ -38,8 +38,8 @@ RENAMED_BRANCHES = (
 def from_headhunter(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a HeadHunter checkpoint, and reorder deformable offsets.
 
-    HeadHunter's offsets come as nine rows and then nine columns; torchvision's operator wants
-    (row, column) of each of the nine in turn.
+    HeadHunter's offsets are nine rows and then nine columns; torchvision's operator expects
+    (row, column) for each of the nine in turn.
 
     Example:
         >>> list(from_headhunter({"backbone.ssh2.conv5X5_1.0.weight": torch.zeros(1)}))
@@ -53,7 +53,7 @@ def from_headhunter(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename(key: str) -> str:
-    """Return this project's name of a tensor of HeadHunter's."""
+    """Return this project's name for a HeadHunter tensor."""
     key = key.removeprefix("module.")
     for pattern, replacement in RENAMED:
         key = pattern.sub(replacement, key)
@@ -72,13 +72,13 @@ def _interleave(offsets: Tensor) -> Tensor:
 
 
 def options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read off a HeadHunter checkpoint the options that it was trained with.
+    """Infer from a HeadHunter checkpoint the options that it was trained with.
 
-    Anchors, sizes of the picture and thresholds leave no trace in the tensors: they come from the
+    Anchors, picture sizes and thresholds cannot be inferred from the tensors; they come from the
     config.
 
     Returns:
-        ``{key path of the config: value}``; keys that the tensors say nothing of are absent.
+        ``{key path of the config: value}``, without keys that the tensors do not determine.
 
     Example:
         >>> options_of({"roi_heads.upscale_feat.bias": torch.zeros(64)})["network.upscale"]
