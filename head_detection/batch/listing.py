@@ -187,8 +187,8 @@ def _container(
 
 def _no_table(location: str, columns: Columns) -> SourceError:
     return SourceError(
-        f"{shown(location)}: expected Parquet, in which to look for the column {columns.asked}; it "
-        "is none: name one, or no column"
+        f"{shown(location)}: expected a Parquet file with the column {columns.asked}; got "
+        "something else: name a Parquet file, or leave the column out"
     )
 
 

@@ -175,5 +175,5 @@ def write_lines(path: Path, table: pa.Table) -> None:
 def _damaged(path: Path) -> OutputError:
     return OutputError(
         f"{path}: expected a shard of answers, {SCHEMA}; it is damaged or something else: remove "
-        "it, and it is made anew"
+        "it, and the same command makes it again"
     )

@@ -2,8 +2,8 @@
 
 Torch takes longer to load than Ray to start, and an actor starts only after Ray, so one after the
 other would double the start. Therefore the process that starts Ray starts these processes too, and
-passes their pipes to the actors. It also finds out, before Ray is started, if no detector can be
-built.
+passes their pipes to the actors. From then on a process belongs to its actor and ends with it. The
+starting process also finds out, before Ray is started, if no detector can be built.
 """
 
 import json
