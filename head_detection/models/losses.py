@@ -1,8 +1,8 @@
-"""What training lowers: the losses of both stages, for a whole batch at once.
+"""The training losses of both stages, computed for a whole batch at once.
 
-Sizes are fixed and masks say what counts, so that the number of operators does not depend on the
-number of pictures and no step waits for a GPU. What is masked out adds exactly nothing to a loss
-and to its gradient, whatever number the network gives there.
+Sizes are fixed and masks select what counts, so that the number of operators does not depend on the
+number of pictures and no step synchronises with a GPU. Masked values contribute exactly zero to a
+loss and its gradient, whatever the network outputs there.
 """
 
 from dataclasses import dataclass
@@ -32,25 +32,25 @@ RPN_BETA = 1 / 9
 
 
 class Samples(NamedTuple):
-    """The boxes that the second stage is trained on: S slots a picture, in network pixels."""
+    """The boxes that the second stage is trained on: S slots per picture, in network pixels."""
 
     boxes: Annotated[Tensor, "b s 4"]
-    """``(B, S, 4)`` float32 xyxy; (0, 0, 1, 1) in slots that are not taken, good to pool from."""
+    """``(B, S, 4)`` float32 xyxy; (0, 0, 1, 1) in empty slots, so that they can be pooled."""
     mask: Annotated[Tensor, "b s"]
-    """``(B, S)`` bool: the slot is taken; the taken ones come first, heads before background."""
+    """``(B, S)`` bool: whether the slot is filled; filled ones come first, heads first of all."""
     labels: Annotated[Tensor, "b s"]
-    """``(B, S)`` int64: 1 head, 0 background and where not taken."""
+    """``(B, S)`` int64: 1 for heads, 0 for background and empty slots."""
     regression: Annotated[Tensor, "b s 4"]
-    """``(B, S, 4)`` float32: the codes of the head that each box matches; 0 but for heads."""
+    """``(B, S, 4)`` float32: codes of the head that each head box matches; 0 for other slots."""
 
 
 @dataclass(frozen=True)
 class RpnLoss:
-    """torchvision's losses of the region proposal network, without ignored regions.
+    """torchvision's losses of the region proposal network, leaving out ignored regions.
 
     Args:
-        matcher: of anchors with heads.
-        sampler: of anchors.
+        matcher: matches anchors with heads.
+        sampler: samples anchors.
     """
 
     matcher: BoxMatcher
@@ -66,11 +66,11 @@ class RpnLoss:
     ) -> dict[str, Tensor]:
         """Return ``loss_objectness`` and ``loss_rpn_box_reg``, float32 scalars.
 
-        Both are means over the sampled anchors of the batch; 0, with a gradient of 0, where
-        ignored regions leave none to sample.
+        Both are means over the sampled anchors of the batch; 0, with a gradient of 0, if ignored
+        regions leave none to sample.
 
         Args:
-            anchors: ``(A, 4)`` xyxy float32 in network pixels, those of every picture.
+            anchors: ``(A, 4)`` xyxy float32 in network pixels, the same for every picture.
             objectness: ``(B, A)`` logits, in the order of the anchors.
             deltas: ``(B, A, 4)``, in the order of the anchors.
             targets: of B pictures, in network pixels.
@@ -99,11 +99,12 @@ class RoiLoss:
     """The sampling and the losses of the second stage.
 
     Args:
-        matcher: of proposals with heads.
-        sampler: of proposals.
-        num_hardest: RoIs of the batch that classification is taught, by falling loss; 0 means all.
+        matcher: matches proposals with heads.
+        sampler: samples proposals.
+        num_hardest: number of RoIs of the batch, those of highest loss, that the classification
+            loss uses; 0 means all.
         box_loss: smooth L1 of the codes, or generalised or complete IoU of the boxes.
-        box_loss_beta: smooth L1 is a square below this and a line above.
+        box_loss_beta: smooth L1 is quadratic below this and linear above.
         box_loss_weight: factor of ``loss_box_reg``.
     """
 
@@ -122,11 +123,11 @@ class RoiLoss:
         targets: Targets,
         generator: Generator | None = None,
     ) -> Samples:
-        """Return what to pool and to score, without gradients; the heads join the proposals.
+        """Sample the boxes to pool and score from proposals and true heads, without gradients.
 
         Args:
-            proposals: ``(B, P, 4)`` xyxy float32 in network pixels; any numbers where not valid.
-            is_valid: ``(B, P)`` bool: the proposal is one.
+            proposals: ``(B, P, 4)`` xyxy float32 in network pixels; any values in invalid slots.
+            is_valid: ``(B, P)`` bool: whether the slot holds a proposal.
             targets: of B pictures, in network pixels.
             generator: of the sampling; torch's own where None.
         """
@@ -144,13 +145,13 @@ class RoiLoss:
     ) -> dict[str, Tensor]:
         """Return ``loss_classifier`` and ``loss_box_reg``, float32 scalars.
 
-        Means over the sampled RoIs of the batch, or the hardest of them; 0, with a gradient of 0,
-        where none was sampled.
+        They are means over the sampled RoIs of the batch, or the hardest of them; 0, with a
+        gradient of 0, if none was sampled.
 
         Args:
             logits: ``(N, 2)`` background and head, N = B * S, picture by picture as
                 ``samples.boxes.flatten(0, 1)``.
-            deltas: ``(N, 8)``, four a class.
+            deltas: ``(N, 8)``, four per class.
             samples: the boxes that were pooled.
         """
         mask, labels = samples.mask.flatten(), samples.labels.flatten()
@@ -158,7 +159,7 @@ class RoiLoss:
         is_positive = labels > 0
         moves = _only(deltas.unflatten(1, (NUM_CLASSES, 4))[:, 1], is_positive)
         losses = box_losses(self.box_loss, moves, codes, boxes, ROI_WEIGHTS, self.box_loss_beta)
-        # An IoU loss of a box with itself is nearly 0, not 0: masked again.
+        # The IoU loss of a box with itself is only nearly 0, so mask it again.
         box_loss = _only(losses, is_positive).sum() / mask.sum().clamp(min=1)
         return {
             "loss_classifier": hardest_mean_loss(logits, labels, mask, self.num_hardest),
@@ -172,13 +173,14 @@ def hardest_mean_loss(
     mask: Annotated[Tensor, "n"],
     num_hardest: int,
 ) -> Annotated[Tensor, ""]:
-    """Return the mean cross-entropy of the hardest RoIs of the batch, 0 where there are none.
+    """Return the mean cross-entropy of the hardest RoIs of the batch, 0 if there are none.
 
     Args:
         logits: ``(N, 2)``.
         labels: ``(N,)`` int64.
-        mask: ``(N,)`` bool: the RoI counts.
-        num_hardest: how many; 0 means all. HeadHunter meant 500 and kept ``min(N, N * 500)``, all.
+        mask: ``(N,)`` bool: whether the RoI counts.
+        num_hardest: number of RoIs; 0 means all. HeadHunter intended 500, but kept
+            ``min(N, N * 500)``, which is all.
 
     Source:
         Shrivastava et al., Training Region-based Object Detectors with Online Hard Example
@@ -192,7 +194,7 @@ def hardest_mean_loss(
     """
     losses = F.cross_entropy(_only(logits, mask), labels, reduction="none")
     if num_hardest and num_hardest < len(losses):
-        # What does not count is easier than anything that does.
+        # RoIs that do not count rank as easier than any that do.
         losses, indices = losses.masked_fill(~mask, -1.0).topk(num_hardest)
         mask = mask[indices]
     return _only(losses, mask).sum() / mask.sum().clamp(min=1)
@@ -223,7 +225,7 @@ def build_roi_loss(config: RoiTrainingConfig) -> RoiLoss:
 
 
 def _only(values: Tensor, mask: Tensor) -> Tensor:
-    """Return float32 values, 0 and without a gradient where the mask says no, were they NaN.
+    """Return float32 values, 0 and without a gradient where the mask is False, even for NaN.
 
     Args:
         values: of the shape of the mask, or with one more dimension at the end.
@@ -234,7 +236,7 @@ def _only(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _boxes_or_unit(boxes: Tensor, mask: Tensor) -> Tensor:
-    """Return the ``(B, S, 4)`` boxes, and (0, 0, 1, 1) where the ``(B, S)`` mask says no."""
+    """Return the ``(B, S, 4)`` boxes, with (0, 0, 1, 1) where the ``(B, S)`` mask is False."""
     unit = torch.arange(4, device=boxes.device) // 2
     return torch.where(mask[..., None], boxes, unit.to(boxes.dtype))
 
@@ -247,7 +249,7 @@ def _regression_targets(
     if not len(targets.boxes):
         return torch.zeros_like(boxes)
     heads = targets.boxes[best_heads(boxes, targets).clamp(min=0)]
-    # A box without an area has no codes; what is not positive may be such a box.
+    # Boxes that are not positive may have no area, and then no codes.
     return encode_boxes(
         _boxes_or_unit(boxes, is_positive), _boxes_or_unit(heads, is_positive), weights
     )

@@ -1,4 +1,4 @@
-"""Which boxes are heads: those of a whole batch beside the heads of all its pictures."""
+"""Matching boxes with heads, for all pictures of a batch at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from torch import Tensor
 from head_detection.models.targets import Targets
 
 HEAD, BACKGROUND, NEITHER = 1, 0, -1
-"""torchvision's labels of boxes; what is neither is not sampled."""
+"""torchvision's labels of boxes; boxes labelled ``NEITHER`` are not sampled."""
 IGNORED_SHARE = 0.5
-"""A background box of which more than this share lies in one ignored region is neither."""
+"""A background box with more than this share of its area in one ignored region is ``NEITHER``."""
 PAIRS_AT_ONCE = 2**24
-"""Pairs of a head and a box in one matrix: 64 MiB in float32, three of which live at a time. A
-batch of 16 pictures of 384 pixels with 40 heads each is one matrix; a crowd goes in parts."""
+"""Pairs of a head and a box per matrix: 64 MiB in float32, up to three of them at a time. A batch
+of 16 pictures of 384 pixels with 40 heads each is one matrix; a crowd is split into several."""
 CACHED_PAIRS = 2**20
-"""The same on a CPU: 4 MiB, which its caches hold. Calling an operator costs next to nothing there,
-and 8 such pictures with 25 heads each are labelled in less than half the time."""
+"""The same on a CPU: 4 MiB, which fit in its caches. Operator calls cost almost nothing there, and 8
+such pictures with 25 heads each are labelled in less than half the time."""
 
 
 @dataclass(frozen=True)
 class BoxMatcher:
-    """torchvision's ``Matcher``, and its loop over pictures, for a batch at once.
+    """torchvision's ``Matcher`` for all pictures of a batch at once.
 
     The number of operators does not depend on the number of pictures, until the pairs of heads and
-    boxes pass ``PAIRS_AT_ONCE`` (``CACHED_PAIRS`` on a CPU); nothing waits for a device.
+    boxes exceed ``PAIRS_AT_ONCE`` (``CACHED_PAIRS`` on a CPU). It does not synchronise.
 
     Args:
         fg_iou_threshold: boxes of at least this IoU with a head are heads.
         bg_iou_threshold: boxes of less than this IoU with every head are background.
-        allow_low_quality_matches: for each head, the boxes of the highest IoU with it, equal ones
-            included, are heads however low it is. As in torchvision that holds at IoU 0 too: a
-            head that no box meets makes heads of all boxes of its picture which do not meet it.
+        allow_low_quality_matches: for each head, the boxes with the highest IoU, including ties,
+            are heads however low that IoU is. As in torchvision, this also holds at IoU 0: a head
+            that no box overlaps turns all boxes of its picture into heads.
     """
 
     fg_iou_threshold: float
@@ -46,10 +46,11 @@ class BoxMatcher:
     ) -> Annotated[Tensor, "b n"]:
         """Return ``(B, N)`` int64: ``HEAD``, ``BACKGROUND`` or ``NEITHER`` for every box.
 
-        In a picture without heads all is background. Background in an ignored region is neither.
+        In a picture without heads, all boxes are background. Background in an ignored region is
+        ``NEITHER``.
 
         Args:
-            boxes: ``(N, 4)`` xyxy float32 that all pictures share, or ``(B, N, 4)``, in the pixels
+            boxes: ``(N, 4)`` xyxy float32, shared by all pictures, or ``(B, N, 4)``, in the pixels
                 of the targets.
             targets: of B pictures.
         """
@@ -60,7 +61,7 @@ class BoxMatcher:
             iou = _iou(heads, candidates.of_pictures(owner))
             _raise_to(best, iou, owner)
             if self.allow_low_quality_matches:
-                # What a box lacks of the best IoU with the head, negative: 0 for the best.
+                # IoU minus the head's best IoU: 0 for the best boxes, negative for others.
                 _raise_to(behind, iou.sub_(iou.amax(dim=1, keepdim=True)), owner)
         labels = torch.full_like(best, NEITHER, dtype=torch.int64)
         is_background = best < self.bg_iou_threshold
@@ -73,13 +74,13 @@ class BoxMatcher:
 def best_heads(
     boxes: Annotated[Tensor, "*shared n 4"], targets: Targets
 ) -> Annotated[Tensor, "b n"]:
-    """Return ``(B, N)`` int64 into ``targets.boxes``: the head of the highest IoU with each box.
+    """Return ``(B, N)`` indices into ``targets.boxes``: the head with the highest IoU per box.
 
-    The first of equal ones, as in torchvision; -1 in a picture without heads. One matrix of all
-    pairs, so for the boxes that were sampled rather than for all.
+    Ties go to the first head, as in torchvision; -1 in a picture without heads. It computes one
+    matrix of all pairs, so pass only sampled boxes.
 
     Args:
-        boxes: ``(N, 4)`` xyxy float32 that all pictures share, or ``(B, N, 4)``, in the pixels of
+        boxes: ``(N, 4)`` xyxy float32, shared by all pictures, or ``(B, N, 4)``, in the pixels of
             the targets.
         targets: of B pictures.
     """
@@ -95,7 +96,7 @@ def best_heads(
 
 
 class _Coordinates(NamedTuple):
-    """Boxes by coordinate, each of which is contiguous; one row where all pictures share them."""
+    """Boxes by coordinate, each contiguous; one row if all pictures share the boxes."""
 
     corners: Tensor
     """``(4, 1 or B, N)``, or ``(4, 1 or R, N)`` beside R heads or regions."""
@@ -115,7 +116,7 @@ class _Coordinates(NamedTuple):
 
 
 def _parts(boxes: Tensor, owner: Tensor, num_candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield heads or regions with their pictures, as many at a time as memory is meant for."""
+    """Yield heads or regions with their pictures, in parts that bound the memory."""
     if len(boxes):
         pairs = CACHED_PAIRS if boxes.device.type == "cpu" else PAIRS_AT_ONCE
         rows = max(1, pairs // max(num_candidates, 1))
@@ -128,7 +129,7 @@ def _raise_to(highest: Tensor, values: Tensor, owner: Tensor) -> None:
 
 
 def _intersection(boxes: Tensor, candidates: _Coordinates) -> Tensor:
-    """Return the ``(R, N)`` areas that ``(R, 4)`` boxes share with the candidates beside them."""
+    """Return the ``(R, N)`` intersection areas of ``(R, 4)`` boxes with their candidates."""
     left, top, right, bottom = boxes.t()[:, :, None]
     # In place: at these sizes, memory costs more than arithmetic.
     width = torch.minimum(right, candidates.corners[2])
@@ -139,18 +140,18 @@ def _intersection(boxes: Tensor, candidates: _Coordinates) -> Tensor:
 
 
 def _iou(heads: Tensor, candidates: _Coordinates) -> Tensor:
-    """Return ``(R, N)``: ``torchvision.ops.box_iou`` of ``(R, 4)`` heads, digit by digit."""
+    """Return ``(R, N)``, bit for bit equal to ``torchvision.ops.box_iou`` of ``(R, 4)`` heads."""
     intersection = _intersection(heads, candidates)
     areas = (heads[:, 2] - heads[:, 0]) * (heads[:, 3] - heads[:, 1])
     return intersection.div_((areas[:, None] + candidates.areas).sub_(intersection))
 
 
 def _share_ignored(candidates: _Coordinates, like: Tensor, targets: Targets) -> Tensor:
-    """Return ``(B, N)``: the highest share of a box in one ignored region, 0 without an area.
+    """Return ``(B, N)``: the highest share of a box in one ignored region; 0 without an area.
 
     Args:
         candidates: the boxes.
-        like: ``(B, N)``, whose shape and type the shares have.
+        like: ``(B, N)``, gives the shape and type of the result.
         targets: of B pictures.
     """
     highest = torch.zeros_like(like)

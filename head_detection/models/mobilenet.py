@@ -9,10 +9,10 @@ class MobileNetV1(nn.Module):
     """The body only: no pooling, no classifier.
 
     Args:
-        stem: ``3x3_stride2`` is RetinaFace's; ``2x2_stride1`` is HeadHunter's, which leaves every
+        stem: ``3x3_stride2`` is RetinaFace's; ``2x2_stride1`` is HeadHunter's, which makes every
             map twice as large, plus one row and column.
-        negative_slope: of LeakyReLU; 0 is ReLU. HeadHunter trained with 0.1, the public ImageNet
-            and WIDER FACE weights with 0.
+        negative_slope: slope of LeakyReLU; 0 is ReLU. HeadHunter trained with 0.1, the public
+            ImageNet and WIDER FACE weights with 0.
 
     Source:
         Howard et al., MobileNets, arXiv 1704.04861, with the widths of biubug6/Pytorch_Retinaface.
@@ -39,7 +39,7 @@ class MobileNetV1(nn.Module):
         self.stage3 = nn.Sequential(separable(128, 256, 2), separable(256, 256, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the last map, ``(B, 256, H', W')``, of ``(B, 3, H, W)``."""
+        """Return the last map, ``(B, 256, H', W')``, for ``(B, 3, H, W)``."""
         features: Tensor = self.stage3(self.stage2(self.stage1(images)))
         return features
 

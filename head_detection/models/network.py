@@ -1,4 +1,4 @@
-"""All that has tensors, and what another library must offer to stand in its place."""
+"""The network with all trained tensors, and the protocol that a backend implements."""
 
 from typing import Annotated, NamedTuple, Protocol
 
@@ -13,12 +13,12 @@ from head_detection.models.rpn import RegionProposalLayers
 
 
 class DenseMaps(NamedTuple):
-    """What the network says of every place of a picture, finest level first, float32.
+    """The network's outputs at every location of a picture, finest level first, float32.
 
     Attributes:
-        features: ``(B, C, H_i, W_i)`` to pool from.
+        features: ``(B, C, H_i, W_i)`` features to pool from.
         objectness: ``(B, A, H_i, W_i)`` logits of each anchor.
-        deltas: ``(B, 4A, H_i, W_i)`` that move it.
+        deltas: ``(B, 4A, H_i, W_i)`` codes that move each anchor.
     """
 
     features: tuple[Annotated[Tensor, "b c _ _"], ...]
@@ -27,11 +27,11 @@ class DenseMaps(NamedTuple):
 
 
 class DetectorNetwork(Protocol):
-    """The two parts of a detector that multiply: ``Network``, or a backend in its place."""
+    """The two parts of a detector with trained tensors: ``Network``, or a backend."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the type that pictures are given in."""
+        """Return the type of the input pictures."""
         ...
 
     def dense(self, images: Annotated[Tensor, "b 3 h w"]) -> DenseMaps:
@@ -46,14 +46,14 @@ class DetectorNetwork(Protocol):
 
 
 class Network(nn.Module):
-    """Backbone and the layers of both stages; its state dict is a weights file's.
+    """Backbone and the layers of both stages; a weights file stores its state dict.
 
     The names of the tensors are torchvision's: ``backbone``, ``rpn.head``, ``roi_heads.box_head``.
 
     Args:
-        backbone: maps of every pyramid level.
-        rpn: where a head may be.
-        roi_heads: whether it is one.
+        backbone: computes the maps of every pyramid level.
+        rpn: finds where a head may be.
+        roi_heads: classifies the proposals and refines their boxes.
     """
 
     dtype = torch.float32
@@ -65,7 +65,7 @@ class Network(nn.Module):
         self.backbone, self.rpn, self.roi_heads = backbone, rpn, roi_heads
 
     def dense(self, images: Annotated[Tensor, "b 3 h w"]) -> DenseMaps:
-        """Return what the network says of every place of ``(B, 3, H, W)`` normalised pictures."""
+        """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
         levels = list(self.backbone(images).values())
         objectness, deltas = self.rpn(levels)
         return DenseMaps(self.roi_heads.features(levels), tuple(objectness), tuple(deltas))
@@ -75,14 +75,14 @@ class Network(nn.Module):
     ) -> tuple[Annotated[Tensor, "n 2"], Annotated[Tensor, "n 8"]]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features.
 
-        An exported network, whose first layer is turned round for it, takes ``(N, P, P, C)``.
+        An exported network, whose first layer is reordered, takes ``(N, P, P, C)``.
         """
         logits, deltas = self.roi_heads(pooled)
         return logits, deltas
 
 
 def build_network(config: NetworkConfig) -> Network:
-    """Build what the config describes, in training mode.
+    """Build the network that the config describes, in training mode.
 
     Raises:
         ValueError: parts that do not fit each other, or pretrained weights that do not fit.

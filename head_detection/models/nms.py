@@ -1,4 +1,4 @@
-"""Greedy suppression of whole batches: of boxes that overlap, the best one stays."""
+"""Greedy non-maximum suppression for whole batches."""
 
 from collections.abc import Iterator
 from typing import Annotated, Final
@@ -10,23 +10,23 @@ from torch import Tensor
 from torchvision.ops import nms
 
 EMPTY: Final = -1.0
-"""The score of a slot that holds no box; those of boxes are 0 to 1."""
+"""The score of an empty slot; scores of boxes are 0 to 1."""
 ROUNDS: Final = 12
-"""Boxes that hang on each other in chains of so many are settled without asking the device: the
-longest among 600 proposals of a classroom are of 6 to 8."""
+"""Chains of up to this many boxes that suppress each other are settled without synchronising. The
+longest chains among 600 proposals of a classroom have 6 to 8 boxes."""
 MATRIX_PAIRS: Final = 2**24
 """Pairs of boxes whose overlap is computed at once: 64 MB in float32."""
 MOST_PAIRS: Final = 2**29
-"""Pairs of boxes in one table, 1 GB of a GPU; above, it is waited for."""
+"""Most pairs of boxes in one table, 1 GB on a GPU; for more, it synchronises instead."""
 ONE_CALL: Final = 1024
-"""Boxes of several groups for one call of torchvision's operator, whose time is their square."""
+"""Boxes of several groups per call of torchvision's operator, whose time is quadratic."""
 MANY: Final = 4096
-"""Boxes from which on a list of those that are near each other is sooner made: 10 ms."""
+"""Number of boxes from which listing the pairs of nearby boxes first is faster: 10 ms."""
 
 MOST_NEAR: Final = 6 * 10**6
-"""Pairs of boxes that are compared, in half a second."""
+"""Most pairs of boxes to compare, which takes half a second."""
 NEAR_AT_ONCE: Final = 2**20
-"""Of them: 100 MB."""
+"""Pairs to compare at once: 100 MB."""
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -39,17 +39,17 @@ def greedy_nms(
     *,
     waits: bool,
 ) -> tuple[Annotated[Tensor, "g k"], Annotated[Tensor, ""] | None]:
-    """Tell which boxes stay, each group on its own.
+    """Tell which boxes are kept, separately for each group.
 
     Args:
         boxes: ``(G, K, 4)`` xyxy float32.
-        scores: ``(G, K)``, falling in each group; ``EMPTY`` where there is no box.
-        iou_threshold: a box goes where a better one that stays overlaps it by more.
-        waits: boxes may be copied to the processor, on a CPU no copy at all.
+        scores: ``(G, K)``, descending in each group; ``EMPTY`` in empty slots.
+        iou_threshold: a box is dropped if a kept box with a higher score overlaps it by more.
+        waits: whether boxes may be copied to the CPU, which synchronises with a GPU.
 
     Returns:
-        ``(G, K)`` bool, and a bool scalar: whether that is what suppression one by one gives. None
-        where it is for certain.
+        ``(G, K)`` bool, and a bool scalar: whether it equals sequential suppression; None if that
+        is certain.
     """
     if waits or scores.numel() * scores.shape[1] > MOST_PAIRS:
         kept = _keep_one_by_one(boxes, scores, iou_threshold)
@@ -60,17 +60,17 @@ def greedy_nms(
 def _keep_in_rounds(
     boxes: Tensor, scores: Tensor, iou_threshold: float
 ) -> tuple[Tensor, Tensor | None]:
-    """Suppress all boxes by all better ones that are left, again and again: nothing waits.
+    """Suppress all boxes by all remaining better ones, in several rounds, without synchronising.
 
-    The best box is right after the first round, what it decides after the second, and so on: once
-    a round changes nothing, the boxes are those of suppression one by one.
+    The best box is final after the first round, the boxes that it suppresses after the second, and
+    so on. Once a round changes nothing, the result equals sequential suppression.
 
     Source:
         Zheng et al., Enhancing Geometric Factors in Model Learning and Inference for Object
         Detection and Instance Segmentation, IEEE Transactions on Cybernetics 2022, Cluster-NMS.
     """
     groups, count = scores.shape
-    # A GPU multiplies halves, and counts up to 2048 in them exactly: only 0 matters.
+    # float16 is fast on a GPU, and exact enough because only zero or not matters.
     dtype = torch.float16 if boxes.device.type == "cuda" else torch.float32
     suppresses = torch.empty((groups, count, count), dtype=dtype, device=boxes.device)
     for rows in row_parts(groups, count, count):
@@ -78,7 +78,7 @@ def _keep_in_rounds(
     suppresses = suppresses.triu_(1)
     exists = (scores > EMPTY).to(dtype)[:, None]
     kept = exists
-    # Training runs under autocast, which would copy the whole table into bfloat16 for each round.
+    # Training runs under autocast, which would copy the whole table to bfloat16 in each round.
     with torch.autocast(boxes.device.type, enabled=False):
         for _ in range(ROUNDS):
             before = kept
@@ -89,7 +89,7 @@ def _keep_in_rounds(
 def iou_matrix(
     first: Annotated[Tensor, "g k 4"], second: Annotated[Tensor, "g n 4"]
 ) -> Annotated[Tensor, "g k n"]:
-    """Return ``(G, K, N)``: ``torchvision.ops.box_iou`` in each of G groups.
+    """Return ``(G, K, N)``: ``torchvision.ops.box_iou`` for each of G groups.
 
     Args:
         first: ``(G, K, 4)`` xyxy.
@@ -106,14 +106,14 @@ def iou_matrix(
 
 
 def row_parts(groups: int, rows: int, columns: int) -> Iterator[slice]:
-    """Yield rows of a ``(groups, rows, columns)`` table in parts of ``MATRIX_PAIRS`` at most."""
+    """Yield rows of a ``(groups, rows, columns)`` table in parts of at most ``MATRIX_PAIRS``."""
     step = max(1, MATRIX_PAIRS // max(1, groups * columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def _keep_one_by_one(boxes: Tensor, scores: Tensor, iou_threshold: float) -> npt.NDArray[np.bool_]:
-    """Use torchvision's operator on as many whole groups at a time as it is quick for."""
+    """Run torchvision's operator on as many whole groups per call as is efficient."""
     groups, count = scores.shape
     own_scores = scores.detach().cpu().numpy().reshape(-1)
     filled = np.flatnonzero(own_scores > EMPTY)
@@ -129,7 +129,7 @@ def _keep_one_by_one(boxes: Tensor, scores: Tensor, iou_threshold: float) -> npt
 
 
 def _whole_groups(sizes: Indices) -> Iterator[slice]:
-    """Yield parts of a row of groups: a single group, or several with ``ONE_CALL`` boxes."""
+    """Yield slices of whole groups: one group, or several with at most ``ONE_CALL`` boxes."""
     ends = np.cumsum(sizes)
     start, first = 0, 0
     for index, end in enumerate(ends):
@@ -146,13 +146,13 @@ def keep_groups(
     group_of: Annotated[Indices, "n"],
     iou_threshold: float,
 ) -> Annotated[Indices, "k"]:
-    """Return the indices of the boxes that stay, by falling score.
+    """Return the indices of the kept boxes, by descending score.
 
     Args:
-        boxes: ``(N, 4)`` xyxy, finite. Groups are kept apart by moving them: float64 keeps their
-            digits, of which float32 would lose some.
+        boxes: ``(N, 4)`` xyxy, finite. Groups are shifted apart; float64 keeps the precision that
+            float32 would lose by that.
         scores: ``(N,)``.
-        group_of: ``(N,)`` whole numbers; only boxes of one group suppress each other.
+        group_of: ``(N,)`` group numbers; only boxes of the same group suppress each other.
         iou_threshold: as ``greedy_nms``.
 
     Example:
@@ -176,10 +176,10 @@ def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
 
 
 def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
-    """Suppress in rounds, as ``_keep_in_rounds`` does, along a list of the pairs that overlap."""
+    """Suppress in rounds, as ``_keep_in_rounds`` does, with a list of overlapping pairs."""
     order = np.argsort(-scores, kind="stable")
     pairs = _near_pairs(boxes[order])
-    if pairs is None:  # so many on one spot that few stay, and the operator is done soon
+    if pairs is None:  # so dense that few boxes are kept, for which the operator is fast
         return _one_call(boxes, scores, iou_threshold)
     overlapping = [_overlapping(boxes[order], *part, iou_threshold) for part in pairs]
     better, worse = (np.concatenate(side) for side in zip(*overlapping, strict=True))
@@ -194,10 +194,10 @@ def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
 
 
 def _near_pairs(boxes: Array) -> Iterator[tuple[Indices, Indices]] | None:
-    """Yield pairs of boxes, each once, that hold all which overlap; None where they are too many.
+    """Yield nearby pairs of boxes, once each, including all that overlap; None if too many.
 
-    The boxes are dealt out to bands of lines, to each that they touch. In a band, those that begin
-    within the columns of a box follow it, where they are sorted by their first column.
+    Each box is assigned to every horizontal band that it touches. Sorted by left edge within a
+    band, the boxes that start within the columns of a box directly follow it.
     """
     left, top, right, bottom = boxes.T
     band = 2 * max(float(np.median(bottom - top)), 1.0)
@@ -210,7 +210,7 @@ def _near_pairs(boxes: Array) -> Iterator[tuple[Indices, Indices]] | None:
     order = np.argsort(begins, kind="stable")
     ends = (band_of * far + right[box_of])[order]
     followers = np.searchsorted(begins[order], ends) - np.arange(len(order)) - 1
-    followers = followers.clip(min=0)  # a box of no width is followed by none
+    followers = followers.clip(min=0)  # a box without width has no followers
     if followers.sum() > MOST_NEAR:
         return None
     return _followed(box_of[order], followers, band_of[order], first)
@@ -219,7 +219,7 @@ def _near_pairs(boxes: Array) -> Iterator[tuple[Indices, Indices]] | None:
 def _followed(
     box_of: Indices, followers: Indices, band_of: Indices, first_band: Indices
 ) -> Iterator[tuple[Indices, Indices]]:
-    """Yield each entry's box with those of the entries that follow it, in parts."""
+    """Yield pairs of each entry's box with the boxes of its followers, in parts."""
     cuts = np.searchsorted(
         followers.cumsum(), np.arange(NEAR_AT_ONCE, followers.sum(), NEAR_AT_ONCE)
     )
@@ -227,7 +227,7 @@ def _followed(
         entry = np.repeat(own, followers[own])
         other = entry + 1 + _count_up(followers[own])
         one, two = box_of[entry], box_of[other]
-        # Two boxes meet in every band that both touch, and count in the first of them.
+        # Two boxes are paired in every band that both touch; keep only the first of these.
         is_first = band_of[entry] == np.maximum(first_band[one], first_band[two])
         yield np.minimum(one, two)[is_first], np.maximum(one, two)[is_first]
 
@@ -246,7 +246,7 @@ def _count_up(counts: Indices) -> Indices:
 def _overlapping(
     boxes: Array, first: Indices, second: Indices, iou_threshold: float
 ) -> tuple[Indices, Indices]:
-    """Return the pairs of which the IoU is above the threshold."""
+    """Return the pairs whose IoU is above the threshold."""
     one, two = boxes[first], boxes[second]
     sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])
     shared = sides.clip(min=0).prod(axis=1)

@@ -1,4 +1,4 @@
-"""Networks to start from: bodies trained by others, whatever their layout, and own detectors."""
+"""Initial weights: bodies trained by others, in several layouts, and this project's detectors."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from head_detection.errors import WeightsError
 from head_detection.models.weights import read_state_dict, read_weights
 
 PREFIXES = ("", "backbone.body.", "body.", "backbone.", "features.", "encoder.")
-"""HeadHunter's, RetinaFace's, torchvision's detectors', and plain classifiers'."""
+"""Key prefixes of HeadHunter, RetinaFace, torchvision's detectors, and plain classifiers."""
 BODY = "backbone.body."
 COUNTERS = "num_batches_tracked"
 SHOWN_KEYS = 8
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_body(body: nn.Module, path: str) -> None:
-    """Fill a body from a state dict of torchvision's, timm's, RetinaFace's or HeadHunter's layout.
+    """Load a body from a state dict in torchvision's, timm's, RetinaFace's or HeadHunter's layout.
 
-    Keys are matched by name, with the layout's prefix removed; where no name fits, tensors are
-    matched by their order if every shape agrees (ports of timm's networks keep its order). What
-    did not fit is logged as a warning.
+    Keys are matched by name, with the layout's prefix removed. If no name fits, tensors are matched
+    by order if every shape agrees (ports of timm's networks keep its order). Tensors that do not
+    fit are logged as a warning.
 
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
@@ -40,15 +40,15 @@ def load_body(body: nn.Module, path: str) -> None:
 
 
 def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> None:
-    """Fill a detector from one that was trained with this project, as far as names and shapes fit.
+    """Load from a detector trained with this project all tensors whose names and shapes fit.
 
-    What did not fit, of a box head of another width say, is logged as a warning.
+    Tensors that do not fit, for example of a box head of another width, are logged as a warning.
 
     Args:
-        detector: filled in place.
+        detector: changed in place.
         path: a weights file of this project.
-        with_body: False leaves the body as it is, where the file's is another: layers of two
-            bodies that happen to have one name and shape have nothing to do with each other.
+        with_body: False skips the body, if the file's is another one: layers of different bodies
+            may have the same name and shape by chance.
 
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
@@ -92,7 +92,7 @@ def _match_by_name(expected: Mapping[str, Tensor], source: Mapping[str, Tensor])
 
 
 def _plain(key: str) -> str:
-    """Level timm's two spellings: ``network.stages_0.conv`` and ``stages.0.conv``."""
+    """Unify timm's two spellings: ``network.stages_0.conv`` and ``stages.0.conv``."""
     return key.removeprefix("network.").replace("_", ".")
 
 

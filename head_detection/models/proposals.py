@@ -1,4 +1,4 @@
-"""Where a head may be: the likeliest boxes of the first stage, as many as a picture asks for."""
+"""Proposals: the most likely boxes of the first stage, as many as the picture needs."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from head_detection.models.suppression import all_of, any_of, box_sizes, filled_
 SMALLEST_PROPOSAL: Final = 1e-3
 """Proposals thinner than this many network pixels are dropped, as torchvision does."""
 LIKELY: Final = 0.9
-"""A limit is in the way where the last box that it lets through is at least so likely: of less
-likely ones hardly any is of a further head."""
+"""A limit is too small if the last box that it keeps is at least this likely; boxes that are less
+likely hardly ever belong to another head."""
 ROUNDING: Final = 1e-6
-"""Of a likelihood in float32, ten times over: so little below a threshold it may lie on it."""
+"""Ten times float32's rounding of a likelihood; this far below a threshold, it may equal it."""
 GROWTH: Final = 16
-"""Times that a limit grows at most: 800 proposals become 12,800."""
+"""Most that a limit grows: 800 proposals become 12,800."""
 
 ImageSizes = Sequence[tuple[int, int]]
 """``(height, width)`` of each picture of a batch, in network pixels, without its padding."""
@@ -34,7 +34,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class SizeRange(NamedTuple):
-    """Sizes of boxes, root of area in pixels; both ends belong to it."""
+    """A range of box sizes (root of area in pixels), including both ends."""
 
     smallest: float = 0.0
     largest: float = float("inf")
@@ -42,16 +42,16 @@ class SizeRange(NamedTuple):
 
 @dataclass(frozen=True)
 class ProposalLimits:
-    """Which boxes of the first stage go through the second one.
+    """Which boxes of the first stage go to the second stage.
 
     Args:
-        pre_nms_top_n: kept by score on each level before suppression.
-        post_nms_top_n: of all levels, after it.
-        nms_iou_threshold: a box goes where a better one of its level overlaps it by more.
-        score_threshold: less likely ones are dropped.
-        grows: both numbers follow the picture, as ``room_for`` says.
-        room: times that both may grow where the device is not waited for: tensors are as large
-            from the start, and each level of each picture takes of it what it needs.
+        pre_nms_top_n: boxes kept per level, by score, before suppression.
+        post_nms_top_n: boxes kept of all levels after suppression.
+        nms_iou_threshold: a box is dropped if a better one of its level overlaps it by more.
+        score_threshold: less likely boxes are dropped.
+        grows: whether both numbers adapt to the picture, as in ``room_for``.
+        room: factor by which both may grow on a device that is not synchronised. Tensors have that
+            size from the start, and each level of each picture uses what it needs.
     """
 
     pre_nms_top_n: int
@@ -63,13 +63,13 @@ class ProposalLimits:
 
 
 class Proposals(NamedTuple):
-    """Where a head may be: P slots for each of B pictures, by falling objectness.
+    """Where a head may be: P slots for each of B pictures, by descending objectness.
 
     Attributes:
         boxes: ``(B, P, 4)`` xyxy in network pixels, zeros in empty slots.
         scores: ``(B, P)`` objectness in 0..1, ``EMPTY`` in empty slots.
-        rows: ``(M,)`` int64 in 0..B*P-1, rising: the slots that go through the second stage; None
-            is all of them.
+        rows: ``(M,)`` int64 in 0..B*P-1, ascending: the slots that go to the second stage; None
+            means all.
         is_settled: as ``Candidates``.
         is_cut: as ``Candidates``.
     """
@@ -82,16 +82,16 @@ class Proposals(NamedTuple):
 
     @property
     def is_filled(self) -> Tensor:
-        """Tell of each of ``(B, P)`` slots whether it holds a proposal."""
+        """Return ``(B, P)`` bool: whether the slot holds a proposal."""
         return self.scores > EMPTY
 
 
 class _Chosen(NamedTuple):
-    """The best of many scores, falling, in B pictures or L levels of each.
+    """The highest scores, descending, of B pictures or of L levels of each.
 
     Attributes:
         scores: ``(B, K)``, or logits ``(B, L, K)``.
-        indices: of the same shape, int64: their indices among the many.
+        indices: of the same shape, int64: their indices among all scores.
         is_settled: as ``Candidates``.
         is_cut: as ``Candidates``.
     """
@@ -112,21 +112,21 @@ def propose(
     waits: bool,
     sizes: SizeRange | None = None,
 ) -> Proposals:
-    """Return the likeliest boxes of each picture, without overlaps within a level.
+    """Return the most likely boxes of each picture, suppressed within each level.
 
-    torchvision decodes every anchor and keeps a few hundred; here the best of each level are
-    chosen first and only they are given an anchor and decoded. Where no limit grows, the proposals
-    are the same.
+    torchvision decodes every anchor and keeps a few hundred. This first selects the best of each
+    level, and computes anchors and boxes only for them. If no limit grows, the proposals are the
+    same.
 
     Args:
-        anchors: that are moved.
-        limits: of their number.
+        anchors: the boxes that are moved.
+        limits: limits of their number.
         maps: float32.
         padded_size: ``(height, width)`` of the batch.
         image_sizes: of its pictures.
-        waits: as ``greedy_nms``. Elsewhere than there a limit cannot grow beyond its ``room``:
-            where that is in the way, the proposals are not settled.
-        sizes: of the proposals that are kept, all others being left to other views.
+        waits: as ``greedy_nms``. If False, a limit cannot grow beyond its ``room``; if that is not
+            enough, the proposals are not settled.
+        sizes: proposals outside this range are left to other views; None: keep all.
     """
     best = _best_of_levels(maps, limits, waits=waits)
     codes, logits = _codes_at(maps, best.indices), best.scores
@@ -156,11 +156,11 @@ def propose(
 
 
 def room_for(likely: Counts, limit: int) -> Counts:
-    """Return how many boxes a limit lets through: doubled until it leaves out none that is likely.
+    """Return a limit doubled until it exceeds the number of likely boxes.
 
     Args:
-        likely: how many of them are ``LIKELY``; of any shape, also of the result.
-        limit: where it starts; at most it grows ``GROWTH`` times.
+        likely: number of boxes at least ``LIKELY``, of any shape, which the result has too.
+        limit: the initial limit; it grows at most by the factor ``GROWTH``.
 
     Example:
         >>> room_for(np.array([0, 599, 600, 1300, 10**6]), 600).tolist()
@@ -177,7 +177,7 @@ def grids_of(maps: DenseMaps) -> Grids:
 
 
 def _best_of_levels(maps: DenseMaps, limits: ProposalLimits, *, waits: bool) -> _Chosen:
-    """Return logits and indices ``(B, L, K)`` of the likeliest anchors of each level."""
+    """Return logits and indices ``(B, L, K)`` of the most likely anchors of each level."""
     if waits:
         return _best_that_count(maps.objectness, limits)
     count = limits.pre_nms_top_n
@@ -190,9 +190,9 @@ def _best_of_levels(maps: DenseMaps, limits: ProposalLimits, *, waits: bool) -> 
 
 
 def _best_that_count(objectness: Sequence[Tensor], limits: ProposalLimits) -> _Chosen:
-    """Return those alone that are likely enough: in a crowd, one location in fifty.
+    """Consider only anchors above the score threshold: in a crowd, one location in fifty.
 
-    On a CPU, to look through all of a map takes a tenth of the time of choosing its best.
+    On a CPU, comparing a whole map takes a tenth of the time of selecting its highest values.
     """
     count, shape = limits.pre_nms_top_n, (len(objectness[0]), len(objectness))
     least = _logit(limits.score_threshold - ROUNDING)
@@ -222,14 +222,14 @@ def _best_that_count(objectness: Sequence[Tensor], limits: ProposalLimits) -> _C
 
 
 def _largest(values: npt.NDArray[np.float32], count: int) -> Counts:
-    """Return the indices of the largest values, falling, the earlier of equal ones first.
+    """Return the indices of the largest values, descending; ties keep their order.
 
     Example:
         >>> _largest(np.array([0.5, 2, 1, 2], np.float32), 3).tolist()
         [1, 3, 2]
     """
     some = np.arange(len(values))
-    if len(values) > 2 * count:  # a whole sort of a map takes longer than all that follows
+    if len(values) > 2 * count:  # sorting a whole map takes longer than all that follows
         least = np.partition(values, len(values) - count)[len(values) - count]
         some = np.flatnonzero(values >= least)
     order: Counts = some[np.argsort(-values[some], kind="stable")][:count]
@@ -237,15 +237,15 @@ def _largest(values: npt.NDArray[np.float32], count: int) -> Counts:
 
 
 def _logit(likelihood: float) -> float:
-    """Return the logit of a likelihood below 1; minus infinity where there is none."""
+    """Return the logit of a likelihood below 1; minus infinity for 0 or less."""
     return math.log(likelihood / (1 - likelihood)) if likelihood > 0 else -math.inf
 
 
 def _top_of_levels(maps: DenseMaps, count: int) -> tuple[Tensor, Tensor]:
-    """Return the ``(B, L, K)`` largest logits, falling, and their indices, level by level.
+    """Return the ``(B, L, K)`` largest logits, descending, and their indices, per level.
 
-    The maps differ in size, so that the best of each are looked for on its own. A level of less
-    than K locations is filled up with logits of minus infinity.
+    The maps differ in size, so each is searched separately. A level with fewer than K locations is
+    padded with logits of minus infinity.
     """
     chosen = []
     slots = min(count, max(level[0].numel() for level in maps.objectness))
@@ -296,9 +296,10 @@ def _best_of_all(scores: Tensor, limits: ProposalLimits, *, waits: bool) -> _Cho
 def _within_room(
     scores: Tensor, is_likely: Tensor, limit: int, room: int, empty: float
 ) -> tuple[Tensor, Tensor | None]:
-    """Return falling scores, those emptied that ``room_for`` leaves out, and whether it has room.
+    """Apply ``room_for`` to descending scores without synchronising.
 
-    That is ``room_for`` without a question to the device: None where all there are have room.
+    Scores beyond the limit are emptied. The second result tells whether the room was enough; None
+    if that is certain.
     """
     is_settled = None if scores.shape[-1] < limit * room else ~is_likely[..., -1].any()
     if scores.shape[-1] <= limit:
@@ -311,13 +312,13 @@ def _within_room(
 
 
 def _beyond(room: Counts, like: Tensor) -> Tensor:
-    """Tell of ranks, the last dimension of a tensor, which ones have no room."""
+    """Tell which ranks, along the last dimension of a tensor, are beyond the limit."""
     is_beyond = np.arange(like.shape[-1]) >= room[..., None]
     return torch.from_numpy(is_beyond).to(like.device)
 
 
 def _values(values: Tensor) -> npt.NDArray[Any]:
-    """Return an array; on a CPU this is no operator, a GPU is waited for."""
+    """Return an array; this is no operator on a CPU, and synchronises with a GPU."""
     array: npt.NDArray[Any] = values.detach().cpu().numpy()
     return array
 
@@ -325,14 +326,14 @@ def _values(values: Tensor) -> npt.NDArray[Any]:
 def clip_boxes(
     boxes: Annotated[Tensor, "b *n 4"], image_sizes: ImageSizes
 ) -> Annotated[Tensor, "b *n 4"]:
-    """Return ``(B, ..., 4)`` boxes cut off where each picture ends."""
+    """Return ``(B, ..., 4)`` boxes clipped to each picture."""
     corners = tuple((width, height, width, height) for height, width in image_sizes)
     limits = constant(corners, boxes.device).view(-1, *(1,) * (boxes.dim() - 2), 4)
     return torch.minimum(boxes, limits).clamp_(min=0)
 
 
 def has_sides(boxes: Annotated[Tensor, "*n 4"], smallest: float) -> Annotated[Tensor, "*n"]:
-    """Tell of ``(..., 4)`` boxes whether both sides are as long; no number is not."""
+    """Tell whether both sides of ``(..., 4)`` boxes are at least this long; False for NaN."""
     return (boxes[..., 2:] - boxes[..., :2] >= smallest).all(dim=-1)
 
 
@@ -341,13 +342,13 @@ def empty_others(
     scores: Annotated[Tensor, "*n"],
     is_wanted: Annotated[Tensor, "*n"],
 ) -> tuple[Annotated[Tensor, "*n 4"], Annotated[Tensor, "*n"]]:
-    """Return boxes of zeros and ``EMPTY`` scores where nothing is wanted: no number spreads."""
+    """Empty the slots that are not wanted, with zero boxes, so that NaN does not spread."""
     others = ~is_wanted
     return boxes.masked_fill(others[..., None], 0.0), scores.masked_fill(others, EMPTY)
 
 
 def _filled_rows(scores: Tensor) -> Tensor | None:
-    """Return which slots hold something, None where all do; on a CPU this is no operator."""
+    """Return the indices of filled slots, None if all are filled; no operator on a CPU."""
     is_filled = scores.cpu().numpy().reshape(-1) > EMPTY
     if is_filled.all():
         return None

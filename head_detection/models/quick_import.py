@@ -1,4 +1,4 @@
-"""torchvision without PyTorch's compiler, whose import takes seconds and 150 MB."""
+"""Importing torchvision without PyTorch's compiler, whose import takes seconds and 150 MB."""
 
 import importlib
 import sys
@@ -12,10 +12,10 @@ ASKED: Final = f"{COMPILER}.utils"
 
 
 def import_torchvision() -> None:
-    """Import ``torchvision.ops``, which wants one function of the compiler and hardly calls it.
+    """Import ``torchvision.ops``, which imports the compiler for one function that it rarely calls.
 
-    Meanwhile a module with another stands in the compiler's place, which imports it once it is
-    called, or once anything else is asked for. Where the compiler is there already, it is taken.
+    During the import, a stand-in module replaces the compiler. It imports the real one when the
+    function is called or another attribute is read. A compiler already imported is used as it is.
     """
     if COMPILER not in sys.modules:
         stand_ins = {name: ModuleType(name) for name in (COMPILER, ASKED)}
@@ -38,8 +38,8 @@ def _take_away(stand_ins: Mapping[str, ModuleType]) -> None:
 
 
 def _from_compiler(name: str, stand_ins: Mapping[str, ModuleType], asked: str) -> object:
-    """Return what is asked of a module of the compiler, which is imported for it."""
-    if asked.startswith("__"):  # by the import system, of any module
+    """Import the compiler and return the attribute of the given module."""
+    if asked.startswith("__"):  # the import system reads these from any module
         raise AttributeError(asked)
     _take_away(stand_ins)
     return getattr(importlib.import_module(name), asked)

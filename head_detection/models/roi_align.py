@@ -1,4 +1,4 @@
-"""Pooled features of boxes, each from the pyramid level that fits its size."""
+"""RoIAlign: pooling the features of each box from the pyramid level that fits its size."""
 
 import math
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from torchvision.ops import roi_align
 from head_detection.devices import constant
 
 CANONICAL_LEVEL = 4
-"""log2 of stride 16, whence a box of the canonical scale is pooled."""
+"""log2 of stride 16, the level from which a box of the canonical scale is pooled."""
 ROUNDING = 1e-6
-"""torchvision's: a box just of the canonical scale is not taken for a smaller one."""
+"""torchvision's value, so that a box of exactly the canonical scale is not taken for smaller."""
 
 
 @dataclass(frozen=True)
 class PyramidRoIAlign:
-    """torchvision's multi-scale RoIAlign for a batch at once, several times as fast on CPU.
+    """torchvision's multi-scale RoIAlign for a batch at once, several times as fast on a CPU.
 
-    torchvision reads the scales off the first picture that it sees and keeps them for good. The
-    features have that picture's padding and its size has not, so that one thin picture, first of
-    all, spoils every later one. It asks a GPU for the boxes of each level, and its kernel for CPU
-    works in one thread, channel by channel. Here each cell of a box is a bag of weighted rows of
-    one table, a row being all channels of a pixel of any level: ``embedding_bag`` sums them in
-    vectors and threads. The result differs by rounding alone.
+    torchvision infers the scales from the first picture and keeps them. It divides padded features
+    by the unpadded size, so that a thin first picture gives wrong scales for all later ones. It
+    also synchronises with a GPU for the boxes of each level, and its CPU kernel uses one thread,
+    channel by channel. Here each cell of a box is a weighted sum of rows of a table, where a row is
+    all channels of a pixel; ``embedding_bag`` computes it with vectors and threads. Results differ
+    only by rounding.
 
     Args:
-        strides: of the feature maps in network pixels, finest first.
-        pool_size: height and width of what is pooled.
-        sampling_ratio: samples a cell and direction, at least 1.
+        strides: strides of the feature maps in network pixels, finest first.
+        pool_size: height and width of the pooled features.
+        sampling_ratio: samples per cell and direction, at least 1.
         canonical_scale: boxes of this size are pooled from stride 16.
-        num_pooled: levels that are pooled from, the finest ones; None is all.
+        num_pooled: number of levels to pool from, the finest ones; None means all.
 
     Source:
         Lin et al., Feature Pyramid Networks, CVPR 2017, equation 1; He et al., Mask R-CNN, ICCV
@@ -66,7 +66,7 @@ class PyramidRoIAlign:
         if boxes.device.type not in ("cpu", "cuda"):
             return self._pool_elsewhere(levels, boxes, image, own_level)
         maps = [level.permute(0, 2, 3, 1) for level in levels]
-        # A level without a box has its part in the gradient, of zeros.
+        # In training, levels without a box must also get a gradient, of zeros.
         is_apart = boxes.device.type == "cpu" and not levels[0].requires_grad
         pool = self._pool_level_by_level if is_apart else self._pool_at_once
         side = self.pool_size
@@ -76,7 +76,7 @@ class PyramidRoIAlign:
     def _pool_at_once(
         self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
     ) -> Tensor:
-        """Pool from one table of all levels: no size is asked for, which a GPU would wait for."""
+        """Pool from one table of all levels; it reads no sizes, so it does not synchronise."""
         starts = [0, *accumulate(level[..., 0].numel() for level in maps[:-1])]
         rows, weights = self._bags(maps, starts, boxes, image, level_of)
         table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
@@ -85,7 +85,7 @@ class PyramidRoIAlign:
     def _pool_level_by_level(
         self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
     ) -> Tensor:
-        """Pool from each level where it lies: a table would copy all maps for however few boxes."""
+        """Pool from each level in place; a table would copy all maps even for a few boxes."""
         order = level_of.argsort(stable=True)
         rows, weights = self._bags(
             maps, [0] * len(maps), boxes[order], image[order], level_of[order]
@@ -103,7 +103,7 @@ class PyramidRoIAlign:
                 )
                 parts.append((order[start : start + count], sums.view(count, -1)))
             start += count
-        if len(parts) == 1:  # heads of one size, as in a crowd: nothing is to be put in order
+        if len(parts) == 1:  # all boxes on one level, as in a crowd: already in order
             return parts[0][1]
         pooled = maps[0].new_empty((len(boxes), cells * channels))
         for places, sums in parts:
@@ -111,9 +111,9 @@ class PyramidRoIAlign:
         return pooled
 
     def level_of(self, boxes: Annotated[Tensor, "m 4"]) -> Annotated[Tensor, "m"]:
-        """Return ``(M,)`` int64: the coarsest level that is not coarser than a box asks for.
+        """Return ``(M,)`` int64: the coarsest level that is not coarser than the box's size needs.
 
-        Strides may leave out powers of two. A box that is no number is of the finest level.
+        Strides may skip powers of two. NaN boxes get the finest level.
 
         Example:
             >>> boxes = torch.tensor([[0, 0, 20, 20], [0, 0, 112, 112], [0, 0, 500, 500.0]])
@@ -137,14 +137,14 @@ class PyramidRoIAlign:
         image: Tensor,
         level: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return rows of the maps' tables, and their weights, ``(cells, samples)`` each.
+        """Return row indices into the maps' tables, and weights, ``(cells, samples)`` each.
 
         Args:
             maps: ``(B, H_i, W_i, C)``.
-            starts: the first row of each.
+            starts: the first row of each map.
             boxes: ``(M, 4)`` in network pixels.
-            image: ``(M,)`` of each.
-            level: ``(M,)`` that each is pooled from.
+            image: ``(M,)``, the picture of each box.
+            level: ``(M,)``, the level that each box is pooled from.
         """
         sizes = tuple(
             (*own.shape[1:3], start, 1 / stride)
@@ -157,7 +157,7 @@ class PyramidRoIAlign:
         lines, line_weights = self._samples(top, bottom, heights)
         first = first_rows + image.int() * heights * widths
         lines = first[:, None, None] + lines * widths[:, None, None]
-        # Every line with every column: two long rows are added sooner than many of four numbers.
+        # Combine every line with every column; long sums are faster than many short ones.
         each = columns.shape[2]
         lines, line_weights = (
             part[..., None].expand(-1, -1, -1, each).flatten(2) for part in (lines, line_weights)
@@ -171,14 +171,14 @@ class PyramidRoIAlign:
         """Return pixels of one axis and their weights, ``(M, pool_size, 2 * sampling_ratio)`` each.
 
         Args:
-            low: ``(M,)`` where the boxes begin, in pixels of the map.
-            high: where they end.
-            length: of the map along this axis.
+            low: ``(M,)`` start of the boxes, in pixels of the map.
+            high: ``(M,)`` end of the boxes.
+            length: ``(M,)`` length of the map along this axis.
         """
         cells, ratio = self.pool_size, self.sampling_ratio
         steps = tuple((step + 0.5) / (cells * ratio) for step in range(cells * ratio))
         side = (high - low).clamp(min=1)
-        # A box that is not a number (a network gone astray) must not read beyond the map.
+        # A NaN box (from a diverged network) must not read beyond the map.
         positions = low[:, None] + side[:, None] * constant(steps, low.device)
         positions = positions.nan_to_num()
         is_inside = (positions >= -1) & (positions <= length[:, None])
@@ -193,7 +193,7 @@ class PyramidRoIAlign:
     def _pool_elsewhere(
         self, levels: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor
     ) -> Tensor:
-        """Use torchvision's kernel, level by level: other devices have no ``embedding_bag``."""
+        """Use torchvision's kernel for each level; other devices have no ``embedding_bag``."""
         side = self.pool_size
         pooled = boxes.new_zeros((len(boxes), levels[0].shape[1], side, side))
         rois = torch.cat((image[:, None].to(boxes), boxes), dim=1)

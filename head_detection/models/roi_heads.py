@@ -1,4 +1,4 @@
-"""The layers of the second stage: from pooled features to a score and a better box."""
+"""The layers of the second stage, which turn pooled features into a score and a refined box."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ NUM_CLASSES = 2
 
 
 class RoILayers(nn.Module):
-    """What of torchvision's ``RoIHeads`` has tensors, under its names.
+    """The layers of torchvision's ``RoIHeads`` that have tensors, with the same names.
 
     Args:
-        channels: of the features.
-        pool_size: height and width of what is pooled.
-        width: of the two hidden layers.
-        upscale: double the features before they are pooled from.
+        channels: channels of the features.
+        pool_size: height and width of the pooled features.
+        width: width of the two hidden layers.
+        upscale: double the features' height and width before pooling.
     """
 
     def __init__(self, channels: int, pool_size: int, width: int, *, upscale: bool) -> None:
@@ -28,7 +28,7 @@ class RoILayers(nn.Module):
         self.upscale = Upscale(channels) if upscale else nn.Identity()
 
     def features(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return what is pooled from, float32: RoIAlign has no bfloat16 on CPU.
+        """Return the features to pool from, float32, because RoIAlign has no bfloat16 on a CPU.
 
         Args:
             levels: ``(B, C, H_i, W_i)``, finest first.
@@ -36,7 +36,7 @@ class RoILayers(nn.Module):
         return tuple(self.upscale(level).float() for level in levels)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``(N, 2)`` and deltas ``(N, 8)``, float32: boxes need the digits.
+        """Return logits ``(N, 2)`` and deltas ``(N, 8)``, float32 for the precision of boxes.
 
         Args:
             pooled: ``(N, C, pool_size, pool_size)``.

@@ -1,4 +1,4 @@
-"""The layers of the region proposal network: where a head may be."""
+"""The layers of the region proposal network, which finds where a head may be."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torchvision.models.detection.rpn import RPNHead
 
 
 class FloatRPNHead(RPNHead):
-    """torchvision's head, answering in float32 under autocast: boxes need the digits."""
+    """torchvision's head, with float32 outputs under autocast for the precision of boxes."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return objectness ``(B, A, H, W)`` and deltas ``(B, 4A, H, W)`` of each level."""
@@ -16,7 +16,7 @@ class FloatRPNHead(RPNHead):
 
 
 class Upscale(nn.ConvTranspose2d):
-    """Features of twice the height and width, in the same channels.
+    """Doubles the features' height and width, with the same number of channels.
 
     Source:
         HeadHunter's ``upscale_rpn``: a transposed convolution of kernel 8, stride 2, padding 3.
@@ -27,12 +27,12 @@ class Upscale(nn.ConvTranspose2d):
 
 
 class RegionProposalLayers(nn.Module):
-    """What of torchvision's ``RegionProposalNetwork`` has tensors, under its names.
+    """The layers of torchvision's ``RegionProposalNetwork`` with tensors, with the same names.
 
     Args:
-        channels: of the features.
-        anchors_per_location: on each level.
-        upscale: double the features first.
+        channels: channels of the features.
+        anchors_per_location: anchors per location on each level.
+        upscale: double the features' height and width first.
     """
 
     def __init__(self, channels: int, anchors_per_location: int, *, upscale: bool) -> None:

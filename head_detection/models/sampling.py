@@ -1,4 +1,4 @@
-"""Which boxes of a batch the losses see."""
+"""Sampling of the boxes that the losses use."""
 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -13,27 +13,27 @@ NOT_A_CANDIDATE = -1.0
 
 
 class Sampled(NamedTuple):
-    """S slots a picture; the sampled boxes come first, heads before background."""
+    """S slots per picture; the sampled boxes come first, heads before background."""
 
     indices: Annotated[Tensor, "b s"]
-    """``(B, S)`` int64 into the N boxes. Where a slot is not taken, any valid one, perhaps a
-    second time."""
+    """``(B, S)`` int64 indices into the N boxes; in an empty slot any valid index, possibly a
+    repeated one."""
     is_sampled: Annotated[Tensor, "b s"]
-    """``(B, S)``: whether the slot is taken; no box is sampled twice."""
+    """``(B, S)``: whether the slot is filled; no box is sampled twice."""
     is_positive: Annotated[Tensor, "b s"]
-    """``(B, S)``: whether it is taken by a head."""
+    """``(B, S)``: whether the slot is filled with a head."""
 
 
 @dataclass(frozen=True)
 class BalancedSampler:
     """torchvision's ``BalancedPositiveNegativeSampler`` for a batch at once, in fixed sizes.
 
-    Each picture gets up to ``int(samples_per_image * positive_fraction)`` heads, and as much
-    background as fills it up to ``samples_per_image``, or all that there is of either.
+    Each picture gets up to ``int(samples_per_image * positive_fraction)`` heads, and is filled up
+    to ``samples_per_image`` with background, as far as there are enough boxes.
 
     Args:
-        samples_per_image: boxes a picture, at most.
-        positive_fraction: the share of heads among them, at most.
+        samples_per_image: most boxes per picture.
+        positive_fraction: largest share of heads among them.
     """
 
     samples_per_image: int
@@ -43,9 +43,9 @@ class BalancedSampler:
     def sample(
         self, labels: Annotated[Tensor, "b n"], generator: Generator | None = None
     ) -> Sampled:
-        """Return a uniform choice with S = min(samples_per_image, N) slots a picture.
+        """Sample uniformly, with S = min(samples_per_image, N) slots per picture.
 
-        Nothing waits for a device: the highest of random keys are taken, never what a mask counts.
+        It selects the highest random keys instead of counting a mask, so it does not synchronise.
 
         Args:
             labels: ``(B, N)``: ``HEAD``, ``BACKGROUND`` or ``NEITHER``, which is not sampled.
@@ -61,7 +61,7 @@ class BalancedSampler:
         num_others = is_background.sum(dim=1, keepdim=True)
         slots = torch.arange(count, device=labels.device).expand(len(labels), -1)
         is_positive = slots < num_heads
-        # The background begins where the heads of the picture end.
+        # Background starts after the picture's heads.
         columns = torch.where(is_positive, slots, slots - num_heads + quota)
         indices = torch.cat((heads, others), dim=1).gather(1, columns)
         return Sampled(indices, slots < num_heads + num_others, is_positive)

@@ -8,20 +8,20 @@ from typing import Final
 from torch.profiler import record_function
 
 STAGES: Final = ("transform", "dense", "proposals", "pool", "score", "views", "suppress")
-"""From pixels to heads, in order; ``views`` holds the first five of each further view."""
+"""From pixels to heads, in order; ``views`` contains the first five stages of each further view."""
 
 Observer = Callable[[str], AbstractContextManager[object]]
-"""Gives what surrounds a stage, by its name: a stopwatch, say."""
+"""Returns the context manager to run a stage in, by its name, for example a stopwatch."""
 
 _OBSERVER: Final[ContextVar[Observer | None]] = ContextVar("observer", default=None)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Name what is within, one of ``STAGES``, for ``torch.profiler`` and who observes.
+    """Name the enclosed code as a stage for ``torch.profiler`` and the observer.
 
     Args:
-        name: an observer is told of stages within a stage as part of that one.
+        name: one of ``STAGES``. The observer sees only the outermost of nested stages.
     """
     observer = _OBSERVER.get()
     if observer is None:
@@ -38,7 +38,7 @@ def stage(name: str) -> Iterator[None]:
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Surround each stage within with what the observer gives, in this thread.
+    """Run each enclosed stage of this thread in the observer's context manager.
 
     Example:
         >>> from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""One box and one score for each head, of all that was found of it."""
+"""Suppression: reduce the candidates of each head to one box and one score."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, NamedTuple
@@ -9,23 +9,23 @@ from torch import Tensor
 from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, row_parts
 
 SURE_SHARE: Final = 0.9
-"""Each view measures a head a little otherwise: under this share of its largest, or its smallest
-under this share of the head, it surely has it among its own."""
+"""Tolerance for views that measure a head's size slightly differently: a view surely answers for a
+head under this share of its largest size, or if its smallest is under this share of the head."""
 
 
 class Candidates(NamedTuple):
-    """What may be a head: N slots for each of B pictures, in network pixels of the first view.
+    """Possible heads: N slots for each of B pictures, in network pixels of the first view.
 
     Attributes:
         boxes: ``(B, N, 4)`` xyxy, zeros in empty slots.
-        scores: ``(B, N)``, ``EMPTY`` in empty slots; in no order.
-        view: ``(B, N)`` int64: the view that each slot belongs to; None where there is one.
+        scores: ``(B, N)``, ``EMPTY`` in empty slots; not sorted.
+        view: ``(B, N)`` int64: the view of each slot; None if there is only one view.
         sizes: ``(B, V, 2)``: root of area of the smallest and the largest head that each view
-            answers for, nothing where it was not made of the picture; None where there is one.
-        is_settled: bool scalar, False where suppression was not followed to its end, or a limit was
-            in the way that grows where the device is waited for; None where neither is for certain.
-        is_cut: ``(B,)`` bool on the CPU: a limit left out likely heads, grown as it was; None where
-            it did in no picture.
+            answers for, an empty range if the picture has no such view; None for a single view.
+        is_settled: bool scalar; False if suppression did not run to its end, or if a limit was too
+            small that would have grown with synchronising; None if it is certainly settled.
+        is_cut: ``(B,)`` bool on the CPU: whether a limit at its maximum left out likely heads; None
+            if it did in no picture.
     """
 
     boxes: Annotated[Tensor, "b n 4"]
@@ -37,7 +37,7 @@ class Candidates(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """The heads of B pictures: K slots each, those that hold one first, by falling score.
+    """The heads of B pictures: K slots each, filled slots first, by descending score.
 
     Attributes:
         boxes: ``(B, K, 4)`` xyxy.
@@ -56,8 +56,8 @@ class SoftNms(NamedTuple):
     """Gaussian soft-NMS.
 
     Attributes:
-        sigma: of the Gaussian; a score is multiplied by ``exp(-iou^2 / sigma)``.
-        score_threshold: boxes whose lowered score is not above this are dropped.
+        sigma: width of the Gaussian; a score is multiplied by ``exp(-iou^2 / sigma)``.
+        score_threshold: boxes whose reduced score is not above this are dropped.
     """
 
     sigma: float
@@ -66,18 +66,18 @@ class SoftNms(NamedTuple):
 
 @dataclass(frozen=True)
 class Suppression:
-    """How one box a head is chosen.
+    """Chooses one box per head.
 
     Args:
-        score_threshold: candidates, and the means of several views, are above it.
-        nms_iou_threshold: a box goes where a better one overlaps it by more.
-        limit: heads a picture at most.
-        soft_nms: in place of the hard one; scores of several views are then not averaged.
-        voting_iou_threshold: a box becomes the mean of those that overlap it so much; None leaves
-            it where it is.
-        grows: the limit is that of a device that is not waited for; where it is reached there, the
-            heads are not settled, and elsewhere there is none.
-        room: times the limit on such a device.
+        score_threshold: candidates, and mean scores of several views, must be above it.
+        nms_iou_threshold: a box is dropped if a better one overlaps it by more.
+        limit: most heads per picture.
+        soft_nms: replaces hard suppression; scores of several views are then not averaged.
+        voting_iou_threshold: a box becomes the mean of the boxes that overlap it by at least this;
+            None keeps it.
+        grows: the limit applies only without synchronising; heads that reach it there are not
+            settled. With synchronising, there is no limit.
+        room: factor on the limit without synchronising.
     """
 
     score_threshold: float
@@ -92,7 +92,7 @@ class Suppression:
         """Return the heads in the pixels of the candidates.
 
         Args:
-            candidates: above the threshold; those that are empty are left out.
+            candidates: above the threshold; empty slots are left out.
             waits: as ``greedy_nms``.
         """
         scores, order = candidates.scores.sort(dim=1, descending=True, stable=True)
@@ -114,7 +114,7 @@ class Suppression:
     def _keep(
         self, boxes: Tensor, scores: Tensor, *, waits: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the ``(B, K)`` indices and scores of what stays, and whether it is settled."""
+        """Return the ``(B, K)`` indices and scores of kept boxes, and whether they are settled."""
         limit = scores.shape[1] if self.grows and waits else self.limit * self.room
         if self.soft_nms is not None:
             kept, kept_scores = gaussian_soft_nms(boxes, scores, self.soft_nms, limit)
@@ -130,7 +130,7 @@ class Suppression:
         return kept[:, :limit], kept_scores[:, :limit], is_settled
 
     def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates) -> Heads:
-        """Let the candidates vote for positions, and the views for scores."""
+        """Refine boxes by the candidates' votes, and scores by averaging over views."""
         is_head = heads.scores > EMPTY
         head_of = torch.full_like(candidates.scores, -1, dtype=torch.int64)
         boxes = torch.empty_like(heads.boxes)
@@ -146,7 +146,7 @@ class Suppression:
             heads = heads._replace(boxes=boxes)
         if candidates.sizes is None:
             return heads
-        # The size that the views are asked for is that of the box before others voted.
+        # Choose the views by the size of the box before voting.
         size = box_sizes(gather_boxes(candidates.boxes, kept))
         scores = mean_scores(size, kept, head_of, candidates)
         is_likely = is_head & (scores > self.score_threshold)
@@ -162,21 +162,20 @@ def gaussian_soft_nms(
     soft_nms: SoftNms,
     limit: int,
 ) -> tuple[Annotated[Tensor, "b k"], Annotated[Tensor, "b k"]]:
-    """Lower each score by its overlap with every better box of its picture.
+    """Reduce each score by its box's overlap with every better box of its picture.
 
     Args:
         boxes: ``(B, N, 4)`` xyxy.
         scores: ``(B, N)`` in 0..1, or ``EMPTY``.
-        soft_nms: how.
-        limit: boxes a picture at most.
+        soft_nms: its parameters.
+        limit: most boxes per picture.
 
     Returns:
-        ``(B, K)`` indices and lowered scores, falling, ``EMPTY`` where too low; the two belong
-        together element by element.
+        ``(B, K)`` indices and the corresponding reduced scores, descending, ``EMPTY`` if too low.
 
     Source:
-        Bodla et al., Soft-NMS, ICCV 2017, equation 4. The overlaps are computed once, all pictures
-        go step by step together, and nothing leaves the device.
+        Bodla et al., Soft-NMS, ICCV 2017, equation 4. The overlaps are computed once, each step
+        handles all pictures, and nothing leaves the device.
 
     Example:
         >>> boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10.0]]])
@@ -190,12 +189,12 @@ def gaussian_soft_nms(
     picked = torch.empty(len(scores), count, dtype=torch.int64, device=scores.device)
     lowered = torch.empty_like(scores[:, :count])
     for place in range(count):
-        # With its dimension kept it is an index; a scalar would be fetched from the device.
+        # keepdim gives an index tensor; a scalar index would synchronise.
         best = remaining.argmax(dim=1, keepdim=True)
         score = remaining.gather(1, best)
         picked[:, place : place + 1], lowered[:, place : place + 1] = best, score
         factors = decay.gather(1, best[..., None].expand(-1, -1, decay.shape[2])).squeeze(1)
-        # Below every score, so that it is not picked again.
+        # EMPTY is below every score, so the box is not picked again.
         remaining = (remaining * factors).scatter(1, best, EMPTY)
         remaining = torch.where(remaining < 0, EMPTY, remaining)
     return picked, lowered.masked_fill(lowered <= soft_nms.score_threshold, EMPTY)
@@ -213,9 +212,10 @@ def vote(
     Args:
         overlaps: ``(B, K, N)`` IoU of the kept boxes with all candidates.
         candidates: of B pictures.
-        is_head: ``(B, K)``; elsewhere the mean is of no meaning.
+        is_head: ``(B, K)``, whether the slot holds a head; other slots become zeros.
         kept: ``(B, K)`` indices of the kept boxes.
-        iou_threshold: boxes that overlap a kept one by at least so much vote; itself always does.
+        iou_threshold: boxes that overlap a kept one by at least this vote; the box itself always
+            does.
 
     Returns:
         ``(B, K, 4)`` xyxy in the same pixels.
@@ -235,7 +235,7 @@ def vote(
     weights = candidates.scores.clamp(min=torch.finfo(torch.float32).tiny)
     votes = (overlaps >= iou_threshold) * weights[:, None]
     votes = votes.scatter(2, kept[..., None], weights.gather(1, kept)[..., None])
-    # Validation runs under autocast, which would round boxes to the few digits of bfloat16.
+    # Validation runs under autocast, which would round boxes to bfloat16.
     with torch.autocast(votes.device.type, enabled=False):
         placed = torch.bmm(votes, candidates.boxes) / votes.sum(dim=2, keepdim=True)
     return placed.masked_fill(~is_head[..., None], 0.0)
@@ -247,9 +247,9 @@ def first_overlap(
     kept: Annotated[Tensor, "b k"],
     iou_threshold: float,
 ) -> Annotated[Tensor, "b n"]:
-    """Return ``(B, N)`` int64: the first head that overlaps each candidate, -1 where none does.
+    """Return ``(B, N)`` int64: the first head that overlaps each candidate, -1 if none does.
 
-    That is the one which suppression took it for. Arguments are those of ``vote``.
+    This is the head that suppressed the candidate. The arguments are those of ``vote``.
 
     Example:
         >>> overlaps = torch.tensor([[[1.0, 0.8, 0.1], [0.0, 0.7, 0.2]]])
@@ -271,23 +271,23 @@ def mean_scores(
 ) -> Annotated[Tensor, "b k"]:
     """Return the mean score of each head over the views that answer for heads of its size.
 
-    A view's score of a head is the best among those of its boxes that were suppressed for that
-    head, and 0 if there is none: what one view alone takes for a head is often none.
+    A view's score for a head is the highest of its boxes that the head suppressed, or 0 if there is
+    none, because a head that only one view finds is often a false alarm.
 
     Args:
         size: ``(B, K)`` root of area of each head.
         kept: ``(B, K)`` indices of the heads among the candidates.
-        head_of: ``(B, N)`` in 0..K-1: the head that each candidate is of, -1 for none.
+        head_of: ``(B, N)`` in 0..K-1: the head that each candidate belongs to, -1 for none.
         candidates: of several views.
 
     Returns:
-        ``(B, K)``, no longer falling.
+        ``(B, K)``, not sorted.
 
     Source:
         Solovyev et al., Weighted boxes fusion, Image and Vision Computing 2021, section 3, where a
-        score is lowered by the share of models that did not find the box; here only those count
-        that are valid for its size, as in Singh and Davis, An Analysis of Scale Invariance in
-        Object Detection, CVPR 2018.
+        score is reduced by the share of models that did not find the box. Here only views that are
+        valid for its size count, as in Singh and Davis, An Analysis of Scale Invariance in Object
+        Detection, CVPR 2018.
     """
     if candidates.view is None or candidates.sizes is None:
         raise ValueError("candidates: expected those of several views")
@@ -311,21 +311,23 @@ def box_sizes(boxes: Annotated[Tensor, "*n 4"]) -> Annotated[Tensor, "*n"]:
 def gather_boxes(
     boxes: Annotated[Tensor, "b n 4"], indices: Annotated[Tensor, "b k"]
 ) -> Annotated[Tensor, "b k 4"]:
-    """Return the ``(B, K, 4)`` boxes at ``(B, K)`` indices of ``(B, N, 4)`` ones."""
+    """Return the ``(B, K, 4)`` boxes at ``(B, K)`` indices into ``(B, N, 4)`` boxes."""
     return boxes.gather(1, indices[..., None].expand(-1, -1, 4))
 
 
 def filled_width(scores: Annotated[Tensor, "b n"]) -> int:
-    """Return how many of the ``(B, N)`` slots hold something, in the fullest picture.
+    """Return the number of filled slots in the fullest picture.
+
+    It synchronises with a GPU, and is no operator on a CPU.
 
     Args:
-        scores: falling in each picture. A GPU is waited for; on a CPU this is no operator.
+        scores: ``(B, N)``, descending in each picture.
     """
     return int((scores.detach().cpu().numpy() > EMPTY).sum(axis=1).max(initial=0))
 
 
 def all_of(*flags: Annotated[Tensor, ""] | None) -> Annotated[Tensor, ""] | None:
-    """Return whether all flags are set, those that are None for certain; None if all are."""
+    """Return whether all flags are set, where None counts as set; None if all are None."""
     known = [flag for flag in flags if flag is not None]
     return torch.stack(known).all() if len(known) > 1 else next(iter(known), None)
 
@@ -333,6 +335,6 @@ def all_of(*flags: Annotated[Tensor, ""] | None) -> Annotated[Tensor, ""] | None
 def any_of(
     *flags: Annotated[Tensor, "b"] | None,
 ) -> Annotated[Tensor, "b"] | None:
-    """Return, picture by picture, whether any flag is set, those that are None not; None if all."""
+    """Return, per picture, whether any flag is set, ignoring None; None if all are None."""
     known = [flag for flag in flags if flag is not None]
     return torch.stack(known).any(dim=0) if known else None

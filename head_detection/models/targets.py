@@ -1,4 +1,4 @@
-"""What a batch is taught: the heads of all its pictures in one row."""
+"""Training targets: the heads of all pictures of a batch in flat tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,22 +9,23 @@ import torch
 from torch import Tensor
 
 BOX_SHAPE = (2, 4)
-"""Dimensions of a picture's boxes, and numbers a box."""
+"""Number of dimensions of a picture's boxes, and numbers per box."""
 
 
 @dataclass(frozen=True)
 class Targets:
     """Heads and ignored regions of a batch of B pictures, those of picture 0 first.
 
-    Flat, so that a picture of 300 heads beside seven of 10 costs 370 rows and not 2,400. How many
-    rows are whose is known to the processor (``head_counts``), so that no size is asked of a GPU.
+    They are flat, so that a picture with 300 heads and seven with 10 take 370 rows, not 2,400. The
+    number of heads per picture is known on the CPU (``head_counts``), so that no size needs to be
+    read from a GPU.
 
     Args:
-        boxes: ``(G, 4)`` float32 xyxy, the heads, in the pixels that the owner of this value names.
-        owner: ``(G,)`` int64 in 0..B-1, rising: the picture of each head.
-        ignore_boxes: ``(I, 4)`` float32 xyxy in the same pixels, where nothing is taught.
-        ignore_owner: ``(I,)`` int64 in 0..B-1, rising: the picture of each region.
-        head_counts: B numbers whose sum is G: the heads of each picture.
+        boxes: ``(G, 4)`` float32 xyxy heads, in original or network pixels as the user states.
+        owner: ``(G,)`` int64 in 0..B-1, ascending: the picture of each head.
+        ignore_boxes: ``(I, 4)`` float32 xyxy regions in the same pixels, left out of the losses.
+        ignore_owner: ``(I,)`` int64 in 0..B-1, ascending: the picture of each region.
+        head_counts: B numbers whose sum is G: the number of heads per picture.
     """
 
     boxes: Annotated[Tensor, "g 4"]
@@ -35,7 +36,7 @@ class Targets:
 
     @property
     def num_images(self) -> int:
-        """B, with the pictures that have no heads."""
+        """B, including pictures without heads."""
         return len(self.head_counts)
 
     def scaled(self, factors: Annotated[Tensor, "b 2"]) -> "Targets":
@@ -57,7 +58,7 @@ class Targets:
         )
 
     def to(self, device: torch.device) -> "Targets":
-        """Return the targets on the device, without waiting for it."""
+        """Return the targets on the device, without synchronising."""
         return replace(
             self,
             boxes=_move(self.boxes, device),
@@ -67,9 +68,9 @@ class Targets:
         )
 
     def padded_boxes(self) -> tuple[Annotated[Tensor, "b m 4"], Annotated[Tensor, "b m"]]:
-        """Return the heads as ``(B, M, 4)`` and the mask ``(B, M)`` of those that are one.
+        """Return the heads as ``(B, M, 4)`` and the mask ``(B, M)`` of filled slots.
 
-        M is the number of heads of the most crowded picture; what pads is no box of any meaning.
+        M is the number of heads in the most crowded picture; padding holds arbitrary boxes.
         """
         width = max(self.head_counts)
         device = self.owner.device
@@ -77,16 +78,16 @@ class Targets:
         bounds = torch.searchsorted(self.owner, pictures)[:, None]
         slots = bounds[:-1] + torch.arange(width, device=device)
         is_head = slots < bounds[1:]
-        # Without any head there is no slot either (M = 0), and nothing is taken.
+        # Without any head there are no slots (M = 0), so nothing is indexed.
         return self.boxes[slots.clamp(max=max(len(self.boxes) - 1, 0))], is_head
 
 
 def collect_targets(targets: Sequence[dict[str, Tensor]]) -> Targets:
-    """Return one value for the batch from torchvision's one dict a picture, in the same pixels.
+    """Collect torchvision's targets, one dict per picture, into one value, in the same pixels.
 
     Args:
-        targets: per picture ``boxes`` ``(N, 4)`` xyxy, all of them heads, and ``ignore_boxes``
-            ``(M, 4)`` where there are any, on one device. Other keys are not read.
+        targets: per picture ``boxes`` ``(N, 4)`` xyxy, all of them heads, and optionally
+            ``ignore_boxes`` ``(M, 4)``, on one device. Other keys are not read.
 
     Raises:
         ValueError: no picture, a picture without ``boxes``, or boxes of another shape.
@@ -121,15 +122,15 @@ def _checked(boxes: Tensor | None, name: str, picture: int) -> Tensor:
 
 
 def _join(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return ``(N, 4)`` float32 of all pictures and the ``(N,)`` int64 picture of each."""
+    """Return ``(N, 4)`` float32 boxes of all pictures and the ``(N,)`` int64 picture of each."""
     joined = torch.cat(list(boxes)).float()
-    # Counted by the processor, which knows the shapes: one copy, and no question to a GPU.
+    # Computed on the CPU, which knows the shapes: one copy, and no synchronising.
     owner = np.repeat(np.arange(len(boxes)), [len(own) for own in boxes])
     return joined, _move(torch.from_numpy(owner), joined.device)
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; only from pinned memory does a copy to a GPU not wait for it."""
+    """Copy to the device; a copy to a GPU is asynchronous only from pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -1,7 +1,7 @@
-"""A picture larger than the network's viewed in tiles at full scale, and what they find as one.
+"""Dividing a large picture into full-scale tiles, and merging the heads found in them.
 
-Tiles are views that are cut out: each is detected in as a picture of its own, so that the pixels of
-one batch of tiles are all that memory holds.
+Each tile is detected in as a separate picture, so that memory holds only the pixels of one batch of
+tiles.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from head_detection.boxes import areas
 from head_detection.models.nms import keep_groups
 
 CUT: Final = 2.0
-"""Pixels: a box that ends so near to where its tile does, within the picture, may go on there."""
+"""Pixels. A box that ends this close to an inner edge of its tile may be cut off there."""
 
 FloatArray = npt.NDArray[np.float32]
 
 
 class Tile(NamedTuple):
-    """A part of a picture, in its pixels; right and bottom are the first ones outside."""
+    """A part of a picture, in its pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -41,17 +41,17 @@ class ScoredBoxes(NamedTuple):
 
 
 def tile_views(height: int, width: int, tile: int, overlap: float) -> tuple[Tile, ...]:
-    """Return tiles that cover a picture, row by row: as few as there may be, evenly placed.
+    """Return tiles that cover a picture, row by row: as few as possible, evenly spaced.
 
     Args:
-        height: of the picture in its pixels.
-        width: of the picture.
-        tile: sides of a tile; a picture that is smaller there has one tile of its own side.
-        overlap: the least share of a tile that its neighbour has too, 0 to under 1: heads of at
-            most so many pixels lie whole in one tile.
+        height: height of the picture in its pixels.
+        width: width of the picture.
+        tile: side of a tile; along an axis where the picture is shorter, the tile is as long as it.
+        overlap: minimum overlap of neighbours as a share of a tile, 0 to under 1; heads up to this
+            size are whole in some tile.
 
     Raises:
-        ValueError: a tile without pixels, or a share outside 0..1.
+        ValueError: a tile without pixels, or an overlap out of range.
 
     Example:
         >>> [tile[0::2] for tile in tile_views(100, 260, 100, 0.2)]
@@ -70,7 +70,7 @@ def tile_views(height: int, width: int, tile: int, overlap: float) -> tuple[Tile
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Return where tiles begin along an axis of at least one pixel."""
+    """Return the starts of tiles along an axis of at least one pixel."""
     if length <= tile:
         return [0]
     step = max(1, int(tile * (1 - overlap)))
@@ -84,16 +84,16 @@ def merge_tiles(
     iou_threshold: float,
     whole: ScoredBoxes | None = None,
 ) -> ScoredBoxes:
-    """Return the heads of the picture, by falling score, each once.
+    """Return the heads of the picture, by descending score, each once.
 
-    A box that the edge of its tile cuts goes where another tile holds all of it, and suppression is
-    by IoU: by the share of the smaller box, a head would swallow its neighbours.
+    A box cut off by its tile's edge is dropped if another tile contains it whole. Suppression uses
+    IoU, because the overlap relative to the smaller box would suppress neighbouring heads.
 
     Args:
-        tiles: with what was found in each, in its own pixels.
+        tiles: each tile with its heads, in the tile's pixels.
         image_size: ``(height, width)`` of the picture.
-        iou_threshold: of two boxes that overlap by more, the better stays.
-        whole: what was found in the picture as a whole, in its pixels: heads larger than a tile.
+        iou_threshold: if two boxes overlap by more, the one scored higher is kept.
+        whole: large heads found in the whole picture, in its pixels.
 
     Example:
         >>> left, right = Tile(0, 0, 100, 50), Tile(80, 0, 180, 50)
@@ -119,11 +119,11 @@ def merge_tiles(
 def _place(
     number: int, found: ScoredBoxes, edges: FloatArray, image_size: tuple[int, int]
 ) -> ScoredBoxes:
-    """Return the heads of a tile in pixels of the picture, without those that another has whole."""
+    """Return a tile's heads in picture pixels, without cut ones that another tile has whole."""
     own = edges[number]
     boxes = found.boxes + np.concatenate((own[:2], own[:2]))
     is_cut = ~_lie_whole(boxes, own[None], image_size)[:, 0]
-    # Of all tiles few are neighbours, and of the boxes few are cut: a small table.
+    # Few boxes are cut, so the table of boxes and tiles is small.
     is_elsewhere = np.zeros(len(boxes), np.bool_)
     is_elsewhere[is_cut] = _lie_whole(boxes[is_cut], edges, image_size).any(axis=1)
     return ScoredBoxes(boxes[~is_elsewhere], found.scores[~is_elsewhere])
@@ -132,9 +132,9 @@ def _place(
 def _lie_whole(
     boxes: FloatArray, edges: FloatArray, image_size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """Tell of ``(N, T)`` boxes and tiles whether the box lies in the tile, off its inner edges."""
+    """Return ``(N, T)`` bool: whether each box lies in each tile, away from its inner edges."""
     height, width = image_size
-    # The edge of the picture cuts nothing that another tile could have.
+    # A box at the picture's edge cannot continue in another tile.
     first = np.where(edges[:, :2] > 0, edges[:, :2] + CUT, -np.inf)
     last = np.where(edges[:, 2:] < (width, height), edges[:, 2:] - CUT, np.inf)
     is_inside = (boxes[:, None, :2] >= first) & (boxes[:, None, 2:] <= last)

@@ -1,4 +1,4 @@
-"""Bodies of timm, which takes seconds to import: who needs none of them does not wait for it."""
+"""Bodies from timm, in a module of their own because timm takes seconds to import."""
 
 from typing import Any, Final, cast
 
@@ -14,25 +14,25 @@ from head_detection.models.bodies import Body
 from head_detection.models.convolution import SameConv2d, made_of
 
 PROBED_SIZE: Final = (160, 96)
-"""Of a picture that no network has as its own size: multiples of 32."""
+"""Multiples of 32 that are no network's fixed input size."""
 FOR_ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
     {},
     {"strict_img_size": False},
     {"dynamic_img_size": True},
 )
-"""What timm's networks of one size call leave to take any: those of windows, those of patches."""
+"""timm's options to accept any picture size: for most networks, window- and patch-based ones."""
 
 
 class TimmBody(Body):
-    """Any timm network that gives features.
+    """Any timm network that returns feature maps.
 
     Args:
-        name: timm's.
-        max_stride: no map of a larger stride is handed on.
+        name: timm's name of the network.
+        max_stride: maps of larger strides are not computed.
         pretrained: download timm's weights.
 
     Raises:
-        ConfigError: timm has no such network, it gives no maps, or it takes pictures of one size.
+        ConfigError: timm has no such network, it has no feature maps, or its input size is fixed.
     """
 
     def __init__(self, name: str, max_stride: int, *, pretrained: bool) -> None:
@@ -67,10 +67,10 @@ class TimmBody(Body):
 
 @torch.no_grad()
 def _options_for_any_size(name: str) -> dict[str, Any]:
-    """Return what makes a timm network take pictures of any size; most need nothing.
+    """Return the options that make a timm network accept any picture size; most need none.
 
     Raises:
-        ConfigError: nothing does.
+        ConfigError: no options do.
     """
     known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if known is None or not known.fixed_input_size:
@@ -90,7 +90,7 @@ def _options_for_any_size(name: str) -> dict[str, Any]:
 
 
 def download(name: str) -> dict[str, Tensor]:
-    """Return the weights that timm has of a network, by timm's names.
+    """Return timm's pretrained weights of a network, by timm's names.
 
     Raises:
         OSError: they cannot be downloaded.
@@ -100,7 +100,7 @@ def download(name: str) -> dict[str, Tensor]:
 
 
 def _take_over_padding(network: nn.Module) -> None:
-    """Put this project's convolution in the place of timm's that pads as TensorFlow does."""
+    """Replace timm's convolutions that have TensorFlow's padding with this project's."""
     for name, theirs in list(network.named_modules()):
         if type(theirs) is Conv2dSame:
             network.set_submodule(name, made_of(SameConv2d, theirs))

@@ -1,4 +1,4 @@
-"""Weights files of format version 1 brought to version 2: the sections were cut otherwise."""
+"""Conversion of weights files from format version 1, which had other sections, to version 2."""
 
 import json
 from pathlib import Path
@@ -26,11 +26,11 @@ SUPPRESSION: Final = (
     "box_voting",
 )
 LIKELY_PART: Final = 0.1
-"""Score of a part of a large head from which on version 1 looked at the picture coarsely."""
+"""Score of a part of a large head from which version 1 added the coarse view of a picture."""
 
 
 def read_version1(path: Path) -> tuple[dict[str, Tensor], WeightsDescription]:
-    """Return the tensors, which stay as they are, and the description in today's form.
+    """Return the unchanged tensors, and the description converted to the current format.
 
     Raises:
         WeightsError: no such file, not of this project, or not of version 1. One line.
@@ -83,7 +83,7 @@ def _describe(old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(part: Any) -> Any:
-    """Give what one set's ``metrics.json`` said its name of today; a bare number stays."""
+    """Rename the key of one data set's metrics to the current name; a bare number stays."""
     if not isinstance(part, dict):
         return part
     return {("metrics" if key == "figures" else key): value for key, value in part.items()}
