@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     boxes: Annotated[Tensor, "b s 4"]
     """``(B, S, 4)`` float32 xyxy; (0, 0, 1, 1) in empty slots, so that they can be pooled."""
     mask: Annotated[Tensor, "b s"]
-    """``(B, S)`` bool: whether the slot is filled; filled ones come first, heads first of all."""
+    """``(B, S)`` bool: whether the slot is filled: first heads, then background, then empty."""
     labels: Annotated[Tensor, "b s"]
     """``(B, S)`` int64: 1 for heads, 0 for background and empty slots."""
     regression: Annotated[Tensor, "b s 4"]

@@ -17,8 +17,8 @@ PAIRS_AT_ONCE = 2**24
 """Pairs of a head and a box per matrix: 64 MiB in float32, up to three of them at a time. A batch
 of 16 pictures of 384 pixels with 40 heads each is one matrix; a crowd is split into several."""
 CACHED_PAIRS = 2**20
-"""The same on a CPU: 4 MiB, which fit in its caches. Operator calls cost almost nothing there, and 8
-such pictures with 25 heads each are labelled in less than half the time."""
+"""The same on a CPU: 4 MiB, which fit in its caches. Operator calls cost almost nothing there, and
+8 such pictures with 25 heads each are labelled in less than half the time."""
 
 
 @dataclass(frozen=True)

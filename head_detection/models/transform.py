@@ -1,4 +1,4 @@
-"""From pictures to the network's pixels, and the boxes back again."""
+"""Transforming pictures to network pixels, and boxes back to original pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ Colours = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Resize:
-    """How large a picture becomes.
+    """How pictures are resized.
 
     Args:
-        policy: ``never_upsample`` only ever scales down, as HeadHunter does; ``fit`` scales to
+        policy: ``never_upsample`` only scales down, as HeadHunter does; ``fit`` scales to
             ``min_size``, as torchvision does.
         min_size: short side in network pixels.
-        max_size: long side in network pixels at most.
-        enlargement: times the size that all the above gives.
+        max_size: largest long side in network pixels.
+        enlargement: factor on the size that results from all the above.
         antialias: smooth before scaling down.
     """
 
@@ -44,7 +44,7 @@ class Resize:
         Args:
             height: in original pixels.
             width: in original pixels.
-            min_size: in place of the own one.
+            min_size: replaces the object's own if given.
         """
         factor = (self.min_size if min_size is None else min_size) / min(height, width)
         if self.policy == "never_upsample":
@@ -53,18 +53,18 @@ class Resize:
 
 
 class GeneralizedRCNNTransform(nn.Module):
-    """Resize, normalise and batch pictures; carry targets along; bring boxes back.
+    """Resizes, normalises and batches pictures, and scales their targets.
 
-    It differs from torchvision's class of this name in that ``never_upsample`` only ever scales
-    down, in that pictures of bytes stay bytes until they become the network's type in one pass,
-    and in that neighbours of one size go together.
+    It differs from torchvision's class of this name: ``never_upsample`` only scales down, uint8
+    pictures stay uint8 until one pass converts them to the network's type, and consecutive pictures
+    of equal size are processed together.
 
     Args:
-        resize: how large a picture becomes.
-        mean: of the colours, in 0..1.
-        std: of the colours, in 0..1.
+        resize: how pictures are resized.
+        mean: mean of each colour, in 0..1.
+        std: standard deviation of each colour, in 0..1.
         size_divisor: sides of a batch are padded to multiples of it.
-        min_sizes: short sides in training, one at random a picture; none is that of ``resize``.
+        min_sizes: short sides in training, one chosen at random per picture; empty: ``resize``'s.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class GeneralizedRCNNTransform(nn.Module):
             images: ``(3, H, W)`` each, uint8 in 0..255 or floating in 0..1, RGB.
             targets: in original pixels, or None. They are not changed in place.
             dtype: of the batch.
-            mirrored: left is right in the batch, and not in the targets.
+            mirrored: flip the batch horizontally, but not the targets.
 
         Returns:
             Pictures padded at the right and bottom to one size, with each one's own size, and the
@@ -123,14 +123,14 @@ class GeneralizedRCNNTransform(nn.Module):
         images: Sequence[Annotated[Tensor, "3 _ _"]],
         device: torch.device,
     ) -> Annotated[Tensor, "b 2"]:
-        """Return ``(B, 2)`` float32: network over original pixels, across and down.
+        """Return ``(B, 2)`` float32: network over original pixels, horizontal and vertical.
 
-        Sizes are whole pixels, so the two axes have their own factors.
+        Sizes are whole pixels, so the two factors may differ.
 
         Args:
             sizes: ``(height, width)`` of each picture in network pixels.
             images: ``(3, H, W)`` each, in original pixels.
-            device: where the factors lie.
+            device: of the result.
         """
         pairs = zip(sizes, images, strict=True)
         factors = tuple(
@@ -148,10 +148,10 @@ class GeneralizedRCNNTransform(nn.Module):
         return self._padded(down), self._padded(across)
 
     def enough_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) that a picture of this size may be read at and lose nothing.
+        """Return the smallest (height, width) to decode a picture of this size at without loss.
 
-        What is smaller than the policy asks for is not scaled up to it, but to ``enlargement``:
-        where that is under 1, more pixels are needed than the network gets.
+        A smaller picture is scaled by ``enlargement`` rather than up to the policy's size. If that
+        is under 1, the decoded picture needs more pixels than the network gets.
         """
         spared = max(1.0, 1 / self.resize.enlargement)
         return scaled_size(height, width, self.resize.factor(height, width) * spared)
@@ -160,7 +160,7 @@ class GeneralizedRCNNTransform(nn.Module):
         return -(-side // self.size_divisor) * self.size_divisor
 
     def _key(self, image: Tensor) -> tuple[torch.Size, float, torch.dtype]:
-        """Return what pictures must have in common to be scaled together."""
+        """Return the key that pictures must share to be scaled together."""
         chosen = None
         if self.training and self.min_sizes:
             chosen = self.min_sizes[int(torch.randint(len(self.min_sizes), ()))]
@@ -168,13 +168,13 @@ class GeneralizedRCNNTransform(nn.Module):
         return image.shape, self.resize.factor(height, width, chosen), image.dtype
 
     def _resize(self, images: Tensor, factor: float) -> Tensor:
-        """Return ``(N, 3, H, W)`` pictures scaled; bytes stay bytes, or numbers up to 255."""
+        """Return scaled ``(N, 3, H, W)`` pictures; uint8 stays, or becomes float up to 255."""
         if factor == 1.0:
             return images
         height, width = images.shape[-2:]
         size = scaled_size(height, width, factor)
         is_smooth = self.resize.antialias or min(size) == 1
-        if not is_smooth or images.device.type != "cpu":  # bytes are scaled on CPU alone
+        if not is_smooth or images.device.type != "cpu":  # only the CPU can scale uint8
             images = images.float()
         resized: Tensor = F.interpolate(
             images,
@@ -189,11 +189,11 @@ class GeneralizedRCNNTransform(nn.Module):
     def _batch(
         self, parts: Sequence[Tensor], are_floating: Sequence[bool], dtype: torch.dtype
     ) -> Tensor:
-        """Return the normalised pictures on a ground of zeros, in channels_last memory.
+        """Return the normalised pictures padded with zeros, in channels_last memory.
 
         Args:
-            parts: ``(N, 3, H, W)``, some pictures of one size.
-            are_floating: of each picture: its values end at 1, not at 255.
+            parts: ``(N, 3, H, W)`` each, pictures of equal size.
+            are_floating: for each picture, whether its values are in 0..1, not 0..255.
             dtype: of the batch.
         """
         height, width = (self._padded(max(part.shape[side] for part in parts)) for side in (2, 3))
@@ -217,7 +217,7 @@ class GeneralizedRCNNTransform(nn.Module):
         return batch
 
     def _normalisation(self, device: torch.device, *, is_floating: bool) -> tuple[Tensor, Tensor]:
-        """Return what pixels are multiplied by and what is added, ``(3, 1, 1)`` each."""
+        """Return the factor and the offset of pixels, ``(3, 1, 1)`` each."""
         white = 1 if is_floating else LARGEST_BYTE
         scale = tuple(((1 / (white * std),),) for std in self.std)
         shift = tuple(((-mean / std,),) for mean, std in zip(self.mean, self.std, strict=True))
@@ -225,10 +225,10 @@ class GeneralizedRCNNTransform(nn.Module):
 
 
 def _multiply_add(pictures: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
-    """Write pictures times scale plus shift, a number a colour, into a part of a batch.
+    """Write ``pictures * scale + shift``, with one scale and shift per colour, to part of a batch.
 
-    On a CPU a line of pixels is one row of numbers, where pixels lie so: colour by colour it would
-    be three numbers at a time.
+    On a CPU, if memory is channels last, a line of pixels is handled as one row of numbers instead
+    of three at a time.
 
     Args:
         pictures: ``(N, 3, H, W)``.
@@ -242,13 +242,13 @@ def _multiply_add(pictures: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -
         pictures = pixels.view(count, height, -1)
         out = out.permute(0, 2, 3, 1).view(count, height, -1)
         scale, shift = scale.flatten().repeat(width), shift.flatten().repeat(width)
-        if out.dtype == torch.float32:  # bytes are converted sooner by themselves
+        if out.dtype == torch.float32:  # converting uint8 in a separate step is faster
             pictures = out.copy_(pictures)
     torch.addcmul(shift, pictures, scale, out=out)
 
 
 def build_resize(config: ResizeConfig) -> Resize:
-    """Return what the config describes."""
+    """Return the resize that the config describes."""
     return Resize(
         config.policy, config.min_size, config.max_size, config.enlargement, config.antialias
     )
@@ -257,12 +257,12 @@ def build_resize(config: ResizeConfig) -> Resize:
 def build_transform(
     network: NetworkConfig, resize: Resize, min_sizes: tuple[int, ...] = ()
 ) -> GeneralizedRCNNTransform:
-    """Return the way to this network's pixels.
+    """Return the transform to this network's pixels.
 
     Args:
-        network: its colours and divisor.
-        resize: how large a picture becomes.
-        min_sizes: in training.
+        network: gives mean, std and size divisor.
+        resize: how pictures are resized.
+        min_sizes: short sides in training.
     """
     return GeneralizedRCNNTransform(
         resize, network.mean, network.std, network.size_divisor, min_sizes
@@ -280,7 +280,7 @@ def scale_factor(config: ResizeConfig, height: int, width: int) -> float:
 
 
 def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:
-    """Return the whole pixels of a picture that is scaled: of a line, at least one.
+    """Return the (height, width) of a scaled picture in whole pixels, each at least 1.
 
     Example:
         >>> scaled_size(1, 70, 0.5)

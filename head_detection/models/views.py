@@ -1,14 +1,13 @@
-"""How one picture is viewed: whole, enlarged, mirrored, small, in tiles; and where boxes lie then.
+"""Views of a picture (enlarged, mirrored, reduced), and the conversion of boxes between them.
 
-A view is a way to look at a picture with the sizes of heads that it answers for. What all views
-find is put together in the pixels of the first one, suppressed once, and scored by the views that
-answer for the size.
+Each view answers for heads of a range of sizes. The candidates of all views are merged in the
+pixels of the first view, suppressed once, and scored by the views that answer for their size.
 
 Source:
     Testing at several scales and mirrored: He et al., Deep Residual Learning, CVPR 2016, appendix.
-    Sizes that a scale answers for: Singh and Davis, An Analysis of Scale Invariance in Object
-    Detection (SNIP), CVPR 2018, section 5. One score of several: Solovyev et al., Weighted boxes
-    fusion, Image and Vision Computing 2021.
+    A range of sizes per scale: Singh and Davis, An Analysis of Scale Invariance in Object Detection
+    (SNIP), CVPR 2018, section 5. Averaging the scores: Solovyev et al., Weighted boxes fusion,
+    Image and Vision Computing 2021.
 """
 
 from collections.abc import Sequence
@@ -33,39 +32,39 @@ from head_detection.models.transform import (
 )
 
 MARGIN: Final = 1.25
-"""Around the size that parts what the first view and one for larger heads answer for, both keep
-heads: each measures one a little otherwise."""
+"""Factor around the size that separates the first view from a view for larger heads. Within it both
+keep heads, because each view measures sizes slightly differently."""
 REFINEMENT: Final = 1.5
-"""The second stage hardly ever makes a proposal's sides longer or shorter by more."""
+"""The second stage hardly ever changes a proposal's sides by more than this factor."""
 SURELY: Final = 2.0
-"""A head so many times smaller than the largest, or larger than the smallest, surely is one of a
-view's, however it is measured. Views for any that may be (within the range and as much beyond it)
-find .002 more AP50 in classrooms (`accurate` on SCUT-HEAD), and are made of more pictures."""
+"""A head this factor inside a view's range of sizes surely belongs to the view, despite inexact
+measurement. Making views for all heads that may belong (the range widened by as much) gives .002
+more AP50 in classrooms (`accurate` on SCUT-HEAD), but needs views of more pictures."""
 PART: Final = 2.0
-"""Of a head that is too large for it the first view takes a part for a head, so many times smaller
-and less likely."""
+"""If a head is too large for the first view, that view detects a part of it as a head, smaller by
+this factor and less likely."""
 REDUCED: Final = 0.5
-"""From this scale down, a view is made of the first view's pixels, which hold more than it needs:
-squares of 2, 3, ... of them become one."""
+"""At this scale or less, a view is averaged from the first view's pixels, which hold enough detail:
+squares of 2, 3, ... pixels a side become one."""
 SMALLEST_REDUCED: Final = 85
-"""A view so made with no side of so many pixels is left out: the coarsest of the usual levels would
-have less than three cells for it."""
+"""A reduced view is skipped if no side has this many pixels: the coarsest usual level would have
+fewer than three cells."""
 EVERYTHING: Final = SizeRange()
 
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at a picture once more.
+    """A further view of a picture.
 
     Args:
-        scale: times the size of the first view.
-        mirrored: left is right.
-        sizes: of the heads that it answers for, in pixels of the first view.
-        reasons: sizes of the first view's candidates that are a reason to make this view.
-        min_score: they are from this score on; None: the view is made of every picture.
-        transform: from a picture to pixels of the view, or to those of the first view that it is
-            then reduced from.
-        slack: heads so many times too small are kept, and not answered for.
+        scale: relative to the size of the first view.
+        mirrored: whether it is flipped horizontally.
+        sizes: sizes of the heads that it answers for, in pixels of the first view.
+        reasons: the view is made if the first view has a candidate of these sizes.
+        min_score: lowest score of such a candidate; None: the view is made of every picture.
+        transform: transforms a picture to pixels of the view, or to those of the first view, which
+            are then reduced.
+        slack: heads too small by up to this factor are kept, but the view does not answer for them.
     """
 
     scale: float
@@ -78,7 +77,7 @@ class View:
 
     @property
     def step(self) -> int:
-        """Pixels of the first view, down and across, that become one; 1 where it is not reduced."""
+        """Side of the square of the first view's pixels that becomes one; 1 if not reduced."""
         return round(1 / self.scale) if self.scale <= REDUCED else 1
 
     @property
@@ -93,7 +92,7 @@ class View:
         )
 
     def is_wanted(self, first: Candidates) -> Annotated[Tensor, "b"] | None:
-        """Tell of each of B pictures whether the view is made of it; None: it is made of all.
+        """Return ``(B,)`` bool: whether to make the view of each picture; None: of all.
 
         Args:
             first: candidates of the first view.
@@ -109,11 +108,11 @@ class View:
         return self.step == 1 or max(first.tensors.shape[2:]) >= SMALLEST_REDUCED * self.step
 
     def batch(self, images: Sequence[Annotated[Tensor, "3 _ _"]], first: ImageList) -> ImageList:
-        """Return the view of pictures.
+        """Return this view of a batch of pictures.
 
         Args:
             images: ``(3, H, W)`` each.
-            first: the first view of them.
+            first: their first view.
         """
         dtype = first.tensors.dtype
         if self.step == 1:
@@ -130,7 +129,7 @@ class View:
     def place(
         self, boxes: Annotated[Tensor, "b n 4"], own_sizes: ImageSizes, first_sizes: ImageSizes
     ) -> Annotated[Tensor, "b n 4"]:
-        """Return ``(B, N, 4)`` boxes of this view in pixels of the first one.
+        """Convert ``(B, N, 4)`` boxes of this view to pixels of the first view.
 
         Args:
             boxes: xyxy, in pixels of this view.
@@ -151,12 +150,12 @@ class View:
 
 
 class ViewCandidates(NamedTuple):
-    """What a view has found in all pictures of a batch.
+    """The candidates of a view in all pictures of a batch.
 
     Attributes:
-        sizes: that it answers for.
+        sizes: sizes of the heads that the view answers for.
         candidates: in pixels of the first view.
-        is_made: ``(B,)`` bool: the view was made of the picture; None: of all.
+        is_made: ``(B,)`` bool: whether the view was made of the picture; None: of all.
         slack: as ``View``.
     """
 
@@ -167,12 +166,12 @@ class ViewCandidates(NamedTuple):
 
 
 def merge(seen: Sequence[ViewCandidates], largest_head: float) -> Candidates:
-    """Put the candidates of all views together; each keeps those of its own sizes.
+    """Merge the candidates of all views, each restricted to the view's own sizes.
 
     Args:
-        seen: by view, the first one's first.
-        largest_head: larger heads are left, by views whose range has no end, to those that begin
-            there, in the pictures that such a view was made of.
+        seen: by view, the first view's first.
+        largest_head: views whose range includes this size leave larger heads to views whose range
+            starts there, in pictures of which such a view was made.
     """
     if len(seen) == 1:
         return seen[0].candidates
@@ -195,7 +194,7 @@ def merge(seen: Sequence[ViewCandidates], largest_head: float) -> Candidates:
 def _ranges(
     seen: Sequence[ViewCandidates], largest_head: float, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return ``(B, V, 2)`` twice: smallest and largest head answered for by each view, and kept."""
+    """Return the sizes that each view answers for and those that it keeps, ``(B, V, 2)`` each."""
     everywhere = like.new_ones(len(like), dtype=torch.bool)
     is_made = torch.stack(
         [everywhere if own.is_made is None else own.is_made for own in seen], dim=1
@@ -209,14 +208,14 @@ def _ranges(
         is_left = (is_made & constant(begins_there, like.device, torch.bool)).any(dim=1)
         is_limited = is_left[:, None] & constant(is_endless, like.device, torch.bool)
         kept = kept.masked_fill(is_limited, largest_head * MARGIN)
-        # Surely among its own are heads up to a share of its largest: up to all that it keeps.
+        # A view answers for heads up to SURE_SHARE of its largest, so this is all that it keeps.
         largest = largest.masked_fill(is_limited, largest_head * MARGIN / SURE_SHARE)
     slack = constant(tuple(own.slack for own in seen), like.device)
     return torch.stack((smallest, largest), dim=2), torch.stack((smallest / slack, kept), dim=2)
 
 
 def build_views(network: NetworkConfig, inference: InferenceConfig) -> tuple[View, ...]:
-    """Return the views beside the first one that the config describes."""
+    """Return the further views that the config describes."""
     return tuple(_build_view(view, network, inference) for view in inference.views)
 
 

@@ -1,4 +1,4 @@
-"""Weights files: our own, which describe themselves, and those made by others."""
+"""Weights files: this project's, which contain a description, and those made by others."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from head_detection.files import is_unicode, real_path, write_bytes
 
 METADATA_KEY = "head_detection"
 TRAINING_KEY = "head_detection_training"
-"""In the header of a run's state, which is no weights file."""
+"""Header key of a training checkpoint, which is not a weights file."""
 FORMAT_VERSION = 2
 PRESET_SUFFIX = ".yaml"
 SHOWN_KEYS = 5
@@ -37,15 +37,15 @@ LARGEST_PRESET = 1024**2
 
 
 class WeightsDescription(BaseModel):
-    """What a weights file says of itself.
+    """The description in a weights file.
 
     Attributes:
-        network: what decides its tensors.
-        inference: what is done around them, with the operating point, chosen on validation.
+        network: determines the tensors.
+        inference: everything around the network, with the operating point chosen on validation.
         class_names: without background.
         training: config, data and commit of the run.
-        metrics: measured, by name.
-        licence: of the weights.
+        metrics: measured metrics, by name.
+        licence: licence of the weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,18 +59,18 @@ class WeightsDescription(BaseModel):
     licence: str = "unknown"
 
     def with_score_threshold(self, score_threshold: float) -> "WeightsDescription":
-        """Return the same with another operating point."""
+        """Return a copy with another operating point."""
         inference = self.inference.model_copy(update={"score_threshold": score_threshold})
         return self.model_copy(update={"inference": inference})
 
 
 class Preset(BaseModel):
-    """Another way to use a weights file: its tensors, with other inference.
+    """Other inference settings for an existing weights file.
 
     Attributes:
         weights: name of the ``.safetensors`` file in the folder of the preset.
-        inference: what differs from the file's own.
-        metrics: measured this way, by name.
+        inference: values that differ from the file's own.
+        metrics: metrics measured with these settings, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,12 +89,12 @@ def save_weights(path: str | Path, model: nn.Module, description: WeightsDescrip
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], description: WeightsDescription) -> None:
-    """Write tensors, contiguous on CPU, and description as ``save_weights`` does a network's."""
+    """Write tensors, which must be contiguous on CPU, and description, as ``save_weights``."""
     write_bytes(path, _to_bytes(tensors, description))
 
 
 def digest_described(path: Path, description: WeightsDescription) -> str:
-    """Return the SHA-256 of a file with the tensors of this one that says this of itself.
+    """Return the SHA-256 that a file with this one's tensors and this description would have.
 
     Raises:
         WeightsError: as ``read_weights``.
@@ -112,13 +112,13 @@ def store_operating_point(
     metrics: Mapping[str, Any],
     calibration: CalibrationConfig | None = None,
 ) -> None:
-    """Give a weights file or a preset its operating point, and metrics, atomically.
+    """Store an operating point and metrics in a weights file or a preset, atomically.
 
     Args:
-        path: as ``read_description``; its tensors stay as they are.
+        path: as ``read_description``; its tensors do not change.
         score_threshold: the operating point.
-        metrics: by name, beside those that the file has.
-        calibration: of the scores that the threshold is one of; None leaves what there is.
+        metrics: by name, added to those in the file.
+        calibration: calibration for which the threshold was chosen; None keeps the file's own.
 
     Raises:
         WeightsError: as ``read_weights``.
@@ -147,7 +147,7 @@ def store_operating_point(
 
 
 def tensors_path(path: str | Path) -> Path:
-    """Return the ``.safetensors`` file of a preset; any other path as it is.
+    """Return the ``.safetensors`` file of a preset; any other path unchanged.
 
     Raises:
         WeightsError: as ``read_description``.
@@ -157,7 +157,7 @@ def tensors_path(path: str | Path) -> Path:
 
 
 def read_description(path: str | Path) -> WeightsDescription:
-    """Read the description alone; the tensors stay on disk.
+    """Read only the description, not the tensors.
 
     Args:
         path: a ``.safetensors`` file of this project, or a preset beside one.
@@ -172,7 +172,7 @@ def read_description(path: str | Path) -> WeightsDescription:
 
 
 def read_metadata(path: str | Path) -> str:
-    """Return what a ``.safetensors`` file of this project says of itself, as text.
+    """Return the description in a ``.safetensors`` file of this project, as JSON text.
 
     Raises:
         WeightsError: no such file, no safetensors, or not of this project.
@@ -225,10 +225,10 @@ def _describe_preset(path: Path, preset: Preset) -> WeightsDescription:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], WeightsDescription]:
-    """Read tensors, on CPU, and description.
+    """Read the tensors, on CPU, and the description.
 
     Raises:
-        WeightsError: as ``read_description``, a truncated file, or values that are no numbers.
+        WeightsError: as ``read_description``, a truncated file, or NaN or infinite values.
     """
     description = read_description(path)
     path = tensors_path(path)
@@ -252,9 +252,9 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict made by others: ``.pth`` without running code of it, or ``.safetensors``.
+    """Read a state dict made by others: ``.safetensors``, or ``.pth`` without running its code.
 
-    A ``state_dict``, ``model`` or ``state_dict_ema`` entry is unwrapped, ``module.`` prefixes
+    A ``state_dict``, ``model`` or ``state_dict_ema`` entry is unwrapped, and ``module.`` prefixes
     are removed.
 
     Raises:
@@ -287,7 +287,7 @@ def fit(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Load tensors that must match the model key by key and shape by shape.
 
     Raises:
-        WeightsError: a line that names what is missing, left over or of another shape.
+        WeightsError: one line that names tensors that are missing, left over or of another shape.
     """
     expected = model.state_dict()
     problems = [
@@ -355,7 +355,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def parse_description(path: str | Path, text: str) -> WeightsDescription:
-    """Read what the metadata of a file holds.
+    """Parse the description in a file's metadata.
 
     Raises:
         WeightsError: another format version, or damaged. One line.
