@@ -37,8 +37,6 @@ from head_detection.models.suppression import Candidates, Heads, SoftNms, Suppre
 
 SMALLEST_HEAD: Final = 1e-2
 """Heads thinner than this many network pixels are dropped, as torchvision does."""
-ROWS: Final = 64
-"""On a CPU, boxes are pooled in multiples of this number."""
 
 
 @dataclass(frozen=True)
@@ -105,43 +103,39 @@ class Decoder:
         features: Sequence[Annotated[Tensor, "b c _ _"]],
         boxes: Annotated[Tensor, "b p 4"],
         rows: Annotated[Tensor, "m"] | None,
-    ) -> Annotated[Tensor, "n c s s"]:
-        """Return ``(N, C, S, S)`` float32, the input of the second stage.
+    ) -> Annotated[Tensor, "m c s s"]:
+        """Return ``(M, C, S, S)`` float32, the input of the second stage.
 
         Args:
             features: ``(B, C, H_i, W_i)`` float32, finest first.
             boxes: ``(B, P, 4)`` xyxy in network pixels.
-            rows: ``(M,)`` indices of the B*P boxes to pool, as in ``Proposals``, padded with the
-                first one to N = ``filled_rows(M)``. None pools all: N = B*P.
+            rows: ``(M,)`` indices of the B*P boxes to pool, as in ``Proposals``. None pools all:
+                M = B*P.
         """
         batch, count = boxes.shape[:2]
         flat = boxes.flatten(0, 1)
         if rows is None:
             rows = torch.arange(batch * count, device=boxes.device)
         else:
-            missing = filled_rows(len(rows)) - len(rows)
-            rows = torch.cat([rows, rows[:1].expand(missing)])
             flat = flat.index_select(0, rows)
         image = rows.div(max(count, 1), rounding_mode="floor")
         return self.roi_align(features, flat, image)
 
     def candidates(
         self,
-        logits: Annotated[Tensor, "n 2"],
-        deltas: Annotated[Tensor, "n 8"],
+        logits: Annotated[Tensor, "m 2"],
+        deltas: Annotated[Tensor, "m 8"],
         proposals: Proposals,
         image_sizes: ImageSizes,
     ) -> Candidates:
         """Return the candidates for heads, in network pixels.
 
         Args:
-            logits: ``(N, 2)`` float32, background and head, for the boxes that ``pool`` pooled.
-            deltas: ``(N, 8)`` float32, four per class.
+            logits: ``(M, 2)`` float32, background and head, for the boxes that ``pool`` pooled.
+            deltas: ``(M, 8)`` float32, four per class.
             proposals: the proposals that were pooled.
             image_sizes: of the pictures.
         """
-        if proposals.rows is not None:
-            logits, deltas = logits[: len(proposals.rows)], deltas[: len(proposals.rows)]
         codes = deltas.unflatten(1, (NUM_CLASSES, 4))[:, 1]
         likelihoods = F.softmax(logits, dim=1)[:, 1]
         shape = proposals.scores.shape
@@ -177,22 +171,6 @@ class Decoder:
     def may_wait_for(self, device: torch.device) -> bool:
         """Tell whether reading sizes from this device is allowed."""
         return device.type == "cpu" if self.waits is None else self.waits
-
-
-def filled_rows(count: int) -> int:
-    """Return the number of boxes to pool, padded from ``count``.
-
-    oneDNN and OpenVINO cache kernels for each number of rows, 2 MiB in bfloat16, and nearly every
-    picture has another number. Padding leaves few numbers, at most an eighth apart.
-
-    Example:
-        >>> [filled_rows(count) for count in (0, 27, 65, 1000, 1100)]
-        [0, 32, 128, 1024, 1152]
-    """
-    if count < ROWS:
-        return 1 << (count - 1).bit_length() if count else 0
-    step = max(ROWS, 1 << (count.bit_length() - 4))
-    return -(-count // step) * step
 
 
 def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder:

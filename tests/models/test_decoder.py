@@ -9,7 +9,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from head_detection.config import InferenceConfig, NetworkConfig
 from head_detection.models.anchors import Anchors
-from head_detection.models.decoder import Decoder, build_decoder, filled_rows
+from head_detection.models.decoder import Decoder, build_decoder
 from head_detection.models.network import DenseMaps, build_network
 from head_detection.models.nms import EMPTY
 from head_detection.models.proposals import ProposalLimits, Proposals, SizeRange
@@ -121,33 +121,6 @@ def test_a_proposal_is_pooled_from_its_own_picture(count):
     pooled = decoder().pool(features, boxes, None).flatten()
     assert pooled.tolist() == [3.0] * count + [7.0] * count
     assert decoder().pool(features, boxes, torch.tensor([2 * count - 1])).flatten().tolist() == [7]
-    assert decoder().pool(features, boxes, torch.tensor([], dtype=torch.int64)).shape == (
-        0,
-        1,
-        1,
-        1,
-    )
-
-
-def test_pooled_boxes_are_filled_up_to_few_numbers():
-    features = [torch.arange(64.0).view(1, 1, 8, 8)]
-    boxes = torch.tensor([[4.0, 4, 12, 12], [20, 20, 28, 28]]).repeat(50, 1)[None]
-    rows = torch.arange(1, 100)
-    pooled = decoder().pool(features, boxes, rows).flatten()
-    assert len(pooled) == 128
-    assert torch.equal(pooled[:99], decoder().pool(features, boxes, None).flatten()[1:])
-    numbers = {filled_rows(count) for count in range(1, 12_801)}
-    # 1 to 32 by doubling, 16 multiples of 64 to 1024, then 8 for each doubling.
-    assert len(numbers) == 6 + 16 + 8 * 3 + 5
-    assert all(count <= filled_rows(count) < count * 9 / 8 for count in range(512, 12_801))
-
-
-def test_what_was_filled_up_is_no_candidate():
-    rows = torch.tensor([1])
-    proposals = of_proposals([[[0.0, 0, 0, 0], [0, 0, 20, 20]]], rows)
-    logits = torch.tensor([[0.0, 9.0], [0, 99]])
-    found = decoder().candidates(logits, torch.zeros(2, 8), proposals, ((100, 100),))
-    assert (found.scores > EMPTY).tolist() == [[False, True]]
 
 
 def test_pictures_are_viewed_again_where_it_is_wanted_and_known_without_waiting():

@@ -16,6 +16,7 @@ from head_detection.config import NetworkConfig
 from head_detection.config.validation import read_values, validate
 from head_detection.devices import PRECISIONS
 from head_detection.errors import ConfigError, DeviceError, WeightsError
+from head_detection.inference.backends.row_blocks import score_in_blocks
 from head_detection.models.anchors import build_anchors
 from head_detection.models.network import DenseMaps
 from head_detection.models.roi_heads import NUM_CLASSES
@@ -108,6 +109,9 @@ class GraphBackend:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
         if not len(pooled):
             return pooled.new_zeros((0, NUM_CLASSES)), pooled.new_zeros((0, 4 * NUM_CLASSES))
+        return score_in_blocks(self._score_block, pooled)
+
+    def _score_block(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self._score(pooled.permute(0, 2, 3, 1).contiguous().numpy())
         return torch.from_numpy(logits), torch.from_numpy(deltas)
 

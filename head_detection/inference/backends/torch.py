@@ -16,6 +16,7 @@ from head_detection.inference.backends.cpu_fusion import (
     fold_batch_norm,
     fuse_for_cpu,
 )
+from head_detection.inference.backends.row_blocks import score_in_blocks
 from head_detection.models.network import DenseMaps, Network
 
 Dense: TypeAlias = Callable[[Tensor], DenseMaps]
@@ -83,6 +84,8 @@ class TorchBackend:
     def score(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)`` of ``(N, C, P, P)`` pooled features."""
         with self._autocast():
+            if self.device.type == "cpu" and len(pooled):
+                return score_in_blocks(self._network.score, pooled.to(self.dtype))
             logits, deltas = self._network.score(pooled.to(self.dtype))
             return logits, deltas
 
