@@ -80,18 +80,14 @@ class MixedSource:
 
     def __init__(self, files: ItemSource, options: FrameOptions) -> None:
         self._files, self._options = files, options
+        self._info = _info_of(files)
         self._is_within_video = False
         self.skipped = files.skipped
 
     @property
     def info(self) -> SourceInfo:
         """What is known beforehand: the number of items only if no name is a video's."""
-        info, files = self._files.info, self._files.items
-        if isinstance(files, list) and not any(is_video_name(file.name) for file in files):
-            return info
-        return SourceInfo(
-            info.name, unit="pictures and frames" if isinstance(files, list) else info.unit
-        )
+        return self._info
 
     def __iter__(self) -> Iterator[Item]:
         """Begin."""
@@ -107,7 +103,7 @@ class MixedSource:
 
     def expected_count(self) -> int | None:
         """Return how many items there are, if that is known."""
-        return self.info.count
+        return self._info.count
 
     def _items_of(self, file: PictureFile) -> Iterator[Item]:
         path, options = file.path, self._options
@@ -133,6 +129,16 @@ class MixedSource:
             yield from _Frames(path, file.name, options, is_animation=is_animation)
         finally:
             self._is_within_video = False
+
+
+def _info_of(files: ItemSource) -> SourceInfo:
+    """Return what is known beforehand. It looks at every name: call it once, not for each item."""
+    info, items = files.info, files.items
+    if isinstance(items, list) and not any(is_video_name(file.name) for file in items):
+        return info
+    return SourceInfo(
+        info.name, unit="pictures and frames" if isinstance(items, list) else info.unit
+    )
 
 
 class _Frames:

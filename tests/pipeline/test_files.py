@@ -90,6 +90,21 @@ def test_where_a_part_ends_is_not_told_by_what_was_read() -> None:
     assert {source.expected_count() for _ in source} == {12}
 
 
+def test_how_many_there_are_is_told_after_each_picture_without_a_look_at_every_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(9):
+        picture(f"in/{number}.png")
+    source = open_source("in")
+
+    def refuse(_: str) -> bool:
+        raise AssertionError("looked at a name again")
+
+    monkeypatch.setattr("head_detection.pipeline.files.is_video_name", refuse)
+    assert [source.expected_count() for _ in range(9)] == [9] * 9
+    assert (source.info.count, source.info.unit) == (9, "pictures")
+
+
 def test_content_decides_what_a_file_is() -> None:
     write_clip("clip.mp4", 3).rename("clip.bin")
     picture("photo.png")
