@@ -21,6 +21,10 @@ RIFF: Final = struct.Struct("<4sI4s")
 CHUNK: Final = struct.Struct("<4sI")
 FRAME: Final = b"ANMF"
 """Of WebP: the header of a file, the kind and size of a chunk, and the kind of a frame's chunk."""
+EXTENDED: Final = b"VP8X"
+FLAGS_AT: Final = RIFF.size + CHUNK.size
+ANIMATION_FLAG: Final = 0x02
+"""Of WebP: the first chunk of a file with more than one plain picture, and the flags in it."""
 SHORTEST_MS: Final = 10
 USUAL_MS: Final = 100
 """The duration that browsers give to a frame of the shortest duration or less."""
@@ -30,6 +34,8 @@ def count_animated(path: Path, max_pixels: int) -> int | None:
     """Return how many frames an animation has; None if a file is not one, or cannot be read."""
     try:
         with explaining(str(path), max_pixels):
+            if not _may_be_animated(path):
+                return None
             cut = _whole_frames(path)
             with open_picture(cut or path, max_pixels) as image:
                 is_animated = image.format in ANIMATED and getattr(image, "is_animated", False)
@@ -64,6 +70,24 @@ def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Ite
             yield PictureFile(path, name, problem)
     except PictureError as error:
         yield PictureFile(path, name, str(error).removeprefix(f"{path}: "))
+
+
+def _may_be_animated(path: Path) -> bool:
+    """Tell by the first bytes, because Pillow reads a whole WebP to open it.
+
+    Source:
+        RFC 9649, section 2.7: without the flag, a decoder ignores all frames.
+    """
+    with path.open("rb") as file:
+        start = file.read(FLAGS_AT + 1)
+    if len(start) <= FLAGS_AT:
+        return False
+    riff, size, webp = RIFF.unpack_from(start)
+    if (riff, webp) != (b"RIFF", b"WEBP"):
+        return start.startswith(b"GIF")
+    is_cut = size + CHUNK.size > path.stat().st_size
+    has_flag = bool(start[FLAGS_AT] & ANIMATION_FLAG)
+    return is_cut or (start[RIFF.size :].startswith(EXTENDED) and has_flag)
 
 
 def _whole_frames(path: Path) -> bytes | None:

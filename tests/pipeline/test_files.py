@@ -10,6 +10,7 @@ from PIL import Image
 
 from head_detection.errors import SourceError
 from head_detection.images.finding import PictureFile
+from head_detection.pipeline.animation import count_animated
 from head_detection.pipeline.opening import open_pictures, open_source
 from head_detection.pipeline.sources import FrameOptions
 from head_detection.structures import Frame
@@ -31,6 +32,10 @@ def animation(path: str, durations: list[int]) -> None:
     first, *rest = [Image.fromarray(numbered_frame(index)) for index in range(len(durations))]
     quality = {"lossless": True} if path.endswith("webp") else {}
     first.save(path, save_all=True, append_images=rest, duration=durations, **quality)
+
+
+def refuse(*arguments: object) -> None:
+    raise AssertionError(f"looked again at {arguments}")
 
 
 def told(*sources: str, **options: Any) -> list[tuple[str, int | None]]:
@@ -96,10 +101,6 @@ def test_how_many_there_are_is_told_after_each_picture_without_a_look_at_every_n
     for number in range(9):
         picture(f"in/{number}.png")
     source = open_source("in")
-
-    def refuse(_: str) -> bool:
-        raise AssertionError("looked at a name again")
-
     monkeypatch.setattr("head_detection.pipeline.files.is_video_name", refuse)
     assert [source.expected_count() for _ in range(9)] == [9] * 9
     assert (source.info.count, source.info.unit) == (9, "pictures")
@@ -195,6 +196,30 @@ def test_an_animation_is_a_video_alone_and_in_a_folder(end: str) -> None:
     content = Path(name).read_bytes()
     Path(name).write_bytes(content[: len(content) // 2])
     assert told(name)[-1] in ((name, -1), (name, None))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lossless": True}, {"exif": Image.Exif()}, {"xmp": b"<x/>"}, {"icc_profile": b"none"}],
+)
+def test_a_still_webp_is_known_by_its_first_bytes(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture("a.webp", **options)
+    monkeypatch.setattr("head_detection.pipeline.animation.open_picture", refuse)
+    assert count_animated(Path("a.webp"), max_pixels=10**6) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF\0\0\0\0WEBP", b"\x89PNG" + bytes(40), bytes(40)])
+def test_what_is_called_an_animation_and_begins_as_none_is_none(content: bytes) -> None:
+    Path("a.webp").write_bytes(content)
+    assert count_animated(Path("a.webp"), max_pixels=10**6) is None
+
+
+def test_an_animation_of_transparent_frames_is_one() -> None:
+    first, second = (Image.new("RGBA", (8, 8), (255, 0, 0, alpha)) for alpha in (0, 99))
+    first.save("a.webp", save_all=True, append_images=[second], duration=100)
+    assert count_animated(Path("a.webp"), max_pixels=10**6) == 2
 
 
 def test_a_start_behind_the_end_is_said() -> None:
