@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -242,6 +243,61 @@ def test_an_animation_gives_its_first_frame(file_format: str, encode: Encode) ->
     options = {"lossless": True} if file_format == "WEBP" else {}
     content = encode(first, file_format, save_all=True, append_images=[second], **options)
     npt.assert_array_equal(read_picture(content)[0, 0], [0, 0, 255])
+
+
+def textured(height: int, width: int) -> Image.Image:
+    """Return noise on a ramp, which leaves a lossy codec much to round."""
+    ramp = np.linspace(0, 255, height * width * 3).reshape(height, width, 3)
+    noise = np.random.default_rng(0).normal(0, 40, ramp.shape)
+    return Image.fromarray(np.clip(ramp + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (16, 16), (17, 33), (64, 95)])
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 80}, {"quality": 5}, {"lossless": True}, {"exif": Image.Exif()}, {"xmp": b"<x/>"}],
+)
+def test_opencv_and_pillow_decode_a_webp_to_the_same_pixels(
+    size: tuple[int, int], options: dict[str, object], tmp_path: Path, encode: Encode
+) -> None:
+    content = encode(textured(*size), "WEBP", **options)
+    (tmp_path / "a").write_bytes(content)
+    expected = convert_picture(Image.open(io.BytesIO(content)), "a")  # Pillow's
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("head_detection.images.reading.decode_picture", None)  # not called
+        for source in (tmp_path / "a", content, bytearray(content), memoryview(content)):
+            found = read_reduced(source, None)
+            npt.assert_array_equal(found.pixels, expected)
+            assert (found.image_size, found.note) == (size, None)
+            assert found.pixels.flags.writeable
+            assert found.pixels.flags.c_contiguous
+
+
+def test_pillow_decodes_a_webp_that_is_not_plain(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("head_detection.images.reading.cv2.imdecode", None)  # not called
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    assert read_picture(encode(textured(4, 9), "WEBP", exif=turned)).shape == (9, 4, 3)
+    clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+    npt.assert_array_equal(read_picture(encode(clear, "WEBP")), np.full((2, 2, 3), 255))
+    more = {"save_all": True, "append_images": [Image.new("RGB", (9, 4))]}
+    found = read_reduced(encode(textured(4, 9), "WEBP", **more), None)
+    assert found.note == "the first of several pages or frames alone was read"
+
+
+def test_pillow_decodes_a_webp_that_opencv_refuses(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise cv2.error("too large")
+
+    content = encode(Image.fromarray(PIXELS), "WEBP", lossless=True)
+    monkeypatch.setattr("head_detection.images.reading.cv2.imdecode", refuse)
+    npt.assert_array_equal(read_picture(content), PIXELS)
+    monkeypatch.setattr("head_detection.images.reading.cv2.imdecode", lambda *_: None)
+    npt.assert_array_equal(read_picture(content), PIXELS)
 
 
 def test_threads_read_the_same_as_one(encode: Encode) -> None:
