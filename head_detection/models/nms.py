@@ -20,13 +20,17 @@ MOST_PAIRS: Final = 2**29
 """Most pairs of boxes in one table, 1 GB on a GPU; for more, it synchronises instead."""
 ONE_CALL: Final = 1024
 """Boxes of several groups per call of torchvision's operator, whose time is quadratic."""
-MANY: Final = 4096
-"""Number of boxes from which listing the pairs of nearby boxes first is faster: 10 ms."""
-
+FEW: Final = 300
+"""Up to so many boxes, the operator is faster than listing the pairs of nearby boxes: 0.1 ms."""
+NEAR_SHARE: Final = 1 / 128
+"""If a larger share of all pairs of boxes is near, few boxes are kept, and the operator, whose time
+grows with their number, is faster."""
 MOST_NEAR: Final = 6 * 10**6
 """Most pairs of boxes to compare, which takes half a second."""
 NEAR_AT_ONCE: Final = 2**20
 """Pairs to compare at once: 100 MB."""
+SMALLEST_BAND: Final = 1e-3
+"""Pixels; boxes without a height would otherwise need infinitely many bands."""
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -149,7 +153,7 @@ def keep_groups(
     """Return the indices of the kept boxes, by descending score.
 
     Args:
-        boxes: ``(N, 4)`` xyxy, finite. Groups are shifted apart; float64 keeps the precision that
+        boxes: ``(N, 4)`` xyxy, finite. Groups are shifted down; float64 keeps the precision that
             float32 would lose by that.
         scores: ``(N,)``.
         group_of: ``(N,)`` group numbers; only boxes of the same group suppress each other.
@@ -162,11 +166,15 @@ def keep_groups(
     """
     if not len(boxes):
         return np.zeros(0, np.int64)
-    extent = boxes.max() - boxes.min() + 1
-    moved = boxes + ((group_of - group_of[0]) * extent)[:, None]
-    if len(boxes) > MANY:
-        return _keep_many(moved, scores, iou_threshold)
-    return _one_call(moved, scores, iou_threshold)
+    moved = boxes.copy()
+    moved[:, 1::2] += ((group_of - group_of[0]) * (boxes.max() - boxes.min() + 1))[:, None]
+    order = np.argsort(-scores, kind="stable")
+    most_near = 0 if len(boxes) <= FEW else int(min(NEAR_SHARE * len(boxes) ** 2, MOST_NEAR))
+    pairs = overlapping_pairs(moved[order], iou_threshold, most_near) if most_near else None
+    if pairs is None:
+        return _one_call(moved, scores, iou_threshold)
+    kept: Indices = order[_settle(*pairs, len(boxes))]
+    return kept
 
 
 def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
@@ -175,51 +183,115 @@ def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
     return indices
 
 
-def _keep_many(boxes: Array, scores: Array, iou_threshold: float) -> Indices:
-    """Suppress in rounds, as ``_keep_in_rounds`` does, with a list of overlapping pairs."""
-    order = np.argsort(-scores, kind="stable")
-    pairs = _near_pairs(boxes[order])
-    if pairs is None:  # so dense that few boxes are kept, for which the operator is fast
-        return _one_call(boxes, scores, iou_threshold)
-    overlapping = [_overlapping(boxes[order], *part, iou_threshold) for part in pairs]
-    better, worse = (np.concatenate(side) for side in zip(*overlapping, strict=True))
-    kept = np.ones(len(boxes), np.bool_)
-    while True:
-        after = np.ones(len(boxes), np.bool_)
-        after[worse[kept[better]]] = False
-        if np.array_equal(after, kept):
-            indices: Indices = order[kept]
-            return indices
-        kept = after
+def _settle(better: Indices, worse: Indices, count: int) -> npt.NDArray[np.bool_]:
+    """Tell which of ``count`` boxes are kept if kept boxes suppress worse ones.
+
+    The rounds are those of ``_keep_in_rounds``. A long chain of boxes would take one round per box,
+    so the pairs are then taken one by one.
+
+    Args:
+        better: ``(N,)``, the better box of each pair; a smaller number is better.
+        worse: ``(N,)``, the other box.
+        count: number of boxes.
+
+    Example:
+        Box 0 suppresses box 1, which therefore does not suppress box 2.
+
+        >>> _settle(np.array([0, 1]), np.array([1, 2]), 3).tolist()
+        [True, False, True]
+    """
+    kept = np.ones(count, np.bool_)
+    for _ in range(ROUNDS):
+        before, kept = kept, np.ones(count, np.bool_)
+        kept[worse[before[better]]] = False
+        if np.array_equal(kept, before):
+            return kept
+    order = np.argsort(better)
+    stays = [True] * count
+    for own, other in zip(better[order].tolist(), worse[order].tolist(), strict=True):
+        stays[other] &= not stays[own]
+    return np.array(stays)
 
 
-def _near_pairs(boxes: Array) -> Iterator[tuple[Indices, Indices]] | None:
+def overlapping_pairs(
+    boxes: Annotated[Array, "n 4"], iou_threshold: float, most_near: int = MOST_NEAR
+) -> tuple[Annotated[Indices, "k"], Annotated[Indices, "k"]] | None:
+    """Return all pairs of boxes whose IoU is above the threshold; None if too many are near.
+
+    Args:
+        boxes: ``(N, 4)`` xyxy, finite.
+        iou_threshold: 0 to 1.
+        most_near: most pairs to compare.
+
+    Returns:
+        The smaller and the larger index of each pair, each pair once, in any order.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0, 10, 10], [50, 0, 60, 10], [0, 0, 10, 8]])
+        >>> overlapping_pairs(boxes, 0.5)
+        (array([0]), array([2]))
+    """
+    parts = _near_pairs(boxes, iou_threshold, most_near)
+    if parts is None:
+        return None
+    columns = np.ascontiguousarray(boxes.T)
+    over = [_overlapping(columns, *part, iou_threshold) for part in parts]
+    first, second = (np.concatenate(side) for side in zip(*over, strict=True))
+    return np.minimum(first, second), np.maximum(first, second)
+
+
+def reach(iou_threshold: float) -> float:
+    """Return a share: boxes shrunk to it about their centres touch if their IoU is above t.
+
+    The shared part of two boxes, w by h and W by H, is larger than t/(1+t) (wh + WH), so than
+    2t/(1+t) sqrt(wW hH). It is at most sqrt(hH) high, so over 2t/(1+t) sqrt(wW) wide. An IoU above
+    t also needs w > tW, so sqrt(wW) is at least 2 sqrt(t)/(1+t) times the mean of w and W. Along
+    each axis, the centres are apart by at most that mean minus the shared width.
+
+    Example:
+        >>> round(reach(0.7), 2), reach(0.0), reach(1.0)
+        (0.19, 1.0, 0.0)
+    """
+    return float(1 - 4 * iou_threshold**1.5 / (1 + iou_threshold) ** 2)
+
+
+def _near_pairs(
+    boxes: Array, iou_threshold: float, most_near: int
+) -> Iterator[tuple[Indices, Indices]] | None:
     """Yield nearby pairs of boxes, once each, including all that overlap; None if too many.
 
-    Each box is assigned to every horizontal band that it touches. Sorted by left edge within a
-    band, the boxes that start within the columns of a box directly follow it.
+    Boxes are first shrunk by ``reach``. Each is assigned to every horizontal band that it touches.
+    Sorted by left edge within a band, the boxes that start within the columns of a box directly
+    follow it.
     """
-    left, top, right, bottom = boxes.T
-    band = 2 * max(float(np.median(bottom - top)), 1.0)
+    centres = (boxes[:, :2] + boxes[:, 2:]).T / 2
+    halves = (boxes[:, 2:] - boxes[:, :2]).T * (reach(iou_threshold) / 2)
+    (left, top), (right, bottom) = centres - halves, centres + halves
+    # The mean limits the entries to 2.5 per box.
+    band = max(2 * float(np.mean(bottom - top)), SMALLEST_BAND)
     first, last = (np.floor(lines / band).astype(np.int64) for lines in (top, bottom))
     counts = last - first + 1
     box_of = np.repeat(np.arange(len(boxes)), counts)
     band_of = np.repeat(first, counts) + _count_up(counts)
     far = right.max() - left.min() + 1
     begins = band_of * far + left[box_of]
-    order = np.argsort(begins, kind="stable")
+    order = np.argsort(begins)
     ends = (band_of * far + right[box_of])[order]
-    followers = np.searchsorted(begins[order], ends) - np.arange(len(order)) - 1
-    followers = followers.clip(min=0)  # a box without width has no followers
-    if followers.sum() > MOST_NEAR:
+    followers = np.searchsorted(begins[order], ends, side="right") - np.arange(len(order)) - 1
+    if followers.sum() > most_near:
         return None
-    return _followed(box_of[order], followers, band_of[order], first)
+    return _followed(box_of[order], followers, band_of[order], (top, bottom), band)
 
 
 def _followed(
-    box_of: Indices, followers: Indices, band_of: Indices, first_band: Indices
+    box_of: Indices,
+    followers: Indices,
+    band_of: Indices,
+    lines: tuple[Array, Array],
+    band: float,
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield pairs of each entry's box with the boxes of its followers, in parts."""
+    top, bottom = lines
     cuts = np.searchsorted(
         followers.cumsum(), np.arange(NEAR_AT_ONCE, followers.sum(), NEAR_AT_ONCE)
     )
@@ -227,9 +299,11 @@ def _followed(
         entry = np.repeat(own, followers[own])
         other = entry + 1 + _count_up(followers[own])
         one, two = box_of[entry], box_of[other]
+        begin = np.maximum(top[one], top[two])
         # Two boxes are paired in every band that both touch; keep only the first of these.
-        is_first = band_of[entry] == np.maximum(first_band[one], first_band[two])
-        yield np.minimum(one, two)[is_first], np.maximum(one, two)[is_first]
+        is_first = band_of[entry] == np.floor(begin / band)
+        is_near = is_first & (begin <= np.minimum(bottom[one], bottom[two]))
+        yield one[is_near], two[is_near]
 
 
 def _count_up(counts: Indices) -> Indices:
@@ -244,12 +318,21 @@ def _count_up(counts: Indices) -> Indices:
 
 
 def _overlapping(
-    boxes: Array, first: Indices, second: Indices, iou_threshold: float
+    columns: Array, first: Indices, second: Indices, iou_threshold: float
 ) -> tuple[Indices, Indices]:
-    """Return the pairs whose IoU is above the threshold."""
-    one, two = boxes[first], boxes[second]
-    sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])
-    shared = sides.clip(min=0).prod(axis=1)
-    areas = (one[:, 2:] - one[:, :2]).prod(axis=1) + (two[:, 2:] - two[:, :2]).prod(axis=1)
-    is_over = shared > iou_threshold * (areas - shared)
+    """Return the pairs whose IoU is above the threshold.
+
+    Args:
+        columns: ``(4, N)``, the boxes' left, top, right and bottom.
+        first: ``(M,)``, one box of each pair.
+        second: ``(M,)``, the other box.
+        iou_threshold: as ``greedy_nms``.
+    """
+    left, top, right, bottom = columns
+    width = np.minimum(right[first], right[second]) - np.maximum(left[first], left[second])
+    height = np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second])
+    shared = width.clip(min=0) * height.clip(min=0)
+    areas = (right - left) * (bottom - top)
+    with np.errstate(invalid="ignore"):  # two boxes without area
+        is_over = shared / (areas[first] + areas[second] - shared) > iou_threshold
     return first[is_over], second[is_over]

@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import box_iou, nms
 
 from head_detection.models import nms as nms_module
-from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, keep_groups
+from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, keep_groups, reach
 
 
 def crowd(count, heads, extent, seed=0):
@@ -54,7 +54,9 @@ def test_both_ways_keep_what_torchvision_keeps_group_by_group(threshold):
     assert torch.equal(in_rounds, expected)
 
 
-def test_a_chain_longer_than_the_rounds_is_not_called_settled():
+@pytest.mark.parametrize("few", [0, 100])
+def test_a_chain_longer_than_the_rounds_is_not_called_settled(few, monkeypatch):
+    monkeypatch.setattr(nms_module, "FEW", few)
     left = torch.arange(40.0) * 4
     boxes = torch.stack((left, left * 0, left + 10, left * 0 + 10), dim=1)[None]
     scores = torch.linspace(0.9, 0.1, 40)[None]
@@ -80,17 +82,43 @@ def test_groups_far_from_the_origin_keep_their_digits():
     assert torch.equal(kept, torch.tensor([True, False, True]).expand(600, 3))
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.7, 0.95, 1.0])
 @pytest.mark.parametrize(("heads", "extent"), [(2, 300), (900, 3000), (6000, 300)])
-def test_a_list_of_near_pairs_gives_what_the_operator_gives(heads, extent, monkeypatch):
-    boxes, scores = crowd(6000, heads, extent)
+def test_a_list_of_near_pairs_gives_what_the_operator_gives(heads, extent, threshold, monkeypatch):
+    boxes, scores = crowd(2000, heads, extent)
     boxes[::100, 2:] += 900  # some are 30 times as large
-    boxes[::77, 2] = boxes[::77, 0]  # and some have no width
+    boxes[::77, 2] = boxes[::77, 0]  # some have no width
+    boxes[1::77] = boxes[2::77][: len(boxes[1::77])]  # and some are the same
     monkeypatch.setattr(nms_module, "NEAR_AT_ONCE", 10_000)
-    arrays = boxes.double().numpy(), scores.double().numpy(), np.zeros(6000, np.int64)
-    expected = nms(boxes.double(), scores.double(), 0.5).numpy()
-    np.testing.assert_array_equal(keep_groups(*arrays, 0.5), expected)
+    monkeypatch.setattr(nms_module, "NEAR_SHARE", 1)
+    arrays = boxes.double().numpy(), scores.double().numpy(), np.zeros(2000, np.int64)
+    expected = nms(boxes.double(), scores.double(), threshold).numpy()
+    with monkeypatch.context() as context:
+        context.setattr(nms_module, "nms", None)
+        np.testing.assert_array_equal(keep_groups(*arrays, threshold), expected)
     monkeypatch.setattr(nms_module, "MOST_NEAR", 10)
-    np.testing.assert_array_equal(keep_groups(*arrays, 0.5), expected)
+    np.testing.assert_array_equal(keep_groups(*arrays, threshold), expected)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7, 0.9])
+def test_boxes_that_overlap_by_more_than_the_threshold_touch_when_shrunk(threshold):
+    generator = np.random.default_rng(0)
+    sides = np.exp(generator.normal(0, 1, (2, 10**6, 2)) * (1 - threshold))
+    shift = generator.uniform(-1, 1, (10**6, 2)) * (1 - threshold)
+    sides[:, ::2, 1], shift[::2, 1] = 1, 0  # half of the pairs are of one height, side by side
+    apart = (np.minimum(*sides), sides.sum(axis=0) / 2 - np.abs(shift))
+    shared = np.minimum(*apart).clip(min=0).prod(axis=1)
+    iou = shared / (sides.prod(axis=2).sum(axis=0) - shared)
+    distance = (np.abs(shift) / sides.mean(axis=0)).max(axis=1)[iou > threshold]
+    assert len(distance) > 10_000
+    assert distance.max() <= reach(threshold)
+    assert distance.max() > 0.8 * reach(threshold)  # boxes cannot shrink much more
+
+
+def test_a_crowd_is_not_left_to_the_operator(monkeypatch):
+    boxes, scores = crowd(2400, 150, 700)
+    monkeypatch.setattr(nms_module, "nms", None)
+    assert greedy_nms(boxes[None], scores[None], 0.7, waits=True)[0].any()
 
 
 @pytest.mark.parametrize(("heads", "extent"), [(3000, 8000), (11000, 2000), (200, 2000), (1, 500)])
@@ -119,6 +147,6 @@ def test_boxes_that_begin_beside_each_other_are_not_compared():
     """900 boxes of 10 pixels in a grid of 20: each is beyond the columns of the one before it."""
     left, top = np.meshgrid(np.arange(30) * 20.0, np.arange(30) * 20.0)
     corners = np.stack([left.ravel(), top.ravel()], axis=1)
-    pairs = nms_module._near_pairs(np.concatenate([corners, corners + 10], axis=1))
+    pairs = nms_module._near_pairs(np.concatenate([corners, corners + 10], axis=1), 0.0, 1)
     assert pairs is not None
     assert sum(len(first) for first, _ in pairs) == 0
