@@ -56,7 +56,7 @@ class SlowDetector(FakeDetector):
 
     def results_of(self, images: Iterable[Item], asked: Asked) -> Iterator[PictureResult]:
         batch: list[Frame] = []
-        for item in read_ahead(images, lambda item: item, lambda _: False, asked.is_ready):
+        for item in read_ahead(images, lambda item: item, lambda _: 0, asked.is_ready):
             if isinstance(item, Frame):
                 batch.append(item)
                 continue

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ def load_pictures(
         lambda item: load_picture(
             item[1], f"images[{item[0]}]", enough, in_bands, max_pixels, color
         ),
-        is_full=lambda done: sum(p.num_bytes for p in done) > READ_AHEAD_BYTES,
+        size_of=lambda picture: picture.num_bytes,
         is_ready=is_ready,
     )
 
@@ -137,8 +137,9 @@ def load_pictures(
 def read_ahead(
     items: Iterable[T],
     load: Callable[[T], R],
-    is_full: Callable[[list[R]], bool],
+    size_of: Callable[[R], int],
     is_ready: IsReady | None = None,
+    max_size: int = READ_AHEAD_BYTES,
 ) -> Iterator[R | None]:
     """Yield ``load(item)`` in the order of the items, loading a few ahead in threads.
 
@@ -147,8 +148,9 @@ def read_ahead(
     Args:
         items: read one by one, only as far as needed.
         load: called in threads; its exceptions are raised here.
-        is_full: tells from the waiting results whether to stop loading ahead.
+        size_of: size of a result, such as its bytes; always the same for the same result.
         is_ready: tells whether the next item, or the end, is available; None: always.
+        max_size: nothing more is loaded ahead while the waiting results together are larger.
 
     Yields:
         The results; None before waiting for an item that is not available, so that a caller that
@@ -158,34 +160,70 @@ def read_ahead(
         ForkError: continued in a forked process, which lacks the threads. One line.
     """
     prepare_threads()
-    num_threads, process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
-    waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="pictures")
+    ahead = _Ahead(load, size_of, max_size)
 
     def may_take() -> bool:
-        done = [f.result() for f in waiting if f.done() and f.exception() is None]
-        has_room = len(waiting) < 2 * num_threads and not (done and is_full(done))
-        return has_room and (is_ready is None or is_ready())
-
-    def take() -> R:
-        if is_forked(process):
-            raise ForkError(
-                f"a stream of pictures was begun in process {process}, and this one was forked from"
-                " it, where nobody reads them: begin the stream after the fork"
-            )
-        return waiting.popleft().result()
+        return ahead.has_room and (is_ready is None or is_ready())
 
     try:
         for item in items:
-            waiting.append(pool.submit(load, item))
-            while waiting and not may_take():
-                yield take()
-            if not waiting and is_ready is not None and not is_ready():
+            ahead.submit(item)
+            while ahead.waiting and not may_take():
+                yield ahead.take()
+            if not ahead.waiting and is_ready is not None and not is_ready():
                 yield None
-        while waiting:
-            yield take()
+        while ahead.waiting:
+            yield ahead.take()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        ahead.close()
+
+
+class _Ahead(Generic[T, R]):
+    """What threads load or have loaded, in order; used as ``read_ahead`` says.
+
+    Attributes:
+        waiting: not yet taken.
+    """
+
+    def __init__(self, load: Callable[[T], R], size_of: Callable[[R], int], max_size: int) -> None:
+        self._load, self._size_of, self._max_size = load, size_of, max_size
+        self._num_threads, self._process = min(MAX_THREADS, os.cpu_count() or 1), os.getpid()
+        self._pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="pictures")
+        self._size, self._lock = 0, threading.Lock()
+        self.waiting: deque[Future[R]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be loaded."""
+        return len(self.waiting) < 2 * self._num_threads and self._size <= self._max_size
+
+    def submit(self, item: T) -> None:
+        """Load an item in the next free thread."""
+        self.waiting.append(self._pool.submit(self._load_one, item))
+
+    def take(self) -> R:
+        """Return the oldest once it is loaded."""
+        if is_forked(self._process):
+            raise ForkError(
+                f"a stream of pictures was begun in process {self._process}, and this one was "
+                "forked from it, where nobody reads them: begin the stream after the fork"
+            )
+        result = self.waiting.popleft().result()
+        self._add(-self._size_of(result))
+        return result
+
+    def close(self) -> None:
+        """Load nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _load_one(self, item: T) -> R:
+        result = self._load(item)
+        self._add(self._size_of(result))
+        return result
+
+    def _add(self, size: int) -> None:
+        with self._lock:
+            self._size += size
 
 
 def load_picture(

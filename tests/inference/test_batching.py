@@ -1,6 +1,7 @@
 import weakref
 
 import numpy as np
+import pytest
 import torch
 
 from head_detection.errors import DeviceMemoryError
@@ -45,10 +46,26 @@ def test_a_picture_unlike_all_others_waits_for_a_bounded_number(engine):
     assert given == 2 * WINDOW_BATCHES + 1
 
 
-def test_large_pictures_wait_in_bounded_memory(engine, monkeypatch):
+@pytest.mark.parametrize("keep_pixels", [False, True])
+def test_large_pictures_wait_in_bounded_memory(engine, monkeypatch, keep_pixels):
     monkeypatch.setattr("head_detection.inference.batching.WINDOW_BYTES", 3 * 32 * 32 * 2)
-    list(run(engine, [picture(n) for n in range(9)], 8))
-    assert max(map(len, engine.batches)) == 3
+    list(run(engine, [picture(n) for n in range(99)], 8, keep_pixels=keep_pixels))
+    assert {*map(len, engine.batches)} == {3}  # also after many: none is counted that has left
+
+
+def test_memory_is_free_again_after_pictures_that_the_device_does_not_hold(engine, monkeypatch):
+    monkeypatch.setattr("head_detection.inference.batching.WINDOW_BYTES", 3 * 32 * 32 * 2)
+    detect = engine.detect
+
+    def no_room_for_ones(images):
+        if any(image.any() for image in images):
+            raise DeviceMemoryError("cuda:0 has too little memory")
+        return detect(images)
+
+    monkeypatch.setattr(engine, "detect", no_room_for_ones)
+    results = run(engine, [picture(n < 30) for n in range(60)], 8)
+    assert [result.error is None for result in results] == [n >= 30 for n in range(60)]
+    assert {*map(len, engine.batches)} == {3}
 
 
 def test_pixels_are_dropped_after_the_network_unless_asked_for(engine):

@@ -75,7 +75,7 @@ def test_reading_ahead_keeps_the_order():
             release.set()
         return item
 
-    assert list(read_ahead(range(20), slow_first, is_full=lambda done: False)) == list(range(20))
+    assert list(read_ahead(range(20), slow_first, size_of=lambda item: 0)) == list(range(20))
 
 
 def test_reading_ahead_is_bounded_in_number_and_in_size():
@@ -86,13 +86,13 @@ def test_reading_ahead_is_bounded_in_number_and_in_size():
             taken.append(item)
             yield item
 
-    ahead = read_ahead(items(), lambda item: item, is_full=lambda done: False)
+    ahead = read_ahead(items(), lambda item: item, size_of=lambda item: 0)
     next(ahead)
     assert len(taken) <= 8
     ahead.close()
 
     taken.clear()
-    full = read_ahead(items(), lambda item: item, is_full=lambda done: True)
+    full = read_ahead(items(), lambda item: item, size_of=lambda item: 1, max_size=0)
     for _ in range(10):
         next(full)
     assert len(taken) <= 10 + 4  # each thread may have been given one before the first was done
@@ -107,7 +107,7 @@ def test_nothing_that_is_loaded_waits_for_what_is_not_at_hand():
             taken.append(item)
             yield item
 
-    ahead = read_ahead(items(), str, lambda done: False, is_ready=lambda: next(at_hand))
+    ahead = read_ahead(items(), str, lambda item: 0, is_ready=lambda: next(at_hand))
     # After a and b the next is at hand; after c it is not, so a to c are given before it is asked.
     assert [(next(ahead), len(taken)) for _ in range(2)] == [("a", 3), ("b", 3)]
 
@@ -120,7 +120,7 @@ def test_of_a_camera_one_frame_is_in_hand_at_a_time():
             taken.append(number)
             yield number
 
-    ahead = read_ahead(frames(), str, lambda done: False, is_ready=lambda: False)
+    ahead = read_ahead(frames(), str, lambda item: 0, is_ready=lambda: False)
     seen = [(loaded, len(taken)) for loaded in ahead]
     assert seen == [("0", 1), (None, 1), ("1", 2), (None, 2), ("2", 3), (None, 3)]
 
@@ -140,7 +140,7 @@ def test_a_source_that_ended_is_not_asked_again():
                 raise StopIteration
             return len(asked)
 
-    ready = read_ahead(Terminal(), str, lambda done: False, is_ready=lambda: True)
+    ready = read_ahead(Terminal(), str, lambda item: 0, is_ready=lambda: True)
     assert [loaded for loaded in ready if loaded] == ["1"]
     assert len(asked) == 2
 
@@ -154,4 +154,4 @@ def test_a_frame_is_its_pixels(scene):
 
 
 def test_reading_ahead_of_nothing_is_empty():
-    assert list(read_ahead([], str, is_full=lambda done: False)) == []
+    assert list(read_ahead([], str, size_of=lambda item: 0)) == []

@@ -60,6 +60,12 @@ def run(engine, given, **options):
     return LikeShapeBatches(engine, 1, keep_pixels=False, **options).run(given)
 
 
+def wait_for_workers():
+    for thread in threading.enumerate():
+        if thread.name.startswith("detector"):
+            thread.join(WAIT)
+
+
 def test_each_worker_has_its_share_of_the_threads_and_nobody_else_loses_any(two_workers):
     both = threading.Barrier(2)
 
@@ -138,6 +144,30 @@ def test_no_more_are_taken_than_run_and_are_next(four_threads):
     assert len(list(run(engine, counted(), concurrency=2))) == 100
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_full_batches_run_while_results_are_written(four_threads, batch_size):
+    """Two more begin once the first result is there, though no other result is asked for."""
+    begun = threading.Semaphore(0)
+    engine = MeetingEngine()
+    detect, sizes = engine.detect, []
+
+    def note(images):
+        sizes.append(len(images))
+        begun.release()
+        return detect(images)
+
+    engine.detect = note
+    tensor = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    given = (LoadedPicture(f"{n}", f"{n}", tensor) for n in range(100 * batch_size))
+    results = LikeShapeBatches(engine, batch_size, keep_pixels=False, concurrency=2).run(given)
+    names = [next(results).image]
+    for _ in range(3):
+        assert begun.acquire(timeout=WAIT)
+    names += [result.image for result in results]
+    assert names == [f"{n}" for n in range(100 * batch_size)]
+    assert set(sizes) == {batch_size}
+
+
 def test_what_a_worker_raises_is_raised_here(four_threads):
     engine = MeetingEngine()
 
@@ -150,13 +180,12 @@ def test_what_a_worker_raises_is_raised_here(four_threads):
 
 
 def test_a_stream_that_is_left_leaves_no_thread(four_threads):
+    wait_for_workers()  # of other tests
     before = threading.active_count()
     stream = run(MeetingEngine(), pictures(100), concurrency=2)
     next(stream)
     stream.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("detector"):
-            thread.join(WAIT)
+    wait_for_workers()
     assert threading.active_count() == before
 
 

@@ -301,7 +301,7 @@ def test_cameras_meet_in_batches_with_one_frame_each(opened: Open) -> None:
     with CameraServer(mpeg_ts()) as first, CameraServer(mpeg_ts()) as second:
         source = opened(first.url, second.url)
         batches: list[list[str]] = [[]]
-        read = read_ahead(source, lambda frame: frame.name, lambda _: False, source.is_ready)
+        read = read_ahead(source, lambda frame: frame.name, lambda _: 0, source.is_ready)
         with closing(read):  # type: ignore[type-var]
             for name in read:
                 if name is not None:
