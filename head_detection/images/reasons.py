@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -26,6 +27,8 @@ _HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _WINDOWS_HEADER: Final = 40
 """Bytes of a BMP's second header from Windows 3 on, in which width and height are signed."""
 REMEDY: Final = "make it smaller, or allow more with --max-pixels (in Python: max_pixels)"
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""With one slash, because ``Path`` shortens two; one letter is a drive of Windows."""
 _OTHER_SPELLING: Final = "; there is one whose accents are composed otherwise (NFC and NFD)"
 
 
@@ -63,6 +66,16 @@ def describe_start(start: bytes) -> str:
     return "not a picture in any known format"
 
 
+def is_address(text: str) -> bool:
+    """Tell an address of the web or of a camera from a path, also one that ``Path`` shortened.
+
+    Example:
+        >>> is_address("rtsp://cam/1"), is_address("http:/host/a.jpg"), is_address("C:/a.jpg")
+        (True, True, False)
+    """
+    return _ADDRESS.match(text) is not None
+
+
 def has_negative_width(start: bytes) -> bool:
     """Tell whether a file begins as a BMP of negative width, which Pillow reads as 4 billion.
 
@@ -82,6 +95,11 @@ def _explain(error: Exception, name: str, max_pixels: int) -> PictureError:
 def _missing(name: str) -> str:
     if os.path.islink(name):  # noqa: PTH114 - Path's own raises for a long name
         return "a link to a file that is not there"
+    if is_address(name):
+        return (
+            "expected a file; got an address: download the picture, or make the address the whole "
+            "source (--source, in Python detector.track)"
+        )
     is_there = any(map(os.path.lexists, spellings_of(name)))
     return f"no such file{_OTHER_SPELLING if is_there else ''}"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from io import IOBase
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypedDict, Unpack, cast, overload
 
@@ -10,14 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from head_detection.images.finding import PictureFile, is_video_name
+from head_detection.images.finding import PictureFile
 from head_detection.images.reading import MAX_PIXELS
+from head_detection.inference.arguments import (
+    check_batch_size,
+    check_images,
+    check_number,
+    check_score,
+)
 from head_detection.inference.batching import LikeShapeBatches, PictureResult
 from head_detection.inference.building import build_engine
 from head_detection.inference.engine import Engine
 from head_detection.inference.found import Found
 from head_detection.inference.loading import (
-    NO_FILE,
     Color,
     FileBytes,
     ImageLike,
@@ -62,6 +66,7 @@ class HeadDetector:
             files in tiles are read in bands.
 
     Raises:
+        TypeError: a threshold that is not a number.
         ValueError: a threshold outside 0..1.
 
     Example:
@@ -86,8 +91,7 @@ class HeadDetector:
         lowest_score: float | None = None,
         tiled: TiledEngine | None = None,
     ) -> None:
-        if not 0.0 <= score_threshold <= 1.0:
-            raise ValueError(f"score_threshold: expected 0 to 1; got {score_threshold}")
+        check_score("score_threshold", score_threshold)
         self.engine, self._tiled = engine, tiled
         self.score_threshold, self.origin = score_threshold, origin
         lowest_score = score_threshold if lowest_score is None else lowest_score
@@ -134,7 +138,12 @@ class HeadDetector:
             MissingPackageError: the engine's package is not installed.
             DeviceError: no such device or precision here.
             ForkError: CUDA requested in a process forked from one that had used it.
+            TypeError: a score that is not a number.
+            ValueError: a score outside 0..1.
         """
+        for name, score in (("score_threshold", score_threshold), ("lowest_score", lowest_score)):
+            if score is not None:
+                check_score(name, score)
         path = shipped_weights() if path is None else weights_path(path)
         return cls(
             *build_engine(
@@ -175,7 +184,7 @@ class HeadDetector:
             PictureError: as ``detect``.
             ValueError: as ``detect``.
         """
-        _refuse_others(images)
+        check_images(images)
         if not is_single(images):
             return self.detect(cast("Iterable[ImageLike]", images), **options)
         (found,) = self.detect([cast("ImageLike", images)], **options)
@@ -207,7 +216,8 @@ class HeadDetector:
         Raises:
             PictureError: a picture that cannot be read, or does not fit in the device's memory;
                 names its path or its number in the list.
-            TypeError: a single picture instead of a list, or something that is no picture.
+            TypeError: a single picture instead of a list, something that is no picture, or a
+                number as text.
             ForkError: the process was forked, which the engine does not support.
             ValueError: a batch size under 1, a threshold under the lowest score or above 1, or
                 an unknown order of colours.
@@ -249,15 +259,9 @@ class HeadDetector:
             ValueError: as ``detect``.
             TypeError: as ``detect``.
         """
-        _refuse_others(images)
-        if is_single(images):
-            raise TypeError(
-                "images: expected a list of pictures, got one; write detector(picture) or "
-                "detector.detect([picture])"
-            )
+        check_images(images, are_many=True)
         batch_size = self.engine.batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected 1 or more; got {batch_size}")
+        check_batch_size(batch_size)
         threshold = self._checked(score_threshold)
         # Drawing needs all pixels; the network often needs fewer, which decode faster.
         enough = None if keep_pixels else self.engine.enough_size
@@ -355,6 +359,7 @@ class HeadDetector:
 
     def _checked(self, score_threshold: float | None) -> float:
         threshold = self.score_threshold if score_threshold is None else score_threshold
+        check_number("score_threshold", threshold)
         if not self.lowest_score <= threshold <= 1.0:
             raise ValueError(
                 f"score_threshold: expected {self.lowest_score:g}, the lowest that the detector "
@@ -370,22 +375,6 @@ class HeadDetector:
             max_pixels=self.max_pixels,
             tiled=self._tiled,
             concurrency=concurrency,
-        )
-
-
-def _refuse_others(images: object) -> None:
-    """Raise a helpful TypeError for what is neither a picture nor a list of pictures."""
-    if isinstance(images, IOBase):
-        raise TypeError("images: expected a path or bytes; got an open file: give its read()")
-    if isinstance(images, str | Path) and is_video_name(Path(images).name):
-        raise TypeError(
-            f"images: expected a picture or a list of them; got a video, {str(images)!r}: write "
-            f"detector.track({str(images)!r})"
-        )
-    if not isinstance(images, Iterable) and not is_single(images):
-        raise TypeError(
-            f"images: expected a picture or a list of them; got {type(images).__name__}"
-            f"{NO_FILE if images is None else ''}"
         )
 
 

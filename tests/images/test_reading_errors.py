@@ -93,6 +93,12 @@ def test_missing_empty_and_a_folder(tmp_path: Path) -> None:
         read_picture(b"")
 
 
+@pytest.mark.parametrize("address", ["http://web/a.jpg", "rtsp://cam/1", "HTTP:/web/a.jpg"])
+def test_an_address_is_no_missing_file(address: str) -> None:
+    with pytest.raises(PictureError, match="expected a file; got an address: download"):
+        read_picture(Path(address))
+
+
 def test_what_the_system_refuses_is_not_called_corrupt(tmp_path: Path) -> None:
     loop = tmp_path / "loop.png"
     loop.symlink_to(loop)

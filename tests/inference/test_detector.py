@@ -244,6 +244,8 @@ def test_a_single_picture_in_place_of_a_list_is_told(detector, image):
         (None, "got NoneType, which cv2.imread gives where it finds no picture file"),
         (0, "images: expected a picture or a list of them; got int"),
         ("in/a.mp4", r"got a video, 'in/a.mp4': write detector\.track\('in/a\.mp4'\)"),
+        ("http://web/a.jpg", r"got an address, 'http://web/a.jpg': download .*detector\.track\("),
+        ("rtsp://me:geheim@cam/a.mp4", r"write detector\.track\('rtsp://\*@cam/a\.mp4'\)"),
         (io.BytesIO(b"x"), r"got an open file: give its read\(\)"),
         ([None], "images.0.: expected a path, .*; got NoneType, which cv2.imread gives"),
     ],
@@ -281,6 +283,26 @@ def test_wrong_numbers_are_told(detector, engine):
         detector.detect([], batch_size=0)
     with pytest.raises(ValueError, match="score_threshold: expected 0 to 1; got 50"):
         HeadDetector(engine, 50, {})
+
+
+def test_numbers_as_text_are_told(detector, engine, scene):
+    for wrong, shown in (("0.5", "'0.5'"), ([0.5], r"\[0\.5\]"), (True, "True")):
+        line = f"^score_threshold: expected a number from 0 to 1; got {shown}$"
+        with pytest.raises(TypeError, match=line):
+            detector.detect([scene], score_threshold=wrong)
+        with pytest.raises(TypeError, match=line):
+            HeadDetector(engine, wrong, {})
+        with pytest.raises(TypeError, match=line):
+            HeadDetector.from_weights("none.safetensors", score_threshold=wrong)
+    with pytest.raises(TypeError, match=r"^lowest_score: expected a number from 0 to 1; got '0'$"):
+        HeadDetector.from_weights("none.safetensors", lowest_score="0")
+    with pytest.raises(ValueError, match=r"^lowest_score: expected 0 to 1; got -1$"):
+        HeadDetector.from_weights("none.safetensors", lowest_score=-1)
+    for wrong in ("8", 2.5, True):
+        with pytest.raises(TypeError, match=f"^batch_size: expected a whole number; got {wrong!r}"):
+            detector.detect([scene], batch_size=wrong)
+    assert len(detector.detect([scene], np.int64(8), score_threshold=np.float32(0.75))[0]) == 1
+    assert len(detector.detect([scene], score_threshold=1)[0]) == 0
 
 
 def test_a_large_jpeg_decoded_small_gives_boxes_in_its_own_pixels(engine, tmp_path, monkeypatch):
