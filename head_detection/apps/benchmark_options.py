@@ -69,7 +69,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _rival(text: str) -> str:
-    if text in (BASELINE, NOTHING) or text.endswith(".onnx"):
+    if text in (BASELINE, NOTHING) or text.lower().endswith(".onnx"):
         return text
     raise argparse.ArgumentTypeError(
         f"expected {BASELINE}, {NOTHING} or a file that ends in .onnx; got {text!r}"

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     suffix = SUFFIXES[arguments.to]
-    if arguments.output.suffix != suffix:
+    if arguments.output.suffix.lower() != suffix:
         raise UsageError(f"--output: expected a {suffix} file; got {arguments.output}")
     if arguments.int8 and arguments.calibration is None:
         raise UsageError("--int8: expected --calibration DIR, pictures as the detector will see")

@@ -258,7 +258,7 @@ def _pool_of(
 def _wants_gpu(options: WorkerOptions) -> bool:
     """Return whether such a detector runs on a GPU if there is one."""
     is_torch = options.engine in (None, AUTO, "torch") and options.precision != INT8
-    is_exported = Path(options.weights or "").suffix in EXPORTED
+    is_exported = Path(options.weights or "").suffix.lower() in EXPORTED
     return options.device == "cuda" or (options.device == "auto" and is_torch and not is_exported)
 
 

@@ -145,7 +145,7 @@ def prepare_detector(spec: DetectorSpec) -> BenchmarkedDetector:
     def load_plain() -> FasterRCNN:
         return load_detector(spec.weights)[0]
 
-    has_network = spec.weights.suffix in PYTORCH_SUFFIXES
+    has_network = spec.weights.suffix.lower() in PYTORCH_SUFFIXES
     made = ", compiled" if spec.is_compiled else ""
     words = f"{spec.name}{spec.weights.suffix}{made}"
     benchmarked = _benchmarked(detector, f"{spec.name}{made}", words)

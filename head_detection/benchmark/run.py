@@ -117,7 +117,7 @@ def _measure_engines(plan: Plan, first: BenchmarkedDetector) -> EngineFigures | 
     weights = plan.detectors[0].weights
     is_cpu = first.head_detector is not None and first.head_detector.engine.device == "cpu"
     candidates = list_candidates(weights)
-    if not is_cpu or weights.suffix not in PYTORCH_SUFFIXES or len(candidates) == 1:
+    if not is_cpu or weights.suffix.lower() not in PYTORCH_SUFFIXES or len(candidates) == 1:
         return None
     with _bar("engines", (plan.num_runs + 1) * len(candidates)) as bar:
         return measure_engines(

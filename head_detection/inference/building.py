@@ -152,7 +152,7 @@ def _read_for(
 ) -> _Source:
     """Read the file, or its int8 export, and choose engine and precision."""
     export = None
-    if precision == INT8 and path.suffix not in EXPORTED:
+    if precision == INT8 and path.suffix.lower() not in EXPORTED:
         export, engine = int8_path(tensors_path(path), engine), "openvino"
     if engine == AUTO:
         engine, precision = _measured(path, device, precision, compile_network=compile_network)
@@ -208,13 +208,13 @@ def describe_weights(path: Path) -> WeightsDescription:
         WeightsError: as ``build_engine``.
         MissingPackageError: as ``build_engine``.
     """
-    read = _READERS.get(path.suffix)
+    read = _READERS.get(path.suffix.lower())
     return read_description(path) if read is None else read(path)[1]
 
 
 def _read(path: Path) -> tuple[Any, WeightsDescription, bool]:
     """Return a file's network or exported graph, its description, and whether it is int8."""
-    read = _READERS.get(path.suffix)
+    read = _READERS.get(path.suffix.lower())
     if read is None:
         model, description = load_detector(path)
         return model.network, description, False

@@ -70,7 +70,10 @@ def check_presence(path: Path) -> None:
     if path.exists():
         return
     shipped = [
-        file for folder in _folders() for file in folder.glob("*") if file.suffix in SUFFIXES
+        file
+        for folder in _folders()
+        for file in folder.glob("*")
+        if file.suffix.lower() in SUFFIXES
     ]
     close = difflib.get_close_matches(str(path), sorted({file.stem for file in shipped}), n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
@@ -99,7 +102,7 @@ def choose_engine(path: Path, engine: str | None) -> str:
         >>> choose_engine(Path("a.onnx"), None), choose_engine(Path("a.onnx"), "openvino")
         ('onnx', 'openvino')
     """
-    takers = EXPORTED.get(path.suffix, ENGINES)
+    takers = EXPORTED.get(path.suffix.lower(), ENGINES)
     engine = takers[0] if engine is None else engine
     if engine not in ENGINES:
         raise EngineError(f"engine: expected {', '.join((AUTO, *ENGINES))}; got {engine!r}")
@@ -150,7 +153,7 @@ def sha256_of(path: Path) -> str:
         'e3b0c442'
     """
     digest = hashlib.sha256(path.read_bytes())
-    if path.suffix == ".xml":
+    if path.suffix.lower() == ".xml":
         digest.update(path.with_suffix(".bin").read_bytes())
     return digest.hexdigest()
 
@@ -164,12 +167,12 @@ def digest_of_all(path: Path, precision: str) -> str:
         OSError: a file cannot be read.
     """
     files = [path]
-    named = _named_by_preset(path) if path.suffix == ".yaml" else None
+    named = _named_by_preset(path) if path.suffix.lower() == ".yaml" else None
     if named is not None:
         files.append(path.parent / named)
     export = _int8_name(files[-1])
     is_whole = export.is_file() and export.with_suffix(".bin").is_file()
-    if precision == INT8 and path.suffix not in EXPORTED and is_whole:
+    if precision == INT8 and path.suffix.lower() not in EXPORTED and is_whole:
         files.append(export)  # if it is missing, building the detector reports it
     digests = [sha256_of(file) for file in files]
     return digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

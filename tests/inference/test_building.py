@@ -308,6 +308,17 @@ def test_the_digest_of_a_pair_is_of_both_files(files):
 
 
 @needs_export
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".safetensors"])
+def test_a_suffix_may_be_in_capitals(files, suffix):
+    file = files / f"tiny{suffix}"
+    digest, description = sha256_of(file), describe_weights(file)
+    loud = file.rename(file.with_suffix(suffix.upper()))
+    assert (sha256_of(loud), describe_weights(loud)) == (digest, description)
+    origin = HeadDetector.from_weights(loud, **EXACT).origin
+    assert (origin["weights"], origin["sha256"]) == (f"tiny{suffix.upper()}", digest)
+
+
+@needs_export
 @pytest.mark.parametrize("name", ["tiny.onnx", "tiny.xml"])
 def test_what_the_engine_lacks_is_one_line(files, name, message):
     assert "runs on cpu; got 'cuda'" in message(files / name, device="cuda")

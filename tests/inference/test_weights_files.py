@@ -70,6 +70,8 @@ def test_missing_weights_are_one_line(tmp_path, monkeypatch):
         ("a.onnx", None, "onnx"),
         ("a.onnx", "openvino", "openvino"),
         ("a.xml", None, "openvino"),
+        ("A.XML", None, "openvino"),
+        ("A.Onnx", None, "onnx"),
     ],
 )
 def test_a_file_has_an_engine_of_its_own(name, asked, engine):

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         Wortsman et al., Model soups, ICML 2022: the uniform soup.
     """
     paths: list[Path] = arguments.input
-    if arguments.output.suffix != ".safetensors":
+    if arguments.output.suffix.lower() != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
     if len(paths) < 2:  # noqa: PLR2004 - a mean needs two
         raise WeightsError("--input: expected two files or more; got one")

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and return the exit code."""
-    if arguments.output.suffix != ".safetensors":
+    if arguments.output.suffix.lower() != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
     metrics = dict(_read_metrics(argument) for argument in arguments.metrics)
     model, description = _load(arguments.input, arguments.set)

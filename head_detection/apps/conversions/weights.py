@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit code."""
-    if arguments.output.suffix != ".safetensors":
+    if arguments.output.suffix.lower() != ".safetensors":
         raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
     if arguments.source == "version1":
         return _renew(arguments.input, arguments.output)

@@ -43,7 +43,7 @@ def check_operating_point(arguments: argparse.Namespace) -> None:
             "--choose-threshold: expected --weights, the file to store the threshold in; "
             "the included weights are only changed if they are named"
         )
-    if arguments.choose_threshold and arguments.weights.suffix in EXPORTED:
+    if arguments.choose_threshold and arguments.weights.suffix.lower() in EXPORTED:
         raise EvaluationError(
             f"--choose-threshold: expected a .safetensors file to store in; got {arguments.weights}"
             ": choose there, then export again"
