@@ -97,7 +97,7 @@ def list_specs(
     paths = list(weights) if weights else [shipped_weights()]
     for path in paths:
         if not path.exists():
-            raise BenchmarkError(f"expected a weights file; {path}: no such file")
+            raise BenchmarkError(f"{path}: expected a weights file; got no such file")
     names = shortest_names(paths)
     return [
         DetectorSpec(name, path, engine, device, precision, is_compiled)

@@ -61,7 +61,8 @@ class Peers:
     ) -> None:
         for path in paths:
             if not path.is_file():
-                raise BenchmarkError(f"expected an .onnx file; {path}: no such file")
+                got = "a folder" if path.is_dir() else "no such file"
+                raise BenchmarkError(f"{path}: expected an .onnx file; got {got}")
         self._given, self._threads = size, threads
         with ExitStack() as stack:
             self._folder = Path(

@@ -169,11 +169,14 @@ def test_a_wrong_option(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--weights", "gone.safetensors"], "gone.safetensors: no such file"),
+        (
+            ["--weights", "gone.safetensors"],
+            "gone.safetensors: expected a weights file; got no such file",
+        ),
         (["--source", "no/such/folder"], "no such file"),
         (["--source", "EMPTY"], "expected pictures"),
         (["--device", "cuda:99"], "device: cuda:99 asked for"),
-        (["--against", "gone.onnx"], "gone.onnx: no such file"),
+        (["--against", "gone.onnx"], "gone.onnx: expected an .onnx file; got no such file"),
         (["--against", "nothing", "--against", "torchvision"], "expected nothing alone"),
     ],
 )

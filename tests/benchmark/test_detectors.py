@@ -32,7 +32,7 @@ def test_files_called_alike_are_told_apart_by_their_folders() -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="gone: no such file"):
+    with pytest.raises(BenchmarkError, match="gone: expected a weights file; got no such file"):
         list_specs([tmp_path / "gone"], ["torch"], "cpu", "fp32")
 
 

@@ -64,11 +64,13 @@ def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:
     eight = write_graph(tmp_path / "eight.onnx", ("x", [8, 3, 64, 64], "f32"))
     odd = write_graph(tmp_path / "odd.onnx", ("x", [1, 3, 64, 64], "f32"), ("y", [5], "f32"))
     other = write_graph(tmp_path / "other.onnx", ("x", [1, 3, 32, 32], "f32"))
+    (folder := tmp_path / "folder.onnx").mkdir()
     for path, expected in (
         (garbage, "expected an .onnx file that ONNX Runtime can run"),
         (vector, r"expected a detector with one input of .* got x \[1, 8\] tensor\(float\)"),
         (eight, "expected one picture of three colours at a time"),
-        (tmp_path / "gone.onnx", "gone.onnx: no such file"),
+        (tmp_path / "gone.onnx", "gone.onnx: expected an .onnx file; got no such file"),
+        (folder, "folder.onnx: expected an .onnx file; got a folder"),
     ):
         with pytest.raises(BenchmarkError, match=expected) as caught:
             Peers([path], None, 1)
