@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -216,6 +217,20 @@ def test_an_empty_folder_and_an_endless_line_are_refused(tmp_path: Path) -> None
     (tmp_path / "list.txt").write_bytes(b"a" * 70_000)
     with pytest.raises(SourceError, match=r"expected a path a line; one has over 65,536 letters"):
         listed(tmp_path / "list.txt")
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\n\0\0\0"
+    for content in (np.random.default_rng(0).bytes(190_000), png, b"\0" * 100):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=r"list\.txt: expected text, a path .*; got binary"):
+            listed(path)
+    # One odd name among others is that picture's fault, and no encoding is.
+    path.write_bytes(b"a.jpg\nb\0.jpg\n" + "\u0434\u043e\u043c.jpg\n".encode("koi8-r"))
+    assert len(listed(path)) == 3
+    path.write_text("a.jpg\tb\n", encoding="utf-16")
+    assert names_of(path) == ["a.jpg\tb"]
 
 
 def test_what_a_store_logs_is_not_printed() -> None:
