@@ -46,10 +46,9 @@ waiting frames."""
 class BlurSink(PictureSink):
     """``blur/``: each picture and video with its heads made unrecognisable, and nothing drawn.
 
-    The files are made from the pixels alone: without the picture's metadata, and opaque. A picture
-    whose heads would stay visible fails instead of being written. In a video, heads are also hidden
-    on frames in which the detector missed them, see ``GapFiller``; a frame that failed repeats the
-    hidden one before.
+    The files are made from the pixels alone: without the picture's metadata, and opaque. In a
+    video, heads are also hidden on frames in which the detector missed them, see ``GapFiller``; a
+    frame that failed repeats the hidden one before.
 
     Args:
         folder: as in ``FolderSink``.

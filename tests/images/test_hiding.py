@@ -98,10 +98,25 @@ def test_a_box_of_no_numbers_hides_nothing_and_says_so():
         hide_heads(NOISE, detections((5, 5, np.nan, 9)))
 
 
-def test_pixels_that_stayed_as_they_were_are_found(monkeypatch):
+def test_a_head_that_stayed_visible_is_covered(monkeypatch):
     monkeypatch.setattr(hiding, "_pixelated", lambda scene, boxes: scene)
-    with pytest.raises(PictureError, match="1 are still to be seen"):
-        hide_heads(NOISE, detections((50, 40, 150, 100)), Hiding("pixelate"))
+    hidden = hide_heads(NOISE, detections((50, 40, 150, 100)), Hiding("pixelate", 1.0))
+    is_black = (hidden == 0).all(axis=2)
+    assert is_black[40:100, 50:150].all()
+    assert is_black.sum() == 60 * 100
+
+
+def test_a_head_whose_squares_its_neighbours_cut_is_black_alone():
+    """Of 5 x 6 pixels: the edges of its neighbours lie between those of its own squares."""
+    boxes = np.array([(50, 50, 55, 56), (57, 45, 64, 52), (49, 47, 54, 53), (47, 55, 55, 61)])
+    scene = hiding._pixelated(NOISE.copy(), boxes.astype(np.float32))
+    cut = [box.tolist() for box in boxes if not hiding._is_hidden(scene, box, Hiding("pixelate"))]
+    assert cut == [[50, 50, 55, 56]]
+    hidden = hide_heads(NOISE, detections(*boxes), Hiding("pixelate", 1.0))
+    is_black = (hidden == 0).all(axis=2)
+    assert is_black[50:56, 50:55].all()
+    assert is_black.sum() == 5 * 6
+    np.testing.assert_array_equal(hidden[~is_black], scene[~is_black])
 
 
 def test_one_row_that_is_not_black_is_found():
