@@ -9,15 +9,22 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
+from head_detection.cores import num_cores
 from head_detection.errors import PictureError
 from head_detection.files import sync_all, write_bytes
 from head_detection.results.growing import GrowingFile
 from head_detection.results.naming import ResultFolder, inside
 from head_detection.results.record import Failure, Origin, Record
 
-NUM_THREADS: Final = 2
-MAX_WAITING: Final = 4
-"""Most pictures that wait to be written; their pixels are in memory."""
+MIN_THREADS: Final = 2
+MAX_THREADS: Final = 8
+CORES_PER_THREAD: Final = 4
+"""Drawing on a picture and encoding it takes a third as long as decoding it, for which the other
+cores are needed if a GPU detects."""
+WAITING_PER_THREAD: Final = 2
+"""Most pictures that are being written or wait for it."""
+WAITING_BYTES: Final = 256 * 1024**2
+"""Limit on their pixels in memory; one picture may be larger."""
 _OF_ONE_FILE: Final = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
     | {errno.EILSEQ, errno.EINVAL, errno.ELOOP}
@@ -138,9 +145,12 @@ class FolderSink(Sink):
     def __init__(self, folder: Path, origin: Origin) -> None:  # noqa: ARG002 - as in every sink
         self._files = ResultFolder(folder / self.folder_name)
         self._folder = self._files.path
-        self._waiting: deque[Future[Failure | None]] = deque()
+        self._waiting: deque[tuple[Future[Failure | None], int]] = deque()
+        self._waiting_bytes = 0
         self._failures: list[Failure] = []
-        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=self.folder_name)
+        num_threads = min(MAX_THREADS, max(MIN_THREADS, num_cores() // CORES_PER_THREAD))
+        self._max_waiting = WAITING_PER_THREAD * num_threads
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix=self.folder_name)
 
     @property
     def output(self) -> str:
@@ -156,9 +166,11 @@ class FolderSink(Sink):
         """
         names = self._names_of(record, self._name_for(record))
         targets = self._files.note(names, record.path)
-        while len(self._waiting) >= MAX_WAITING:
+        size = 0 if record.pixels is None else record.pixels.nbytes
+        while self._waiting and not self._has_room(size):
             self._finish_oldest()
-        self._waiting.append(self._pool.submit(self._write, record, targets))
+        self._waiting_bytes += size
+        self._waiting.append((self._pool.submit(self._write, record, targets), size))
 
     def take_failures(self) -> list[Failure]:
         """Return the pictures whose own file could not be written, since the last call."""
@@ -207,8 +219,14 @@ class FolderSink(Sink):
         mistake = PictureError(f"{name}: {reason}")
         return Failure(record.index, record.file, str(mistake), mistake, record.seconds)
 
+    def _has_room(self, size: int) -> bool:
+        is_small = self._waiting_bytes + size <= WAITING_BYTES
+        return len(self._waiting) < self._max_waiting and is_small
+
     def _finish_oldest(self) -> None:
-        failure = self._waiting.popleft().result()
+        writing, size = self._waiting.popleft()
+        self._waiting_bytes -= size
+        failure = writing.result()
         if failure is not None:
             self._failures.append(failure)
 

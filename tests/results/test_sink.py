@@ -1,6 +1,9 @@
 import json
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from head_detection.errors import OutputError
@@ -9,7 +12,7 @@ from head_detection.results.formats import SinkOptions, Sinks
 from head_detection.results.images import DrawnSink
 from head_detection.results.json import JsonSink
 from head_detection.results.record import Origin
-from head_detection.results.sink import MAX_WAITING
+from head_detection.results.sink import MIN_THREADS, WAITING_PER_THREAD
 from head_detection.results.yolo import LabelSink
 from head_detection.structures import Event
 
@@ -180,13 +183,46 @@ def test_what_cannot_be_written_is_raised(tmp_path, record, monkeypatch):
     sink.write(record())
     with pytest.raises(OSError, match="No space"):
         sink.close()
+    monkeypatch.setattr("head_detection.results.sink.num_cores", lambda: 1)
     sink = LabelSink(tmp_path, ORIGIN)
-    for number in range(MAX_WAITING):
+    for number in range(WAITING_PER_THREAD * MIN_THREADS):
         sink.write(record(file=f"{number}.png"))
     with pytest.raises(OSError, match="No space"):  # not only at the end of a long job
         sink.write(record(file="next.png"))
     with pytest.raises(OSError, match="No space"):
         sink.close()
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 2), (8, 2), (16, 4), (128, 8)])
+def test_as_many_pictures_are_written_at_once_as_the_cores_suit(
+    tmp_path, record, monkeypatch, cores, threads
+):
+    all_there = threading.Barrier(threads)  # fewer would break it
+    monkeypatch.setattr("head_detection.results.sink.num_cores", lambda: cores)
+    monkeypatch.setattr(
+        "head_detection.results.sink.write_bytes", lambda *_, **__: all_there.wait(9)
+    )
+    write_all(LabelSink, tmp_path, [record(file=f"{n}.png") for n in range(2 * threads)])
+
+
+def test_pictures_wait_in_bounded_memory(tmp_path, record, monkeypatch):
+    done = []
+
+    def write(path, content, **options):
+        time.sleep(0.05)
+        done.append(path.name)
+
+    monkeypatch.setattr("head_detection.results.sink.WAITING_BYTES", 2 * record().pixels.nbytes)
+    monkeypatch.setattr("head_detection.results.sink.write_bytes", write)
+    sink = DrawnSink(tmp_path, ORIGIN)
+    for number in range(5):
+        sink.write(record(file=f"{number}.png"))
+        assert len(done) >= number - 1  # two wait; four could, if they were smaller
+    huge = np.zeros((500, 1000, 3), np.uint8)
+    sink.write(record(file="huge.png", pixels=huge))  # once it is alone
+    assert len(done) >= 5
+    sink.close()
+    assert len(done) == 6
 
 
 def test_a_picture_that_is_named_again_keeps_both_results(tmp_path, record):
