@@ -49,7 +49,7 @@ def test_other_shapes_are_refused(call: Callable[[], object]) -> None:
     "call",
     [
         lambda: nms.greedy_nms(TENSOR, torch.zeros(1, 3), 0.5, waits=True),
-        lambda: nms.keep_groups(BOXES.astype(float), np.ones(3), np.zeros(3, np.int64), 0.5),
+        lambda: nms.keep_boxes(BOXES.astype(float), np.ones(3), 0.5),
         lambda: giou_losses(TENSOR, TENSOR[0]),
         # Behind a decorator, a method or not.
         lambda: best_heads(TENSOR[..., :3], TARGETS),

@@ -117,18 +117,22 @@ def row_parts(groups: int, rows: int, columns: int) -> Iterator[slice]:
 
 
 def _keep_one_by_one(boxes: Tensor, scores: Tensor, iou_threshold: float) -> npt.NDArray[np.bool_]:
-    """Run torchvision's operator on as many whole groups per call as is efficient."""
+    """List the pairs of nearby boxes, or run torchvision's operator on several groups per call."""
     groups, count = scores.shape
     own_scores = scores.detach().cpu().numpy().reshape(-1)
     filled = np.flatnonzero(own_scores > EMPTY)
-    own_boxes = boxes.detach().cpu().numpy().reshape(-1, 4)[filled].astype(np.float64)
-    own_scores = own_scores[filled].astype(np.float64)
     kept = np.zeros(groups * count, np.bool_)
-    group_of = filled // max(count, 1)
-    sizes = np.bincount(group_of, minlength=groups)
-    for part in _whole_groups(sizes):
-        chosen = keep_groups(own_boxes[part], own_scores[part], group_of[part], iou_threshold)
-        kept[filled[part][chosen]] = True
+    if not len(filled):
+        return kept.reshape(groups, count)
+    group_of = filled // count
+    moved = _apart(boxes.detach().cpu().numpy().reshape(-1, 4)[filled], group_of)
+    pairs = _pairs_of_many(moved, iou_threshold)
+    if pairs is not None:  # a box's index tells how good it is within its group
+        kept[filled] = _settle(*pairs, len(filled))
+        return kept.reshape(groups, count)
+    own_scores = own_scores[filled].astype(np.float64)
+    for part in _whole_groups(np.bincount(group_of, minlength=groups)):
+        kept[filled[part][_one_call(moved[part], own_scores[part], iou_threshold)]] = True
     return kept.reshape(groups, count)
 
 
@@ -144,37 +148,42 @@ def _whole_groups(sizes: Indices) -> Iterator[slice]:
             start = first = int(end)
 
 
-def keep_groups(
-    boxes: Annotated[Array, "n 4"],
-    scores: Annotated[Array, "n"],
-    group_of: Annotated[Indices, "n"],
-    iou_threshold: float,
+def keep_boxes(
+    boxes: Annotated[Array, "n 4"], scores: Annotated[Array, "n"], iou_threshold: float
 ) -> Annotated[Indices, "k"]:
-    """Return the indices of the kept boxes, by descending score.
+    """Return the indices of the kept boxes of one group, by descending score.
 
     Args:
-        boxes: ``(N, 4)`` xyxy, finite. Groups are shifted down; float64 keeps the precision that
-            float32 would lose by that.
+        boxes: ``(N, 4)`` xyxy, finite.
         scores: ``(N,)``.
-        group_of: ``(N,)`` group numbers; only boxes of the same group suppress each other.
         iou_threshold: as ``greedy_nms``.
 
     Example:
-        >>> boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 10]])
-        >>> keep_groups(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), 0.5).tolist()
+        >>> boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 20, 10, 30]])
+        >>> keep_boxes(boxes, np.array([0.9, 0.8, 0.7]), 0.5).tolist()
         [0, 2]
     """
-    if not len(boxes):
-        return np.zeros(0, np.int64)
-    moved = boxes.copy()
-    moved[:, 1::2] += ((group_of - group_of[0]) * (boxes.max() - boxes.min() + 1))[:, None]
     order = np.argsort(-scores, kind="stable")
-    most_near = 0 if len(boxes) <= FEW else int(min(NEAR_SHARE * len(boxes) ** 2, MOST_NEAR))
-    pairs = overlapping_pairs(moved[order], iou_threshold, most_near) if most_near else None
+    pairs = _pairs_of_many(boxes[order], iou_threshold)
     if pairs is None:
-        return _one_call(moved, scores, iou_threshold)
+        return _one_call(boxes, scores, iou_threshold)
     kept: Indices = order[_settle(*pairs, len(boxes))]
     return kept
+
+
+def _apart(boxes: npt.NDArray[np.floating], group_of: Indices) -> Array:
+    """Return the boxes with groups shifted down, in float64, as float32 would lose digits."""
+    moved = boxes.astype(np.float64)
+    moved[:, 1::2] += ((group_of - group_of[0]) * (moved.max() - moved.min() + 1))[:, None]
+    return moved
+
+
+def _pairs_of_many(boxes: Array, iou_threshold: float) -> tuple[Indices, Indices] | None:
+    """Return the overlapping pairs, or None if the operator is faster."""
+    if len(boxes) <= FEW:
+        return None
+    most_near = min(NEAR_SHARE * len(boxes) ** 2, MOST_NEAR)
+    return overlapping_pairs(boxes, iou_threshold, int(most_near))
 
 
 def _one_call(boxes: Array, scores: Array, iou_threshold: float) -> Indices:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from head_detection.boxes import areas
-from head_detection.models.nms import keep_groups
+from head_detection.models.nms import keep_boxes
 
 CUT: Final = 2.0
 """Pixels. A box that ends this close to an inner edge of its tile may be cut off there."""
@@ -109,10 +109,7 @@ def merge_tiles(
     scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
     has_area = areas(boxes) > 0
     boxes, scores = boxes[has_area], scores[has_area]
-    one_group = np.zeros(len(boxes), np.int64)
-    kept = keep_groups(
-        boxes.astype(np.float64), scores.astype(np.float64), one_group, iou_threshold
-    )
+    kept = keep_boxes(boxes.astype(np.float64), scores.astype(np.float64), iou_threshold)
     return ScoredBoxes(boxes[kept], scores[kept])
 
 

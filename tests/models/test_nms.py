@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import box_iou, nms
 
 from head_detection.models import nms as nms_module
-from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, keep_groups, reach
+from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, keep_boxes, reach
 
 
 def crowd(count, heads, extent, seed=0):
@@ -91,13 +91,13 @@ def test_a_list_of_near_pairs_gives_what_the_operator_gives(heads, extent, thres
     boxes[1::77] = boxes[2::77][: len(boxes[1::77])]  # and some are the same
     monkeypatch.setattr(nms_module, "NEAR_AT_ONCE", 10_000)
     monkeypatch.setattr(nms_module, "NEAR_SHARE", 1)
-    arrays = boxes.double().numpy(), scores.double().numpy(), np.zeros(2000, np.int64)
+    arrays = boxes.double().numpy(), scores.double().numpy()
     expected = nms(boxes.double(), scores.double(), threshold).numpy()
     with monkeypatch.context() as context:
         context.setattr(nms_module, "nms", None)
-        np.testing.assert_array_equal(keep_groups(*arrays, threshold), expected)
+        np.testing.assert_array_equal(keep_boxes(*arrays, threshold), expected)
     monkeypatch.setattr(nms_module, "MOST_NEAR", 10)
-    np.testing.assert_array_equal(keep_groups(*arrays, threshold), expected)
+    np.testing.assert_array_equal(keep_boxes(*arrays, threshold), expected)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7, 0.9])
