@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from head_detection.kernels import can_run
+
 EMPTY: Final = -1.0
 """The score of an empty slot; scores of boxes are 0 to 1."""
 ROUNDS: Final = 12
@@ -58,6 +60,10 @@ def greedy_nms(
     if waits or scores.numel() * scores.shape[1] > MOST_PAIRS:
         kept = _keep_one_by_one(boxes, scores, iou_threshold)
         return torch.from_numpy(kept).to(boxes.device), None
+    if can_run(boxes.device):
+        from head_detection.kernels.suppression import greedy_keep  # noqa: PLC0415 - imports Triton
+
+        return greedy_keep(boxes, scores, iou_threshold), None
     return _keep_in_rounds(boxes, scores, iou_threshold)
 
 

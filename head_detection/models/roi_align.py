@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from head_detection.devices import constant
+from head_detection.kernels import can_run
 
 CANONICAL_LEVEL = 4
 """log2 of stride 16, the level from which a box of the canonical scale is pooled."""
@@ -57,11 +58,13 @@ class PyramidRoIAlign:
         """Return ``(M, C, pool_size, pool_size)``.
 
         Args:
-            features: ``(B, C, H_i, W_i)`` float32 of each level, finest first.
+            features: ``(B, C, H_i, W_i)`` of each level, finest first; float32, on a GPU any type.
             boxes: ``(M, 4)`` xyxy in network pixels, of any picture.
             image: ``(M,)`` int64 in 0..B-1: the picture of each box.
         """
         levels = features[: self.num_pooled]
+        if not levels[0].requires_grad and can_run(boxes.device):
+            return self._pool_in_kernel(levels, boxes, image)
         own_level = self.level_of(boxes)
         if boxes.device.type not in ("cpu", "cuda"):
             return self._pool_elsewhere(levels, boxes, image, own_level)
@@ -72,6 +75,29 @@ class PyramidRoIAlign:
         side = self.pool_size
         cells = pool(maps, boxes, image, own_level)
         return cells.view(len(boxes), side, side, levels[0].shape[1]).permute(0, 3, 1, 2)
+
+    def _pool_in_kernel(self, levels: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+        """Pool in one launch, in the type of the features."""
+        from head_detection.kernels.roi_align import pool  # noqa: PLC0415 - imports Triton
+
+        maps = [level.permute(0, 2, 3, 1) for level in levels]
+        starts = [0, *accumulate(level[..., 0].numel() for level in maps[:-1])]
+        numbers = tuple(
+            (*own.shape[1:3], start, 1 / stride, round(math.log2(stride)))
+            for stride, own, start in zip(self.strides, maps, starts, strict=False)
+        )
+        table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
+        side = self.pool_size
+        cells = pool(
+            table,
+            boxes,
+            image,
+            constant(numbers, boxes.device, torch.float64),
+            side,
+            self.sampling_ratio,
+            self.canonical_scale,
+        )
+        return cells.view(len(boxes), side, side, -1).permute(0, 3, 1, 2)
 
     def _pool_at_once(
         self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level_of: Tensor

@@ -19,7 +19,12 @@ class RoILayers(nn.Module):
         pool_size: height and width of the pooled features.
         width: width of the two hidden layers.
         upscale: double the features' height and width before pooling.
+
+    Attributes:
+        keeps_type: whether the features to pool from stay in the network's type.
     """
+
+    keeps_type = False
 
     def __init__(self, channels: int, pool_size: int, width: int, *, upscale: bool) -> None:
         super().__init__()
@@ -28,12 +33,15 @@ class RoILayers(nn.Module):
         self.upscale = Upscale(channels) if upscale else nn.Identity()
 
     def features(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the features to pool from, float32, because RoIAlign has no bfloat16 on a CPU.
+        """Return the features to pool from.
+
+        They are float32, because RoIAlign has no bfloat16 on a CPU, unless ``keeps_type`` is set.
 
         Args:
             levels: ``(B, C, H_i, W_i)``, finest first.
         """
-        return tuple(self.upscale(level).float() for level in levels)
+        features = tuple(self.upscale(level) for level in levels)
+        return features if self.keeps_type else tuple(level.float() for level in features)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(N, 2)`` and deltas ``(N, 8)``, float32 for the precision of boxes.

@@ -6,6 +6,7 @@ from typing import Annotated, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from head_detection.kernels import can_run
 from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, row_parts
 
 SURE_SHARE: Final = 0.9
@@ -132,16 +133,10 @@ class Suppression:
     def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates) -> Heads:
         """Refine boxes by the candidates' votes, and scores by averaging over views."""
         is_head = heads.scores > EMPTY
-        head_of = torch.full_like(candidates.scores, -1, dtype=torch.int64)
-        boxes = torch.empty_like(heads.boxes)
-        for rows in row_parts(len(kept), kept.shape[1], candidates.scores.shape[1]):
-            overlaps = iou_matrix(heads.boxes[:, rows], candidates.boxes)
-            own = is_head[:, rows], kept[:, rows]
-            if self.voting_iou_threshold is not None:
-                boxes[:, rows] = vote(overlaps, candidates, *own, self.voting_iou_threshold)
-            if candidates.sizes is not None:
-                first = first_overlap(overlaps, *own, self.nms_iou_threshold)
-                head_of = torch.where((head_of < 0) & (first >= 0), first + rows.start, head_of)
+        if can_run(kept.device):
+            boxes, head_of = self._agree_in_kernels(heads.boxes, is_head, kept, candidates)
+        else:
+            boxes, head_of = self._agree_in_tables(heads.boxes, is_head, kept, candidates)
         if self.voting_iou_threshold is not None:
             heads = heads._replace(boxes=boxes)
         if candidates.sizes is None:
@@ -154,6 +149,36 @@ class Suppression:
             dim=1, descending=True, stable=True
         )
         return heads._replace(boxes=gather_boxes(heads.boxes, order), scores=scores)
+
+    def _agree_in_kernels(
+        self, heads: Tensor, is_head: Tensor, kept: Tensor, candidates: Candidates
+    ) -> tuple[Tensor, Tensor]:
+        """Return what ``_agree_in_tables`` does, without tables."""
+        from head_detection.kernels import suppression  # noqa: PLC0415 - imports Triton
+
+        boxes, head_of = heads, kept
+        own = (heads, kept, is_head, candidates.boxes)
+        if self.voting_iou_threshold is not None:
+            boxes = suppression.vote(*own, candidates.scores, self.voting_iou_threshold)
+        if candidates.sizes is not None:
+            head_of = suppression.first_overlap(*own, self.nms_iou_threshold)
+        return boxes, head_of
+
+    def _agree_in_tables(
+        self, heads: Tensor, is_head: Tensor, kept: Tensor, candidates: Candidates
+    ) -> tuple[Tensor, Tensor]:
+        """Return the boxes ``(B, K, 4)`` after voting, and each candidate's head ``(B, N)``."""
+        head_of = torch.full_like(candidates.scores, -1, dtype=torch.int64)
+        boxes = torch.empty_like(heads)
+        for rows in row_parts(len(kept), kept.shape[1], candidates.scores.shape[1]):
+            overlaps = iou_matrix(heads[:, rows], candidates.boxes)
+            own = is_head[:, rows], kept[:, rows]
+            if self.voting_iou_threshold is not None:
+                boxes[:, rows] = vote(overlaps, candidates, *own, self.voting_iou_threshold)
+            if candidates.sizes is not None:
+                first = first_overlap(overlaps, *own, self.nms_iou_threshold)
+                head_of = torch.where((head_of < 0) & (first >= 0), first + rows.start, head_of)
+        return boxes, head_of
 
 
 def gaussian_soft_nms(

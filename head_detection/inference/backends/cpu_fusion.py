@@ -44,8 +44,8 @@ def fold_batch_norm(model: nn.Module) -> int:
     def run() -> Maps:
         return list(model(probe).values())
 
-    probe = _noise()
-    before, followed = _find_pairs(model, run)
+    probe = noise()
+    before, followed = find_pairs(model, run)
     pairs = [(made, norm) for made, norm in followed if isinstance(norm, BatchNorm)]
     names = {module: name for name, module in model.named_modules()}
     originals = {names[module]: module for pair in pairs for module in pair}
@@ -53,9 +53,9 @@ def fold_batch_norm(model: nn.Module) -> int:
         model.set_submodule(names[convolution], _fold(convolution, norm))
         # timm's norms contain the activation that follows.
         model.set_submodule(names[norm], getattr(norm, "act", nn.Identity()))
-    if _are_close(before, run()):
+    if are_close(before, run()):
         return len(pairs)
-    _put_back(model, originals)
+    put_back(model, originals)
     logging.getLogger(__name__).warning("batch norm was left as it is: folding changed features")
     return 0
 
@@ -84,7 +84,7 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
     def score() -> Maps:
         return list(network.score(pooled))
 
-    probe = _noise().to(memory_format=torch.channels_last)
+    probe = noise().to(memory_format=torch.channels_last)
     box_head = network.roi_heads.box_head
     pooled = torch.rand(
         2, box_head.fc6.in_features, 1, 1, generator=torch.Generator().manual_seed(0)
@@ -93,17 +93,17 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
     originals: dict[str, nn.Module] = {}
     try:
         originals |= fix_same_padding(network, pad_in_kernel, size_divisor)
-        _, pairs = _find_pairs(network, run)
+        _, pairs = find_pairs(network, run)
         _fuse_activations(network, pairs, originals)
         _fuse_others(network, run, originals)
         originals["roi_heads.box_head"] = box_head
         network.roi_heads.box_head = _fused_box_head(box_head)
-        is_same = _are_close(before, [*run(), *score()])
+        is_same = are_close(before, [*run(), *score()])
     except (RuntimeError, AttributeError):  # an incompatible oneDNN, or a torch without it
         is_same = False
     if is_same:
         return len(originals)
-    _put_back(network, originals)
+    put_back(network, originals)
     logging.getLogger(__name__).warning("convolutions were left as they are: fusing changed maps")
     return 0
 
@@ -332,7 +332,7 @@ def _fused_box_head(box_head: TwoMLPHead) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), FusedLinear(box_head.fc6), FusedLinear(box_head.fc7))
 
 
-def _find_pairs(
+def find_pairs(
     model: nn.Module, run: Callable[[], Maps]
 ) -> tuple[Maps, list[tuple[nn.Conv2d, nn.Module]]]:
     """Run the model; return its maps, and each convolution with the module that follows it.
@@ -376,17 +376,20 @@ def _find_pairs(
     ]
 
 
-def _noise() -> Tensor:
+def noise() -> Tensor:
+    """Return the picture of noise that networks are compared on."""
     return torch.rand((1, 3, PROBE_SIZE, PROBE_SIZE), generator=torch.Generator().manual_seed(0))
 
 
-def _put_back(model: nn.Module, originals: Mapping[str, nn.Module]) -> None:
+def put_back(model: nn.Module, originals: Mapping[str, nn.Module]) -> None:
+    """Restore modules by their names."""
     for name, module in originals.items():
         model.set_submodule(name, module)
 
 
-def _are_close(before: Maps, after: Maps) -> bool:
+def are_close(before: Maps, after: Maps, tolerance: float = RELATIVE_TOLERANCE) -> bool:
+    """Tell whether no value differs by more than the tolerance, relative to its map's largest."""
     return all(
-        bool((new - old).abs().max() <= RELATIVE_TOLERANCE * old.abs().max())
+        bool((new - old).abs().max() <= tolerance * old.abs().max())
         for old, new in zip(before, after, strict=True)
     )

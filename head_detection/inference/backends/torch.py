@@ -16,7 +16,9 @@ from head_detection.inference.backends.cpu_fusion import (
     fold_batch_norm,
     fuse_for_cpu,
 )
+from head_detection.inference.backends.cuda_fusion import cast_and_fuse
 from head_detection.inference.backends.row_blocks import score_in_blocks
+from head_detection.kernels import can_run
 from head_detection.models.network import DenseMaps, Network
 
 Dense: TypeAlias = Callable[[Tensor], DenseMaps]
@@ -71,7 +73,9 @@ class TorchBackend:
         if is_eager_cpu and has_one_type and can_fuse_in(self._multiplied):
             fuse_for_cpu(network, size_divisor)
         self._network = network.to(self.device).to(memory_format=torch.channels_last)
-        if self._is_cast:  # once; autocast would cast the weights for each picture
+        if self._is_cast and not compile_network and can_run(self.device):
+            cast_and_fuse(network, self.dtype)
+        elif self._is_cast:  # once; autocast would cast the weights for each picture
             network.to(self.dtype)
         self._dense: Dense = CompiledDense(network.dense) if compile_network else network.dense
 
