@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, cast
 
@@ -19,6 +20,7 @@ from head_detection.config import (
     override_inference,
 )
 from head_detection.errors import WeightsError
+from head_detection.models.beside import Beside, can_run_beside
 from head_detection.models.decoder import Decoder, build_decoder
 from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
 from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
@@ -124,9 +126,13 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         decoder = decoder if room == 1 else decoder.with_room(room)
         with stage("transform"):
             batch, _ = self.transform(images, dtype=self.network.dtype)
-        first = self._candidates(decoder, batch)
-        with stage("views"):
-            candidates = self._with_views(decoder, images, batch, first)
+        device = batch.tensors.device
+        if can_run_beside(device) and not decoder.may_wait_for(device):
+            candidates = self._all_at_once(decoder, images, batch)
+        else:
+            first = self._candidates(decoder, batch)
+            with stage("views"):
+                candidates = self._with_views(decoder, images, batch, first)
         with stage("suppress"):
             heads = decoder.suppress(candidates)
             factors = self.transform.factors(batch.image_sizes, images, heads.boxes.device)
@@ -178,6 +184,37 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             logits, deltas = self.network.score(pooled)
         return decoder.candidates(logits, deltas, proposals, batch.image_sizes)
 
+    def _all_at_once(
+        self, decoder: Decoder, images: Sequence[Tensor], batch: ImageList
+    ) -> Candidates:
+        """Return the candidates of all views, which a GPU computes beside each other.
+
+        Which pictures need a view is not known without synchronising, so it is made of all.
+        """
+        views = [view for view in self.views if view.fits(batch)]
+        device = batch.tensors.device
+        with stage("views"):
+            beside = [
+                Beside(partial(self._of_view, decoder, view, images, batch), device, number)
+                for number, view in enumerate(views)
+            ]
+        first = self._candidates(decoder, batch)
+        with stage("views"):
+            seen = [ViewCandidates(SizeRange(), first)]
+            for view, found in zip(views, beside, strict=True):
+                own = (view.sizes, found.result(), view.is_wanted(first), view.slack)
+                seen.append(ViewCandidates(*own))
+            return merge(seen, self.largest_head)
+
+    def _of_view(
+        self, decoder: Decoder, view: View, images: Sequence[Tensor], batch: ImageList
+    ) -> Candidates:
+        """Return the candidates of a further view, in pixels of the first."""
+        view_batch = view.batch(images, batch)
+        found = self._candidates(decoder, view_batch, view.proposal_sizes)
+        placed = view.place(found.boxes, view_batch.image_sizes, batch.image_sizes)
+        return found._replace(boxes=placed)
+
     def _with_views(
         self, decoder: Decoder, images: Sequence[Tensor], batch: ImageList, first: Candidates
     ) -> Candidates:
@@ -191,10 +228,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             if chosen is not None and not len(chosen):
                 continue
             own_images, own_batch = _take(images, batch, chosen)
-            view_batch = view.batch(own_images, own_batch)
-            found = self._candidates(decoder, view_batch, view.proposal_sizes)
-            placed = view.place(found.boxes, view_batch.image_sizes, own_batch.image_sizes)
-            found = found._replace(boxes=placed)
+            found = self._of_view(decoder, view, own_images, own_batch)
             found = _put_back(found, chosen, len(images))
             seen.append(ViewCandidates(view.sizes, found, is_made, view.slack))
         return merge(seen, self.largest_head)

@@ -177,6 +177,38 @@ def test_both_ways_find_the_same(tiny, overrides: list[str]) -> None:
     assert not (free.scores[:, width:] > EMPTY).any()
 
 
+class Directly:
+    """In place of ``Beside``: no GPU is needed."""
+
+    def __init__(self, work, device, number) -> None:
+        self.result = work
+
+
+def test_views_beside_each_other_find_the_same(tiny, monkeypatch) -> None:
+    model = tiny(*VIEWED).eval()
+    with torch.no_grad():
+        expected = model.detect(pictures(3), waits=False)
+        monkeypatch.setattr("head_detection.models.faster_rcnn.Beside", Directly)
+        monkeypatch.setattr("head_detection.models.faster_rcnn.can_run_beside", lambda _: True)
+        monkeypatch.setattr(model, "_with_views", None)
+        found = model.detect(pictures(3), waits=False)
+    assert bool(found.is_settled)
+    for own, other in zip(found[:2], expected[:2], strict=True):
+        assert torch.equal(own, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_views_beside_each_other_find_the_same_on_a_gpu(tiny, monkeypatch) -> None:
+    model, images = tiny(*VIEWED).eval().cuda(), [image.cuda() for image in pictures(3)]
+    with torch.no_grad():
+        found = [model.detect(images) for _ in range(5)]
+        monkeypatch.setattr("head_detection.models.faster_rcnn.can_run_beside", lambda _: False)
+        expected = model.detect(images)
+    for heads in found:
+        torch.testing.assert_close(heads.scores, expected.scores)
+        torch.testing.assert_close(heads.boxes, expected.boxes)
+
+
 def test_what_is_not_settled_is_found_again(tiny, monkeypatch) -> None:
     model = tiny(*VIEWED).eval()
     with torch.no_grad():
