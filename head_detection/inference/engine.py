@@ -1,7 +1,9 @@
 """Engines, which run a detector on a device: pictures in, heads in original pixels out."""
 
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -14,7 +16,7 @@ from head_detection.errors import DeviceMemoryError, ForkError
 from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder
 from head_detection.inference.isolation import has_own_settings, is_forked, isolated
 from head_detection.inference.memory import FreedMemory
-from head_detection.inference.upload import Upload
+from head_detection.inference.transfer import Download, Upload
 from head_detection.inference.workers import suitable_workers
 from head_detection.models.decoder import Decoder
 from head_detection.models.faster_rcnn import FasterRCNN
@@ -34,6 +36,8 @@ CUT: Final = (
 ROOMS: Final = (1, 2, 4)
 """Factors on the limits, tried in order on a device that runs asynchronously until the heads fit;
 after the last one, it synchronises instead. 800 proposals become 3200, only in crowds."""
+IN_FLIGHT: Final = 2
+"""Batches at once on a GPU: while it computes one, threads prepare the next and read the last."""
 PATIENCE: Final = 32
 """Batches after which a smaller factor is tried again."""
 
@@ -132,19 +136,23 @@ class TwoStageEngine:
         self.name, self.device = backend.name, str(backend.device)
         self.precision, self.batch_size = backend.precision, backend.batch_size
         self._concurrency = suitable_workers() if backend.takes_threads else 1
+        if backend.device.type == "cuda":
+            self._concurrency = IN_FLIGHT
         self._upload, self._process = Upload(backend.device), os.getpid()
         self._room: dict[tuple[tuple[int, int], ...], int] = {}
         self._freed = FreedMemory()
         self._is_waited_for = model.decoder.may_wait_for(backend.device)
         self._graphs = self._record() if backend.can_be_recorded else {}
+        self._launching = threading.Lock() if backend.device.type != "cpu" else nullcontext()
         self._step = self._batches = 0
 
     @property
     def concurrency(self) -> int:
         """Return how many threads may detect at the same time.
 
-        It is one if the host changed torch's global settings, which are swapped for each call, or
-        if the process was forked, where one thread does all the work.
+        On a GPU, their batches are computed one after the other. It is one if the host changed
+        torch's global settings, which are swapped for each call, or if the process was forked,
+        where one thread does all the work.
         """
         return self._concurrency if has_own_settings() and not is_forked() else 1
 
@@ -183,7 +191,9 @@ class TwoStageEngine:
             try:
                 found += self._detect(batch)
             except torch.OutOfMemoryError as error:
-                if sum(graphs.clear() for graphs in self._graphs.values()):
+                with self._launching:
+                    had_graphs = sum(graphs.clear() for graphs in self._graphs.values())
+                if had_graphs:
                     continue
                 if len(batch) == 1:
                     raise DeviceMemoryError(
@@ -196,7 +206,7 @@ class TwoStageEngine:
 
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        rows, is_cut = self._heads(self._upload(images))
+        rows, is_cut = self._heads(images)
         found = []
         for own, image, lacks in zip(rows, images, is_cut, strict=True):
             count = int((own[:, 4] > EMPTY).sum())
@@ -205,18 +215,23 @@ class TwoStageEngine:
             found.append(replace(detections, note=CUT) if lacks else detections)
         return found
 
-    def _heads(self, images: list[Tensor]) -> tuple[np.ndarray, list[bool]]:
+    def _heads(self, images: Sequence[Tensor]) -> tuple[np.ndarray, list[bool]]:
         """Return boxes and scores ``(B, K, 5)``, and which pictures exceed the limits."""
         steps = range(self._step, 0 if self._is_waited_for else len(ROOMS))
+        with self._launching:
+            there = self._upload(images)
         for step in steps:
-            fetched = _fetch(self._table(images, ROOMS[step]))
+            with self._launching:  # a graph's memory serves one batch at a time
+                table = Download(self._table(there, ROOMS[step]))
+            fetched = _settled(table.values())
             if fetched is not None:
                 self._begin_at(step)
                 return fetched, [False] * len(images)
         if steps:
             self._begin_at(len(ROOMS) - 1)
-        heads = self.model.detect(images, waits=True if steps else None)
-        fetched = _fetch(_as_table(heads))
+        with self._launching:
+            heads = self.model.detect(there, waits=True if steps else None)
+            fetched = _settled(_as_table(heads).cpu().numpy())
         if fetched is None:
             raise RuntimeError("heads: expected them settled, since the device was waited for")
         return fetched, [False] * len(images) if heads.is_cut is None else heads.is_cut.tolist()
@@ -251,7 +266,6 @@ def _as_table(heads: Heads) -> Tensor:
     return torch.cat((table, mark.expand(len(table), 1, 5)), dim=1)
 
 
-def _fetch(table: Tensor) -> np.ndarray | None:
+def _settled(values: np.ndarray) -> np.ndarray | None:
     """Return boxes and scores ``(B, K, 5)`` of a table; None if they are not settled."""
-    values = table.cpu().numpy()
     return values[:, :-1] if values[0, -1, 0] else None

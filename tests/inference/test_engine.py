@@ -1,4 +1,7 @@
 import copy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -24,7 +27,7 @@ from head_detection.errors import DeviceMemoryError
 from head_detection.inference.backends.torch import TorchBackend
 from head_detection.inference.cuda_graphs import CudaGraphs, Recording
 from head_detection.inference.detector import HeadDetector
-from head_detection.inference.engine import PATIENCE, TwoStageEngine, with_network
+from head_detection.inference.engine import PATIENCE, TwoStageEngine, _as_table, with_network
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.nms import EMPTY
 from head_detection.models.stages import observed
@@ -187,6 +190,24 @@ def test_what_is_not_settled_is_detected_again_and_empty_slots_are_no_heads(told
     assert model.asked == asked
     assert (first.boxes.tolist(), first.scores.tolist()) == ([[1, 2, 3, 4]], [0.5])
     assert (len(second), second.image_size) == (0, (10, 11))
+
+
+def test_batches_of_several_threads_are_launched_one_at_a_time(monkeypatch):
+    engine = TwoStageEngine(Told(*[heads()] * 8))
+    engine._launching, inside, most = threading.Lock(), [], []
+
+    def launch(images, room):
+        inside.append(room)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return _as_table(heads())
+
+    monkeypatch.setattr(engine, "_table", launch)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: engine._detect(pictures((8, 9), (10, 11))), range(8)))
+    assert most == [1] * 8
+    assert all([len(own) for own in batch] == [1, 0] for batch in found)
 
 
 def test_a_crowd_begins_with_the_room_that_the_last_one_took():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from head_detection.inference.upload import Upload
+from head_detection.inference.transfer import Download, Upload
 
 CPU = torch.device("cpu")
 
@@ -84,6 +84,21 @@ def test_without_a_gpu_nothing_is_copied() -> None:
     sent = pictures((5, 7), (3, 4))
     came = Upload(CPU)(sent)
     assert [own.data_ptr() for own in came] == [image.data_ptr() for image in sent]
+
+
+def test_heads_come_as_they_are() -> None:
+    table = torch.rand(2, 3, 5)
+    assert Download(table).values().tolist() == table.tolist()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_download_keeps_what_was_there_when_it_began() -> None:
+    table = torch.arange(1000.0, device="cuda")
+    downloads = []
+    for _ in range(5):
+        downloads.append(Download(table))
+        table += 1
+    assert [own.values()[0] for own in downloads] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,8 +1,9 @@
-"""Copying pictures to the device: one copy per batch, through a reused pinned buffer."""
+"""Copying pictures to a device and heads from it: one copy per batch each way."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,6 +84,33 @@ class Upload:
         computing.wait_stream(self._stream)
         there.record_stream(computing)
         return there
+
+
+class Download:
+    """Copies a tensor from a device, while the host goes on.
+
+    The copy follows the work that was launched before it; the tensor may be overwritten by work
+    that is launched after it.
+
+    Args:
+        values: on a device.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._copied: Any = None
+        is_cuda = values.device.type == "cuda"
+        # Without blocking, torch copies to pinned memory, which it keeps for the next copy.
+        self._values = values.to("cpu", non_blocking=True) if is_cuda else values.cpu()
+        if is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record(torch.cuda.current_stream(values.device))
+
+    def values(self) -> np.ndarray:
+        """Return the array, once it is there."""
+        if self._copied is None:
+            return self._values.numpy()
+        self._copied.synchronize()
+        return self._values.numpy().copy()  # results may be kept for long, pinned memory not
 
 
 def _pinned(size: int) -> Tensor:
