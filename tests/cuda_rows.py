@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -24,6 +26,7 @@ from PIL import Image  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
+from head_detection import kernels  # noqa: E402
 from head_detection.benchmark.baseline import build_baseline  # noqa: E402
 from head_detection.benchmark.pictures import crowd  # noqa: E402
 from head_detection.benchmark.timing import synchronise  # noqa: E402
@@ -77,13 +80,25 @@ def milliseconds(work: Callable[[], object], device: torch.device, runs: int) ->
 
 def speed(device: torch.device, scale: Scale) -> Iterator[str]:
     """Time batches of ours and of torchvision's stock model, each in turn."""
+    start = time.perf_counter()
     detector = HeadDetector.from_weights(device=str(device))
+    yield row("built", f"{time.perf_counter() - start:.1f} s", "the first time, kernels compile")
+    with kernels.switched_off():
+        plain = HeadDetector.from_weights(device=str(device))
+        for count in scale.batches:  # its graphs are recorded
+            milliseconds(partial(plain.engine.detect, pictures(count, scale)), device, 1)
     stock, kept = build_baseline(*scale.size).to(device), detector.engine._graphs
     for count in scale.batches:
         images = pictures(count, scale)
-        for name, graphs in (("", kept), (", without graphs", {})):
-            detector.engine._graphs = graphs
-            ours = milliseconds(lambda own=images: detector.engine.detect(own), device, scale.runs)
+        variants = (
+            ("", detector, kept),
+            (", without own kernels", plain, plain.engine._graphs),
+            (", without graphs", detector, {}),
+        )
+        for name, own, graphs in variants:
+            own.engine._graphs = graphs
+            work = partial(own.engine.detect, images)
+            ours = milliseconds(work, device, scale.runs)
             yield row(
                 f"fast {detector.engine.precision}, batch {count}{name}",
                 f"{ours:.1f} ms, {1e3 * count / ours:.0f} pictures/s",
@@ -105,6 +120,20 @@ def speed(device: torch.device, scale: Scale) -> Iterator[str]:
                 f"{theirs:.1f} ms, {1e3 * count / theirs:.0f} pictures/s",
                 "beside it",
             )
+
+
+def in_flight(device: torch.device, scale: Scale) -> Iterator[str]:
+    """Time batches from one and from two threads, as folders are detected in."""
+    engine = HeadDetector.from_weights(device=str(device)).engine
+    for size in scale.batches:
+        images = pictures(size, scale)
+        for threads in (1, 2):
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda _, own=images: engine.detect(own), range(4)))
+                start = time.perf_counter()
+                list(pool.map(lambda _, own=images: engine.detect(own), range(scale.runs)))
+                rate = scale.runs * size / (time.perf_counter() - start)
+            yield row(f"batches of {size}, {threads} threads", f"{rate:.0f} pictures/s", "")
 
 
 def device_use(device: torch.device, scale: Scale) -> Iterator[str]:
@@ -215,7 +244,7 @@ def main() -> int:
     if device.type == "cuda":
         print(torch.cuda.get_device_name(device), torch.__version__)  # noqa: T201 - a script
     parts: tuple[Callable[[torch.device, Scale], Iterator[Any]], ...] = (
-        speed, device_use, closeness, training, command
+        speed, in_flight, device_use, closeness, training, command
     )  # fmt: skip
     failed = 0
     for part in parts:
