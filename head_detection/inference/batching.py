@@ -180,7 +180,7 @@ class LikeShapeBatches:
         if self._next is None:
             return
         if self._workers is None:
-            self._workers = Workers(self._concurrency)
+            self._workers = Workers(self._concurrency, self._engine.device)
         group, self._next = self._next, None
         self._running.append((group, self._workers.submit(self._see, group)))
 

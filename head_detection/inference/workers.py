@@ -28,10 +28,13 @@ class Workers:
 
     Args:
         count: number of threads; each gets this part of torch's threads in the calling thread.
+        device: where they detect. For a GPU, each gets one thread of torch: several that copy a
+            picture to it wait for one another while all cores decode, and 0.05 ms become over 1 ms.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, device: str = "cpu") -> None:
         threads = torch.get_num_threads()
+        share = max(1, threads // count) if device == "cpu" else 1
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="detector")
         all_there = threading.Barrier(count)
 
@@ -39,7 +42,7 @@ class Workers:
             # The first call in a thread sets it to the number that was last set in any thread.
             torch.get_num_threads()
             # This also applies to threads that start later, which is undone below.
-            torch.set_num_threads(max(1, threads // count))
+            torch.set_num_threads(share)
             all_there.wait()
 
         for begun in [self._pool.submit(begin) for _ in range(count)]:

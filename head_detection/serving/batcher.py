@@ -285,7 +285,8 @@ class Batcher:
         if result.error is not None:
             self._warming.set_exception(result.error)
             return
-        workers = Workers(self._concurrency) if self._concurrency > 1 else None
+        device, count = self.detector.engine.device, self._concurrency
+        workers = Workers(count, device) if count > 1 else None
         self._warming.set_result(None)
         while (jobs := self._next_batch()) is not None:
             if workers is None or self._is_alone():

@@ -29,6 +29,8 @@ def two_workers(four_threads):
 class MeetingEngine:
     """Finds nothing; each picture waits until as many others are in here, where it is told to."""
 
+    device = "cpu"
+
     def __init__(self, meeting=None):
         self.meeting, self.threads, self.seen = meeting, [], []
         self.most = self._now = 0
@@ -81,6 +83,21 @@ def test_each_worker_has_its_share_of_the_threads_and_nobody_else_loses_any(two_
     thread.start()
     thread.join()
     assert later == [4]
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 2), ("cuda:0", 1)])
+def test_the_cores_are_for_decoding_while_a_gpu_detects(four_threads, device, threads):
+    engine, seen = MeetingEngine(threading.Barrier(2)), set()  # in two workers, or it breaks
+    detect, engine.device = engine.detect, device
+
+    def note(images):
+        seen.add(torch.get_num_threads())
+        return detect(images)
+
+    engine.detect = note
+    list(run(engine, pictures(4), concurrency=2))
+    assert seen == {threads}
+    assert torch.get_num_threads() == 4
 
 
 def test_more_workers_than_threads_have_one_each(four_threads):
