@@ -66,6 +66,8 @@ class EfficientNetLite(nn.Module):
         strides: strides of the maps in input pixels, finest first.
         channels: channels of the maps.
 
+    ReLU6 does not work in place: its gradient needs its input, which training would copy.
+
     Source:
         Tan and Le, EfficientNet, ICML 2019, without squeeze-and-excitation and with ReLU6, as in
         tensorflow/tpu's ``efficientnet/lite``.
@@ -76,7 +78,7 @@ class EfficientNetLite(nn.Module):
         stages = _scaled(*MULTIPLIERS[name])
         self.conv_stem = same_convolution(3, STEM_CHANNELS, 3, stride=2)
         self.bn1 = _norm(STEM_CHANNELS)
-        self.act = nn.ReLU6(inplace=True)
+        self.act = nn.ReLU6()
         self.blocks = nn.Sequential()
         inputs, stride = STEM_CHANNELS, 2
         last: dict[int, tuple[int, int]] = {}
@@ -113,7 +115,7 @@ class SeparableBlock(nn.Module):
     def __init__(self, inputs: int, stage: Stage) -> None:
         super().__init__()
         self.conv_dw = same_convolution(inputs, inputs, stage.kernel, groups=inputs)
-        self.bn1, self.act = _norm(inputs), nn.ReLU6(inplace=True)
+        self.bn1, self.act = _norm(inputs), nn.ReLU6()
         self.conv_pw = same_convolution(inputs, stage.channels, 1)
         self.bn2 = _norm(stage.channels)
 
@@ -138,9 +140,9 @@ class InvertedResidual(nn.Module):
         super().__init__()
         inner = _rounded(inputs * EXPANSION)
         self.conv_pw, self.bn1 = same_convolution(inputs, inner, 1), _norm(inner)
-        self.act1 = nn.ReLU6(inplace=True)
+        self.act1 = nn.ReLU6()
         self.conv_dw = same_convolution(inner, inner, stage.kernel, stride=stride, groups=inner)
-        self.bn2, self.act2 = _norm(inner), nn.ReLU6(inplace=True)
+        self.bn2, self.act2 = _norm(inner), nn.ReLU6()
         self.conv_pwl, self.bn3 = same_convolution(inner, stage.channels, 1), _norm(stage.channels)
         self._is_added = stride == 1 and inputs == stage.channels
 

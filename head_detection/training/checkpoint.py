@@ -172,18 +172,20 @@ def restore_optimizer(
     Raises:
         CheckpointError: state of a parameter that the model does not have, or of another shape.
     """
-    parameters = dict(model.named_parameters())
+    parameters, is_fused = dict(model.named_parameters()), bool(optimizer.defaults.get("fused"))
     for full_name, tensor in checkpoint.tensors.items():
         if not full_name.startswith("optimizer."):
             continue
         name, _, key = full_name.removeprefix("optimizer.").rpartition(".")
-        is_counter = key == "step"  # stays on the CPU
+        is_counter = key == "step"
         if name not in parameters or (not is_counter and tensor.shape != parameters[name].shape):
             raise CheckpointError(f"{checkpoint.path}: optimizer state does not fit at {name}")
         parameter = parameters[name]
-        optimizer.state[parameter][key] = (
-            tensor if is_counter else torch.empty_like(parameter).copy_(tensor)
-        )
+        if is_counter:  # stays on the CPU unless the optimizer is fused
+            value = tensor.to(parameter.device) if is_fused else tensor
+        else:
+            value = torch.empty_like(parameter).copy_(tensor)
+        optimizer.state[parameter][key] = value
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from head_detection.models.bodies import LiteBody
 from head_detection.models.efficientnet_lite import MULTIPLIERS, EfficientNetLite
@@ -27,6 +28,25 @@ def test_maps_are_timms_to_the_last_bit(is_training: bool, size: tuple[int, int]
     with torch.no_grad():
         for one, other in zip(own(images), theirs(images), strict=True):
             assert torch.equal(one, other)
+
+
+class Names(TorchDispatchMode):
+    """Notes the operators that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.called.add(function._schema.name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_training_copies_no_map() -> None:
+    with Names() as names:
+        EfficientNetLite("tf_efficientnet_lite0")(torch.zeros(2, 3, 32, 32))
+    assert "aten::hardtanh" in names.called
+    assert not names.called & {"aten::clone", "aten::copy_"}
 
 
 def test_stages_behind_the_last_map_are_left_out() -> None:

@@ -49,7 +49,11 @@ def sgd(parameters, lr):
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
-@pytest.mark.parametrize("kind", [sgd, torch.optim.AdamW])
+def fused(parameters, lr):
+    return torch.optim.AdamW(parameters, lr=lr, fused=True)
+
+
+@pytest.mark.parametrize("kind", [sgd, torch.optim.AdamW, fused])
 def test_round_trip_of_model_and_optimizer(tmp_path, model, kind):
     path = tmp_path / "last.safetensors"
     optimizer = stepped(model, kind)
@@ -66,6 +70,11 @@ def test_round_trip_of_model_and_optimizer(tmp_path, model, kind):
     expected = optimizer_tensors(optimizer, model)
     assert len(expected) >= 4
     torch.testing.assert_close(optimizer_tensors(other_optimizer, other), expected, rtol=0, atol=0)
+    for own, its_optimizer in ((model, optimizer), (other, other_optimizer)):
+        own.zero_grad()
+        own(torch.ones(2, 2, 4, 4)).square().sum().backward()
+        its_optimizer.step()
+    torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()))
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_one(tmp_path, model):
