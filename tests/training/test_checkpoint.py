@@ -72,7 +72,7 @@ def test_round_trip_of_model_and_optimizer(tmp_path, model, kind):
     torch.testing.assert_close(optimizer_tensors(other_optimizer, other), expected, rtol=0, atol=0)
     images, slope = torch.rand(2, 2, 4, 4), torch.arange(4.0).view(2, 2)
     for own, its_optimizer in ((model, optimizer), (other, other_optimizer)):
-        own.zero_grad()
+        own.eval().zero_grad()
         (own(images) * slope).square().sum().backward()
         its_optimizer.step()
     torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()))
