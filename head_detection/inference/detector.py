@@ -48,11 +48,11 @@ class Options(TypedDict, total=False):
 class HeadDetector:
     """Finds heads in pictures.
 
-    Use it from at most ``engine.concurrency`` threads at a time: one, or more on a CPU, because an
-    engine keeps state about the device's memory. One thread may have several streams open; on a
-    CPU each uses that many threads. A forked process can keep using a detector that torch runs on a
-    CPU; for other engines and GPUs it raises ForkError and must build its own. The host's torch
-    settings (types, devices, autocast, TF32) do not affect it, and it leaves them unchanged.
+    Use it from at most ``engine.concurrency`` threads at a time: one, or more on a CPU and with
+    CUDA, because an engine keeps state about the device's memory. One thread may have several
+    streams open; each uses that many threads. A forked process can keep using a detector that torch
+    runs on a CPU; for other engines and GPUs it raises ForkError and must build its own. The host's
+    torch settings (types, devices, autocast, TF32) do not affect it, and it leaves them unchanged.
 
     Args:
         engine: runs the network.
