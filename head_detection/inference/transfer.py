@@ -49,8 +49,9 @@ class Upload:
         for part in flat:
             starts.append(starts[-1] + -(-len(part) // ALIGNMENT) * ALIGNMENT)
         staged = self._room(starts[-1])
+        buffer = staged.numpy()  # torch would copy in all of its threads, beside those that decode
         for start, part in zip(starts, flat, strict=False):
-            staged[start : start + len(part)] = part
+            buffer[start : start + len(part)] = part.numpy()
         there = self._copy(staged)
         found = []
         for image, start, part, is_last in zip(images, starts, flat, are_last, strict=False):

@@ -43,6 +43,8 @@ from head_detection.structures import Detections
 DECODED_BYTES: Final = 512 * 1024**2
 """Limit of decoded pictures in memory at once; a larger picture is decoded alone."""
 BYTES_PER_PIXEL: Final = 3
+PROMPT_BATCH: Final = 8
+"""Pictures of a batch that is answered promptly; folders take larger ones."""
 WARM_SIZE: Final = (480, 640)
 """Height and width of the grey picture that warms up the network."""
 FAULTS_IN_A_ROW: Final = 5
@@ -128,7 +130,8 @@ class Batcher:
         queue: int = 64,
     ) -> None:
         self.detector, self._metrics = detector, metrics
-        self.max_batch = detector.engine.batch_size if max_batch is None else max_batch
+        suitable = min(detector.engine.batch_size, PROMPT_BATCH)
+        self.max_batch = suitable if max_batch is None else max_batch
         self._max_delay, self._queue = max_delay, queue
         self.waiting = 0
         self._room = Room(DECODED_BYTES)

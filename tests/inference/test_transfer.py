@@ -77,7 +77,7 @@ def test_a_batch_is_one_copy_to_the_device(upload: Upload) -> None:
         with Calls() as calls:
             upload(pictures(*[(60, 80)] * count))
         assert calls.counts["aten::_to_copy"] == 1
-        assert calls.counts["aten::copy_"] == count  # from where it was decoded, on the CPU
+        assert calls.counts["aten::copy_"] == 0  # NumPy fills the buffer, in this thread alone
 
 
 def test_without_a_gpu_nothing_is_copied() -> None:

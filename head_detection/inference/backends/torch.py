@@ -23,7 +23,7 @@ from head_detection.models.network import DenseMaps, Network
 
 Dense: TypeAlias = Callable[[Tensor], DenseMaps]
 
-BATCH_SIZE: Final = 8
+BATCH_SIZE: Final = 16
 """Pictures per batch on a GPU; on a CPU, batches are no faster than single pictures."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
