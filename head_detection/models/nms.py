@@ -177,6 +177,29 @@ def keep_boxes(
     return kept
 
 
+def pairs_of_groups(
+    boxes: Annotated[Tensor, "g k 4"], scores: Annotated[Tensor, "g k"], iou_threshold: float
+) -> tuple[Indices, Indices] | None:
+    """Return all pairs of a group's boxes whose IoU is above the threshold; None if too many.
+
+    It synchronises with a GPU.
+
+    Args:
+        boxes: ``(G, K, 4)`` xyxy.
+        scores: ``(G, K)``, ``EMPTY`` in empty slots.
+        iou_threshold: 0 to 1.
+
+    Returns:
+        Flat indices into the G*K boxes, as ``overlapping_pairs``.
+    """
+    filled = np.flatnonzero(scores.detach().cpu().numpy() > EMPTY)
+    if not len(filled):
+        return filled, filled
+    own = boxes.detach().cpu().numpy().reshape(-1, 4)[filled]
+    pairs = overlapping_pairs(_apart(own, filled // scores.shape[1]), iou_threshold)
+    return None if pairs is None else (filled[pairs[0]], filled[pairs[1]])
+
+
 def _apart(boxes: npt.NDArray[np.floating], group_of: Indices) -> Array:
     """Return the boxes with groups shifted down, in float64, as float32 would lose digits."""
     moved = boxes.astype(np.float64)

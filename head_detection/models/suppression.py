@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from head_detection.kernels import can_run
+from head_detection.models.agreement import first_heads, list_supporters, mean_boxes
 from head_detection.models.nms import EMPTY, greedy_nms, iou_matrix, row_parts
 
 SURE_SHARE: Final = 0.9
@@ -110,7 +112,7 @@ class Suppression:
         heads = Heads(gather_boxes(boxes, kept), kept_scores, is_settled, candidates.is_cut)
         if sizes is None and self.voting_iou_threshold is None:
             return heads
-        return self._agree(heads, kept, Candidates(boxes, scores, view, sizes))
+        return self._agree(heads, kept, Candidates(boxes, scores, view, sizes), waits=waits)
 
     def _keep(
         self, boxes: Tensor, scores: Tensor, *, waits: bool
@@ -130,13 +132,15 @@ class Suppression:
             is_settled = all_of(is_settled, (rest == EMPTY).all())
         return kept[:, :limit], kept_scores[:, :limit], is_settled
 
-    def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates) -> Heads:
+    def _agree(self, heads: Heads, kept: Tensor, candidates: Candidates, *, waits: bool) -> Heads:
         """Refine boxes by the candidates' votes, and scores by averaging over views."""
         is_head = heads.scores > EMPTY
+        agreed = None
         if can_run(kept.device):
-            boxes, head_of = self._agree_in_kernels(heads.boxes, is_head, kept, candidates)
-        else:
-            boxes, head_of = self._agree_in_tables(heads.boxes, is_head, kept, candidates)
+            agreed = self._agree_in_kernels(heads.boxes, is_head, kept, candidates)
+        elif waits and self.voting_iou_threshold != 0:  # at 0, boxes vote that are in no list
+            agreed = self._agree_in_lists(heads.boxes, is_head, kept, candidates)
+        boxes, head_of = agreed or self._agree_in_tables(heads.boxes, is_head, kept, candidates)
         if self.voting_iou_threshold is not None:
             heads = heads._replace(boxes=boxes)
         if candidates.sizes is None:
@@ -162,6 +166,25 @@ class Suppression:
             boxes = suppression.vote(*own, candidates.scores, self.voting_iou_threshold)
         if candidates.sizes is not None:
             head_of = suppression.first_overlap(*own, self.nms_iou_threshold)
+        return boxes, head_of
+
+    def _agree_in_lists(
+        self, heads: Tensor, is_head: Tensor, kept: Tensor, candidates: Candidates
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return what ``_agree_in_tables`` does, from lists of pairs; None if they are too long."""
+        boxes, head_of, scores = heads, kept, candidates.scores
+        own = (candidates.boxes, scores, kept, is_head)
+        if self.voting_iou_threshold is not None:
+            # A box that overlaps by just as much votes, too.
+            voters = list_supporters(*own, float(np.nextafter(self.voting_iou_threshold, -1)))
+            if voters is None:
+                return None
+            boxes = mean_boxes(voters, candidates.boxes, scores, kept.shape[1])
+        if candidates.sizes is not None:
+            supporters = list_supporters(*own, self.nms_iou_threshold)
+            if supporters is None:
+                return None
+            head_of = first_heads(supporters, scores, kept.shape[1])
         return boxes, head_of
 
     def _agree_in_tables(

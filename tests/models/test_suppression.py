@@ -164,6 +164,30 @@ def test_a_table_in_parts_gives_the_same(monkeypatch):
         torch.testing.assert_close(parts.boxes[:, :width], whole.boxes)
 
 
+@pytest.mark.parametrize("voting", [None, 0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("soft_nms", [None, SoftNms(0.5, 0.1)])
+@pytest.mark.parametrize("is_seen_twice", [True, False])
+def test_lists_of_pairs_agree_with_tables(voting, soft_nms, is_seen_twice, monkeypatch):
+    torch.manual_seed(0)
+    corners = torch.rand(3, 200, 2) * 60
+    boxes = torch.cat((corners, corners + 8 + 8 * torch.rand(3, 200, 2)), dim=2)
+    scores = torch.rand(3, 200)
+    scores[1, ::3] = EMPTY
+    boxes[1, ::3] = 0
+    scores[2] = EMPTY
+    view = torch.arange(200).expand(3, -1) % 2
+    sizes = torch.tensor([ALL, (0.0, 48.0)]).expand(3, -1, -1)
+    seen = (view, sizes) if is_seen_twice else ()
+    suppression = replace(PLAIN, voting_iou_threshold=voting, soft_nms=soft_nms)
+    ours = suppression(Candidates(boxes, scores, *seen), waits=True)
+    monkeypatch.setattr("head_detection.models.agreement.pairs_of_groups", lambda *_: None)
+    theirs = suppression(Candidates(boxes, scores, *seen), waits=True)
+    torch.testing.assert_close(ours, theirs)
+    counts = (ours.scores > EMPTY).sum(dim=1)
+    assert (counts > 50).tolist() == [True, True, False]
+    assert counts[2] == 0
+
+
 def test_soft_nms_gives_scores_of_its_own():
     found = views((ALL, [(0.0, 0, 10, 10, 0.9)]), ((0.0, 48.0), []))
     soft = replace(PLAIN, soft_nms=SoftNms(0.5, 0.001))
