@@ -97,6 +97,9 @@ class RoiTrainingConfig(Section):
     """Smooth L1 is quadratic below this and linear above."""
     box_loss_weight: PositiveFloat = 1.0
     """Weight of the box loss relative to the classification loss."""
+    score_target: Literal["head", "iou"] = "head"
+    """What the score of a positive learns: 1 (``head``), or how well its box is placed (``iou``):
+    from 0.4 where it overlaps its head by an IoU of 0.5 or less, to 1 from 0.9 on."""
 
 
 class TrainingConfig(Section):
@@ -128,6 +131,9 @@ class TrainingConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
+    trained: Literal["all", "second_stage"] = "all"
+    """Which parts are trained. ``second_stage``: only the layers behind RoIAlign, on the proposals
+    that they get in detection (``inference.proposals``), without the true heads among them."""
     frozen_stages: NonNegativeInt = 0
     """Number of stages of the body, counted from the input, that are not trained."""
     frozen_batch_norm: bool = False

@@ -62,13 +62,20 @@ class BackBoneWithFPN(nn.Module):
             levels = [context(level) for context, level in zip(self.contexts, levels, strict=True)]
         return OrderedDict((str(s), level) for s, level in zip(self.strides, levels, strict=True))
 
-    def freeze(self, *, frozen_stages: int = 0, frozen_batch_norm: bool = False) -> None:
-        """Freeze the body's first stages, or all of its batch norms.
+    def freeze(
+        self,
+        *,
+        frozen_stages: int = 0,
+        frozen_batch_norm: bool = False,
+        everything: bool = False,
+    ) -> None:
+        """Freeze the body's first stages, all of its batch norms, or everything.
 
         Args:
             frozen_stages: freeze everything that this many first maps of the body depend on
                 (ResNet: 1 is the stem, 2 adds ``layer1``); 0 freezes nothing.
             frozen_batch_norm: batch norms of the body keep statistics, scale and shift.
+            everything: nothing of the body, the pyramid and the context learns.
 
         Raises:
             ConfigError: the body has fewer stages.
@@ -79,10 +86,11 @@ class BackBoneWithFPN(nn.Module):
                 f"got {frozen_stages}"
             )
         frozen = self._parameters_of_stages(frozen_stages) if frozen_stages else set()
-        for module in self.body.modules():
+        for module in (self if everything else self.body).modules():
             own = list(module.parameters(recurse=False))
             is_norm = isinstance(module, _BatchNorm)
-            if own and (all(p in frozen for p in own) or (is_norm and frozen_batch_norm)):
+            is_kept = everything or all(p in frozen for p in own) or (is_norm and frozen_batch_norm)
+            if own and is_kept:
                 for parameter in own:
                     parameter.requires_grad = False
                 if is_norm:

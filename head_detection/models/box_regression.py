@@ -117,6 +117,22 @@ def giou_losses(
     return 1 - (iou - (area - union) / (area + SMALLEST_AREA))
 
 
+def paired_iou(
+    predicted: Annotated[Tensor, "*n 4"], truth: Annotated[Tensor, "*n 4"]
+) -> Annotated[Tensor, "*n"]:
+    """Return ``(...)`` IoU of each box with its own counterpart.
+
+    Args:
+        predicted: ``(..., 4)`` xyxy.
+        truth: ``(..., 4)`` xyxy.
+
+    Example:
+        >>> round(paired_iou(torch.tensor([0.0, 0, 2, 1]), torch.tensor([1.0, 0, 3, 1])).item(), 4)
+        0.3333
+    """
+    return _overlap(predicted, truth)[0]
+
+
 def ciou_losses(
     predicted: Annotated[Tensor, "*n 4"], truth: Annotated[Tensor, "*n 4"]
 ) -> Annotated[Tensor, "*n"]:

@@ -180,18 +180,12 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
         ConfigError: anchors that do not fit the pyramid.
     """
     strides, box_head = network.backbone.strides, network.box_head
-    proposals, suppression = inference.proposals, inference.suppression
+    suppression = inference.suppression
     soft_nms = suppression.soft_nms
     voting = suppression.box_voting
     return Decoder(
         build_anchors(network.anchors, len(strides)),
-        ProposalLimits(
-            proposals.pre_nms_top_n,
-            proposals.post_nms_top_n,
-            proposals.nms_iou_threshold,
-            proposals.score_threshold,
-            grows=inference.growing_limits,
-        ),
+        build_limits(inference),
         PyramidRoIAlign(
             tuple(stride / (2 if network.upscale else 1) for stride in strides),
             box_head.pool_size,
@@ -207,4 +201,16 @@ def build_decoder(network: NetworkConfig, inference: InferenceConfig) -> Decoder
             grows=inference.growing_limits,
         ),
         calibration=build_calibration(inference.calibration),
+    )
+
+
+def build_limits(inference: InferenceConfig) -> ProposalLimits:
+    """Return the limits of the proposals that the config describes."""
+    proposals = inference.proposals
+    return ProposalLimits(
+        proposals.pre_nms_top_n,
+        proposals.post_nms_top_n,
+        proposals.nms_iou_threshold,
+        proposals.score_threshold,
+        grows=inference.growing_limits,
     )

@@ -1,6 +1,7 @@
 """The detector: transform, network and decoder, and the losses that train it."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from head_detection.config import (
     override_inference,
 )
 from head_detection.errors import WeightsError
+from head_detection.models.backbones import BackBoneWithFPN
 from head_detection.models.beside import Beside, can_run_beside
-from head_detection.models.decoder import Decoder, build_decoder
+from head_detection.models.decoder import Decoder, build_decoder, build_limits
 from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
 from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
 from head_detection.models.nms import EMPTY
@@ -49,12 +51,12 @@ class Losses:
     """The losses of both stages.
 
     Args:
-        rpn: loss of the first stage.
+        rpn: loss of the first stage; None if it does not learn.
         roi: loss of the second stage.
         proposals: limits of the boxes that the second stage samples from.
     """
 
-    rpn: RpnLoss
+    rpn: RpnLoss | None
     roi: RoiLoss
     proposals: ProposalLimits
 
@@ -154,16 +156,26 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             raise ValueError("model: expected one built for training; this one has no losses")
         batch, scaled = self.transform(images, collect_targets(targets))
         scaled_targets = cast("Targets", scaled)
-        maps = self.network.dense(batch.tensors)
+        first = self.losses.rpn
+        with nullcontext() if first is not None else torch.no_grad():
+            maps = self.network.dense(batch.tensors)
         size = _padded_size(batch)
-        anchors = self.decoder.anchors.all(grids_of(maps), size, batch.tensors.device)
-        losses = self.losses.rpn(anchors, *_in_anchor_order(maps), scaled_targets)
+        nothing = batch.tensors.new_zeros((), dtype=torch.float32)
+        losses = {"loss_objectness": nothing, "loss_rpn_box_reg": nothing}
+        if first is not None:
+            anchors = self.decoder.anchors.all(grids_of(maps), size, batch.tensors.device)
+            losses = first(anchors, *_in_anchor_order(maps), scaled_targets)
         proposals = self.decoder.propose(
             maps, size, batch.image_sizes, limits=self.losses.proposals
         )
         samples = self.losses.roi.sample(proposals.boxes, proposals.is_filled, scaled_targets)
         pooled = self.decoder.pool(maps.features, samples.boxes, None)
         return losses | self.losses.roi(*self.network.score(pooled), samples)
+
+    def freeze_first_stage(self) -> None:
+        """Let only the layers behind RoIAlign learn."""
+        self.backbone.freeze(everything=True)
+        self.rpn.requires_grad_(requires_grad=False)
 
     @property
     def transforms(self) -> list[GeneralizedRCNNTransform]:
@@ -236,7 +248,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     # torchvision's names for the parts of the network.
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> BackBoneWithFPN:
         """Return the body with the pyramid."""
         return cast("Network", self.network).backbone
 
@@ -293,6 +305,9 @@ def assemble(
 
 
 def _build_losses(training: TrainingConfig, inference: InferenceConfig) -> Losses:
+    if training.trained == "second_stage":
+        limits = build_limits(inference)
+        return Losses(None, build_roi_loss(training.roi, adds_heads=False), limits)
     limits = ProposalLimits(
         training.rpn.pre_nms_top_n,
         training.rpn.post_nms_top_n,

@@ -19,7 +19,9 @@ from head_detection.models.box_regression import (
     BoxLoss,
     CodeWeights,
     box_losses,
+    decode_boxes,
     encode_boxes,
+    paired_iou,
 )
 from head_detection.models.matching import NEITHER, BoxMatcher, best_heads
 from head_detection.models.sampling import BalancedSampler
@@ -27,6 +29,10 @@ from head_detection.models.targets import Targets
 
 NUM_CLASSES = 2
 """Background and head."""
+LOOSE_IOU = 0.5
+TIGHT_IOU = 0.9
+LEAST_TARGET = 0.4
+"""The score of a head whose box overlaps it by ``LOOSE_IOU``; from ``TIGHT_IOU`` on it is 1."""
 RPN_BETA = 1 / 9
 """torchvision's beta of the smooth L1 loss of the first stage."""
 
@@ -106,6 +112,8 @@ class RoiLoss:
         box_loss: smooth L1 of the codes, or generalised or complete IoU of the boxes.
         box_loss_beta: smooth L1 is quadratic below this and linear above.
         box_loss_weight: factor of ``loss_box_reg``.
+        learns_iou: the score of a head learns how well its box is placed, as ``placement_targets``.
+        adds_heads: true heads are among the proposals.
     """
 
     matcher: BoxMatcher
@@ -114,6 +122,8 @@ class RoiLoss:
     box_loss: BoxLoss = "smooth_l1"
     box_loss_beta: float = 1.0
     box_loss_weight: float = 1.0
+    learns_iou: bool = False
+    adds_heads: bool = True
 
     @torch.no_grad()
     def sample(
@@ -123,7 +133,7 @@ class RoiLoss:
         targets: Targets,
         generator: Generator | None = None,
     ) -> Samples:
-        """Sample the boxes to pool and score from proposals and true heads, without gradients.
+        """Sample the boxes to pool and score, without gradients.
 
         Args:
             proposals: ``(B, P, 4)`` xyxy float32 in network pixels; any values in invalid slots.
@@ -131,10 +141,12 @@ class RoiLoss:
             targets: of B pictures, in network pixels.
             generator: of the sampling; torch's own where None.
         """
-        heads, is_head = targets.padded_boxes()
-        boxes = torch.cat((proposals, heads), dim=1)
-        labels = self.matcher.label(boxes, targets)
-        labels = labels.masked_fill(~torch.cat((is_valid, is_head), dim=1), NEITHER)
+        boxes = proposals
+        if self.adds_heads:
+            heads, is_head = targets.padded_boxes()
+            boxes = torch.cat((proposals, heads), dim=1)
+            is_valid = torch.cat((is_valid, is_head), dim=1)
+        labels = self.matcher.label(boxes, targets).masked_fill(~is_valid, NEITHER)
         indices, mask, is_positive = self.sampler.sample(labels, generator)
         chosen = _boxes_or_unit(boxes.gather(1, indices[..., None].expand(-1, -1, 4)), mask)
         codes = _regression_targets(chosen, is_positive, targets, ROI_WEIGHTS)
@@ -161,15 +173,48 @@ class RoiLoss:
         losses = box_losses(self.box_loss, moves, codes, boxes, ROI_WEIGHTS, self.box_loss_beta)
         # The IoU loss of a box with itself is only nearly 0, so mask it again.
         box_loss = _only(losses, is_positive).sum() / mask.sum().clamp(min=1)
+        wanted = labels
+        if self.learns_iou:
+            wanted = placement_targets(moves.detach(), codes, boxes).masked_fill(~is_positive, 0.0)
         return {
-            "loss_classifier": hardest_mean_loss(logits, labels, mask, self.num_hardest),
+            "loss_classifier": hardest_mean_loss(logits, wanted, mask, self.num_hardest),
             "loss_box_reg": self.box_loss_weight * box_loss,
         }
 
 
+def placement_targets(
+    moves: Annotated[Tensor, "n 4"],
+    codes: Annotated[Tensor, "n 4"],
+    boxes: Annotated[Tensor, "n 4"],
+) -> Annotated[Tensor, "n"]:
+    """Return ``(N,)`` what scores learn: .4 to 1, by the overlap of the placed box with its head.
+
+    A detector whose scores say how well boxes are placed ranks the best of them first, in
+    suppression, in voting, and in the order of its answers.
+
+    Args:
+        moves: ``(N, 4)`` predicted codes.
+        codes: ``(N, 4)`` true codes.
+        boxes: ``(N, 4)`` xyxy, which the codes move.
+
+    Source:
+        Zhang et al., VarifocalNet, CVPR 2021, section 3.1, where the target is the IoU itself. Here
+        even a badly placed head scores above what is none.
+
+    Example:
+        >>> box, still = torch.tensor([[0.0, 0, 10, 10]]), torch.zeros(1, 4)
+        >>> shifted = torch.tensor([[1.0, 0, 0, 0]])  # a tenth of the width: IoU 9/11
+        >>> [round(placement_targets(shifted, c, box).item(), 3) for c in (shifted, still)]
+        [1.0, 0.877]
+    """
+    placed, heads = (decode_boxes(own, boxes, ROI_WEIGHTS) for own in (moves, codes))
+    share = (paired_iou(placed, heads) - LOOSE_IOU) / (TIGHT_IOU - LOOSE_IOU)
+    return LEAST_TARGET + (1 - LEAST_TARGET) * share.clamp(0, 1)
+
+
 def hardest_mean_loss(
     logits: Annotated[Tensor, "n 2"],
-    labels: Annotated[Tensor, "n"],
+    wanted: Annotated[Tensor, "n"],
     mask: Annotated[Tensor, "n"],
     num_hardest: int,
 ) -> Annotated[Tensor, ""]:
@@ -177,7 +222,7 @@ def hardest_mean_loss(
 
     Args:
         logits: ``(N, 2)``.
-        labels: ``(N,)`` int64.
+        wanted: ``(N,)`` int64 labels, or float32 scores in 0..1.
         mask: ``(N,)`` bool: whether the RoI counts.
         num_hardest: number of RoIs; 0 means all. HeadHunter intended 500, but kept
             ``min(N, N * 500)``, which is all.
@@ -192,7 +237,9 @@ def hardest_mean_loss(
         >>> round(hardest_mean_loss(logits, labels, labels >= 0, 2).item(), 4)
         0.6931
     """
-    losses = F.cross_entropy(_only(logits, mask), labels, reduction="none")
+    if wanted.is_floating_point():
+        wanted = torch.stack((1 - wanted, wanted), dim=1)
+    losses = F.cross_entropy(_only(logits, mask), wanted, reduction="none")
     if num_hardest and num_hardest < len(losses):
         # RoIs that do not count rank as easier than any that do.
         losses, indices = losses.masked_fill(~mask, -1.0).topk(num_hardest)
@@ -210,8 +257,13 @@ def build_rpn_loss(config: RpnTrainingConfig) -> RpnLoss:
     )
 
 
-def build_roi_loss(config: RoiTrainingConfig) -> RoiLoss:
-    """Return the losses of the second stage with the thresholds and numbers of the config."""
+def build_roi_loss(config: RoiTrainingConfig, *, adds_heads: bool = True) -> RoiLoss:
+    """Return the losses of the second stage with the thresholds and numbers of the config.
+
+    Args:
+        config: of the second stage.
+        adds_heads: as ``RoiLoss``.
+    """
     return RoiLoss(
         BoxMatcher(
             config.fg_iou_threshold, config.bg_iou_threshold, allow_low_quality_matches=False
@@ -221,6 +273,8 @@ def build_roi_loss(config: RoiTrainingConfig) -> RoiLoss:
         box_loss=config.box_loss,
         box_loss_beta=config.box_loss_beta,
         box_loss_weight=config.box_loss_weight,
+        learns_iou=config.score_target == "iou",
+        adds_heads=adds_heads,
     )
 
 

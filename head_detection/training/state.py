@@ -55,6 +55,8 @@ class TrainingState:
             backbone.freeze(
                 frozen_stages=training.frozen_stages, frozen_batch_norm=training.frozen_batch_norm
             )
+            if training.trained == "second_stage":
+                self.model.freeze_first_stage()
             self.optimizer = build_optimizer(self.model, backbone.body, training.optimizer)
         except ValueError as error:
             raise ConfigError(str(error)) from error

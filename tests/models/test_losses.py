@@ -1,5 +1,6 @@
 """Both losses beside torchvision's own, and what a batch of them asks of a GPU."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from head_detection.config import parse_config
-from head_detection.models.box_regression import BoxLoss
+from head_detection.models.box_regression import ROI_WEIGHTS, BoxLoss, encode_boxes
 from head_detection.models.losses import (
     RoiLoss,
     RpnLoss,
@@ -367,6 +368,47 @@ def test_no_step_waits_for_a_gpu() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_true_heads_are_not_sampled_where_they_are_not_added() -> None:
+    targets = collect_targets([{"boxes": torch.tensor([[0, 0, 10, 10.0]])}])
+    proposals, is_valid = torch.tensor([[[0, 0, 10, 8.0], [50, 50, 60, 60]]]), torch.ones(1, 2) > 0
+    with_heads = ROI_LOSS.sample(proposals, is_valid, targets)
+    without = replace(ROI_LOSS, adds_heads=False).sample(proposals, is_valid, targets)
+    assert sorted(without.boxes[0].tolist()) == [[0, 0, 10, 8], [50, 50, 60, 60]]
+    assert without.labels.tolist() == [[1, 0]]
+    assert [0, 0, 10, 10] in with_heads.boxes[0].tolist()
+
+
+def test_a_score_learns_how_well_its_box_is_placed() -> None:
+    # Both overlap the head by 8/10: share (.8 - .5) / .4 = .75, target .4 + .6 * .75 = .85. The
+    # third is background.
+    boxes = torch.tensor([[[0, 0, 10, 8.0], [0, 2, 10, 10], [50, 50, 60, 60]]])
+    codes = encode_boxes(boxes[0, :2], torch.tensor([[0, 0, 10, 10.0]]).expand(2, 4), ROI_WEIGHTS)
+    codes = torch.cat((codes, torch.zeros(1, 4)))[None]
+    samples = Samples(boxes, torch.ones(1, 3) > 0, torch.tensor([[1, 1, 0]]), codes)
+    logits = torch.tensor([[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
+    loss = replace(ROI_LOSS, learns_iou=True)(logits, torch.zeros(3, 8), samples)
+
+    def entropy(target: float, logit: float) -> float:
+        score = 1 / (1 + math.exp(-logit))
+        return -target * math.log(score) - (1 - target) * math.log(1 - score)
+
+    expected = (entropy(0.85, 2.0) + entropy(0.85, 0.0) + entropy(0.0, -1.0)) / 3
+    assert loss["loss_classifier"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_scores_learn_has_no_gradient_through_the_boxes() -> None:
+    samples = Samples(
+        torch.tensor([[[0, 0, 10, 8.0]]]), torch.ones(1, 1) > 0, torch.tensor([[1]]),
+        torch.full((1, 1, 4), 0.1),
+    )  # fmt: skip
+    deltas = torch.zeros(1, 8, requires_grad=True)
+    loss = replace(ROI_LOSS, learns_iou=True)(
+        torch.zeros(1, 2, requires_grad=True), deltas, samples
+    )
+    loss["loss_classifier"].backward()
+    assert deltas.grad is None or not deltas.grad.any()
+
+
 def test_the_config_reaches_both_losses() -> None:
     config = parse_config(
         {},
@@ -383,6 +425,10 @@ def test_the_config_reaches_both_losses() -> None:
     assert build_rpn_loss(config.rpn) == RpnLoss(
         BoxMatcher(0.6, 0.3, True), BalancedSampler(9, 0.5)
     )
-    assert build_roi_loss(config.roi) == RoiLoss(
+    expected = RoiLoss(
         BoxMatcher(0.5, 0.5, False), BalancedSampler(512, 0.125), 7, "giou", 2.0, 5.0
     )
+    assert build_roi_loss(config.roi) == expected
+    by_iou = config.roi.model_copy(update={"score_target": "iou"})
+    built = build_roi_loss(by_iou, adds_heads=False)
+    assert built == replace(expected, learns_iou=True, adds_heads=False)

@@ -99,3 +99,27 @@ def test_depthwise_layers_go_back_faster_in_bfloat16(build_trainer, precision):
     ]  # fmt: skip
     assert changed == (strided if precision == "bf16" else [])
     assert strided
+
+
+def test_the_second_stage_alone_learns_on_the_proposals_of_detection(build_trainer):
+    trainer = build_trainer(["training.trained=second_stage", "training.roi.score_target=iou"])
+    model = trainer.state.model
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    assert model.losses.rpn is None
+    assert model.losses.proposals == model.decoder.limits
+    assert trainer.run() == 0
+    after = model.network.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    layers = ("box_head.fc6", "box_head.fc7", "box_predictor.cls_score", "box_predictor.bbox_pred")
+    names = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert changed == {f"roi_heads.{name}" for name in names}
+
+
+def test_a_step_of_the_second_stage_has_no_losses_of_the_first(build_trainer, rows):
+    trainer = build_trainer(["training.trained=second_stage", "training.log_steps=1"])
+    trainer.run()
+    steps = [row for row in rows(trainer.folder) if row["loss"]]
+    assert steps
+    for row in steps:
+        assert float(row["loss_objectness"]) == float(row["loss_rpn_box_reg"]) == 0
+        assert float(row["loss_classifier"]) > 0
