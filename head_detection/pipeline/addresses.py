@@ -152,8 +152,8 @@ def parse_address(text: str, name: str | None = None) -> Address:
         has_place = False
     if not has_place or any(ord(letter) < ord("!") for letter in text):
         raise SourceError(
-            f"{shown_url(text)}: expected {scheme}://host:port/path, without blanks; user and "
-            "password with their / @ : # % ? as %2F %40 %3A %23 %25 %3F"
+            f"{shown_url(text)}: expected {scheme}://host:port/path, without blanks; in "
+            "user and password, write / @ : # % ? as %2F %40 %3A %23 %25 %3F"
         )
     # FFmpeg knows schemes only in lower case.
     return Address(name or _name_of(text), scheme + text[len(scheme) :])
@@ -173,17 +173,19 @@ def read_streams(path: Path) -> list[Address]:
         content = file.read(MAX_LIST_BYTES + 1)
     expected = f"{path}: expected a list of cameras, name=URL or URL a line"
     if len(content) > MAX_LIST_BYTES:
-        raise SourceError(f"{expected}; it is larger than {MAX_LIST_BYTES:,} bytes")
+        raise SourceError(f"{expected}; got more than {MAX_LIST_BYTES:,} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{expected}, in UTF-8; byte {error.start} is not") from error
+        raise SourceError(
+            f"{expected}, in UTF-8; got another text at byte {error.start}"
+        ) from error
     addresses: list[Address] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             addresses.append(_parse_line(line.strip(), f"{path}: line {number}", addresses))
     if not addresses:
-        raise SourceError(f"{expected}; it has none")
+        raise SourceError(f"{expected}; got none")
     return addresses
 
 
@@ -254,7 +256,7 @@ def _parse_line(line: str, where: str, before: Sequence[Address]) -> Address:
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from error
     if name is not None and any(name.casefold() == other.name.casefold() for other in before):
-        raise SourceError(f"{where}: expected a name of its own; {name} is there already")
+        raise SourceError(f"{where}: expected a name for each camera; got {name} twice")
     return address
 
 
@@ -285,7 +287,7 @@ def _device(number: int, name: str | None) -> Address:
         return Address(name, f"{number}:none", "avfoundation")
     if sys.platform == "win32":
         raise SourceError(
-            f"{number}: expected the address of a stream: on Windows cameras have no numbers; "
-            "serve it as http:// or rtsp://"
+            f"{number}: expected the address of a stream; got a camera's number, which Windows "
+            "does not have: serve the camera as http:// or rtsp://"
         )
     return Address(name, f"/dev/video{number}", "v4l2")

@@ -163,7 +163,7 @@ class Decoder:
             silent = time.monotonic() - self._heard_at
             is_late = silent >= waited and not isinstance(error, ConnectionError)
             if is_late or isinstance(error, (av.error.ExitError, TimeoutError)):
-                reason = f"{'nothing came' if is_open else 'no answer'} for {waited:g} s"
+                reason = f"{'no data' if is_open else 'no answer'} for {waited:g} s"
             else:
                 reason = _reason(error)
         if self._is_finite:
@@ -194,7 +194,7 @@ class Decoder:
         """Choose the video track of what was opened, and report what it is."""
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
-            raise ValueError("it has no pictures")  # noqa: TRY004 - of the stream, not of an argument
+            raise ValueError("the stream has no pictures")  # noqa: TRY004 - of the stream, not of an argument
         opening = self._opening
         length = None if container.duration is None else container.duration / av.time_base
         if opening.url.lower().startswith("http"):
@@ -217,8 +217,7 @@ class Decoder:
         size = (stream.codec_context.height, stream.codec_context.width)
         if size[0] * size[1] > opening.max_pixels:
             raise ValueError(
-                f"expected frames of at most {opening.max_pixels:,} pixels; they are "
-                f"{size[1]}x{size[0]}"
+                f"expected frames of at most {opening.max_pixels:,} pixels; got {size[1]}x{size[0]}"
             )
         self._messages.send(
             "opened",

@@ -113,7 +113,7 @@ class Opening:
             if given != tuple(asked):  # a driver takes the nearest size that it has
                 container.close()
                 raise ValueError(
-                    f"expected frames of {asked[1]}x{asked[0]}; it gives {given[1]}x{given[0]}"
+                    f"expected frames of {asked[1]}x{asked[0]}; got {given[1]}x{given[0]}"
                 )
         return container
 

@@ -126,7 +126,11 @@ class DecoderProcess:
         if self.killed_because is not None:
             return self.killed_because
         code = self._process.returncode
-        return f"its process ended by {f'signal {-code}' if code < 0 else f'itself ({code})'}"
+        return (
+            f"its process was ended by signal {-code}"
+            if code < 0
+            else f"its process ended ({code})"
+        )
 
     def _expect(self, kind: str) -> None:
         seconds = self._opening.read_seconds

@@ -196,7 +196,8 @@ def _state_of(camera: Camera) -> str:
 def _summary_of(camera: Camera) -> str:
     counts = camera.counts
     if counts.received == 0:
-        return f"camera {camera.address.name}: no frame came: {camera.lost_because or 'not yet'}"
+        reason = camera.lost_because or "not yet"
+        return f"camera {camera.address.name}: no frame was received: {reason}"
     down = f" ({counts.down_seconds:.1f} s without)" if counts.reconnects else ""
     return (
         f"camera {camera.address.name}: received: {counts.received}, given: {counts.given}, "

@@ -47,7 +47,9 @@ def open_video(path: Path, options: FrameOptions) -> ItemSource | None:
         if is_video_name(path.name) or isinstance(error, SoundError):
             raise
         if path.suffix.lower() in SOUND_EXTENSIONS and os.access(path, os.R_OK):
-            raise SoundError(f"{path}: expected pictures; by its name it is sound") from error
+            raise SoundError(
+                f"{path}: expected pictures; got a file with the name of a sound file"
+            ) from error
         return None
     if video.size is None and not is_video_name(path.name):  # FFmpeg takes any bytes for a video
         return None

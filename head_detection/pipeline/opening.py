@@ -141,8 +141,8 @@ def _in_mode(
 
 def _no_device(source: str) -> SourceError:
     return SourceError(
-        f"{shown_url(source)}: expected a camera of this machine, 0 say, for a size, a rate or a "
-        "format to be asked of; streams and files have their own"
+        f"{shown_url(source)}: expected a camera of this machine, such as 0, because a size, a "
+        "rate or a format was given; streams and files have their own"
     )
 
 
@@ -163,7 +163,7 @@ def _parse_single(source: str) -> Address:
     address = parse_address(source)
     _check_protocol(address)
     if address.device_format == "v4l2" and not os.path.lexists(address.url):
-        raise SourceError(f"{shown_url(source)}: expected a camera as {address.url}; there is none")
+        raise SourceError(f"{shown_url(source)}: expected a camera at {address.url}; there is none")
     return address
 
 

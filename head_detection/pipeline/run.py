@@ -209,7 +209,7 @@ def _outcome_of(result: PictureResult, index: int) -> Outcome:
     else:
         seconds, path, prefix = None, item.path, f"{item.path}: "
     if result.detections is None:
-        error = result.error or PictureError(f"{prefix}nothing came of it")
+        error = result.error or PictureError(f"{prefix}the detector gave no result")
         reason = str(error).removeprefix(hide_passwords(prefix))
         return Failure(index, item.name, reason, error, seconds)
     source = None if seconds is None else item.name

@@ -162,7 +162,7 @@ class SrtStream:
         )  # fmt: skip
         library.srt_epoll_release(poll)
         if num_ready <= 0:
-            raise ConnectionError(f"nobody called for {seconds:g} s")
+            raise ConnectionError(f"nobody connected within {seconds:g} s")
         connection = library.srt_accept(listener, None, None)
         self._check(connection)
         self._socket = connection
@@ -182,7 +182,7 @@ class SrtStream:
         if code == REJECTED:
             number = self._library.srt_getrejectreason(self._socket)
             reason = REJECTIONS.get(number) or self._library.srt_rejectreason_str(number).decode()
-            raise ConnectionRefusedError(f"the call was refused: {reason}")
+            raise ConnectionRefusedError(f"the connection was refused: {reason}")
         raise ConnectionError(self._library.srt_getlasterror_str().decode(errors="replace"))
 
 

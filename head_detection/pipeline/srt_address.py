@@ -72,11 +72,13 @@ class SrtAddress:
         host = parts.hostname or ""
         mode = options.get("mode", "caller" if host else "listener")
         if parts.port is None:
-            raise _expected(url, "srt://host:port; the port is missing")
+            raise _expected(url, "srt://host:port; got no port")
         if mode not in ("caller", "listener"):
-            raise _expected(url, "mode=caller, which calls the host, or mode=listener, which waits")
+            raise _expected(
+                url, "mode=caller, which connects to the host, or mode=listener, which waits"
+            )
         if mode == "caller" and not host:
-            raise _expected(url, "a host to call; there is none")
+            raise _expected(url, "srt://host:port; got no host")
         return cls(
             host,
             parts.port,
@@ -98,8 +100,8 @@ def _options_of(url: str) -> dict[str, str]:
         if name not in ("mode", "passphrase", "pbkeylen", "streamid", *LATENCIES, *PASSED_OVER):
             raise _expected(
                 url,
-                "options as ffmpeg has them: mode, passphrase, pbkeylen, streamid, latency, joined "
-                "by &; one is none of them (an & in a value is %26)",
+                "options of ffmpeg, joined by &: mode, passphrase, pbkeylen, streamid, latency; "
+                "got another one (write & in a value as %26)",
             )
         options[name] = unquote_plus(value)
     return options
@@ -114,7 +116,7 @@ def _latency_of(options: Mapping[str, str], url: str) -> int | None:
     if not is_number or not (SHORTEST_LATENCY <= int(text) <= LONGEST_LATENCY or int(text) == 0):
         raise _expected(
             url,
-            "latency in microseconds, as ffmpeg takes it: 200000 is .2 s, and 60 s is the longest",
+            "latency in microseconds, such as 200000 for .2 s, and at most 60 s",
         )
     return int(text)
 
@@ -131,7 +133,7 @@ def _passphrase_of(options: Mapping[str, str], url: str) -> str | None:
     if text and not SHORTEST_PASSPHRASE <= len(text.encode()) <= LONGEST_PASSPHRASE:
         raise _expected(
             url,
-            f"a passphrase of {SHORTEST_PASSPHRASE} to {LONGEST_PASSPHRASE} bytes; it has "
+            f"a passphrase of {SHORTEST_PASSPHRASE} to {LONGEST_PASSPHRASE} bytes; got "
             f"{len(text.encode())}",
         )
     return text or None

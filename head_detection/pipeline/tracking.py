@@ -130,7 +130,7 @@ class HeadTracker:
 
     def __init__(self, name: str = TRACKERS[0], settings: TrackingSettings | None = None) -> None:
         if name not in TRACKERS:
-            raise ValueError(f"expected one of {', '.join(TRACKERS)}; got {name!r}")
+            raise ValueError(f"tracker: expected one of {', '.join(TRACKERS)}; got {name!r}")
         settings = TrackingSettings() if settings is None else settings
         self.lowest_score = min(settings.lowest_score, settings.start_score)
         self._is_by_picture = settings.camera_motion and name == "botsort"
@@ -329,10 +329,10 @@ def _import_trackers() -> ModuleType:
     except ImportError as error:
         if "libGL" in str(error):
             raise MissingPackageError(
-                f"opencv-python, which trackers asks for, needs libGL ({error}): "
+                f"opencv-python, which the package trackers needs, expects libGL ({error}): "
                 "apt-get install libgl1"
             ) from error
         raise MissingPackageError(
-            f"expected the package trackers to follow heads; it is not installed ({error}): "
+            f"expected the package trackers, to track heads; it is not installed ({error}): "
             "pip install 'head-detection[track]'"
         ) from error

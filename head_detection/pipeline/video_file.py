@@ -125,8 +125,8 @@ def opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoS
         num_pixels = video.width * video.height
         if num_pixels > max_pixels:
             raise FrameSizeError(
-                f"{path}: {video.width}x{video.height} is {num_pixels:,} pixels a frame; at most "
-                f"{max_pixels:,} are read; {REMEDY}"
+                f"{path}: expected frames of at most {max_pixels:,} pixels; got "
+                f"{video.width}x{video.height}, {num_pixels:,} pixels: {REMEDY}"
             )
         video.codec_context.options = {"max_pixels": limit}  # a frame may differ from the header
         video.thread_type, video.thread_count = "AUTO", min(MAX_THREADS, os.cpu_count() or 1)
@@ -221,9 +221,9 @@ def _track_of(container: InputContainer, path: Path, max_pixels: int) -> VideoSt
     """
     tracks = [track for track in container.streams.video if not _is_cover(track)]
     if not tracks and container.streams.audio:
-        raise SoundError(f"{path}: expected a video; it has sound and no pictures")
+        raise SoundError(f"{path}: expected a video; got a file with sound only")
     if not tracks:
-        raise SourceError(f"{path}: expected a video; it has no track of pictures")
+        raise SourceError(f"{path}: expected a video; got a file without pictures")
     best = container.streams.best("video")
     track = next((track for track in tracks if track is best), tracks[0])
     if track.codec_context is None or not track.width * track.height:
@@ -245,7 +245,7 @@ def _why_not_opened(path: Path, error: FFmpegError) -> str:
         return error.strerror or "it cannot be read"
     try:
         if path.stat().st_size == 0:
-            return "expected a video; the file is empty"
+            return "expected a video; got an empty file"
         if mp4.lacks_index(path):
             return (
                 "the recording was cut off before its index (moov) was written, so that nothing "
@@ -253,7 +253,7 @@ def _why_not_opened(path: Path, error: FFmpegError) -> str:
             )
     except OSError as refusal:
         return refusal.strerror or "it cannot be read"
-    return f"expected a video; it is damaged, or of no known format ({error.strerror})"
+    return f"expected a video; got a damaged file, or an unknown format ({error.strerror})"
 
 
 def is_cut_short(path: Path) -> bool:

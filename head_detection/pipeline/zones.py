@@ -169,7 +169,7 @@ class RegionCounter:
         names = Counter(region.name for region in chosen)
         if twice := [name for name, number in names.items() if number > 1]:
             raise ConfigError(
-                f"{twice[0]}: expected a name once for {source}; several patterns give it one"
+                f"{twice[0]}: expected each name once for {source}; several patterns have this one"
             )
         return chosen
 

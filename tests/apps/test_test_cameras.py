@@ -85,7 +85,7 @@ def test_cameras_of_a_list_go_on_until_a_signal(
     assert all(record["seconds"] >= 0 and record["frame"] >= 0 for record in records)
     told = capsys.readouterr()
     assert "camera door: received: " in told.out
-    assert "camera nobody: no frame came: " in told.out
+    assert "camera nobody: no frame was received: " in told.out
     assert "camera door: connected: 160x120, 30 frames/s" in told.err
     assert "geheim" not in told.out + told.err + str(list(tmp_path.rglob("*")))
     for path in out.iterdir():

@@ -104,7 +104,7 @@ def test_a_folder_of_both_goes_on_behind_a_video_that_is_none(
     assert run(["test", "--source", "in", "--save", "json"]) == 1
     out, err = capsys.readouterr()
     assert "pictures: 1, frames: 3 of 1 video, heads: 4, failed: 1" in out
-    assert "failed: 2.mp4: expected a video; it is damaged, or of no known format" in err
+    assert "failed: 2.mp4: expected a video; got a damaged file, or an unknown format" in err
     assert "Traceback" not in err
     content = written("in")
     assert [(image["file"], image.get("frame")) for image in content["images"]] == [
@@ -267,7 +267,10 @@ def test_options_of_frames() -> None:
         (["--camera-size", "1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '1080'"),
         (["--camera-size", "0x1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '0x1080'"),
         (["--camera-format", "a b"], "expected a name, as mjpeg or yuyv422; got 'a b'"),
-        (["--camera-fps", "30"], "a.mp4: expected a camera of this machine, 0 say, for a size"),
+        (
+            ["--camera-fps", "30"],
+            "a.mp4: expected a camera of this machine, such as 0, because a size",
+        ),
         (["--stride", "0"], "expected 1 or more; got 0"),
         (["--stride", "2", "--max-fps", "3"], "--max-fps: not allowed with argument --stride"),
         (["--live", "--every-frame"], "not allowed with argument --live"),
@@ -306,12 +309,12 @@ def test_sound_alone_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
         for frame in beeps(0.1):
             container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
-    line = "error: {}: expected a video; it has sound and no pictures"
+    line = "error: {}: expected a video; got a file with sound only"
     assert refused(capsys, "--source", "a.m4a") == line.format("a.m4a")
     Path("a.m4a").rename("a.mp4")
     assert refused(capsys, "--source", "a.mp4") == line.format("a.mp4")
     Path("a.mp3").write_bytes(b"ID3")
-    assert refused(capsys, "--source", "a.mp3").endswith("by its name it is sound")
+    assert refused(capsys, "--source", "a.mp3").endswith("got a file with the name of a sound file")
 
 
 def test_a_mistake_in_zones_is_told_before_weights_are_loaded(

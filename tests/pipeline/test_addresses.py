@@ -78,7 +78,7 @@ def test_a_camera_of_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.platform", "darwin")
     assert parse_address("1", "desk").url == "1:none"
     monkeypatch.setattr("sys.platform", "win32")
-    with pytest.raises(SourceError, match="on Windows cameras have no numbers"):
+    with pytest.raises(SourceError, match="got a camera's number, which Windows"):
         parse_address("0")
 
 
@@ -115,9 +115,12 @@ def test_a_list_names_its_cameras(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"", "expected a list of cameras, name=URL or URL a line; it has none"),
-        (b"# nothing\n", "it has none"),
-        (b"door=rtsp://a/1\nDOOR=rtsp://a/2\n", "line 2: expected a name of its own"),
+        (b"", "expected a list of cameras, name=URL or URL a line; got none"),
+        (b"# nothing\n", "a line; got none"),
+        (
+            b"door=rtsp://a/1\nDOOR=rtsp://a/2\n",
+            "line 2: expected a name for each camera; got DOOR twice",
+        ),
         (b"../door=rtsp://a/1\n", "line 1: expected a name of letters"),
         (b"=rtsp://a/1\n", "line 1: expected a name of letters"),
         (b"..=rtsp://a/1\n", "line 1: expected a name of letters"),
@@ -131,8 +134,8 @@ def test_a_list_names_its_cameras(tmp_path: Path) -> None:
         (b"a=rtsp//me:geheim@cam/1\n", "line 1: rtsp//*@cam/1: expected a camera's number"),
         (b"me:geh eim@cam/1?a=b\n", "line 1: expected a name of letters"),
         (b"me:geheim" + b"x" * 200 + b"@cam?a=b\n", "line 1: expected a name of letters"),
-        (b"\xff\xfe\x00", "in UTF-8; byte 0 is not"),
-        (b"#" * (MAX_LIST_BYTES + 1), "it is larger than"),
+        (b"\xff\xfe\x00", "in UTF-8; got another text at byte 0"),
+        (b"#" * (MAX_LIST_BYTES + 1), "got more than 1,048,576 bytes"),
     ],
 )
 def test_a_hostile_list_is_one_line(tmp_path: Path, content: bytes, line: str) -> None:

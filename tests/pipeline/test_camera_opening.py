@@ -105,7 +105,7 @@ def test_frames_of_another_size_than_asked_for_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(av, "open", opened)
     place = "testsrc=size=160x120:rate=25"
     Opening(place, "lavfi", size=(120, 160)).open(place).close()
-    with pytest.raises(ValueError, match="expected frames of 640x480; it gives 160x120"):
+    with pytest.raises(ValueError, match="expected frames of 640x480; got 160x120"):
         Opening(place, "lavfi", size=(480, 640)).open(place)
 
 

@@ -192,7 +192,7 @@ def test_a_camera_that_comes_back_goes_on(opened: Open, told: Callable[[], list[
     [
         (silent, "not there: no answer for 0.3 s"),
         (rubbish, "not there: (Invalid data|no answer)"),
-        (stalling(12), "lost: (nothing came|no frame) for 0.3 s"),
+        (stalling(12), "lost: (no data|no frame) for 0.3 s"),
         (mpeg_ts(num_frames=12), "lost: the (stream ended|connection broke off)"),
     ],
     ids=["silent", "rubbish", "stalling", "ending"],

@@ -152,7 +152,7 @@ def test_a_folder_mixes_pictures_and_videos_in_natural_order() -> None:
     assert source.skipped == {"not pictures": 2}
     failed = [item for item in source if isinstance(item, PictureFile) and item.problem]
     assert [item.problem for item in failed] == [
-        "expected a video; it is damaged, or of no known format "
+        "expected a video; got a damaged file, or an unknown format "
         "(Invalid data found when processing input)"
     ]
     assert [item.name for item in open_pictures("in")] == ["9.jpg", "11.png"]
@@ -244,7 +244,7 @@ def test_the_thread_of_a_video_ends_with_its_reader() -> None:
 def test_large_frames_are_refused_alone_and_fail_in_a_folder() -> None:
     write_clip("a.mp4", 2)
     animation("b.gif", [100, 100])
-    with pytest.raises(SourceError, match="160x120 is 19,200 pixels"):
+    with pytest.raises(SourceError, match="got 160x120, 19,200 pixels"):
         open_source("a.mp4", options=FrameOptions(max_pixels=1000))
     assert told(".", max_pixels=1000) == [("a.mp4", -1), ("b.gif", None)]
 

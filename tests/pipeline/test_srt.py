@@ -111,15 +111,15 @@ def test_an_address_is_read_as_ffmpeg_writes_it(text: str, expected: SrtAddress)
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ("latency=120", "expected latency in microseconds, as ffmpeg takes it: 200000 is .2 s"),
+        ("latency=120", "expected latency in microseconds, such as 200000 for .2 s"),
         ("latency=.2", "expected latency in microseconds"),
         ("latency=" + "9" * 5000, "expected latency in microseconds"),
         ("pbkeylen=128", "expected pbkeylen of 16, 24 or 32"),
-        ("passphrase=geheim", "expected a passphrase of 10 to 79 bytes; it has 6"),
-        ("passphrase=" + "geheim" * 14, "expected a passphrase of 10 to 79 bytes; it has 84"),
-        ("passphrase=12345&geheim", "one is none of them (an & in a value is %26)"),
+        ("passphrase=geheim", "expected a passphrase of 10 to 79 bytes; got 6"),
+        ("passphrase=" + "geheim" * 14, "expected a passphrase of 10 to 79 bytes; got 84"),
+        ("passphrase=12345&geheim", "got another one (write & in a value as %26)"),
         ("streamid=" + "geheim" * 100, "expected a streamid of at most 512 bytes"),
-        ("mode=rendezvous", "expected mode=caller, which calls the host, or mode=listener"),
+        ("mode=rendezvous", "expected mode=caller, which connects to the host, or mode=listener"),
     ],
 )
 def test_an_option_that_is_none_is_one_line_without_anything_secret(
@@ -142,7 +142,7 @@ def test_a_list_is_named_whose_address_has_such_an_option(tmp_path: Path) -> Non
 
 
 def test_who_is_called_needs_a_name_and_a_port() -> None:
-    for url, line in (("srt://cam", "the port is missing"), ("srt://:1?mode=caller", "a host")):
+    for url, line in (("srt://cam", "got no port"), ("srt://:1?mode=caller", "got no host")):
         with pytest.raises(SourceError, match=line):
             open_source(url)
 
@@ -206,7 +206,7 @@ def test_a_listener_takes_who_calls_and_waits_no_longer_from_time_to_time(
     patience = Patience(open_seconds=0.1, read_seconds=5.0, first_wait=0.1, longest_wait=999.0)
     with frames_of(f"srt://:{port}", patience) as (source, _):
         source._start()
-        wait_for_words(told, "nobody called for 0.1 s")
+        wait_for_words(told, "nobody connected within 0.1 s")
         camera = source.cameras[0]
         assert camera._longest_wait == 0.1
     url = f"srt://127.0.0.1:{port}?mode=listener&passphrase=open%2Bsesame"
@@ -219,7 +219,7 @@ def test_a_listener_takes_who_calls_and_waits_no_longer_from_time_to_time(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["another-secret"], "not there: the call was refused: the passphrase is another"),
+        (["another-secret"], "not there: the connection was refused: the passphrase is another"),
         ([SECRET, "rubbish"], "not there: (Invalid data|no answer)"),
         ([SECRET, "nothing"], "not there: no answer for 0.6 s"),
     ],

@@ -462,10 +462,10 @@ def refusal(path: Path, **options: Any) -> str:
 
 def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
     contents = {
-        "empty.mp4": (b"", "the file is empty"),
-        "text.mp4": (b"no film\n" * 99, "no known format"),
-        "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "no known format"),
-        "concat.mp4": (b"ffconcat version 1.0\nfile /etc/passwd\n", "no known format"),
+        "empty.mp4": (b"", "got an empty file"),
+        "text.mp4": (b"no film\n" * 99, "an unknown format"),
+        "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "an unknown format"),
+        "concat.mp4": (b"ffconcat version 1.0\nfile /etc/passwd\n", "an unknown format"),
     }
     for name, (content, reason) in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -487,12 +487,12 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         frame.sample_rate = 48000
         container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
-    assert refusal(path).endswith("expected a video; it has sound and no pictures")
+    assert refusal(path).endswith("expected a video; got a file with sound only")
 
 
 def test_large_frames_are_refused_by_their_header(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 2)
-    assert "160x120 is 19,200 pixels a frame; at most 19,199" in refusal(path, max_pixels=19_199)
+    assert "at most 19,199 pixels; got 160x120, 19,200 pixels" in refusal(path, max_pixels=19_199)
     assert len(read(path, max_pixels=19_200)) == 2
 
 

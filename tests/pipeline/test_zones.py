@@ -442,7 +442,7 @@ def test_pixels_outside_the_picture_and_names_of_two_patterns_are_one_line() -> 
     with pytest.raises(ConfigError, match=r"^door: expected points inside a\.mp4, 100x100 pixels"):
         far.count(frame(0, {}))
     twice = RegionCounter([Region(pattern, "door", ACROSS) for pattern in ("a*", "*.mp4")])
-    with pytest.raises(ConfigError, match=r"^door: expected a name once for a\.mp4"):
+    with pytest.raises(ConfigError, match=r"^door: expected each name once for a\.mp4"):
         twice.count(frame(0, {}))
 
 
