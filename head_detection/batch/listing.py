@@ -122,7 +122,9 @@ def _first_of(name: str, source: str, columns: Columns) -> dict[str, Any]:
         row = pc.index(batch.column("name"), name).as_py()
         if row >= 0:
             return {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
-    raise SourceError(f"{shown(source)}: expected to stay as it is while it is listed; it changed")
+    raise SourceError(
+        f"{shown(source)}: expected a source that stays the same while it is listed; it changed"
+    )
 
 
 def _described(place: dict[str, Any]) -> str:

@@ -86,7 +86,8 @@ def _lines(location: str) -> Iterator[str]:
             *lines, rest = _LINE_END.split(text) if "\r" in text else text.split("\n")
             if len(rest) > _MAX_LINE:
                 raise SourceError(
-                    f"{shown(location)}: expected a path a line; one has over {_MAX_LINE:,} letters"
+                    f"{shown(location)}: expected a path on each line; got over {_MAX_LINE:,} "
+                    "letters"
                 )
             yield from filter(None, map(str.strip, lines))
     if decoder is not None and (rest + decoder.decode(b"", final=True)).strip():

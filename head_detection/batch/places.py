@@ -79,8 +79,7 @@ def file_system(location: str) -> Any:
     protocol = protocol_of(location)
     if protocol not in PACKAGES:
         raise SourceError(
-            f"{shown(location)}: expected a path or a URL of {', '.join(PACKAGES)}; "
-            f"{protocol} is not read"
+            f"{shown(location)}: expected a path or a URL of {', '.join(PACKAGES)}; got {protocol}"
         )
     _silence("fsspec")
     _silence(PACKAGES[protocol] or "fsspec")
@@ -191,11 +190,11 @@ def reason_of(error: Exception, location: str) -> str:
         case FileNotFoundError() | NotADirectoryError():
             reason = "no such file"
         case IsADirectoryError():
-            reason = "it is a folder"
+            reason = "got a folder"
         case PermissionError():
             reason = "no permission to read it"
         case tarfile.ReadError():
-            reason = f"it is damaged or none ({error})"
+            reason = f"got a damaged or another file ({error})"
         case OSError() if error.strerror:
             reason = error.strerror
         case _:
@@ -268,7 +267,7 @@ def spell_braces(pattern: str) -> list[str]:
             total *= len(choices[number])
         if total > _MAX_SPELT:
             raise SourceError(
-                f"{pattern}: expected at most {_MAX_SPELT:,} files; the braces say {total:,}"
+                f"{pattern}: expected at most {_MAX_SPELT:,} files; got {total:,} by its braces"
             )
     return ["".join(parts) for parts in product(*choices)]
 

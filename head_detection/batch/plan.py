@@ -40,7 +40,7 @@ class Plan:
             if first != self.num_shards:
                 raise OutputError(
                     f"{folder}: expected the plan from shard {self.num_shards} on; got {name}: a "
-                    "file of it is missing"
+                    "file before it is missing"
                 )
             self._add(folder / name)
 
@@ -105,7 +105,7 @@ class Plan:
         try:
             metadata = pq.read_metadata(path)
         except pa.ArrowException as error:
-            raise OutputError(f"{path}: expected the plan of a job; it is damaged") from error
+            raise OutputError(f"{path}: expected the plan of a job; got a damaged file") from error
         for group in range(metadata.num_row_groups):
             self._places.append((len(self._files), group))
             self._sizes.append(metadata.row_group(group).num_rows)

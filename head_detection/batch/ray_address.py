@@ -56,7 +56,7 @@ def _place_of(address: str) -> str:
         return address
     except Exception as error:
         raise BatchError(
-            "auto: expected a running cluster of this machine, as ray start makes it part of; got "
+            "auto: expected this machine to be part of a running cluster, through ray start; got "
             f"none: {_START}"
         ) from error
     return found or address
@@ -90,7 +90,7 @@ def _check_token(place: str, named: str) -> None:
     except queue.Empty:
         raise BatchError(
             f"{named}: expected a running cluster, at the address that ray start --head tells; "
-            f"got no answer of one within {_ANSWER_SECONDS:g} s: {_START}"
+            f"got no answer within {_ANSWER_SECONDS:g} s: {_START}"
         ) from None
     except refusal as found:
         error = found

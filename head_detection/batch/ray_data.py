@@ -117,7 +117,8 @@ def run_ray(
                 yield task
         if waiting:
             raise BatchError(
-                f"expected answers to {len(tasks)} shards; {len(waiting)} did not come"
+                f"expected answers to {len(tasks)} shards; {len(waiting)} are missing: run the "
+                "same command again"
             )
 
 
@@ -178,7 +179,8 @@ def _running(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         except Exception as error:
             text = " ".join(str(error).split())
             raise RayError(
-                f"ray: the job cannot go on: {text}; the same command does what is missing"
+                f"ray: the job cannot continue: {text}: run the same command again to do what is "
+                "missing"
             ) from error
         yield row
 

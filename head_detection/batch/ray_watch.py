@@ -67,7 +67,7 @@ def _watch(raylet: socket.socket, gcs: tuple[str, int], refusals: int, stop: soc
         place
     ):  # else the raylet only closed an idle connection
         part = "gcs_server" if num_refused == refusals else "raylet"
-        text = f"\nerror: ray: its {part} ended; the same command goes on with what is missing\n"
+        text = f"\nerror: ray: its {part} ended: run the same command again to do what is missing\n"
         with suppress(OSError):
             os.write(2, text.encode())
         os._exit(_MISTAKE)

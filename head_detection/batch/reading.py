@@ -90,11 +90,11 @@ def _bytes(item: Item) -> bytes:
     content = read_range(item.location, item.offset, item.size)
     if len(content) < item.size:
         raise PictureError(
-            f"expected {item.size:,} bytes in the archive; it ends after {len(content):,}"
+            f"expected {item.size:,} bytes in the archive; got {len(content):,} before its end"
         )
     return content
 
 
 def _check_size(num_bytes: int) -> None:
     if num_bytes > MAX_BYTES:
-        raise PictureError(f"over {MAX_BYTES:,} bytes; no more are read; make it smaller")
+        raise PictureError(f"expected at most {MAX_BYTES:,} bytes; got more: make it smaller")

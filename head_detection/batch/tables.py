@@ -232,7 +232,7 @@ class TableCursor:
         """
         group = next((n for n, end in enumerate(self._starts[1:]) if row < end), None)
         if group is None or row < 0:
-            raise PictureError(f"the table has {self._starts[-1]:,} rows; this is row {row:,}")
+            raise PictureError(f"expected a row below {self._starts[-1]:,}; got row {row:,}")
         first_damaged, reason = self._damaged.get(group, (row + 1, ""))
         if row >= first_damaged:
             raise PictureError(reason)
@@ -244,7 +244,7 @@ class TableCursor:
             self._group = -1
             raise PictureError(reason) from error
         if value is None:
-            raise PictureError("the row has no picture")
+            raise PictureError("expected a picture in the row; got none")
         return bytes(value)
 
     def close(self) -> None:

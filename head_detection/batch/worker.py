@@ -89,8 +89,8 @@ class ShardWorker:
         origin = {key: message[key] for key in ("model", "score_threshold", "devices")}
         if self._origin is not None and self._origin["model"] != origin["model"]:
             raise BatchError(
-                "expected a process that replaces another to answer with the same weights, in the "
-                "same way; they have changed: check them, then run the same command again"
+                "expected weights and settings that stay the same while the job runs; they have "
+                "changed: check them, then run the same command again"
             )
         self._origin = origin
 
@@ -179,14 +179,14 @@ class ShardWorker:
         self._breaks_without += 1
         if self._breaks_without == MAX_BREAKS_WITHOUT:
             raise BatchError(
-                f"the process that detects ended {MAX_BREAKS_WITHOUT} times before it came to a "
-                f"picture: {end.reason}"
+                f"expected a detector that starts; its process ended {MAX_BREAKS_WITHOUT} times "
+                f"before the first picture: {end.reason}"
             )
 
     def _count_given_up(self, end: ProcessEnd) -> None:
         self._given_up += 1
         if self._given_up == MAX_GIVEN_UP:
             raise BatchError(
-                f"{MAX_GIVEN_UP} pictures one after another had no answer, the last of which "
+                f"expected answers; {MAX_GIVEN_UP} pictures in a row had none, the last of which "
                 f"{end.error}: check the machine, then run the same command again"
             )

@@ -104,13 +104,13 @@ async def _look_up(url: str) -> _Place:
     if port is None or not parts.hostname or parts.username is not None:
         raise _refused("expected http://HOST/... or https://HOST/...")
     if parts.port not in (None, port):
-        raise _refused(f"expected port {port}, the usual one of {parts.scheme}")
+        raise _refused(f"expected port {port}, the usual one of {parts.scheme}; got {parts.port}")
     found = await asyncio.get_running_loop().getaddrinfo(
         parts.hostname, port, type=socket.SOCK_STREAM
     )
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not all(map(is_public, addresses)):
-        raise _refused("expected a public address; this one is of this machine or its network")
+        raise _refused("expected a public address; got one of this machine or its network")
     return _Place(parts, parts.hostname, addresses[0], int(found[0][4][1]))
 
 

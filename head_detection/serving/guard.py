@@ -113,16 +113,19 @@ class Guard:
         """
         host = _split(f"//{headers.get('host', '')}").hostname
         if self._settings.hosts is not None and host not in self._settings.hosts:
-            return ServiceError(HTTPStatus.FORBIDDEN, "host", "the service has another host name")
+            text = "expected a host name of this service; got another"
+            return ServiceError(HTTPStatus.FORBIDDEN, "host", text)
         origin = headers.get("origin")
         is_own = origin is None or _split(origin).netloc == headers.get("host")
         if not is_own and origin not in self._settings.origins:
-            text = "pages of other sites are not let in; see --allow-origin"
+            text = "expected a page of this service; got one of another site (see --allow-origin)"
             return ServiceError(HTTPStatus.FORBIDDEN, "origin", text)
         is_open = path in OPEN or path.startswith(OPEN_FOLDER) or not is_page
         if is_open or has_key(headers, self._settings.keys):
             return None
-        text = "expected a key: Authorization: Bearer KEY, or X-API-Key: KEY"
+        text = (
+            "expected a key as Authorization: Bearer KEY or X-API-Key: KEY; got none that is valid"
+        )
         return ServiceError(HTTPStatus.UNAUTHORIZED, "key", text)
 
 

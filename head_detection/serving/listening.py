@@ -163,7 +163,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         opened.close()
         reason = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
-            reason += ": another program listens there; end it, or name another port"
+            reason += ": another program listens there; end it, or choose another port"
         raise OSError(error.errno, reason, f"{host}:{port}") from error
     opened.set_inheritable(True)
     return opened

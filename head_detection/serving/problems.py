@@ -60,7 +60,9 @@ def not_ready() -> ServiceError:
 
 def too_late(seconds: float) -> ServiceError:
     """Return the answer to a request whose deadline passed."""
-    text = f"no answer within {seconds:g} s; send smaller ones, or fewer at once"
+    text = (
+        f"expected an answer within {seconds:g} s; got none: send smaller files, or fewer at once"
+    )
     return ServiceError(HTTPStatus.GATEWAY_TIMEOUT, "deadline", text)
 
 
@@ -77,7 +79,7 @@ def unreadable(text: str) -> ServiceError:
 
 def video_for_track() -> ServiceError:
     """Return the answer to a video where pictures are expected."""
-    text = "expected a picture; it is a video: post it to /track"
+    text = "expected a picture; got a video: send it to /track"
     return ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "video", text)
 
 

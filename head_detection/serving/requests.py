@@ -93,10 +93,12 @@ class Bodies:
                 has no file, too many bytes, or too slow.
         """
         if not self._settings.allows_urls:
-            text = "this service fetches no addresses (see --allow-url); send the picture"
+            text = "expected a picture; got an address, and this service fetches none (--allow-url)"
             raise ServiceError(HTTPStatus.FORBIDDEN, "url", text)
         if len(urls) > self._settings.max_files:
-            raise too_large(f"expected at most {self._settings.max_files} addresses")
+            raise too_large(
+                f"expected at most {self._settings.max_files} addresses; got {len(urls)}"
+            )
         counted = _Count()
         try:
             uploads = []
@@ -218,7 +220,7 @@ def check_headers(request: Request, max_bytes: int) -> None:
     if encoding.lower() != "identity":
         raise ServiceError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding",
-            "expected a body without Content-Encoding: pictures are compressed already",
+            "expected a body without Content-Encoding; got a compressed one: send the file itself",
         )  # fmt: skip
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated) > max_bytes:
@@ -247,19 +249,19 @@ async def read_form(
         ).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            text = f"expected at most {max_files} files; send more requests"
+            text = f"expected at most {max_files} files; got more: send several requests"
             raise too_large(text) from error
-        raise bad_request("expected a form (multipart/form-data); it is damaged") from error
+        raise bad_request("expected a form (multipart/form-data); got a damaged one") from error
 
 
 def too_many_bytes(max_bytes: int) -> ServiceError:
     """Return the answer to a body that is too long."""
-    return too_large(f"expected at most {max_bytes:,} bytes in a request")
+    return too_large(f"expected at most {max_bytes:,} bytes in a request; got more")
 
 
 def too_slow(seconds: float) -> ServiceError:
     """Return the answer to a body that arrives too slowly."""
-    text = f"expected the whole request within {seconds:g} s"
+    text = f"expected the whole request within {seconds:g} s; got a part"
     return ServiceError(HTTPStatus.REQUEST_TIMEOUT, "slow", text)
 
 

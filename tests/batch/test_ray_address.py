@@ -92,7 +92,7 @@ def test_what_is_no_cluster_is_one_line(
     end = threading.Event()
     parts.ask = lambda: end.wait(60) and None
     start = time.monotonic()
-    with pytest.raises(BatchError, match=rf"^{listener}: .* got no answer of one within 0.1 s: st"):
+    with pytest.raises(BatchError, match=rf"^{listener}: .* got no answer within 0.1 s: st"):
         check_address(listener)
     end.set()
     assert time.monotonic() < start + 30
@@ -103,7 +103,7 @@ def test_a_machine_that_is_part_of_none_is_one_line(parts: Parts) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 
     parts.auto = found
-    with pytest.raises(BatchError, match=r"^auto: expected a running cluster of this machine, as"):
+    with pytest.raises(BatchError, match=r"^auto: expected this machine to be part of a running"):
         check_address("auto")
     # One that has ended, whose address Ray has kept.
     with socket.create_server(("127.0.0.1", 0)) as server:

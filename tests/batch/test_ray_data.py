@@ -197,7 +197,7 @@ def test_what_is_no_fault_of_ray_is_told_as_it_is() -> None:
     with pytest.raises(BatchError, match=r"^device: expected$") as caught:
         next(ray_data._running(mistaken(BatchError("device: expected"))))
     assert not isinstance(caught.value, RayError)
-    message = r"^ray: the job cannot go on: an actor died; the same command does what is missing$"
+    message = r"^ray: the job cannot continue: an actor died: run the same .* what is missing$"
     with pytest.raises(RayError, match=message):
         next(ray_data._running(mistaken(RuntimeError("an actor\ndied"))))
 

@@ -69,7 +69,7 @@ def test_a_part_of_ray_that_is_killed_is_one_line_and_a_mistake(
     assert services.run.wait(30) == 2
     assert services.run.stderr is not None
     assert services.run.stderr.read() == (
-        f"\nerror: ray: its {part} ended; the same command goes on with what is missing\n"
+        f"\nerror: ray: its {part} ended: run the same command again to do what is missing\n"
     )
 
 

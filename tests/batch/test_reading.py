@@ -26,10 +26,10 @@ def test_a_url_is_read_whole_and_no_further_than_the_limit(
     url = bucket("a.jpg", b"12345")
     assert reader.read(Item("a.jpg", url)) == b"12345"
     monkeypatch.setattr(reading, "MAX_BYTES", 4)
-    message = "^a.jpg: over 4 bytes; no more are read; make it smaller$"
+    message = "^a.jpg: expected at most 4 bytes; got more: make it smaller$"
     with pytest.raises(PictureError, match=message):
         reader.read(Item("a.jpg", url))
-    with pytest.raises(PictureError, match=r"^a.jpg: over 4 bytes"):
+    with pytest.raises(PictureError, match=r"^a.jpg: expected at most 4 bytes"):
         reader.read(Item("a.jpg", "/nowhere/a.tar", offset=512, size=5))
 
 

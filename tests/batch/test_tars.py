@@ -98,7 +98,7 @@ def test_a_member_that_says_it_is_huge_is_not_read(
     (tmp_path / "a.tar").write_bytes(good + huge)
     good_item, huge_item, rest = listed(tmp_path / "a.tar")
     assert [good_item.name, huge_item.name] == ["a.tar/good.png", "a.tar/huge.png"]
-    with pytest.raises(PictureError, match=r"huge.png: over .* no more are read"):
+    with pytest.raises(PictureError, match=r"huge.png: expected at most .* got more: make"):
         reader.read(huge_item)
     with pytest.raises(PictureError, match=r"^a.tar: damaged or cut off at byte 2,560 of 2,560: w"):
         reader.read(rest)
@@ -226,7 +226,7 @@ def test_no_memory_is_taken_on_the_word_of_a_header(
         for source in (str(tmp_path / "a.tar"), url):
             item, _ = listed(source)
             assert item.size == 400 << 20
-            with pytest.raises(PictureError, match=r"expected 419,430,400 .* it ends after 5,000$"):
+            with pytest.raises(PictureError, match=r"expected 419,430,400 .* got 5,000 before"):
                 reader.read(item)
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
@@ -255,10 +255,10 @@ def test_what_is_no_tar_and_what_is_cut_off_are_one_line(
     tmp_path: Path, make_tar: MakeTar, picture: Picture
 ) -> None:
     (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(SourceError, match=r"a.tar: expected a tar; it is damaged or none"):
+    with pytest.raises(SourceError, match=r"a.tar: expected a tar; got a damaged or another file"):
         listed(tmp_path / "a.tar")
     (tmp_path / "a.tar").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"a.tar: expected a tar; it is damaged or none"):
+    with pytest.raises(SourceError, match=r"a.tar: expected a tar; got a damaged or another file"):
         listed(tmp_path / "a.tar")
 
 
@@ -273,7 +273,9 @@ def test_what_is_no_tar_among_several_fails_and_the_others_go_on(
         first, none, last = listed(source)
         assert [first.name, none.name, last.name] == ["1.tar/a.png", "2.tar", "3.tar/a.png"]
         assert reader.read(last) == picture(1)
-        with pytest.raises(PictureError, match=r"^2.tar: expected a tar; it is damaged or none \("):
+        with pytest.raises(
+            PictureError, match=r"^2.tar: expected a tar; got a damaged or .* file \("
+        ):
             reader.read(none)
 
 
@@ -285,7 +287,7 @@ def test_what_is_cut_off_fails_and_is_not_passed_over(
     skipped: Counter[str] = Counter()
     first, cut, rest = listed(tmp_path / "a.tar", skipped)
     assert reader.read(first) == picture(1)
-    with pytest.raises(PictureError, match=r"^a.tar/b.png: expected 5,000 bytes .* ends after 100"):
+    with pytest.raises(PictureError, match=r"^a.tar/b.png: expected 5,000 bytes .* got 100 before"):
         reader.read(cut)
     with pytest.raises(PictureError, match=r"^a.tar: damaged or cut off at byte 1,636 of 1,636: "):
         reader.read(rest)
@@ -317,7 +319,7 @@ def test_a_tar_that_shrinks_after_it_was_listed_is_one_line(
     (tmp_path / "a.tar").write_bytes(content)
     (item,) = listed(tmp_path / "a.tar")
     (tmp_path / "a.tar").write_bytes(content[: BLOCK + 2])
-    with pytest.raises(ValueError, match=r"^a.tar/a.png: expected 5 bytes .* ends after 2$"):
+    with pytest.raises(ValueError, match=r"^a.tar/a.png: expected 5 bytes .* got 2 before"):
         reader.read(item)
 
 

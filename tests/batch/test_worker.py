@@ -121,7 +121,7 @@ def test_a_process_that_replaces_another_answers_with_the_same_weights(
             worker._process = None
             if not changed:
                 assert worker.start() == first
-        with pytest.raises(BatchError, match="to answer with the same weights"):
+        with pytest.raises(BatchError, match="expected weights and settings that stay the same"):
             worker.start()
 
 
@@ -132,7 +132,7 @@ def test_a_process_that_ends_again_and_again_ends_the_job(
     options = replace(fake, builder="fake_detector:break_down")
     with (
         ShardWorker(options) as worker,
-        pytest.raises(BatchError, match="2 times before it came to a picture: SIGKILL"),
+        pytest.raises(BatchError, match="2 times before the first picture: SIGKILL"),
     ):
         worker.start()
 
@@ -142,7 +142,7 @@ def test_a_machine_that_breaks_with_every_picture_ends_the_job(
 ) -> None:
     monkeypatch.setattr("head_detection.batch.worker.MAX_GIVEN_UP", 2)
     folder = fill({f"{number}.jpg": b"fault" for number in range(3)})
-    with pytest.raises(BatchError, match="2 pictures one after another had no answer"):
+    with pytest.raises(BatchError, match="expected answers; 2 pictures in a row had none"):
         worker.run(items_in(folder))
 
 

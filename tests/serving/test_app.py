@@ -322,7 +322,7 @@ def test_a_video_is_sent_where_videos_are_taken(
     video = write_clip(tmp_path / f"street{suffix}", 2).read_bytes()
     answer = client.post("/detect", content=video)
     assert answer.status_code == 422
-    words = "expected a picture; it is a video: post it to /track"
+    words = "expected a picture; got a video: send it to /track"
     assert answer.json()["failed"] == [{"file": "picture", "error": words, "status": 422}]
 
 
