@@ -75,11 +75,12 @@ def by_threads(make: Callable[[int], Part]) -> Part:
 class GraphBackend:
     """A network whose two parts another library runs on the CPU, as graphs.
 
-    Pictures have channels first, all other inputs and outputs channels last. That is how the
-    libraries compute and how RoIAlign reads rows, so nothing needs to be copied.
+    In a file, pictures have channels first, all other inputs and outputs channels last. That is how
+    the libraries compute and how RoIAlign reads rows, so nothing needs to be copied.
 
     Args:
-        dense: ``(B, 3, H, W)`` to ``(B, H_i, W_i, C)`` features, objectness, deltas, by level.
+        dense: ``(B, 3, H, W)`` to ``(B, H_i, W_i, C)`` features, objectness, deltas, by level; its
+            input has channels last if ``takes_channels_last``.
         score: ``(N, P, P, C)`` to ``(N, 2)`` and ``(N, 8)``.
         precision: the type that the library multiplies in.
     """
@@ -91,13 +92,15 @@ class GraphBackend:
     takes_threads = True
     survives_fork = False  # the libraries have threads, which a fork does not copy
     can_be_recorded = False
+    takes_channels_last = False
 
     def __init__(self, dense: Part, score: Part, precision: str) -> None:
         self._dense, self._score, self.precision = dense, score, precision
 
     def dense(self, images: Tensor) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
-        outputs = self._dense(images.contiguous().numpy())
+        pixels = images.permute(0, 2, 3, 1) if self.takes_channels_last else images
+        outputs = self._dense(pixels.contiguous().numpy())
         maps = [torch.from_numpy(values).permute(0, 3, 1, 2) for values in outputs]
         levels = len(maps) // len(DenseMaps._fields)
         features, objectness, deltas = (

@@ -68,6 +68,7 @@ class OpenVinoBackend(GraphBackend):
     """
 
     name = "openvino"
+    takes_channels_last = True
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class OpenVinoBackend(GraphBackend):
         check_precision(self.name, precision, PRECISIONS, is_int8=is_int8)
         if precision == "auto":
             precision = "bf16" if cpu_multiplies_bf16() else "fp32"
-        options = _options(precision)
+        options, graph = _options(precision), _with_channels_last(graph)
         trial = _trial(graph, options) if is_int8 and find_processor().has_amx else None
         if compile_network and trial is not None:
             raise DeviceError(
@@ -107,6 +108,19 @@ def _options(precision: str) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
         "CPU_RUNTIME_CACHE_CAPACITY": KERNELS_KEPT,
     }
+
+
+def _with_channels_last(graph: Any) -> Any:
+    """Return a graph whose pictures have channels last, as they are in memory, so none is copied.
+
+    OpenVINO computes in this order, too, and would reorder the pixels itself.
+    """
+    openvino = import_extra("openvino")
+    steps = import_extra("openvino.preprocess").PrePostProcessor(graph.clone())
+    pictures = steps.input(DENSE)
+    pictures.tensor().set_layout(openvino.Layout("NHWC"))
+    pictures.model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
 
 
 def _trial(graph: Any, options: Mapping[str, Any]) -> Trial:
@@ -144,8 +158,8 @@ def _shape_class(part: str, shape: Sequence[int]) -> Sequence[int]:
     """Return the shape to try for this one: the number of proposals becomes a power of two.
 
     Example:
-        >>> _shape_class(SCORE, (300, 7, 7, 64)), _shape_class(DENSE, (1, 3, 608, 800))
-        ((512, 7, 7, 64), (1, 3, 608, 800))
+        >>> _shape_class(SCORE, (300, 7, 7, 64)), _shape_class(DENSE, (1, 608, 800, 3))
+        ((512, 7, 7, 64), (1, 608, 800, 3))
     """
     return (1 << (shape[0] - 1).bit_length(), *shape[1:]) if part == SCORE else shape
 

@@ -145,8 +145,18 @@ def test_a_compiled_network_is_made_once_for_each_size_and_gives_the_same(graph,
         for came, expected in zip(backend.dense(images), plain.dense(images), strict=True):
             for one, other in zip(came, expected, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    assert made == ["[1,3,64,64]", "[1,3,64,96]", "[1,3,64,128]", "[1,3,64,96]"]
+    assert made == ["[1,64,64,3]", "[1,64,96,3]", "[1,64,128,3]", "[1,64,96,3]"]
     assert len(backend.score(torch.randn(3, 16, 3, 3))[0]) == 3  # of any number
+
+
+def test_pixels_in_channels_last_memory_are_read_where_they_lie(graph, monkeypatch):
+    backend = OpenVinoBackend(graph, precision="fp32")
+    read = []
+    monkeypatch.setattr(backend, "_dense", lambda pixels: read.append(pixels) or [])
+    images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
+    backend.dense(images)
+    assert read[0].shape == (2, 64, 96, 3)
+    assert read[0].ctypes.data == images.data_ptr()
 
 
 def test_threads_that_share_the_processor_are_answered_side_by_side(graph, monkeypatch):

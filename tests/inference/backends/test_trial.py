@@ -104,7 +104,7 @@ def test_int8_on_amx_is_tried_and_then_the_same(
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(tried.score(pooled), plain.score(pooled))
     (kept,) = (cache_folder() / "tried").iterdir()
-    assert json.loads(kept.read_bytes()) == ["images 1x3x64x96", "pooled 4x3x3x16"]
+    assert json.loads(kept.read_bytes()) == ["images 1x64x96x3", "pooled 4x3x3x16"]
 
 
 @needs_openvino
@@ -113,7 +113,7 @@ def test_int8_that_crashes_raises(crashing, build, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module.Trial.__init__, "__defaults__", (crashing,))
     tiny = build()
     backend = OpenVinoBackend(from_onnx(to_onnx(tiny.network, tiny.config)), is_int8=True)
-    with pytest.raises(EngineError, match=r"1x3x544x64, .* died of SIGSEGV"):
+    with pytest.raises(EngineError, match=r"1x544x64x3, .* died of SIGSEGV"):
         backend.dense(torch.rand(1, 3, 544, 64))
 
 
