@@ -96,7 +96,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix.lower() != suffix:
         raise UsageError(f"--output: expected a {suffix} file; got {arguments.output}")
     if arguments.int8 and arguments.calibration is None:
-        raise UsageError("--int8: expected --calibration DIR, pictures as the detector will see")
+        raise UsageError("--int8: expected --calibration DIR too, a folder of pictures; got none")
     for package in (*PACKAGES[arguments.to], *(("nncf",) if arguments.int8 else ())):
         import_extra(package)
 
@@ -124,7 +124,7 @@ def _choose_pictures(folder: Path | None) -> list[Path]:
     random.Random(0).shuffle(paths)  # noqa: S311 - no secret
     chosen = list(islice(filter(is_readable, paths), CALIBRATION_PICTURES))
     if not chosen:
-        raise UsageError(f"--calibration: expected a folder of pictures; {folder} has none")
+        raise UsageError(f"--calibration: expected a folder of pictures; got none in {folder}")
     return chosen
 
 

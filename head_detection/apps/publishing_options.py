@@ -73,7 +73,9 @@ def publishers(arguments: argparse.Namespace, source: "Source") -> "tuple[Callab
         )  # fmt: skip
         makers.append(partial(MqttSink, broker))
     elif arguments.mqtt_user or arguments.mqtt_password_file or arguments.mqtt_tls:
-        raise UsageError("--mqtt-user, --mqtt-password-file, --mqtt-tls: expected --mqtt beside")
+        raise UsageError(
+            "--mqtt-user, --mqtt-password-file, --mqtt-tls: expected --mqtt too; got none"
+        )
     if arguments.metrics_port is not None:
         from head_detection.results.prometheus import PrometheusSink
 
@@ -101,7 +103,7 @@ def _host_of(text: str, *, is_encrypted: bool) -> tuple[str, int]:
         (('broker.lan', 1883), ('::1', 18))
     """
     if not text or "/" in text or "@" in text:  # it may hold a password, so it is not repeated
-        raise UsageError("--mqtt: expected HOST or HOST:PORT, broker.lan:1883 say")
+        raise UsageError("--mqtt: expected HOST or HOST:PORT, such as broker.lan:1883")
     usual = ENCRYPTED_PORT if is_encrypted else PLAIN_PORT
     host, colon, number = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):

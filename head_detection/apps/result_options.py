@@ -244,7 +244,9 @@ def results_folder(
     places = [real_path(wanted / name) for names in OUTPUTS.values() for name in names]
     for source in map(Path, arguments.source) if arguments.overwrite else ():
         if any(real_path(source).is_relative_to(place) for place in places):
-            raise UsageError(f"--overwrite: would remove its own source {source}")
+            raise UsageError(
+                f"--overwrite: expected a source outside the results; got {source}, to be removed"
+            )
     folder = choose_folder(wanted, formats, overwrite=arguments.overwrite)
     if folder != wanted:
         line = f"note: {wanted} holds the results of an earlier run; these go to {folder}"
@@ -298,7 +300,7 @@ def folder_name(text: str) -> str:
         'mine'
     """
     if text in ("", ".", "..") or Path(text).name != text:
-        raise argparse.ArgumentTypeError(f"expected a name, --output takes paths; got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a name; got {text!r}: give a path as --output")
     return text
 
 
@@ -315,7 +317,9 @@ def color(text: str) -> Color:
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected red or #ff0000, say; got {text}") from error
+        raise argparse.ArgumentTypeError(
+            f"expected a color such as red or #ff0000; got {text}"
+        ) from error
     return red, green, blue
 
 

@@ -313,7 +313,7 @@ def frame_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, as 1920x1080; got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1920x1080; got {text!r}")
     return int(found[2]), int(found[1])
 
 
@@ -329,7 +329,7 @@ def camera_format(text: str) -> str:
     """
     name = text.lower()
     if re.fullmatch(r"\w{1,32}", name, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"expected a name, as mjpeg or yuyv422; got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a name such as mjpeg or yuyv422; got {text!r}")
     return FOURCC.get(name, name)
 
 

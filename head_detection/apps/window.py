@@ -47,8 +47,8 @@ class Window:
         is_linux = sys.platform.startswith("linux")
         if is_linux and not any(os.environ.get(name) for name in DISPLAYS):
             raise UsageError(
-                "--show: expected a display, and none is set ($DISPLAY); leave it out, and look at "
-                "what --save video writes"
+                "--show: expected a display; got none ($DISPLAY is not set): leave it out, and "
+                "look at what --save video writes"
             )
         _try_windows()
 
@@ -98,6 +98,6 @@ def _try_windows() -> None:
         cv2.destroyAllWindows()
     except cv2.error as error:
         raise UsageError(
-            "--show: expected an OpenCV with windows; this one has none: "
+            "--show: expected an OpenCV with windows; got one without: "
             "pip uninstall opencv-python-headless, then pip install opencv-python"
         ) from error

@@ -165,7 +165,7 @@ class Tracking:
         )
         source = open_video(self.sent.path, options)
         if source is None:
-            raise unreadable("expected a video; it is a picture: post it to /detect")
+            raise unreadable("expected a video; got a picture: send it to /detect")
         count, fps = source.info.count, source.info.fps
         if count is not None and count > limits.max_video_frames:
             raise self._too_many_frames()

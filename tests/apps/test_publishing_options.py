@@ -62,7 +62,7 @@ def test_a_topic_that_stands_for_others_is_told_by_its_option(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--mqtt-user", "me"], "expected --mqtt beside"),
+        (["--mqtt-user", "me"], "expected --mqtt too; got none"),
         (["--mqtt", "me:secret@broker"], "expected HOST or HOST:PORT"),
         (["--mqtt", "mqtt://broker"], "expected HOST or HOST:PORT"),
         (["--mqtt", "broker:99999"], "port: expected 0 to 65535"),

@@ -197,7 +197,10 @@ def test_a_run_does_not_remove_its_own_source(photos, one_head, capsys):
     main(["test", "--source", "photos/1.png", "--output", "out", "--save", "images"])
     arguments = ["test", "--output", "out", "--overwrite", "--save", "images"]
     assert main([*arguments, "--source", "out/images/1.png"]) == 2
-    assert "--overwrite: would remove its own source out/images/1.png" in capsys.readouterr().err
+    assert (
+        "--overwrite: expected a source outside the results; got out/images/1.png"
+        in capsys.readouterr().err
+    )
     assert Path("out/images/1.png").exists()
 
 
@@ -485,12 +488,15 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(
         (["--source", "a", "--blur-style", "smear"], "choose from"),
         (["--source", "a", "--blur-threshold", "2"], "expected 0 to 1; got 2"),
         (["--source", "a", "--draw", "boxes,faces"], "expected some of boxes,ids,traces,zones,co"),
-        (["--source", "a", "--draw-color", "reddish"], "expected red or #ff0000, say; got redd"),
+        (
+            ["--source", "a", "--draw-color", "reddish"],
+            "expected a color such as red or #ff0000; got",
+        ),
         (["--source", "a", "--line-width", "0"], "expected 1 or more; got 0"),
         (["--source", "a", "--name", "b", "--output", "c"], "not allowed with"),
         (["--source", "a", "--output", ""], "expected a folder; got an empty text"),
-        (["--source", "a", "--name", ""], "expected a name, --output takes paths; got ''"),
-        (["--source", "a", "--name", "../b"], "expected a name, --output takes paths; got '../b'"),
+        (["--source", "a", "--name", ""], "expected a name; got '': give"),
+        (["--source", "a", "--name", "../b"], "expected a name; got '../b': give"),
         (["--source", "a", "--blur-scale", "0.5"], "expected 1 to 10; got 0.5"),
         (["--source", "a", "--tyle", "512"], "--tile"),
         (["--source", "a", "--engine", "tensorrt"], "choose from"),

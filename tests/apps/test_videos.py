@@ -264,9 +264,9 @@ def test_options_of_frames() -> None:
         (["--start", "-1"], "--start: expected 0 to 1e+09; got -1"),
         (["--start", "2", "--end", "2"], "--end: expected more than --start, 2; got 2"),
         (["--max-fps", "0"], "--max-fps: expected 0.0001 to 10000; got 0"),
-        (["--camera-size", "1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '1080'"),
-        (["--camera-size", "0x1080"], "expected WIDTHxHEIGHT, as 1920x1080; got '0x1080'"),
-        (["--camera-format", "a b"], "expected a name, as mjpeg or yuyv422; got 'a b'"),
+        (["--camera-size", "1080"], "expected WIDTHxHEIGHT such as 1920x1080; got '1080'"),
+        (["--camera-size", "0x1080"], "expected WIDTHxHEIGHT such as 1920x1080; got '0x1080'"),
+        (["--camera-format", "a b"], "expected a name such as mjpeg or yuyv422; got 'a b'"),
         (
             ["--camera-fps", "30"],
             "a.mp4: expected a camera of this machine, such as 0, because a size",

@@ -151,8 +151,8 @@ def test_limits_and_mistakes_are_one_line(
     twice = [*form(clip[:500], ZONES).items(), ("zones", ("zones.yaml", ZONES))]
     ask(413, "files", files=twice)
     ask(400, "zones: expected once", files=form(clip), data={"zones": ["zones: {}"] * 2})
-    ask(422, "expected a video; it is a picture: post it to /detect", content=file_of())
-    ask(422, "expected a video; it is damaged", content=b"no video")
+    ask(422, "expected a video; got a picture: send it to /detect", content=file_of())
+    ask(422, "expected a video; got a damaged", content=b"no video")
     ask(422, "cut off before its index", content=clip[: len(clip) // 2])
     ask(415, "Content-Encoding", content=clip, headers={"Content-Encoding": "gzip"})
     # Half of it is within the limits.
@@ -164,7 +164,7 @@ def test_limits_and_mistakes_are_one_line(
 def test_frames_of_more_pixels_are_refused(connect: Open, walking: Any, clip: bytes) -> None:
     answer = connect(max_pixels=160 * 120 - 1).post("/track", content=clip)
     assert (answer.status_code, answer.json()["kind"]) == (413, "too_large")
-    assert "160x120 is 19,200 pixels a frame" in answer.json()["error"]
+    assert "got 160x120, 19,200 pixels" in answer.json()["error"]
 
 
 def test_a_picture_does_not_wait_for_a_video(

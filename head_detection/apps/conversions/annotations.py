@@ -134,9 +134,11 @@ def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list
     copies = [(i.path, root / name) for i, name in zip(annotated.images, names, strict=True)]
     for path, copy in copies:
         if not path.is_file():
-            raise AnnotationError(f"{path}: no such picture to copy")
+            raise AnnotationError(f"{path}: expected a picture to copy; got no such file")
         if copy.exists() and copy.stat().st_size != path.stat().st_size:
-            raise AnnotationError(f"{copy}: another picture is there; nothing is written over")
+            raise AnnotationError(
+                f"{copy}: expected no file, or the same one; got another: choose another --output"
+            )
     return [(path, copy) for path, copy in copies if not copy.exists()]
 
 

@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     if threshold is not None:
         released = released.with_score_threshold(threshold)
     if not all(tensor.isfinite().all() for tensor in model.half().state_dict().values()):
-        raise WeightsError(f"{arguments.input}: expected values that half precision can hold")
+        raise WeightsError(
+            f"{arguments.input}: expected values that half precision can hold; got larger ones"
+        )
     save_weights(arguments.output, model.network, released)
     print(f"{arguments.output}: {arguments.output.stat().st_size} bytes")
     print(f"SHA-256, for its card: {sha256_of(arguments.output)}")
@@ -86,7 +88,9 @@ def _read_metrics(argument: str) -> tuple[str, dict[str, Any]]:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         return name, {key: report[key] for key in ("num_images", "num_heads", "metrics")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"--metrics {argument}: expected metrics.json of evaluate") from error
+        raise WeightsError(
+            f"--metrics {argument}: expected a metrics.json of evaluate; got another file"
+        ) from error
 
 
 def _shorten(value: Any) -> Any:

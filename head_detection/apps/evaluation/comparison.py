@@ -83,7 +83,7 @@ def _in_order_of(first: SavedMetrics, second: SavedMetrics) -> SavedMetrics:
             f"{second.path} {len(second.files)}, and {len(others)} are in one alone{example}"
         )
     if len(index_of) != len(second.files):
-        raise EvaluationError(f"{second.path}: expected each picture once")
+        raise EvaluationError(f"{second.path}: expected each picture once; got one several times")
     matchings = tuple(second.matchings[index_of[name]] for name in first.files)
     for name, one, other in zip(first.files, first.matchings, matchings, strict=True):
         if one.num_heads != other.num_heads:

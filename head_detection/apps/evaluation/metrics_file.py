@@ -106,7 +106,7 @@ def read_metrics(path: Path) -> SavedMetrics:
         raise EvaluationError(f"{path}: expected {FILE_NAME} of schema {SCHEMA!r}; got {got!r}")
     entries, threshold = content.get("images"), content.get("score_threshold")
     if not isinstance(entries, list) or not isinstance(threshold, int | float):
-        raise EvaluationError(f"{path}: expected images and a score_threshold")
+        raise EvaluationError(f"{path}: expected images and a score_threshold; got others")
     data = content.get("data")
     return SavedMetrics(
         path=path,
@@ -127,7 +127,9 @@ def _read_matching(entry: Any, where: str) -> Matching:
         heads = entry["heads"]
         scores, found = np.array(entry["scores"]), np.array(entry["found"])
     except (TypeError, KeyError, ValueError) as error:
-        raise EvaluationError(f"{where}: expected file, heads, scores and found") from error
+        raise EvaluationError(
+            f"{where}: expected file, heads, scores and found; got others"
+        ) from error
     are_numbers = not scores.size or (scores.dtype.kind in "iuf" and found.dtype.kind in "iu")
     is_sound = (
         isinstance(heads, int)

@@ -36,7 +36,7 @@ def check_operating_point(arguments: argparse.Namespace) -> None:
     """
     if arguments.calibrate and not arguments.choose_threshold:
         raise EvaluationError(
-            "--calibrate: expected --choose-threshold too: a threshold is one of the scores"
+            "--calibrate: expected --choose-threshold too, because calibration changes the scores"
         )
     if arguments.choose_threshold and arguments.weights is None:
         raise EvaluationError(

@@ -71,7 +71,7 @@ def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predict
     missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
     if missing:  # reported before hours of work, not after
         what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
-        raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
+        raise EvaluationError(f"{counted(what, missing)}: name their folder with --images")
     given: float | None = arguments.score_threshold
     lowest = LOWEST_SCORE if given is None else min(given, LOWEST_SCORE)
     options = engine_options(arguments)

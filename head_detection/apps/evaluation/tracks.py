@@ -61,15 +61,14 @@ def check_track_options(arguments: argparse.Namespace) -> None:
     following += [] if arguments.fps is None else ["--fps"]
     following += [f"--set {given}" for given in arguments.set if given.startswith("tracking.")]
     if following and arguments.protocol != TRACK:
-        raise EvaluationError(f"{following[0]}: expected --protocol {TRACK} beside it")
+        raise EvaluationError(f"{following[0]}: expected --protocol {TRACK} too; got another")
     if following and arguments.detections is not None:
         raise EvaluationError(
-            f"{following[0]}: expected --weights in place of --detections, whose heads have their "
-            "ids already"
+            f"{following[0]}: expected --weights; got --detections, whose heads already have ids"
         )
     if arguments.choose_threshold and arguments.protocol == TRACK:
         raise EvaluationError(
-            f"--choose-threshold: expected another protocol than {TRACK}: it is by single pictures"
+            f"--choose-threshold: expected a protocol of single pictures; got {TRACK}"
         )
 
 
@@ -195,7 +194,7 @@ def _track(
     missing = [str(image.path) for image in labelled.images if not image.path.is_file()]
     if missing:
         what = f"{labelled.name}: expected the labelled pictures; missing of {len(labelled)}"
-        raise EvaluationError(f"{counted(what, missing)}; --images says where they are")
+        raise EvaluationError(f"{counted(what, missing)}: name their folder with --images")
     arguments.track = arguments.track or TRACKERS[0]
     engine = engine_options(arguments)
     given = [override for override in arguments.set if override.startswith("tracking.")]

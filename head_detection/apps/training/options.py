@@ -70,8 +70,8 @@ def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
 
     if arguments.images is not None and arguments.data is None and arguments.val is None:
         raise UsageError(
-            "--images: expected --data, the labels of these pictures; in an experiment file it is "
-            "images, beside path"
+            "--images: expected --data too, the labels of these pictures; in an experiment file, "
+            "write images beside path"
         )
 
     if arguments.data is not None:

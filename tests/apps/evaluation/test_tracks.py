@@ -109,10 +109,10 @@ def test_a_score_threshold_is_of_the_file_too(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--track"], "--track: expected --weights in place of --detections"),
-        (["--fps", "5"], "--fps: expected --weights in place of --detections"),
-        (["--set", "tracking.buffer=1"], "--set tracking.buffer=1: expected --weights in place"),
-        (["--protocol", "mot", "--track"], "--track: expected --protocol track beside it"),
+        (["--track"], "--track: expected --weights; got --detections"),
+        (["--fps", "5"], "--fps: expected --weights; got --detections"),
+        (["--set", "tracking.buffer=1"], "--set tracking.buffer=1: expected --weights; got"),
+        (["--protocol", "mot", "--track"], "--track: expected --protocol track too"),
     ],
 )
 def test_an_option_without_effect_is_refused(options: list[str], line: str) -> None:
@@ -124,7 +124,7 @@ def test_an_option_without_effect_is_refused(options: list[str], line: str) -> N
 
 def test_a_threshold_is_not_chosen_by_tracks(tiny_weights: Path) -> None:
     write_sequence("HT21-01")
-    with pytest.raises(EvaluationError, match="--choose-threshold: expected another protocol"):
+    with pytest.raises(EvaluationError, match="--choose-threshold: expected a protocol of single"):
         evaluate("--weights", str(tiny_weights), "--choose-threshold")
 
 
