@@ -47,7 +47,8 @@ class ItemReader:
         try:
             content = self._row(item) if _is_row(item) else _bytes(item)
         except HeadDetectionError as error:
-            raise PictureError(f"{item.name}: {error}") from error
+            reason = str(error).removeprefix(f"{item.name}: ")  # a URL in a list is its own name
+            raise PictureError(f"{item.name}: {reason}") from error
         except Exception as error:  # file systems fail in every way there is
             raise PictureError(f"{item.name}: {reason_of(error, item.location)}") from error
         return content

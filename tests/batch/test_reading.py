@@ -39,6 +39,7 @@ def test_a_url_is_read_whole_and_no_further_than_the_limit(
         (Item("a", "memory://nothing/a.jpg"), "a: no such file"),
         (Item("a", "/nowhere/a.tar", offset=1, size=1), "a: no such file"),
         (Item("a", "/nowhere/a.parquet", offset=1), "a: .*a.parquet: expected a Parquet .*no such"),
+        (Item("rtsp://cam/1", "rtsp://cam/1"), "rtsp://cam/1: expected a path or a URL of"),
         (Item("a", "ssh://me:secret@host/a"), "a: ssh://host/a: expected a path or a URL of"),
     ],
 )
