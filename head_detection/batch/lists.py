@@ -21,14 +21,12 @@ from head_detection.batch.places import (
 )
 from head_detection.errors import SourceError
 from head_detection.images.finding import find_path
-from head_detection.pipeline.images import decoder_of
+from head_detection.pipeline.images import CHECKED_LINES, are_binary, decoder_of
 
 _READ_BYTES: Final = 1 << 20
 _MAX_LINE: Final = 1 << 16
 """In characters; no path is longer."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
-_CONTROL: Final = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_CHECKED_LINES: Final = 1000
 _CROOKED: Final = re.compile(r"//|(?:^|/)\.\.?(?:/|$)")
 """Matches paths that are not in their shortest spelling."""
 _ODD: Final = (
@@ -58,20 +56,14 @@ def list_text(location: str) -> Iterator[pa.RecordBatch]:
     placer = Placer(location)
     with explaining_place(location, "a text list"):
         lines = _lines(location)
-        start = list(islice(lines, _CHECKED_LINES))
-        _check_text(location, start)
+        start = list(islice(lines, CHECKED_LINES))
+        if are_binary(start):
+            raise SourceError(
+                f"{shown(location)}: expected text, a path or URL on each line; got binary data"
+            )
         lines = chain(start, lines)
         while block := list(islice(lines, ROWS)):
             yield batch_of(*placer.place_all(block))
-
-
-def _check_text(location: str, lines: list[str]) -> None:
-    """Refuse a file of another kind: each line of it would be a picture that fails."""
-    num_binary = sum(_CONTROL.search(line) is not None for line in lines)
-    if 2 * num_binary > len(lines):
-        raise SourceError(
-            f"{shown(location)}: expected text, a path or URL on each line; got binary data"
-        )
 
 
 def _lines(location: str) -> Iterator[str]:

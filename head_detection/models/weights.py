@@ -125,7 +125,7 @@ def store_operating_point(
     """
     path = Path(path)
     changed: dict[str, Any] = {"score_threshold": score_threshold}
-    if path.suffix == PRESET_SUFFIX:
+    if path.suffix.lower() == PRESET_SUFFIX:
         preset = _read_preset(path)
         if calibration is not None:
             changed["calibration"] = calibration.model_dump()
@@ -153,7 +153,9 @@ def tensors_path(path: str | Path) -> Path:
         WeightsError: as ``read_description``.
     """
     path = Path(path)
-    return path.parent / _read_preset(path).weights if path.suffix == PRESET_SUFFIX else path
+    return (
+        path.parent / _read_preset(path).weights if path.suffix.lower() == PRESET_SUFFIX else path
+    )
 
 
 def read_description(path: str | Path) -> WeightsDescription:
@@ -166,7 +168,7 @@ def read_description(path: str | Path) -> WeightsDescription:
         WeightsError: no such file, no safetensors, or not of this project.
     """
     path = Path(path)
-    if path.suffix == PRESET_SUFFIX:
+    if path.suffix.lower() == PRESET_SUFFIX:
         return _describe_preset(path, _read_preset(path))
     return parse_description(path, read_metadata(path))
 

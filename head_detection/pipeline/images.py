@@ -32,6 +32,9 @@ _MARKS: Final = (
 _MARK_BYTES: Final = 4
 """Enough to tell the mark."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_CONTROL: Final = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CHECKED_LINES: Final = 1000
+"""Lines at the start of a list that show whether it is text."""
 
 
 def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
@@ -51,7 +54,21 @@ def open_file(path: Path, *, with_videos: bool = False) -> ItemSource:
         return _collect(finder, path.stem, finder.single(path), str(path))
     decoder, start = decoder_of(content := path.read_bytes())
     lines = _LINE_END.split(decoder.decode(content[start:], final=True))
+    if are_binary(lines[:CHECKED_LINES]):
+        raise SourceError(f"{path}: expected text, a path on each line; got binary data")
     return _collect(finder, path.stem, finder.listed(lines, [path.parent, Path()]), str(path))
+
+
+def are_binary(lines: Sequence[str]) -> bool:
+    """Tell whether more than half of the lines have characters that no text has.
+
+    Each line of a file of another kind would be a picture that fails.
+
+    Example:
+        >>> are_binary(["a.jpg", "b.jpg"]), are_binary([chr(0), "a.jpg", chr(1)])
+        (False, True)
+    """
+    return 2 * sum(_CONTROL.search(line) is not None for line in lines) > len(lines)
 
 
 def open_folder(path: Path, *, with_videos: bool = False) -> ItemSource:

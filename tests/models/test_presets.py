@@ -41,6 +41,12 @@ def test_a_preset_has_the_tensors_and_its_own_inference(preset: Path) -> None:
     assert description.metrics == {"of": "the preset"}
 
 
+def test_a_preset_may_be_named_in_capitals(preset: Path) -> None:
+    capitals = preset.rename(preset.with_suffix(".YAML"))
+    assert read_description(capitals).inference.score_threshold == 0.6
+    assert tensors_path(capitals).name == "own.safetensors"
+
+
 def test_what_a_preset_does_not_name_is_the_file_s(preset: Path) -> None:
     preset.write_text("weights: own.safetensors\n")
     assert read_description(preset).inference.score_threshold == 0.4

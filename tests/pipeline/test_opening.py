@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 
 from head_detection.errors import PictureError, SourceError
@@ -144,6 +145,15 @@ def test_a_list_starts_from_its_folder_then_from_the_working_one(make, tmp_path)
     found = list(open_source("lists/all.txt"))
     assert [file.name for file in found] == ["near.jpg", "../far.jpg", "../more/c.jpg", "gone.jpg"]
     assert [file.path.exists() for file in found] == [True, True, True, False]
+
+
+def test_a_list_that_is_no_text_is_one_line(tmp_path):
+    path = tmp_path / "random.txt"
+    path.write_bytes(np.random.default_rng(0).bytes(200_000))
+    with pytest.raises(
+        SourceError, match=r"random\.txt: expected text, a path on each line; got b"
+    ):
+        open_source(str(path))
 
 
 def test_a_list_may_hold_folders_and_hostile_lines(make):
