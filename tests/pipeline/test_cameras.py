@@ -428,7 +428,7 @@ def test_a_process_that_dies_is_replaced(opened: Open, told: Callable[[], list[s
         wait_for(lambda: source.cameras[0].counts.reconnects == 1)
         assert next(frames).pixels is not None
     assert not is_alive(pid)
-    assert any("lost: its process ended by signal 9" in line for line in told())
+    assert any("lost: its process was ended by signal 9" in line for line in told())
 
 
 class Listener:
