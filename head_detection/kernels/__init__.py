@@ -44,7 +44,10 @@ def switched_off() -> Iterator[None]:
 def _is_right(device: torch.device) -> bool:
     try:
         from head_detection.kernels.check import find_fault  # noqa: PLC0415 - imports Triton
-
+    except ImportError as error:  # PyTorch comes without Triton, as on Windows
+        logger.info("%s: own kernels are not used: %s", device, error)
+        return False
+    try:
         fault = find_fault(device)
     except Exception as error:  # noqa: BLE001 - of Triton, the compiler or the driver, of any type
         lines = str(error).strip().splitlines() or [""]

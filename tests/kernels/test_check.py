@@ -85,6 +85,15 @@ def test_without_a_driver_one_line_says_so(monkeypatch, caplog) -> None:
     kernels._is_right.cache_clear()
 
 
+def test_without_triton_nothing_is_warned_of(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "head_detection.kernels.check", None)
+    with caplog.at_level(logging.WARNING):
+        assert not kernels.can_run(torch.device("cuda:1"))
+    assert not caplog.messages
+    kernels._is_right.cache_clear()
+
+
 def test_all_kernels_compile_for_gpus() -> None:
     done = subprocess.run(
         [sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False
