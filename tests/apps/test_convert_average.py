@@ -54,6 +54,17 @@ def test_each_value_is_the_mean_and_one_given_twice_counts_twice(run, tmp_path, 
     assert "mean of 3 files" in capsys.readouterr().out
 
 
+def test_a_run_is_its_best_weights(run, tmp_path, capsys):
+    output = tmp_path / "mean.safetensors"
+    assert average(output, run("a", 1.0).parent, run("b", 3.0)) == 0
+    _, description = load_detector(output)
+    assert description.training["average_of"] == ["a/best.safetensors", "b/best.safetensors"]
+    (tmp_path / "c").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        average(output, tmp_path / "c", tmp_path / "a")
+    assert "no best.safetensors in it" in capsys.readouterr().err
+
+
 def test_one_file_has_no_mean(run, tmp_path):
     with pytest.raises(WeightsError, match="expected two files or more; got one"):
         average(tmp_path / "mean.safetensors", run("a", 1.0))

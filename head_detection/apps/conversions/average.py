@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from head_detection.apps.arguments import weights
 from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import fit, read_weights, save_weights
@@ -13,8 +14,8 @@ from head_detection.models.weights import fit, read_weights, save_weights
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--input", required=True, type=Path, nargs="+", metavar="FILE",
-        help="two or more .safetensors files of the same network; one given twice counts twice",
+        "--input", required=True, type=weights, nargs="+", metavar="FILE",
+        help="two or more weights files or runs of the same network; one given twice counts twice",
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
 
