@@ -1,7 +1,7 @@
 """Initial weights: bodies trained by others, in several layouts, and this project's detectors."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -32,14 +32,14 @@ def load_body(body: nn.Module, path: str) -> None:
     matched = _match_by_name(expected, source) or _match_by_order(expected, source)
     if not matched:
         raise WeightsError(
-            f"{path}: nothing in it fits the body: expected keys like {_some(expected)}; "
-            f"got {_some(source)}"
+            f"{path}: nothing in it fits the body: expected keys like {some_names(expected)}; "
+            f"got {some_names(source)}"
         )
     body.load_state_dict({key: source[name] for key, name in matched.items()}, strict=False)
     _report(path, expected, source, matched, "body")
 
 
-def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> None:
+def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> list[str]:
     """Load from a detector trained with this project all tensors whose names and shapes fit.
 
     Tensors that do not fit, for example of a box head of another width, are logged as a warning.
@@ -50,11 +50,14 @@ def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> N
         with_body: False skips the body, if the file's is another one: layers of different bodies
             may have the same name and shape by chance.
 
+    Returns:
+        The names of all tensors that were not loaded, in the detector's order.
+
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
     """
     source, _ = read_weights(path)
-    expected = detector.state_dict()
+    expected = everything = detector.state_dict()
     if not with_body:
         source, expected = _without_body(source), _without_body(expected)
     matched = {
@@ -64,11 +67,12 @@ def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> N
     }
     if not any(source[key].dim() > 1 for key in matched):
         raise WeightsError(
-            f"{path}: nothing in it fits the detector: expected keys like {_some(expected)}; "
-            f"got {_some(source)}"
+            f"{path}: nothing in it fits the detector: expected keys like {_shapes(expected)}; "
+            f"got {_shapes(source)}"
         )
     detector.load_state_dict({key: source[key] for key in matched}, strict=False)
     _report(path, expected, source, matched, "detector")
+    return [key for key in everything if key not in matched and not key.endswith(COUNTERS)]
 
 
 def _without_body(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,10 +125,15 @@ def _report(
         (f"have no place in the {network}", left_over),
     ):
         if keys:
-            logger.warning("%s: %d tensors %s: %s", path, len(keys), what, _some(keys))
+            logger.warning("%s: %d tensors %s: %s", path, len(keys), what, some_names(keys))
 
 
-def _some(keys: Mapping[str, Tensor] | list[str]) -> str:
+def _shapes(tensors: Mapping[str, Tensor]) -> str:
+    return some_names(f"{key} {tuple(tensors[key].shape)}" for key in sorted(tensors))
+
+
+def some_names(keys: Iterable[str]) -> str:
+    """Join the first names of a list; ``...`` stands for the others."""
     names = list(keys)
     more = ", ..." if len(names) > SHOWN_KEYS else ""
     return ", ".join(names[:SHOWN_KEYS]) + more

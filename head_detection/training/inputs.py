@@ -1,5 +1,6 @@
 """The inputs of a run: labelled pictures, and the model with its initial weights."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,19 +8,22 @@ from typing import Final
 
 import torch
 
-from head_detection.config import DatasetConfig, ExperimentConfig
+from head_detection.config import BackboneConfig, DatasetConfig, ExperimentConfig
 from head_detection.cores import num_cores
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.data.loader import TrainingBatches
-from head_detection.errors import AnnotationError, ConfigError, HeadDetectionError
+from head_detection.errors import AnnotationError, ConfigError, HeadDetectionError, WeightsError
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
-from head_detection.models.pretrained import load_initial
+from head_detection.models.pretrained import load_initial, some_names
 from head_detection.models.weights import read_description
 from head_detection.training.distributed import Ranks, local_world_size
 
 SHOWN_PICTURES: Final = 3
+SECOND_STAGE: Final = "roi_heads."
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,20 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
             initial ones, and the pretrained ones of the body.
 
     Raises:
-        ConfigError: parts that do not fit together.
+        ConfigError: parts that do not fit together, or a second stage that is to learn alone,
+            without initial weights.
         WeightsError: weights that cannot be read or do not fit.
     """
     torch.manual_seed(config.training.seed)
     network = config.network
+    learns_alone = config.training.trained == "second_stage"
+    if learns_alone and config.training.initial_weights is None:
+        raise ConfigError(
+            "training.trained: second_stage expected training.initial_weights, as it alone learns; "
+            "got none"
+        )
     initial = config.training.initial_weights if loads_weights else None
-    has_body = initial is not None and _body_of(initial) == network.backbone.name
+    has_body = initial is not None and _has_body(initial, network.backbone)
     if has_body or not loads_weights:
         backbone = network.backbone.model_copy(update={"pretrained": False})
         network = network.model_copy(update={"backbone": backbone})
@@ -153,7 +164,9 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if initial is not None:
-        load_initial(detector.network, initial, with_body=has_body)
+        missing = load_initial(detector.network, initial, with_body=has_body)
+        if learns_alone:
+            _check_first_stage(initial, missing)
     return detector
 
 
@@ -167,8 +180,21 @@ def initial_threshold(config: ExperimentConfig) -> float | None:
     return None if initial is None else read_description(initial).inference.score_threshold
 
 
-def _body_of(path: str) -> str:
-    return read_description(path).network.backbone.name
+def _has_body(path: str, backbone: BackboneConfig) -> bool:
+    name = read_description(path).network.backbone.name
+    if name != backbone.name and not backbone.pretrained:
+        logger.warning("%s has the body %s; %s starts at random", path, name, backbone.name)
+    return name == backbone.name
+
+
+def _check_first_stage(path: str, missing: list[str]) -> None:
+    """Refuse layers that would keep their random start, if only the second stage learns."""
+    first = [name for name in missing if not name.startswith(SECOND_STAGE)]
+    if first:
+        raise WeightsError(
+            f"{path}: expected all layers before the second stage, which alone learns "
+            f"(training.trained); got none that fit {len(first)} tensors: {some_names(first)}"
+        )
 
 
 def set_threads(config: ExperimentConfig, ranks: Ranks) -> None:

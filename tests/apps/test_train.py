@@ -216,6 +216,39 @@ def test_a_run_starts_from_the_heads_of_another_and_its_own_pretrained_body(
         torch.testing.assert_close(after, before)
 
 
+def test_the_second_stage_alone_needs_weights_of_all_before_it(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    alone = "training.trained=second_stage"
+    assert train("--cfg", experiment, "--output", "none", "--set", alone) == 2
+    assert "expected training.initial_weights, as it alone learns; got none" in the_error(capsys)
+    assert train("--cfg", experiment, "--output", "first") == 0
+    capsys.readouterr()
+    start = ["--set", alone, "training.initial_weights=first/best.safetensors"]
+    other = "network.anchors.ratios=[1.0,1.2,1.5,2.0]"
+    assert train("--cfg", experiment, "--output", "anchors", *start, other) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "first/best.safetensors: expected all layers before the second stage" in line
+    assert "got none that fit 4 tensors: rpn.head.cls_logits.weight" in line
+    body = ["network.backbone.name=resnet18", "network.backbone.pretrained=false"]
+    assert train("--cfg", experiment, "--output", "body", *start, *body) == 2
+    assert "backbone.body.conv1.weight" in capsys.readouterr().err.splitlines()[-1]
+    width = "network.box_head.width=24"
+    assert train("--cfg", experiment, "--output", "wider", *start, width) == 0
+    assert not any(Path(run).exists() for run in ("none", "anchors", "body"))
+    assert train("--resume", "wider", "--set", "training.epochs=2") == 0
+
+
+def test_a_body_that_starts_at_random_is_said(experiment, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    assert train("--cfg", experiment, "--output", "first") == 0
+    start = ["--set", "training.initial_weights=first/best.safetensors"]
+    body = ["network.backbone.name=resnet18", "network.backbone.pretrained=false"]
+    assert train("--cfg", experiment, "--output", "second", *start, *body) == 0
+    assert "has the body mobilenet0.25; resnet18 starts at random" in caplog.text
+
+
 def test_what_a_reader_ignored_is_said(experiment, labels, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     content = json.loads(labels.read_text())

@@ -126,3 +126,14 @@ def test_a_detector_of_another_kind_is_no_start(tmp_path: Path) -> None:
     save_weights(path, torch.nn.Linear(2, 2), WeightsDescription(network=config))
     with pytest.raises(WeightsError, match="nothing in it fits the detector: expected keys like"):
         load_initial(build_network(config), str(path))
+
+
+def test_a_detector_of_other_sizes_is_told_by_its_shapes(tmp_path: Path) -> None:
+    path, config = tmp_path / "first.safetensors", small()
+    layers = {"fc.weight": torch.zeros(3, 2), "fc.bias": torch.zeros(3)}
+    first = torch.nn.ModuleDict({"fc": torch.nn.Linear(2, 3)})
+    first.load_state_dict(layers)
+    save_weights(path, first, WeightsDescription(network=config))
+    second = torch.nn.ModuleDict({"fc": torch.nn.Linear(5, 3)})
+    with pytest.raises(WeightsError, match=r"fc.weight \(3, 5\).*; got .*fc.weight \(3, 2\)"):
+        load_initial(second, str(path))
