@@ -208,10 +208,10 @@ def _read_preset(path: Path) -> Preset:
         raise WeightsError(f"{source}; this is no UTF-8 text") from error
     except ConfigError as error:
         raise WeightsError(str(error)) from error
-    if Path(preset.weights).name != preset.weights or preset.weights.endswith(PRESET_SUFFIX):
+    name = preset.weights
+    if Path(name).name != name or name.lower().endswith(PRESET_SUFFIX):
         raise WeightsError(
-            f"{path}: expected the name of a .safetensors file beside it as weights; "
-            f"got {preset.weights!r}"
+            f"{path}: expected the name of a .safetensors file beside it as weights; got {name!r}"
         )
     return preset
 
@@ -336,6 +336,8 @@ def _not_safetensors(path: str | Path, error: Exception) -> str:
             f"{path}: expected a .safetensors file; got one of torch.save: `convert weights` takes "
             "HeadHunter's detectors, network.backbone.pretrained takes a body's weights"
         )
+    if Path(path).suffix.lower() == ".yml":
+        return f"{path}: expected a .safetensors file or a .yaml preset; got a .yml file: rename it"
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"
 
 

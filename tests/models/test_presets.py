@@ -47,6 +47,21 @@ def test_a_preset_may_be_named_in_capitals(preset: Path) -> None:
     assert tensors_path(capitals).name == "own.safetensors"
 
 
+def test_a_preset_in_capitals_is_no_weights_of_another(preset: Path) -> None:
+    itself = preset.with_name("ITSELF.YAML")
+    itself.write_text("weights: ITSELF.YAML\n")
+    preset.write_text("weights: ITSELF.YAML\n")
+    for path in (itself, preset):
+        with pytest.raises(WeightsError, match=r"file beside it as weights; got 'ITSELF.YAML'"):
+            read_description(path)
+
+
+def test_a_preset_with_a_short_suffix_is_told_its_name(preset: Path) -> None:
+    short = preset.rename(preset.with_suffix(".yml"))
+    with pytest.raises(WeightsError, match=r"a \.yaml preset; got a \.yml file"):
+        read_description(short)
+
+
 def test_what_a_preset_does_not_name_is_the_file_s(preset: Path) -> None:
     preset.write_text("weights: own.safetensors\n")
     assert read_description(preset).inference.score_threshold == 0.4
