@@ -149,8 +149,8 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
     learns_alone = config.training.trained == "second_stage"
     if learns_alone and config.training.initial_weights is None:
         raise ConfigError(
-            "training.trained: second_stage expected training.initial_weights, as it alone learns; "
-            "got none"
+            "training.initial_weights: expected the weights of a detector, because "
+            "training.trained=second_stage trains nothing before its second stage; got none"
         )
     initial = config.training.initial_weights if loads_weights else None
     has_body = initial is not None and _has_body(initial, network.backbone)
@@ -192,8 +192,9 @@ def _check_first_stage(path: str, missing: list[str]) -> None:
     first = [name for name in missing if not name.startswith(SECOND_STAGE)]
     if first:
         raise WeightsError(
-            f"{path}: expected all layers before the second stage, which alone learns "
-            f"(training.trained); got none that fit {len(first)} tensors: {some_names(first)}"
+            f"{path}: expected weights for all layers before the second stage, because "
+            f"training.trained=second_stage does not train them; none fit {len(first)} tensors: "
+            f"{some_names(first)}"
         )
 
 

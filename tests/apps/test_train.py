@@ -222,15 +222,15 @@ def test_the_second_stage_alone_needs_weights_of_all_before_it(
     monkeypatch.chdir(tmp_path)
     alone = "training.trained=second_stage"
     assert train("--cfg", experiment, "--output", "none", "--set", alone) == 2
-    assert "expected training.initial_weights, as it alone learns; got none" in the_error(capsys)
+    assert "training.initial_weights: expected the weights of a detector" in the_error(capsys)
     assert train("--cfg", experiment, "--output", "first") == 0
     capsys.readouterr()
     start = ["--set", alone, "training.initial_weights=first/best.safetensors"]
     other = "network.anchors.ratios=[1.0,1.2,1.5,2.0]"
     assert train("--cfg", experiment, "--output", "anchors", *start, other) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "first/best.safetensors: expected all layers before the second stage" in line
-    assert "got none that fit 4 tensors: rpn.head.cls_logits.weight" in line
+    assert "first/best.safetensors: expected weights for all layers before the second" in line
+    assert "none fit 4 tensors: rpn.head.cls_logits.weight" in line
     body = ["network.backbone.name=resnet18", "network.backbone.pretrained=false"]
     assert train("--cfg", experiment, "--output", "body", *start, *body) == 2
     assert "backbone.body.conv1.weight" in capsys.readouterr().err.splitlines()[-1]
