@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+from head_detection.kernels import switched_off
 from head_detection.models.network import DenseMaps
 from head_detection.models.nms import EMPTY
 from head_detection.models.stages import STAGES, observed
@@ -175,6 +176,23 @@ def test_both_ways_find_the_same(tiny, overrides: list[str]) -> None:
     torch.testing.assert_close(free.scores[:, :width], exact.scores)
     torch.testing.assert_close(free.boxes[:, :width], exact.boxes, rtol=1e-5, atol=1e-3)
     assert not (free.scores[:, width:] > EMPTY).any()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # 0 / 0 in the interpreter
+def test_the_kernels_find_the_same(tiny, monkeypatch) -> None:
+    few = "inference.proposals={pre_nms_top_n: 30, post_nms_top_n: 30}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = tiny(*VIEWED, few).eval().to(device)
+    images = [image[:, :64, :96].to(device) for image in pictures(1)]
+    with torch.no_grad():
+        with switched_off():
+            expected = model.detect(images, waits=False)
+        for module in ("nms", "roi_align", "suppression"):
+            monkeypatch.setattr(f"head_detection.models.{module}.can_run", lambda _: True)
+        found = model.detect(images, waits=False)
+    assert (expected.scores > EMPTY).sum() > 10
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
 
 
 class Directly:
