@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from head_detection.inference.backends.cpu_fusion import are_close, find_pairs, noise, put_back
+from head_detection.inference.backends.folding import are_close, find_pairs, noise, put_back
 from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import Network
 

@@ -16,10 +16,10 @@ from head_detection.config import NetworkConfig
 from head_detection.errors import WeightsError
 from head_detection.inference.backends.cpu_fusion import (
     fix_same_padding,
-    fold_batch_norm,
     pad_before,
 )
 from head_detection.inference.backends.extras import import_extra
+from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.inference.backends.graph import (
     DENSE,
     SCORE,

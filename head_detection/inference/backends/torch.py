@@ -13,10 +13,10 @@ from head_detection.devices import find_device, find_precision
 from head_detection.errors import DeviceError
 from head_detection.inference.backends.cpu_fusion import (
     can_fuse_in,
-    fold_batch_norm,
     fuse_for_cpu,
 )
 from head_detection.inference.backends.cuda_fusion import cast_and_fuse
+from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.inference.backends.row_blocks import score_in_blocks
 from head_detection.kernels import can_run
 from head_detection.models.network import DenseMaps, Network

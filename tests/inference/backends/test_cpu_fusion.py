@@ -11,11 +11,11 @@ from head_detection.inference.backends.cpu_fusion import (
     FusedLinear,
     can_fuse_in,
     fix_same_padding,
-    fold_batch_norm,
     fuse_for_cpu,
     pad_before,
     pad_in_kernel,
 )
+from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.models.backbones import create_backbone
 from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import build_network

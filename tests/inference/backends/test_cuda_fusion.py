@@ -10,7 +10,6 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 from head_detection.config import parse_config
-from head_detection.inference.backends.cpu_fusion import fold_batch_norm, noise
 from head_detection.inference.backends.cuda_fusion import (
     ChannelsLastBoxHead,
     DenseReLU,
@@ -18,6 +17,7 @@ from head_detection.inference.backends.cuda_fusion import (
     cast_and_fuse,
     kind_of,
 )
+from head_detection.inference.backends.folding import fold_batch_norm, noise
 from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import Network, build_network
 
