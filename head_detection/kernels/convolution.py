@@ -69,18 +69,9 @@ def pointwise(
     grid = (triton.cdiv(pixels, rows), triton.cdiv(outputs, columns))
     with torch.cuda.device_of(maps):
         _pointwise[grid](
-            maps,
-            weight,
-            bias,
-            made,
-            pixels,
-            inputs // 8,
-            outputs // 8,
-            activation,
-            rows,
-            columns,
-            32,
-        )
+            maps, weight, bias, made, pixels, inputs // 8, outputs // 8,
+            activation, rows, columns, 32,
+        )  # fmt: skip
     return made
 
 
