@@ -26,9 +26,12 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command has it, before torch is here
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from head_detection.cores import set_wait_policy  # noqa: E402
+
+set_wait_policy(os.environ)  # as every command does, before torch is here
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402

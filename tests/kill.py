@@ -29,6 +29,8 @@ from typing import Final
 
 from warm_python import SLOW, become
 
+from head_detection.cores import set_wait_policy
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM)
 UNDISTURBED: Final = 6
@@ -290,7 +292,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--only", choices=("train", "convert"), help="one command alone")
     arguments = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_wait_policy(os.environ)
     for name in SLOW if arguments.only != "convert" else ():
         import_module(name)
     before = Path.cwd()

@@ -12,10 +12,11 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from head_detection.apps.start import restart_with_fewer_holes  # noqa: E402
+from head_detection.cores import set_wait_policy  # noqa: E402
 
 if __name__ == "__main__":  # as every command does, before torch is here
     restart_with_fewer_holes()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_wait_policy(os.environ)
 
 import argparse  # noqa: E402
 import resource  # noqa: E402

@@ -17,9 +17,12 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command has it, before torch is here
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from head_detection.cores import set_wait_policy  # noqa: E402
+
+set_wait_policy(os.environ)  # as every command does, before torch is here
 
 import torch  # noqa: E402 - the checkout's own, and what it needs
 from PIL import Image  # noqa: E402

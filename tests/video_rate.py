@@ -17,9 +17,12 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as every command has it, before torch is here
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from head_detection.cores import set_wait_policy  # noqa: E402
+
+set_wait_policy(os.environ)  # as every command does, before torch is here
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

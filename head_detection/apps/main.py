@@ -8,6 +8,7 @@ from typing import Final
 
 from head_detection.apps.command import run_command
 from head_detection.apps.parser import CommandParser, add_commands
+from head_detection.cores import set_wait_policy
 from head_detection.inference.memory import keep_freed_memory
 from head_detection.version import __version__
 
@@ -30,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the command's name and its arguments; None takes the process's own.
     """
-    # Threads that spin while they wait take cores from those that decode pictures, and from other
-    # processes. OpenMP reads this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_wait_policy(os.environ)
     keep_freed_memory()
     return run_command(run, argv)  # also handles Ctrl-C while modules are imported
 

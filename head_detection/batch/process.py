@@ -14,6 +14,7 @@ from dataclasses import asdict, astuple, dataclass
 from typing import IO, Any, Final, Protocol
 
 from head_detection.batch.items import Item
+from head_detection.cores import set_wait_policy
 from head_detection.errors import BatchError, printable
 from head_detection.inference.memory import with_fewer_holes
 
@@ -86,8 +87,8 @@ class Process(Protocol):
 
 def start_process(options: WorkerOptions) -> subprocess.Popen[bytes]:
     """Start a process that builds its detector; it ends when its standard input is closed."""
-    # May not be set on a cluster: threads that spin while they wait take cores from the others.
-    environment = with_fewer_holes({"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
+    environment = with_fewer_holes(os.environ)
+    set_wait_policy(environment)  # may not be set on a cluster
     if options.threads is not None:
         environment["OMP_NUM_THREADS"] = str(options.threads)
     if options.visible_devices is not None:

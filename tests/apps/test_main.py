@@ -87,17 +87,27 @@ def test_a_detector_that_cannot_be_is_refused_before_torch_is_imported(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks torch's OpenMP, as it is on Linux")
-@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_do_not_spin_while_they_wait_unless_asked_to(
-    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+@pytest.mark.parametrize(
+    ("given", "policy", "spins"),
+    [
+        ({}, "PASSIVE", "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "PASSIVE", "7"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE", "0"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", "30000000000"),
+    ],
+)
+def test_threads_soon_sleep_while_they_wait_unless_asked_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], policy: str, spins: str
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    monkeypatch.setenv("OMP_DISPLAY_ENV", "TRUE")  # OpenMP says what it has read, once it loads
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")  # OpenMP says what it has read, once it loads
     done = run("-m", "head_detection", "train", "--cfg", "gone.yaml")
     assert done.returncode == 2
-    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 def test_a_command_without_its_file_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
