@@ -104,8 +104,9 @@ def read_yolo(path: Path, split: str | None = None, images: Path | None = None) 
 def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     """Write ``data.yaml``, ``train.txt`` and ``labels`` into a new folder.
 
-    The pictures belong into ``images``, under the names they have in the set. Trainers refuse
-    pictures whose boxes reach outside, so boxes are clipped.
+    The pictures belong into ``images``, under the names they have in the set. A label is where
+    trainers look for it: the last ``images`` in its picture's path becomes ``labels``. Trainers
+    refuse pictures whose boxes reach outside, so boxes are clipped.
 
     Returns:
         Counts of clipped boxes, and of boxes outside and ignore regions, which are left out.
@@ -119,12 +120,13 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     with new_folder(path) as folder:
         for stem, image in zip(stems, annotated.images, strict=True):
             text = "".join(_lines_of(image, notes))
-            write_file(folder / LABELS / f"{stem}.txt", text)
+            place = PurePosixPath(PICTURES, stem)
+            write_file(folder / label_place(str(place.parent)) / f"{place.name}.txt", text)
         names = "".join(f"./{PICTURES}/{PurePosixPath(i.file_name)}\n" for i in annotated.images)
         description = dump_yaml({"train": LIST, "val": LIST, "names": {0: HEAD}})
         write_file(folder / LIST, names)
         write_file(folder / FILE, description)
-        (folder / PICTURES).mkdir()
+        (folder / PICTURES).mkdir(exist_ok=True)
     return notes.finish(annotated.name).notes
 
 

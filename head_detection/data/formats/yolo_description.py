@@ -122,12 +122,15 @@ def has_pictures_part(name: str) -> bool:
 def label_place(name: str) -> str:
     """Return a name with ``labels`` in place of its last ``images``.
 
+    One in another letter case counts only where none is spelt so, as trainers know no other.
+
     Example:
-        >>> label_place("images/train/images/a")
-        'images/train/labels/a'
+        >>> label_place("images/train/images/a"), label_place("images/Images/a")
+        ('images/train/labels/a', 'labels/Images/a')
     """
     parts = name.split("/")
-    place = max(i for i, part in enumerate(parts) if part.lower() == PICTURES)
+    spelt = parts if PICTURES in parts else [part.lower() for part in parts]
+    place = max(i for i, part in enumerate(spelt) if part == PICTURES)
     return "/".join([*parts[:place], LABELS, *parts[place + 1 :]])
 
 

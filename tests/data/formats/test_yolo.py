@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy.testing as npt
 import pytest
+from PIL import Image
 
 from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, build_truth, find_problems
 from head_detection.data.formats.yolo import read_yolo, write_yolo
@@ -194,6 +195,24 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert (
         new / "data.yaml"
     ).read_text() == "train: train.txt\nval: train.txt\nnames:\n  0: head\n"
+
+
+def test_labels_are_where_trainers_look_for_them(tmp_path: Path) -> None:
+    names = ("train/images/a.jpg", "Images/b.jpg", "images.jpg")  # the first as Roboflow's
+    rows = [((0.0, 0.0, 10.0, 15.0), False)]
+    images = tuple(AnnotatedImage(Path("x"), n, build_truth(rows), (30, 40)) for n in names)
+    new = tmp_path / "new"
+    write_yolo(new, AnnotatedSet("any", images))
+    places = ("images/train/labels/a.txt", "labels/Images/b.txt", "labels/images.txt")
+    assert {path.relative_to(new).as_posix() for path in new.rglob("*.txt")} == {
+        *places,
+        "train.txt",
+    }
+    for name in names:
+        (new / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("1", (40, 30)).save(new / "images" / name)
+    again = read_yolo(new)
+    assert [i.truth.boxes.tolist() for i in again.images] == [[[0, 0, 10, 15]]] * len(names)
 
 
 def test_a_size_is_needed_to_write(tmp_path: Path) -> None:
