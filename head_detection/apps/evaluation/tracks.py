@@ -215,10 +215,14 @@ def _track(
             tracked = detector.track(
                 files, arguments.track, fps=arguments.fps or FPS, overrides=given
             )
-            for (frame, heads), expected in zip(tracked, range(len(files)), strict=False):
-                if frame.index != expected:
-                    path = files[expected].path
-                    raise EvaluationError(f"{path}: expected a picture; it cannot be read")
-                found[indices[frame.index]] = heads
+            num_read = 0
+            for frame, heads in tracked:
+                if frame.index != num_read:
+                    break
+                found[indices[num_read]] = heads
+                num_read += 1
                 bar.update()
+            if num_read < len(files):  # those that cannot be read are left out, the last ones too
+                path = files[num_read].path
+                raise EvaluationError(f"{path}: expected a picture; it cannot be read")
     return f"{detector.origin['weights']} with {arguments.track}", found

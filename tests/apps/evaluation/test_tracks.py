@@ -151,3 +151,11 @@ def test_weights_are_followed_by_a_tracker(
     given = ["--weights", str(tiny_weights), "--track", "ocsort", "--fps", "5"]
     assert evaluate(*given, "--set", "tracking.lost_seconds=2") == 0
     assert "with ocsort" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damaged", ["000002.jpg", "000004.jpg"])
+def test_a_picture_that_cannot_be_read_is_named(tiny_weights: Path, damaged: str) -> None:
+    picture = write_sequence("HT21-01") / "img1" / damaged
+    picture.write_bytes(b"no picture")
+    with pytest.raises(EvaluationError, match=f"{damaged}: expected a picture; it cannot be read"):
+        evaluate("--weights", str(tiny_weights))
