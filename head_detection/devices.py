@@ -1,6 +1,9 @@
 """The device that a network runs on, and the precision that it computes in."""
 
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -14,6 +17,7 @@ PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
 CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")  # only on Linux
 _BF16_FLAGS: Final = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of processors that multiply bfloat16 in hardware: x86, x86 with tiles (AMX), and Arm."""
+_KEPT: Final[ContextVar[list[Tensor] | None]] = ContextVar("kept", default=None)
 
 
 def find_device(name: str) -> torch.device:
@@ -80,13 +84,12 @@ def cpu_multiplies_bf16() -> bool:
     return not _BF16_FLAGS.isdisjoint(described.split())
 
 
-@lru_cache(maxsize=1024)
 def constant(
     values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return numbers as a tensor on a device, copied there once and cached; do not change it.
 
-    Each copy from memory that is not pinned waits for the GPU, and pinning takes time.
+    The cache drops numbers that are not asked for again: see ``kept_constants``.
 
     Args:
         values: numbers, or tuples of them as deep as the tensor has dimensions.
@@ -97,9 +100,49 @@ def constant(
         >>> constant(((1, 2), (3, 4)), torch.device("cpu")).tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
+    numbers = _cached(values, device, dtype)
+    kept = _KEPT.get()
+    if kept is not None:
+        kept.append(numbers)
+    return numbers
+
+
+@contextmanager
+def kept_constants() -> Iterator[list[Tensor]]:
+    """Collect the constants that a block of this thread uses.
+
+    Work that is recorded by its addresses reads them again without asking for them, so whoever
+    repeats it must hold them.
+
+    Example:
+        >>> with kept_constants() as kept:
+        ...     _ = constant((3, 4), torch.device("cpu"))
+        >>> [numbers.tolist() for numbers in kept]
+        [[3.0, 4.0]]
+    """
+    kept: list[Tensor] = []
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+@lru_cache(maxsize=1024)
+def _cached(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the tensor; it is there when this returns, whichever stream of a GPU reads it.
+
+    Only the copy is waited for, on a stream of its own, not the GPU's other work.
+    """
     # Never an inference tensor: training may use what was cached while detecting.
     with torch.inference_mode(mode=False):
         numbers = torch.tensor(values, dtype=dtype)
-        if device.type == "cuda":
-            numbers = numbers.pin_memory()
-        return numbers.to(device, non_blocking=True)
+        if device.type != "cuda":
+            return numbers.to(device)
+        with torch.cuda.stream(_copying(device)):
+            return numbers.to(device)
+
+
+@cache
+def _copying(device: torch.device) -> Any:
+    return torch.cuda.Stream(device)

@@ -1,8 +1,19 @@
+import gc
+import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from head_detection import devices
-from head_detection.devices import find_device, find_precision
+from head_detection.devices import (
+    _cached,
+    constant,
+    find_device,
+    find_precision,
+    kept_constants,
+)
 from head_detection.errors import DeviceError
 
 
@@ -74,3 +85,49 @@ def test_bf16_is_judged_on_old_and_new_torch(
         path.write_text(cpuinfo)
     monkeypatch.setattr(devices, "CPU_DESCRIPTION", path)
     assert devices.cpu_multiplies_bf16() is expected
+
+
+def drop_cached():
+    for number in range(_cached.cache_info().maxsize):
+        constant((number, 0.5), torch.device("cpu"))
+    gc.collect()
+
+
+def test_a_constant_that_work_repeats_outlives_the_cache():
+    cpu = torch.device("cpu")
+    dropped = weakref.ref(constant((1.25,), cpu))
+    with kept_constants() as kept:
+        held = weakref.ref(constant((2.25,), cpu))
+        constant((2.25,), cpu)  # cached: used all the same
+    drop_cached()
+    assert dropped() is None
+    assert held() is not None
+    assert [numbers.tolist() for numbers in kept] == [[2.25], [2.25]]
+    constant((3.25,), cpu)  # outside the block
+    assert len(kept) == 2
+
+
+def test_a_constant_is_on_the_gpu_before_any_stream_reads_it(monkeypatch):
+    """A copy on the current stream would come too late for a view on a stream of its own."""
+    device, told = torch.device("cuda:0"), []
+
+    @contextmanager
+    def within(stream):
+        told.append(stream)
+        yield
+        told.append("end")
+
+    def copy(where, **how):
+        told.append((where, how))
+        return "there"
+
+    devices._copying.cache_clear()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: SimpleNamespace(to=copy))
+    try:
+        assert _cached.__wrapped__((1, 2), device, torch.float32) == "there"
+    finally:
+        devices._copying.cache_clear()
+    # Without `non_blocking`, torch waits for the stream that copies.
+    assert told == ["stream of cuda:0", (device, {}), "end"]

@@ -3,18 +3,20 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
+
+from head_detection.devices import kept_constants
 
 MOST_GRAPHS: Final = 8
 """Each keeps its pictures and its answer in the GPU's memory; all share intermediate memory."""
 MOST_SEEN: Final = 64
 """Number of shapes whose occurrences are counted."""
 FIRST_SIGHTS: Final = 2
-"""Recording takes as long as two batches, so it is not worth it for shapes that occur once."""
+"""Recording takes as long as a batch, so it is not worth it for shapes that occur once."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +34,27 @@ class Recording:
         answer: its output.
         replay: runs the graph.
         is_used: whether it was replayed since it was recorded.
+        constants: read by the graph at their addresses, so they must not be freed before it.
     """
 
     images: list[Tensor]
     answer: Tensor
     replay: Callable[[], object]
     is_used: bool = False
+    constants: list[Tensor] = field(default_factory=list)
 
 
 Recorder: TypeAlias = Callable[[Work, list[Tensor]], Recording]
 
 
 class CudaGraphs:
-    """Runs work on a GPU, as a graph from the second batch of equal shapes on.
+    """Runs work on a GPU, as a graph from the third batch of equal shapes on.
 
-    The GPU runs a small network's kernels faster than the CPU launches them. Shapes repeat for a
-    camera's frames and for full batches of pictures of one size. If there are so many shapes that
-    recordings are dropped unused, a shape must occur more often before it is recorded.
+    The second one is recorded after it has run, so that all is there that a recording needs: the
+    kernels, and constants, which cannot be copied to the device meanwhile. The GPU runs a small
+    network's kernels faster than the CPU launches them. Shapes repeat for a camera's frames and for
+    full batches of pictures of one size. If there are so many shapes that recordings are dropped
+    unused, a shape must occur more often before it is recorded.
 
     Args:
         work: called directly for shapes without a recording.
@@ -72,13 +78,13 @@ class CudaGraphs:
         """
         shapes = tuple((image.shape, image.stride(), image.dtype) for image in images)
         recording = self._recordings.get(shapes)
-        if recording is not None:
-            self._recordings.move_to_end(shapes)
-            recording.is_used = True
-        elif self._is_worth_it(shapes):
-            recording = self._recorded(shapes, images)
         if recording is None:
-            return self._work(images)
+            answer = self._work(images)
+            if self._is_worth_it(shapes):
+                self._keep_recording(shapes, images)
+            return answer
+        self._recordings.move_to_end(shapes)
+        recording.is_used = True
         torch._foreach_copy_(recording.images, list(images))
         recording.replay()
         return recording.answer
@@ -96,21 +102,22 @@ class CudaGraphs:
             self._sights.popitem(last=False)
         return sights >= self._needed
 
-    def _recorded(self, shapes: Shapes, images: Sequence[Tensor]) -> Recording | None:
-        """Return a new recording; None if it fails, and then further attempts become rare."""
+    def _keep_recording(self, shapes: Shapes, images: Sequence[Tensor]) -> None:
+        """Record the work for these shapes; if that fails, further attempts become rare."""
         del self._sights[shapes]
         if len(self._recordings) == MOST_GRAPHS:
             _, dropped = self._recordings.popitem(last=False)
             self._needed *= 1 if dropped.is_used else 2
         try:
-            recording = self._record(self._work, [image.clone() for image in images])
+            with kept_constants() as constants:
+                recording = self._record(self._work, [image.clone() for image in images])
         except RuntimeError as error:  # mostly out of memory, which has several types here
             logger.warning("cuda: %d pictures go on without a graph: %s", len(images), error)
             self.clear()
             self._needed *= 16
-            return None
+            return
+        recording.constants = constants
         self._recordings[shapes] = recording
-        return recording
 
 
 class CudaRecorder:
@@ -132,8 +139,8 @@ class CudaRecorder:
         """Return a recording of work that has already run on pictures of these shapes.
 
         Args:
-            work: must have run once, because libraries then choose kernels and copy constants to
-                the device, which cannot be recorded.
+            work: must have just run, because libraries then choose kernels and constants are copied
+                to the device, which cannot be recorded.
             images: become the recording's input memory.
         """
         if self._pool is None:
@@ -142,7 +149,12 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         how = {"stream": self._stream, "capture_error_mode": "thread_local"}
         # Other threads may keep using the GPU, for decoding or for another detector.
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, **how):
+        with (
+            torch.cuda.device(self._device),
+            # torch.cuda.graph leaves this thread on its own stream where a recording fails.
+            torch.cuda.stream(torch.cuda.current_stream(self._device)),
+            torch.cuda.graph(graph, pool=self._pool, **how),
+        ):
             answer = work(images)
 
         def replay() -> None:

@@ -22,7 +22,6 @@ from head_detection.config import (
 )
 from head_detection.errors import WeightsError
 from head_detection.models.backbones import BackBoneWithFPN
-from head_detection.models.beside import Beside, can_run_beside
 from head_detection.models.decoder import Decoder, build_decoder, build_limits
 from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
 from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
@@ -31,6 +30,7 @@ from head_detection.models.proposals import ProposalLimits, SizeRange, grids_of
 from head_detection.models.roi_heads import RoILayers
 from head_detection.models.rpn import RegionProposalLayers
 from head_detection.models.stages import stage
+from head_detection.models.streams import SideStreams, has_streams
 from head_detection.models.suppression import Candidates, Heads
 from head_detection.models.targets import Targets, collect_targets
 from head_detection.models.transform import (
@@ -129,7 +129,7 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         with stage("transform"):
             batch, _ = self.transform(images, dtype=self.network.dtype)
         device = batch.tensors.device
-        if can_run_beside(device) and not decoder.may_wait_for(device):
+        if has_streams(device) and not decoder.may_wait_for(device):
             candidates = self._all_at_once(decoder, images, batch)
         else:
             first = self._candidates(decoder, batch)
@@ -204,18 +204,17 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
         Which pictures need a view is not known without synchronising, so it is made of all.
         """
         views = [view for view in self.views if view.fits(batch)]
-        device = batch.tensors.device
-        with stage("views"):
-            beside = [
-                Beside(partial(self._of_view, decoder, view, images, batch), device, number)
-                for number, view in enumerate(views)
-            ]
-        first = self._candidates(decoder, batch)
+        with SideStreams(batch.tensors.device) as side:
+            with stage("views"):
+                found = [
+                    side.run(partial(self._of_view, decoder, view, images, batch)) for view in views
+                ]
+            first = self._candidates(decoder, batch)
         with stage("views"):
             seen = [ViewCandidates(SizeRange(), first)]
-            for view, found in zip(views, beside, strict=True):
-                own = (view.sizes, found.result(), view.is_wanted(first), view.slack)
-                seen.append(ViewCandidates(*own))
+            for view, own in zip(views, found, strict=True):
+                wanted = view.is_wanted(first)
+                seen.append(ViewCandidates(view.sizes, own, wanted, view.slack))
             return merge(seen, self.largest_head)
 
     def _of_view(

@@ -1,5 +1,6 @@
 """Which batches become graphs. No GPU: a recording here does the work anew and says so."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from head_detection.devices import _cached, constant
 from head_detection.inference.cuda_graphs import (
     MOST_GRAPHS,
     MOST_SEEN,
@@ -72,7 +74,49 @@ def test_the_second_batch_of_equal_shapes_is_recorded(
     assert (recorder.recorded, recorder.replayed) == ([], 0)
     assert graphs(ones(4, 5, value=2)).tolist() == [48, 60]
     assert graphs(ones(4, 5, value=3)).tolist() == [72, 90]
+    assert (recorder.recorded, recorder.replayed) == ([(4, 5)], 1)
+    assert graphs(ones(4, 5, value=4)).tolist() == [96, 120]
     assert (recorder.recorded, recorder.replayed) == ([(4, 5)], 2)
+
+
+def test_work_has_just_run_when_it_is_recorded() -> None:
+    """What it was first run for may be long ago, and its constants dropped since."""
+    told: list[str] = []
+
+    def work(images: Sequence[Tensor]) -> Tensor:
+        told.append("work")
+        return total(images)
+
+    def record(_: Work, images: list[Tensor]) -> Recording:
+        told.append("record")
+        return Recording(images, torch.zeros(1), lambda: told.append("replay"))
+
+    graphs = CudaGraphs(work, record)
+    for _ in range(3):
+        graphs(ones(4))
+    assert told == ["work", "work", "record", "replay"]
+
+
+def test_constants_of_a_recording_live_as_long_as_it() -> None:
+    """A graph reads them at their addresses, where the cache would put others."""
+    made: list[weakref.ref[Tensor]] = []
+
+    def work(images: Sequence[Tensor]) -> Tensor:
+        return total(images) * constant((0.125, 8.5), torch.device("cpu"))[0]
+
+    def record(work: Work, images: list[Tensor]) -> Recording:
+        answer = work(images)
+        made.append(weakref.ref(constant((0.125, 8.5), torch.device("cpu"))))
+        return Recording(images, answer, lambda: answer)
+
+    graphs = CudaGraphs(work, record)
+    for _ in range(2):
+        graphs(ones(4))
+    for number in range(_cached.cache_info().maxsize or 0):
+        constant((number, 7.5), torch.device("cpu"))
+    assert made[0]() is not None
+    graphs.clear()
+    assert made[0]() is None
 
 
 def test_pictures_are_left_as_they_are(graphs: CudaGraphs) -> None:
@@ -142,28 +186,52 @@ def test_without_memory_it_goes_on_without_graphs(caplog: pytest.LogCaptureFixtu
     ]
 
 
-def test_a_device_that_is_not_the_current_one_is_recorded_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Without a stream of its own, what another device does is no part of the graph."""
-    device, told = torch.device("cuda:1"), []
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What a recording on a GPU calls, in order."""
+    told: list[object] = []
 
     @contextmanager
     def within(*what: object, **how: object) -> Iterator[None]:
         told.append((*what, how.get("stream")))
-        yield
-        told.append("end")
+        try:
+            yield
+        finally:
+            told.append("end")
 
     graph = SimpleNamespace(replay=lambda: told.append("replay"))
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"current of {device}")
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
-    monkeypatch.setattr(torch.cuda, "graph", within)
-    monkeypatch.setattr(torch.cuda, "device", within)
+    for name in ("graph", "device", "stream"):
+        monkeypatch.setattr(torch.cuda, name, within)
+    return told
+
+
+def test_a_device_that_is_not_the_current_one_is_recorded_on(told: list[object]) -> None:
+    """Without a stream of its own, what another device does is no part of the graph."""
+    device = torch.device("cuda:1")
     record = CudaRecorder(device)
     recording = record(total, ones(4))
     assert recording.answer.tolist() == [24]
-    assert told == [(device, None), (graph, "stream of cuda:1"), "end", "end"]
+    graph = (torch.cuda.CUDAGraph(), "stream of cuda:1")
+    assert told == [(device, None), ("current of cuda:1", None), graph, "end", "end", "end"]
     told.clear()
     recording.replay()
     assert told == [(device, None), "replay", "end"]
+
+
+def test_a_failed_recording_leaves_the_thread_on_its_stream(
+    told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def failing(*_: object, **how: object) -> Iterator[None]:
+        yield
+        raise torch.AcceleratorError("a stream is left alone")
+
+    monkeypatch.setattr(torch.cuda, "graph", failing)
+    device = torch.device("cuda:0")
+    with pytest.raises(torch.AcceleratorError):
+        CudaRecorder(device)(total, ones(4))
+    assert told == [(device, None), ("current of cuda:0", None), "end", "end"]

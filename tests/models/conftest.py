@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from head_detection.config import parse_config
-from head_detection.devices import constant
+from head_detection.devices import _cached
 from head_detection.models.faster_rcnn import FasterRCNN, build_detector
 
 TINY = [
@@ -67,11 +67,13 @@ def count_waits(operators: Operators) -> Callable[[Callable[[], object]], int]:
 
 @contextmanager
 def _fake_gpu() -> Iterator[None]:
-    constant.cache_clear()
+    _cached.cache_clear()
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode():
         patch.setattr(Tensor, "pin_memory", lambda tensor: tensor)  # it has none for these
+        patch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        patch.setattr("head_detection.devices._copying", lambda _: None)
         yield
-    constant.cache_clear()
+    _cached.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Self
 
 import pytest
 import torch
@@ -196,18 +197,24 @@ def test_the_kernels_find_the_same(tiny, monkeypatch) -> None:
 
 
 class Directly:
-    """In place of ``Beside``: no GPU is needed."""
+    """In place of ``SideStreams``: no GPU is needed."""
 
-    def __init__(self, work, device, number) -> None:
-        self.result = work
+    def __init__(self, device) -> None:
+        self.run = lambda work: work()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def test_views_beside_each_other_find_the_same(tiny, monkeypatch) -> None:
     model = tiny(*VIEWED).eval()
     with torch.no_grad():
         expected = model.detect(pictures(3), waits=False)
-        monkeypatch.setattr("head_detection.models.faster_rcnn.Beside", Directly)
-        monkeypatch.setattr("head_detection.models.faster_rcnn.can_run_beside", lambda _: True)
+        monkeypatch.setattr("head_detection.models.faster_rcnn.SideStreams", Directly)
+        monkeypatch.setattr("head_detection.models.faster_rcnn.has_streams", lambda _: True)
         monkeypatch.setattr(model, "_with_views", None)
         found = model.detect(pictures(3), waits=False)
     assert bool(found.is_settled)
@@ -220,7 +227,7 @@ def test_views_beside_each_other_find_the_same_on_a_gpu(tiny, monkeypatch) -> No
     model, images = tiny(*VIEWED).eval().cuda(), [image.cuda() for image in pictures(3)]
     with torch.no_grad():
         found = [model.detect(images) for _ in range(5)]
-        monkeypatch.setattr("head_detection.models.faster_rcnn.can_run_beside", lambda _: False)
+        monkeypatch.setattr("head_detection.models.faster_rcnn.has_streams", lambda _: False)
         expected = model.detect(images)
     for heads in found:
         torch.testing.assert_close(heads.scores, expected.scores)
