@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
             if cluster is None:
                 first.begin()
             _check_place(options.device, cluster, first)
-        batches = list_items(source_of(arguments), columns_of(arguments), skipped)
-        job.plan(listing(first.watched(batches)), arguments.shard_size)
+        starts = job.starts
+        batches = list_items(source_of(arguments), columns_of(arguments), skipped, starts)
+        job.plan(listing(first.watched(batches)), arguments.shard_size, starts)
         job.complete_lines()
         tell_left_out(skipped, source_of(arguments))
         tasks = job.tasks(retry_failed=arguments.retry_failed)

@@ -147,6 +147,8 @@ class NameSet:
         >>> names = NameSet()
         >>> names.add(["a", "b", "a"]).tolist(), names.add(["c", "b"]).tolist()
         ([True, True, False], [True, False])
+        >>> names.has(["b", "d"]).tolist()
+        [True, False]
     """
 
     def __init__(self) -> None:
@@ -154,19 +156,24 @@ class NameSet:
 
     def add(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Add names; return for each whether it is new, ``(N,)`` bool."""
-        count = len(names)
-        first = np.fromiter(map(hash, names), np.int64, count)
-        second = np.fromiter([hash(name + _SALT) for name in names], np.int64, count)
-        # Sorted, so that the search through millions accesses memory in order.
-        order = np.argsort(first, kind="stable")
-        keys = (first[order], second[order])
-        is_new = np.ones(count, np.bool_)
+        keys, order = _keys_of(names)
+        is_new = np.ones(len(names), np.bool_)
         is_new[1:] = ~_are_alike((keys[0][1:], keys[1][1:]), (keys[0][:-1], keys[1][:-1]))
         for run in self._runs:
             is_new &= ~_are_in(keys, run)
         self._merge((keys[0][is_new], keys[1][is_new]))
-        answer = np.empty(count, np.bool_)
+        answer = np.empty(len(names), np.bool_)
         answer[order] = is_new
+        return answer
+
+    def has(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return for each name whether it was added, ``(N,)`` bool."""
+        keys, order = _keys_of(names)
+        is_known = np.zeros(len(names), np.bool_)
+        for run in self._runs:
+            is_known |= _are_in(keys, run)
+        answer = np.empty(len(names), np.bool_)
+        answer[order] = is_known
         return answer
 
     def _merge(self, keys: _Keys) -> None:
@@ -179,6 +186,16 @@ class NameSet:
             order = np.argsort(first, kind="stable")  # linear time for two sorted runs
             keys = (first[order], np.concatenate([longer[1], keys[1]])[order])
         self._runs.append(keys)
+
+
+def _keys_of(names: Sequence[str]) -> tuple[_Keys, npt.NDArray[np.intp]]:
+    """Return the keys of names, and the place of each key's name."""
+    count = len(names)
+    first = np.fromiter(map(hash, names), np.int64, count)
+    second = np.fromiter([hash(name + _SALT) for name in names], np.int64, count)
+    # Sorted, so that the search through millions accesses memory in order.
+    order = np.argsort(first, kind="stable")
+    return (first[order], second[order]), order
 
 
 def _are_in(keys: _Keys, run: _Keys) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -49,10 +50,14 @@ _TWICE: Final = "listed twice"
 _CONTAINERS: Final = LIST_EXTENSIONS | TABLE_EXTENSIONS | TAR_EXTENSIONS
 _FILES: Final = _CONTAINERS | COMPRESSED_EXTENSIONS
 Batches = Iterator[pa.RecordBatch]
+Starts = MutableMapping[str, str]
 
 
 def list_items(
-    source: str, columns: Columns | None = None, skipped: Counter[str] | None = None
+    source: str,
+    columns: Columns | None = None,
+    skipped: Counter[str] | None = None,
+    starts: Starts | None = None,
 ) -> Batches:
     """Yield the pictures of a source, each once, in an order that does not change.
 
@@ -64,6 +69,7 @@ def list_items(
             folder of them, a glob, or ``{000..015}``); local, or a URL that fsspec reads.
         columns: columns of Parquet files to read.
         skipped: the numbers of skipped files are added here, by reason.
+        starts: as for ``Placer``, of an earlier listing; what is found out is added.
 
     Yields:
         Batches of ``ITEM_SCHEMA``, at most ``ROWS`` long, none empty.
@@ -74,13 +80,18 @@ def list_items(
         MissingPackageError: the URL's file system needs a package.
     """
     skipped = Counter() if skipped is None else skipped
+    starts = {} if starts is None else starts
+    columns = columns or Columns()
     source = without_file_protocol(source)
+    again = partial(_listed, source, columns, Counter(), starts)
     names = NameSet()
     num_items = 0
-    for batch in _listed(source, columns or Columns(), skipped):
+    for batch in _listed(source, columns, skipped, starts):
         is_new = names.add(batch.column("name").to_pylist())
         if not is_new.all():
-            batch = _without_repeats(batch, is_new, source, columns, skipped)  # noqa: PLW2901
+            batch = _without_repeats(  # noqa: PLW2901
+                batch, is_new, again, skipped, has_names=bool(columns.name)
+            )
         num_items += batch.num_rows
         if batch.num_rows:
             yield batch
@@ -93,11 +104,19 @@ def list_items(
 def _without_repeats(
     batch: pa.RecordBatch,
     is_new: npt.NDArray[np.bool_],
-    source: str,
-    columns: Columns | None,
+    again: Callable[[], Batches],
     skipped: Counter[str],
+    *,
+    has_names: bool,
 ) -> pa.RecordBatch:
     """Drop paths that are listed twice; refuse two pictures with the same name.
+
+    Args:
+        batch: a batch of the source.
+        is_new: whether each of its names is new, ``(N,)``.
+        again: lists the source again.
+        skipped: the number of dropped paths is added here.
+        has_names: whether names are from a column; else those of paths tell them apart.
 
     Raises:
         SourceError: two pictures have the same name; in one line.
@@ -105,8 +124,8 @@ def _without_repeats(
     for row in np.flatnonzero(~is_new).tolist():
         second = {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
         name = batch.column("name")[row].as_py()
-        if second["offset"] >= 0 or (columns is not None and columns.name):
-            first = _first_of(name, source, columns or Columns())
+        if second["offset"] >= 0 or has_names:
+            first = _first_of(name, again())
             if first != second:
                 raise SourceError(
                     f"{name}: expected each name once, because results identify pictures by it; "
@@ -116,14 +135,14 @@ def _without_repeats(
     return batch.filter(pa.array(is_new, pa.bool_()))
 
 
-def _first_of(name: str, source: str, columns: Columns) -> dict[str, Any]:
-    """List the source again, up to a name, because locations are not kept; return its location."""
-    for batch in _listed(source, columns, Counter()):
+def _first_of(name: str, batches: Batches) -> dict[str, Any]:
+    """Return the first location of a name in a source that is listed again: none are kept."""
+    for batch in batches:
         row = pc.index(batch.column("name"), name).as_py()
         if row >= 0:
             return {key: batch.column(key)[row].as_py() for key in ("location", "offset")}
     raise SourceError(
-        f"{shown(source)}: expected a source that stays the same while it is listed; it changed"
+        f"{name}: expected a source that stays the same while it is listed; it changed"
     )
 
 
@@ -132,25 +151,25 @@ def _described(place: dict[str, Any]) -> str:
     return where if place["offset"] < 0 else f"{where} at {place['offset']:,}"
 
 
-def _listed(source: str, columns: Columns, skipped: Counter[str]) -> Batches:
+def _listed(source: str, columns: Columns, skipped: Counter[str], starts: Starts) -> Batches:
     """Yield a source's pictures, perhaps some twice."""
     is_remote = bool(protocol_of(source))
     _check_web(source)
     path = spelt_alike(source) if is_remote else str(find_path(source))
     extension = _extension(path)
     if not is_remote and os.path.isdir(path):  # noqa: PTH112 - Path's own raises
-        yield from _folder(path, columns, skipped)
+        yield from _folder(path, columns, skipped, starts)
     elif extension in _CONTAINERS:
         root = _root_of(path)
         for match in matches_of(path):
-            yield from _container(match, root, columns, skipped, is_alone=match == path)
+            yield from _container(match, root, columns, skipped, starts, is_alone=match == path)
     elif extension in COMPRESSED_EXTENSIONS:
         raise SourceError(
             f"{shown(source)}: expected a .tar that is not compressed, in which a picture can be "
             f"read alone; got {extension}: unpack it, which makes pictures hardly larger"
         )
     elif is_remote and not has_wildcard(path) and not is_picture_name(_path_of(path)):
-        yield from _remote_folder(path, columns, skipped)
+        yield from _remote_folder(path, columns, skipped, starts)
     elif columns.asked:
         raise _no_table(source, columns)
     elif is_remote:
@@ -172,19 +191,25 @@ def _check_web(source: str) -> None:
 
 
 def _container(
-    location: str, root: str, columns: Columns, skipped: Counter[str], *, is_alone: bool = False
+    location: str,
+    root: str,
+    columns: Columns,
+    skipped: Counter[str],
+    starts: Starts,
+    *,
+    is_alone: bool = False,
 ) -> Batches:
-    """Yield the pictures of a list, table or tar."""
+    """Yield the pictures of a list, table or tar; their names are relative to a folder above it."""
     extension, label = _extension(location), _below(root, location)
     if extension in TABLE_EXTENSIONS:
-        placer = Placer(location)
+        placer = Placer(location, root, starts)
         yield from list_table(location, label, columns, placer.place)
     elif columns.asked:
         raise _no_table(location, columns)
     elif extension in TAR_EXTENSIONS:
         yield from list_tar(location, label, skipped, is_alone=is_alone)
     else:
-        yield from list_text(location)
+        yield from list_text(location, Placer(location, root, starts))
 
 
 def _no_table(location: str, columns: Columns) -> SourceError:
@@ -212,7 +237,7 @@ def _local_files(path: str, skipped: Counter[str]) -> Batches:
     skipped.update(finder.skipped)
 
 
-def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
+def _folder(path: str, columns: Columns, skipped: Counter[str], starts: Starts) -> Batches:
     """Yield the pictures below a folder or, if there are none, those in its tables and tars.
 
     If a column is given, yield only those in its tables.
@@ -227,7 +252,7 @@ def _folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
     if columns.asked and not containers:
         raise _no_table(path, columns)
     for container in containers:
-        yield from _container(container, path, columns, skipped)
+        yield from _container(container, path, columns, skipped, starts)
     if not containers:
         skipped.update(finder.skipped)
 
@@ -257,7 +282,7 @@ def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
     return sorted(found, key=natural_path)
 
 
-def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batches:
+def _remote_folder(path: str, columns: Columns, skipped: Counter[str], starts: Starts) -> Batches:
     """Yield the pictures below a URL, folder by folder, as ``_folder`` does."""
     pictures: list[tuple[str, str]] = []
     containers, has_any = [], False
@@ -280,7 +305,7 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str]) -> Batche
         skipped.update({BESIDE: len(containers)} if containers else {})
         return
     for container in containers:
-        yield from _container(container, path, columns, skipped)
+        yield from _container(container, path, columns, skipped, starts)
 
 
 def _remote_tree(path: str, skipped: Counter[str]) -> Iterator[str]:
@@ -336,10 +361,17 @@ def _path_of(place: str) -> str:
 
 
 def _root_of(pattern: str) -> str:
-    """Return the folder that names are relative to: the part before any wildcard or brace."""
-    start = re.split(r"[*?\[{]", pattern, maxsplit=1)[0] if has_wildcard(pattern) else pattern
-    start = start.partition("{")[0]
-    return start.rpartition("/")[0]
+    """Return the folder that names are relative to: the part before any wildcard or brace.
+
+    Example:
+        >>> _root_of("s3://lake/*/list.txt"), _root_of("/{a,b}.tar"), _root_of("*/list.txt")
+        ('s3://lake', '/', '.')
+    """
+    start = pattern
+    if not os.path.lexists(pattern):
+        start = re.split(r"[*?\[{]", pattern, maxsplit=1)[0] if has_wildcard(pattern) else pattern
+        start = start.partition("{")[0]
+    return start.rpartition("/")[0] or ("/" if start.startswith("/") else ".")
 
 
 def _below(root: str, place: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import closing
 from functools import lru_cache
 from itertools import chain, islice
@@ -47,13 +47,16 @@ _FOLDERS: Final = 4096
 """Folders whose names are cached; lists go through folders one after the other."""
 
 
-def list_text(location: str) -> Iterator[pa.RecordBatch]:
+def list_text(location: str, placer: "Placer") -> Iterator[pa.RecordBatch]:
     """Yield the pictures of a text with one path or URL per line, without checking that they exist.
+
+    Args:
+        location: path or URL of the text.
+        placer: resolves its lines.
 
     Raises:
         SourceError: the text cannot be read, or is not a list of lines; in one line.
     """
-    placer = Placer(location)
     with explaining_place(location, "a text list"):
         lines = _lines(location)
         start = list(islice(lines, CHECKED_LINES))
@@ -90,19 +93,42 @@ class Placer:
     """Resolves a path in a list to the picture's name and location.
 
     Relative paths start from the folder of the list, or from the working folder if the first
-    picture exists only there.
+    picture exists only there. Names are relative to the source's folder, so that lists in several
+    folders may hold the same paths.
 
     Args:
         location: path or URL of the list or table.
+        root: folder that names are relative to, which holds the list; empty for the list's own.
+        starts: lists whose paths start from another folder than their own, and that folder. What
+            an earlier run found out is believed, and what is found out now is added.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(
+        self, location: str, root: str = "", starts: MutableMapping[str, str] | None = None
+    ) -> None:
+        self._location, self._starts = location, {} if starts is None else starts
         self._is_remote = bool(protocol_of(location))
         self._base = location.rpartition("/")[0] if self._is_remote else str(Path(location).parent)
-        self._start = f"{self._base}/"
+        self._root = root or self._base
+        # What precedes a plain relative path in its location and in its name; the latter is None
+        # if names depend on the path.
+        self._start, self._prefix = f"{self._base}/", self._prefix_of_names()
         self._is_base_sure = self._is_remote
-        self._absolute = "" if self._is_remote else os.path.realpath(self._base) + os.sep
+        if location in self._starts:
+            self._start_from(self._starts[location])
+        self._absolute = "" if self._is_remote else os.path.realpath(self._root) + os.sep
         self._name_of_folder = lru_cache(_FOLDERS)(self._relative)
+
+    def _prefix_of_names(self) -> str | None:
+        if self._is_remote:
+            folder = self._base.removeprefix(self._root.rstrip("/")).strip("/")
+        else:
+            folder = self._relative(self._base)
+        return "" if folder in ("", ".") else f"{folder}/"
+
+    def _start_from(self, folder: str) -> None:
+        self._start, self._prefix = f"{folder.rstrip('/')}/", None
+        self._is_base_sure = True
 
     def place_all(self, texts: list[str]) -> tuple[list[str], list[str]]:
         """Return the names and locations of many pictures, as ``place`` does, but faster."""
@@ -123,11 +149,12 @@ class Placer:
             return None
         if not self._is_remote and joined.count(f"\n{self._absolute}") == len(texts):
             return [text[len(self._absolute) :] for text in texts], texts
-        if "\n/" in joined or not self._start:
+        if "\n/" in joined or self._prefix is None:
             return None
         if os.sep != "/" and any(map(os.path.isabs, texts)):  # with a drive letter
             return None
-        return texts, [self._start + text for text in texts]
+        names = [self._prefix + text for text in texts] if self._prefix else texts
+        return names, [self._start + text for text in texts]
 
     def place(self, text: str) -> tuple[str, str]:
         """Return a picture's name and its location."""
@@ -136,16 +163,23 @@ class Placer:
             return shown(text), text
         text = without_file_protocol(text)
         if self._is_remote:
-            return (text, text) if text.startswith("/") else (text, f"{self._start}{text}")
+            is_whole = text.startswith("/")
+            return (text, text) if is_whole else (f"{self._prefix}{text}", f"{self._start}{text}")
         if text.startswith(("/", "~")) or os.path.isabs(text):  # noqa: PTH117 - one of millions
             return self._absolute_place(text)
         if not self._is_base_sure:
-            self._is_base_sure = True
-            if not os.path.lexists(os.path.join(self._base, text)) and os.path.lexists(text):  # noqa: PTH118
-                self._start = ""
+            self._find_base(text)
         place = f"{self._start}{text}"
-        is_plain = self._start and not _CROOKED.search(text)
-        return text if is_plain else self._name_of(place), place
+        if self._prefix is None or _CROOKED.search(text):
+            return self._name_of(place), place
+        return f"{self._prefix}{text}", place
+
+    def _find_base(self, text: str) -> None:
+        """Find out where relative paths start, by the first of them."""
+        self._is_base_sure = True
+        if not os.path.lexists(os.path.join(self._base, text)) and os.path.lexists(text):  # noqa: PTH118
+            self._starts[self._location] = os.getcwd()  # noqa: PTH109 - a text
+            self._start_from(self._starts[self._location])
 
     def _absolute_place(self, text: str) -> tuple[str, str]:
         if text.startswith("~"):
@@ -162,4 +196,4 @@ class Placer:
         return name if above == "." else f"{above}/{name}"
 
     def _relative(self, folder: str) -> str:
-        return os.path.relpath(folder or ".", self._base).replace(os.sep, "/")
+        return os.path.relpath(folder or ".", self._root).replace(os.sep, "/")

@@ -14,7 +14,7 @@ is killed at any moment leaves a job that can be continued from its finished sha
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ SUMMARY_FILE: Final = "summary.json"
 SHARD_NAME: Final = re.compile(r"shard-(\d+)\.parquet")
 OF_SOURCE: Final = ("source", "columns")
 """The settings that the plan depends on; only the answers depend on the others."""
+STARTS: Final = "paths_start_from"
+"""Of each list whose paths start from the working folder of the first run, that folder."""
 SHOWN_DIGITS: Final = 8
 """Digits of a digest that messages show: enough to tell two apart."""
 
@@ -114,7 +116,7 @@ class Job:
         if not self._done:  # no answers depend on the settings yet
             if any(_differs(key, self._settled, self._request) for key in OF_SOURCE):
                 self._plan.clear()
-            bound = OF_SOURCE if self._plan.num_shards else ()
+            bound = (*OF_SOURCE, STARTS) if self._plan.num_shards else ()
             self._settled = {key: self._settled[key] for key in bound if key in self._settled}
         self._check(self._request)
 
@@ -164,15 +166,34 @@ class Job:
         """What the answers depend on, as far as it is known."""
         return dict(self._settled)
 
-    def plan(self, batches: Iterable[pa.RecordBatch], shard_size: int) -> int:
+    @property
+    def starts(self) -> dict[str, str]:
+        """Where paths of lists start, as far as the plan depends on it; for ``list_items``."""
+        return dict(self._settled.get(STARTS, {}))
+
+    def plan(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        shard_size: int,
+        starts: Mapping[str, str] | None = None,
+    ) -> int:
         """Append the pictures that the plan does not have yet; return their number.
 
         Args:
             batches: batches of ``items.ITEM_SCHEMA``; names must be unique.
             shard_size: pictures per new shard; existing shards do not change.
+            starts: as ``starts``, complete once all batches are read.
         """
         self._save({key: self._request[key] for key in OF_SOURCE if key in self._request})
-        return self._plan.extend(batches, shard_size)
+        return self._plan.extend(self._with_starts(batches, starts or {}), shard_size)
+
+    def _with_starts(
+        self, batches: Iterable[pa.RecordBatch], starts: Mapping[str, str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Pass batches through, and record the starts before the plan appears."""
+        yield from batches
+        if starts and starts != self.starts:
+            self._write({**self._settled, STARTS: dict(starts)})
 
     def settle(self, origin: Mapping[str, Any]) -> None:
         """Record what the answers depend on; refuse a detector that would give different ones.

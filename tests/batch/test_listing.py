@@ -84,8 +84,59 @@ def test_names_of_a_list_are_those_of_test(tmp_path: Path, monkeypatch: pytest.M
     # From the working folder, where none is beside the list.
     path.write_text("pictures/b.jpg\nlists/a.jpg\n")
     monkeypatch.chdir(tmp_path)
-    assert [item.location for item in listed(path)] == ["pictures/b.jpg", "lists/a.jpg"]
+    places = [f"{tmp_path}/pictures/b.jpg", f"{tmp_path}/lists/a.jpg"]
+    assert [item.location for item in listed(path)] == places
     assert names_of(path) == [item.name for item in open_pictures(str(path))]
+
+
+def test_where_the_paths_of_a_list_start_is_found_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a/1.jpg", "a/2.jpg", "elsewhere/notes")
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "list.txt"
+    path.write_text("1.jpg\n2.jpg\n")
+    starts: dict[str, str] = {}
+    monkeypatch.chdir(tmp_path / "a")
+    before = [i for b in list_items(str(path), starts=starts) for i in items_of(b)]
+    assert [item.name for item in before] == ["../a/1.jpg", "../a/2.jpg"]
+    assert starts == {str(path): str(tmp_path / "a")}
+    # Neither another working folder nor a picture that has gone makes other names.
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "a" / "1.jpg").unlink()
+    assert [i for b in list_items(str(path), starts=starts) for i in items_of(b)] == before
+    assert names_of(path) == ["1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["*/list.txt", "*/list.parquet", "{a,b}/list.txt", ""])
+def test_lists_in_several_folders_may_hold_the_same_paths(
+    pattern: str, tmp_path: Path, bucket: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = os.path.relpath("/elsewhere", tmp_path)
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        lines = ["1.jpg", "/elsewhere/2.jpg", f"{tmp_path}/{folder}/./3.jpg"]
+        (tmp_path / folder / "list.txt").write_text("\n".join(lines))
+        pq.write_table(pa.table({"path": lines}), tmp_path / folder / "list.parquet")
+        url = bucket(f"lists/{folder}/list.txt", b"1.jpg\n")
+    expected = ["a/1.jpg", f"{elsewhere}/2.jpg", "a/3.jpg", "b/1.jpg", "b/3.jpg"]
+    skipped: Counter[str] = Counter()
+    batches = list(list_items(f"{tmp_path}/{pattern}", skipped=skipped))
+    items = [item for batch in batches for item in items_of(batch)]
+    assert [item.name for item in items] == expected
+    assert items[3].location == f"{tmp_path}/b/1.jpg"
+    assert skipped["listed twice"] == 1
+    monkeypatch.chdir(tmp_path)
+    if pattern:
+        assert names_of(pattern) == expected
+    assert names_of(url.replace("b/list", "*/list")) == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_list_in_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    touch(tmp_path, "[1]/1.jpg", "{a,b}/1.jpg")
+    for folder in ("[1]", "{a,b}"):
+        (tmp_path / folder / "list.txt").write_text("1.jpg\n")
+        assert names_of(tmp_path / folder / "list.txt") == ["1.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def test_input_that_has_grown_is_appended(tmp_path: Path) -> None:
         assert [item.name for item in job.items(Task(2))] == ["a2"]
 
 
+def test_where_paths_start_is_remembered_with_the_plan(tmp_path: Path) -> None:
+    out, starts = tmp_path / "out", {"/lists/a.txt": "/photos"}
+    with Job(out, REQUEST) as job:
+        assert job.starts == {}
+        job.plan([batch_of(["a"], ["/photos/a"])], 2, starts)
+    with Job(out, REQUEST) as job:  # no answer depends on anything yet, but the plan does
+        assert job.starts == starts
+    with Job(out, {**REQUEST, "source": "/others"}) as job:
+        assert (job.starts, job.num_pictures) == ({}, 0)
+
+
 def test_failed_pictures_are_asked_for_again_by_choice(tmp_path: Path) -> None:
     with begun(tmp_path / "out") as job:
         task = Task(0, retries=True)

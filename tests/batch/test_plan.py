@@ -124,3 +124,39 @@ def test_very_many_paths_are_planned_in_little_memory(tmp_path: Path, repository
     assert (told["added"], told["shards"]) == (200_000, 200)
     assert told["MB"] < 250  # with 70 MB of Arrow's code
     assert told["s"] < 5  # of a core, with the making of the paths
+
+
+def held(*pictures: tuple[str, int], location: str = "/a.tar") -> Iterator[pa.RecordBatch]:
+    """Pictures in a tar or table, by their names and offsets."""
+    for name, offset in pictures:
+        yield batch_of([name], location, [offset], [10])
+
+
+def places_in(plan: Plan, shard: int) -> list[tuple[str, str, int]]:
+    return [(item.name, item.location, item.offset) for item in items_of(plan.read(shard))]
+
+
+def test_what_a_tar_that_is_written_anew_holds_elsewhere_is_read_there(tmp_path: Path) -> None:
+    Plan(tmp_path / "plan").extend(held(("a", 512), ("b", 2048), ("c", 4096)), 2)
+    before = (tmp_path / "plan" / "plan-000000.parquet").read_bytes()
+    plan = Plan(tmp_path / "plan")
+    assert plan.extend(held(("a", 512), ("a2", 2048), ("b", 4096), ("c", 6144)), 2) == 1
+    assert places_in(plan, 0) == [("a", "/a.tar", 512), ("b", "/a.tar", 4096)]
+    assert places_in(plan, 1) == [("c", "/a.tar", 6144)]
+    assert places_in(plan, 2) == [("a2", "/a.tar", 2048)]
+    assert (tmp_path / "plan" / "plan-000000.parquet").read_bytes() == before
+    # Each run finds it out again, and a picture may move to another file.
+    plan = Plan(tmp_path / "plan")
+    moved = [*held(("a", 512), ("a2", 2048)), *held(("c", 1), ("b", 2), location="/b.tar")]
+    assert plan.extend(moved, 2) == 0
+    assert places_in(plan, 0) == [("a", "/a.tar", 512), ("b", "/b.tar", 2)]
+    assert places_in(plan, 1) == [("c", "/b.tar", 1)]
+
+
+def test_what_a_tar_holds_no_longer_is_a_picture_that_fails(tmp_path: Path) -> None:
+    Plan(tmp_path / "plan").extend([*held(("a", 512), ("b", 2048)), *batches("c")], 3)
+    plan = Plan(tmp_path / "plan")
+    assert plan.extend(held(("b", 2048)), 3) == 0
+    problems = [item.problem for item in items_of(plan.read(0))]
+    # A file that is gone fails when it is read.
+    assert problems == ["it is no longer in /a.tar, where it was planned", "", ""]
