@@ -102,8 +102,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
-def port(text: str) -> int:
-    """Read a port number.
+def port(text: str, lowest: int = 0) -> int:
+    """Read a port number; 0 lets the system choose a free one.
 
     Raises:
         argparse.ArgumentTypeError: anything else.
@@ -112,7 +112,10 @@ def port(text: str) -> int:
         >>> port("8000")
         8000
     """
-    return int(number_in(text, 0, LARGEST_PORT))
+    number = number_in(text, lowest, LARGEST_PORT)
+    if not number.is_integer():
+        raise argparse.ArgumentTypeError(f"expected a whole number; got {text}")
+    return int(number)
 
 
 def seconds(text: str) -> float:

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from head_detection.errors import MissingPackageError, OutputError
+from head_detection.results.naming import as_unicode
 from head_detection.results.record import Record, dump_json
 from head_detection.results.sink import Sink
 from head_detection.version import __version__
@@ -111,12 +112,13 @@ class MqttSink(Sink):
         """Take a picture or a frame."""
         values: dict[tuple[str, str], int] = {("", "heads"): len(record.detections)}
         for region in record.regions or ():
+            name = as_unicode(region.name)
             if region.now is not None:
-                values[region.name, "heads"] = region.now
-            values |= {(region.name, "in"): region.num_in, (region.name, "out"): region.num_out}
+                values[name, "heads"] = region.now
+            values |= {(name, "in"): region.num_in, (name, "out"): region.num_out}
         with self._lock:
             for (name, kind), value in values.items():
-                count = self._count_of(record.file, name, kind)
+                count = self._count_of(as_unicode(record.file), name, kind)
                 if count is not None:
                     count.value = value
                     self._send(count)
@@ -221,7 +223,7 @@ def level_of(name: str) -> str:
         >>> level_of("hall/door #1"), level_of("$SYS")
         ('hall_door _1', '_SYS')
     """
-    level = _UNSAFE.sub("_", name.encode("utf-8", "replace").decode())
+    level = _UNSAFE.sub("_", name)
     return f"_{level[1:]}" if level.startswith("$") else level
 
 

@@ -129,6 +129,16 @@ def inside(file: str) -> PurePosixPath:
     return PurePosixPath(*(part for part in PurePosixPath(file).parts if part not in ("..", "/")))
 
 
+def as_unicode(name: str) -> str:
+    r"""Return a name with escapes for the bytes that are not Unicode, which no network takes.
+
+    Example:
+        >>> print(as_unicode("a.mp4"), as_unicode(f"caf{chr(0xDCE9)}.mp4"))
+        a.mp4 caf\udce9.mp4
+    """
+    return name.encode(errors="backslashreplace").decode()
+
+
 def _has_sibling(source: Path, suffix: str) -> bool:
     """Tell whether a file of the same name but with the other suffix lies beside a file."""
     return source.suffix.lower() != suffix and source.with_suffix(suffix).exists()

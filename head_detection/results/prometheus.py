@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from head_detection.errors import MissingPackageError, OutputError
+from head_detection.results.naming import as_unicode
 from head_detection.results.record import Failure, Record
 from head_detection.results.sink import Sink
 
@@ -86,7 +87,8 @@ class PrometheusSink(Sink):
     @property
     def output(self) -> str:
         """The URL of the metrics."""
-        return f"http://{self._host}:{self.port}/metrics"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}/metrics"
 
     def write(self, record: Record) -> None:
         """Update the metrics with a picture or frame."""
@@ -99,10 +101,11 @@ class PrometheusSink(Sink):
             source.heads = {"": len(record.detections)}
             source.crossings = {}
             for region in record.regions or ():
+                name = as_unicode(region.name)
                 if region.now is not None:
-                    source.heads[region.name] = region.now
-                source.crossings[region.name, "in"] = region.num_in
-                source.crossings[region.name, "out"] = region.num_out
+                    source.heads[name] = region.now
+                source.crossings[name, "in"] = region.num_in
+                source.crossings[name, "out"] = region.num_out
 
     def fail(self, failure: Failure) -> None:
         """Count a picture or frame that failed."""
@@ -152,10 +155,11 @@ class PrometheusSink(Sink):
         ):
             family = kind(f"head_detection_{name}", text, labels=["camera"])
             for state in states:
-                family.add_metric([state.name], getattr(state, attribute))
+                family.add_metric([as_unicode(state.name)], getattr(state, attribute))
             yield family
 
     def _source_of(self, name: str) -> _Source | None:
+        name = as_unicode(name)
         if name not in self._sources and len(self._sources) < MOST_SOURCES:
             self._sources[name] = _Source()
         return self._sources.get(name)

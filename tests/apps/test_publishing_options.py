@@ -45,12 +45,17 @@ def test_the_password_is_in_a_file_or_in_the_environment(
     words = ("--mqtt", "[::1]", "--mqtt-password-file", str(path), "--mqtt-topic", "home/heads")
     broker = broker_of(monkeypatch, *words)
     assert (broker.host, broker.password, broker.topic) == ("::1", "of the file", "home/heads")
+    path.write_bytes("\ufeffdes Caf\u00e9s\r\nmore\r\n".encode())  # as Windows editors write it
+    assert broker_of(monkeypatch, *words).password == "des Caf\u00e9s"  # noqa: S105 - made up
     path.write_text("\n")
     with pytest.raises(UsageError, match="expected a password in the first line"):
         makers(*words)
+    path.write_bytes("des Caf\u00e9s\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="expected UTF-8 text; got other bytes"):
+        makers(*words)
 
 
-@pytest.mark.parametrize("topic", ["all/#", "+", "", "/"])
+@pytest.mark.parametrize("topic", ["all/#", "+", "", "/", "\udcff"])
 def test_a_topic_that_stands_for_others_is_told_by_its_option(
     topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,12 +70,25 @@ def test_a_topic_that_stands_for_others_is_told_by_its_option(
         (["--mqtt-user", "me"], "expected --mqtt too; got none"),
         (["--mqtt", "me:secret@broker"], "expected HOST or HOST:PORT"),
         (["--mqtt", "mqtt://broker"], "expected HOST or HOST:PORT"),
-        (["--mqtt", "broker:99999"], "port: expected 0 to 65535"),
+        (["--mqtt-topic", "home"], "expected --mqtt too; got none"),
+        (["--mqtt", "broker", "--mqtt-user", "\udcff"], "--mqtt-user: expected UTF-8 text"),
+        (["--mqtt", ""], "expected HOST or HOST:PORT"),
+        (["--mqtt", ":1883"], "expected HOST or HOST:PORT"),
+        (["--mqtt", "[]:1883"], "expected HOST or HOST:PORT"),
+        (["--mqtt", "broker:99999"], "port: expected 1 to 65535"),
+        (["--mqtt", "broker:0"], "port: expected 1 to 65535"),
+        (["--metrics-host", "::1"], "expected --metrics-port too; got none"),
     ],
 )
 def test_mistakes_are_told(words: list[str], line: str) -> None:
     with pytest.raises(UsageError, match=line):
         makers(*words)
+
+
+def test_a_port_is_a_whole_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        makers("--metrics-port", "94.9")
+    assert "--metrics-port: expected a whole number; got 94.9" in capsys.readouterr().err
 
 
 def test_the_sinks_of_a_run_tell_others_too(tmp_path: Path) -> None:

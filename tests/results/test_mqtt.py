@@ -167,3 +167,12 @@ def test_a_broker_that_is_not_there_stops_nothing(caplog: pytest.LogCaptureFixtu
 def test_topics_are_words() -> None:
     with pytest.raises(OutputError, match="expected words without"):
         MqttSink(Broker("127.0.0.1", topic="all/#"))
+
+
+def test_a_name_that_is_no_unicode_is_written_with_escapes() -> None:
+    sink = MqttSink(Broker("127.0.0.1", 1))
+    sink.write(Record(0, "\udcff.mp4", Detections.empty((9, 9)), seconds=0.0))
+    (count,) = sink._counts.values()
+    sink.close()
+    assert count.topic == "head-detection/\\udcff.mp4/heads"
+    assert count.config["device"]["name"] == "\\udcff.mp4"

@@ -45,3 +45,19 @@ def test_the_numbers_have_labels_of_camera_and_zone() -> None:
             'head_detection_reconnects_total{camera="front"} 1.0',
         ]
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_name_that_is_no_unicode_is_served_with_escapes(host: str) -> None:
+    try:
+        sink = PrometheusSink(host, 0, lambda: [CameraState("\udcff", 9.5, 0.25, 7, 1)])
+    except OutputError:
+        pytest.skip("this machine has no IPv6")
+    try:
+        sink.write(Record(0, "\udcff.mp4", Detections.empty((9, 9)), seconds=0.0))
+        with urlopen(sink.output, timeout=30) as answer:  # noqa: S310 - its own address
+            text = answer.read().decode()
+    finally:
+        sink.close()
+    assert r'head_detection_frames_total{camera="\\udcff.mp4"} 1.0' in text
+    assert r'head_detection_camera_fps{camera="\\udcff"} 9.5' in text
