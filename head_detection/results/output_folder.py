@@ -56,7 +56,7 @@ def choose_folder(folder: Path, formats: Sequence[str], *, overwrite: bool = Fal
 
 @contextmanager
 def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
-    """Mark a folder as holding a run's results; undone if the block, which begins them, fails.
+    """Mark a folder as holding a run's results; if the block, which begins them, fails, none stay.
 
     Args:
         folder: the folder, created if missing; None is no folder.
@@ -76,7 +76,7 @@ def claiming(folder: Path | None, formats: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        (folder / RUN_FILE).unlink()
+        clear_folder(folder)
         raise
 
 

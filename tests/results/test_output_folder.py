@@ -89,9 +89,21 @@ def test_lists_remove_nothing_outside_and_bear_any_name(tmp_path: Path) -> None:
     assert not (folder / RUN_FILE).exists()
 
 
-def test_a_run_that_cannot_begin_claims_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no"), claiming(tmp_path, ["json"]):
+def begin_in_vain(folder: Path) -> None:
+    """Begin two formats, then fail, as where a port is in use."""
+    with claiming(folder, ["images", "json"]):
+        (folder / "detections.json").write_text("{")
+        mark_folder(folder / "images").close()
         raise OutputError("no")
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(OutputError, match="no"):
+        begin_in_vain(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+    (tmp_path / "mine.csv").unlink()
+    assert choose_folder(tmp_path, ["json"]) == tmp_path
     with claiming(tmp_path, ["json"]):
         pass
     with pytest.raises(OutputError, match="another run writes here"), claiming(tmp_path, ["json"]):
