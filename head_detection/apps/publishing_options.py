@@ -97,11 +97,8 @@ def _states_of(source: "Source") -> "Iterator[CameraState]":
     from head_detection.pipeline.cameras import Cameras
     from head_detection.results.prometheus import CameraState
 
-    for camera in source.cameras if isinstance(source, Cameras) else ():
-        counts = camera.counts
-        yield CameraState(
-            camera.address.name, camera.rate(), counts.latency, counts.dropped, counts.reconnects
-        )
+    for name, rate, counts in source.measured() if isinstance(source, Cameras) else ():
+        yield CameraState(name, rate, counts.latency, counts.dropped, counts.reconnects)
 
 
 def _host_of(text: str, *, is_encrypted: bool) -> tuple[str, int]:

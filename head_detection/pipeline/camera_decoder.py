@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -176,7 +177,9 @@ class Decoder:
         picture = frame.picture
         if isinstance(picture, Packet):
             picture = next(self._pictures_of(picture), None)
-        pixels = None if picture is None else upright(picture, self._converter)
+        pixels = None
+        with suppress(av.FFmpegError, MemoryError, ValueError):  # as damaged as if not decoded
+            pixels = None if picture is None else upright(picture, self._converter)
         waits = self._is_paced and not self._is_wanted.is_set()
         self._messages.send(
             "pixels",

@@ -5,10 +5,11 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from head_detection.pipeline.addresses import Address, distinct
-from head_detection.pipeline.camera import Camera
+from head_detection.pipeline.camera import Camera, CameraCounts
 from head_detection.pipeline.sources import FrameOptions, Patience, SourceInfo
 from head_detection.structures import Frame
 
@@ -126,6 +127,11 @@ class Cameras:
         """Return what became of each camera's frames, in words."""
         with self._changed:
             return [_summary_of(camera) for camera in self.cameras]
+
+    def measured(self) -> list[tuple[str, float, CameraCounts]]:
+        """Return each camera's name, its frames per second now, and a copy of its counts."""
+        with self._changed:
+            return [(c.address.name, c.rate(), replace(c.counts)) for c in self.cameras]
 
     def names_with_sound(self) -> list[str]:
         """Return the cameras and files whose stream has sound, which frames do not tell."""

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import queue
 import re
 import signal
 import socket
@@ -37,7 +38,7 @@ from clips import Pixels, number_of, numbered_frame, write_clip
 
 from head_detection.inference.loading import read_ahead
 from head_detection.pipeline.addresses import Address, DeviceMode, parse_address
-from head_detection.pipeline.camera import Camera
+from head_detection.pipeline.camera import Camera, CameraCounts
 from head_detection.pipeline.camera_decoder import Decoder, Messages
 from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
@@ -670,6 +671,43 @@ def test_each_frame_of_a_camera_is_in_one_count(every_frame: bool, dropped: int)
     counts = camera.counts
     assert (counts.received, counts.given, counts.damaged) == (11, 2, 2)
     assert counts.dropped == dropped
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("no converter"), None])
+def test_a_frame_that_cannot_be_converted_is_damaged_and_the_next_one_comes(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Nobody would answer the requests to come if this ended the thread that does."""
+
+    def fail(*_: object) -> Pixels:
+        if error is not None:
+            raise error
+        return np.zeros((16, 16, 3), np.uint8)
+
+    said = io.BytesIO()
+    decoder = Decoder(Opening("nobody"), Messages(said))
+    monkeypatch.setattr("head_detection.pipeline.camera_decoder.upright", fail)
+    decoder._take(av.VideoFrame(16, 16), 0.0)
+    decoder.give()
+    _, line, pixels = said.getvalue().split(b"\n", 2)
+    message = json.loads(line)
+    assert (message["kind"], message["index"]) == ("pixels", 0)
+    assert message["shape"] == (None if error is not None else [16, 16, 3])
+    assert len(pixels) == (0 if error is not None else 16 * 16 * 3)
+
+
+def test_what_is_measured_waits_for_whoever_changes_it() -> None:
+    source = Cameras([Address("front", "nobody")])
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    thread = threading.Thread(target=lambda: answers.put(source.measured()))
+    with source._changed:
+        thread.start()
+        with pytest.raises(queue.Empty):
+            answers.get(timeout=0.1)
+    ((name, rate, counts),) = answers.get(timeout=LONGEST_WAIT)
+    thread.join()
+    assert (name, rate, counts) == ("front", 0.0, CameraCounts())
+    assert counts is not source.cameras[0].counts
 
 
 def test_a_fault_of_the_decoder_is_told(tmp_path: Path) -> None:
