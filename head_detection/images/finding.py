@@ -43,7 +43,7 @@ FITS and the stubs (BUFR, GRIB, HDF5, MPEG, WMF), which hand the file to any reg
 """
 _READ_AS_JPEG: Final = frozenset({"MPO"})
 """Several JPEGs in one file, as written by cameras with two lenses: the first is read."""
-_DIGITS: Final = re.compile(r"(\d+)")
+_DIGITS: Final = re.compile(r"(\d{1,1000})")  # Python refuses to parse thousands at once
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
 """Error numbers of a path that leads nowhere, not to something that we may not read."""
 _SPECIAL: Final = {

@@ -8,6 +8,7 @@ from typing import Final
 
 import cv2
 
+from head_detection.errors import PictureError
 from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Drawing
@@ -19,7 +20,7 @@ from head_detection.structures import FloatArray
 JPEG_QUALITY: Final = 92
 MOST_SOURCES: Final = 64
 """Videos and cameras at the same time whose heads leave traces."""
-LARGEST_JPEG_SIDE: Final = 65_535  # pixels; a limit of the format
+LARGEST_JPEG_SIDE: Final = 65_500  # pixels; libjpeg's limit, a little below the format's
 
 
 class PictureSink(FolderSink):
@@ -41,7 +42,11 @@ class PictureSink(FolderSink):
             bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
             suffix = target.suffix.lower()
             options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            yield cv2.imencode(suffix, bgr, options)[1].tobytes()
+            is_whole, content = cv2.imencode(suffix, bgr, options)
+            if not is_whole:
+                size = f"{bgr.shape[1]}x{bgr.shape[0]}"
+                raise PictureError(f"no {suffix} holds {size} pixels")
+            yield content.tobytes()
 
     @abstractmethod
     def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:

@@ -18,7 +18,7 @@ from head_detection.data.formats.label_files import as_id, read_text
 from head_detection.data.formats.names import natural_order
 from head_detection.errors import DetectionFileError
 from head_detection.files import replacing
-from head_detection.images.finding import VIDEO_EXTENSIONS, natural_key
+from head_detection.images.finding import VIDEO_EXTENSIONS, is_video_name, natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
 from head_detection.results.growing import GrowingFile
@@ -76,10 +76,11 @@ class MotSink(Sink):
     A folder of pictures is a sequence: ``mot.txt`` holds those in the source itself, and
     ``mot/HT21-01.txt`` those in ``HT21-01`` or its ``img1``. Frame n is the n-th picture in the
     natural order of the names, including failed ones, so the files are written at the end, when the
-    order is known. A video or camera is a sequence too: ``mot.txt`` if it is the only one,
-    otherwise ``mot/street.txt`` for ``street.mp4``. Its lines are written at once; the first file
-    is moved to ``mot/`` when another sequence begins. Frames and pixels count from 1, as in the
-    benchmark. The id is -1 for a head that is not tracked.
+    order is known. A video that cannot be opened is none of them. A video or camera is a sequence
+    too: ``mot.txt`` if it is the only one, otherwise ``mot/street.txt`` for ``street.mp4``. Its
+    lines are written at once; the first file is moved to ``mot/`` when another sequence begins.
+    Frames and pixels count from 1, as in the benchmark. The id is -1 for a head that is not
+    tracked.
 
     Args:
         folder: folder of the files, created if missing.
@@ -133,7 +134,7 @@ class MotSink(Sink):
         """Add a picture or frame that failed, without lines."""
         if failure.seconds is not None:
             self._file_of(failure.file)
-        elif str(inside(failure.file)) not in self._videos:
+        elif str(inside(failure.file)) not in self._videos and not is_video_name(failure.file):
             self._take_picture(failure.file, "")
 
     def close(self) -> None:

@@ -119,14 +119,19 @@ class ResultFolder:
         return True
 
 
-def inside(file: str) -> PurePosixPath:
+def inside(file: str, *, is_windows: bool = os.name == "nt") -> PurePosixPath:
     """Return a file's path without the parts that lead out of a folder.
+
+    Args:
+        file: path in the source, with ``/``; absolute for a file on another drive of Windows.
+        is_windows: leave out a drive, too, which is the name of a folder elsewhere.
 
     Example:
         >>> str(inside("../../etc/a.jpg")), str(inside("/etc/b.jpg"))
         ('etc/a.jpg', 'etc/b.jpg')
     """
-    return PurePosixPath(*(part for part in PurePosixPath(file).parts if part not in ("..", "/")))
+    parts = [part for part in PurePosixPath(file).parts if part != ".." and part.strip("/")]
+    return PurePosixPath(*(part for part in parts if not (is_windows and part.endswith(":"))))
 
 
 def as_unicode(name: str) -> str:

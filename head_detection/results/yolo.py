@@ -139,9 +139,9 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
     """
     sizes = [size_of(image) for image in labelled.images]
     boxes, taken = _read_boxes(folder, KnownPictures(folder, labelled))
-    known: Sequence[LabelClass] = _read_classes(folder) or labelled.classes_of(SCHEME)
-    if (folder / OUTPUT_MARKER).is_file():
-        known = [LabelClass(SCHEME, CLASS, HEAD, is_head=True)]
+    known: Sequence[LabelClass] = [LabelClass(SCHEME, CLASS, HEAD, is_head=True)]
+    if not _is_ours(folder):
+        known = _read_classes(folder) or labelled.classes_of(SCHEME)
     classes = HeadClasses(folder, "class", known, [StatedClass(box.number) for box in boxes])
     rows = DetectionRows()
     num_unscored = 0
@@ -163,7 +163,13 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
 
 
 def _label_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.txt")) if path.name != CLASSES]
+    is_ours = _is_ours(folder)
+    return [path for path in sorted(folder.rglob("*.txt")) if is_ours or path.name != CLASSES]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Tell whether ``test`` wrote the labels: all are heads, and ``classes.txt`` is a picture's."""
+    return (folder / OUTPUT_MARKER).is_file()
 
 
 def _read_classes(folder: Path) -> list[LabelClass]:

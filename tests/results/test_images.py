@@ -34,13 +34,30 @@ def test_jpeg_and_png_stay_what_they_are(tmp_path, record):
             assert (image.format, image.size) == (kind, (300, 150))
 
 
-def test_a_picture_too_long_for_jpeg_becomes_png(tmp_path, record):
-    long = dataclasses.replace(
+def long_picture(record, width):
+    return dataclasses.replace(
         record(file="long.jpg"),
-        detections=Detections.empty((1, 70_000)),
-        pixels=np.zeros((1, 70_000, 3), np.uint8),
+        detections=Detections.empty((1, width)),
+        pixels=np.zeros((1, width, 3), np.uint8),
     )
-    assert write_all(BlurSink, tmp_path, [long]) == ["long.png"]
+
+
+def test_a_picture_too_long_for_jpeg_becomes_png(tmp_path, record):
+    for width, name in ((65_500, "long.jpg"), (65_501, "long.png"), (70_000, "long.png")):
+        folder = tmp_path / str(width)
+        assert write_all(BlurSink, folder, [long_picture(record, width)]) == [name]
+        with Image.open(folder / "blur" / name) as image:
+            assert image.size == (width, 1)
+
+
+def test_a_picture_that_no_format_holds_fails_alone(tmp_path, record):
+    sink = BlurSink(tmp_path, ORIGIN)
+    for item in (long_picture(record, 1_000_001), record(file="b.png")):
+        sink.write(item)
+    sink.close()
+    (failure,) = sink.take_failures()
+    assert failure.reason == "blur/long.png: no .png holds 1000001x1 pixels"
+    assert (tmp_path / "blur/b.png").exists()
 
 
 @pytest.mark.parametrize("hiding", [None, Hiding("pixelate")])

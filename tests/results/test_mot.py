@@ -209,6 +209,20 @@ def test_a_sequence_is_a_folder_and_its_frames_count_by_their_names(
     assert lefts(read.detections) == [[], [], [2], [], [], [], []]
 
 
+def test_a_video_that_cannot_be_opened_is_no_picture(
+    tmp_path: Path,
+    record: Callable[..., Record],
+    failure: Callable[..., Failure],
+    put: Callable[..., None],
+) -> None:
+    """Frame n stays the n-th picture, of whatever name, even one of 5,000 digits."""
+    outcomes = [failure("a.mp4"), record(file="b.png"), failure("9" * 5000 + ".png")]
+    put(MotSink, tmp_path, outcomes)
+    assert (tmp_path / "mot.txt").read_text().startswith("2,-1,11.0")
+    put(MotSink, tmp_path / "two", outcomes[:2])
+    assert (tmp_path / "two/mot.txt").read_text().startswith("1,-1,11.0")
+
+
 def test_two_folders_of_one_sequence_have_a_file_each(
     tmp_path: Path, record: Callable[..., Record], put: Callable[..., None]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.results.naming import ResultFolder
+from head_detection.results.naming import ResultFolder, inside
 
 
 @pytest.fixture
@@ -63,3 +63,19 @@ def test_the_name_of_a_stream_is_not_cut_at_a_dot(folder: ResultFolder) -> None:
         "hall.right.mp4",
         "clip.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "is_windows", "path"),
+    [
+        ("//server/share/a.jpg", False, "server/share/a.jpg"),
+        ("D:/a.jpg", False, "D:/a.jpg"),
+        ("D:/a.jpg", True, "a.jpg"),
+        ("//server/share/../a.jpg", True, "server/share/a.jpg"),
+        ("a:b/c.jpg", True, "a:b/c.jpg"),
+    ],
+)
+def test_no_drive_and_no_share_leads_out_of_the_folder(
+    file: str, is_windows: bool, path: str
+) -> None:
+    assert str(inside(file, is_windows=is_windows)) == path

@@ -143,3 +143,12 @@ def test_ours_are_heads_whatever_the_labels_number_so(
     put(LabelSink, tmp_path, [record(file="a.png")])
     labels = labelled("a.png", size=(50, 100), classes=CLASSES)
     assert lefts(read_detection_file(tmp_path / "labels", labels).detections) == [[10]]
+
+
+def test_a_picture_called_classes_has_labels_and_no_list_of_classes(
+    tmp_path: Path, record: Make, put: Put, labelled: Label, lefts: Lefts
+) -> None:
+    names = ["a.png", "classes.png"]
+    put(LabelSink, tmp_path, [record(file=name) for name in names])
+    read = read_detection_file(tmp_path / "labels", labelled(*names, size=(50, 100)))
+    assert (lefts(read.detections), read.without) == ([[10], [10]], ())
