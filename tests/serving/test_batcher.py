@@ -337,3 +337,25 @@ def test_room_lets_in_what_fits_and_one_that_is_larger_than_all() -> None:
 
     order = [step for step in asyncio.run(scenario()) if "x" not in step]
     assert order == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+def test_room_comes_to_a_large_one_although_small_ones_keep_coming() -> None:
+    async def scenario() -> list[str]:
+        room, order = Room(10), []
+
+        async def take(name: str, num_bytes: int) -> None:
+            async with room.taking(num_bytes):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        async def keep_taking() -> None:
+            for _ in range(20):
+                await take("small", 3)
+
+        small = [asyncio.create_task(keep_taking()) for _ in range(6)]
+        await asyncio.sleep(0)
+        await take("large", 9)
+        await asyncio.gather(*small)
+        return order
+
+    assert asyncio.run(scenario()).index("large") <= 6  # behind those that were there before it

@@ -52,7 +52,12 @@ export class Clip {
 
   async play() {
     this.isPlaying = true;
-    await this.element.play();
+    try {
+      await this.element.play();
+    } catch { // the browser cannot play it, or another file was chosen meanwhile
+      this.pause();
+      return;
+    }
     const step = () => {
       if (!this.isPlaying) return;
       this.shown();

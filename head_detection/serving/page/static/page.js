@@ -21,7 +21,7 @@ const threshold = () => Number(slider.value);
 const key = () => element("key")?.value ?? "";
 const say = (text) => { element("status").textContent = text; };
 /** Also looks at the name, because browsers do not know every kind of video. */
-const isVideo = (file) => file.type.startsWith("video/") || /\.(avi|flv|m2ts|mkv|mov|mp4|mpe?g|mts|webm|wmv)$/i.test(file.name);
+const isVideo = (file) => file.type.startsWith("video/") || /\.(3gp|avi|flv|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|ts|webm|wmv)$/i.test(file.name);
 const inWords = (count, word = "head") => (count === 1 ? `1 ${word}` : `${count} ${word}s`);
 
 /** The record that is shown, with the heads that count; for a video that of the current frame. */
@@ -78,7 +78,7 @@ function cell(row, text) {
 
 function headsOf(item) {
   if (item.error) return item.error;
-  if (!item.clip) return String(filtered(item.record, threshold()).count);
+  if (!item.clip) return item.record ? String(filtered(item.record, threshold()).count) : "being detected";
   if (!item.clip.answer) return "being tracked";
   const { images } = item.clip.answer;
   const followed = new Set(images.flatMap((record) => record.ids.filter((id) => id > 0)));
@@ -96,7 +96,8 @@ function list() {
     choose.addEventListener("click", () => select(item));
     cell(row, choose);
     cell(row, headsOf(item));
-    cell(row, record ? `${record.width} x ${record.height}` : "");
+    if (item.error) row.lastChild.colSpan = 2; // a sentence needs the room
+    else cell(row, record ? `${record.width} x ${record.height}` : "");
     if (item === current) row.setAttribute("aria-current", "true");
     return row;
   }));

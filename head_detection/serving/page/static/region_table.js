@@ -63,6 +63,7 @@ export class RegionTable {
       const problem = this.regions.rename(region, name.value);
       if (problem) this.say(problem);
       name.value = region.name;
+      for (const made of row.querySelectorAll("button")) this.label(made, region);
       this.changed();
     });
     row.insertCell().append(name);
@@ -76,8 +77,10 @@ export class RegionTable {
   button(text, region, act) {
     const made = document.createElement("button");
     Object.assign(made, { type: "button", textContent: text });
-    made.setAttribute("aria-label", `${text} ${region.name}`);
+    this.label(made, region);
     made.addEventListener("click", act);
     return made;
   }
+
+  label(button, region) { button.setAttribute("aria-label", `${button.textContent} ${region.name}`); }
 }

@@ -1,6 +1,7 @@
 // Sends frames of a webcam to the service, each once the previous one is answered.
 
 const QUALITY = 0.85;
+const PAUSE = 1000; // milliseconds after an error: a full queue would be asked again at once
 
 export class Webcam {
   constructor(video, button, { key, lowest, say, began, seen }) {
@@ -28,7 +29,8 @@ export class Webcam {
     this.stream.getTracks().forEach((track) => track.addEventListener("ended", () => this.stop("The webcam was disconnected.")));
     this.button.setAttribute("aria-pressed", "true");
     this.video.srcObject = this.stream;
-    await this.video.play();
+    await this.video.play().catch(() => null); // which ends if a file is chosen meanwhile
+    if (!this.stream) return;
     this.began();
     const url = new URL("stream", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -56,7 +58,12 @@ export class Webcam {
 
   take(answer) {
     if (!this.stream) return;
-    if (answer.error) this.say(answer.error); else this.seen(this.sent, answer);
+    if (answer.error) {
+      this.say(answer.error);
+      setTimeout(() => this.send(), PAUSE);
+      return;
+    }
+    this.seen(this.sent, answer);
     this.send();
   }
 
