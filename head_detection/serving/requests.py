@@ -252,6 +252,8 @@ async def read_form(
             text = f"expected at most {max_files} files; got more: send several requests"
             raise too_large(text) from error
         raise bad_request("expected a form (multipart/form-data); got a damaged one") from error
+    except UnicodeError as error:
+        raise bad_request("expected a form in UTF-8; got another charset") from error
 
 
 def too_many_bytes(max_bytes: int) -> ServiceError:
@@ -266,10 +268,11 @@ def too_slow(seconds: float) -> ServiceError:
 
 
 def clean_name(name: str | None, unnamed: str = UNNAMED) -> str:
-    """Return a file's name as one line of a bounded length.
+    r"""Return a file's name as one line of a bounded length, in Unicode.
 
     Example:
-        >>> clean_name("a  b.jpg"), clean_name(None)
-        ('a b.jpg', 'picture')
+        >>> clean_name("a  b.jpg"), clean_name(None), clean_name("\ud800.jpg")
+        ('a b.jpg', 'picture', '?.jpg')
     """
-    return " ".join((name or "").split())[:LONGEST_NAME] or unnamed
+    line = " ".join((name or "").split())[:LONGEST_NAME]
+    return line.encode(errors="replace").decode() or unnamed

@@ -111,7 +111,7 @@ async def _from_form(
         if isinstance(zones, UploadFile):
             zones_text = await zones.read(MAX_BYTES + 1)
         else:
-            zones_text = (zones or "").encode()
+            zones_text = (zones or "").encode(errors="replace")
     finally:
         await form.close()
     config = None

@@ -62,6 +62,11 @@ class Videos:
         try:
             async with asyncio.timeout(self._settings.video_deadline):
                 headers = await unless_gone(request, asyncio.wrap_future(future))
+            kind = FORMS[asked.form]
+            name = Path(sent.name).stem + kind.suffix
+            return _HeldFile(
+                folder / "answer", headers, kind.media_type, name, held, self._settings
+            )
         except BaseException as error:
             ended.set()
             future.cancel()
@@ -70,9 +75,6 @@ class Videos:
             if isinstance(error, TimeoutError):
                 raise too_late(self._settings.video_deadline) from error
             raise
-        kind = FORMS[asked.form]
-        name = Path(sent.name).stem + kind.suffix
-        return _HeldFile(folder / "answer", headers, kind.media_type, name, held, self._settings)
 
     def close(self) -> None:
         """Accept no more videos, and cancel those that have not begun."""

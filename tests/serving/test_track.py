@@ -16,6 +16,8 @@ from clips import packets
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
+from head_detection.serving.video_answers import FORMS
+
 FileOf = Callable[..., bytes]
 Open = Callable[..., TestClient]
 ZONES = b"""
@@ -209,3 +211,36 @@ def test_a_video_that_nobody_waits_for_is_given_up(
     while client.post("/track", content=clip).status_code != 200:  # on a busy machine
         threading.Event().wait(0.01)
     assert "head_detection_videos 0.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "zones", "status"),
+    [
+        ("unicode_escape", b"\\ud800.mp4", b"", 200),
+        ("unicode_escape", b"a.mp4", b"\\ud800", 400),
+        ("undefined", b"a.mp4", b"", 400),
+    ],
+)
+def test_a_form_in_a_strange_charset_keeps_no_place(
+    connect: Open, walking: Any, clip: bytes, left: Path,
+    charset: str, name: bytes, zones: bytes, status: int,
+) -> None:  # fmt: skip
+    client = connect(max_videos=1)
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    file = b'file"; filename="%s' % name
+    body = part % (b"zones", zones) + part % (file, clip) + b"--x--\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    for _ in range(2):
+        assert client.post("/track", content=body, headers=headers).status_code == status
+    assert list(left.iterdir()) == []
+
+
+def test_an_answer_that_cannot_be_sent_keeps_no_place(
+    connect: Open, walking: Any, clip: bytes, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(max_videos=1)
+    with monkeypatch.context() as patch:
+        patch.delitem(FORMS, "json")
+        assert client.post("/track", files=form(clip)).status_code == 500
+    assert client.post("/track", files=form(clip)).status_code == 200
+    assert list(left.iterdir()) == []
