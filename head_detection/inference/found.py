@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import cv2
 import numpy as np
 
 from head_detection.errors import PictureError
 from head_detection.files import write_bytes
+from head_detection.images.encoding import encode_picture
 from head_detection.inference.loading import Color, ImageLike, LoadedPicture, load_pictures
 from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS, Detections, rounded
 
@@ -120,9 +120,8 @@ class Found(Detections):
     ) -> Callable[[], bytes]:
         def encode() -> bytes:
             drawn = self.draw(image, color=color)
-            # OpenCV expects blue, green, red.
-            bgr = drawn if color == "bgr" else np.ascontiguousarray(drawn[..., ::-1])
-            return bytes(cv2.imencode(suffix, bgr)[1].tobytes())
+            rgb = np.ascontiguousarray(drawn[..., ::-1]) if color == "bgr" else drawn
+            return encode_picture(rgb, suffix)
 
         return encode
 

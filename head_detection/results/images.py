@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
-
-from head_detection.errors import PictureError
+from head_detection.images.encoding import LARGEST_SIDES, encode_picture
 from head_detection.images.heads import draw_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Drawing
@@ -20,7 +18,6 @@ from head_detection.structures import FloatArray
 JPEG_QUALITY: Final = 92
 MOST_SOURCES: Final = 64
 """Videos and cameras at the same time whose heads leave traces."""
-LARGEST_JPEG_SIDE: Final = 65_500  # pixels; libjpeg's limit, a little below the format's
 
 
 class PictureSink(FolderSink):
@@ -30,7 +27,7 @@ class PictureSink(FolderSink):
 
     def _suffix(self, record: Record) -> str:
         suffix = "" if record.path is None else record.path.suffix
-        if max(record.detections.image_size) > LARGEST_JPEG_SIDE:
+        if max(record.detections.image_size) > LARGEST_SIDES[".jpg"]:
             return suffix if suffix.lower() == ".png" else ".png"
         return suffix if suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
 
@@ -39,14 +36,7 @@ class PictureSink(FolderSink):
             raise ValueError("pixels: expected in the record; got none")
         pictures = self._pictures(record, record.pixels)
         for target, picture in zip(targets, pictures, strict=True):
-            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            suffix = target.suffix.lower()
-            options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            is_whole, content = cv2.imencode(suffix, bgr, options)
-            if not is_whole:
-                size = f"{bgr.shape[1]}x{bgr.shape[0]}"
-                raise PictureError(f"no {suffix} holds {size} pixels")
-            yield content.tobytes()
+            yield encode_picture(picture, target.suffix.lower(), JPEG_QUALITY)
 
     @abstractmethod
     def _pictures(self, record: Record, pixels: Picture) -> Iterator[Picture]:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import cv2
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from head_detection.errors import PictureError
+from head_detection.images.encoding import LARGEST_SIDES, encode_picture
 from head_detection.images.heads import draw_heads
 from head_detection.images.hiding import hide_heads
 from head_detection.results.coco import coco_heads
 from head_detection.results.csv import COLUMNS, csv_lines, head_rows
-from head_detection.results.images import JPEG_QUALITY, LARGEST_JPEG_SIDE
+from head_detection.results.images import JPEG_QUALITY
 from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
 from head_detection.serving.problems import ServiceError, unreadable
 
@@ -57,7 +57,7 @@ def answer(form: Form, outcomes: Sequence[Outcome], origin: Origin) -> Response:
         Status 200 if at least one picture succeeded, else the status of the first error.
 
     Raises:
-        ServiceError: heads could not be hidden.
+        ServiceError: heads could not be hidden, or the picture is too long for PNG.
     """
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
@@ -109,12 +109,9 @@ def _as_picture(record: Record, *, hides: bool) -> Response:
             pixels = hide_heads(record.pixels, record.to_hide or record.detections)
         else:
             pixels = draw_heads(record.pixels, record.detections)
+        is_jpeg = max(pixels.shape[:2]) <= LARGEST_SIDES[".jpg"]
+        content = encode_picture(pixels, ".jpg" if is_jpeg else ".png", JPEG_QUALITY)
     except PictureError as error:
         raise unreadable(str(error)) from error
-    is_jpeg = max(pixels.shape[:2]) <= LARGEST_JPEG_SIDE
-    suffix, options = (
-        (".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]) if is_jpeg else (".png", [])
-    )
-    content = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
     headers = {HEADS_HEADER: str(len(record.detections))}
     return Response(content, 200, headers, "image/jpeg" if is_jpeg else "image/png")

@@ -68,6 +68,15 @@ def test_a_picture_ending_is_a_drawn_picture(found: Found, light, tmp_path: Path
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
 
 
+def test_a_picture_too_long_for_its_ending_is_refused(tmp_path: Path) -> None:
+    found = Found.of(Detections.empty((1, 70_000)), None)
+    long = np.zeros((1, 70_000, 3), np.uint8)
+    found.save(tmp_path / "long.png", long)
+    for name, most in (("long.jpg", "65,500"), ("long.webp", "16,383")):
+        with pytest.raises(PictureError, match=f"at most {most} pixels to write .* got 70000x"):
+            found.save(tmp_path / name, long)
+
+
 def test_boxes_are_json_or_csv(found: Found, tmp_path: Path) -> None:
     found.save(tmp_path / "boxes.json")
     assert json.loads((tmp_path / "boxes.json").read_text()) == {
