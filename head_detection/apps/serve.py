@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         lowest_score=HIDDEN_FROM,
         **engine_options(arguments),
     )
-    settings = ServiceSettings(keys=keys, hosts=hosts_for(arguments.host), **_limits(arguments))
+    hosts = hosts_for(arguments.host, arguments.allow_origin)
+    settings = ServiceSettings(keys=keys, hosts=hosts, **_limits(arguments))
     with open_socket(arguments.host, arguments.port) as listener:
         number = listener.getsockname()[1]
         name = f"[{arguments.host}]" if ":" in arguments.host else arguments.host

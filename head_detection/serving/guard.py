@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from head_detection.serving.metrics import Metrics
-from head_detection.serving.problems import ENDED_BY_CLIENT, ServiceError
+from head_detection.serving.problems import ENDED_BY_CLIENT, LONGEST_VALUE, ServiceError
 from head_detection.serving.settings import ServiceSettings
 
 CONTENT_POLICY: Final = (
@@ -111,12 +111,14 @@ class Guard:
             headers: its headers.
             is_page: whether they must hold the key; a browser's WebSocket sends it later.
         """
-        host = _split(f"//{headers.get('host', '')}").hostname
-        if self._settings.hosts is not None and host not in self._settings.hosts:
-            text = "expected a host name of this service; got another"
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if host and not self._is_known(host):  # HTTP/1.0 may leave it out; no browser does
+            text = (
+                f"expected a name of this machine; got the host {host[:LONGEST_VALUE]!r}, which is "
+                "let in by --host or --allow-origin"
+            )
             return ServiceError(HTTPStatus.FORBIDDEN, "host", text)
-        origin = headers.get("origin")
-        is_own = origin is None or _split(origin).netloc == headers.get("host")
+        is_own = origin is None or _split(origin).netloc == (host or None)
         if not is_own and origin not in self._settings.origins:
             text = "expected a page of this service; got one of another site (see --allow-origin)"
             return ServiceError(HTTPStatus.FORBIDDEN, "origin", text)
@@ -127,6 +129,10 @@ class Guard:
             "expected a key as Authorization: Bearer KEY or X-API-Key: KEY; got none that is valid"
         )
         return ServiceError(HTTPStatus.UNAUTHORIZED, "key", text)
+
+    def _is_known(self, host: str) -> bool:
+        hosts = self._settings.hosts
+        return hosts is None or _split(f"//{host}").hostname in hosts
 
 
 def has_key(headers: Headers, keys: tuple[str, ...]) -> bool:

@@ -13,10 +13,11 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
@@ -169,22 +170,26 @@ def open_socket(host: str, port: int) -> socket.socket:
     return opened
 
 
-def hosts_for(host: str) -> tuple[str, ...] | None:
+def hosts_for(host: str, origins: Sequence[str] = ()) -> tuple[str, ...] | None:
     """Return the host names under which browsers may reach a service that is bound to an address.
 
-    A loopback address allows only this machine's own names. That stops DNS rebinding, where
-    another site's name is made to resolve to this machine. None allows any name.
+    A loopback address allows only this machine's own names, and those of the given origins, which
+    a proxy on this machine may pass on. That stops DNS rebinding, where another site's name is
+    made to resolve to this machine. None allows any name.
 
     Example:
-        >>> hosts_for("127.0.0.1")
-        ('localhost', '127.0.0.1', '::1')
+        >>> hosts_for("127.0.0.1", ["https://heads.example"])
+        ('localhost', '127.0.0.1', '::1', 'heads.example')
         >>> hosts_for("0.0.0.0")
     """
     try:
         is_local = ip_address(host).is_loopback
     except ValueError:
         is_local = host == "localhost"
-    return LOOPBACK if is_local else None
+    if not is_local:
+        return None
+    named = (urlsplit(origin).hostname for origin in origins)
+    return (*LOOPBACK, *(name for name in named if name and name not in LOOPBACK))
 
 
 def run_workers(

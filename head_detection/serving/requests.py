@@ -216,8 +216,8 @@ def check_headers(request: Request, max_bytes: int) -> None:
     Raises:
         ServiceError: it is too long, or compressed.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
         raise ServiceError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding",
             "expected a body without Content-Encoding; got a compressed one: send the file itself",
@@ -241,7 +241,7 @@ async def read_form(
     """Return the parts of a form.
 
     Raises:
-        ServiceError: it is damaged, or has too many parts.
+        ServiceError: it is damaged, or has too many parts, or one that is too large.
     """
     try:
         return await parser(
@@ -251,6 +251,12 @@ async def read_form(
         if error.message.startswith("Too many files"):
             text = f"expected at most {max_files} files; got more: send several requests"
             raise too_large(text) from error
+        if error.message.startswith("Too many fields"):
+            text = f"expected at most {MAX_FIELDS} fields in the form beside its files; got more"
+            raise too_large(text) from error
+        if error.message.startswith("Part exceeded"):  # only that of a field is bounded
+            text = "expected files in the form with file names; got a large field without one"
+            raise bad_request(text) from error
         raise bad_request("expected a form (multipart/form-data); got a damaged one") from error
     except UnicodeError as error:
         raise bad_request("expected a form in UTF-8; got another charset") from error

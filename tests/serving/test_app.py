@@ -115,6 +115,21 @@ def test_a_picture_comes_back_drawn_or_hidden(client: TestClient, file_of: FileO
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("kind", ["image", "blur"])
+def test_a_picture_too_long_for_jpeg_comes_back_as_png(
+    client: TestClient, file_of: FileOf, kind: str
+) -> None:
+    for width, media_type in ((65_500, "image/jpeg"), (65_501, "image/png")):
+        data = file_of(width, 2)
+        answer = client.post("/detect", content=data, params={"format": kind})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+        assert Image.open(BytesIO(answer.content)).width == width
+    data = file_of(1_000_001, 2)
+    answer = client.post("/detect", content=data, params={"format": kind})
+    assert answer.status_code == 422
+    assert "at most 1,000,000 pixels to write .png; got 1000001x" in answer.json()["error"]
+
+
 def test_hidden_are_the_heads_that_the_command_hides(
     connect: Open, detector: HeadDetector, engine: Any, file_of: FileOf
 ) -> None:
@@ -175,6 +190,7 @@ def test_limits_are_kept_before_any_work(connect: Open, engine: Any, file_of: Fi
     assert post(content=b"x", headers={"Content-Type": "multipart/form-data"}) == (400, "request")
     assert engine.batches == [[(480, 640)]]
     assert post(content=small)[0] == 200
+    assert post(content=small, headers={"Content-Encoding": " "})[0] == 200
 
 
 def test_a_full_queue_and_a_deadline(connect: Open, engine: Any, file_of: FileOf) -> None:
@@ -219,6 +235,10 @@ def test_other_sites_and_other_names_are_not_let_in(connect: Open, file_of: File
     assert post() == post(Origin="http://testserver") == 200
     assert post(Origin="https://evil.example") == post(Origin="null") == 403
     assert post(Host="evil.example") == post(Host="[") == 403
+    assert post(Host="") == 200  # as HTTP/1.0 may, and no browser does
+    assert post(Host="", Origin="null") == post(Host="", Origin="https://evil.example") == 403
+    error = client.get("/healthz", headers={"Host": "evil.example:80"}).json()["error"]
+    assert "got the host 'evil.example:80', which is let in by --host" in error
     assert post(Origin="https://friend.example") == 200
     asked = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
     answer = client.options("/detect", headers=asked)
@@ -313,6 +333,23 @@ def test_a_parameter_in_the_form_is_not_passed_over(
     assert answer.status_code == 400
     words = "score_threshold: expected in the address, as ?score_threshold=...; got it in the form"
     assert answer.json()["error"] == words
+
+
+@pytest.mark.parametrize("route", ["/detect", "/track"])
+def test_a_form_of_too_much_beside_its_files_is_told_so(
+    connect: Open, file_of: FileOf, route: str
+) -> None:
+    client, files = connect(max_bytes=3_000_000), form(("a.png", file_of()))
+    answer = client.post(route, files=files, data={f"note{n}": "x" for n in range(17)})
+    assert answer.status_code == 413
+    assert answer.json()["error"] == (
+        "expected at most 16 fields in the form beside its files; got more"
+    )
+    answer = client.post(route, files=files, data={"note": "x" * 1_100_000})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == (
+        "expected files in the form with file names; got a large field without one"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mpg", ".ts"])

@@ -159,7 +159,10 @@ def test_a_kind_of_line_is_written_once_a_minute() -> None:
 
 def test_a_service_of_this_machine_has_this_machines_names() -> None:
     assert hosts_for("localhost") == hosts_for("::1") == ("localhost", "127.0.0.1", "::1")
-    assert hosts_for("192.0.2.1") is None
+    assert hosts_for("192.0.2.1", ["https://heads.example"]) is None
+    # A proxy on this machine may pass on the name of the public site.
+    named = hosts_for("127.0.0.1", ["https://heads.example:8443", "http://localhost:3000"])
+    assert named == ("localhost", "127.0.0.1", "::1", "heads.example")
 
 
 def test_a_port_that_is_taken_is_named() -> None:
