@@ -230,6 +230,58 @@ def test_a_video_is_counted_at_what_is_drawn(
     look_at(browser, tmp_path)
 
 
+def test_what_is_clicked_while_something_is_under_way(
+    address: str, engine: Any, browser: Browser, file_of: FileOf, tmp_path: Path
+) -> None:
+    picture, other, video = (tmp_path / name for name in ("good.png", "b.png", "street.avi"))
+    picture.write_bytes(file_of(64, 48))
+    other.write_bytes(file_of(64, 48))
+    write_clip(video, 2)  # MJPEG in AVI, which no browser plays
+    browser.open(address)
+    browser.run("document.querySelector('#key').value = 'secret'")
+    status = "document.querySelector('#status').textContent"
+
+    # The slider, while a second picture is on its way.
+    browser.choose("#files", [picture])
+    browser.until(f"{status} === '1 file'")
+    engine.may_run.clear()
+    browser.choose("#files", [other])
+    browser.until(f"{status}.startsWith('1 of 1: ')")
+    browser.run("document.querySelector('#threshold').focus()")
+    browser.press("Home")
+    heads = "[...document.querySelectorAll('#pictures tr')].map((r) => r.cells[1].innerText)"
+    assert browser.run(heads) == ["2", "being detected"]
+    engine.may_run.set()
+    browser.until(f"{heads}.join() === '2,2'")
+
+    # A video that the browser cannot play is not said to be played.
+    browser.choose("#files", [video])
+    browser.until(f"{status}.startsWith('street.avi: ') && {status}.includes(' at once')")
+    browser.run("document.querySelector('#play').click()")
+    browser.run("document.querySelector('#video').play().catch(() => 0)")  # fails after the other
+    assert browser.run("document.querySelector('#play').textContent") == "Play"
+
+    # A picture that is chosen while the webcam begins ends it.
+    browser.run("document.querySelector('#webcam').click()")
+    browser.choose("#files", [picture])
+    browser.until(f"{status} === '4 files'")
+    label = "document.querySelector('canvas').getAttribute('aria-label')"
+    browser.until(f"{label}.startsWith('good.png with')")
+    assert browser.run("document.querySelector('#webcam').getAttribute('aria-pressed')") == "false"
+
+    # The buttons of a zone say its new name.
+    browser.run("document.querySelector('#new-line').click()")
+    for key in ("Enter", "ArrowDown", "Enter"):
+        browser.press(key)
+    browser.run(
+        "(() => { const n = document.querySelector('#regions input'); n.value = 'door';"
+        " n.dispatchEvent(new Event('change')); })()"
+    )
+    labels = "[...document.querySelectorAll('#regions button')].map((b) => b.ariaLabel)"
+    assert browser.run(labels) == ["Turn door", "Remove door"]
+    assert complaints(browser) == []
+
+
 def test_who_has_no_key_is_told_what_to_do(
     address: str, browser: Browser, file_of: FileOf, tmp_path: Path
 ) -> None:
