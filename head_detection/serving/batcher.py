@@ -78,31 +78,26 @@ class _Job:
 
 
 class Room:
-    """A budget of bytes that the tasks of one event loop share."""
+    """A budget of bytes that the tasks of one event loop share, first come, first served."""
 
     def __init__(self, num_bytes: int) -> None:
         self._size = self._free = num_bytes
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turn, self._freed = asyncio.Lock(), asyncio.Event()
 
     @asynccontextmanager
     async def taking(self, num_bytes: int) -> AsyncIterator[None]:
         """Wait until so many bytes are free, at most the whole budget; hold them in the block."""
         num_bytes = min(num_bytes, self._size)
-        while self._free < num_bytes:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiting.remove(waiter)
-        self._free -= num_bytes
+        async with self._turn:  # else small ones would pass a large one as long as they come
+            while self._free < num_bytes:
+                self._freed.clear()
+                await self._freed.wait()
+            self._free -= num_bytes
         try:
             yield
         finally:
             self._free += num_bytes
-            for waiter in self._waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._freed.set()
 
 
 class Batcher:
