@@ -274,10 +274,11 @@ def _categories_of(content: dict[str, Any], path: Path) -> list[LabelClass]:
 
 
 def _row_of(annotation: dict[str, Any], where: str) -> tuple[Row, bool]:
-    flags = [annotation.get(key) or 0 for key in ("iscrowd", "ignore", "distractor")]
+    stated = [annotation.get(key) or 0 for key in ("iscrowd", "ignore", "distractor")]
+    flags = [as_id(int(flag) if isinstance(flag, bool) else flag) for flag in stated]
     if any(flag not in (0, 1) for flag in flags):
         raise AnnotationError(
-            f"{where}: expected iscrowd and ignore as 0 or 1, got {str(flags)[:80]}"
+            f"{where}: expected iscrowd and ignore as 0 or 1, got {str(stated)[:80]}"
         )
     left, top, width, height = parse_box(annotation.get("bbox"), where)
     return ((left, top, left + width, top + height), any(flags)), bool(flags[2])

@@ -57,9 +57,16 @@ def test_crowds_and_ignored_are_regions_to_ignore(tmp_path: Path) -> None:
     npt.assert_array_equal(image.truth.ignore, [True, True, False, False])
 
 
-def test_flags_must_be_flags(tmp_path: Path) -> None:
+def test_flags_that_a_spreadsheet_wrote_are_restored(tmp_path: Path) -> None:
+    boxes = [box(iscrowd=flag) for flag in ("1", "0", "1.0", 1.0, True, None, "")]
+    image = read_one(tmp_path, *boxes)
+    assert image.truth.ignore.tolist() == [True, False, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("flag", ["2", -1, 0.5, "yes", [0]])
+def test_flags_must_be_flags(tmp_path: Path, flag: object) -> None:
     with pytest.raises(AnnotationError, match=r"annotations\[0\]: expected iscrowd and ignore"):
-        read_one(tmp_path, box(iscrowd="0"))
+        read_one(tmp_path, box(iscrowd=flag))
 
 
 def test_a_picture_without_annotations_has_no_heads(tmp_path: Path) -> None:
