@@ -155,16 +155,18 @@ def labelled_names(labels: Path) -> list[str]:
 def listed_names(lists: Sequence[Path], folders: VocFolders, collector: Collector) -> list[str]:
     """Return the names in the lists, each once, without the extension of a picture.
 
-    A list may give the whole path of a picture in the set.
+    A list may give the whole path of a picture in the set. What looks like an extension stays if a
+    label has that name, as that of ``1.jpg.png`` has.
 
     Raises:
         AnnotationError: a list that cannot be read, or a name outside the folder.
     """
     names: dict[str, None] = {}
+    labels = FolderIndex(folders.labels, _LABEL_EXTENSIONS)
     for file in lists:
         for where, line in read_lines(file, "a list of pictures"):
             name = inner_name(line, where, folders.pictures)
-            if is_picture_name(name):
+            if is_picture_name(name) and labels.find_stem(name) is None:
                 name = str(PurePosixPath(name).with_suffix(""))
             collector.note("names that a list repeats, read once", int(name in names))
             names[name] = None

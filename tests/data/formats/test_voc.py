@@ -130,6 +130,10 @@ def test_lists(tmp_path: Path, text: Write, picture: Write) -> None:
     text("ImageSets/Main/train.txt", "a\n")
     for split, names in (("night", ["my c.png", "b.png"]), (None, ["a.png"])):
         assert [i.file_name for i in read_voc(tmp_path, split).images] == names
+    text("Annotations/d.jpg.xml", label("head"))
+    picture("images/d.jpg.png")
+    text("ImageSets/Main/twice.txt", "d.jpg\nd.jpg.png\na.png\n")
+    assert [i.file_name for i in read_voc(tmp_path, "twice").images] == ["d.jpg.png", "a.png"]
     with pytest.raises(AnnotationError, match=r"day\.txt: no such list .* night\.txt, train"):
         read_voc(tmp_path, "day")
 
