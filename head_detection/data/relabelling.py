@@ -64,12 +64,15 @@ def relabel(
     added = found.boxes[is_new & is_sure]
     unsure = found.boxes[is_new & ~is_sure & (found.scores >= rules.ignored_score)]
     counts.update({"added": len(added), "ignored": len(unsure)})
-    return _labels(np.concatenate([heads, added]), [truth.ignore_boxes, unsure], found), counts
+    return _labels(truth, np.concatenate([heads, added]), unsure, found), counts
 
 
-def _labels(heads: FloatArray, ignored: list[FloatArray], found: Detections) -> GroundTruth:
-    boxes = np.concatenate([heads, *ignored])
-    boxes = clipped(boxes, found.image_size)
+def _labels(
+    truth: GroundTruth, heads: FloatArray, unsure: FloatArray, found: Detections
+) -> GroundTruth:
+    boxes = clipped(np.concatenate([heads, truth.ignore_boxes, unsure]), found.image_size)
     ignore = np.arange(len(boxes)) >= len(heads)
+    distractor = np.zeros(len(boxes), np.bool_)
+    distractor[len(heads) : len(boxes) - len(unsure)] = truth.distractor[truth.ignore]
     has_area = areas(boxes) > 0
-    return GroundTruth(boxes[has_area], ignore[has_area])
+    return GroundTruth(boxes[has_area], ignore[has_area], distractor[has_area])

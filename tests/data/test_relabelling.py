@@ -55,6 +55,14 @@ def test_a_detection_near_a_label_of_another_is_no_new_head():
     assert len(changed.boxes) == 1
 
 
+def test_a_distractor_stays_one():
+    boxes = np.array([[0, 0, 5, 5], [20, 20, 30, 30], [40, 40, 50, 50]], np.float32)
+    labels = GroundTruth(boxes, np.array([True, False, True]), np.array([True, False, False]))
+    changed, _ = relabel(labels, found([60, 60, 70, 70, 0.5]), RULES)
+    assert changed.boxes[changed.distractor].tolist() == [[0, 0, 5, 5]]
+    assert changed.ignore.tolist() == [False, True, True, True]
+
+
 @pytest.mark.parametrize("labels", [truth(), truth([0, 0, 5, 5])])
 def test_nothing_found_changes_nothing(labels):
     changed, counts = relabel(labels, found(), RULES)
