@@ -85,8 +85,8 @@ def _lines(location: str) -> Iterator[str]:
                     "letters"
                 )
             yield from filter(None, map(str.strip, lines))
-    if decoder is not None and (rest + decoder.decode(b"", final=True)).strip():
-        yield rest.strip()
+    if decoder is not None:
+        yield from filter(None, [(rest + decoder.decode(b"", final=True)).strip()])
 
 
 class Placer:

@@ -159,6 +159,8 @@ def test_a_list_may_be_utf_16_and_names_no_unicode(tmp_path: Path) -> None:
     (item,) = listed(path)
     assert item.name == "caf\udce9.jpg"
     assert os.fsencode(item.location) == os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    path.write_bytes(b"a.jpg\ncaf\xe9")  # it could be the start of a letter in UTF-8
+    assert names_of(path) == ["a.jpg", "caf\udce9"]
 
 
 def test_a_list_in_a_store_says_where_its_pictures_lie(bucket: Put) -> None:
