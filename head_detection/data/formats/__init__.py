@@ -49,6 +49,8 @@ class LabelFormat:
         write: writes to a new path and returns what the format could not hold; None if read-only.
         writes_folder: the writer fills a new folder; otherwise it writes one file.
         needs_sizes: the writer needs the pictures' sizes.
+        holds_ids: the format says who each head is.
+        joins_distractors: the writer makes distractors regions to ignore.
         picture_names: path of each picture, relative to the new folder or the new file's folder.
     """
 
@@ -57,6 +59,8 @@ class LabelFormat:
     write: Writer | None = None
     writes_folder: bool = False
     needs_sizes: bool = False
+    holds_ids: bool = False
+    joins_distractors: bool = False
     picture_names: Callable[[AnnotatedSet], list[str]] = lambda annotated: _names_in("", annotated)
 
 
@@ -123,7 +127,20 @@ def write_annotations(annotated: AnnotatedSet, format_name: str, path: Path) -> 
         raise AnnotationError(
             f"{path}: no writer for {format_name}; there are: {', '.join(WRITERS)}"
         )
-    return write(path, annotated)
+    return (*write(path, annotated), *_lost_by_all(annotated, format_name))
+
+
+def _lost_by_all(annotated: AnnotatedSet, format_name: str) -> list[str]:
+    """Return what most formats cannot hold, whatever the writer itself reports."""
+    truths, target = [image.truth for image in annotated.images], FORMATS[format_name]
+    num_ids = sum(len(truth.boxes) for truth in truths if truth.ids is not None)
+    num_distractors = sum(int(truth.distractor.sum()) for truth in truths)
+    notes = []
+    if num_ids and not target.holds_ids:
+        notes.append(f"ids of boxes, which {format_name} cannot hold, left out: {num_ids}")
+    if num_distractors and target.joins_distractors:
+        notes.append(f"distractors, written as regions to ignore: {num_distractors}")
+    return notes
 
 
 def _names_in(folder: str, annotated: AnnotatedSet) -> list[str]:
@@ -159,6 +176,7 @@ FORMATS: Final[dict[str, LabelFormat]] = {
         write=voc.write_voc,
         writes_folder=True,
         needs_sizes=True,
+        joins_distractors=True,
         picture_names=partial(_names_in, voc_labels.PICTURES),
     ),
     "yolo": LabelFormat(
@@ -171,13 +189,20 @@ FORMATS: Final[dict[str, LabelFormat]] = {
     "crowdhuman": LabelFormat(
         crowdhuman.read_crowdhuman,
         write=crowdhuman.write_crowdhuman,
+        joins_distractors=True,
         picture_names=partial(_names_in, crowdhuman.PICTURES),
     ),
-    "headhunter": LabelFormat(_unsplit(read_headhunter), has_splits=False, write=write_headhunter),
+    "headhunter": LabelFormat(
+        _unsplit(read_headhunter),
+        has_splits=False,
+        write=write_headhunter,
+        joins_distractors=True,
+    ),
     "crohd": LabelFormat(
         crohd.read_crohd,
         write=crohd.write_crohd,
         writes_folder=True,
+        holds_ids=True,
         picture_names=crohd.frame_names,
     ),
     "brainwash": LabelFormat(read_brainwash, write=write_brainwash),

@@ -117,7 +117,8 @@ def write_crohd(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     frames = _frames_of(annotated.images)
     notes = [f"frames numbered in the order of the set: {len(annotated)}"] if not frames else []
     frames = frames or list(range(1, len(annotated) + 1))
-    num_ignored = sum(len(image.truth.ignore_boxes) for image in annotated.images)
+    truths = [image.truth for image in annotated.images]
+    num_ignored = sum(int((truth.ignore & ~truth.distractor).sum()) for truth in truths)
     if num_ignored:
         notes.append(f"regions to ignore, written as distractors of class 3: {num_ignored}")
     info = _info_of(real_path(path).name, annotated, max(frames))

@@ -19,6 +19,7 @@ from head_detection.data.formats import (
     write_annotations,
 )
 from head_detection.errors import AnnotationError
+from head_detection.structures import GroundTruth
 
 WIDTH, HEIGHT = 640, 480
 NO_IGNORED = {"yolo", "brainwash"}
@@ -117,6 +118,36 @@ def test_distractors_stay_distractors_in_coco(tmp_path: Path) -> None:
     write_annotations(annotated, "coco", tmp_path / "x.json")
     (again,) = load_annotations(DatasetConfig(path=str(tmp_path / "x.json"))).images
     npt.assert_array_equal(again.truth.distractor, [True])
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("coco", ("ids of boxes, which coco cannot hold, left out: 2",)),
+        (
+            "voc",
+            (
+                "ids of boxes, which voc cannot hold, left out: 2",
+                "distractors, written as regions to ignore: 1",
+            ),
+        ),
+        (
+            "yolo",
+            (
+                "regions to ignore, which YOLO cannot hold, left out: 1",
+                "ids of boxes, which yolo cannot hold, left out: 2",
+            ),
+        ),
+        ("crohd", ()),
+    ],
+)
+def test_what_says_who_is_who_is_not_lost_in_silence(
+    tmp_path: Path, name: str, notes: tuple[str, ...]
+) -> None:
+    boxes, flags = np.array([[0, 1, 4, 6], [8, 8, 9, 9]], np.float32), np.array([False, True])
+    truth = GroundTruth(boxes, flags, flags.copy(), np.array([7, 9]))
+    image = AnnotatedImage(Path("x"), "img1/000001.jpg", truth, (30, 40))
+    assert write_annotations(AnnotatedSet("any", (image,)), name, tmp_path / "new") == notes
 
 
 def test_lines_as_they_are_written(tmp_path: Path) -> None:
