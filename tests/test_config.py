@@ -87,6 +87,11 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
         ("training: {epochs: '3'}", ["training.epochs", "integer", "'3'"]),
         ("training: {epochs: true}", ["training.epochs", "integer", "True"]),
         ("training: {epochs: 2.5}", ["training.epochs", "integer", "2.5"]),
+        (
+            "training: {roi: {fg_iou_threshold: 0.4}}",
+            ["training.roi.bg_iou_threshold: expected at most fg_iou_threshold", "0.5 and 0.4"],
+        ),
+        ("training: {rpn: {bg_iou_threshold: 0.8}}", ["training.rpn.bg_iou_threshold", "0.8"]),
         ("training: {epochs: 0}", ["training.epochs", "1", "got 0"]),
         ("training: {channels_last: 1}", ["training.channels_last", "boolean", "1"]),
         ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "fp8"]),

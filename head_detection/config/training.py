@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from head_detection.config.section import (
     NonNegativeFloat,
@@ -60,6 +60,14 @@ class EmaConfig(Section):
     """Decay per step, which starts lower: ``min(decay, (1 + step) / (10 + step))``."""
 
 
+def _check_thresholds(fg_iou_threshold: float, bg_iou_threshold: float) -> None:
+    if bg_iou_threshold > fg_iou_threshold:
+        raise ValueError(
+            "bg_iou_threshold: expected at most fg_iou_threshold, or a box is a head and none; got "
+            f"{bg_iou_threshold:g} and {fg_iou_threshold:g}"
+        )
+
+
 class RpnTrainingConfig(Section):
     """Which proposals and anchors are used to train."""
 
@@ -76,6 +84,11 @@ class RpnTrainingConfig(Section):
     """Anchors per picture that enter the loss."""
     positive_fraction: Probability = 0.5
     """Largest share of positives among them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RpnTrainingConfig":
+        _check_thresholds(self.fg_iou_threshold, self.bg_iou_threshold)
+        return self
 
 
 class RoiTrainingConfig(Section):
@@ -100,6 +113,11 @@ class RoiTrainingConfig(Section):
     score_target: Literal["head", "iou"] = "head"
     """What the score of a positive learns: 1 (``head``), or how well its box is placed (``iou``):
     from 0.4 where it overlaps its head by an IoU of 0.5 or less, to 1 from 0.9 on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RoiTrainingConfig":
+        _check_thresholds(self.fg_iou_threshold, self.bg_iou_threshold)
+        return self
 
 
 class TrainingConfig(Section):
