@@ -159,7 +159,8 @@ class Progress:
         tally = self.tally
         seconds = time.monotonic() - tally.start
         rate = (tally.pictures + tally.frames) / seconds if seconds else 0.0
-        unit = "pictures" if self._cameras is None and not tally.frames else "frames"
+        are_frames = tally.frames or self._cameras is not None
+        unit = "frames" if are_frames or self._source.info.unit == "frames" else "pictures"
         self.say(
             f"{self._items()}, heads: {tally.heads}, failed: {tally.failed}, "
             f"seconds: {seconds:.1f} ({rate:.2f} {unit}/s)"

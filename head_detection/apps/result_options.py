@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import ImageColor
 
@@ -46,12 +46,16 @@ STANDARD_OUTPUT: Final = Path("-")
 _OF_FORMATS: Final = {
     "--ids": ("coco",),
     "--yolo-scores": ("yolo",),
+    "--counts-every": ("counts",),
     "--video-codec": ("video", "blur"),
     "--no-audio": ("video", "blur"),
+    "--draw": ("images", "video"),
     "--draw-color": ("images", "video"),
     "--draw-width": ("images", "video"),
     "--draw-font-size": ("images", "video"),
     "--draw-label": ("images", "video"),
+    "--blur-style": ("blur",),
+    "--blur-scale": ("blur",),
     "--blur-threshold": ("blur",),
 }
 """Options that only these formats use; none has a default."""
@@ -120,7 +124,7 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
         "--draw-label", metavar="TEXT", help="text for the count (default: '{count} heads')"
     )
     drawn.add_argument(
-        "--draw", type=drawn_parts, default=USUAL_PARTS, metavar="LIST",
+        "--draw", type=drawn_parts, metavar="LIST",
         help=f"what to draw, separated by commas: {', '.join(DRAWN_PARTS)} "
         f"(default: {','.join(USUAL_PARTS)})",
     )  # fmt: skip
@@ -138,12 +142,12 @@ def _add_hiding_options(parser: argparse.ArgumentParser) -> None:
         f"(default: {HIDDEN_FROM})",
     )  # fmt: skip
     hidden.add_argument(
-        "--blur-style", choices=HIDING_STYLES, default=usual.style,
+        "--blur-style", choices=HIDING_STYLES,
         help="cover heads in solid black, or show coarse squares of their colours "
         f"(default: {usual.style})",
     )  # fmt: skip
     hidden.add_argument(
-        "--blur-scale", type=scale, default=usual.scale, metavar="X",
+        "--blur-scale", type=scale, metavar="X",
         help=f"size of the hidden area, in sizes of the head's box (default: {usual.scale})",
     )  # fmt: skip
 
@@ -159,31 +163,36 @@ def sink_options(arguments: argparse.Namespace, unit: str) -> "SinkOptions":
     from head_detection.results.encoding import Encoding
     from head_detection.results.formats import SinkOptions
 
-    given = {
-        "color": arguments.draw_color,
-        "width": arguments.draw_width,
-        "font_size": arguments.draw_font_size,
-        "label": arguments.draw_label,
-        "parts": arguments.draw,
-    }
-    codec = {} if arguments.video_codec is None else {"codec": arguments.video_codec}
+    drawn = _given(
+        color=arguments.draw_color,
+        width=arguments.draw_width,
+        font_size=arguments.draw_font_size,
+        label=arguments.draw_label,
+        parts=arguments.draw,
+    )
+    hidden = _given(style=arguments.blur_style, scale=arguments.blur_scale)
     try:
-        encoding = Encoding(**codec, has_sound=not arguments.no_audio)
+        encoding = Encoding(**_given(codec=arguments.video_codec), has_sound=not arguments.no_audio)
     except OutputError as error:
         raise UsageError(f"--video-{error}") from error
     try:
-        drawing = Drawing(**{name: value for name, value in given.items() if value is not None})
+        drawing = Drawing(**drawn)
     except ValueError as error:
         raise UsageError(f"--draw-{error}") from error
     return SinkOptions(
         drawing=drawing,
-        hiding=Hiding(arguments.blur_style, arguments.blur_scale),
+        hiding=Hiding(**hidden),
         labels=None if arguments.ids is None else CocoIds(arguments.ids),
         encoding=encoding,
         has_yolo_scores=arguments.yolo_scores,
-        counts_every=arguments.counts_every,
         has_frames_alone=unit == "frames",
+        **_given(counts_every=arguments.counts_every),
     )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Return the values that are not None: others are left to their own defaults."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def open_window(arguments: argparse.Namespace, options: "SinkOptions") -> "Window":

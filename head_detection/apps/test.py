@@ -29,6 +29,7 @@ from head_detection.apps.video_options import (
     lowest_score,
     make_counter,
     make_tracker,
+    note_not_live,
     note_without_frames,
     tracking_config,
     zones_config,
@@ -47,7 +48,7 @@ SOME_FAILED: Final = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--source", required=True, nargs="+", metavar="PATH",
+        "--source", required=True, action="extend", nargs="+", metavar="PATH",
         help="one or more pictures, videos, folders (searched recursively), globs in quotes, or "
         "text files that list paths; - reads paths from standard input; or camera numbers, stream "
         "addresses, or a .streams file that lists them",
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     window = open_window(arguments, options)
     hide_from = blur_threshold(arguments, formats)
     zones = zones_config(arguments, formats, source.info)
+    note_not_live(arguments, source.info)
     engine = engine_options(arguments)
     if source.info.unit == "frames" and not arguments.compile:
         engine["compile_network"] = None  # let the engine decide: most videos have one frame size

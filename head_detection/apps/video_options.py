@@ -193,7 +193,7 @@ def add_counting_options(parser: argparse.ArgumentParser) -> None:
         f"are tracked for this (with {TRACKERS[0]} unless --track names another tracker)",
     )  # fmt: skip
     parser.add_argument(
-        "--counts-every", type=seconds, default=1.0, metavar="S",
+        "--counts-every", type=seconds, metavar="S",
         help="write the counts of videos and cameras to counts.csv every S seconds; 0: for each "
         "frame (default: 1)",
     )  # fmt: skip
@@ -248,6 +248,13 @@ def make_counter(
     return build_region_counter(zones, 0.0 if tracking is None else tracking.lost_seconds)
 
 
+def note_not_live(arguments: argparse.Namespace, info: SourceInfo) -> None:
+    """Say so if ``--live`` changes nothing, as files come one after another."""
+    if arguments.live and not info.is_live:
+        line = "note: --live: only for cameras and a single video; no frame is dropped here"
+        print(line, file=sys.stderr)
+
+
 def note_without_frames(
     arguments: argparse.Namespace, formats: Sequence[str], tally: "Tally"
 ) -> bool:
@@ -267,6 +274,10 @@ def note_without_frames(
         return True
     options = ["--track"] if arguments.track is not None else []
     options += [part] if is_part else []
+    options += [f"--stride {arguments.stride}"] if arguments.stride > 1 else []
+    options += [] if arguments.max_fps is None else [f"--max-fps {arguments.max_fps:g}"]
+    if arguments.counts_every is not None and "counts" in formats:
+        options.append(f"--counts-every {arguments.counts_every:g}")
     if saved := [name for name in FRAME_FORMATS if name in formats]:
         options.append(f"--save {','.join(saved)}")
     if options and tally.pictures:

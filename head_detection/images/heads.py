@@ -16,7 +16,7 @@ from head_detection.images.zones import draw_regions
 from head_detection.structures import Detections, FloatArray, IntArray, RegionCount
 
 SMALLEST_DRAWN_SIDE: Final = 240
-"""Pixels; a smaller picture is enlarged, since nothing could be written on it."""
+"""Pixels; a picture with a shorter long side is enlarged, since nothing could be written on it."""
 HEADS_PER_LINE: Final = 12
 """The typical head is at least this many line widths wide, so that it stays visible in its box."""
 PIXELS_PER_LINE: Final = 300
@@ -66,7 +66,7 @@ def draw_heads(
         regions: zones and lines with their counts.
 
     Returns:
-        The same size; a picture with a side under 240 pixels is enlarged by a whole number.
+        The same size; a picture whose long side is under 240 pixels is enlarged by a whole number.
     """
     drawing = drawing or Drawing()
     scale = max(1, -(-SMALLEST_DRAWN_SIDE // max(pixels.shape[:2])))

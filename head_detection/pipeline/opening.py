@@ -168,6 +168,11 @@ def _parse_single(source: str) -> Address:
 
 
 def _open_files(source: str, *more: str, with_videos: bool) -> ItemSource:
+    if more and STANDARD_INPUT in (source, *more) and not os.path.lexists(STANDARD_INPUT):
+        raise SourceError(
+            f"{STANDARD_INPUT}: expected alone, since it reads paths from standard input; got it "
+            "beside other sources"
+        )
     if more:
         paths = [path for text in (source, *more) for path in _matching(text)]
         return open_paths(paths, with_videos=with_videos)

@@ -131,7 +131,9 @@ class CocoSink(FileSink):
         if key is None:
             labels = "" if self._labels is None else self._labels.name
             mistake = PictureError(f"{self.file_name}: no id in {labels}: {problem}")
-            self._failures.append(Failure(record.index, record.file, str(mistake), mistake))
+            self._failures.append(
+                Failure(record.index, record.file, str(mistake), mistake, record.seconds)
+            )
             return ""
         self._images.next_id = key
         self._images.write(record)

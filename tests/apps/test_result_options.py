@@ -3,7 +3,8 @@
 import pytest
 
 from head_detection.apps.main import parse
-from head_detection.apps.result_options import choose_formats, note_unused
+from head_detection.apps.result_options import choose_formats, note_unused, sink_options
+from head_detection.images.styles import Drawing, Hiding
 
 TEST = ["test", "--source", "a.jpg", "--draw-color", "red", "--blur-threshold", "0", "--ids", "a"]
 
@@ -15,6 +16,10 @@ TEST = ["test", "--source", "a.jpg", "--draw-color", "red", "--blur-threshold", 
         (["--save", "json", "--show"], ["--ids", "--blur-threshold"]),
         (["--save", "coco,images,blur"], []),
         ([], ["--ids", "--blur-threshold"]),  # json, counts and images
+        (
+            ["--save", "coco", "--draw", "boxes", "--blur-style", "solid", "--counts-every", "1"],
+            ["--counts-every", "--draw", "--draw-color", "--blur-style", "--blur-threshold"],
+        ),
     ],
 )
 def test_options_of_formats_that_are_not_written_are_named(
@@ -26,3 +31,16 @@ def test_options_of_formats_that_are_not_written_are_named(
     assert [line.split()[1] for line in lines] == unused
     for line in lines:
         assert "changes nothing without --save" in line
+
+
+def test_what_is_not_given_is_the_default_of_each_part() -> None:
+    options = sink_options(parse(["test", "--source", "a.jpg"]), "pictures")
+    assert (options.drawing, options.hiding, options.counts_every) == (Drawing(), Hiding(), 1.0)
+    words = ["--blur-style", "pixelate", "--blur-scale", "2", "--counts-every", "0"]
+    options = sink_options(parse(["test", "--source", "a.jpg", *words]), "pictures")
+    assert (options.hiding, options.counts_every) == (Hiding("pixelate", 2.0), 0.0)
+
+
+def test_sources_may_be_given_one_by_one() -> None:
+    arguments = parse(["test", "--source", "a.jpg", "b.jpg", "--source", "c.jpg"])
+    assert arguments.source == ["a.jpg", "b.jpg", "c.jpg"]

@@ -188,6 +188,7 @@ def test_a_part_without_a_frame_is_told(capsys: pytest.CaptureFixture[str]) -> N
     assert run(["test", "--source", "a.mp4", *options]) == 1
     out, err = capsys.readouterr()
     assert "frames: 0, heads: 0, failed: 0," in out
+    assert "(0.00 frames/s)" in out
     line = "note: no frame lies between --start 0.31 and --end 0.39: nothing was looked at"
     assert line in err.splitlines()
     assert out.splitlines()[-1].endswith("detections.json, counts.csv")
@@ -202,11 +203,30 @@ def test_what_pictures_have_none_of_is_told(capsys: pytest.CaptureFixture[str]) 
     assert err.splitlines()[-1] == (
         "note: --start 1, --save video,heatmap: only for videos and cameras; these were pictures"
     )
+    more = ["--save", "counts", "--output", "more", "--counts-every", "2"]
+    for words in (["--stride", "3"], ["--max-fps", "2.5"]):
+        assert run(["test", "--source", "1.png", *words, *more]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f"note: {' '.join(words)}, --counts-every 2: only for videos and cameras; these were "
+            "pictures"
+        )
     assert out.splitlines()[-1] == "results in runs/test/1: detections.json"
     assert not list(Path("runs/test/1").glob("*/"))
     write_clip("a.mp4", 2)
     assert run(["test", "--source", "a.mp4", "1.png", *options[:2]]) == 0
     assert "pictures" not in capsys.readouterr().err.replace("pictures and frames", "")
+
+
+def test_live_is_noted_where_files_come_one_after_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_clip("a.mp4", 2)
+    write_clip("b.mp4", 2)
+    line = "note: --live: only for cameras and a single video; no frame is dropped here"
+    assert run(["test", "--source", "a.mp4", "b.mp4", "--live", "--save", "json"]) == 0
+    assert line in capsys.readouterr().err.splitlines()
+    assert run(["test", "--source", "a.mp4", "--live", "--save", "json"]) == 0
+    assert line not in capsys.readouterr().err.splitlines()
 
 
 def test_ctrl_c_leaves_files_that_open_and_no_thread(

@@ -247,6 +247,14 @@ def test_what_is_named_and_not_there_fails_whatever_its_extension(make):
     assert names("gone.jpg", "gone.txt", "there.txt") == ["gone.jpg", "gone.txt"]
 
 
+def test_standard_input_is_no_source_among_others(make):
+    make("a.jpg")
+    with pytest.raises(SourceError, match=r"^-: expected alone, .*; got it beside other sources$"):
+        open_source("a.jpg", "-")
+    make("-")
+    assert names("a.jpg", "-") == ["a.jpg", "-"]
+
+
 def test_files_outside_the_working_folder_have_names_inside(make, monkeypatch):
     make("near/in.jpg", "far/a/1.jpg", "far/a/2.jpg", "far/b/1.jpg", "else/3.jpg", "else/in.jpg")
     monkeypatch.chdir("near")
