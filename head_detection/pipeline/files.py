@@ -12,8 +12,8 @@ from head_detection.images.finding import PictureFile, is_video_name
 from head_detection.images.reading import open_picture
 from head_detection.images.reasons import explaining
 from head_detection.images.video_start import ENOUGH_BYTES, begins_as_video
-from head_detection.pipeline.ahead import run_ahead
 from head_detection.pipeline.animation import EXTENSIONS, count_animated, read_animation
+from head_detection.pipeline.prefetch import run_ahead
 from head_detection.pipeline.sources import FrameOptions, Item, ItemSource, SourceInfo
 from head_detection.pipeline.video import read_video
 from head_detection.pipeline.video_file import VideoInfo, describe_video

@@ -24,8 +24,8 @@ from head_detection.config import TRACKERS, TrackingConfig, override_tracking
 from head_detection.errors import MissingPackageError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import Picture
+from head_detection.pipeline.frame_sequence import check_source, timed
 from head_detection.pipeline.opening import open_source
-from head_detection.pipeline.ordered import check_source, timed
 from head_detection.pipeline.run import Detector, run_pipeline
 from head_detection.pipeline.sources import ItemSource, SourceInfo
 from head_detection.results.record import Record

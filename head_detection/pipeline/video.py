@@ -17,15 +17,15 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from head_detection.images.finding import PictureFile
-from head_detection.pipeline import zeroed
+from head_detection.pipeline import lost_sectors
 from head_detection.pipeline.damage import matroska, ogg, start_codes, transport_stream
 from head_detection.pipeline.damage.watch import LOCAL_STEPS, LossWatch
-from head_detection.pipeline.held_back import LastPackets
-from head_detection.pipeline.numbering import (
+from head_detection.pipeline.frame_numbers import (
     ChunkNumbers,
     FrameNumbers,
     Numbers,
 )
+from head_detection.pipeline.last_packets import LastPackets
 from head_detection.pipeline.sources import FrameOptions, Item
 from head_detection.pipeline.video_file import (
     Pixels,
@@ -38,7 +38,7 @@ from head_detection.pipeline.video_file import (
 )
 from head_detection.results import avi, mp4
 from head_detection.results.containers import USUAL_RATE, is_raw, rate_of
-from head_detection.results.joined import JoinedStamps, may_be_joined
+from head_detection.results.joined_recordings import JoinedStamps, may_be_joined
 from head_detection.structures import Frame
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class _Reading:
         self._time_base = video.time_base or Fraction(1, av.time_base)
         self._joined = JoinedStamps.of(video) if may_be_joined(container) else None
         extradata = video.codec_context.extradata or b""
-        self._sees_zeros = zeroed.can_tell(video.codec_context.name, extradata)
+        self._sees_zeros = lost_sectors.can_tell(video.codec_context.name, extradata)
         self._zeroed: set[int] = set()
         self._last_packets, self._converter = LastPackets(), VideoReformatter()
         self._last_stamp: int | None = None
@@ -260,7 +260,7 @@ class _Reading:
                     self._origin = stamp if self._origin is None else self._origin
                     self._numbers.send(stamp)
                     packet.opaque = stamp if self._counts_chunks else None
-                    if self._sees_zeros and zeroed.is_zeroed(codec, bytes(packet)):
+                    if self._sees_zeros and lost_sectors.is_zeroed(codec, bytes(packet)):
                         self._zeroed.add(stamp)
             yield packet
 

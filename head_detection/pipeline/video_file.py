@@ -23,7 +23,7 @@ from head_detection.images.reading import MAX_PIXELS
 from head_detection.images.reasons import REMEDY
 from head_detection.results import avi, mp4
 from head_detection.results.containers import is_raw, open_container, rate_of
-from head_detection.results.joined import may_be_joined
+from head_detection.results.joined_recordings import may_be_joined
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -20,7 +20,7 @@ from head_detection.images.hiding import check_boxes, hide_heads
 from head_detection.images.reading import Picture
 from head_detection.images.styles import Hiding
 from head_detection.results.encoding import Encoding, VideoWriter
-from head_detection.results.filling import (
+from head_detection.results.gap_filler import (
     BRIDGE_SECONDS,
     LONGEST_BRIDGE_SECONDS,
     CoveredFrame,

@@ -11,7 +11,7 @@ from head_detection.data.formats.label_files import as_id, read_json
 from head_detection.data.formats.names import PictureNames
 from head_detection.errors import AmbiguousNameError, DetectionFileError, PictureError
 from head_detection.results.classes import HeadClasses, StatedClass
-from head_detection.results.reading import (
+from head_detection.results.detection_rows import (
     DetectionRows,
     FoundElsewhere,
     KnownPictures,

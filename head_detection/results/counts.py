@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from head_detection.files import replacing
 from head_detection.results.csv import csv_lines
-from head_detection.results.growing import GrowingFile
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.sink import FileSink, Sink
 from head_detection.structures import RegionCount

@@ -11,7 +11,7 @@ from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import as_id
 from head_detection.errors import DetectionFileError
 from head_detection.results.classes import HeadClasses, StatedClass
-from head_detection.results.reading import (
+from head_detection.results.detection_rows import (
     DetectionRows,
     FoundElsewhere,
     KnownPictures,

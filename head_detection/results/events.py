@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from head_detection.results.growing import GrowingFile
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.record import JSON_ERRORS, Origin, Record, dump_json
 from head_detection.results.sink import Sink
 from head_detection.structures import Event

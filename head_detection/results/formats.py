@@ -24,6 +24,7 @@ from head_detection.results.csv import (
     read_csv_detections,
     read_row_detections,
 )
+from head_detection.results.detection_rows import FoundElsewhere, shown
 from head_detection.results.encoding import Encoding
 from head_detection.results.events import EventSink
 from head_detection.results.format_names import ON_STANDARD_OUTPUT
@@ -32,7 +33,6 @@ from head_detection.results.images import DrawnSink
 from head_detection.results.json import SCHEMA_FAMILY, JsonSink, read_json_detections
 from head_detection.results.lines import LineSink, looks_like_lines, read_line_detections
 from head_detection.results.mot import MotSink, read_mot_detections
-from head_detection.results.reading import FoundElsewhere, shown
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
 from head_detection.results.video import VideoSink

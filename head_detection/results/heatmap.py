@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from head_detection.files import write_bytes
 from head_detection.images.drawing import BLACK, WHITE, text_size, write_text
 from head_detection.images.reading import Picture
-from head_detection.results.naming import ResultFolder
+from head_detection.results.file_names import ResultFolder
 from head_detection.results.record import Origin, Record
 from head_detection.results.sink import Sink
 from head_detection.structures import Detections

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError
-from head_detection.results.reading import FoundElsewhere, shown
+from head_detection.results.detection_rows import FoundElsewhere, shown
 from head_detection.results.record import (
     JSON_ERRORS,
     SCHEMA,

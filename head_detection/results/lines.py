@@ -9,8 +9,8 @@ from typing import Any, Final
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.data.formats.label_files import read_text
 from head_detection.errors import DetectionFileError
-from head_detection.results.growing import GrowingFile
-from head_detection.results.reading import FoundElsewhere
+from head_detection.results.detection_rows import FoundElsewhere
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.record import (
     JSON_ERRORS,
     Failure,

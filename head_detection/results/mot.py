@@ -21,10 +21,15 @@ from head_detection.files import replacing
 from head_detection.images.finding import VIDEO_EXTENSIONS, is_video_name, natural_key
 from head_detection.results.classes import HeadClasses, StatedClass
 from head_detection.results.csv import csv_lines
-from head_detection.results.growing import GrowingFile
-from head_detection.results.naming import inside
+from head_detection.results.detection_rows import (
+    DetectionRows,
+    FoundElsewhere,
+    found_in_rows,
+    size_of,
+)
+from head_detection.results.file_names import inside
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.output_folder import listed_name, mark_folder
-from head_detection.results.reading import DetectionRows, FoundElsewhere, found_in_rows, size_of
 from head_detection.results.record import Failure, Origin, Record
 from head_detection.results.sink import Sink
 from head_detection.structures import NOT_TRACKED
@@ -79,8 +84,7 @@ class MotSink(Sink):
     order is known. A video that cannot be opened is none of them. A video or camera is a sequence
     too: ``mot.txt`` if it is the only one, otherwise ``mot/street.txt`` for ``street.mp4``. Its
     lines are written at once; the first file is moved to ``mot/`` when another sequence begins.
-    Frames and pixels count from 1, as in the benchmark. The id is -1 for a head that is not
-    tracked.
+    Frames and pixels count from 1, as in the benchmark. The id of an untracked head is -1.
 
     Args:
         folder: folder of the files, created if missing.
@@ -164,12 +168,9 @@ class MotSink(Sink):
             is_known = sequence in self._videos
             if not is_known:
                 self._move_first()
-                is_first = not self._videos and not self._folders
-                path = (
-                    self._folder / FILE
-                    if is_first
-                    else self._place_of(_video_name(sequence), sequence)
-                )
+                path = self._folder / FILE
+                if self._videos or self._folders:
+                    path = self._place_of(_video_name(sequence), sequence)
                 self._videos[sequence] = path
             file = GrowingFile(self._videos[sequence], goes_on=is_known)
             self._open[sequence] = file

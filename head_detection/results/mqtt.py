@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from head_detection.errors import MissingPackageError, OutputError
-from head_detection.results.naming import as_unicode
+from head_detection.results.file_names import as_unicode
 from head_detection.results.record import Record, dump_json
 from head_detection.results.sink import Sink
 from head_detection.version import __version__

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from head_detection.data.formats.class_names import HEAD
 from head_detection.errors import DetectionFileError
-from head_detection.results.reading import printable
+from head_detection.results.detection_rows import printable
 from head_detection.structures import BOX_DECIMALS, SCORE_DECIMALS, Detections, rounded
 
 FoundPictures = Sequence[tuple[str, Detections]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from head_detection.data.annotations import AnnotatedSet
 from head_detection.errors import DetectionFileError, PictureError
-from head_detection.results.reading import (
+from head_detection.results.detection_rows import (
     DetectionRows,
     FoundElsewhere,
     KnownPictures,

@@ -12,8 +12,8 @@ from typing import ClassVar, Final
 from head_detection.cores import num_cores
 from head_detection.errors import PictureError
 from head_detection.files import sync_all, write_bytes
-from head_detection.results.growing import GrowingFile
-from head_detection.results.naming import ResultFolder, inside
+from head_detection.results.file_names import ResultFolder, inside
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.record import Failure, Origin, Record
 
 MIN_THREADS: Final = 2

@@ -12,7 +12,7 @@ from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from head_detection.results.joined import JoinedSound, may_be_joined
+from head_detection.results.joined_recordings import JoinedSound, may_be_joined
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -14,7 +14,7 @@ from head_detection.images.heads import draw_heads
 from head_detection.images.styles import Drawing
 from head_detection.images.traces import Traces
 from head_detection.results.encoding import Encoding, VideoWriter
-from head_detection.results.naming import ResultFolder
+from head_detection.results.file_names import ResultFolder
 from head_detection.results.record import Failure, Origin, Outcome, Record
 from head_detection.results.sink import Sink
 

@@ -19,7 +19,7 @@ from head_detection.data.formats.yolo_description import CLASSES, FILE, PICTURES
 from head_detection.errors import DetectionFileError
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.results.classes import HeadClasses, StatedClass
-from head_detection.results.reading import (
+from head_detection.results.detection_rows import (
     DetectionRows,
     FoundElsewhere,
     KnownPictures,

@@ -21,7 +21,7 @@ from head_detection.pipeline.damage import (
     y4m,
 )
 from head_detection.pipeline.damage.parts import Parts
-from head_detection.pipeline.numbering import LONGEST_REORDERING
+from head_detection.pipeline.frame_numbers import LONGEST_REORDERING
 from head_detection.results import mp4
 
 if TYPE_CHECKING:

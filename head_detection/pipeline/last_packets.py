@@ -10,7 +10,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from head_detection.pipeline.numbering import LONGEST_DELAY
+from head_detection.pipeline.frame_numbers import LONGEST_DELAY
 from head_detection.pipeline.video_file import opened
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from head_detection import files
 from head_detection.errors import OutputError
 from head_detection.files import is_written_to
-from head_detection.results.growing import GrowingFile
+from head_detection.results.growing_file import GrowingFile
 from head_detection.results.output_folder import choose_folder, claiming
 
 LOCKS = pytest.mark.skipif(files.fcntl is None, reason="no locks here")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from head_detection.results.filling import (
+from head_detection.results.gap_filler import (
     BRIDGE_SECONDS,
     REACH,
     CoveredFrame,

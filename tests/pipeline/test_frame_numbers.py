@@ -1,6 +1,6 @@
 """Numbers of frames, by hand."""
 
-from head_detection.pipeline.numbering import ChunkNumbers, FrameNumbers, Numbered
+from head_detection.pipeline.frame_numbers import ChunkNumbers, FrameNumbers, Numbered
 
 
 def sent(*stamps: int) -> FrameNumbers:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from head_detection.results.naming import ResultFolder, inside
+from head_detection.results.file_names import ResultFolder, inside
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import av
 import pytest
 from clips import write_clip
 
-from head_detection.results.joined import MOST_HELD, JoinedSound, JoinedStamps
+from head_detection.results.joined_recordings import MOST_HELD, JoinedSound, JoinedStamps
 
 VIDEO, SOUND = 0, 1
 

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from head_detection.pipeline.ahead import FEWEST, run_ahead
+from head_detection.pipeline.prefetch import FEWEST, run_ahead
 
 
 def wait_until(condition: object) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clips import packets, write_clip
 
-from head_detection.pipeline.zeroed import can_tell, is_zeroed
+from head_detection.pipeline.lost_sectors import can_tell, is_zeroed
 
 SOI, SOS, EOI = b"\xff\xd8", b"\xff\xda\x00\x03\x01", b"\xff\xd9"
 
