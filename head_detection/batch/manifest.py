@@ -185,14 +185,14 @@ class Job:
             starts: as ``starts``, complete once all batches are read.
         """
         self._save({key: self._request[key] for key in OF_SOURCE if key in self._request})
-        return self._plan.extend(self._with_starts(batches, starts or {}), shard_size)
+        return self._plan.extend(self._with_starts(batches, starts), shard_size)
 
     def _with_starts(
-        self, batches: Iterable[pa.RecordBatch], starts: Mapping[str, str]
+        self, batches: Iterable[pa.RecordBatch], starts: Mapping[str, str] | None
     ) -> Iterator[pa.RecordBatch]:
         """Pass batches through, and record the starts before the plan appears."""
         yield from batches
-        if starts and starts != self.starts:
+        if starts and starts != self.starts:  # they are empty until the batches are read
             self._write({**self._settled, STARTS: dict(starts)})
 
     def settle(self, origin: Mapping[str, Any]) -> None:

@@ -2,9 +2,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from head_detection.batch.items import batch_of
@@ -84,8 +86,14 @@ def test_input_that_has_grown_is_appended(tmp_path: Path) -> None:
 def test_where_paths_start_is_remembered_with_the_plan(tmp_path: Path) -> None:
     out, starts = tmp_path / "out", {"/lists/a.txt": "/photos"}
     with Job(out, REQUEST) as job:
-        assert job.starts == {}
-        job.plan([batch_of(["a"], ["/photos/a"])], 2, starts)
+        found = job.starts
+        assert found == {}
+
+        def listing() -> Iterator[pa.RecordBatch]:
+            yield batch_of(["a"], ["/photos/a"])
+            found.update(starts)
+
+        job.plan(listing(), 2, found)
     with Job(out, REQUEST) as job:  # no answer depends on anything yet, but the plan does
         assert job.starts == starts
     with Job(out, {**REQUEST, "source": "/others"}) as job:
