@@ -131,7 +131,9 @@ def _check_device(device: str, num_gpus: float | None) -> None:
 
 def source_of(arguments: argparse.Namespace) -> str:
     """Return the source as an absolute path, or a URL unchanged."""
-    source: str = arguments.source
+    from head_detection.batch.places import without_file_protocol
+
+    source = without_file_protocol(arguments.source)
     return source if "://" in source else os.path.abspath(find_path(source))  # noqa: PTH100 - keeps a glob
 
 
@@ -188,6 +190,8 @@ def _source(text: str) -> str:
 
 
 def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder; got an empty text")
     if "://" in text:
         raise argparse.ArgumentTypeError(f"expected a folder of this machine; got {text}")
     return Path(text)

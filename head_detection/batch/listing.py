@@ -46,6 +46,7 @@ from head_detection.pipeline.sources import describe_skipped
 BESIDE: Final = "tars and Parquet files beside pictures"
 """Files in a folder that are skipped although they may hold pictures."""
 _NO_PICTURES: Final = "not pictures"
+_PACKED: Final = "compressed files"
 _TWICE: Final = "listed twice"
 _CONTAINERS: Final = LIST_EXTENSIONS | TABLE_EXTENSIONS | TAR_EXTENSIONS
 _FILES: Final = _CONTAINERS | COMPRESSED_EXTENSIONS
@@ -222,6 +223,8 @@ def _no_table(location: str, columns: Columns) -> SourceError:
 def _local_files(path: str, skipped: Counter[str]) -> Batches:
     """Yield a single picture, or those that a glob or braces match."""
     finder = PictureFinder()
+    if special := special_kind(path):
+        raise SourceError(f"{path}: expected a file or a folder; it is {special}")
     if os.path.lexists(path):
         yield from _found(finder.single(Path(path)))
     elif has_wildcard(path):
@@ -246,27 +249,20 @@ def _folder(path: str, columns: Columns, skipped: Counter[str], starts: Starts) 
     for batch in () if columns.asked else _found(finder.below(Path(path), Path(path))):
         has_any = True
         yield batch
-    if has_any and finder.skipped[_NO_PICTURES]:
-        _tell_beside(finder.skipped, len(_containers_below(path, _wanted(columns))))
-    containers = [] if has_any else _containers_below(path, _wanted(columns))
+    is_to_search = not has_any or finder.skipped[_NO_PICTURES]
+    found = _containers_below(path, _wanted(columns)) if is_to_search else []
+    containers = [place for place in found if _extension(place) not in COMPRESSED_EXTENSIONS]
     if columns.asked and not containers:
         raise _no_table(path, columns)
-    for container in containers:
+    apart = Counter({BESIDE: len(containers) * has_any, _PACKED: len(found) - len(containers)})
+    skipped.update(finder.skipped - Counter({_NO_PICTURES: len(found)}) + apart)
+    for container in () if has_any else containers:
         yield from _container(container, path, columns, skipped, starts)
-    if not containers:
-        skipped.update(finder.skipped)
-
-
-def _tell_beside(skipped: Counter[str], number: int) -> None:
-    """Count skipped tars and Parquet files apart from other skipped files."""
-    if number:
-        skipped[BESIDE] += number
-        skipped -= Counter({_NO_PICTURES: number})
 
 
 def _wanted(columns: Columns) -> frozenset[str]:
-    """Return the extensions of the tables and tars to read."""
-    return TABLE_EXTENSIONS if columns.asked else TABLE_EXTENSIONS | TAR_EXTENSIONS
+    """Return the extensions of what else than pictures may be meant in a folder."""
+    return TABLE_EXTENSIONS if columns.asked else _FILES - LIST_EXTENSIONS
 
 
 def _containers_below(path: str, extensions: frozenset[str]) -> list[str]:
@@ -288,7 +284,9 @@ def _remote_folder(path: str, columns: Columns, skipped: Counter[str], starts: S
     containers, has_any = [], False
     with explaining_place(path, "pictures"):
         for place in _remote_tree(path, skipped):
-            if _is_container(place, _wanted(columns)):
+            if _is_container(place, COMPRESSED_EXTENSIONS):
+                skipped[_PACKED] += 1
+            elif _is_container(place, _wanted(columns)):
                 containers.append(place)
             elif is_picture_name(place) and not columns.asked:
                 pictures.append((_below(path, place), place))
@@ -346,8 +344,9 @@ def _singles(pictures: list[tuple[str, str]]) -> Batches:
         yield batch_of([name for name, _ in block], [place for _, place in block])
 
 
-def _is_container(name: str, extensions: frozenset[str]) -> bool:
-    return _extension(name) in extensions and not name.startswith(("_", "."))
+def _is_container(place: str, extensions: frozenset[str]) -> bool:
+    is_hidden = place.rpartition("/")[2].startswith(("_", "."))  # as Spark hides its own files
+    return _extension(place) in extensions and not is_hidden
 
 
 def _extension(path: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from typing import Any, BinaryIO, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from head_detection.errors import HeadDetectionError, MissingPackageError, SourceError
 from head_detection.images.finding import natural_key, special_kind
@@ -36,6 +36,7 @@ Not all that fsspec supports: a path in a stranger's table must not start a shel
 """
 WEB: Final = frozenset({"http", "https"})
 _LOCAL: Final = "file://"
+_THIS_HOST: Final = "localhost/"
 _PROTOCOL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)")
@@ -54,17 +55,27 @@ def protocol_of(location: str) -> str:
         ('s3', '', '')
     """
     match = _PROTOCOL.match(location)
-    return "" if match is None or location.startswith(_LOCAL) else match[1].lower()
+    return "" if match is None or is_file_url(location) else match[1].lower()
 
 
 def without_file_protocol(location: str) -> str:
-    """Return a location without ``file://``.
+    """Return the path of a file URL (RFC 8089); other locations unchanged.
 
     Example:
-        >>> without_file_protocol("file:///data/a.jpg")
-        '/data/a.jpg'
+        >>> without_file_protocol("file:///data/a%20b.jpg"), without_file_protocol("50%20.jpg")
+        ('/data/a b.jpg', '50%20.jpg')
     """
-    return location.removeprefix(_LOCAL)
+    if not is_file_url(location):
+        return location
+    path = location[len(_LOCAL) :]
+    if path.startswith(_THIS_HOST):
+        path = path[len(_THIS_HOST) - 1 :]
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path))) if "%" in path else path
+
+
+def is_file_url(location: str) -> bool:
+    """Return whether a location begins with ``file://``, in any case."""
+    return location[: len(_LOCAL)].lower() == _LOCAL
 
 
 def file_system(location: str) -> Any:

@@ -86,6 +86,8 @@ def test_answers_are_those_of_test(
         (["--source", ""], "expected a path or a URL; got an empty text"),
         (["--source", ".", "--picture-seconds", "0"], "expected 0.1 to 86400"),
         (["--source", ".", "--output", "s3://b/x"], "expected a folder of this machine"),
+        (["--source", ".", "--output", ""], "expected a folder; got an empty text"),
+        (["--source", "/dev/null"], "/dev/null: expected a file or a folder; it is a device"),
     ],
 )
 @pytest.mark.usefixtures("in_an_empty_folder")

@@ -76,6 +76,20 @@ def test_a_list_is_not_looked_for_and_repeats_are_left_out(tmp_path: Path) -> No
     assert skipped == {"listed twice": 1}
 
 
+def test_file_urls_are_paths(tmp_path: Path) -> None:
+    touch(tmp_path, "a b.jpg", "caf\u00e9.jpg", "50%.jpg")
+    path = tmp_path / "list.txt"
+    urls = [name.as_uri() for name in sorted(tmp_path.glob("*.jpg"))]
+    assert urls[0].endswith("/50%25.jpg")
+    urls += [urls[1].replace("file:///", "FILE://localhost/"), f"file://{tmp_path}/%ff.jpg"]
+    path.write_text("\n".join([*urls, "a%20b.jpg"]))
+    names = ["50%.jpg", "a b.jpg", "caf\u00e9.jpg", "\udcff.jpg", "a%20b.jpg"]
+    assert [(item.name, item.location) for item in listed(path)] == [
+        (name, f"{tmp_path}/{name}") for name in names
+    ]
+    assert names_of((tmp_path / "a b.jpg").as_uri()) == ["a b.jpg"]
+
+
 def test_names_of_a_list_are_those_of_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "lists/a.jpg", "pictures/b.jpg", "lists/sub/c.jpg")
     path = tmp_path / "lists/list.txt"
@@ -186,14 +200,27 @@ def test_a_folder_of_a_store_is_listed_in_natural_order(bucket: Put) -> None:
 
 
 def test_what_lies_beside_pictures_is_counted(tmp_path: Path, bucket: Put) -> None:
-    for name in ("1.jpg", "notes.md", "a.tar", "sub/b.PARQUET", ".hidden.tar"):
+    for name in ("1.jpg", "notes.md", "a.tar", "sub/b.PARQUET", ".hidden.tar", "c.tar.gz"):
         touch(tmp_path, name)
         url = bucket(f"lake/{name}", b"1")
     for folder in (tmp_path, url.partition("/lake")[0] + "/lake"):
         skipped: Counter[str] = Counter()
         (batch,) = list_items(str(folder), skipped=skipped)
         assert [item.name for item in items_of(batch)] == ["1.jpg"]
-        assert skipped == {BESIDE: 2, "not pictures": 1, "hidden": 1}
+        assert skipped == {BESIDE: 2, "compressed files": 1, "not pictures": 1, "hidden": 1}
+
+
+def test_what_lies_beside_tars_and_tables_is_counted(tmp_path: Path, bucket: Put) -> None:
+    pq.write_table(pa.table({"path": ["b.jpg"]}), tmp_path / "a.parquet")
+    bucket("lake/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    for name in ("notes.md", "b.tar.gz", "c.zip", ".hidden.tar", "_old.parquet", "list.txt"):
+        touch(tmp_path, name)
+        url = bucket(f"lake/{name}", b"1")
+    for folder in (tmp_path, url.rpartition("/")[0]):
+        skipped: Counter[str] = Counter()
+        (batch,) = list_items(str(folder), skipped=skipped)
+        assert [item.name for item in items_of(batch)] == ["b.jpg"]
+        assert skipped == {"compressed files": 2, "not pictures": 3, "hidden": 1}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes with names, as POSIX has them")
