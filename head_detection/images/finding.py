@@ -232,6 +232,9 @@ class PictureFinder:
     def listed(self, lines: Iterable[str], bases: Sequence[Path]) -> Iterator[PictureFile]:
         """Give listed pictures, and those of listed folders.
 
+        A file that is no picture is skipped. A line that leads nowhere is given, whatever it ends
+        with, as it may be a picture's name in quotes or with a label behind it: it fails.
+
         Args:
             lines: one path each; empty ones are ignored. Blanks around a path belong to it only if
                 there is such a file.
@@ -241,9 +244,10 @@ class PictureFinder:
         for line in lines:
             text = line.replace("\0", "?")  # no file name holds a zero byte
             if text.strip():
-                as_it_is = find_path(text, bases)
-                is_there = os.path.lexists(as_it_is)
-                yield from self._at(as_it_is if is_there else find_path(text.strip(), bases), bases)
+                path = find_path(text, bases)
+                if not os.path.lexists(path):
+                    path = find_path(text.strip(), bases)
+                yield from self._at_or_missing(path, bases)
 
     def named(self, paths: Iterable[str]) -> Iterator[PictureFile]:
         """Give the pictures, and those of folders, that arguments of a command name literally.
@@ -254,10 +258,14 @@ class PictureFinder:
         for path in paths:
             if not path:
                 yield PictureFile(Path(), "", "expected a path; got an empty one")
-            elif os.path.lexists(found := find_path(path)):
-                yield from self._at(found, [Path()])
             else:
-                yield from self._once(found, _missing_name(found, Path()), _real_path(found))
+                yield from self._at_or_missing(find_path(path), [Path()])
+
+    def _at_or_missing(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
+        if os.path.lexists(path):
+            yield from self._at(path, bases)
+        else:
+            yield from self._once(path, _missing_name(path, bases[0]), _real_path(path))
 
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
@@ -265,9 +273,7 @@ class PictureFinder:
         elif special := special_kind(path):
             yield PictureFile(path, _relative(path, bases[0]), f"expected a file; it is {special}")
         elif self._is_picture(str(path), named=True):
-            is_there = os.path.lexists(path)
-            name = (_relative if is_there else _missing_name)(path, bases[0])
-            yield from self._once(path, name, _real_path(path))
+            yield from self._once(path, _relative(path, bases[0]), _real_path(path))
 
     def _is_to_open(self, real: str, *, is_root: bool) -> bool:
         if real in self._seen:

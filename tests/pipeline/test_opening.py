@@ -169,8 +169,20 @@ def test_a_list_may_hold_folders_and_hostile_lines(make):
     assert found.skipped == {"reached twice": 1}
 
 
+def test_a_line_that_leads_nowhere_is_a_picture_that_fails_whatever_it_ends_with(make, typing):
+    make("a.jpg", "notes.txt")
+    lines = [b"a.jpg", b"notes.txt", b"gone.txt", b'"a.jpg"', b"a.jpg,3", b"http://host/a.jpg?x=1"]
+    Path("list.txt").write_bytes(b"\n".join(lines))
+    typing(b"\n".join(lines))
+    typing(None)
+    for source in (open_source("list.txt"), open_pictures("list.txt"), open_source("-")):
+        names = [file.name for file in source]
+        assert names == ["a.jpg", "gone.txt", '"a.jpg"', "a.jpg,3", "http:/host/a.jpg?x=1"]
+        assert source.skipped == {"not pictures": 1}
+
+
 def test_standard_input_is_read_as_it_comes(make, typing):
-    make("a.jpg", "p/b.jpg", "p/c.jpg")
+    make("a.jpg", "p/b.jpg", "p/c.jpg", "notes.txt")
     typing(b"a.jpg\n\np\nnotes.txt\r\ngone.jpg")
     typing(None)
     source = open_source("-")
@@ -187,7 +199,7 @@ def test_each_line_of_standard_input_is_answered_and_none_is_remembered(make, ty
 
 
 def test_a_picture_is_at_hand_once_its_line_is_whole(make, typing):
-    make("a.jpg", "b.jpg", "p/c.jpg")
+    make("a.jpg", "b.jpg", "p/c.jpg", "notes.txt")
     typing(b"a.jpg\n")
     source = open_source("-")
     items = iter(source)
