@@ -35,6 +35,8 @@ PACKAGES: Final = {
 Not all that fsspec supports: a path in a stranger's table must not start a shell or write a cache.
 """
 WEB: Final = frozenset({"http", "https"})
+_REFUSALS: Final = {401, 403, 407, 408, 429, *range(500, 600)}
+"""Statuses of HTTP that do not mean that a file does not exist."""
 _LOCAL: Final = "file://"
 _THIS_HOST: Final = "localhost/"
 _PROTOCOL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -198,6 +200,8 @@ def reason_of(error: Exception, location: str) -> str:
     match error:
         case _ if protocol_of(location) in WEB and _is_unconnected(error):
             reason = f"no connection to {urlsplit(location).netloc.rpartition('@')[2]}"
+        case _ if protocol_of(location) in WEB and (status := _status_of(error)):
+            reason = f"the server answered {status}"
         case FileNotFoundError() | NotADirectoryError():
             reason = "no such file"
         case IsADirectoryError():
@@ -214,13 +218,25 @@ def reason_of(error: Exception, location: str) -> str:
     return reason
 
 
-def _is_unconnected(error: BaseException | None) -> bool:
+def _is_unconnected(error: BaseException) -> bool:
     """Return whether aiohttp found no server, which fsspec reports as a missing file."""
+    return any(
+        kind.__name__ == "ClientConnectionError"
+        for cause in _causes_of(error)
+        for kind in type(cause).__mro__
+    )
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the status of a server's refusal, which fsspec reports as a missing file; else 0."""
+    status = max(int(getattr(cause, "status", 0)) for cause in _causes_of(error))
+    return status if status in _REFUSALS else 0
+
+
+def _causes_of(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if any(kind.__name__ == "ClientConnectionError" for kind in type(error).__mro__):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def shown(location: str) -> str:

@@ -180,13 +180,13 @@ def _content_column(name: str, kind: pa.DataType) -> str:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def _described(kinds: dict[str, pa.DataType]) -> str:

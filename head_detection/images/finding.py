@@ -232,8 +232,7 @@ class PictureFinder:
     def listed(self, lines: Iterable[str], bases: Sequence[Path]) -> Iterator[PictureFile]:
         """Give listed pictures, and those of listed folders.
 
-        A file that is no picture is skipped. A line that leads nowhere is given, whatever it ends
-        with, as it may be a picture's name in quotes or with a label behind it: it fails.
+        A line that leads nowhere is given too, as it may be a picture's name in quotes: it fails.
 
         Args:
             lines: one path each; empty ones are ignored. Blanks around a path belong to it only if
@@ -245,9 +244,8 @@ class PictureFinder:
             text = line.replace("\0", "?")  # no file name holds a zero byte
             if text.strip():
                 path = find_path(text, bases)
-                if not os.path.lexists(path):
-                    path = find_path(text.strip(), bases)
-                yield from self._at_or_missing(path, bases)
+                is_there = os.path.lexists(path)
+                yield from self._at(path if is_there else find_path(text.strip(), bases), bases)
 
     def named(self, paths: Iterable[str]) -> Iterator[PictureFile]:
         """Give the pictures, and those of folders, that arguments of a command name literally.
@@ -259,16 +257,12 @@ class PictureFinder:
             if not path:
                 yield PictureFile(Path(), "", "expected a path; got an empty one")
             else:
-                yield from self._at_or_missing(find_path(path), [Path()])
-
-    def _at_or_missing(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
-        if os.path.lexists(path):
-            yield from self._at(path, bases)
-        else:
-            yield from self._once(path, _missing_name(path, bases[0]), _real_path(path))
+                yield from self._at(find_path(path), [Path()])
 
     def _at(self, path: Path, bases: Sequence[Path]) -> Iterator[PictureFile]:
-        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
+        if not os.path.lexists(path):
+            yield from self._once(path, _missing_name(path, bases[0]), _real_path(path))
+        elif os.path.isdir(path):  # noqa: PTH112 - Path's own raises without permission
             yield from self.below(path, bases[0])
         elif special := special_kind(path):
             yield PictureFile(path, _relative(path, bases[0]), f"expected a file; it is {special}")

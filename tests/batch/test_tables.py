@@ -187,3 +187,17 @@ def test_an_empty_table_has_no_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"jpg": pa.array([], pa.binary())})
     with pytest.raises(SourceError, match="expected pictures, found none"):
         listed(path)
+
+
+def test_columns_of_views_are_read(reader: ItemReader, tmp_path: Path) -> None:
+    """As Polars gives them to Arrow."""
+    columns = {
+        "path": pa.array(["a.jpg"], pa.string_view()),
+        "image": pa.array([b"one"], pa.binary_view()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert pq.read_schema(tmp_path / "a.parquet").field("path").type == pa.string_view()
+    (item,) = listed(tmp_path / "a.parquet", name="path")
+    assert (item.name, reader.read(item)) == ("a.jpg", b"one")
+    (item,) = listed(tmp_path / "a.parquet", path="path")
+    assert item.location == str(tmp_path / "a.jpg")

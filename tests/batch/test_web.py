@@ -30,6 +30,9 @@ class Handler(SimpleHTTPRequestHandler):
     def send_head(self) -> BinaryIO | None:  # type: ignore[override]
         part = self.headers.get("Range", "")
         type(self).asked.append((self.path, part))
+        if "?status=" in self.path:
+            self.send_error(int(self.path.rpartition("=")[2]))
+            return None
         path = Path(self.translate_path(self.path))
         if not part or not path.is_file() or "?whole" in self.path:
             return cast("BinaryIO | None", super().send_head())
@@ -150,3 +153,16 @@ def test_a_server_that_is_down_is_not_a_file_that_is_gone(reader: ItemReader) ->
             reader.read(item)
     with pytest.raises(SourceError, match=r": expected a text list; no connection to 127.0.0.1:1$"):
         listed("http://127.0.0.1:1/list.txt")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(403, "the server answered 403"), (503, "the server answered 503"), (404, "no such file")],
+)
+def test_a_server_that_refuses_is_not_a_file_that_is_gone(
+    status: int, reason: str, web: str, reader: ItemReader
+) -> None:
+    url = f"{web}/a.jpg?status={status}"
+    for item in (Item("a.jpg", url), Item("a.jpg", url, 512, 3)):
+        with pytest.raises(PictureError, match=rf"^a.jpg: {reason}$"):
+            reader.read(item)
