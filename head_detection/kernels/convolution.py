@@ -4,8 +4,8 @@ PyTorch adds the bias and clamps in passes of their own, which read and write th
 3x3 convolutions stay with cuDNN.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple
+import math
+from typing import Annotated, Any, Final, NamedTuple
 
 import torch
 import triton
@@ -19,7 +19,7 @@ RELU6: Final = 2
 EIGHT: Final = tl.constexpr(8)
 """Channels come in eighths, so that the compiler knows that rows begin at 16 bytes."""
 MOST_VALUES: Final = 2**31
-"""Kernels count in 32 bits; a batch with more values is halved."""
+"""Maps with so many values are counted in 64 bits, others in 32, which is faster."""
 PLACES: Final = ["pixels", "height", "width", "made_height", "made_width", "above", "left"]
 """Numbers that a kernel is not compiled anew for."""
 FEW: Final = 16384
@@ -58,8 +58,6 @@ def pointwise(
         bias: ``(D,)`` float32.
         activation: ``LINEAR``, ``RELU`` or ``RELU6``.
     """
-    if _is_too_large(maps, len(weight) * maps[:, 0].numel()):
-        return _in_halves(lambda part: pointwise(part, weight, bias, activation), maps)
     maps = maps.contiguous(memory_format=torch.channels_last)
     batch, inputs, height, width = maps.shape
     outputs, pixels = len(weight), batch * height * width
@@ -70,7 +68,7 @@ def pointwise(
     with torch.cuda.device_of(maps):
         _pointwise[grid](
             maps, weight, bias, made, pixels, inputs // 8, outputs // 8,
-            activation, rows, columns, 32,
+            activation, _are_many(maps, made), rows, columns, 32,
         )  # fmt: skip
     return made
 
@@ -91,20 +89,8 @@ def depthwise(
         activation: as ``pointwise``.
         placement: of the result.
     """
-    stride, above, left, *size = placement
-    if _is_too_large(maps, len(maps) * maps.shape[1] * size[0] * size[1]):
-        return _in_halves(lambda part: depthwise(part, weight, bias, activation, placement), maps)
-    maps = maps.contiguous(memory_format=torch.channels_last)
-    batch, channels, height, width = maps.shape
-    made = _empty(maps, channels, size[0], size[1])
-    pixels, side = batch * size[0] * size[1], round(len(weight) ** 0.5)
-    grid = (triton.cdiv(pixels, 32), triton.cdiv(channels, 64))
-    with torch.cuda.device_of(maps):
-        _depthwise[grid](
-            maps, weight, bias, made, pixels, height, width, *size, channels // 8, above, left,
-            side, stride, activation, 32, 64,
-        )  # fmt: skip
-    return made
+    tile = {"side": math.isqrt(len(weight)), "rows": 32, "columns": 64}
+    return _convolve(_depthwise, maps, weight, bias, activation, placement, tile)
 
 
 def stem(
@@ -123,28 +109,48 @@ def stem(
         activation: as ``pointwise``.
         placement: as ``depthwise``.
     """
-    outputs, (stride, above, left, *size) = weight.shape[1], placement
-    if _is_too_large(maps, len(maps) * outputs * size[0] * size[1]):
-        return _in_halves(lambda part: stem(part, weight, bias, activation, placement), maps)
+    inputs, columns = maps.shape[1], max(16, triton.next_power_of_2(weight.shape[1]))
+    side = math.isqrt(len(weight) // inputs)
+    tile = {"inputs": inputs, "side": side, "rows": 64, "columns": columns}
+    return _convolve(_stem, maps, weight, bias, activation, placement, tile)
+
+
+def _convolve(
+    kernel: Any,
+    maps: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    activation: int,
+    placement: Placement,
+    tile: dict[str, int],
+) -> Tensor:
+    """Launch a kernel whose weight has the channels of a result side by side.
+
+    Args:
+        kernel: ``_depthwise`` or ``_stem``.
+        maps: as ``pointwise``.
+        weight: ``(taps, D)``.
+        bias: ``(D,)``.
+        activation: as ``pointwise``.
+        placement: of the result.
+        tile: the kernel's own constants, with the pixels and channels that a program computes.
+    """
+    stride, above, left, *size = placement
     maps = maps.contiguous(memory_format=torch.channels_last)
-    batch, inputs, height, width = maps.shape
+    batch, _, height, width = maps.shape
+    outputs, pixels = weight.shape[1], batch * size[0] * size[1]
     made = _empty(maps, outputs, size[0], size[1])
-    pixels, side = batch * size[0] * size[1], round((len(weight) // inputs) ** 0.5)
+    grid = (triton.cdiv(pixels, tile["rows"]), triton.cdiv(outputs, tile["columns"]))
     with torch.cuda.device_of(maps):
-        _stem[(triton.cdiv(pixels, 64),)](
+        kernel[grid](
             maps, weight, bias, made, pixels, height, width, *size, outputs // 8, above, left,
-            inputs, side, stride, activation, 64, max(16, triton.next_power_of_2(outputs)),
+            stride=stride, activation=activation, many=_are_many(maps, made), **tile,
         )  # fmt: skip
     return made
 
 
-def _is_too_large(maps: Tensor, made: int) -> bool:
-    return len(maps) > 1 and max(maps.numel(), made) >= MOST_VALUES
-
-
-def _in_halves(convolve: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
-    parts = [convolve(part) for part in maps.split(-(-len(maps) // 2))]
-    return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+def _are_many(*maps: Tensor) -> bool:
+    return max(own.numel() for own in maps) >= MOST_VALUES
 
 
 def _empty(like: Tensor, channels: int, height: int, width: int) -> Tensor:
@@ -165,13 +171,26 @@ def _activate(values, activation: tl.constexpr):
     return values
 
 
+@triton.jit
+def _rows_of(rows: tl.constexpr, many: tl.constexpr):
+    """Return the pixels of a program; with many values, all that is computed from them has 64 bits.
+
+    Sizes that count no values fit in 32.
+    """
+    first = tl.program_id(0)
+    if many:
+        first = first.to(tl.int64)
+    return first * rows + tl.arange(0, rows)
+
+
 @triton.jit(do_not_specialize=["pixels", "inputs", "outputs"])
 def _pointwise(
     maps, weight, bias, made, pixels, inputs, outputs,
-    activation: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
+    activation: tl.constexpr, many: tl.constexpr,
+    rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     inputs, outputs = inputs * EIGHT, outputs * EIGHT
-    row = tl.program_id(0) * rows + tl.arange(0, rows)
+    row = _rows_of(rows, many)
     column = tl.program_id(1) * columns + tl.arange(0, columns)
     is_row, is_column = row < pixels, column < outputs
     total = tl.zeros((rows, columns), tl.float32)
@@ -198,11 +217,11 @@ def _pointwise(
 @triton.jit(do_not_specialize=[*PLACES, "channels"])
 def _depthwise(
     maps, weight, bias, made, pixels, height, width, made_height, made_width, channels, above, left,
-    side: tl.constexpr, stride: tl.constexpr, activation: tl.constexpr,
+    side: tl.constexpr, stride: tl.constexpr, activation: tl.constexpr, many: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
     channels = channels * EIGHT
-    row = tl.program_id(0) * rows + tl.arange(0, rows)
+    row = _rows_of(rows, many)
     column = tl.program_id(1) * columns + tl.arange(0, columns)
     is_row, is_column = row < pixels, column < channels
     x0 = row % made_width * stride - left
@@ -234,10 +253,10 @@ def _depthwise(
 def _stem(
     maps, weight, bias, made, pixels, height, width, made_height, made_width, outputs, above, left,
     inputs: tl.constexpr, side: tl.constexpr, stride: tl.constexpr, activation: tl.constexpr,
-    rows: tl.constexpr, columns: tl.constexpr,
+    many: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
     outputs = outputs * EIGHT
-    row = tl.program_id(0) * rows + tl.arange(0, rows)
+    row = _rows_of(rows, many)
     column = tl.arange(0, columns)
     is_row, is_column = row < pixels, column < outputs
     x0 = row % made_width * stride - left

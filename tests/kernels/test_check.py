@@ -40,12 +40,14 @@ compile(s._first_overlap, both, **own, first="*i64", **numbers)
 sizes = {"channels": 64, "num_levels": 4, "size": 7, "ratio": 2, "cells": 8, "width": 64}
 compile(r._pool, sizes, table="*fp16", boxes=boxes, image="*i64", levels="*fp64",
         pooled="*fp16", scale=i)
-compile(c._pointwise, {"activation": 2, "rows": 128, "columns": 128, "depth": 32}, **maps,
-        inputs=i, outputs=i)
-compile(c._depthwise, {"side": 5, "stride": 2, "activation": 2, "rows": 32, "columns": 64},
-        **maps, **placed, channels=i)
-compile(c._stem, {"inputs": 3, "side": 3, "stride": 2, "activation": 2, "rows": 64, "columns": 32},
-        **maps, **placed, outputs=i)
+for many in (False, True):
+    own = {"activation": 2, "many": many}
+    compile(c._pointwise, {**own, "rows": 128, "columns": 128, "depth": 32}, **maps,
+            inputs=i, outputs=i)
+    compile(c._depthwise, {**own, "side": 5, "stride": 2, "rows": 32, "columns": 64},
+            **maps, **placed, channels=i)
+    compile(c._stem, {**own, "inputs": 3, "side": 3, "stride": 2, "rows": 64, "columns": 32},
+            **maps, **placed, outputs=i)
 print("compiled")
 """
 

@@ -70,15 +70,26 @@ def test_a_mean_of_nine_pixels_by_hand(device) -> None:
     assert found[0, 7].tolist() == lines
 
 
-def test_a_batch_too_large_to_count_is_halved(device, monkeypatch) -> None:
+def test_values_that_32_bits_do_not_count_are_many() -> None:
+    few, many = (torch.empty(2**16 - less, 2**15, device="meta") for less in (1, 0))
+    assert not convolution._are_many(few, few)
+    assert convolution._are_many(few, many)
+
+
+def test_maps_of_too_many_values_are_counted_in_64_bits(device, monkeypatch) -> None:
     maps, bias = maps_of(device, 8, 4, 5), torch.randn(8, device=device)
-    weight = torch.randn(8, 8, device=device).half()
-    whole = convolution.pointwise(maps, weight, bias, RELU)
-    monkeypatch.setattr(convolution, "MOST_VALUES", maps.numel())
-    halves = convolution.pointwise(maps, weight, bias, RELU)
-    assert torch.equal(halves, whole)
-    assert halves.is_contiguous(memory_format=torch.channels_last)
-    placement, taps = Placement(1, 1, 1, 4, 5), torch.randn(9, 8, device=device).half()
-    parts = convolution.depthwise(maps, taps, bias, RELU, placement)
-    monkeypatch.undo()
-    assert torch.equal(parts, convolution.depthwise(maps, taps, bias, RELU, placement))
+    picture = maps[:1, :3].contiguous(memory_format=torch.channels_last)
+    weight, taps = torch.randn(8, 8).half().to(device), torch.randn(9, 8).half().to(device)
+    first, placement = torch.randn(27, 8).half().to(device), Placement(1, 1, 1, 4, 5)
+
+    def convolve() -> list[Tensor]:
+        return [
+            convolution.pointwise(maps, weight, bias, RELU),
+            convolution.depthwise(maps, taps, bias, RELU, placement),
+            convolution.stem(picture, first, bias, RELU, placement),
+        ]
+
+    expected = convolve()
+    monkeypatch.setattr(convolution, "MOST_VALUES", picture.numel())
+    for found, own in zip(convolve(), expected, strict=True):
+        assert torch.equal(found, own)
