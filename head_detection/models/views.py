@@ -136,12 +136,15 @@ class View:
             own_sizes: ``(height, width)`` of the pictures in this view.
             first_sizes: of the pictures in the first view.
         """
+        sizes = own_sizes
+        if self.step > 1:  # its last column may stand for fewer of the first view's
+            boxes, sizes = boxes * self.step, first_sizes
         if self.mirrored:
-            widths = constant(tuple(width for _, width in own_sizes), boxes.device)[:, None]
+            widths = constant(tuple(width for _, width in sizes), boxes.device)[:, None]
             left, top, right, bottom = boxes.unbind(2)
             boxes = torch.stack((widths - right, top, widths - left, bottom), dim=2)
         if self.step > 1:
-            return clip_boxes(boxes * self.step, first_sizes)
+            return clip_boxes(boxes, first_sizes)
         factors = tuple(
             (first[1] / own[1], first[0] / own[0]) * 2
             for first, own in zip(first_sizes, own_sizes, strict=True)

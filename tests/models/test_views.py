@@ -120,6 +120,13 @@ def test_a_reduced_mirror_is_the_mirror_of_the_picture_not_of_its_padding():
     assert placed.tolist() == [[[0, 0, 8, 32]]]
 
 
+def test_a_reduced_mirror_whose_last_column_is_not_whole_is_not_shifted():
+    own = view("{scale: 0.25, mirrored: true}")
+    # Columns 0 to 8 of 42 are 34 to 42 in the mirror, and 8.5 to 10.5 of 11 there.
+    placed = own.place(torch.tensor([[[8.5, 0, 10.5, 8]]]), [(8, 11)], [(32, 42)])
+    assert placed.tolist() == [[[0, 0, 8, 32]]]
+
+
 def merged(first, *others, largest_head=math.inf):
     candidates = merge([ViewCandidates(EVERYTHING, first), *others], largest_head)
     is_kept = candidates.scores[0] > EMPTY
