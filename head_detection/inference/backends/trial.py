@@ -50,6 +50,7 @@ class Trial:
     ) -> None:
         self._xml, self._options, self._start = xml, dict(options), start
         self._child: ChildProcess | None = None
+        self._close: Callable[[], object] = lambda: None
         processor = find_processor()
         self._kind = processor.kind
         facts = [processor.name, *sorted(processor.flags), release, json.dumps(self._options)]
@@ -77,10 +78,11 @@ class Trial:
         try:
             if self._child is None:
                 self._child = self._start(MODULE)
-                weakref.finalize(self, self._child.close)
+                self._close = weakref.finalize(self, self._child.close)
             self._child.ask(question | {"options": self._options})
         except ChildError as error:
             self._child = None
+            self._close()  # a service asks again, and each child holds a graph and open files
             raise EngineError(
                 f"engine openvino: this int8 graph cannot run here ({self._kind}) on a batch of "
                 f"{'x'.join(map(str, shape))}, a try in another process says: {error}; use the "

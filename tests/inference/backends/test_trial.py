@@ -22,6 +22,7 @@ import os, signal
 from head_detection.inference.child_process import answer_questions
 def answer(question):
     if 544 in question["shape"]: os.kill(os.getpid(), signal.SIGSEGV)
+    if 545 in question["shape"]: raise ValueError("not this one")
     return {}
 answer_questions(answer)
 """
@@ -33,11 +34,11 @@ def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "crashes.py").write_text(CRASHES, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    started: list[str] = []
+    started: list[ChildProcess] = []
 
-    def start(name: str) -> ChildProcess:
-        started.append(name)
-        return ChildProcess("crashes")
+    def start(_name: str) -> ChildProcess:
+        started.append(ChildProcess("crashes"))
+        return started[-1]
 
     start.started = started
     return start
@@ -62,6 +63,17 @@ def test_a_shape_that_crashes_is_one_line(trial, crashing) -> None:
         assert "\n" not in str(caught.value)
     own.check("images", ["a"], (1, 3, 640, 800))
     assert len(crashing.started) == 3  # one more after each that died
+
+
+@pytest.mark.parametrize("height", [544, 545])
+def test_of_a_failed_trial_no_process_and_no_file_is_left(trial, crashing, height) -> None:
+    own = trial()
+    with pytest.raises(EngineError):
+        own.check("images", ["a"], (1, 3, height, 800))
+    (child,) = crashing.started
+    assert child._process.poll() is not None
+    assert child._process.stdout.closed
+    assert child._words.closed
 
 
 def test_what_passed_is_kept_for_this_release(trial, crashing) -> None:
