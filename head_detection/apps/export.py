@@ -17,7 +17,6 @@ from head_detection.errors import PictureError
 from head_detection.inference.backends.extras import import_extra
 
 if TYPE_CHECKING:
-    from head_detection.inference.backends.parity import Parity
     from head_detection.inference.engine import Backend
 
 SUFFIXES: Final = {"onnx": ".onnx", "openvino": ".xml"}
@@ -60,7 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from head_detection.inference.backends import export, int8, onnx, openvino
     from head_detection.inference.backends.graph import ExportRecord
-    from head_detection.inference.backends.parity import TOLERANCE, measure_parity
+    from head_detection.inference.backends.parity import (
+        COMPARED_SCORE,
+        TOLERANCE,
+        measure_parity,
+    )
     from head_detection.inference.weights_files import sha256_of, shipped_weights
     from head_detection.models.faster_rcnn import load_detector
 
@@ -76,8 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     compared = pictures[:COMPARED_PICTURES]
     images = map(int8.read_sample, _bar(compared, "Comparing"))
     backend = _build_backend(arguments, graph)
-    parity = measure_parity(model, backend, images, description.inference.score_threshold)
-    print(_describe(parity, len(compared)))
+    threshold = min(description.inference.score_threshold, COMPARED_SCORE)
+    parity = measure_parity(model, backend, images, threshold)
+    print(parity.as_line(len(compared), threshold))
     if not arguments.int8 and not parity.outputs <= TOLERANCE:
         line = f"error: expected outputs within {TOLERANCE:g} of their largest value; nothing is "
         print(f"{line}written: use {weights} with engine torch", file=sys.stderr)
@@ -135,15 +139,6 @@ def _build_backend(arguments: argparse.Namespace, graph: Any) -> "Backend":
     build = OpenVinoBackend if arguments.to == "openvino" else OnnxBackend
     precision = "auto" if arguments.int8 else "fp32"
     return build(graph, precision=precision, is_int8=arguments.int8)
-
-
-def _describe(parity: "Parity", num_pictures: int) -> str:
-    return (
-        f"against torch fp32 on {num_pictures} pictures: outputs differ by at most "
-        f"{parity.outputs:.1e} of their largest value; of {parity.heads} heads {parity.missing} "
-        f"are missing, {parity.extra} are new, the others differ by at most {parity.score:.4f} in "
-        f"score and {parity.box:.2f} pixels"
-    )
 
 
 def _bar(paths: Sequence[Path], what: str) -> Iterator[Path]:

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from importlib.util import find_spec
 
 import numpy as np
@@ -51,6 +53,17 @@ def test_an_exported_file_serves_every_command(tiny_weights, tmp_path, capsys, t
     assert main(["test", "--weights", str(output), "--precision", "fp32", *source]) == 0
     model = json.loads((found / "detections.json").read_text(encoding="utf-8"))["model"]
     assert (model["weights"], model["engine"], model["precision"]) == (name, to, "fp32")
+
+
+def test_heads_are_compared_however_high_the_threshold(tiny_weights, tmp_path, capsys):
+    shutil.copy(tiny_weights, tmp_path / "tiny.safetensors")
+    preset = tmp_path / "strict.yaml"
+    preset.write_text("weights: tiny.safetensors\ninference: {score_threshold: 0.999}\n")
+    output = ["--output", str(tmp_path / "strict.onnx")]
+    assert main(["export", "--weights", str(preset), "--to", "onnx", *output]) == 0
+    heads = re.search(r"of (\d+) heads scored 0.3 or more 0 are missing", capsys.readouterr().out)
+    assert heads is not None
+    assert int(heads[1]) > 0
 
 
 def test_int8_finds_the_head_that_fp32_finds(portraits, tmp_path, capsys):

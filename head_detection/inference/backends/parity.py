@@ -18,6 +18,8 @@ from head_detection.structures import Detections, GroundTruth
 
 TOLERANCE: Final = 1e-3
 """Relative to an output's largest value: rounding differs by less, a wrong graph by much more."""
+COMPARED_SCORE: Final = 0.3
+"""Heads are compared from this score on, also of weights whose threshold leaves few or none."""
 MARGIN: Final = 0.1
 """A head is not missing if the other network scores it at most this far below the threshold."""
 
@@ -57,6 +59,28 @@ class Parity:
             boxes, scores = heads.boxes[is_found], heads.scores[is_found]
             self.box = max(self.box, float(np.abs(boxes - found.boxes[pairs]).max()))
             self.score = max(self.score, float(np.abs(scores - found.scores[pairs]).max()))
+
+    def as_line(self, num_pictures: int, score_threshold: float) -> str:
+        """Return a line for users.
+
+        Args:
+            num_pictures: that were added.
+            score_threshold: that they were added with.
+        """
+        outputs = (
+            f"against torch fp32 on {num_pictures} pictures: outputs differ by at most "
+            f"{self.outputs:.1e} of their largest value; "
+        )
+        if not self.heads and not self.extra:
+            return (
+                f"{outputs}neither finds a head scored {score_threshold:g} or more, so none is "
+                "compared: choose pictures with heads"
+            )
+        return (
+            f"{outputs}of {self.heads} heads scored {score_threshold:g} or more {self.missing} are "
+            f"missing, {self.extra} are new, the others differ by at most {self.score:.4f} in "
+            f"score and {self.box:.2f} pixels"
+        )
 
 
 @torch.inference_mode()

@@ -26,6 +26,19 @@ def test_parity_by_hand():
     assert parity.score == pytest.approx(0.05)
 
 
+def test_where_no_head_is_compared_it_says_so():
+    assert (
+        Parity(outputs=1e-6)
+        .as_line(2, 0.3)
+        .endswith(
+            "1.0e-06 of their largest value; neither finds a head scored 0.3 or more, so none is "
+            "compared: choose pictures with heads"
+        )
+    )
+    line = Parity(extra=1).as_line(2, 0.3)
+    assert "of 0 heads scored 0.3 or more 0 are missing, 1 are new" in line
+
+
 class Other:
     """A network whose logits of a head are lower by one number."""
 
