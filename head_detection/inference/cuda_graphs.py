@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -162,3 +163,21 @@ class CudaRecorder:
                 graph.replay()
 
         return Recording(images, answer, replay)
+
+
+def on_default_stream(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context on the device's default stream, after what the current one has launched.
+
+    Threads of the host may have streams of their own. Graphs share memory, so that one must have
+    ended before the next begins, which holds only for work of one stream.
+
+    Args:
+        device: one without streams has nothing to put in order.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    current, default = torch.cuda.current_stream(device), torch.cuda.default_stream(device)
+    if current == default:
+        return nullcontext()
+    default.wait_stream(current)
+    return torch.cuda.stream(default)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from head_detection.errors import DeviceMemoryError, ForkError
-from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder
+from head_detection.inference.cuda_graphs import CudaGraphs, CudaRecorder, on_default_stream
 from head_detection.inference.isolation import has_own_settings, is_forked, isolated
 from head_detection.inference.memory import FreedMemory
 from head_detection.inference.transfer import Download, Upload
@@ -206,7 +206,8 @@ class TwoStageEngine:
 
     @torch.inference_mode()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        rows, is_cut = self._heads(images)
+        with on_default_stream(self.model.network.device):
+            rows, is_cut = self._heads(images)
         found = []
         for own, image, lacks in zip(rows, images, is_cut, strict=True):
             count = int((own[:, 4] > EMPTY).sum())

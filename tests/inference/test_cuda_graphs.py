@@ -17,6 +17,7 @@ from head_detection.inference.cuda_graphs import (
     CudaRecorder,
     Recording,
     Work,
+    on_default_stream,
 )
 
 
@@ -235,3 +236,32 @@ def test_a_failed_recording_leaves_the_thread_on_its_stream(
     with pytest.raises(torch.AcceleratorError):
         CudaRecorder(device)(total, ones(4))
     assert told == [(device, None), ("current of cuda:0", None), "end", "end"]
+
+
+class Stream(str):
+    """A stream that notes what it waits for."""
+
+    __slots__ = ("waited",)
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.waited = other
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+def test_threads_on_streams_of_their_own_come_one_after_the_other(
+    told: list[object], monkeypatch: pytest.MonkeyPatch, *, is_default: bool
+) -> None:
+    default, device = Stream("default"), torch.device("cuda:1")
+    own = default if is_default else Stream("own")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: own)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda _: default)
+    with on_default_stream(device):
+        told.append("work")
+    assert told == (["work"] if is_default else [(default, None), "work", "end"])
+    assert is_default or default.waited is own
+
+
+def test_a_cpu_has_nothing_to_put_in_order(told: list[object]) -> None:
+    with on_default_stream(torch.device("cpu")):
+        pass
+    assert told == []
