@@ -77,6 +77,9 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedSet:
 def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     """Write a set that ``read_coco`` reads back; ignore regions become ``iscrowd``.
 
+    Pictures keep the ids that their labels gave them, to which results of other tools refer, if
+    each has a number of its own; otherwise they are numbered from 1.
+
     Returns:
         Nothing to note.
 
@@ -85,7 +88,7 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, image in enumerate(annotated.images, start=1):
+    for image_id, image in zip(_image_ids(annotated), annotated.images, strict=True):
         if image.image_size is None:
             raise AnnotationError(f"{image.file_name}: COCO needs the picture's size")
         name, (height, width) = inner_name(image.file_name, annotated.name), image.image_size
@@ -102,6 +105,12 @@ def write_coco(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
         content["info"] = {OUTSIDE_KEY: True}
     files.write_bytes(path, json.dumps(content).encode())
     return ()
+
+
+def _image_ids(annotated: AnnotatedSet) -> Sequence[int]:
+    own = [image.label_id for image in annotated.images if isinstance(image.label_id, int)]
+    is_one_each = len(set(own)) == len(annotated)
+    return own if is_one_each else range(1, len(annotated) + 1)
 
 
 def _draws_heads_whole(content: dict[str, Any]) -> bool:

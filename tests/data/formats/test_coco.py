@@ -1,6 +1,7 @@
 """COCO JSON, good and bad."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,24 @@ def test_pycocotools_reads_what_is_written(
     coco = COCO(str(path))
     (annotation,) = coco.loadAnns(coco.getAnnIds(catIds=coco.getCatIds(catNms=["head"])))
     assert (annotation["bbox"], annotation["area"]) == ([1, 2, 10, 20], 200)
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"), [((7, 3), [7, 3]), ((7, "x"), [1, 2]), ((7, None), [1, 2])]
+)
+def test_ids_of_pictures_stay(tmp_path: Path, stated: Sequence[Any], written: list[int]) -> None:
+    boxes = build_truth([((0.0, 1.0, 4.0, 6.0), False)])
+    names = [f"{key}.jpg" for key in stated]
+    images = [
+        AnnotatedImage(Path("x"), name, boxes, (30, 40), key)
+        for name, key in zip(names, stated, strict=True)
+    ]
+    write_coco(tmp_path / "x.json", AnnotatedSet("any", tuple(images)))
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert [(i["file_name"], i["id"]) for i in content["images"]] == [
+        *zip(names, written, strict=True)
+    ]
+    assert [box["image_id"] for box in content["annotations"]] == written
 
 
 def test_a_size_is_needed_to_write(tmp_path: Path) -> None:
