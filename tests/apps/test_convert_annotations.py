@@ -107,6 +107,21 @@ def test_wrong_sizes_are_put_right(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "state wrong, taken from the pictures: 1" in capsys.readouterr().out
 
 
+def test_a_turned_picture_stays_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    images = [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
+    arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", "coco", "--output"]
+    assert convert(*arguments, tmp_path / "b.json", "--check-sizes") == 0
+    assert json.loads((tmp_path / "b.json").read_text())["images"][0]["width"] == 40
+    note = "read: pictures that EXIF turns and their labels do not, left as they are: 1"
+    assert note in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(
     ("output", "reason"),
     [

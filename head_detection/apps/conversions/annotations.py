@@ -6,7 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from head_detection.config import DatasetConfig
-from head_detection.data.annotations import AnnotatedImage, AnnotatedSet, in_threads
+from head_detection.data.annotations import (
+    AnnotatedImage,
+    AnnotatedSet,
+    in_threads,
+    is_turned,
+)
 from head_detection.data.formats import (
     FORMATS,
     WRITERS,
@@ -76,9 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     for note in [*annotated.notes, *missing_note]:
         print(f"read: {note}")
     needed = FORMATS[arguments.target].needs_sizes
-    annotated, num_wrong = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
-    if num_wrong:
-        print(f"read: sizes that the labels state wrong, taken from the pictures: {num_wrong}")
+    annotated, notes = _with_sizes(annotated, needed=needed, check=arguments.check_sizes)
+    for note in notes:
+        print(f"read: {note}")
     copies = _plan_copies(annotated, arguments) if arguments.copy_pictures else []
     for note in _write(annotated, arguments.target, output, copies):
         print(f"written: {note}")
@@ -104,17 +109,32 @@ def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) ->
         )
 
 
-def _with_sizes(annotated: AnnotatedSet, *, needed: bool, check: bool) -> tuple[AnnotatedSet, int]:
-    """Return the set with the sizes of its pictures, and how many the labels stated wrongly."""
+def _with_sizes(
+    annotated: AnnotatedSet, *, needed: bool, check: bool
+) -> tuple[AnnotatedSet, list[str]]:
+    """Return the set with the sizes of its pictures, and notes on those the labels state wrong."""
     wanted = [image for image in annotated.images if check or (needed and not image.image_size)]
     read = in_threads(_read_size, wanted, "reading sizes", show_progress=bool(wanted))
-    sizes = dict(zip(map(id, wanted), read, strict=True))
-    num_wrong = sum(image.image_size not in (None, sizes[id(image)]) for image in wanted)
+    pairs = list(zip(wanted, read, strict=True))
+    # Their boxes are of the stored picture too: with its upright size, nobody would notice.
+    stored = {id(image) for image, size in pairs if _states_stored(image, size)}
+    sizes = {id(image): size for image, size in pairs if id(image) not in stored}
+    num_wrong = sum(i.image_size not in (None, size) for i, size in pairs if id(i) in sizes)
+    notes = {
+        "sizes that the labels state wrong, taken from the pictures": num_wrong,
+        "pictures that EXIF turns and their labels do not, left as they are": len(stored),
+    }
     images = [
         replace(image, image_size=sizes.get(id(image), image.image_size))
         for image in annotated.images
     ]
-    return replace(annotated, images=tuple(images)), num_wrong
+    lines = [f"{kind}: {number}" for kind, number in notes.items() if number]
+    return replace(annotated, images=tuple(images)), lines
+
+
+def _states_stored(image: AnnotatedImage, size: tuple[int, int]) -> bool:
+    """Tell whether the labels state the size that a picture has before EXIF turns it."""
+    return image.image_size == size[::-1] != size and is_turned(image.path)
 
 
 def _read_size(image: AnnotatedImage) -> tuple[int, int]:
