@@ -59,11 +59,11 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Read a value; refuse a path that is neither a file nor a folder, see ``path_text``."""
+        """Read a value; refuse a path as ``path_text`` does."""
         value = super()._get_value(action, arg_string)
         if isinstance(value, Path):
             try:
-                path_text(str(value))
+                path_text(str(value) if arg_string else "")  # Path("") is the working folder
             except argparse.ArgumentTypeError as error:
                 raise argparse.ArgumentError(action, str(error)) from error
         return value
@@ -95,15 +95,17 @@ def path_text(text: str) -> str:
 
     Reading ``/dev/zero`` never ends and fills the memory, reading a named pipe blocks, and writing
     would replace either, even the system's ``/dev/null``. A shell's pipe, such as ``<(...)``, and
-    standard input are as good as a file.
+    standard input are as good as a file. An unset shell variable leaves an empty text.
 
     Raises:
-        argparse.ArgumentTypeError: a device, a socket or a named pipe.
+        argparse.ArgumentTypeError: a device, a socket or a named pipe; an empty text.
 
     Example:
         >>> path_text("my/labels.json")
         'my/labels.json'
     """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path; got an empty text")
     # Pipes that /dev/fd and /dev/stdin refer to are resolved to a path below /proc.
     special = None if os.path.realpath(text).startswith("/proc/") else special_kind(text)
     if special:

@@ -65,7 +65,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for what is written, and where."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--output", type=some_path, metavar="DIR",
+        "--output", type=Path, metavar="DIR",
         help="folder for results (default: runs/test/<name of the source>); with --save lines, - "
         "is standard output",
     )  # fmt: skip
@@ -285,17 +285,6 @@ def drawn_parts(text: str) -> tuple[str, ...]:
     if not names or not set(names) <= set(DRAWN_PARTS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(DRAWN_PARTS)}; got {text!r}")
     return names
-
-
-def some_path(text: str) -> Path:
-    """Read a path, refusing the empty text that an unset shell variable leaves.
-
-    Raises:
-        argparse.ArgumentTypeError: the empty text.
-    """
-    if not text:
-        raise argparse.ArgumentTypeError("expected a folder; got an empty text")
-    return Path(text)
 
 
 def folder_name(text: str) -> str:

@@ -50,6 +50,19 @@ def test_it_lists_what_is_where_and_draws_it(
     assert drawn[45:60, 78:83].any()  # the arrow, up from the middle of the line
 
 
+def test_what_cannot_be_opened_is_passed_over_and_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("clips").mkdir()
+    Path("clips/1.mp4").write_bytes(b"no video")
+    assert convert("--source", "clips") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "clips: expected a frame that can be read; 1.mp4: expected a video; got a da" in line
+    write_clip("clips/2.mp4", 2)
+    assert convert("--source", "clips") == 0
+    assert capsys.readouterr().out.startswith("2.mp4: 160x120 pixels")
+
+
 def test_a_video_is_drawn_on_its_first_frame(folder: Path) -> None:
     write_clip("door.mp4", 2)
     assert convert("--source", "door.mp4", "--output", "drawn.jpg") == 0

@@ -102,6 +102,16 @@ def test_what_has_no_end_is_no_file(
     assert f"{option}: expected a file or a folder; {path} is {kind}" in the_error(capsys)
 
 
+@pytest.mark.parametrize("option", ["--weights", "--data"])
+def test_an_empty_text_is_not_the_working_folder(
+    labels: CommandParser, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """An unset variable of a shell leaves it."""
+    with pytest.raises(SystemExit):
+        labels.parse_args([option, ""])
+    assert f"argument {option}: expected a path; got an empty text" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
 def test_a_pipe_of_the_shell_is_as_good_as_a_file(labels: CommandParser) -> None:
     reader, writer = os.pipe()

@@ -24,6 +24,7 @@ from head_detection.pipeline.sources import Patience, Source
 from head_detection.pipeline.zones import build_region_counter
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+SHOWN_REASONS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,15 +92,18 @@ def first_frame(source: str, open_seconds: float) -> tuple[str, Picture]:
         PictureError: its first picture is damaged.
     """
     opened = open_source(source, patience=Patience(open_seconds=open_seconds))
+    reasons: list[str] = []
     with _giving_up(opened, open_seconds):
         for item in opened:
-            if isinstance(item, PictureFile):
+            if isinstance(item, PictureFile) and item.problem is not None:
+                reasons.append(f"{item.name}: {item.problem}")
+            elif isinstance(item, PictureFile):
                 return item.name, read_picture(item.path)
-            if item.pixels is not None:
+            elif item.pixels is not None:
                 return item.name, item.pixels
     cameras = opened.cameras if isinstance(opened, Cameras) else ()
-    reasons = [f"{one.address.name}: {one.lost_because}" for one in cameras if one.lost_because]
-    found = "; ".join(reasons) or "found none"
+    reasons += [f"{one.address.name}: {one.lost_because}" for one in cameras if one.lost_because]
+    found = "; ".join(reasons[:SHOWN_REASONS]) or "found none"
     within = f" within {open_seconds:g} seconds (--open-timeout)" if cameras else ""
     raise SourceError(f"{shown_url(source)}: expected a frame that can be read{within}; {found}")
 
