@@ -113,6 +113,8 @@ class Job:
         shards.mkdir(exist_ok=True)
         names = (SHARD_NAME.fullmatch(name) for name in sorted(os.listdir(shards)))  # noqa: PTH208 - names alone
         self._done = {int(n[1]): read_counts(shards / n[0]) for n in names if n is not None}
+        for shard, counts in self._done.items():
+            self._check_planned(shard, counts)
         if not self._done:  # no answers depend on the settings yet
             if any(_differs(key, self._settled, self._request) for key in OF_SOURCE):
                 self._plan.clear()
@@ -207,6 +209,16 @@ class Job:
         known = {key: value for key, value in origin.items() if value is not None}
         self._check(known)
         self._save({**self._request, **known})
+
+    def _check_planned(self, shard: int, counts: Counts) -> None:
+        """Refuse a shard of another plan, which would repeat or lose pictures."""
+        planned = self._plan.size_of(shard) if shard < self._plan.num_shards else 0
+        if counts.pictures != planned:
+            raise OutputError(
+                f"{self.folder}: expected the plan of its shards; shard {shard} has "
+                f"{counts.pictures} pictures, of which {planned} are planned: put back the folder "
+                f"{PLAN_FOLDER} as it was, or choose another folder"
+            )
 
     def _check(self, values: Mapping[str, Any]) -> None:
         others = [

@@ -11,6 +11,7 @@ import pytest
 
 from head_detection.batch.items import batch_of
 from head_detection.batch.manifest import Job, Task
+from head_detection.batch.plan import Plan
 from head_detection.batch.shards import Counts, answers_of, read_shard, table_of
 from head_detection.errors import OutputError
 
@@ -212,6 +213,18 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     path.unlink()
     with Job(tmp_path / "out", REQUEST) as job:
         assert job.tasks() == [Task(0), Task(1)]
+
+
+def test_shards_of_another_plan_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with begun(out):
+        pass
+    (out / "plan" / "plan-000000.parquet").unlink()
+    with pytest.raises(OutputError, match=r"shard 0 has 2 pictures, of which 0 are planned: put"):
+        Job(out, REQUEST)
+    Plan(out / "plan").extend([batch_of(["c"], ["/photos/c"])], 2)
+    with pytest.raises(OutputError, match=r"shard 0 has 2 pictures, of which 1 are planned: put"):
+        Job(out, REQUEST)
 
 
 def test_lines_follow_the_shards(tmp_path: Path) -> None:
