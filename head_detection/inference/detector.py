@@ -246,7 +246,8 @@ class HeadDetector:
         the device's memory, gives a result with ``error``.
 
         Args:
-            images: as ``detect``; may be endless.
+            images: as ``detect``; may be endless. They are read ahead, so arrays and tensors must
+                not be changed before their results.
             batch_size: as ``detect``.
             keep_pixels: return the decoded pictures too, for drawing.
             score_threshold: as ``detect``.

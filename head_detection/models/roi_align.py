@@ -58,13 +58,15 @@ class PyramidRoIAlign:
         """Return ``(M, C, pool_size, pool_size)``.
 
         Args:
-            features: ``(B, C, H_i, W_i)`` of each level, finest first; float32, on a GPU any type.
+            features: ``(B, C, H_i, W_i)`` of each level, finest first; of any type, which the
+                kernel keeps. Without it the result is float32.
             boxes: ``(M, 4)`` xyxy in network pixels, of any picture.
             image: ``(M,)`` int64 in 0..B-1: the picture of each box.
         """
         levels = features[: self.num_pooled]
         if not levels[0].requires_grad and can_run(boxes.device):
             return self._pool_in_kernel(levels, boxes, image)
+        levels = [level.float() for level in levels]  # networks fused for the kernel keep a type
         own_level = self.level_of(boxes)
         if boxes.device.type not in ("cpu", "cuda"):
             return self._pool_elsewhere(levels, boxes, image, own_level)

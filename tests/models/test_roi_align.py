@@ -99,6 +99,15 @@ def test_no_boxes_pool_nothing():
     assert pool([torch.ones(1, 3, 4, 4)], torch.zeros(0, 4), FIRST[:0]).shape[0] == 0
 
 
+def test_features_of_half_precision_are_pooled_in_float32():
+    """A network fused for the kernel gives them, also where the kernel is switched off."""
+    align = PyramidRoIAlign((4.0, 8.0), 2, 1, 224)
+    features = [torch.rand(1, 8, 10, 12).half(), torch.rand(1, 8, 5, 6).half()]
+    boxes, image = torch.tensor([[0, 0, 30, 20.0]]), torch.tensor([0])
+    found = align(features, boxes, image)
+    assert torch.equal(found, align([level.float() for level in features], boxes, image))
+
+
 def test_no_gpu_is_waited_for(count_waits):
     pool = PyramidRoIAlign((4, 8), 2, 2, 224)
     maps = [torch.ones(1, 16, 16, 3), torch.ones(1, 8, 8, 3)]
