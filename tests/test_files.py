@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,23 @@ def test_the_folder_is_made_and_the_file_is_whole(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b.txt", b"newer")
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"newer"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_a_file_reaches_the_disk_by_a_descriptor_that_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows flushes no other (FlushFileBuffers: GENERIC_WRITE)."""
+    fcntl = pytest.importorskip("fcntl")
+    kinds: list[tuple[bool, bool]] = []
+
+    def note(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        may_write = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        kinds.append((is_folder, may_write))
+
+    monkeypatch.setattr("os.fsync", note)
+    write_bytes(tmp_path / "a", b"a")
+    assert kinds == [(False, True), (True, False)]
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ def test_it_lists_what_is_where_and_draws_it(
     assert drawn[45:60, 78:83].any()  # the arrow, up from the middle of the line
 
 
+def test_a_drawing_too_wide_for_its_format_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("zones.yaml").write_text("lines: {door: [[0, 0], [1, 1]]}")
+    Image.new("RGB", (65_501, 2)).save("wide.png")
+    assert convert("--source", "wide.png", "--output", "out.jpg") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "error: out.jpg: expected sides of at most 65,500 pixels to write .jpg; got 65501x2"
+    )
+    assert convert("--source", "wide.png", "--output", "out.png") == 0
+
+
 def test_what_cannot_be_opened_is_passed_over_and_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

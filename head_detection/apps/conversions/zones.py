@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 
-import cv2
 from tabulate import tabulate
 
 from head_detection.apps.command import UsageError
 from head_detection.apps.video_options import timeout
 from head_detection.config.zones import load_zones
-from head_detection.errors import SourceError
+from head_detection.errors import PictureError, SourceError
 from head_detection.files import write_bytes
+from head_detection.images.encoding import encode_picture
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import Picture, read_picture
 from head_detection.images.zones import draw_regions
@@ -74,10 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     for pattern in counter.unused:
         print(f"note: zones of {pattern} are not of this source")
     if output is not None:
-        bgr = cv2.cvtColor(draw_regions(pixels, regions), cv2.COLOR_RGB2BGR)
-        write_bytes(output, cv2.imencode(output.suffix.lower(), bgr)[1].tobytes())
+        write_bytes(output, _encoded(draw_regions(pixels, regions), output))
         print(f"{output}: the arrow of a line points to its in side")
     return 0
+
+
+def _encoded(pixels: Picture, output: Path) -> bytes:
+    try:
+        return encode_picture(pixels, output.suffix.lower())
+    except PictureError as error:
+        raise PictureError(f"{output}: {error}") from error
 
 
 def first_frame(source: str, open_seconds: float) -> tuple[str, Picture]:
