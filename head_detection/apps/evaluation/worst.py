@@ -1,12 +1,10 @@
 """Draws the pictures with the most mistakes, for people to look at."""
 
-import io
 import re
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from head_detection.apps.evaluation.result import EvaluationResult
@@ -14,6 +12,7 @@ from head_detection.errors import EvaluationError, PictureError
 from head_detection.evaluation.matching import FALSE_POSITIVE, IGNORED, Matching
 from head_detection.files import write_bytes
 from head_detection.images.drawing import OutcomeBoxes, draw_outcome
+from head_detection.images.encoding import encode_picture
 from head_detection.images.finding import OUTPUT_MARKER
 from head_detection.images.reading import Picture, read_picture
 from head_detection.structures import Detections, GroundTruth
@@ -49,16 +48,16 @@ def draw_worst(
     for rank, index in enumerate(tqdm(worst, desc="Drawing", disable=None), start=1):
         image = result.labelled.images[index]
         try:
-            pixels = read_picture(image.path)
+            drawn = _draw(read_picture(image.path), result, index, rank)
         except PictureError as error:
             unread.append(str(error))
             continue
         name = safe_name(Path(image.file_name).stem)
-        write_bytes(target / f"{rank:02}-{name}.jpg", _draw(pixels, result, index, rank))
+        write_bytes(target / f"{rank:02}-{name}.jpg", drawn)
     if not worst:
         return [f"{FOLDER}/: nothing to draw, no picture has a mistake"]
-    drawn = len(worst) - len(unread)
-    lines = [f"{FOLDER}/: {drawn} drawn, of those with the most misses and false alarms"]
+    num_drawn = len(worst) - len(unread)
+    lines = [f"{FOLDER}/: {num_drawn} drawn, of those with the most misses and false alarms"]
     if unread:
         lines.append(f"{FOLDER}/: {len(unread)} cannot be drawn, the first: {unread[0]}")
     return lines
@@ -127,9 +126,10 @@ def _draw(pixels: Picture, result: EvaluationResult, index: int, rank: int) -> b
         f"predicted: {outcome.num_predicted}",
         f"at score {threshold:.2f} or more, IoU 0.5",
     )
-    file = io.BytesIO()
-    Image.fromarray(draw_outcome(pixels, boxes, title)).save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue()
+    try:
+        return encode_picture(draw_outcome(pixels, boxes, title), ".jpg", JPEG_QUALITY)
+    except PictureError as error:
+        raise PictureError(f"{image.file_name}: {error}") from error
 
 
 def _empty(target: Path) -> None:

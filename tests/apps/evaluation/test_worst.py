@@ -69,6 +69,13 @@ def test_pictures_that_are_not_there_are_said(result: EvaluationResult, tmp_path
     assert "p 3.png" in unread
 
 
+def test_pictures_too_wide_to_draw_are_said(result: EvaluationResult, tmp_path: Path) -> None:
+    Image.new("RGB", (65_501, 2)).save(result.labelled.images[3].path)
+    drawn, unread = draw_worst(tmp_path / "out", result)
+    assert drawn.startswith("worst/: 2 drawn")
+    assert unread.startswith("worst/: 1 cannot be drawn, the first: sub/p 3.png: expected sides of")
+
+
 def test_a_folder_of_other_files_is_left_alone(result: EvaluationResult, tmp_path: Path) -> None:
     (tmp_path / "out" / "worst").mkdir(parents=True)
     (tmp_path / "out" / "worst" / "01-mine.jpg").write_bytes(b"")
