@@ -237,6 +237,7 @@ class Trainer:
             f" {progress.bad_steps} in all; pictures: {names}"
         )
         if progress.bad_steps_in_a_row >= self.config.training.max_bad_steps:
+            self._save()
             raise TrainingError(
                 f"step {progress.step}: training stopped, {progress.bad_steps_in_a_row} steps in a"
                 " row were not finite; lower training.optimizer.learning_rate, use fp32, or check"

@@ -203,7 +203,7 @@ def test_a_bad_step_is_skipped_counted_and_named(build_trainer, tmp_path, capsys
     assert rows(tmp_path / "run")[2]["loss"] == ""
 
 
-def test_many_bad_steps_in_a_row_stop_the_run(build_trainer):
+def test_many_bad_steps_in_a_row_stop_the_run(build_trainer, tmp_path):
     trainer = build_trainer(["training.max_bad_steps=3"])
     spoil(trainer, {0, 2, 3, 4, 5})
     with pytest.raises(TrainingError, match="3 steps in a row were not finite") as caught:
@@ -212,6 +212,7 @@ def test_many_bad_steps_in_a_row_stop_the_run(build_trainer):
     for name in trainer.data.batches.file_names(0, 4):
         assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert load_checkpoint(tmp_path / "run" / "last.safetensors").progress.step == 5
 
 
 def test_pictures_without_heads_train_and_validate(build_trainer, values, labels, tmp_path, rows):
