@@ -107,6 +107,21 @@ def test_wrong_sizes_are_put_right(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "state wrong, taken from the pictures: 1" in capsys.readouterr().out
 
 
+def test_another_picture_of_the_same_size_is_not_taken_for_a_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new" / "images").mkdir(parents=True)
+    for place, colour in (("a.bmp", "red"), ("new/images/a.bmp", "blue")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / place)
+    images = [{"id": 1, "file_name": "a.bmp", "width": 40, "height": 30}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
+    arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", "coco", "--output"]
+    assert convert(*arguments, tmp_path / "new" / "b.json", "--copy-pictures") == 2
+    assert "expected no file, or the same one; got another" in capsys.readouterr().err
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "new" / "images" / "a.bmp")
+    assert convert(*arguments, tmp_path / "new" / "b.json", "--copy-pictures") == 0
+
+
 def test_a_turned_picture_stays_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """``convert annotations``: converts a data set's labels between public formats."""
 
 import argparse
+import filecmp
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -155,7 +156,7 @@ def _plan_copies(annotated: AnnotatedSet, arguments: argparse.Namespace) -> list
     for path, copy in copies:
         if not path.is_file():
             raise AnnotationError(f"{path}: expected a picture to copy; got no such file")
-        if copy.exists() and copy.stat().st_size != path.stat().st_size:
+        if copy.exists() and not filecmp.cmp(path, copy, shallow=False):
             raise AnnotationError(
                 f"{copy}: expected no file, or the same one; got another: choose another --output"
             )
