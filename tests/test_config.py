@@ -92,6 +92,7 @@ def test_a_config_cannot_be_changed_after_it_was_checked() -> None:
             ["training.roi.bg_iou_threshold: expected at most fg_iou_threshold", "0.5 and 0.4"],
         ),
         ("training: {rpn: {bg_iou_threshold: 0.8}}", ["training.rpn.bg_iou_threshold", "0.8"]),
+        (f"training: {{seed: {2**64}}}", ["training.seed", "less than 18446744073709551616"]),
         ("training: {epochs: 0}", ["training.epochs", "1", "got 0"]),
         ("training: {channels_last: 1}", ["training.channels_last", "boolean", "1"]),
         ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "fp8"]),

@@ -156,7 +156,7 @@ class TrainingConfig(Section):
     """Number of stages of the body, counted from the input, that are not trained."""
     frozen_batch_norm: bool = False
     """Batch norm of the body keeps its pretrained statistics."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Seed of all random numbers."""
     threads: NonNegativeInt = 0
     """Compute threads on CPU; 0 is one per core."""
