@@ -91,7 +91,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 def add_ray_options(parser: argparse.ArgumentParser) -> None:
     """Declare where Ray's actors run; ``--processes`` is their largest number."""
     parser.add_argument(
-        "--ray-address", metavar="HOST:PORT",
+        "--ray-address", type=_address, metavar="HOST:PORT",
         help="address of a running cluster, or auto (default: start Ray on this machine)",
     )  # fmt: skip
     parser.add_argument(
@@ -195,6 +195,12 @@ def _folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"expected a folder of this machine; got {text}")
     return Path(text)
+
+
+def _address(text: str) -> str:
+    if text != "auto" and not all(text.rpartition(":")[::2]):
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT or auto; got {text!r}")
+    return text
 
 
 def _gpus(text: str) -> float:

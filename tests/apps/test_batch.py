@@ -86,6 +86,8 @@ def test_answers_are_those_of_test(
         (["--source", ""], "expected a path or a URL; got an empty text"),
         (["--source", ".", "--picture-seconds", "0"], "expected 0.1 to 86400"),
         (["--source", ".", "--output", "s3://b/x"], "expected a folder of this machine"),
+        (["--source", ".", "--ray-address", "host"], "expected HOST:PORT or auto; got 'host'"),
+        (["--source", ".", "--ray-address", "host:"], "expected HOST:PORT or auto; got 'host:'"),
         (["--source", ".", "--output", ""], "expected a folder; got an empty text"),
         (["--source", "/dev/null"], "/dev/null: expected a file or a folder; it is a device"),
     ],
