@@ -113,5 +113,5 @@ def _as_picture(record: Record, *, hides: bool) -> Response:
         content = encode_picture(pixels, ".jpg" if is_jpeg else ".png", JPEG_QUALITY)
     except PictureError as error:
         raise unreadable(str(error)) from error
-    headers = {HEADS_HEADER: str(len(record.detections))}
+    headers = {HEADS_HEADER: str(len(record.detections)), FAILED_HEADER: "0"}
     return Response(content, 200, headers, "image/jpeg" if is_jpeg else "image/png")

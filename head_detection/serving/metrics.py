@@ -11,8 +11,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from head_detection.serving.listening import SEVERAL_PROCESSES
 
-STAGES: Final = ("body", "decode", "queue", "network", "answer")
-"""Stages of a picture's processing, in order."""
 SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 

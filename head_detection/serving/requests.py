@@ -38,15 +38,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded file.
+    """An uploaded or fetched file.
 
     Attributes:
         name: the client's name for it.
         data: its bytes.
+        error: why it could not be fetched, if so.
     """
 
     name: str
     data: bytes
+    error: ServiceError | None = None
 
 
 class _MemoryParser(MultiPartParser):
@@ -86,11 +88,11 @@ class Bodies:
 
     @asynccontextmanager
     async def fetching(self, urls: Sequence[str]) -> AsyncIterator[list[Upload]]:
-        """Fetch the files at some URLs, one after the other.
+        """Fetch the files at some URLs, one after the other; one that has no file fails alone.
 
         Raises:
-            ServiceError: the service does not fetch URLs, there are too many, one is not public or
-                has no file, too many bytes, or too slow.
+            ServiceError: the service does not fetch URLs, there are too many, one is not public,
+                or too many bytes.
         """
         if not self._settings.allows_urls:
             text = "expected a picture; got an address, and this service fetches none (--allow-url)"
@@ -101,14 +103,20 @@ class Bodies:
             )
         counted = _Count()
         try:
-            uploads = []
-            for url in urls:
-                seconds = self._settings.body_seconds
-                name, data = await fetch(url, partial(self._count, counted), seconds)
-                uploads.append(Upload(clean_name(name), data))
-            yield uploads
+            yield [await self._fetched(url, counted) for url in urls]
         finally:
             self._held -= counted.num_bytes
+
+    async def _fetched(self, url: str, counted: "_Count") -> Upload:
+        try:
+            name, data = await fetch(
+                url, partial(self._count, counted), self._settings.body_seconds
+            )
+        except ServiceError as error:
+            if error.status != HTTPStatus.BAD_GATEWAY:
+                raise
+            return Upload(clean_name(url), b"", error.bare())
+        return Upload(clean_name(name), data)
 
     async def _read(self, request: Request, counted: "_Count") -> list[Upload]:
         chunks = self._chunks(request, counted)
@@ -225,6 +233,12 @@ def check_headers(request: Request, max_bytes: int) -> None:
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated) > max_bytes:
         raise too_many_bytes(max_bytes)
+
+
+def has_body(request: Request) -> bool:
+    """Return whether a request says that a body follows its headers."""
+    is_stated = request.headers.get("content-length", "0").strip() != "0"
+    return is_stated or "transfer-encoding" in request.headers
 
 
 def is_form(request: Request) -> bool:

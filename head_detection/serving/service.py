@@ -21,7 +21,7 @@ from head_detection.serving.answers import OF_PIXELS, Failed, Form, Outcome, ans
 from head_detection.serving.batcher import Batcher
 from head_detection.serving.metrics import Metrics
 from head_detection.serving.problems import ServiceError, bad_request, too_late
-from head_detection.serving.requests import Bodies, Upload, unless_gone
+from head_detection.serving.requests import Bodies, Upload, has_body, unless_gone
 from head_detection.serving.settings import ServiceSettings
 from head_detection.serving.tracking import TrackOptions
 from head_detection.serving.video_answers import VideoForm
@@ -80,6 +80,8 @@ class Service:
         threshold = self.checked(score_threshold)
         with self.batcher.admitting(1):  # before the body is read
             pass
+        if url and has_body(request):
+            raise bad_request("url: expected in place of a body; got both")
         sent = self._bodies.fetching(url) if url else self._bodies.reading(request)
         async with sent as uploads:
             if form in OF_PIXELS and len(uploads) > 1:
@@ -147,6 +149,8 @@ class Service:
         self, number: int, upload: Upload, threshold: float, *, keep_pixels: bool = False
     ) -> Outcome:
         """Return the result of one picture within the deadline; its place is reserved already."""
+        if upload.error is not None:
+            return self._failed(upload, upload.error)
         try:
             async with asyncio.timeout(self.settings.deadline):
                 detected = await self.batcher.detect(upload.data, keep_pixels=keep_pixels)

@@ -101,7 +101,8 @@ def test_a_picture_comes_back_drawn_or_hidden(client: TestClient, file_of: FileO
     def picture(kind: str) -> np.ndarray[Any, Any]:
         answer = client.post("/detect", content=data, params={"format": kind})
         assert answer.headers["content-type"] == "image/jpeg"
-        assert answer.headers["X-Head-Count"] == "1"
+        counts = [answer.headers[name] for name in ("X-Head-Count", "X-Failed-Pictures")]
+        assert counts == ["1", "0"]
         return np.asarray(Image.open(BytesIO(answer.content)))
 
     hidden = picture("blur")

@@ -121,7 +121,7 @@ def test_a_certificate_must_be_trusted_and_of_the_name(
         client = connect(allows_urls=True)
         refused = ask("public.example")
         assert refused.status_code == 502
-        assert refused.json()["error"].startswith(
+        assert refused.json()["failed"][0]["error"].startswith(
             "url: expected a certificate that this machine trusts; unable to get local issuer"
         )
         monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
@@ -165,8 +165,34 @@ def test_all_else_is_refused(
 ) -> None:
     client = connect(allows_urls=True, max_bytes=100_000, body_seconds=0.5)
     answer = client.post("/detect", params={"url": url})
-    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert (answer.status_code, words in answer.text) == (status, True), answer.text
     assert "/secret" not in site
+
+
+def test_an_address_without_a_picture_fails_alone(connect: Open, site: list[str]) -> None:
+    base = "http://public.example"
+    urls = [f"{base}/none", f"{base}/a%20b.png", f"{base}/zipped"]
+    answer = connect(allows_urls=True).post("/detect", params={"url": urls})
+    assert answer.status_code == 200
+    assert [record["file"] for record in answer.json()["images"]] == ["a b.png"]
+    failed = [(each["file"], each["status"]) for each in answer.json()["failed"]]
+    assert failed == [(urls[0], 502), (urls[2], 502)]
+    # One that must not be asked for ends all, for it is no mistake of an address.
+    answer = connect(allows_urls=True).post(
+        "/detect", params={"url": [urls[1], "http://inside.example/a.png"]}
+    )
+    assert (answer.status_code, answer.json()["kind"]) == (403, "url")
+
+
+def test_an_address_and_a_body_are_one_too_many(connect: Open, site: list[str]) -> None:
+    client = connect(allows_urls=True)
+    for body in (b"picture", iter([b"picture"])):  # of a stated length, and in chunks
+        answer = client.post(
+            "/detect", params={"url": "http://public.example/a%20b.png"}, content=body
+        )
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "url: expected in place of a body; got both"
+    assert site == []
 
 
 def test_nothing_is_fetched_unless_the_service_is_told_to(connect: Open, site: list[str]) -> None:
