@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -27,6 +28,7 @@ DEFAULT: Final = "default"
 """Name of the only part of a set in CVAT and Datumaro."""
 _LABEL_EXTENSIONS: Final = frozenset({".xml"})
 _OBJECT_OR_COMMENT: Final = re.compile(r"<!--.*?-->|<(?:[\w.-]+:)?object[\s/>]", re.DOTALL)
+_DECLARED: Final = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([\w.-]+)["']""", re.ASCII)
 _DIFFICULT: Final = ("1", "1.0", "true", "yes")
 _NOT_DIFFICULT: Final = ("", "0", "0.0", "false", "no", "unspecified")
 """labelImg and its kin leave the mark empty or say ``Unspecified``."""
@@ -74,10 +76,10 @@ def read_label(path: Path, first_pixel: int) -> VocLabel:
             a box that covers pixels 1 to 10 is 0 to 10 here. 0 takes the corners as they are.
 
     Raises:
-        AnnotationError: not XML, XML that declares entities or is no VOC label, or an object
-            without a box.
+        AnnotationError: not XML, in another encoding than UTF-8 that it does not declare, XML that
+            declares entities or is no VOC label, or an object without a box.
     """
-    text = read_text(path, "a VOC label")
+    text = _read_xml(path)
     root = _parse_xml(text, path)
     _check_root(root, path)
     elements, lines = list(root.iter("object")), _object_lines(text)
@@ -299,6 +301,18 @@ def _check_root(root: ET.Element, path: Path) -> None:
         raise AnnotationError(
             f"{path}: expected a VOC label, <{ROOT}>; got <{root.tag[:40]}>: {kind}"
         )
+
+
+def _read_xml(path: Path) -> str:
+    """Read UTF-8, or the encoding that the file declares."""
+    try:
+        return read_text(path, "a VOC label")
+    except AnnotationError:
+        with suppress(OSError, LookupError, UnicodeError):
+            content = path.read_bytes()
+            if (declared := _DECLARED.match(content)) is not None:
+                return content.decode(declared[1].decode("ascii"))
+        raise
 
 
 def _parse_xml(text: str, path: Path) -> ET.Element:

@@ -47,6 +47,22 @@ def test_pixels_count_from_one_and_the_last_is_inside(
     assert find_problems([annotated]) == []
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("ISO-8859-1", "Straße"), ("GB2312", "教室"), ("utf-16", "教室")]
+)
+def test_the_encoding_that_a_label_declares(
+    tmp_path: Path, text: Write, picture: Write, encoding: str, name: str
+) -> None:
+    content = f"<?xml version='1.0' encoding='{encoding}' ?>\r\n" + label("head", file_name=name)
+    text("Annotations/a.xml", content, encoding=encoding)
+    picture("JPEGImages/a.jpg")
+    assert read_voc(tmp_path).num_heads == 1
+    for other in ("utf-8", "undefined", "no-such"):
+        text("Annotations/a.xml", content.replace(encoding, other), encoding="gb18030")
+        with pytest.raises(AnnotationError, match=r"a\.xml: expected a VOC label; not UTF-8 text"):
+            read_voc(tmp_path)
+
+
 def test_difficult_heads_are_ignored(one: Callable[[str], AnnotatedSet]) -> None:
     annotated = one(label("head", extra="<difficult>1</difficult>"))
     assert annotated.num_heads == 0
