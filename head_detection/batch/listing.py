@@ -204,7 +204,7 @@ def _container(
     extension, label = _extension(location), _below(root, location)
     if extension in TABLE_EXTENSIONS:
         placer = Placer(location, root, starts)
-        yield from list_table(location, label, columns, placer.place)
+        yield from list_table(location, label, columns, placer.place, is_alone=is_alone)
     elif columns.asked:
         raise _no_table(location, columns)
     elif extension in TAR_EXTENSIONS:

@@ -34,6 +34,8 @@ PACKAGES: Final = {
 
 Not all that fsspec supports: a path in a stranger's table must not start a shell or write a cache.
 """
+MEND: Final = "mend it, and begin a new job"
+"""What to do with a damaged tar or table, whose pictures are not known."""
 WEB: Final = frozenset({"http", "https"})
 _REFUSALS: Final = {401, 403, 407, 408, 429, *range(500, 600)}
 """Statuses of HTTP that do not mean that a file does not exist."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from head_detection.batch.items import ROWS, Columns, NameSet, batch_of
-from head_detection.batch.places import explaining_place, open_place, reason_of, shown
+from head_detection.batch.places import MEND, explaining_place, open_place, reason_of, shown
 from head_detection.errors import PictureError, SourceError
 
 TABLE_EXTENSIONS: Final = frozenset({".parquet", ".pq"})
@@ -28,7 +28,7 @@ Placed = Callable[[str], tuple[str, str]]
 
 
 def list_table(
-    location: str, label: str, columns: Columns, placed: Placed
+    location: str, label: str, columns: Columns, placed: Placed, *, is_alone: bool = True
 ) -> Iterator[pa.RecordBatch]:
     """Yield the pictures of a Parquet file in order; a row without a picture will fail.
 
@@ -37,12 +37,22 @@ def list_table(
         label: its name in results; a row without a name of its own is ``label#row``.
         columns: the columns to read.
         placed: resolves a path, as for the lines of a list.
+        is_alone: whether the source has no other files. If it has, a file that is cut off or not a
+            Parquet file is listed as a picture that cannot be read, so that the other files are
+            still processed.
 
     Raises:
         SourceError: the file cannot be read, or has no such column; in one line.
     """
     with explaining_place(location, "a Parquet file"), closing(open_place(location)) as file:
-        table = pq.ParquetFile(file)
+        try:
+            table = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            if is_alone:
+                raise
+            problem = f"expected a Parquet file; {reason_of(error, location)}: {MEND}"
+            yield batch_of([label], location, problems=[problem])
+            return
         chosen = _choose(table.schema_arrow, columns, location)
         if chosen.content and not chosen.name:
             for names, rows in _names_of_rows(table, label, chosen.content):

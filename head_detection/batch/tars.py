@@ -9,14 +9,13 @@ from typing import Any, BinaryIO, Final, cast
 import pyarrow as pa
 
 from head_detection.batch.items import ROWS, batch_of
-from head_detection.batch.places import explaining_place, open_place, reason_of
+from head_detection.batch.places import MEND, explaining_place, open_place, reason_of
 from head_detection.images.finding import is_picture_name
 
 TAR_EXTENSIONS: Final = frozenset({".tar"})
 COMPRESSED_EXTENSIONS: Final = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip"})
 """Extensions of archives in which a picture cannot be read without unpacking all before it."""
-_MEND: Final = "mend it, and begin a new job"
-_CUT_OFF: Final = f"what follows is not known; {_MEND}"
+_CUT_OFF: Final = f"what follows is not known; {MEND}"
 _NO_END: Final = "ends of tars, which may be cut off between two files"
 """Not an error, because some programs omit the zeros that mark a tar's end."""
 _MAX_HEADER_BYTES: Final = 1 << 20
@@ -73,7 +72,7 @@ def list_tar(
         except tarfile.ReadError as error:
             if is_alone:
                 raise
-            problem = f"expected a tar; {reason_of(error, location)}: {_MEND}"
+            problem = f"expected a tar; {reason_of(error, location)}: {MEND}"
             rows.add(label, -1, -1, problem)
         if not rows.are_none:
             yield rows.taken()
@@ -126,7 +125,7 @@ def _add(rows: _Rows, member: tarfile.TarInfo, label: str, skipped: Counter[str]
         problem = (
             f"expected extended headers of at most {_MAX_HEADER_BYTES:,} bytes, and no numbers of "
             f"over {_MAX_DIGITS:,} digits in them; got one of {member.size:,} bytes, so what it "
-            f"tells of is not known: {_MEND}"
+            f"tells of is not known: {MEND}"
         )
         rows.add(name, -1, -1, problem)
     elif reason := _why_not(member):

@@ -183,6 +183,20 @@ def test_what_is_no_table_and_a_damaged_one_are_one_line(
     assert reader.read(items[10]) == noise[10]
 
 
+def test_what_is_no_table_among_several_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    write(tmp_path / "b.parquet", {"path": ["1.jpg"]})
+    content = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content[:-10])  # still being written
+    (tmp_path / "c.parquet").write_bytes(b"")
+    for source in (tmp_path, tmp_path / "*.parquet"):
+        items = listed(source)
+        assert [item.name for item in items] == ["a.parquet", "1.jpg", "c.parquet"]
+        assert items[0].problem.startswith("expected a Parquet file; Parquet magic bytes not")
+        assert items[2].problem.endswith("0 bytes: mend it, and begin a new job")
+    with pytest.raises(SourceError, match=r"b.parquet: expected a column none of text"):
+        listed(tmp_path, path="none")
+
+
 def test_an_empty_table_has_no_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"jpg": pa.array([], pa.binary())})
     with pytest.raises(SourceError, match="expected pictures, found none"):
