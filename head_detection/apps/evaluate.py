@@ -18,7 +18,11 @@ from head_detection.apps.evaluation.operating_point import (
     check_operating_point,
     store_operating_point,
 )
-from head_detection.apps.evaluation.predictions import detect_all, read_detections
+from head_detection.apps.evaluation.predictions import (
+    check_detections,
+    detect_all,
+    read_detections,
+)
 from head_detection.apps.evaluation.result import (
     EvaluationResult,
     evaluate_predictions,
@@ -121,8 +125,8 @@ def _check(arguments: argparse.Namespace) -> None:
     check_track_options(arguments)
     if arguments.detections is None:
         check_detector_options(arguments)
-    elif not arguments.detections.exists():
-        raise EvaluationError(f"--detections: {arguments.detections}: no such file")
+    else:
+        check_detections(arguments)
 
 
 def _default_folder(result: EvaluationResult) -> Path:

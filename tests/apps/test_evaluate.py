@@ -225,6 +225,21 @@ def test_a_picture_that_cannot_be_read_stops_the_measurement(
         (["--data", "DATA", "--weights", "none.safetensors"], "no such file"),
         (["--data", "DATA", "--detections", "none.json"], "none.json: no such file"),
         (["--data", "DATA", "--detections", "bad.json"], "bad.json: expected detections.json"),
+        *(
+            (
+                ["--data", "DATA", "--detections", "bad.json", *words],
+                f"{words[0]}: expected --weights; got --detections, which are found already",
+            )
+            for words in (
+                ["--set", "inference.resize.enlargement=2"],
+                ["--tile", "auto"],
+                ["--tile-overlap", "0"],
+                ["--image-size", "640"],
+                ["--engine", "torch"],
+                ["--precision", "int8"],
+                ["--compile"],
+            )
+        ),
         (["--data", "DATA", "--detections", "nan.json"], "nan.json: [0]: expected a score"),
         (["--data", "DATA", "--detections", "WEIGHTS"], "expected detections.json"),
         (["--data", "empty.json"], "the set has none"),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOWEST_SCORE: Final = 0.02
 """The curves need low scores; below this, hardly any heads are left to find."""
+OF_WEIGHTS: Final = ("engine", "precision", "compile", "set", "image_size", "tile", "tile_overlap")
+"""Options that change what is found."""
 CHOSEN_HERE: Final = "best F1 of the very pictures measured here"
 GIVEN: Final = "--score-threshold"
 STORED: Final = "stored in the weights"
@@ -58,6 +60,23 @@ class Predictions:
     lowest_score: float | None
     notes: list[str] = field(default_factory=list)
     calibration: CalibrationConfig | None = None
+
+
+def check_detections(arguments: argparse.Namespace) -> None:
+    """Refuse a file of detections that is not there, and options that only weights heed.
+
+    Raises:
+        EvaluationError: in one line.
+    """
+    if not arguments.detections.exists():
+        raise EvaluationError(f"--detections: {arguments.detections}: no such file")
+    for name in OF_WEIGHTS:
+        value = getattr(arguments, name)
+        if value is not None and value is not False and value not in ("auto", []):
+            option = "--" + name.replace("_", "-")
+            raise EvaluationError(
+                f"{option}: expected --weights; got --detections, which are found already"
+            )
 
 
 def detect_all(arguments: argparse.Namespace, labelled: AnnotatedSet) -> Predictions:
