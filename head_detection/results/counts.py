@@ -97,8 +97,11 @@ class CountSink(Sink):
             self._add([*rows, *(_picture_row(record.file, zones[name], name) for name in zones)])
 
     def fail(self, failure: Failure) -> None:
-        """Add a picture without a number, since it may not be empty; failed frames get no row."""
-        if failure.seconds is not None:
+        """Add a picture without a number, since it may not be empty.
+
+        A failed frame gets no row, and neither does the end of a video that ends early.
+        """
+        if failure.seconds is not None or failure.file in self._sources:
             return
         if self._file is None:
             self._pictures.fail(failure)

@@ -130,3 +130,12 @@ def test_the_last_frame_of_a_file_is_there_once_the_next_file_begins(
     assert lines()[1:] == ["0.0,a.mp4,,,,0", "0.2,a.mp4,,,,0", "0.0,b.mp4,,,,0"]
     sink.close()
     assert len(lines()) == 4
+
+
+def test_a_video_that_ends_early_gets_no_row_of_a_picture(
+    tmp_path, lines, record, failure, put
+) -> None:
+    put(
+        CountSink, tmp_path, [record(file="v.mp4", seconds=0.0), failure("v.mp4"), failure("w.mp4")]
+    )
+    assert lines()[1:] == ["0.0,v.mp4,,,,1", ",w.mp4,,,,"]
