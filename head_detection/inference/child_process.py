@@ -80,7 +80,7 @@ class ChildProcess:
             line = ""
         finally:
             timer.cancel()
-        if not line:
+        if not line.endswith("\n"):  # it may have died while it wrote
             late = f"it gave no answer in {self._seconds:g} s"
             raise ChildError(late if is_late.is_set() else self._last_words())
         answer: Message = json.loads(line)

@@ -49,6 +49,17 @@ def test_the_last_words_of_a_child_are_told(start) -> None:
         child.ask({"do": "end"})
 
 
+def test_half_an_answer_is_none(start, tmp_path: Path) -> None:
+    """A child that is ended while it writes a long one."""
+    half = 'import os; input(); os.write(1, b\'{"done": "th\'); os._exit(4)'
+    (tmp_path / "halves.py").write_text(half, encoding="utf-8")
+    with (
+        ChildProcess("halves") as child,
+        pytest.raises(ChildError, match=r"^its process ended with code 4$"),
+    ):
+        child.ask({"do": "this"})
+
+
 def test_a_child_that_hangs_is_ended(start) -> None:
     with (
         start(seconds=1.0) as child,
