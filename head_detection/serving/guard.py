@@ -67,6 +67,7 @@ class Guard:
             if reason is None:
                 await self._app(scope, receive, send)
             else:
+                self._metrics.errors.labels(reason.kind).inc()
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
             return
         await self._answer(scope, receive, _Answering(send, self._settings.body_seconds), reason)

@@ -80,6 +80,7 @@ def test_a_page_of_another_site_is_not_let_in(detector: HeadDetector) -> None:
             client.websocket_connect("/stream", headers=headers),
         ):
             raise AssertionError("it was let in")
+        assert 'head_detection_errors_total{kind="origin"} 1.0' in client.get("/metrics").text
 
 
 def test_who_says_nothing_is_cut_off(
