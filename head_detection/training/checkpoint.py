@@ -39,6 +39,8 @@ class Progress(BaseModel):
     bad_steps_in_a_row: NonNegativeInt = 0
     best: float | None = None
     """Best value of ``training.best_metric`` so far; null before the first validation."""
+    best_of: str | None = None
+    """Digest of the labelled pictures that ``best`` was measured on."""
     best_step: NonNegativeInt = 0
     """Steps done when the best weights were validated."""
     worse_in_a_row: NonNegativeInt = 0

@@ -1,5 +1,6 @@
 """The inputs of a run: labelled pictures, and the model with its initial weights."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -43,6 +44,17 @@ class TrainingData:
         """Return the number of heads in the validation pictures."""
         images = () if self.validation is None else self.validation.images
         return sum(len(image.truth.head_boxes) for image in images)
+
+    @property
+    def validation_digest(self) -> str | None:
+        """Return a digest of the names and the labels of the validation pictures; None without."""
+        if self.validation is None:
+            return None
+        digest = hashlib.sha256()
+        for image in self.validation.images:
+            digest.update(image.file_name.encode(errors="surrogateescape") + b"\0")
+            digest.update(image.truth.boxes.tobytes() + image.truth.ignore.tobytes())
+        return digest.hexdigest()
 
 
 def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[AnnotatedSet]]:

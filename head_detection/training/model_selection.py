@@ -27,6 +27,7 @@ class ModelSelection:
         folder: folder of the run.
         commit: commit of the code, saved with the weights.
         num_heads: number of heads in the validation pictures.
+        digest: of these pictures; on others than before, the best so far does not count.
         writes: whether this rank writes the files.
     """
 
@@ -37,11 +38,16 @@ class ModelSelection:
         folder: Path,
         commit: str | None,
         num_heads: int,
+        digest: str | None,
         *,
         writes: bool,
     ) -> None:
         self.config, self.state, self.folder, self.commit = config, state, folder, commit
         self.num_heads, self.writes = num_heads, writes
+        progress = state.progress
+        if digest is not None and progress.best_of not in (None, digest):
+            progress.best, progress.worse_in_a_row = None, 0
+        progress.best_of = digest or progress.best_of
 
     @property
     def is_out_of_patience(self) -> bool:

@@ -109,7 +109,7 @@ class Trainer:
             self.state.progress.initial_threshold = initial_threshold
         self.selection = ModelSelection(
             config.training, self.state, folder, commit, data.num_validation_heads,
-            writes=ranks.is_first,
+            data.validation_digest, writes=ranks.is_first,
         )  # fmt: skip
         self.step = TrainingStep(
             self.state.model, self.state.optimizer, self.state.scaler, config.training, ranks

@@ -132,6 +132,31 @@ def test_a_run_ends_when_it_is_out_of_patience_and_may_go_on(
     assert (patient.state.progress.finished_epochs, patient.state.progress.best) == (4, 0.9)
 
 
+def test_the_best_of_other_pictures_is_not_the_best(build_trainer, tmp_path, labels, monkeypatch):
+    values = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr(
+        trainer_module, "validate", lambda *_: {"ap50": next(values), "best_threshold": 0.5}
+    )
+    build_trainer(["training.epochs=1"]).run()
+    checkpoint = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    same = build_trainer(["training.epochs=2"], checkpoint=checkpoint)
+    assert same.state.progress.best == 0.9
+    content = json.loads(labels.read_text())
+    content["images"] = content["images"][:1]
+    content["annotations"] = [
+        a for a in content["annotations"] if a["image_id"] == content["images"][0]["id"]
+    ]
+    others = labels.with_name("others.json")
+    others.write_text(json.dumps(content))
+    entry = {"path": str(others), "images": str(labels.parent / "images")}
+    override = f"data.validation={json.dumps([entry])}"
+    trainer = build_trainer(["training.epochs=3", override], checkpoint=checkpoint)
+    assert trainer.run() == 0
+    assert (trainer.state.progress.best, trainer.state.progress.worse_in_a_row) == (0.5, 1)
+    _, description = load_detector(tmp_path / "run" / "best.safetensors")
+    assert (description.metrics["validation"]["ap50"], description.training["epoch"]) == (0.5, 2)
+
+
 def test_weights_of_epochs_are_kept_where_asked_for(build_trainer, tmp_path):
     build_trainer([NO_VALIDATION, "training.epochs=3", "training.keep_every=2"]).run()
     kept = sorted(path.name for path in (tmp_path / "run").glob("epoch-*"))
