@@ -73,17 +73,18 @@ def test_a_detector_that_cannot_be_is_refused_before_torch_is_imported(tmp_path:
             ["--save", "jsn"],
             ["--tile-overlap", "1"],
         ),
-        *(["--set", "inference.tyle=1"], ["--set", "tile=1"], ["--source", "gone.png"]),
+        *(["--set", "inference.tyle=1"], ["--set", "tile=1"]),
     )
+    lines = [["--source", "gone.png"], *(["--source", str(tmp_path), *one] for one in mistakes)]
     code = (
         "import sys, head_detection.apps.main as main\n"
-        f"for words in {mistakes!r}:\n"
-        f"    code = main.main(['test', '--source', {str(tmp_path)!r}, *words])\n"
+        f"for words in {lines!r}:\n"
+        "    code = main.main(['test', *words])\n"
         "    print(code, 'torch' in sys.modules)"
     )
     done = run("-c", code)
-    assert done.stdout == "2 False\n" * len(mistakes)
-    assert done.stderr.count("\n") == done.stderr.count("error: ") == len(mistakes)
+    assert done.stdout == "2 False\n" * len(lines)
+    assert done.stderr.count("\n") == done.stderr.count("error: ") == len(lines)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks torch's OpenMP, as it is on Linux")
