@@ -101,6 +101,16 @@ def test_a_user_of_the_page(
     )
     assert state == ["false", "Webcam off", "ended"]
 
+    # A sentence in the list makes no phone scroll sideways.
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1,
+        mobile=True,
+    )  # fmt: skip
+    assert browser.run(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)"
+        "(document.querySelector('#pictures').closest('.table'))"
+    )
+
     # Nothing of it asked another server, and the browser had nothing to complain of.
     own = (address, "data:", "blob:", address.replace("http", "ws"))
     assert [url for url in browser.requested if not url.startswith(own)] == []
