@@ -110,9 +110,11 @@ def make_own_pictures() -> None:
     named = [replace(image, file_name=f"pictures/{image.file_name}") for image in labels]
     write("my/labels.json", "coco", named)
     write("my/test.json", "coco", test)
+    labelled = json.loads(Path("my/test.json").read_text(encoding="utf-8"))
+    numbers = [image["id"] for image in labelled["images"]]
     results = [
         {"image_id": number, "category_id": 1, "bbox": box, "score": 0.9}
-        for number, image in enumerate(test, 1)
+        for number, image in zip(numbers, test, strict=True)
         for box in boxes_xywh(image)
     ]
     Path("theirs.json").write_text(json.dumps(results), encoding="utf-8")
