@@ -140,6 +140,14 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def finalizers_told() -> Iterator[None]:
+    """After a signal nothing is told of failing finalizers, since the process is about to end."""
+    tell = sys.unraisablehook
+    yield
+    sys.unraisablehook = tell
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The top folder of the checkout."""

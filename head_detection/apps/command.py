@@ -67,7 +67,7 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
         >>> run_command(lambda argv: len(argv or ()), ["one", "two", "three"])
         3
     """
-    with speaking_freely():
+    with speaking_freely(), _finalizers_told():
         try:
             with ending_in_order():
                 return main(argv)
@@ -220,7 +220,27 @@ def ending_in_order() -> Iterator[None]:
 
 
 def _ending_by(number: int) -> BaseException:
+    # Objects that the signal leaves half built, such as tqdm's bars, fail as they are freed.
+    sys.unraisablehook = _tell_nothing
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def _tell_nothing(_failure: object) -> None:
+    """Replace ``sys.unraisablehook``, which prints a traceback."""
+
+
+@contextmanager
+def _finalizers_told() -> Iterator[None]:
+    """Let Python tell of failing finalizers again at the end of the block, if the process goes on.
+
+    A ``SystemExit`` holds the objects of the frames it unwound until the process ends.
+    """
+    tell = sys.unraisablehook
+    try:
+        yield
+    finally:
+        if not isinstance(sys.exception(), SystemExit):
+            sys.unraisablehook = tell
 
 
 @contextmanager

@@ -327,6 +327,41 @@ def test_what_a_signal_ends_is_left_at_once(number: signal.Signals) -> None:
         gc.enable()
 
 
+HALF_BUILT = """
+    import signal
+    class Bar:  # like tqdm's, whose finalizer needs what its constructor makes last
+        def __init__(self):
+            {ending}
+            self.position = 0
+        def __del__(self):
+            self.position
+    Bar()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("signal.raise_signal(signal.SIGINT)", 130, b"interrupted\n"),
+        ("signal.raise_signal(signal.SIGTERM)", 143, b""),
+    ],
+)
+def test_nothing_is_said_of_what_a_signal_left_half_built(
+    tmp_path: Path, ending: str, code: int, said: bytes
+) -> None:
+    with start(command(HALF_BUILT.format(ending=ending), tmp_path), tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, said)
+
+
+def test_other_finalizers_that_fail_are_told(tmp_path: Path) -> None:
+    body = HALF_BUILT.format(ending="raise SystemExit(3)")
+    with start(command(body, tmp_path), tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors.endswith(b"'Bar' object has no attribute 'position'\n")
+
+
 def test_handlers_are_put_back() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, *ENDING)
     before = [signal.getsignal(number) for number in numbers]
