@@ -26,6 +26,8 @@ BODIES = (
     "tf_efficientnet_lite2",
 )
 """Bodies with a name of their own; any other timm body is ``timm/<name>``."""
+LITE = "tf_efficientnet_lite"
+PUBLISHED_EXPANSION = 6
 Channels = tuple[float, float, float]
 """Red, green, blue."""
 
@@ -43,10 +45,14 @@ class BackboneConfig(Section):
     mobilenet_stem: Literal["3x3_stride2", "2x2_stride1"] = "3x3_stride2"
     """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's, which halves the
     strides."""
+    lite_expansion: PositiveInt = PUBLISHED_EXPANSION
+    """Channels inside the inverted residuals of ``tf_efficientnet_lite*``: this multiple of those
+    at their inputs; 6 as published."""
     negative_slope: NonNegativeFloat = 0.0
     """Slope of LeakyReLU in ``mobilenet0.25``, the ``retinaface`` pyramid and SSH; 0 is ReLU."""
-    fpn: Literal["top_down", "retinaface"] = "top_down"
-    """torchvision's pyramid, or RetinaFace's with batch norm and merge convolutions."""
+    fpn: Literal["top_down", "light", "retinaface"] = "top_down"
+    """torchvision's pyramid; the same with 1x1 convolutions on the way down in place of the 3x3
+    ones at its outputs; or RetinaFace's with batch norm and merge convolutions."""
     fpn_width: PositiveInt = 256
     """Channels of each pyramid level."""
     context: Literal["none", "ssh", "cpm", "deform_ssh"] = "none"
@@ -62,6 +68,14 @@ class BackboneConfig(Section):
         if self.name not in BODIES and not self.name.startswith("timm/"):
             known = ", ".join(BODIES)
             raise ValueError(f"name: expected {known} or timm/<name>; got {self.name!r}")
+        if self.lite_expansion != PUBLISHED_EXPANSION:
+            if LITE not in self.name:
+                raise ValueError(f"lite_expansion: only {LITE}* has one; got {self.name!r}")
+            if self.pretrained is True:
+                raise ValueError(
+                    "pretrained: expected false or a path, since published weights have a "
+                    f"lite_expansion of {PUBLISHED_EXPANSION}; see convert slim"
+                )
         if not self.strides or any(s not in (4, 8, 16, 32, 64) for s in self.strides):
             raise ValueError("strides: expected values of 4, 8, 16, 32, 64")
         if list(self.strides) != sorted(set(self.strides)):

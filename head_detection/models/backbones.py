@@ -28,6 +28,7 @@ class BackBoneWithFPN(nn.Module):
     Attributes:
         strides: strides of the pyramid's levels in pixels, finest first.
         out_channels: channels of every level.
+        feature_channels: channels of the body's maps that the pyramid takes, by stride.
 
     Raises:
         ConfigError: the config names a stride that the body does not provide.
@@ -48,14 +49,24 @@ class BackBoneWithFPN(nn.Module):
                 f"got {', '.join(map(str, config.strides))}"
             )
         self._picked = [body.strides.index(stride) for stride in from_body]
-        self.fpn = build_fpn(config, [body.channels[index] for index in self._picked])
+        channels = [body.channels[index] for index in self._picked]
+        self.feature_channels = dict(zip(from_body, channels, strict=True))
+        self.fpn = build_fpn(config, channels)
         self.contexts = build_contexts(config, len(config.strides))
         self._frozen_norms: list[nn.Module] = []
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Return ``{stride: (B, out_channels, H/stride, W/stride)}``, finest first."""
+        return self.levels(self.features(images))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the body's maps that the pyramid takes, finest first."""
         maps = self.body(images)
-        levels = self.fpn([maps[index] for index in self._picked])
+        return [maps[index] for index in self._picked]
+
+    def levels(self, features: list[Tensor]) -> OrderedDict[str, Tensor]:
+        """Return what ``forward`` returns, of the body's maps."""
+        levels = self.fpn(features)
         if self._pool:
             levels.append(nn.functional.max_pool2d(levels[-1], kernel_size=1, stride=2))
         if self.contexts is not None:
@@ -160,7 +171,7 @@ def _create_body(config: BackboneConfig) -> Body:
         return SteppedBody(*_mobilenet_v1(config), max_stride)
     name = config.name.removeprefix("timm/")
     if name in MULTIPLIERS:
-        return _lite(name, max_stride, pretrained=download)
+        return _lite(name, max_stride, config.lite_expansion, pretrained=download)
     if not config.name.startswith(TORCHVISION_BODIES):
         from head_detection.models.timm_body import TimmBody  # noqa: PLC0415 - takes seconds
 
@@ -172,8 +183,8 @@ def _create_body(config: BackboneConfig) -> Body:
     return SteppedBody(network, steps, max_stride)
 
 
-def _lite(name: str, max_stride: int, *, pretrained: bool) -> LiteBody:
-    body = LiteBody(name, max_stride)
+def _lite(name: str, max_stride: int, expansion: int, *, pretrained: bool) -> LiteBody:
+    body = LiteBody(name, max_stride, expansion)
     if pretrained:
         from head_detection.models.timm_body import download  # noqa: PLC0415 - takes seconds
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from head_detection.models.efficientnet_lite import EfficientNetLite
+from head_detection.models.efficientnet_lite import EXPANSION, EfficientNetLite
 
 PROBE_SIZE = 128
 
@@ -69,11 +69,12 @@ class LiteBody(Body):
     Args:
         name: as ``EfficientNetLite``.
         max_stride: as ``EfficientNetLite``.
+        expansion: as ``EfficientNetLite``.
     """
 
-    def __init__(self, name: str, max_stride: int) -> None:
+    def __init__(self, name: str, max_stride: int, expansion: int = EXPANSION) -> None:
         super().__init__()
-        self.network = EfficientNetLite(name, max_stride)
+        self.network = EfficientNetLite(name, max_stride, expansion)
         self.strides, self.channels = self.network.strides, self.network.channels
 
     def forward(self, images: Tensor) -> list[Tensor]:

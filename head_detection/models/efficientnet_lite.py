@@ -61,6 +61,7 @@ class EfficientNetLite(nn.Module):
     Args:
         name: one of ``MULTIPLIERS``.
         max_stride: stages after the last map of this stride are left out.
+        expansion: channels inside an inverted residual, as a multiple of those at its input.
 
     Attributes:
         strides: strides of the maps in input pixels, finest first.
@@ -73,7 +74,7 @@ class EfficientNetLite(nn.Module):
         tensorflow/tpu's ``efficientnet/lite``.
     """
 
-    def __init__(self, name: str, max_stride: int = 32) -> None:
+    def __init__(self, name: str, max_stride: int = 32, expansion: int = EXPANSION) -> None:
         super().__init__()
         stages = _scaled(*MULTIPLIERS[name])
         self.conv_stem = same_convolution(3, STEM_CHANNELS, 3, stride=2)
@@ -86,7 +87,7 @@ class EfficientNetLite(nn.Module):
             stride *= stage.stride
             if stride > max_stride:
                 break
-            self.blocks.append(_build_stage(stage, inputs, is_first=number == 0))
+            self.blocks.append(_build_stage(stage, inputs, expansion, is_first=number == 0))
             inputs = stage.channels
             last[stride] = (number, inputs)
         self.strides = tuple(last)
@@ -134,24 +135,29 @@ class InvertedResidual(nn.Module):
         stage: gives the kernel and the output channels.
         stride: stride of the depthwise convolution. The input is added only if this is 1 and the
             number of channels stays the same.
+        expansion: channels inside, as a multiple of ``inputs``.
     """
 
-    def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
+    def __init__(self, inputs: int, stage: Stage, stride: int, expansion: int) -> None:
         super().__init__()
-        inner = _rounded(inputs * EXPANSION)
+        inner = _rounded(inputs * expansion)
         self.conv_pw, self.bn1 = same_convolution(inputs, inner, 1), _norm(inner)
         self.act1 = nn.ReLU6()
         self.conv_dw = same_convolution(inner, inner, stage.kernel, stride=stride, groups=inner)
         self.bn2, self.act2 = _norm(inner), nn.ReLU6()
         self.conv_pwl, self.bn3 = same_convolution(inner, stage.channels, 1), _norm(stage.channels)
-        self._is_added = stride == 1 and inputs == stage.channels
+        self.is_added = stride == 1 and inputs == stage.channels
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(B, channels, H', W')`` for ``(B, inputs, H, W)``."""
+        made: Tensor = self.bn3(self.conv_pwl(self.expand(features)))
+        return made + features if self.is_added else made
+
+    def expand(self, features: Tensor) -> Tensor:
+        """Return ``(B, inner, H', W')``, the input of the projection."""
         seen = self.act1(self.bn1(self.conv_pw(features)))
-        seen = self.act2(self.bn2(self.conv_dw(seen)))
-        made: Tensor = self.bn3(self.conv_pwl(seen))
-        return made + features if self._is_added else made
+        expanded: Tensor = self.act2(self.bn2(self.conv_dw(seen)))
+        return expanded
 
 
 def _scaled(width: float, depth: float) -> list[Stage]:
@@ -178,11 +184,13 @@ def _rounded(channels: float) -> int:
     return nearest + step if nearest < LEAST_CHANNELS * channels else nearest
 
 
-def _build_stage(stage: Stage, inputs: int, *, is_first: bool) -> nn.Sequential:
+def _build_stage(stage: Stage, inputs: int, expansion: int, *, is_first: bool) -> nn.Sequential:
     if is_first:
         return nn.Sequential(SeparableBlock(inputs, stage))
-    blocks = [InvertedResidual(inputs, stage, stage.stride)]
-    blocks += [InvertedResidual(stage.channels, stage, 1) for _ in range(stage.blocks - 1)]
+    blocks = [InvertedResidual(inputs, stage, stage.stride, expansion)]
+    blocks += [
+        InvertedResidual(stage.channels, stage, 1, expansion) for _ in range(stage.blocks - 1)
+    ]
     return nn.Sequential(*blocks)
 
 

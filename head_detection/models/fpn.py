@@ -24,6 +24,38 @@ class TopDownFPN(FeaturePyramidNetwork):
         return list(super().forward(named).values())
 
 
+class LightFPN(nn.Module):
+    """A top-down pyramid with 1x1 convolutions on the way down in place of 3x3 ones at its outputs.
+
+    The output convolution of the finest level alone is a sixth of the multiplications of a small
+    detector. What it does to the channels, the laterals and the 1x1 convolutions can do as well, at
+    a quarter of the pixels; the proposal network has a 3x3 convolution of its own.
+
+    Args:
+        in_channels: channels of the body's maps, finest first.
+        width: channels out.
+    """
+
+    def __init__(self, in_channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in in_channels)
+        self.downs = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for _ in in_channels[1:])
+        for convolution in self.modules():
+            if isinstance(convolution, nn.Conv2d):  # as torchvision's pyramid
+                nn.init.kaiming_uniform_(convolution.weight, a=1)
+                if convolution.bias is not None:
+                    nn.init.zeros_(convolution.bias)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``(B, width, H_i, W_i)`` for each ``(B, C_i, H_i, W_i)``."""
+        outputs = [self.laterals[-1](maps[-1])]
+        for level in reversed(range(len(self.downs))):
+            fine = self.laterals[level](maps[level])
+            coarse = self.downs[level](outputs[0])
+            outputs.insert(0, fine + F.interpolate(coarse, size=fine.shape[-2:], mode="nearest"))
+        return outputs
+
+
 class RetinaFaceFPN(nn.Module):
     """RetinaFace's pyramid: batch norm on every convolution, the coarsest map not merged.
 
@@ -61,4 +93,6 @@ def build_fpn(config: BackboneConfig, in_channels: Sequence[int]) -> nn.Module:
     """Return the pyramid that the config names, for maps of these channels, finest first."""
     if config.fpn == "retinaface":
         return RetinaFaceFPN(in_channels, config.fpn_width, config.negative_slope)
+    if config.fpn == "light":
+        return LightFPN(in_channels, config.fpn_width)
     return TopDownFPN(list(in_channels), config.fpn_width)

@@ -69,3 +69,11 @@ def test_it_starts_with_the_spread_that_keeps_what_goes_out() -> None:
     assert body.conv_stem.weight.std().item() == pytest.approx((2 / 288) ** 0.5, rel=0.1)
     depthwise = body.blocks[5][1].conv_dw.weight  # 5x5, one channel each
     assert depthwise.std().item() == pytest.approx((2 / 25) ** 0.5, rel=0.1)
+
+
+def test_a_smaller_expansion_keeps_the_maps() -> None:
+    small = EfficientNetLite("tf_efficientnet_lite0", expansion=4)
+    full = EfficientNetLite("tf_efficientnet_lite0")
+    assert small.channels == full.channels
+    inner = [body.blocks[5][1].conv_dw.weight.shape[0] for body in (small, full)]
+    assert inner == [768, 1152]  # 4 and 6 times 192
