@@ -135,6 +135,11 @@ class TrainingConfig(Section):
 
     If its body is a different one, the body starts as ``network.backbone.pretrained`` says.
     """
+    teacher: str | None = None
+    """Weights file of this project whose body is a teacher: the body learns its maps, beside the
+    labels. Its maps need the same strides and channels. Null is none."""
+    teacher_weight: PositiveFloat = 1.0
+    """Weight of the difference from the teacher's maps, which is measured in their variances."""
     epochs: PositiveInt = 30
     """Passes over the training pictures."""
     batch_size: PositiveInt = 2
@@ -174,3 +179,12 @@ class TrainingConfig(Section):
     """Steps between rows of the log."""
     max_bad_steps: PositiveInt = 10
     """Consecutive steps with a non-finite loss that stop the run."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        if self.teacher is not None and self.trained == "second_stage":
+            raise ValueError(
+                "teacher: expected none with trained=second_stage, which trains no body; "
+                f"got {self.teacher}"
+            )
+        return self

@@ -23,8 +23,9 @@ from head_detection.config import (
 from head_detection.errors import WeightsError
 from head_detection.models.backbones import BackBoneWithFPN
 from head_detection.models.decoder import Decoder, build_decoder, build_limits
+from head_detection.models.distillation import Teacher
 from head_detection.models.losses import RoiLoss, RpnLoss, build_roi_loss, build_rpn_loss
-from head_detection.models.network import DenseMaps, DetectorNetwork, Network, build_network
+from head_detection.models.network import DetectorNetwork, Network, build_network
 from head_detection.models.nms import EMPTY
 from head_detection.models.proposals import ProposalLimits, SizeRange, grids_of
 from head_detection.models.roi_heads import RoILayers
@@ -54,11 +55,13 @@ class Losses:
         rpn: loss of the first stage; None if it does not learn.
         roi: loss of the second stage.
         proposals: limits of the boxes that the second stage samples from.
+        teacher: what the body learns from, beside the labels.
     """
 
     rpn: RpnLoss | None
     roi: RoiLoss
     proposals: ProposalLimits
+    teacher: Teacher | None = None
 
 
 class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
@@ -145,6 +148,8 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
     ) -> dict[str, Tensor]:
         """Return the losses, float32 scalars, by torchvision's names.
 
+        A ``losses.teacher`` adds ``loss_distillation``.
+
         Args:
             images: ``(3, H, W)`` each, uint8 or floating in 0..1.
             targets: per picture ``boxes`` and optionally ``ignore_boxes``.
@@ -156,15 +161,18 @@ class FasterRCNN(GeneralizedRCNN, Generic[NetworkT]):
             raise ValueError("model: expected one built for training; this one has no losses")
         batch, scaled = self.transform(images, collect_targets(targets))
         scaled_targets = cast("Targets", scaled)
-        first = self.losses.rpn
-        with nullcontext() if first is not None else torch.no_grad():
-            maps = self.network.dense(batch.tensors)
-        size = _padded_size(batch)
+        first, teacher = self.losses.rpn, self.losses.teacher
         nothing = batch.tensors.new_zeros((), dtype=torch.float32)
         losses = {"loss_objectness": nothing, "loss_rpn_box_reg": nothing}
+        with nullcontext() if first is not None else torch.no_grad():
+            features = self.backbone.features(batch.tensors)
+            maps = cast("Network", self.network).dense_of(self.backbone.levels(features))
+        if teacher is not None:
+            losses["loss_distillation"] = teacher.loss(batch.tensors, features)
+        size = _padded_size(batch)
         if first is not None:
             anchors = self.decoder.anchors.all(grids_of(maps), size, batch.tensors.device)
-            losses = first(anchors, *_in_anchor_order(maps), scaled_targets)
+            losses |= first(anchors, *maps.in_anchor_order(), scaled_targets)
         proposals = self.decoder.propose(
             maps, size, batch.image_sizes, limits=self.losses.proposals
         )
@@ -352,13 +360,6 @@ def _checked(targets: Sequence[Target] | None) -> Sequence[Target]:
 
 def _padded_size(batch: ImageList) -> tuple[int, int]:
     return batch.tensors.shape[2], batch.tensors.shape[3]
-
-
-def _in_anchor_order(maps: DenseMaps) -> tuple[Tensor, Tensor]:
-    """Return objectness ``(B, N)`` and deltas ``(B, N, 4)`` in the order of ``Anchors.all``."""
-    objectness = [level.permute(0, 2, 3, 1).flatten(1) for level in maps.objectness]
-    deltas = [level.permute(0, 2, 3, 1).flatten(1) for level in maps.deltas]
-    return torch.cat(objectness, dim=1), torch.cat(deltas, dim=1).unflatten(1, (-1, 4))
 
 
 def _take(

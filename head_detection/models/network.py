@@ -1,5 +1,6 @@
 """The network with all trained tensors, and the protocol that a backend implements."""
 
+from collections.abc import Mapping
 from typing import Annotated, NamedTuple, Protocol
 
 import torch
@@ -24,6 +25,12 @@ class DenseMaps(NamedTuple):
     features: tuple[Annotated[Tensor, "b c _ _"], ...]
     objectness: tuple[Annotated[Tensor, "b a _ _"], ...]
     deltas: tuple[Annotated[Tensor, "b 4*a _ _"], ...]
+
+    def in_anchor_order(self) -> tuple[Annotated[Tensor, "b n"], Annotated[Tensor, "b n 4"]]:
+        """Return objectness ``(B, N)`` and deltas ``(B, N, 4)`` in the order of ``Anchors.all``."""
+        objectness = [level.permute(0, 2, 3, 1).flatten(1) for level in self.objectness]
+        deltas = [level.permute(0, 2, 3, 1).flatten(1) for level in self.deltas]
+        return torch.cat(objectness, dim=1), torch.cat(deltas, dim=1).unflatten(1, (-1, 4))
 
 
 class DetectorNetwork(Protocol):
@@ -66,9 +73,13 @@ class Network(nn.Module):
 
     def dense(self, images: Annotated[Tensor, "b 3 h w"]) -> DenseMaps:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures."""
-        levels = list(self.backbone(images).values())
-        objectness, deltas = self.rpn(levels)
-        return DenseMaps(self.roi_heads.features(levels), tuple(objectness), tuple(deltas))
+        return self.dense_of(self.backbone(images))
+
+    def dense_of(self, levels: Mapping[str, Annotated[Tensor, "b c _ _"]]) -> DenseMaps:
+        """Return the maps of the backbone's levels."""
+        objectness, deltas = self.rpn(list(levels.values()))
+        features = self.roi_heads.features(list(levels.values()))
+        return DenseMaps(features, tuple(objectness), tuple(deltas))
 
     def score(
         self, pooled: Annotated[Tensor, "n _ _ _"]

@@ -16,7 +16,8 @@ from head_detection.data.dataset import HeadDataset
 from head_detection.data.formats import FORMATS, load_annotations
 from head_detection.data.loader import TrainingBatches
 from head_detection.errors import AnnotationError, ConfigError, HeadDetectionError, WeightsError
-from head_detection.models.faster_rcnn import FasterRCNN, build_detector
+from head_detection.models.distillation import Teacher
+from head_detection.models.faster_rcnn import FasterRCNN, build_detector, load_detector
 from head_detection.models.pretrained import load_initial, some_names
 from head_detection.models.weights import read_description
 from head_detection.training.distributed import Ranks, local_world_size
@@ -179,7 +180,28 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
         missing = load_initial(detector.network, initial, with_body=has_body)
         if learns_alone:
             _check_first_stage(initial, missing)
+    if config.training.teacher is not None and detector.losses is not None:
+        teacher = _build_teacher(config, config.training.teacher, detector)
+        detector.losses = replace(detector.losses, teacher=teacher)
     return detector
+
+
+def _build_teacher(config: ExperimentConfig, path: str, detector: FasterRCNN) -> Teacher:
+    other, description = load_detector(path)
+    wants, has = ((part.mean, part.std) for part in (config.network, description.network))
+    if wants != has:
+        raise ConfigError(
+            f"training.teacher: expected a network.mean and std of {wants[0]} and {wants[1]}, as "
+            f"this experiment has; {path} has {has[0]} and {has[1]}"
+        )
+    if config.training.channels_last:
+        other.backbone.to(memory_format=torch.channels_last)
+    teacher = Teacher(other.backbone, config.training.teacher_weight)
+    try:
+        teacher.check(detector.backbone)
+    except ValueError as error:
+        raise ConfigError(f"{error}; from {path}") from error
+    return teacher
 
 
 def initial_threshold(config: ExperimentConfig) -> float | None:

@@ -15,7 +15,13 @@ from head_detection.devices import multiplies_bf16
 from head_detection.errors import ConfigError
 from head_detection.training.distributed import Ranks
 
-LOSS_NAMES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+LOSS_NAMES = (
+    "loss_classifier",
+    "loss_box_reg",
+    "loss_objectness",
+    "loss_rpn_box_reg",
+    "loss_distillation",
+)
 TAUGHT = ("boxes", "ignore_boxes")
 """The entries of a sample's target that the model reads."""
 SMALLEST_LOSS_SCALE = 1.0
@@ -137,7 +143,8 @@ class TrainingStep:
             losses = self._losses(part)
             total = torch.stack(list(losses.values())).sum()
             self.scaler.scale(total * (len(part) / len(samples))).backward()
-            values = torch.stack([losses[name].detach() for name in LOSS_NAMES])
+            nothing = torch.zeros_like(total)
+            values = torch.stack([losses.get(name, nothing).detach() for name in LOSS_NAMES])
             sums += values.to(sums.dtype) * len(part)
         return sums
 
