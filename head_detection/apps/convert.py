@@ -13,6 +13,7 @@ KINDS: Final = {
     "anchors": "print anchor sizes that fit a data set",
     "weights": "import HeadHunter's weights, or this project's in their first format",
     "average": "average the weights of several runs that started from the same ones",
+    "slim": "start a smaller, faster network from trained weights",
     "detections": "turn results into draft labels for CVAT, Label Studio, FiftyOne or COCO",
     "zones": "check zones and lines for counting, and draw them on a picture or first frame",
     "release": "prepare a run's weights for others: half the size, with licence and metrics",
