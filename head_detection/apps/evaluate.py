@@ -44,6 +44,7 @@ from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
 
 ALL: Final = "all"
+OF_COMPARISONS: Final = ("compare", "output", "num_resamples", "seed")
 PLOTS_FOLDER: Final = "plots"
 
 
@@ -95,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.compare:
+        _check_comparison(arguments)
         first, second = arguments.compare
         return compare_saved(first, second, arguments)
     _check(arguments)
@@ -113,6 +115,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.choose_threshold:
         print(store_operating_point(arguments.weights, result))
     return 0
+
+
+def _check_comparison(arguments: argparse.Namespace) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, default in vars(parser.parse_args([])).items():
+        if name not in OF_COMPARISONS and getattr(arguments, name) != default:
+            raise EvaluationError(
+                f"--{name.replace('_', '-')}: expected none with --compare, which reads two "
+                "measurements and measures nothing"
+            )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -244,6 +244,8 @@ def test_a_picture_that_cannot_be_read_stops_the_measurement(
         (["--data", "DATA", "--detections", "WEIGHTS"], "expected detections.json"),
         (["--data", "empty.json"], "the set has none"),
         (["--compare", "none.json", "none.json"], "none.json: expected metrics.json"),
+        (["--compare", "a.json", "b.json", "--engine", "torch"], "--engine: expected none with"),
+        (["--compare", "a.json", "b.json", "--score-threshold", ".5"], "--score-threshold: expect"),
     ],
 )
 def test_mistakes_are_one_line(
