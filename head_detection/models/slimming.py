@@ -128,9 +128,10 @@ def _fit_pyramid(source: FasterRCNN, light: LightFPN, batches: Sequence[ImageLis
     for batch in batches:
         merged = _merged(fpn, source.backbone.features(batch.tensors))
         outputs = [layer(maps) for layer, maps in zip(fpn.layer_blocks, merged, strict=True)]
-        likely = _importance(source, outputs)
-        for fit, *rows in zip(fits, map(_rows, merged), map(_rows, outputs), likely, strict=True):
-            fit.add(*_drawn(*rows))
+        likely = _importance(source, list(source.backbone(batch.tensors).values()))
+        # A level of stride 64 is pooled from the one before it, so it has nothing to be fitted.
+        for fit, before, after, weights in zip(fits, merged, outputs, likely, strict=False):
+            fit.add(*_drawn(_rows(before), _rows(after), weights))
     solutions = [fit.solve() for fit in fits]
     for level, (own, lateral) in enumerate(zip(solutions, light.laterals, strict=True)):
         inner = cast("nn.Conv2d", cast("nn.Sequential", fpn.inner_blocks[level])[0])

@@ -74,7 +74,8 @@ def test_a_smaller_network_is_written_with_the_threshold_and_licence(
         ("network.backbone.fpn_width=16", "backbone differ"),
         ("network.box_head.width=32", "box_head differ"),
         ("network.backbone.lite_expansion=7", "a lite_expansion of at most 6"),
-        ("network.backbone.fpn=retinaface", "fpn top_down or light"),
+        ("network.backbone.fpn=retinaface", "light in place of top_down; got 4 and retinaface"),
+        ("network.upscale=true", "upscale differ"),
     ],
 )
 def test_another_network_is_one_clear_line(trained, experiment, tmp_path, change, line):
@@ -82,6 +83,22 @@ def test_another_network_is_one_clear_line(trained, experiment, tmp_path, change
         slim(trained, experiment, tmp_path / "out.safetensors", "--set", change)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_same_network_is_one_clear_line(trained, experiment, tmp_path):
+    same = ["--set", "network.backbone.lite_expansion=6", "network.backbone.fpn=top_down"]
+    with pytest.raises(ConfigError, match=r"expected a lite_expansion below 6, or fpn light"):
+        slim(trained, experiment, tmp_path / "out.safetensors", *same)
+
+
+def test_a_small_network_becomes_smaller_but_gets_no_larger_pyramid(trained, experiment, tmp_path):
+    small, smaller = tmp_path / "small.safetensors", tmp_path / "smaller.safetensors"
+    assert slim(trained, experiment, small, "--crops", "4") == 0
+    with pytest.raises(ConfigError, match="fpn light, or light in place"):
+        slim(small, experiment, smaller, "--set", "network.backbone.fpn=top_down")
+    change = ("--crops", "4", "--set", "network.backbone.lite_expansion=2")
+    assert slim(small, experiment, smaller, *change) == 0
+    assert load_detector(smaller)[1].network.backbone.lite_expansion == 2
 
 
 def test_another_ending_is_refused_before_anything_is_read(trained, tmp_path):

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torchvision.models.detection.image_list import ImageList
@@ -21,7 +21,12 @@ from head_detection.training.inputs import build_data, load_sets
 if TYPE_CHECKING:
     from head_detection.data.dataset import Sample
 
-CROPS = 128
+CROPS: Final = 128
+PYRAMIDS: Final = (
+    *((fpn, fpn) for fpn in ("top_down", "light", "retinaface")),
+    ("top_down", "light"),
+)
+"""The pyramids of the larger and of the smaller network."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,11 +95,18 @@ def _network(config: ExperimentConfig, given: WeightsDescription, path: Path) ->
             f"network: expected that of {path}, but for backbone.lite_expansion and backbone.fpn; "
             f"{', '.join(keys)} differ"
         )
-    if own.lite_expansion > given.network.backbone.lite_expansion or own.fpn == "retinaface":
+    old = given.network.backbone
+    if network.upscale:
+        raise ConfigError("network.upscale: expected false; such networks cannot be made smaller")
+    if own.lite_expansion > old.lite_expansion or (old.fpn, own.fpn) not in PYRAMIDS:
         raise ConfigError(
-            "network.backbone: expected a lite_expansion of at most "
-            f"{given.network.backbone.lite_expansion}, and fpn top_down or light; got "
-            f"{own.lite_expansion} and {own.fpn}"
+            f"network.backbone: expected a lite_expansion of at most {old.lite_expansion}, and fpn "
+            f"{old.fpn}, or light in place of top_down; got {own.lite_expansion} and {own.fpn}"
+        )
+    if (own.lite_expansion, own.fpn) == (old.lite_expansion, old.fpn):
+        raise ConfigError(
+            f"network.backbone: expected a lite_expansion below {old.lite_expansion}, or fpn light "
+            f"in place of top_down, to make {path} smaller; got its own network"
         )
     return network
 
