@@ -55,6 +55,12 @@ class Ranks:
             torch.distributed.all_reduce(tensor)
         return tensor
 
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set on any rank, without waiting for a GPU."""
+        if self.world_size == 1:
+            return flag
+        return bool(self.sum_in_place(torch.tensor([float(flag)])).item())
+
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all ranks, in order of rank, on every rank."""
         if self.world_size == 1:

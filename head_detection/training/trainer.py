@@ -203,14 +203,20 @@ class Trainer:
         return False
 
     def _next(self, batches: Iterator[list[Sample]]) -> list[Sample]:
+        """Return this rank's samples; if any rank has none, save the run and raise on all."""
+        samples: list[Sample] = []
+        error: PictureError | TrainingError | None = None
         try:
-            return next(batches)
-        except (PictureError, TrainingError) as error:
-            self._save()
-            if isinstance(error, TrainingError) and self.request.number is not None:
-                # A signal to the process group (timeout, Slurm) also ends the loader processes.
-                raise _Interrupted from error
-            raise
+            samples = next(batches)
+        except (PictureError, TrainingError) as raised:
+            error = raised
+        if not self.ranks.any(error is not None):
+            return samples
+        self._save()
+        if not isinstance(error, PictureError) and self.request.number is not None:
+            # A signal to the process group (timeout, Slurm) also ends the loader processes.
+            raise _Interrupted from error
+        raise error or TrainingError("another process could not load its samples, and says why")
 
     def _take_step(self, samples: list[Sample]) -> StepOutcome:
         progress, schedule = self.state.progress, self.config.training.schedule

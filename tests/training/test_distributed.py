@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from head_detection.errors import DeviceError
+from head_detection.training.checkpoint import load_checkpoint
 from head_detection.training.distributed import _own_device, joined_ranks
+from head_detection.training.run_folder import CHECKPOINT
 
 SCRIPT = """
     import json, pathlib, sys
@@ -87,19 +89,80 @@ SCRIPT = """
 """
 
 
-@pytest.fixture(scope="module")
-def facts(labels, tmp_path_factory):
-    """What two processes under torchrun saw."""
-    folder = tmp_path_factory.mktemp("ranks")
-    script = folder / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+FAILING = """
+    import json, pathlib, sys
+
+    from head_detection.config import parse_config
+    from head_detection.data.dataset import HeadDataset
+    from head_detection.data.formats import load_annotations
+    from head_detection.data.loader import TrainingBatches
+    from head_detection.errors import PictureError, TrainingError
+    from head_detection.models.faster_rcnn import build_detector
+    from head_detection.training.distributed import joined_ranks
+    from head_detection.training.inputs import TrainingData
+    from head_detection.training.trainer import Trainer
+
+    experiment, output, kind = sys.argv[1:]
+
+    class Failing(TrainingBatches):
+        # Gives the second rank three batches, then an error.
+        def batches(self, epoch, start_step=0):
+            for number, samples in enumerate(super().batches(epoch, start_step)):
+                if number == 3 and ranks.rank == 1:
+                    raise PictureError("a.jpg: a line") if kind == "picture" else TrainingError("x")
+                yield samples
+
+    config = parse_config(json.loads(experiment), [])
+    with joined_ranks("cpu") as ranks:
+        dataset = HeadDataset([load_annotations(e) for e in config.data.train], None)
+        batches = Failing(dataset, [1.0], 2, 0, ranks.rank, ranks.world_size)
+        model = build_detector(config.network, config.inference, config.training)
+        folder = pathlib.Path(output)
+        trainer = Trainer(config, model, TrainingData(batches, None), folder, ranks, None, "", None)
+        try:
+            said = trainer.run()
+        except (PictureError, TrainingError) as error:
+            said = f"{type(error).__name__}: {error}"
+        facts = {"said": said, "step": trainer.state.progress.step}
+        (folder / f"{ranks.rank}.json").write_text(json.dumps(facts))
+"""
+
+
+def run_ranks(script, folder, *arguments):
+    """Run a script as two processes; return what each wrote."""
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(script))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*command, str(script), str(labels), str(folder)],
+        [*command, str(path), *map(str, arguments)],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def facts(labels, tmp_path_factory):
+    """What two processes under torchrun saw."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return run_ranks(SCRIPT, folder, labels, folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("picture", ["TrainingError: another process could not", "PictureError: a.jpg: a line"]),
+        ("loader", ["TrainingError: another process could not", "TrainingError: x"]),
+    ],
+)
+def test_samples_that_one_rank_lacks_end_the_run_on_all_with_a_checkpoint(
+    values, tmp_path, kind, said
+):
+    facts = run_ranks(FAILING, tmp_path, json.dumps(values), tmp_path, kind)
+    for rank, words in zip(facts, said, strict=True):
+        assert rank["said"].startswith(words)
+        assert rank["step"] == 3
+    assert load_checkpoint(tmp_path / CHECKPOINT).progress.step == 3
 
 
 def test_ranks_know_each_other(facts):
