@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from head_detection.inference.backends.folding import fold_batch_norm
 from head_detection.inference.backends.graph import (
     DENSE,
     SCORE,
+    Shape,
     input_shapes,
     one_line,
     output_shapes,
@@ -104,7 +105,7 @@ def to_onnx(network: Network, config: NetworkConfig) -> Any:
         ) from error
     graph = onnx.load_model_from_string(content.getvalue())
     drop_idle_casts(graph)
-    name_axes(graph)
+    name_axes(graph, outputs)
     return graph
 
 
@@ -185,17 +186,24 @@ def drop_idle_casts(model: Any) -> int:
     return len(idle)
 
 
-def name_axes(model: Any) -> None:
-    """Give each dynamic axis of an output its own name; PyTorch reuses one for different axes.
+def name_axes(model: Any, shapes: Mapping[str, Shape]) -> None:
+    """Give each output its known sides, and each dynamic axis its own name.
+
+    PyTorch reuses one name for different axes, and forgets the channels of enlarged maps.
 
     Args:
-        model: an ``onnx.ModelProto`` with the outputs of ``output_shapes``; changed in place.
+        model: an ``onnx.ModelProto``; changed in place.
+        shapes: those of ``output_shapes``.
     """
     del model.graph.value_info[:]
     for output in model.graph.output:
         _, _, stride = output.name.rpartition("_")
-        for axis, dimension in enumerate(output.type.tensor_type.shape.dim):
-            if dimension.HasField("dim_value"):
+        dimensions = output.type.tensor_type.shape.dim
+        for axis, (dimension, known) in enumerate(
+            zip(dimensions, shapes[output.name], strict=True)
+        ):
+            if known is not None:
+                dimension.dim_value = known
                 continue
             name = AXES[axis] if stride.isdigit() else "proposals"
             dimension.dim_param = f"{name}_{stride}" if axis else name

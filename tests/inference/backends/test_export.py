@@ -26,6 +26,12 @@ BODIES = {
     "SSH": {"context": "ssh", "fpn": "retinaface", "mobilenet_stem": "2x2_stride1"},
     "CPM": {"context": "cpm", "context_width": 32},
     "efficientnet": {"name": "tf_efficientnet_lite0", "strides": (4, 8, 16, 32)},
+    "efficientnet, slim": {
+        "name": "tf_efficientnet_lite0",
+        "strides": (4, 8, 16, 32),
+        "lite_expansion": 3,
+        "fpn": "light",
+    },
     "up-scaled": {"upscale": True},
 }
 
