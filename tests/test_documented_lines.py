@@ -69,7 +69,7 @@ ADDED: Final = {
         "--epochs 2 --set data.augmentation.crop_size=96 training.batch_size=2",
         "minutes of epochs and of large crops",
     ),
-    "python scripts/train.py --cfg configs/fast_light.yaml "
+    "python scripts/train.py --cfg configs/light.yaml "
     "--set 'data.train=[{path: my/train.json}]' training.initial_weights=small.safetensors "
     "--output runs/train/small": Change(
         "--epochs 1 --set data.augmentation.crop_size=96 training.batch_size=2",

@@ -17,8 +17,13 @@ from head_detection.inference.backends.extras import import_extra
 from head_detection.inference.backends.graph import DENSE, SCORE
 from head_detection.models.faster_rcnn import FasterRCNN
 
-LAST_LAYERS: Final = (r".*/head/(cls_logits|bbox_pred).*", r".*/box_predictor/.*")
-"""These layers stay float: they are small, and no later layer evens out their errors."""
+FLOAT_LAYERS: Final = (
+    r".*/head/(cls_logits|bbox_pred).*",
+    r".*/box_predictor/.*",
+    r".*/fpn/downs.*",
+)
+"""These layers stay float: they are small, and no later layer evens out their errors. Those on a
+light pyramid's way down enlarge the errors of the maps that they take."""
 MOST_BOXES: Final = 256
 """Proposals per picture for the second part, taken evenly from all, sorted by objectness."""
 
@@ -50,7 +55,7 @@ def quantize(graph: Any, model: FasterRCNN, pictures: Sequence[Path], shown: Sho
             data,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(pictures),
-            ignored_scope=nncf.IgnoredScope(patterns=list(LAST_LAYERS), validate=False),
+            ignored_scope=nncf.IgnoredScope(patterns=list(FLOAT_LAYERS), validate=False),
             # Processors without VNNI add pairs of products in 16 bits, which overflow with 8-bit
             # weights, so heads are lost. Halving the weights' range costs others almost nothing.
             advanced_parameters=advanced.AdvancedQuantizationParameters(
