@@ -65,6 +65,22 @@ def test_both_parts_are_integers_and_close(build, pictures, engine):
         assert 0 < (came - expected).abs().mean() < 0.1 * expected.abs().max()
 
 
+def test_the_way_down_of_a_light_pyramid_stays_float(build, pictures):
+    tiny = build(fpn="light", strides=(8, 16, 32))
+    quantised = quantize(from_onnx(to_onnx(tiny.network, tiny.config)), tiny.model, pictures)
+    convolutions = {
+        node.get_friendly_name(): [node.input_value(side).get_node() for side in (0, 1)]
+        for node in quantised.get_ops()
+        if node.get_type_name() == "Convolution"
+    }
+    down = [sources for name, sources in convolutions.items() if "/fpn/downs" in name]
+    lateral = [sources for name, sources in convolutions.items() if "/fpn/laterals" in name]
+    assert (len(down), len(lateral)) == (2, 3)
+    for sources, is_integer in ((down, False), (lateral, True)):
+        kinds = {node.get_type_name() for pair in sources for node in pair}
+        assert ("FakeQuantize" in kinds) is is_integer
+
+
 def test_a_picture_gives_what_both_parts_take(build, pictures):
     inputs = inputs_of(build().model, read_sample(pictures[0]))
     assert inputs["images"].shape == (1, 3, 96, 128)  # 180 x 240 made 96 x 128
