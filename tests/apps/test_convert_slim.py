@@ -71,11 +71,11 @@ def test_a_smaller_network_is_written_with_the_threshold_and_licence(
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("network.backbone.fpn_width=16", "backbone differ"),
-        ("network.box_head.width=32", "box_head differ"),
+        ("network.backbone.fpn_width=16", r"backbone\.fpn; backbone\.fpn_width differ"),
+        ("network.box_head.width=32", r"; box_head\.width differ"),
         ("network.backbone.lite_expansion=7", "a lite_expansion of at most 6"),
         ("network.backbone.fpn=retinaface", "light in place of top_down; got 4 and retinaface"),
-        ("network.upscale=true", "upscale differ"),
+        ("network.upscale=true", "; upscale differ"),
     ],
 )
 def test_another_network_is_one_clear_line(trained, experiment, tmp_path, change, line):

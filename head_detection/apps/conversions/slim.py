@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torchvision.models.detection.image_list import ImageList
@@ -27,6 +27,7 @@ PYRAMIDS: Final = (
     ("top_down", "light"),
 )
 """The pyramids of the larger and of the smaller network."""
+MAY_DIFFER: Final = ("backbone.lite_expansion", "backbone.fpn", "backbone.pretrained")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,9 +89,9 @@ def _network(config: ExperimentConfig, given: WeightsDescription, path: Path) ->
     network = config.network.model_copy(
         update={"backbone": own.model_copy(update={"pretrained": False})}
     )
-    theirs, ours = (part.model_dump(mode="json") for part in (given.network, network))
     if network != given.network.model_copy(update={"backbone": backbone}):
-        keys = [key for key in ours if ours[key] != theirs[key]]
+        theirs, ours = (_flat(part.model_dump(mode="json")) for part in (given.network, network))
+        keys = [key for key in ours if ours[key] != theirs[key] and key not in MAY_DIFFER]
         raise ConfigError(
             f"network: expected that of {path}, but for backbone.lite_expansion and backbone.fpn; "
             f"{', '.join(keys)} differ"
@@ -109,6 +110,16 @@ def _network(config: ExperimentConfig, given: WeightsDescription, path: Path) ->
             f"in place of top_down, to make {path} smaller; got its own network"
         )
     return network
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+        flat |= inner
+    return flat
 
 
 def _batches(config: ExperimentConfig, source: FasterRCNN, count: int) -> Iterator[ImageList]:
