@@ -11,7 +11,7 @@ from head_detection.apps.arguments import (
     not_negative,
     positive,
 )
-from head_detection.apps.evaluation.comparison import compare_saved
+from head_detection.apps.evaluation.comparison import check_comparison, compare_saved
 from head_detection.apps.evaluation.metrics_file import write_metrics
 from head_detection.apps.evaluation.operating_point import (
     add_operating_point_options,
@@ -44,7 +44,6 @@ from head_detection.evaluation.evaluator import PROTOCOLS
 from head_detection.evaluation.plots import draw_plots
 
 ALL: Final = "all"
-OF_COMPARISONS: Final = ("compare", "output", "num_resamples", "seed")
 PLOTS_FOLDER: Final = "plots"
 
 
@@ -96,7 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
         HeadDetectionError: a mistake of the user, in one line.
     """
     if arguments.compare:
-        _check_comparison(arguments)
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        check_comparison(arguments, parser.parse_args([]))
         first, second = arguments.compare
         return compare_saved(first, second, arguments)
     _check(arguments)
@@ -115,17 +116,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.choose_threshold:
         print(store_operating_point(arguments.weights, result))
     return 0
-
-
-def _check_comparison(arguments: argparse.Namespace) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for name, default in vars(parser.parse_args([])).items():
-        if name not in OF_COMPARISONS and getattr(arguments, name) != default:
-            raise EvaluationError(
-                f"--{name.replace('_', '-')}: expected none with --compare, which reads two "
-                "measurements and measures nothing"
-            )
 
 
 def _check(arguments: argparse.Namespace) -> None:

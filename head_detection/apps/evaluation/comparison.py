@@ -20,6 +20,22 @@ VERDICTS: Final = {
     "second": "B is better",
     None: "these pictures cannot tell",
 }
+HEEDED: Final = ("compare", "output", "num_resamples", "seed")
+"""The options that a comparison heeds."""
+
+
+def check_comparison(arguments: argparse.Namespace, defaults: argparse.Namespace) -> None:
+    """Refuse options that only a measurement heeds.
+
+    Raises:
+        EvaluationError: in one line.
+    """
+    for name, default in vars(defaults).items():
+        if name not in HEEDED and getattr(arguments, name) != default:
+            raise EvaluationError(
+                f"--{name.replace('_', '-')}: expected none with --compare, which reads two "
+                "measurements and measures nothing"
+            )
 
 
 def compare_saved(first_path: Path, second_path: Path, arguments: argparse.Namespace) -> int:
