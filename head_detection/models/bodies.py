@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from head_detection.models.efficientnet_lite import EXPANSION, EfficientNetLite
+from head_detection.config.network import PUBLISHED_EXPANSION
+from head_detection.models.efficientnet_lite import EfficientNetLite
 
 PROBE_SIZE = 128
 
@@ -72,7 +73,7 @@ class LiteBody(Body):
         expansion: as ``EfficientNetLite``.
     """
 
-    def __init__(self, name: str, max_stride: int, expansion: int = EXPANSION) -> None:
+    def __init__(self, name: str, max_stride: int, expansion: int = PUBLISHED_EXPANSION) -> None:
         super().__init__()
         self.network = EfficientNetLite(name, max_stride, expansion)
         self.strides, self.channels = self.network.strides, self.network.channels

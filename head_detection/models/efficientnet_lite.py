@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from torch import Tensor, nn
 
+from head_detection.config.network import PUBLISHED_EXPANSION
 from head_detection.models.convolution import same_convolution
 
 MULTIPLIERS: Final = {
@@ -20,7 +21,6 @@ MULTIPLIERS: Final = {
 }
 """Multipliers of the channels and of the blocks per stage, by timm's name."""
 STEM_CHANNELS: Final = 32
-EXPANSION: Final = 6
 NORM_EPSILON: Final = 1e-3
 """TensorFlow's value."""
 CHANNEL_STEP: Final = 8
@@ -74,7 +74,9 @@ class EfficientNetLite(nn.Module):
         tensorflow/tpu's ``efficientnet/lite``.
     """
 
-    def __init__(self, name: str, max_stride: int = 32, expansion: int = EXPANSION) -> None:
+    def __init__(
+        self, name: str, max_stride: int = 32, expansion: int = PUBLISHED_EXPANSION
+    ) -> None:
         super().__init__()
         stages = _scaled(*MULTIPLIERS[name])
         self.conv_stem = same_convolution(3, STEM_CHANNELS, 3, stride=2)

@@ -121,7 +121,7 @@ def load_run(folder: Path, config_path: Path | None, overrides: Sequence[str]) -
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = load_config(config_path or folder / CONFIG, overrides)
     saved = parse_config(checkpoint.config, source=str(checkpoint.path))
-    changes = _differences(saved.model_dump(mode="json"), config.model_dump(mode="json"))
+    changes = differences(saved.model_dump(mode="json"), config.model_dump(mode="json"))
     fixed = [line for key, line in changes if not _may_change(key)]
     if fixed:
         raise ConfigError(
@@ -156,7 +156,13 @@ def _may_change(key: str) -> bool:
     return is_path or any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:
+def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:
+    """Return the dotted keys in which two nested values differ, each with a text that says how.
+
+    Example:
+        >>> differences({"a": 1, "b": [1, 2]}, {"a": 1, "b": [1, 3]})
+        [('b.1', 'b.1 was 2, is 3')]
+    """
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         old, new = dict(enumerate(old)), dict(enumerate(new))
     if isinstance(old, dict) and isinstance(new, dict):
@@ -164,7 +170,7 @@ def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, str]]:
         return [
             difference
             for name in names
-            for difference in _differences(
+            for difference in differences(
                 old.get(name), new.get(name), f"{key}.{name}" if key else str(name)
             )
         ]

@@ -131,8 +131,8 @@ class Trainer:
             0 if the run is complete.
 
         Raises:
-            TrainingError: too many consecutive steps were not finite, or a loader process ended;
-                the run is saved.
+            TrainingError: too many consecutive steps were not finite, or a loader process ended, or
+                another rank has no samples; the run is saved.
             PictureError: a picture cannot be read; the run is saved.
         """
         first_step, epochs = self.state.progress.step, self.state.progress.finished_epochs

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import torch
 from torchvision.models.detection.image_list import ImageList
@@ -17,9 +17,7 @@ from head_detection.models.slimming import slim
 from head_detection.models.weights import WeightsDescription, save_weights
 from head_detection.training.distributed import Ranks
 from head_detection.training.inputs import build_data, load_sets
-
-if TYPE_CHECKING:
-    from head_detection.data.dataset import Sample
+from head_detection.training.run_folder import differences
 
 CROPS: Final = 128
 PYRAMIDS: Final = (
@@ -27,7 +25,6 @@ PYRAMIDS: Final = (
     ("top_down", "light"),
 )
 """The pyramids of the larger and of the smaller network."""
-MAY_DIFFER: Final = ("backbone.lite_expansion", "backbone.fpn", "backbone.pretrained")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,9 +86,9 @@ def _network(config: ExperimentConfig, given: WeightsDescription, path: Path) ->
     network = config.network.model_copy(
         update={"backbone": own.model_copy(update={"pretrained": False})}
     )
-    if network != given.network.model_copy(update={"backbone": backbone}):
-        theirs, ours = (_flat(part.model_dump(mode="json")) for part in (given.network, network))
-        keys = [key for key in ours if ours[key] != theirs[key] and key not in MAY_DIFFER]
+    expected = given.network.model_copy(update={"backbone": backbone})
+    theirs, ours = (part.model_dump(mode="json") for part in (expected, network))
+    if keys := [key for key, _ in differences(theirs, ours)]:
         raise ConfigError(
             f"network: expected that of {path}, but for backbone.lite_expansion and backbone.fpn; "
             f"{', '.join(keys)} differ"
@@ -112,16 +109,6 @@ def _network(config: ExperimentConfig, given: WeightsDescription, path: Path) ->
     return network
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-        flat |= inner
-    return flat
-
-
 def _batches(config: ExperimentConfig, source: FasterRCNN, count: int) -> Iterator[ImageList]:
     """Yield at least ``count`` training samples of the experiment, or all of an epoch."""
     train, _ = load_sets(config)
@@ -129,16 +116,12 @@ def _batches(config: ExperimentConfig, source: FasterRCNN, count: int) -> Iterat
     seen = 0
     with tqdm(total=count, unit="crop", desc="reading", leave=False, disable=None) as bar:
         for samples in build_data(config, train, [], ranks).batches.batches(0):
-            yield _transformed(source, samples)
+            batch, _ = source.transform([sample.image for sample in samples])
+            yield batch
             bar.update(len(samples))
             seen += len(samples)
             if seen >= count:
                 return
-
-
-def _transformed(source: FasterRCNN, samples: "list[Sample]") -> ImageList:
-    batch, _ = source.transform([sample.image for sample in samples])
-    return batch
 
 
 def _size(detector: FasterRCNN) -> str:
