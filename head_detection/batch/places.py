@@ -37,6 +37,10 @@ Not all that fsspec supports: a path in a stranger's table must not start a shel
 MEND: Final = "mend it, and begin a new job"
 """What to do with a damaged tar or table, whose pictures are not known."""
 WEB: Final = frozenset({"http", "https"})
+SILENT_SECONDS: Final = 30.0
+"""A web server that sends nothing for so long is given up; a file's size is asked for twice."""
+_WHOLE_SECONDS: Final = 300.0
+"""Limit of one request to a web server, which may send a byte now and then for ever."""
 _REFUSALS: Final = {401, 403, 407, 408, 429, *range(500, 600)}
 """Statuses of HTTP that do not mean that a file does not exist."""
 _LOCAL: Final = "file://"
@@ -99,12 +103,27 @@ def file_system(location: str) -> Any:
     _silence("fsspec")
     _silence(PACKAGES[protocol] or "fsspec")
     try:
-        return fsspec.filesystem(protocol)
+        return fsspec.filesystem(protocol, **(_web_options() if protocol in WEB else {}))
     except ImportError as error:
         raise MissingPackageError(
             f"{shown(location)}: {protocol} needs a package that is not installed: "
             f"pip install {PACKAGES[protocol] or 'fsspec'}"
         ) from error
+
+
+def _web_options() -> dict[str, Any]:
+    """Return the options of fsspec's web file system: its user's own, with limits of time.
+
+    Without them aiohttp waits five minutes for a server that accepts and then says nothing.
+    """
+    from aiohttp import ClientTimeout  # noqa: PLC0415 - only needed for the web
+    from fsspec.config import conf  # noqa: PLC0415 - as above
+
+    seconds = ClientTimeout(_WHOLE_SECONDS, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)
+    configured: dict[str, Any] = {}
+    for protocol in ("http", "https"):  # in the order in which fsspec itself reads them
+        configured |= conf.get(protocol, {}).get("client_kwargs", {})
+    return {"client_kwargs": {"timeout": seconds, **configured}}
 
 
 def _silence(package: str) -> None:
@@ -200,10 +219,14 @@ def explaining_place(location: str, kind: str) -> Iterator[None]:
 def reason_of(error: Exception, location: str) -> str:
     """Return in one line why a location cannot be read, without a URL's secrets."""
     match error:
+        case _ if protocol_of(location) in WEB and _is_silent(error):
+            reason = f"the server sent nothing for {SILENT_SECONDS:g} s"
         case _ if protocol_of(location) in WEB and _is_unconnected(error):
             reason = f"no connection to {urlsplit(location).netloc.rpartition('@')[2]}"
         case _ if protocol_of(location) in WEB and (status := _status_of(error)):
             reason = f"the server answered {status}"
+        case _ if protocol_of(location) in WEB and "TimeoutError" in _kinds_of(error):
+            reason = f"the server had not sent all of it after {_WHOLE_SECONDS:g} s"
         case FileNotFoundError() | NotADirectoryError():
             reason = "no such file"
         case IsADirectoryError():
@@ -220,13 +243,20 @@ def reason_of(error: Exception, location: str) -> str:
     return reason
 
 
+def _is_silent(error: BaseException) -> bool:
+    """Return whether a connected server sent nothing, which fsspec may report as a missing file."""
+    kinds = _kinds_of(error)
+    return "ServerTimeoutError" in kinds and "ConnectionTimeoutError" not in kinds
+
+
 def _is_unconnected(error: BaseException) -> bool:
     """Return whether aiohttp found no server, which fsspec reports as a missing file."""
-    return any(
-        kind.__name__ == "ClientConnectionError"
-        for cause in _causes_of(error)
-        for kind in type(cause).__mro__
-    )
+    return "ClientConnectionError" in _kinds_of(error)
+
+
+def _kinds_of(error: BaseException) -> set[str]:
+    """Return the names of the classes of an error and its causes: aiohttp may not be installed."""
+    return {kind.__name__ for cause in _causes_of(error) for kind in type(cause).__mro__}
 
 
 def _status_of(error: BaseException) -> int:

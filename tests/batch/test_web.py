@@ -1,19 +1,22 @@
 """Pictures at http:// URLs, from a server on this machine."""
 
 import io
+import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.config import conf
 
+from head_detection.batch import places
 from head_detection.batch.items import Item, items_of
 from head_detection.batch.listing import list_items
 from head_detection.batch.reading import ItemReader
@@ -166,3 +169,77 @@ def test_a_server_that_refuses_is_not_a_file_that_is_gone(
     for item in (Item("a.jpg", url), Item("a.jpg", url, 512, 3)):
         with pytest.raises(PictureError, match=rf"^a.jpg: {reason}$"):
             reader.read(item)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """URL of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+class Stopping(BaseHTTPRequestHandler):
+    """Says how long a file is, and stops in its middle until the test has ended."""
+
+    over: threading.Event
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"a.jpg\n")
+        self.over.wait(60)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stopping() -> Iterator[str]:
+    """URL of a server that sends the beginning of a file and no more."""
+    Stopping.over = threading.Event()
+    with Server(("127.0.0.1", 0), Stopping) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        Stopping.over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["silent", "stopping"])
+def test_a_server_that_stalls_is_given_up(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, reader: ItemReader
+) -> None:
+    web = request.getfixturevalue(kind)
+    monkeypatch.setattr(places, "SILENT_SECONDS", 0.25)
+    for place, expected in (("list.txt", "a text list"), ("t.parquet", "a Parquet file")):
+        with pytest.raises(
+            SourceError, match=rf": expected {expected}; the server sent nothing for 0.25 s$"
+        ):
+            listed(f"{web}/{place}")
+    for item in (Item("a.jpg", f"{web}/a.jpg"), Item("a.jpg", f"{web}/a.tar", 5, 3)):
+        with pytest.raises(PictureError, match=r"^a.jpg: the server sent nothing for 0.25 s$"):
+            reader.read(item)
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    stopping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_WHOLE_SECONDS", 0.25)
+    with pytest.raises(SourceError, match=r"; the server had not sent all of it after 0.25 s$"):
+        listed(f"{stopping}/list.txt")
+
+
+def test_what_a_user_configured_for_the_web_is_kept(
+    web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web" / "list.txt").write_text("a.jpg\n")
+    monkeypatch.setitem(conf, "http", {"client_kwargs": {"headers": {"Range": "bytes=0-9"}}})
+    listed(f"{web}/list.txt")
+    assert ("/list.txt", "bytes=0-9") in Handler.asked
