@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from head_detection.errors import hide_passwords
+from head_detection.images.video_start import MOTION_JPEG_EXTENSIONS
 
-VIDEO_EXTENSIONS: Final = frozenset(
+VIDEO_EXTENSIONS: Final = MOTION_JPEG_EXTENSIONS | frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265"}
     | {".hevc", ".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"}
     | {".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".ts", ".vob", ".webm", ".wmv", ".wtv"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from head_detection.images.finding import VIDEO_EXTENSIONS
+from head_detection.images.video_start import MOTION_JPEG_EXTENSIONS
 from head_detection.pipeline.addresses import Address, without_secrets
 from head_detection.pipeline.camera_opening import Opening
 from head_detection.pipeline.camera_process import DecoderProcess, Message
@@ -347,7 +348,7 @@ def _opening_of(
         is_live=True if is_file else options.is_live,
         open_seconds=patience.open_seconds,
         read_seconds=patience.read_seconds,
-        resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS,
+        resumes=address.is_http and address.suffix in VIDEO_EXTENSIONS - MOTION_JPEG_EXTENSIONS,
         start=options.start,
         stride=options.stride,
         max_fps=options.max_fps,

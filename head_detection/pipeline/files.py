@@ -11,7 +11,7 @@ from head_detection.errors import PictureError, SoundError, SourceError
 from head_detection.images.finding import PictureFile, is_video_name
 from head_detection.images.reading import open_picture
 from head_detection.images.reasons import explaining
-from head_detection.images.video_start import ENOUGH_BYTES, begins_as_video
+from head_detection.images.video_start import ENOUGH_BYTES, begins_as_video, is_motion_jpeg
 from head_detection.pipeline.animation import EXTENSIONS, count_animated, read_animation
 from head_detection.pipeline.prefetch import run_ahead
 from head_detection.pipeline.sources import FrameOptions, Item, ItemSource, SourceInfo
@@ -182,6 +182,8 @@ def _num_bytes(item: Item) -> int:
 
 
 def _is_picture(path: Path, max_pixels: int) -> bool:
+    if is_motion_jpeg(path):
+        return False
     try:
         with explaining(str(path), max_pixels), open_picture(path, max_pixels):
             return True

@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from head_detection.images.video_start import is_motion_jpeg
 from head_detection.results import avi, mp4
 
 STRICT_UNTIL: Final = 18
@@ -18,7 +19,7 @@ not UTF-8."""
 ANY_NAMES: Final[dict[str, Any]] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) <= STRICT_UNTIL else {}
 )
-RAW_FORMATS: Final = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
+RAW_FORMATS: Final = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu", "mjpeg"})
 """FFmpeg's names of streams without a container, for which it always assumes 25 frames a
 second."""
 FASTEST_RATE: Final = 240
@@ -87,7 +88,10 @@ def _open(path: Path, options: Mapping[str, str], end: int | None = None) -> Inp
     if end is not None:
         name = f"subfile,,start,0,end,{end},,:{name}"
         options["protocol_whitelist"] = f"{options['protocol_whitelist']},subfile"
-    container: InputContainer = av.open(name, options=options, **ANY_NAMES)
+    kind = None
+    if is_motion_jpeg(path):  # taken for a picture by its content
+        kind = options["format_whitelist"] = "mjpeg"
+    container: InputContainer = av.open(name, format=kind, options=options, **ANY_NAMES)
     return container
 
 

@@ -117,6 +117,25 @@ def test_content_decides_what_a_file_is() -> None:
     assert told("bytes") == [("bytes", None)]  # as any file: reading it says that it is no picture
 
 
+def test_a_motion_jpeg_stream_is_a_video_by_its_name_and_a_picture_otherwise() -> None:
+    """Its content alone is that of a phone's picture with more pictures behind it."""
+    Path("in").mkdir()
+    content = write_clip("in/b.mjpeg", 3, codec="mjpeg").read_bytes()
+    Path("in/c.jpg").write_bytes(content)
+    Path("in/d.mjpg").write_bytes(b"no film")
+    frames = [("b.mjpeg", index) for index in range(3)]
+    assert told("in/b.mjpeg") == frames
+    assert told("in") == [*frames, ("c.jpg", None), ("d.mjpg", -1)]
+    assert told("in/b.mjpeg", "in/c.jpg", stride=2) == [
+        ("in/b.mjpeg", 0),
+        ("in/b.mjpeg", 2),
+        ("in/c.jpg", None),
+    ]
+    picture("e.png")
+    Path("e.png").rename("e.mjpeg")
+    assert told("e.mjpeg") == [("e.mjpeg", None)]
+
+
 @pytest.mark.parametrize("end", ["mp4", "mkv", "avi"])
 def test_a_video_called_a_picture_is_one_in_a_folder(end: str) -> None:
     Path("in").mkdir()

@@ -155,6 +155,20 @@ def test_a_rate_that_nothing_tells_is_told_to_be_assumed(
     assert describe_video(path).fps is None
 
 
+@pytest.mark.parametrize("end", ["mjpeg", "MJPG"])
+def test_pictures_one_after_the_other_are_a_motion_jpeg_stream(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    path = write_clip(tmp_path / f"a.{end}", 12, codec="mjpeg")
+    frames = read(path)
+    assert told(frames) == [(index, index / 25) for index in range(12)]
+    assert lost(frames) == []
+    assert "nothing in it tells its rate" in caplog.messages[0]
+    assert describe_video(path).size == (120, 160)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert len(told(read(path))) + len(lost(read(path))) == 12
+
+
 @pytest.mark.parametrize("end", ["mp4", "webm"])
 def test_a_variable_rate_keeps_its_times(tmp_path: Path, end: str) -> None:
     times = [*(index / 30 for index in range(15)), *(0.5 + index / 10 for index in range(6))]
