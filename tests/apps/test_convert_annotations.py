@@ -102,6 +102,8 @@ def test_wrong_sizes_are_put_right(tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", "coco", "--output"]
     assert convert(*arguments, tmp_path / "b.json") == 0
     assert json.loads((tmp_path / "b.json").read_text())["images"][0]["width"] == 20
+    note = "read: sizes that the labels state wrong, kept; --check-sizes takes the pictures' own: 1"
+    assert note in capsys.readouterr().out.splitlines()
     assert convert(*arguments, tmp_path / "c.json", "--check-sizes") == 0
     assert json.loads((tmp_path / "c.json").read_text())["images"][0]["width"] == 40
     assert "state wrong, taken from the pictures: 1" in capsys.readouterr().out
@@ -122,19 +124,43 @@ def test_another_picture_of_the_same_size_is_not_taken_for_a_copy(
     assert convert(*arguments, tmp_path / "new" / "b.json", "--copy-pictures") == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--check-sizes"]])
+@pytest.mark.parametrize(("to", "size"), [("coco", (40, 30)), ("yolo", (40, 30)), ("yolo", None)])
 def test_a_turned_picture_stays_a_problem(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    to: str,
+    size: tuple[int, int] | None,
 ) -> None:
+    """Also where the new labels do not state a size that a check could find wrong."""
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    stated = {} if size is None else {"width": size[0], "height": size[1]}
+    images = [{"id": 1, "file_name": "a.jpg", **stated}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
+    arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", to, "--output"]
+    output = tmp_path / "b"
+    assert convert(*arguments, output, *options) == 0
+    if to == "coco":
+        assert json.loads(output.read_text())["images"][0]["width"] == 40
+    note = (
+        "read: pictures that EXIF turns and their labels do not, left as they are; label them "
+        "upright, or remove the orientation from their EXIF: 1"
+    )
+    assert (note in capsys.readouterr().out.splitlines()) == (size is not None)
+
+
+def test_a_picture_that_cannot_be_read_is_no_matter_where_labels_state_its_size(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
     images = [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}]
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
-    arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", "coco", "--output"]
-    assert convert(*arguments, tmp_path / "b.json", "--check-sizes") == 0
-    assert json.loads((tmp_path / "b.json").read_text())["images"][0]["width"] == 40
-    note = "read: pictures that EXIF turns and their labels do not, left as they are: 1"
-    assert note in capsys.readouterr().out.splitlines()
+    arguments = ["--from", "coco", "--input", tmp_path / "a.json", "--to", "yolo", "--output"]
+    assert convert(*arguments, tmp_path / "b") == 0
+    assert convert(*arguments, tmp_path / "c", "--check-sizes") == 2
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check-sizes",
         action="store_true",
-        help="read every picture's size, and correct the labels if they state another",
+        help="correct the labels if they state another size than a picture has",
     )
     parser.add_argument(
         "--copy-pictures",
@@ -113,20 +113,33 @@ def _refuse_to_overwrite(annotated: AnnotatedSet, source: Path, output: Path) ->
 def _with_sizes(
     annotated: AnnotatedSet, *, needed: bool, check: bool
 ) -> tuple[AnnotatedSet, list[str]]:
-    """Return the set with the sizes of its pictures, and notes on those the labels state wrong."""
-    wanted = [image for image in annotated.images if check or (needed and not image.image_size)]
-    read = in_threads(_read_size, wanted, "reading sizes", show_progress=bool(wanted))
-    pairs = list(zip(wanted, read, strict=True))
+    """Return the set with the sizes of its pictures, and notes on those the labels state wrong.
+
+    Sizes that the labels state are compared with the pictures that are there, but kept without
+    ``check``: the pictures may be smaller copies of those that were labelled.
+    """
+    wanted = [i for i in annotated.images if check or needed or i.image_size is not None]
+    read = in_threads(
+        lambda image: _size_of(image, is_needed=check or image.image_size is None),
+        wanted,
+        "reading sizes",
+        show_progress=bool(wanted),
+    )
+    pairs = [(image, size) for image, size in zip(wanted, read, strict=True) if size is not None]
     # Their boxes are of the stored picture too: with its upright size, nobody would notice.
     stored = {id(image) for image, size in pairs if _states_stored(image, size)}
     sizes = {id(image): size for image, size in pairs if id(image) not in stored}
     num_wrong = sum(i.image_size not in (None, size) for i, size in pairs if id(i) in sizes)
+    mend = "taken from the pictures" if check else "kept; --check-sizes takes the pictures' own"
     notes = {
-        "sizes that the labels state wrong, taken from the pictures": num_wrong,
-        "pictures that EXIF turns and their labels do not, left as they are": len(stored),
+        f"sizes that the labels state wrong, {mend}": num_wrong,
+        "pictures that EXIF turns and their labels do not, left as they are; label them upright, "
+        "or remove the orientation from their EXIF": len(stored),
     }
     images = [
         replace(image, image_size=sizes.get(id(image), image.image_size))
+        if check or image.image_size is None
+        else image
         for image in annotated.images
     ]
     lines = [f"{kind}: {number}" for kind, number in notes.items() if number]
@@ -138,10 +151,17 @@ def _states_stored(image: AnnotatedImage, size: tuple[int, int]) -> bool:
     return image.image_size == size[::-1] != size and is_turned(image.path)
 
 
-def _read_size(image: AnnotatedImage) -> tuple[int, int]:
+def _size_of(image: AnnotatedImage, *, is_needed: bool) -> tuple[int, int] | None:
+    """Return a picture's size; None if it cannot be read and need not be.
+
+    Raises:
+        AnnotationError: it cannot be read and is needed.
+    """
     try:
         return read_picture_size(image.path)
     except PictureError as error:
+        if not is_needed:
+            return None
         raise AnnotationError(
             f"{error}; its size is needed: mend it, or take it out of the labels"
         ) from error
