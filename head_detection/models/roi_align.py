@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
@@ -108,6 +108,9 @@ class PyramidRoIAlign:
         starts = [0, *accumulate(level[..., 0].numel() for level in maps[:-1])]
         rows, weights = self._bags(maps, starts, boxes, image, level_of)
         table = torch.cat([level.reshape(-1, level.shape[3]) for level in maps])
+        if table.device.type == "cpu" and table.requires_grad:
+            sums: Tensor = WeightedSums.apply(table, rows, weights)
+            return sums
         return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
 
     def _pool_level_by_level(
@@ -229,3 +232,34 @@ class PyramidRoIAlign:
             own = (level_of == index).nonzero().squeeze(1)
             pooled[own] = roi_align(level, rois[own], side, 1 / stride, self.sampling_ratio)
         return pooled
+
+
+class WeightedSums(torch.autograd.Function):
+    """``embedding_bag`` with weights on a CPU, whose backward pass takes half of the time.
+
+    torch adds each sample's share to its row one by one. Here the samples are sorted by row, so
+    that a row's gradient is in turn a weighted sum of rows, those of the cells' gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        """Return ``(M, C)`` of a table ``(N, C)``, int32 rows ``(M, K)`` and weights ``(M, K)``."""
+        ctx.save_for_backward(rows, weights)
+        ctx.num_rows = len(table)
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the table."""
+        rows, weights = ctx.saved_tensors
+        order = rows.view(-1).argsort(stable=True)
+        ends = rows.view(-1).bincount(minlength=ctx.num_rows).cumsum(0)
+        of_table = F.embedding_bag(
+            (order // rows.shape[1]).int(),
+            gradient,
+            F.pad(ends, (1, 0)).int(),
+            mode="sum",
+            per_sample_weights=weights.view(-1)[order],
+            include_last_offset=True,
+        )
+        return of_table, None, None

@@ -6,7 +6,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from head_detection.config import InferenceConfig, parse_config
 from head_detection.models.decoder import build_decoder
-from head_detection.models.roi_align import PyramidRoIAlign
+from head_detection.models.roi_align import PyramidRoIAlign, WeightedSums
 
 FIRST = torch.zeros(1, dtype=torch.int64)
 
@@ -86,6 +86,27 @@ def test_bags_of_rows_are_torchvisions_pooling_and_gradient(ratio):
     # Without a gradient each level is pooled from where it lies, to the same last bit.
     apart = [level.detach() for level in maps.values()]
     assert torch.equal(pool(apart, torch.cat(boxes)[order], image[order])[order.argsort()], pooled)
+
+
+@pytest.mark.parametrize("num_cells", [0, 1, 300])
+def test_weighted_sums_have_torchs_gradient(num_cells):
+    torch.manual_seed(num_cells)
+    table = torch.rand(40, 5, requires_grad=True)  # the last rows are in no bag
+    rows, weights = torch.randint(0, 30, (num_cells, 16)).int(), torch.rand(num_cells, 16)
+    gradient = torch.rand(num_cells, 5)
+    stock = torch.nn.functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+    (theirs,) = torch.autograd.grad(stock, table, gradient)
+    sums = WeightedSums.apply(table, rows, weights)
+    (ours,) = torch.autograd.grad(sums, table, gradient)
+    assert torch.equal(sums, stock)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_row_gets_the_weighted_gradients_of_its_cells():
+    table = torch.zeros(3, 1, requires_grad=True)
+    rows, weights = torch.tensor([[0, 1], [1, 1]]).int(), torch.tensor([[0.5, 2], [3, 4]])
+    WeightedSums.apply(table, rows, weights).backward(torch.tensor([[10.0], [100]]))
+    assert table.grad.flatten().tolist() == [5, 20 + 300 + 400, 0]
 
 
 def test_a_box_that_is_no_number_reads_inside_the_map():
