@@ -3,10 +3,11 @@
 import asyncio
 import hmac
 import logging
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -35,6 +36,8 @@ SECURITY_HEADERS: Final = {
 OPEN: Final = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 OPEN_FOLDER: Final = "/page/"
 """Paths that need no key: they reveal nothing about pictures, and the page asks for the key."""
+ABSOLUTE: Final = re.compile(rb"https?://([^/@]+)(/.*)?", re.IGNORECASE)
+"""A request's target that is a whole URL, without its query. RFC 9110, 4.2.4, forbids a user."""
 POLICY_VIOLATION: Final = 1008
 """Close code of a WebSocket."""
 
@@ -62,6 +65,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        scope = _in_origin_form(scope)
         reason = self.refusal(scope["path"], Headers(scope=scope), is_page=scope["type"] == "http")
         if scope["type"] == "websocket":
             if reason is None:
@@ -180,6 +184,27 @@ class _Answering:
                 headers["WWW-Authenticate"] = "Bearer"
         async with asyncio.timeout(self._seconds):
             await self._send(message)
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """Return a request with the path for its target, if that was a whole URL, as proxies send it.
+
+    Its host replaces that of the header.
+
+    Source:
+        RFC 9112, section 3.2.2.
+    """
+    match = ABSOLUTE.fullmatch(scope.get("raw_path") or b"")
+    if match is None:
+        return scope
+    host, path = match[1], match[2] or b"/"
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "headers": [(b"host", host), *others],
+    }
 
 
 def _split(url: str) -> SplitResult:

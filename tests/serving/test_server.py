@@ -122,6 +122,29 @@ def test_bad_requests_have_a_status(port: int, request_bytes: bytes, status: byt
     assert spoken(port, request_bytes).startswith(b"HTTP/1.1 " + status)
 
 
+def test_a_target_may_be_a_whole_url_as_proxies_send_it(port: int) -> None:
+    own, evil = b"127.0.0.1", b"evil.example"
+    for target, host, status in (
+        (b"http://127.0.0.1:%d/healthz" % port, own, b"200"),
+        (b"HTTPS://127.0.0.1/healthz?a=http://b/c", own, b"200"),
+        (b"http://127.0.0.1", own, b"200"),  # the page
+        (b"http://127.0.0.1?a=b", own, b"200"),
+        (b"http://127.0.0.1/%68ealthz", own, b"200"),
+        (b"http://127.0.0.1/%2568ealthz", own, b"404"),  # decoded once
+        (b"http://127.0.0.1/healthz", evil, b"200"),  # RFC 9112: the target's counts
+        (b"http://evil.example/healthz", own, b"403"),
+        (b"http://127.0.0.1.evil.example/healthz", own, b"403"),
+        (b"http://127.0.0.1@evil.example/healthz", own, b"404"),
+        (b"http://evil.example@127.0.0.1/healthz", own, b"404"),
+        (b"http:///healthz", own, b"404"),
+        (b"http%3A//127.0.0.1/healthz", own, b"404"),
+        (b"/http://127.0.0.1/healthz", own, b"404"),
+        (b"ftp://127.0.0.1/healthz", own, b"404"),
+    ):
+        request = b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (target, host)
+        assert spoken(port, request)[9:12] == status, target
+
+
 def test_malformed_requests_do_not_fill_the_log(port: int) -> None:
     handlers = logging.getLogger("uvicorn").handlers
     own = next(each for each in handlers if type(each) is logging.StreamHandler)
