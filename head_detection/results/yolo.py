@@ -6,8 +6,8 @@ Source:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -61,7 +61,9 @@ class LabelledBox:
 class LabelSink(FolderSink):
     """``labels/*.txt``: one line ``0 x y width height`` per head, as labels for training.
 
-    A picture without heads gives an empty file, as YOLO's tools expect.
+    A picture without heads gives an empty file, as YOLO's tools expect. Folders called ``images``
+    are left out of its path: trainers look in ``labels`` for the last of them only, and the
+    pictures belong into ``images`` beside ``labels``.
 
     Args:
         folder: as in ``FolderSink``.
@@ -78,6 +80,12 @@ class LabelSink(FolderSink):
 
     def _suffix(self, record: Record) -> str:  # noqa: ARG002 - the same for all
         return ".txt"
+
+    def _name_for(self, record: Record) -> PurePosixPath:
+        place = _without_images(record.file)
+        if record.frame is not None:  # of a video whose place may be another's too
+            place = f"{place}/{record.frame:06d}"
+        return self._files.free_name(place, self._suffix(record), record.index)
 
     def _contents(self, record: Record, targets: Sequence[Path]) -> Iterator[bytes]:  # noqa: ARG002 - text only
         height, width = record.detections.image_size
@@ -138,7 +146,8 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
             are for, or classes of which none is known to be the head. One line.
     """
     sizes = [size_of(image) for image in labelled.images]
-    boxes, taken = _read_boxes(folder, KnownPictures(folder, labelled))
+    pictures = KnownPictures(folder, _as_placed(labelled) if _is_ours(folder) else labelled)
+    boxes, taken = _read_boxes(folder, pictures)
     known: Sequence[LabelClass] = [LabelClass(SCHEME, CLASS, HEAD, is_head=True)]
     if not _is_ours(folder):
         known = _read_classes(folder) or labelled.classes_of(SCHEME)
@@ -160,6 +169,24 @@ def read_yolo_labels(folder: Path, labelled: AnnotatedSet) -> FoundElsewhere:
         without=tuple(without),
         notes=(*((note,) if num_unscored else ()), *classes.notes),
     )
+
+
+def _without_images(file: str) -> str:
+    """Return a picture's path without folders called ``images``, spelt as trainers know them.
+
+    Example:
+        >>> _without_images("images/hall/1.jpg"), _without_images("images")
+        ('hall/1.jpg', 'images')
+    """
+    *folders, name = file.split("/")
+    return "/".join([*(folder for folder in folders if folder != PICTURES), name])
+
+
+def _as_placed(labelled: AnnotatedSet) -> AnnotatedSet:
+    """Return a set whose pictures are named as ``LabelSink`` does, unless some are then alike."""
+    images = tuple(replace(i, file_name=_without_images(i.file_name)) for i in labelled.images)
+    num_names = len({image.file_name for image in images})
+    return replace(labelled, images=images) if num_names == len(images) else labelled
 
 
 def _label_files(folder: Path) -> list[Path]:

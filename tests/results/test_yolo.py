@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,38 @@ def test_with_the_pictures_beside_them_labels_are_a_set(tmp_path: Path, record: 
     read = load_annotations(DatasetConfig(path=str(tmp_path / "data.yaml"), format="yolo"))
     boxes = {image.file_name: image.truth.boxes.tolist() for image in read.images}
     assert boxes == {"b.png": [], "sub/a.png": [[10, 5, 30, 45]]}
+
+
+def test_labels_of_folders_called_images_are_where_trainers_look(
+    tmp_path: Path, record: Make, frames: list[Record], labelled: Label
+) -> None:
+    """They look for what the last ``/images/`` of a picture's path is to them: ``/labels/``."""
+    names = ["images/train/1.png", "a/images/1.png", "b/images/1.png", "Images/2.png"]
+    clips = [replace(frames[1], file=name) for name in ("images/a.mp4", "a.mp4")]
+    with Sinks(["yolo", "yolo-data"], tmp_path, Origin({}, 0.4)) as sinks:
+        for each in [*(record(file=name) for name in names), *clips]:
+            sinks.take(each)
+    places = ["train/1", "a/1", "b/1", "Images/2", "a.mp4/000002", "a.mp4/000002~3"]
+    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.txt")}
+    assert written == {f"labels/{place}.txt" for place in places}
+    for place in written:
+        picture = tmp_path / f"images/{place.removeprefix('labels/').removesuffix('.txt')}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 50)).save(picture)
+        assert str(picture.with_suffix(".txt")).replace("/images/", "/labels/") == str(
+            tmp_path / place
+        )
+    read = load_annotations(DatasetConfig(path=str(tmp_path / "data.yaml"), format="yolo"))
+    assert [len(image.truth.boxes) for image in read.images].count(1) == len(names)
+
+
+def test_labels_of_folders_called_images_are_read_for_their_pictures(
+    tmp_path: Path, record: Make, put: Put, labelled: Label
+) -> None:
+    names = ["a/images/1.png", "b/images/1.png", "1.png"]
+    put(LabelSink, tmp_path, [record([(0, 0, n, n)], name) for n, name in enumerate(names, 1)])
+    read = read_detection_file(tmp_path / "labels", labelled(*names, size=(50, 100)))
+    assert [found.boxes[0, 2].round(3) for found in read.detections] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -131,19 +131,13 @@ def write_yolo(path: Path, annotated: AnnotatedSet) -> tuple[str, ...]:
 
 
 def _label_of(labels: FolderIndex, name: str) -> str | None:
-    """Return the label of a picture: the last ``images`` in its path becomes ``labels``.
-
-    Where nothing is, the first does: ``test --save yolo`` keeps the folders of its pictures so.
-    """
+    """Return the label of a picture: the last ``images`` in its path becomes ``labels``."""
     folder, _, last = name.rpartition("/")
     beside = str(PurePosixPath(name).with_suffix(""))
     if not has_pictures_part(folder):
         return labels.find_stem(f"{LABELS}/{beside}") or labels.find_stem(beside)
-    stem = PurePosixPath(last).stem
-    first, _, rest = folder.partition("/")
-    usual = f"{label_place(folder)}/{stem}"
-    early = f"{label_place(first)}/{rest}/{stem}" if has_pictures_part(first) and rest else usual
-    return labels.find_stem(usual) or labels.find_stem(early) or labels.find_stem(beside)
+    usual = f"{label_place(folder)}/{PurePosixPath(last).stem}"
+    return labels.find_stem(usual) or labels.find_stem(beside)
 
 
 def _read_label(

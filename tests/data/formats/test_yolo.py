@@ -215,16 +215,6 @@ def test_labels_are_where_trainers_look_for_them(tmp_path: Path) -> None:
     assert [i.truth.boxes.tolist() for i in again.images] == [[[0, 0, 10, 15]]] * len(names)
 
 
-def test_labels_under_the_folders_of_their_pictures(
-    tmp_path: Path, text: Write, picture: Write
-) -> None:
-    picture("images/b/images/1.jpg")
-    text("labels/b/images/1.txt", "0 0.5 0.5 0.5 0.2\n")
-    text("data.yaml", "{train: images, names: [head]}")
-    annotated = read_yolo(tmp_path)
-    assert (annotated.num_heads, annotated.notes) == (1, ())
-
-
 def test_a_size_is_needed_to_write(tmp_path: Path) -> None:
     image = AnnotatedImage(Path("a.png"), "a.png", build_truth([]), None)
     with pytest.raises(AnnotationError, match=r"a\.png: YOLO needs the picture's size"):
