@@ -101,6 +101,7 @@ class CocoSink(FileSink):
         self._separator = "\n"
         self._labels = labels
         self._failures: list[Failure] = []
+        self._named: dict[LabelId, str] = {}
         self._number = 0
         self._category: tuple[LabelId, str] = (CATEGORY_ID, HEAD)
         if labels is not None:
@@ -117,22 +118,35 @@ class CocoSink(FileSink):
     def _head(self) -> str:
         return "["
 
-    def _id_of(self, record: Record) -> LabelId | None:
-        if self._labels is not None:
-            return self._labels.find(_name_of(record))
-        self._number = max(self._number, 0 if record.frame is not None else record.index) + 1
-        return self._number
+    def _id_of(self, record: Record) -> LabelId:
+        """Return the id of a picture.
+
+        Raises:
+            PictureError: the labels have none for it, or it is that of an earlier picture. One
+                line.
+        """
+        if self._labels is None:
+            index = 0 if record.frame is not None else record.index
+            self._number = max(self._number, index) + 1
+            return self._number
+        start = f"{self.file_name}: no id in {self._labels.name}"
+        try:
+            key = self._labels.find(_name_of(record))
+        except AmbiguousNameError as error:
+            raise PictureError(f"{start}: {error}") from error
+        if key is None:
+            raise PictureError(f"{start}: there is no such picture")
+        if key in self._named:
+            raise PictureError(f"{start}: {key} is that of {self._named[key]} already")
+        self._named[key] = _name_of(record)
+        return key
 
     def _lines(self, record: Record) -> str:
         try:
-            key, problem = self._id_of(record), "there is no such picture"
-        except AmbiguousNameError as error:
-            key, problem = None, str(error)
-        if key is None:
-            labels = "" if self._labels is None else self._labels.name
-            mistake = PictureError(f"{self.file_name}: no id in {labels}: {problem}")
+            key = self._id_of(record)
+        except PictureError as error:
             self._failures.append(
-                Failure(record.index, record.file, str(mistake), mistake, record.seconds)
+                Failure(record.index, record.file, str(error), error, record.seconds)
             )
             return ""
         self._images.next_id = key
@@ -288,8 +302,12 @@ def _choose_ids(path: Path, content: list[Any], labelled: AnnotatedSet) -> dict[
         for index, image in enumerate(labelled.images)
         if image.label_id is not None
     }
-    entries = [entry for entry in content if isinstance(entry, dict)]
-    keys = {key for e in entries if (key := as_id(e.get("image_id"))) is not None}
+    unnamed = [
+        entry
+        for entry in content
+        if isinstance(entry, dict) and not isinstance(entry.get("file_name"), str)
+    ]
+    keys = {key for e in unnamed if (key := as_id(e.get("image_id"))) is not None}
     if keys <= by_id.keys():
         return by_id
     pictures = KnownPictures(path, labelled)

@@ -148,7 +148,9 @@ class KnownPictures:
 
     def __init__(self, path: Path, labelled: AnnotatedSet) -> None:
         self._path = path
-        self._names = PictureNames([image.file_name for image in labelled.images])
+        self._labels = [image.file_name for image in labelled.images]
+        self._names = PictureNames(self._labels)
+        self._taken: dict[int, str] = {}
         self._known: dict[tuple[str, bool], int | None] = {}
         self._unknown: dict[str, None] = {}
 
@@ -161,7 +163,8 @@ class KnownPictures:
             is_stem: try the name as one without an extension first.
 
         Raises:
-            DetectionFileError: the name matches several pictures.
+            DetectionFileError: the name matches several pictures, or one that another name in the
+                file matches too.
         """
         if (name, is_stem) not in self._known:
             try:
@@ -170,6 +173,11 @@ class KnownPictures:
             except AmbiguousNameError as error:
                 raise DetectionFileError(f"{where}: {printable(str(error))}") from error
             self._known[name, is_stem] = found
+            if found is not None and (other := self._taken.setdefault(found, name)) != name:
+                raise DetectionFileError(
+                    f"{where}: expected each picture once; got {printable(name)} after "
+                    f"{printable(other)}, which both fit the labelled {self._labels[found]}"
+                )
         found = self._known[name, is_stem]
         if found is None:
             self._unknown[name] = None

@@ -213,20 +213,19 @@ def _read_classes(folder: Path) -> list[LabelClass]:
 def _read_boxes(folder: Path, pictures: KnownPictures) -> tuple[list[LabelledBox], set[int]]:
     """Return all boxes, and the indices of the pictures that have a file."""
     boxes: list[LabelledBox] = []
-    taken: dict[int, Path] = {}
+    taken: set[int] = set()
     for path in _label_files(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         index = pictures.find(stem, str(path), is_stem=True)
         if index is None:
             continue
-        if (other := taken.setdefault(index, path)) != path:
-            raise DetectionFileError(f"{path}: is of the same picture as {other}")
+        taken.add(index)
         lines = read_text(path, FORM, DetectionFileError).splitlines()
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 boxes.append(_parse_line(line, index, f"{path}: line {number}"))
     pictures.refuse_unknown()
-    return boxes, set(taken)
+    return boxes, taken
 
 
 def _parse_line(line: str, picture: int, where: str) -> LabelledBox:

@@ -18,9 +18,9 @@ from head_detection.data.annotations import (
 from head_detection.data.formats.coco import read_coco
 from head_detection.errors import DetectionFileError
 from head_detection.evaluation.evaluator import measure
-from head_detection.results.coco import CocoSink
+from head_detection.results.coco import CocoIds, CocoSink
 from head_detection.results.formats import read_detection_file
-from head_detection.results.record import Record
+from head_detection.results.record import Origin, Record
 from head_detection.structures import Detections
 
 Label = Callable[..., AnnotatedSet]
@@ -50,6 +50,49 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(
         read_detection_file(path, labelled("a.jpg"))
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(str(path))
+
+
+def test_two_pictures_do_not_share_an_id_of_the_labels(
+    tmp_path: Path, record: Callable[..., Record]
+) -> None:
+    """Which of them is the labelled one, nothing tells."""
+    labels = {
+        "images": [{"id": 7, "file_name": "1.jpg"}, {"id": 8, "file_name": "b/2.jpg"}],
+        "categories": [{"id": 1, "name": "head"}],
+    }
+    ids = CocoIds(write(tmp_path / "l.json", labels))
+    sink = CocoSink(tmp_path / "out", Origin({}, 0.4), ids)
+    for index, name in enumerate(["train/1.jpg", "val/1.jpg", "b/2.jpg", "b/2.jpg"]):
+        sink.write(record(file=name, index=index))
+    reasons = [failure.reason for failure in sink.take_failures()]
+    sink.close()
+    assert reasons == [
+        "coco.json: no id in l.json: 7 is that of train/1.jpg already",
+        "coco.json: no id in l.json: 8 is that of b/2.jpg already",
+    ]
+    images = json.loads((tmp_path / "out/coco-images.json").read_text())["images"]
+    assert [image["id"] for image in images] == [7, 8]
+    assert len(json.loads((tmp_path / "out/coco.json").read_text())) == 2
+
+
+def test_two_pictures_are_not_taken_for_one_of_the_set(tmp_path: Path, labelled: Label) -> None:
+    rows = [coco_row(1, 5), coco_row(2, 6)]
+    rows = [row | {"file_name": f"{name}/1.jpg"} for row, name in zip(rows, "ab", strict=True)]
+    path = write(tmp_path / "d.json", rows)
+    with pytest.raises(
+        DetectionFileError,
+        match=r"\[1\]: expected each picture once; got b/1.jpg after a/1.jpg, .* labelled 1.jpg$",
+    ):
+        read_detection_file(path, labelled("1.jpg"))
+
+
+def test_ids_of_named_pictures_do_not_matter(tmp_path: Path, labelled: Label, lefts: Lefts) -> None:
+    """Not even where a number is the name of several pictures of the set, which has no ids."""
+    rows = [coco_row(1, 5), coco_row(2, 6)]
+    rows = [row | {"file_name": f"{name}/1.jpg"} for row, name in zip(rows, "ba", strict=True)]
+    path = write(tmp_path / "d.json", rows)
+    read = read_detection_file(path, labelled("a/1.jpg", "b/1.jpg"))
+    assert lefts(read.detections) == [[6.0], [5.0]]
 
 
 def coco_row(key: Any, left: float, score: float = 0.5) -> dict[str, Any]:
