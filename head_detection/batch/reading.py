@@ -1,7 +1,7 @@
 """Reads the picture of an item: a local file's path, or bytes from a store, archive or table."""
 
 import threading
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from head_detection.batch.items import Item
@@ -15,6 +15,7 @@ from head_detection.batch.places import (
 from head_detection.errors import HeadDetectionError, PictureError
 from head_detection.images.finding import PictureFile
 from head_detection.images.reading import MAX_PIXELS
+from head_detection.images.video_start import MOTION_JPEG_EXTENSIONS
 
 if TYPE_CHECKING:
     from head_detection.batch.tables import TableCursor
@@ -42,6 +43,8 @@ class ItemReader:
         """
         if item.problem:
             raise PictureError(f"{item.name}: {item.problem}")
+        if item.offset < 0 and PurePath(item.location).suffix.lower() in MOTION_JPEG_EXTENSIONS:
+            raise PictureError(f"{item.name}: expected a picture; got a video, by its name")
         if item.offset < 0 and not protocol_of(item.location):
             return PictureFile(Path(item.location), item.name)
         try:

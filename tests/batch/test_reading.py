@@ -48,3 +48,12 @@ def test_what_cannot_be_read_is_one_line(reader: ItemReader, item: Item, message
         reader.read(item)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.mjpeg", "A.MJPG"])
+def test_a_motion_jpeg_video_is_not_its_first_picture(
+    name: str, tmp_path: Path, bucket: Callable[[str, bytes], str], reader: ItemReader
+) -> None:
+    for place in (str(tmp_path / name), bucket(name, b"\xff\xd8\xff")):
+        with pytest.raises(PictureError, match=f"^{name}: expected a picture; got a video"):
+            reader.read(Item(name, place))
