@@ -52,6 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     file = read_detection_file(arguments.input, pictures)
     for note in file.notes:
         print(f"note: {note}")
+    for what, names in (
+        ("pictures that failed", file.failed),
+        (f"pictures without results in {arguments.input.name}", file.without),
+    ):
+        if names:
+            print(f"note: {what}, left without heads: {len(names)}, the first: {names[0]}")
     kept = [found.above(arguments.score_threshold) for found in file.detections]
     named = [(image.file_name, found) for image, found in zip(pictures.images, kept, strict=True)]
     if arguments.to == LABEL_STUDIO:
