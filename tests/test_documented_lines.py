@@ -92,7 +92,7 @@ UNTYPED: Final = {
     "make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu": "an index that no test reaches; "
     "test_docs.py looks at what make would do",
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": "likewise",
-    "apt-get install libgl1": "the machine's packages",
+    "apt-get install libgl1 libglib2.0-0": "the machine's packages",
     "pip install --force-reinstall --no-deps opencv-python-headless": "needs an index of packages",
     "docker build --tag head-detection --build-arg "
     "TORCH_INDEX=https://download.pytorch.org/whl/cpu .": "needs Docker, and an index of packages",

@@ -22,9 +22,8 @@ from head_detection.errors import HeadDetectionError, OutputError, hide_password
 Command = Callable[[Sequence[str] | None], int]
 """Takes the arguments (None for the process's own), and returns the exit code."""
 
-LIBGL: Final = "libGL"
-NEEDS_LIBGL: Final = (
-    "opencv-python is installed, which needs it; apt-get install libgl1, or "
+NEEDS_LIBRARIES: Final = (
+    "opencv-python is installed, which needs it; apt-get install libgl1 libglib2.0-0, or "
     "pip install --force-reinstall --no-deps opencv-python-headless"
 )
 USER_ERROR = 2
@@ -55,9 +54,9 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
     exit code 2. A command with more to report prints it before it raises. Ctrl-C gives 130, SIGTERM
     143 and SIGHUP 129, after the work is unwound. If the reader of results on standard output goes
     away (``--output - | head``), the code is 141, without a message; if only the reader of messages
-    does, nothing changes. A missing libGL is reported in one line too, since the extra ``track``
-    installs a build of OpenCV that needs it. Any other exception is a fault of the program and
-    keeps its traceback.
+    does, nothing changes. A system library that OpenCV lacks (libxcb, libGL, libgthread) is also
+    reported in one line, since the extra ``track`` installs a build of OpenCV for displays. Any
+    other exception is a fault of the program and keeps its traceback.
 
     Args:
         main: of a command.
@@ -83,9 +82,9 @@ def run_command(main: Command, argv: Sequence[str] | None = None) -> int:
             print(f"error: {_one_line(error)}", file=sys.stderr)
             return USER_ERROR
         except ImportError as error:
-            if LIBGL not in str(error):
+            if error.name != "cv2" or ".so" not in str(error):
                 raise
-            print(f"error: {_one_line(error)}: {NEEDS_LIBGL}", file=sys.stderr)
+            print(f"error: {_one_line(error)}: {NEEDS_LIBRARIES}", file=sys.stderr)
             return USER_ERROR
         finally:
             # A late Ctrl-C would otherwise hit libraries that are half unloaded.

@@ -322,16 +322,11 @@ def _import_trackers() -> ModuleType:
     """Import the ``trackers`` package.
 
     Raises:
-        MissingPackageError: it is not installed, or OpenCV lacks a system library.
+        MissingPackageError: it is not installed.
     """
     try:
         return import_module("trackers")
     except ImportError as error:
-        if "libGL" in str(error):
-            raise MissingPackageError(
-                f"opencv-python, which the package trackers needs, expects libGL ({error}): "
-                "apt-get install libgl1"
-            ) from error
         raise MissingPackageError(
             f"expected the package trackers, to track heads; it is not installed ({error}): "
             "pip install 'head-detection[track]'"

@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -394,18 +395,34 @@ def test_a_signal_that_a_library_loses_ends_the_command_all_the_same(
     assert capsys.readouterr().err == "error: disk full\n"
 
 
-def test_a_missing_libgl_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("library", ["libxcb.so.1", "libGL.so.1", "libgthread-2.0.so.0"])
+def test_a_library_that_opencv_lacks_is_one_line(
+    capsys: pytest.CaptureFixture[str], library: str
+) -> None:
+    """On a machine without a display, ``import cv2`` names them one after the other."""
+    text = f"{library}: cannot open shared object file: No such file or directory"
+
     def fail(argv: object) -> int:
-        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+        raise ImportError(text, name="cv2", path="cv2/cv2.abi3.so")
 
     assert run_command(fail) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: libGL.so.1: cannot open")
-    assert "apt-get install libgl1" in error
+    assert error.startswith(f"error: {text}: opencv-python is installed")
+    assert "apt-get install libgl1 libglib2.0-0, or pip install" in error
     assert error.count("\n") == 1
 
-    def fail_otherwise(argv: object) -> int:
-        raise ImportError("no module named x")
 
-    with pytest.raises(ImportError, match="no module"):
-        run_command(fail_otherwise)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'cv2'", name="cv2"),
+        ImportError("libcudart.so.13: cannot open shared object file", name="torch._C"),
+        ImportError("cannot import name 'x' from 'y'", name="y"),
+    ],
+)
+def test_another_failed_import_keeps_its_traceback(error: ImportError) -> None:
+    def fail(argv: object) -> int:
+        raise error
+
+    with pytest.raises(ImportError, match=re.escape(str(error))):
+        run_command(fail)
