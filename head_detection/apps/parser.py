@@ -38,6 +38,7 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         # An abbreviation that is unique today may be ambiguous tomorrow.
         super().__init__(*args, **{"allow_abbrev": False, **options})
+        self.suggest_on_error = False  # from Python 3.15 on, argparse would correct a word as well
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Let the command declare its options, then parse as usual."""

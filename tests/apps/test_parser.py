@@ -72,6 +72,17 @@ def test_a_mistake_is_one_line(
     assert line in the_error(capsys)
 
 
+def test_a_wrong_choice_is_corrected_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python 3.15's argparse would put ``maybe you meant 'json'?`` before our own correction."""
+    parser = CommandParser(prog="made-up")
+    parser.add_argument("--save", choices=["json", "csv"])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--save", "jsn"])
+    error = the_error(capsys)
+    assert ", did you mean json?" in error
+    assert error.count("json") == 2  # among the choices, and as the correction
+
+
 @pytest.mark.parametrize("value", ["-", "-1", "--no option with a space"])
 def test_a_value_is_not_taken_for_an_option(parser: CommandParser, value: str) -> None:
     assert parser.parse_args(["find", "--source", value]).source == value
