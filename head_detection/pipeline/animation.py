@@ -58,7 +58,7 @@ def read_animation(path: Path, name: str, options: FrameOptions) -> Iterator[Ite
     try:
         with explaining(str(path), options.max_pixels):
             cut, index = _whole_frames(path), 0
-            with open_picture(cut or path) as image:
+            with open_picture(cut or path, options.max_pixels) as image:
                 for index, seconds in _shown(image):
                     if options.end is not None and seconds >= options.end:
                         return

@@ -10,6 +10,7 @@ from PIL import Image
 
 from head_detection.errors import SourceError
 from head_detection.images.finding import PictureFile
+from head_detection.images.reading import open_picture
 from head_detection.pipeline.animation import count_animated
 from head_detection.pipeline.opening import open_pictures, open_source
 from head_detection.pipeline.sources import FrameOptions
@@ -182,6 +183,12 @@ def test_a_folder_of_pictures_alone_has_their_number() -> None:
     picture("in/b.gif")
     assert open_source("in").info.count == 2
     assert told("in") == [("a.jpg", None), ("b.gif", None)]
+
+
+def test_an_animation_may_have_as_many_pixels_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    animation("a.gif", [100, 100])
+    monkeypatch.setattr(open_picture, "__defaults__", (1000,))  # as if a frame had 200 million
+    assert told("a.gif", max_pixels=10**6) == [("a.gif", 0), ("a.gif", 1)]
 
 
 @pytest.mark.parametrize("end", ["gif", "webp"])
