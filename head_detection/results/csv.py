@@ -1,10 +1,10 @@
 """``detections.csv``: one line per head."""
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from head_detection.data.annotations import AnnotatedSet
@@ -36,6 +36,7 @@ SCORES: Final = ("score", "confidence", "conf")
 CLASS_IDS: Final = ("class_id", "category_id")
 CLASS_NAMES: Final = ("class_name", "category_name", "name", "label")
 """Names that tables of detections give to their columns, ours first."""
+_LINE_END: Final = "\r\n"
 LONGEST_HEADER: Final = 4096
 """Characters of the first line that are inspected."""
 
@@ -69,9 +70,11 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
         >>> csv_lines([("a,b", None, 1.5)])
         '"a,b",,1.5\n'
     """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    lines: list[str] = []
+    # Python 3.11 quotes only those ends of lines that it writes itself; a name may hold any.
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=_LINE_END)
+    writer.writerows(rows)
+    return "".join(f"{line.removesuffix(_LINE_END)}\n" for line in lines)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """``counts.csv`` of pictures, of frames, and of both."""
 
+import csv
+
 import pytest
 
 from head_detection.results.counts import CountSink
@@ -97,6 +99,14 @@ def test_pictures_beside_videos_are_rows_of_the_same_file(
         ",c.png,,,,",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["counts.csv"]
+
+
+def test_a_name_with_ends_of_lines_is_one_field(tmp_path, record, put) -> None:
+    names = ["a\r.png", "b\n.png", "c\r\n.png"]
+    put(CountSink, tmp_path, [*map(record, [()] * 3, names), record((), "d\r.mp4", seconds=0.0)])
+    with (tmp_path / "counts.csv").open(newline="") as file:
+        found = [line["source"] for line in csv.DictReader(file)]
+    assert found == [*names, "d\r.mp4"]
 
 
 def test_sources_take_turns_and_time_may_go_back(tmp_path, lines, record, put) -> None:

@@ -40,8 +40,9 @@ def test_frames_and_ids_have_their_columns(tmp_path: Path, frames: list[Record],
 
 
 def test_what_was_written_is_read(tmp_path: Path, record: Make, put: Put, labelled: Label) -> None:
-    names = ['a,"b".png', os.fsdecode(b"\xff.png"), "c.png"]
-    put(CsvSink, tmp_path, [record(file=names[0]), record([(1, 2, 3, 4)], names[1])])
+    names = ['a,"b".png', os.fsdecode(b"\xff.png"), "c.png", "d\re.png", "f\r\n"]
+    heads = [record(file=name) for name in (names[0], *names[3:])]
+    put(CsvSink, tmp_path, [*heads, record([(1, 2, 3, 4)], names[1])])
     assert b"\n\xff.png,,,,1.0" in (tmp_path / "detections.csv").read_bytes()
     read = read_detection_file(tmp_path / "detections.csv", labelled(*names))
     assert read.form == "detections.csv"
@@ -49,6 +50,8 @@ def test_what_was_written_is_read(tmp_path: Path, record: Make, put: Put, labell
         [[10, 5, 30, 45]],
         [[1, 2, 3, 4]],
         [],
+        [[10, 5, 30, 45]],
+        [[10, 5, 30, 45]],
     ]
     assert read.detections[0].scores.tolist() == [0.5]
     assert read.without == ("c.png",)
