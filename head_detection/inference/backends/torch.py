@@ -121,7 +121,7 @@ class CompiledDense:
         """Return the maps of ``(B, 3, H, W)`` normalised pictures.
 
         Raises:
-            DeviceError: no compiler.
+            DeviceError: no compiler, or no ``Python.h``.
         """
         count, side = len(images), images.shape[1:]
         most = self._batch_sizes[side] = max(count, self._batch_sizes.get(side, 0))
@@ -138,7 +138,8 @@ class CompiledDense:
             lines = str(error).splitlines() or [type(error).__name__]
             raise DeviceError(
                 f"compile: torch.compile cannot make the network here ({lines[0]}); it needs a "
-                "C++ compiler on cpu and Triton with CUDA; leave it out, or install them"
+                "C++ compiler and Python's headers (apt-get install g++ python3-dev), and Triton "
+                "with CUDA; leave it out, or install them"
             ) from error
 
 
