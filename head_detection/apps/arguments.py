@@ -39,7 +39,7 @@ def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser
     """Declare ``--weights``, whose default is None."""
     parser.add_argument(
         "--weights", type=weights, metavar="FILE",
-        help="fast, accurate, or a file (default: fast)",
+        help="fast, accurate, light, or a file (default: fast)",
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument(
         "--precision", default="auto", choices=PRECISIONS,
-        help="int8 runs the 8-bit export beside the weights (fast and accurate have one), which "
+        help="int8 runs the 8-bit export beside the weights (the included ones have one), which "
         "finds nearly the same heads",
     )  # fmt: skip
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from head_detection.apps.command import USER_ERROR, UsageError
 from head_detection.apps.training.messages import announce, conclude
-from head_detection.apps.training.options import add_options, overrides_of
+from head_detection.apps.training.options import add_options, overrides_of, with_weights_paths
 from head_detection.errors import (
     AnnotationError,
     CheckpointError,
@@ -93,13 +93,14 @@ def _open_run(arguments: argparse.Namespace) -> "Run":
 
     overrides = [*overrides_of(arguments), *arguments.set]
     if arguments.resume is not None:
-        return load_run(arguments.resume, arguments.cfg, overrides)
+        resumed = load_run(arguments.resume, arguments.cfg, overrides)
+        return resumed._replace(config=with_weights_paths(resumed.config))
     if arguments.cfg is not None:
         config = load_config(arguments.cfg, overrides)
     else:
         config = fine_tuning_config(arguments.weights or shipped_weights(), overrides)
     try:
-        return new_run(config, arguments.output)
+        return new_run(with_weights_paths(config), arguments.output)
     except RunFolderError as error:
         raise RunFolderError(f"{error}: --resume RUN goes on, --output DIR chooses") from error
 

@@ -130,13 +130,13 @@ class TrainingConfig(Section):
     roi: RoiTrainingConfig = RoiTrainingConfig()
 
     initial_weights: str | None = None
-    """Weights file of this project to start from; tensors that do not fit are left out. Null is
-    none.
+    """Weights to start from: fast, accurate, light, a file of this project or the folder of a run;
+    tensors that do not fit are left out. Null is none.
 
     If its body is a different one, the body starts as ``network.backbone.pretrained`` says.
     """
     teacher: str | None = None
-    """Weights file of this project whose body is a teacher: the body learns its maps, beside the
+    """Weights, named likewise, whose body is a teacher: the body learns its maps, beside the
     labels. Its maps need the same strides and channels. Null is none."""
     teacher_weight: PositiveFloat = 1.0
     """Weight of the difference from the teacher's maps, which is measured in their variances."""

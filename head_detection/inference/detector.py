@@ -115,8 +115,8 @@ class HeadDetector:
 
         Args:
             path: a ``.safetensors`` file of this project, an ``.onnx`` or ``.xml`` file exported
-                from one, a preset's ``.yaml``, or the name of a shipped model such as
-                ``"accurate"``; None is the shipped fast model.
+                from one, a preset's ``.yaml``, or the name of a shipped model,
+                ``"fast"``, ``"accurate"`` or ``"light"``; None is the shipped fast model.
             engine: torch, openvino or onnx; None is the file's own; auto is the fastest that
                 ``benchmark`` has measured on this processor, or the file's own if nothing was
                 measured. Engines other than torch convert a ``.safetensors`` file in memory.

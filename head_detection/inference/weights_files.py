@@ -41,7 +41,7 @@ def shipped_weights(name: str = DEFAULT_WEIGHTS) -> Path:
 
 
 def weights_path(name: str | Path) -> Path:
-    """Return the path that a user means: ``fast`` and ``accurate`` are shipped files.
+    """Return the path that a user means: ``fast``, ``accurate`` and ``light`` are shipped files.
 
     The folder of a training run means its best weights. Anything else is used as a path; a file in
     the working folder takes precedence over a shipped one of the same name.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ def load_body(body: nn.Module, path: str) -> None:
     _report(path, expected, source, matched, "body")
 
 
-def load_initial(detector: nn.Module, path: str, *, with_body: bool = True) -> list[str]:
+def load_initial(detector: nn.Module, path: str | Path, *, with_body: bool = True) -> list[str]:
     """Load from a detector trained with this project all tensors whose names and shapes fit.
 
     Tensors that do not fit, for example of a box head of another width, are logged as a warning.
@@ -111,7 +112,7 @@ def _match_by_order(expected: Mapping[str, Tensor], source: Mapping[str, Tensor]
 
 
 def _report(
-    path: str,
+    path: str | Path,
     expected: Mapping[str, Tensor],
     source: Mapping[str, Tensor],
     matched: Mapping[str, str],

@@ -30,6 +30,7 @@ TRAINING_KEY = "head_detection_training"
 """Header key of a training checkpoint, which is not a weights file."""
 FORMAT_VERSION = 2
 PRESET_SUFFIX = ".yaml"
+EXPORT_SUFFIXES = (".onnx", ".xml")
 SHOWN_KEYS = 5
 LARGEST_FILE = 4 * 1024**3
 """Bytes: ten times the largest body here; a larger file is a mistake or an attack."""
@@ -336,6 +337,8 @@ def _not_safetensors(path: str | Path, error: Exception) -> str:
             f"{path}: expected a .safetensors file; got one of torch.save: `convert weights` takes "
             "HeadHunter's detectors, network.backbone.pretrained takes a body's weights"
         )
+    if Path(path).suffix.lower() in EXPORT_SUFFIXES:
+        return f"{path}: expected a .safetensors file; got an export: give what it was made from"
     if Path(path).suffix.lower() == ".yml":
         return f"{path}: expected a .safetensors file or a .yaml preset; got a .yml file: rename it"
     return f"{path}: expected a whole .safetensors file, got another or a truncated one: {reason}"

@@ -65,9 +65,7 @@ def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[Annota
         ConfigError: no set to train on, no head in any of them, or pictures in both.
         AnnotationError: a file or folder that cannot be used.
     """
-    if not config.data.train:
-        raise ConfigError("data.train: expected at least one data set; got none")
-    train = [_load_part(entry, "train") for entry in config.data.train]
+    train = load_training_sets(config)
     validation = [_load_part(entry, "val") for entry in config.data.validation]
     if not any(group.num_heads for group in train):
         names = ", ".join(entry.path for entry in config.data.train)
@@ -78,6 +76,18 @@ def load_sets(config: ExperimentConfig) -> tuple[list[AnnotatedSet], list[Annota
     if not config.data.allow_overlap:
         _check_overlap(train, validation)
     return train, validation
+
+
+def load_training_sets(config: ExperimentConfig) -> list[AnnotatedSet]:
+    """Read the sets to train on, which may be without labels.
+
+    Raises:
+        ConfigError: no set.
+        AnnotationError: a file or folder that cannot be used.
+    """
+    if not config.data.train:
+        raise ConfigError("data.train: expected at least one data set; got none")
+    return [_load_part(entry, "train") for entry in config.data.train]
 
 
 def _load_part(entry: DatasetConfig, part: str) -> AnnotatedSet:
@@ -181,13 +191,16 @@ def build_model(config: ExperimentConfig, *, loads_weights: bool) -> FasterRCNN:
         if learns_alone:
             _check_first_stage(initial, missing)
     if config.training.teacher is not None and detector.losses is not None:
-        teacher = _build_teacher(config, config.training.teacher, detector)
+        teacher = _build_teacher(config, detector, config.training.teacher)
         detector.losses = replace(detector.losses, teacher=teacher)
     return detector
 
 
-def _build_teacher(config: ExperimentConfig, path: str, detector: FasterRCNN) -> Teacher:
-    other, description = load_detector(path)
+def _build_teacher(config: ExperimentConfig, detector: FasterRCNN, path: str) -> Teacher:
+    try:
+        other, description = load_detector(path)
+    except WeightsError as error:
+        raise ConfigError(f"training.teacher: {error}") from error
     wants, has = ((part.mean, part.std) for part in (config.network, description.network))
     if wants != has:
         raise ConfigError(

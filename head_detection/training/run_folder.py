@@ -24,6 +24,7 @@ CHANGEABLE = (
     "data.workers",
     "data.validation",
     "data.allow_overlap",
+    "training.teacher",
     "training.epochs",
     "training.threads",
     "training.validate_every",

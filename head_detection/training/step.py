@@ -15,12 +15,13 @@ from head_detection.devices import multiplies_bf16
 from head_detection.errors import ConfigError
 from head_detection.training.distributed import Ranks
 
+DISTILLATION = "loss_distillation"
 LOSS_NAMES = (
     "loss_classifier",
     "loss_box_reg",
     "loss_objectness",
     "loss_rpn_box_reg",
-    "loss_distillation",
+    DISTILLATION,
 )
 TAUGHT = ("boxes", "ignore_boxes")
 """The entries of a sample's target that the model reads."""
@@ -33,7 +34,7 @@ class StepOutcome:
     """The outcome of a step, the same on every rank.
 
     Attributes:
-        losses: means over the pictures of all ranks, by name.
+        losses: means over the pictures of all ranks, by name; that of a teacher only with one.
         gradient_norm: before clipping; NaN if the step was skipped because of its loss.
         is_bad: something was not finite, and the weights were not updated.
         must_stop: a rank was asked to stop.
@@ -101,6 +102,8 @@ class TrainingStep:
         self.model, self.optimizer, self.scaler = model, optimizer, scaler
         self.config, self.ranks = config, ranks
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        has_teacher = config.teacher is not None
+        self.loss_names = [name for name in LOSS_NAMES if has_teacher or name != DISTILLATION]
         self.backup = [buffer.clone() for buffer in model.buffers()]
 
     def run(self, samples: Sequence[Sample], step: int, *, wants_stop: bool = False) -> StepOutcome:
@@ -123,7 +126,8 @@ class TrainingStep:
         # Synchronise with the device only once per step: copy all needed values together.
         *loss_sums, num_images, num_stops, length = torch.cat([totals, norm[None]]).tolist()
         losses = {
-            name: total / num_images for name, total in zip(LOSS_NAMES, loss_sums, strict=True)
+            name: total / num_images
+            for name, total in zip(self.loss_names, loss_sums, strict=True)
         }
         is_finite = all(math.isfinite(loss) for loss in losses.values())
         is_bad = not is_finite or not self._update(norm, length)
@@ -136,7 +140,7 @@ class TrainingStep:
 
     def _backward(self, samples: Sequence[Sample]) -> Tensor:
         """Accumulate the gradients of the parts; return each loss summed over the pictures."""
-        sums = torch.zeros(len(LOSS_NAMES), dtype=torch.float32, device=self.ranks.device)
+        sums = torch.zeros(len(self.loss_names), dtype=torch.float32, device=self.ranks.device)
         size = -(-len(samples) // self.config.accumulation)
         for start in range(0, len(samples), max(1, size)):
             part = samples[start : start + size]
@@ -144,7 +148,7 @@ class TrainingStep:
             total = torch.stack(list(losses.values())).sum()
             self.scaler.scale(total * (len(part) / len(samples))).backward()
             nothing = torch.zeros_like(total)
-            values = torch.stack([losses.get(name, nothing).detach() for name in LOSS_NAMES])
+            values = torch.stack([losses.get(name, nothing).detach() for name in self.loss_names])
             sums += values.to(sums.dtype) * len(part)
         return sums
 

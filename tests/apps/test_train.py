@@ -14,9 +14,10 @@ import torchvision
 from PIL import Image
 
 from head_detection.apps.main import main
-from head_detection.apps.training.options import add_options, overrides_of
-from head_detection.config import DatasetConfig, load_config
+from head_detection.apps.training.options import add_options, overrides_of, with_weights_paths
+from head_detection.config import DatasetConfig, load_config, parse_config
 from head_detection.data.formats import load_annotations, write_annotations
+from head_detection.errors import ConfigError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.training.checkpoint import load_checkpoint
 
@@ -214,6 +215,20 @@ def test_a_run_starts_from_the_heads_of_another_and_its_own_pretrained_body(
     heads = zip(first.roi_heads.parameters(), second.roi_heads.parameters(), strict=True)
     for before, after in heads:
         torch.testing.assert_close(after, before)
+
+
+def test_weights_in_an_experiment_are_named_as_elsewhere(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    given = {"training": {"initial_weights": "light", "teacher": str(run)}}
+    with pytest.raises(ConfigError, match=r"^training\.teacher: .*: expected the folder of a train"):
+        with_weights_paths(parse_config(given))
+    (run / "best.safetensors").touch()
+    training = with_weights_paths(parse_config(given)).training
+    assert Path(training.initial_weights).is_file()
+    assert Path(training.initial_weights).name == "light.safetensors"
+    assert training.teacher == str(run / "best.safetensors")
+    assert with_weights_paths(parse_config({})) == parse_config({})
 
 
 def test_the_second_stage_alone_needs_weights_of_all_before_it(

@@ -92,11 +92,12 @@ def test_a_run_goes_on_with_its_own_config(run):
 
 
 def test_epochs_and_paths_may_change_and_are_named(run):
-    overrides = ["training.epochs=40", "data.train=[{path: b.json}]"]
+    overrides = ["training.epochs=40", "data.train=[{path: b.json}]", "training.teacher=moved"]
     resumed = load_run(run, None, overrides)
     assert resumed.config.training.epochs == 40
     assert resumed.changes == (
         "data.train.0.path was a.json, is b.json",
+        "training.teacher was None, is moved",
         "training.epochs was 30, is 40",
     )
 

@@ -26,8 +26,9 @@ def build(values, *overrides):
 
 
 def test_the_body_comes_nearer_to_the_teachers(values, teacher, build_trainer, rows):
-    trainer = build_trainer(["training.epochs=4", "training.optimizer.name=adamw"])
-    model = build(values, f"training.teacher={teacher}", "training.teacher_weight=2")
+    taught = [f"training.teacher={teacher}", "training.teacher_weight=2"]
+    trainer = build_trainer(["training.epochs=4", "training.optimizer.name=adamw", *taught])
+    model = build(values, *taught)
     assert model.losses.teacher.weight == 2
     trainer.state.model.losses = model.losses
     assert trainer.run() == 0
@@ -35,6 +36,26 @@ def test_the_body_comes_nearer_to_the_teachers(values, teacher, build_trainer, r
     assert len(losses) == 20
     assert sum(losses[-5:]) < sum(losses[:5])
     assert losses[-1] > 0
+
+
+def test_without_one_no_run_speaks_of_it(build_trainer, rows, capsys):
+    trainer = build_trainer(["training.epochs=1", "data.validation=[]"])
+    assert trainer.run() == 0
+    written = rows(trainer.folder)
+    assert float(written[0]["loss_classifier"]) > 0
+    assert {row["loss_distillation"] for row in written} == {""}
+    shown = capsys.readouterr().err
+    assert "classifier 0." in shown
+    assert "distillation" not in shown
+
+
+def test_a_file_that_cannot_be_one_is_a_line_that_names_the_key(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"^training\.teacher: gone\.safetensors: expected a weig"):
+        build(values, "training.teacher=gone.safetensors")
+    export = tmp_path / "fast-int8.xml"
+    export.write_text("<net/>" * 10)
+    with pytest.raises(ConfigError, match=r"xml: expected .*got an export: give what it was made"):
+        build(values, f"training.teacher={export}")
 
 
 def test_it_is_neither_trained_nor_saved(values, teacher):

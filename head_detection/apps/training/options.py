@@ -9,7 +9,9 @@ from typing import Final
 from head_detection.apps.arguments import positive, weights
 from head_detection.apps.command import UsageError
 from head_detection.apps.parser import CommandParser, path_text
-from head_detection.config import LABEL_FORMATS
+from head_detection.config import LABEL_FORMATS, ExperimentConfig
+from head_detection.errors import ConfigError, WeightsError
+from head_detection.inference.weights_files import weights_path
 
 BATCH_NAMES: Final = ("--batch", "--batch-size", "--bs")
 RATE_NAMES: Final = ("--lr", "--lr0", "--learning-rate")
@@ -39,7 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", metavar="DIR", help="folder that picture names are relative to")
     parser.add_argument(
         "--weights", type=weights, metavar="NAME|FILE",
-        help="weights to start from (default: fast; with --cfg those it names)",
+        help="weights to start from: fast, accurate, light, or a file (default: fast; with --cfg "
+        "those it names)",
     )  # fmt: skip
     parser.add_argument("--epochs", type=positive, metavar="N", help="training.epochs of the run")
     parser.add_argument(
@@ -86,3 +89,21 @@ def overrides_of(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"training.initial_weights={json.dumps(str(arguments.weights))}"
     if arguments.epochs is not None:
         yield f"training.epochs={arguments.epochs}"
+
+
+def with_weights_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the experiment with a file for each name of weights: ``fast``, or a run's folder.
+
+    Raises:
+        ConfigError: a folder without weights. One line.
+    """
+    files: dict[str, str] = {}
+    for key in ("initial_weights", "teacher"):
+        name = getattr(config.training, key)
+        if name is not None:
+            try:
+                files[key] = str(weights_path(name))
+            except WeightsError as error:
+                raise ConfigError(f"training.{key}: {error}") from error
+    training = config.training.model_copy(update=files)
+    return config.model_copy(update={"training": training})
