@@ -4,11 +4,15 @@ Nothing here may import torch, so that options are parsed quickly.
 """
 
 import argparse
+import json
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from head_detection.errors import DeviceError, WeightsError
+from head_detection.files import real_path
 from head_detection.images.reading import MAX_PIXELS
 from head_detection.inference.weights_files import AUTO, ENGINES, check_presence, weights_path
 
@@ -33,6 +37,36 @@ def weights(text: str) -> Path:
         return weights_path(text)
     except WeightsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def check_weights_output(output: Path, *inputs: Path) -> None:
+    """Check the name of a weights file to write, before long work.
+
+    Raises:
+        WeightsError: another ending, a folder, or one of the inputs. One line.
+    """
+    if output.suffix.lower() != ".safetensors":
+        raise WeightsError(f"--output: expected a .safetensors file; got {output}")
+    if output.is_dir():
+        raise WeightsError(f"--output: expected a file; {output} is a folder: choose another name")
+    if real_path(output) in map(real_path, inputs):
+        raise WeightsError(f"--output: expected another file than the input {output}")
+
+
+def set_option(values: Mapping[str, object]) -> str:
+    """Return the option that gives fields of an experiment these values, as a shell takes it.
+
+    Example:
+        >>> print(set_option({"network.backbone.fpn_width": 96, "network.box_head": None}))
+        --set network.backbone.fpn_width=96 network.box_head=null
+        >>> print(set_option({"network.backbone.strides": [8, 16], "training.teacher": "my run"}))
+        --set 'network.backbone.strides=[8,16]' 'training.teacher=my run'
+    """
+    return shlex.join(["--set", *(f"{key}={_as_yaml(value)}" for key, value in values.items())])
+
+
+def _as_yaml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def add_weights_option(parser: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:

@@ -46,8 +46,8 @@ class BackboneConfig(Section):
     """First convolution of ``mobilenet0.25``: RetinaFace's, or HeadHunter's, which halves the
     strides."""
     lite_expansion: PositiveInt = PUBLISHED_EXPANSION
-    """Channels inside the inverted residuals of ``tf_efficientnet_lite*``: this multiple of those
-    at their inputs; 6 as published."""
+    """Channels inside the inverted residuals of ``tf_efficientnet_lite0``, ``1`` and ``2``: this
+    multiple of those at their inputs; 6 as published."""
     negative_slope: NonNegativeFloat = 0.0
     """Slope of LeakyReLU in ``mobilenet0.25``, the ``retinaface`` pyramid and SSH; 0 is ReLU."""
     fpn: Literal["top_down", "light", "retinaface"] = "top_down"
@@ -63,14 +63,22 @@ class BackboneConfig(Section):
     ssh_kernels: Literal["stacked", "large"] = "stacked"
     """Build the SSH branches of stacked 3x3 convolutions, or of real 5x5 and 7x7 kernels."""
 
+    @property
+    def has_expansion(self) -> bool:
+        """Return whether ``lite_expansion`` is read."""
+        name = self.name.removeprefix("timm/")
+        return name in BODIES and name.startswith(LITE)
+
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
         if self.name not in BODIES and not self.name.startswith("timm/"):
             known = ", ".join(BODIES)
             raise ValueError(f"name: expected {known} or timm/<name>; got {self.name!r}")
         if self.lite_expansion != PUBLISHED_EXPANSION:
-            if LITE not in self.name:
-                raise ValueError(f"lite_expansion: only {LITE}* has one; got {self.name!r}")
+            if not self.has_expansion:
+                raise ValueError(
+                    f"lite_expansion: only {LITE}0, 1 and 2 have one; got {self.name!r}"
+                )
             if self.pretrained is True:
                 raise ValueError(
                     "pretrained: expected false or a path, since published weights have a "

@@ -126,8 +126,7 @@ class TrainingStep:
         # Synchronise with the device only once per step: copy all needed values together.
         *loss_sums, num_images, num_stops, length = torch.cat([totals, norm[None]]).tolist()
         losses = {
-            name: total / num_images
-            for name, total in zip(self.loss_names, loss_sums, strict=True)
+            name: total / num_images for name, total in zip(self.loss_names, loss_sums, strict=True)
         }
         is_finite = all(math.isfinite(loss) for loss in losses.values())
         is_bad = not is_finite or not self._update(norm, length)

@@ -221,7 +221,9 @@ def test_weights_in_an_experiment_are_named_as_elsewhere(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     given = {"training": {"initial_weights": "light", "teacher": str(run)}}
-    with pytest.raises(ConfigError, match=r"^training\.teacher: .*: expected the folder of a train"):
+    with pytest.raises(
+        ConfigError, match=r"^training\.teacher: .*: expected the folder of a train"
+    ):
         with_weights_paths(parse_config(given))
     (run / "best.safetensors").touch()
     training = with_weights_paths(parse_config(given)).training

@@ -50,7 +50,9 @@ def test_without_one_no_run_speaks_of_it(build_trainer, rows, capsys):
 
 
 def test_a_file_that_cannot_be_one_is_a_line_that_names_the_key(values, tmp_path):
-    with pytest.raises(ConfigError, match=r"^training\.teacher: gone\.safetensors: expected a weig"):
+    with pytest.raises(
+        ConfigError, match=r"^training\.teacher: gone\.safetensors: expected a weig"
+    ):
         build(values, "training.teacher=gone.safetensors")
     export = tmp_path / "fast-int8.xml"
     export.write_text("<net/>" * 10)

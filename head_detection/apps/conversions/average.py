@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from head_detection.apps.arguments import weights
+from head_detection.apps.arguments import check_weights_output, weights
 from head_detection.errors import WeightsError
 from head_detection.models.faster_rcnn import load_detector
 from head_detection.models.weights import fit, read_weights, save_weights
@@ -27,8 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         Wortsman et al., Model soups, ICML 2022: the uniform soup.
     """
     paths: list[Path] = arguments.input
-    if arguments.output.suffix.lower() != ".safetensors":
-        raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    check_weights_output(arguments.output, *paths)
     if len(paths) < 2:  # noqa: PLR2004 - a mean needs two
         raise WeightsError("--input: expected two files or more; got one")
     model, description = load_detector(paths[0])

@@ -5,7 +5,7 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
-from head_detection.apps.arguments import probability, weights
+from head_detection.apps.arguments import check_weights_output, probability, weights
 from head_detection.config import override_inference
 from head_detection.errors import WeightsError
 from head_detection.inference.weights_files import sha256_of
@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and return the exit code."""
-    if arguments.output.suffix.lower() != ".safetensors":
-        raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    check_weights_output(arguments.output)
     metrics = dict(_read_metrics(argument) for argument in arguments.metrics)
     model, description = _load(arguments.input, arguments.set)
     threshold = arguments.score_threshold

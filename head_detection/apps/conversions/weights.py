@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
-from head_detection.apps.arguments import probability
+from head_detection.apps.arguments import check_weights_output, probability, set_option
 from head_detection.config import ExperimentConfig, load_config
-from head_detection.errors import ConfigError, WeightsError
+from head_detection.errors import ConfigError
 from head_detection.models.faster_rcnn import build_detector
 from head_detection.models.headhunter import from_headhunter, options_of
 from head_detection.models.version1 import read_version1
@@ -50,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit code."""
-    if arguments.output.suffix.lower() != ".safetensors":
-        raise WeightsError(f"--output: expected a .safetensors file; got {arguments.output}")
+    check_weights_output(arguments.output)
     if arguments.source == "version1":
         return _renew(arguments.input, arguments.output)
     if arguments.cfg is None:
@@ -86,15 +84,13 @@ def _renew(path: Path, output: Path) -> int:
 
 def _check_options(path: Path, tensors: dict[str, Tensor], config: ExperimentConfig) -> None:
     """Refuse a config that differs from the options that the file was trained with."""
-    differing = [
-        f"{key}={_as_yaml(value)}"
-        for key, value in options_of(tensors).items()
-        if _field(config, key) != value
-    ]
+    differing = {
+        key: value for key, value in options_of(tensors).items() if _field(config, key) != value
+    }
     if differing:
         raise ConfigError(
             f"{path}: the file was trained with other options than the config has; "
-            f"add --set {' '.join(differing)}"
+            f"add {set_option(differing)}"
         )
 
 
@@ -103,8 +99,3 @@ def _field(config: ExperimentConfig, key_path: str) -> Any:
     for key in key_path.split("."):
         values = values[key]
     return values
-
-
-def _as_yaml(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
-    return text.replace(" ", "")
