@@ -50,6 +50,9 @@ class Regression:
         self._moments = torch.zeros(num_inputs + 1, num_inputs + 1, dtype=torch.float64)
         self._products = torch.zeros(num_inputs + 1, num_outputs, dtype=torch.float64)
         self._squares = torch.zeros((), dtype=torch.float64)
+        self._origin = torch.zeros(num_inputs), torch.zeros(num_outputs)
+        """What the sums are taken from: near the means, so that rounding does not hide how inputs
+        vary that hardly do."""
 
     def add(
         self,
@@ -58,12 +61,22 @@ class Regression:
         weights: Annotated[Tensor, "n"] | None = None,
     ) -> None:
         """Add rows, of which each counts ``weights`` times."""
+        if len(inputs) == 0:
+            return
+        if self.is_empty:
+            self._origin = inputs.mean(0), wanted.mean(0)
+        inputs, wanted = inputs - self._origin[0], wanted - self._origin[1]
         rows = torch.cat((inputs, inputs.new_ones(len(inputs), 1)), dim=1)
         counted = rows if weights is None else rows * weights[:, None]
         self._moments += (counted.T @ rows).double()
         self._products += (counted.T @ wanted).double()
         squares = wanted.double().square().sum(1)
         self._squares += (squares if weights is None else squares * weights).sum()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no row has been added."""
+        return not self._moments[-1, -1]
 
     @property
     def _count(self) -> Tensor:
@@ -78,13 +91,13 @@ class Regression:
         targets = self._products[-1] / self._count
         products = self._products[chosen] / self._count - torch.outer(means, targets)
         weight = torch.linalg.solve(_with_ridge(moments, ridge), products).T
-        mean = weight @ means
+        mean = weight @ (means + self._origin[0][chosen])
         total = self._squares / self._count - targets.square().sum()
         variance = ((weight @ moments) * weight).sum(1)
         error = total - 2 * (weight.T * products).sum() + variance.sum()
         return Solution(
             weight.float(),
-            (targets - mean).float(),
+            (targets + self._origin[1] - mean).float(),
             mean.float(),
             variance.clamp(min=0).float(),
             float((error / total.clamp(min=LEAST_SQUARE)).clamp(0, 1)),

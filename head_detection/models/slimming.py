@@ -47,6 +47,10 @@ def slim(source: FasterRCNN, target: FasterRCNN, batches: Sequence[ImageList]) -
         target: of the same network, but for the body's ``expansion`` and a light pyramid; in
             evaluation mode, on CPU.
         batches: transformed pictures; some hundred crops.
+
+    Raises:
+        ValueError: pictures without any proposal of the source, from which its second stage cannot
+            be fitted.
     """
     _copy_what_fits(source, target)
     yield from _slim_body(source, target, batches)
@@ -169,6 +173,8 @@ def _fit_heads(
             wanted = _rows(convolution(source.rpn.upscale(old)))
             fits[0].add(*_drawn(_patches(target.rpn.upscale(new), convolution), wanted, weights))
         fits[1].add(*_pooled(source, target, both, batch))
+    if fits[1].is_empty:
+        raise ValueError("expected pictures of heads; the larger network proposes no box in these")
     solutions = fits[0].solve(), fits[1].solve(ridge=HEAD_RIDGE)
     for name, layer, solution in zip(FIRST_LAYERS, layers, solutions, strict=True):
         layer.load_state_dict(

@@ -4,11 +4,16 @@ import yaml
 
 from head_detection.apps import main as dispatcher
 from head_detection.apps.conversions import slim as slim_command
-from head_detection.config import parse_config
+from head_detection.config import override_inference, parse_config
 from head_detection.data.synthetic import synthetic_set
 from head_detection.errors import ConfigError, WeightsError
 from head_detection.models.faster_rcnn import build_detector, load_detector
-from head_detection.models.weights import WeightsDescription, save_weights
+from head_detection.models.weights import (
+    WeightsDescription,
+    read_weights,
+    save_weights,
+    write_weights,
+)
 
 SMALL = {"strides": [8, 16], "fpn_width": 8}
 NETWORK = {
@@ -132,6 +137,19 @@ def test_pictures_need_no_labels_and_few_give_as_many_crops(
     assert slim(trained, experiment, output, "--crops", "18", "--set", pictures) == 0
     assert [len(batch.tensors) for batch in seen] == [4, 4, 4, 4, 2]  # eight pictures, five batches
     assert not torch.equal(seen[0].tensors, seen[2].tensors)  # another epoch, other crops
+
+
+def test_pictures_of_nothing_are_one_clear_line(trained, experiment, tmp_path):
+    """The second stage would forget all it knows: nothing shows what it does."""
+    nothing = "inference.proposals={score_threshold: 1.0, pre_nms_top_n: 1, post_nms_top_n: 1}"
+    tensors, description = read_weights(trained)
+    inference = override_inference(description.inference, [nothing])
+    blind = tmp_path / "blind.safetensors"
+    write_weights(blind, tensors, description.model_copy(update={"inference": inference}))
+    output = tmp_path / "out.safetensors"
+    with pytest.raises(ConfigError, match=r"^data\.train: expected pictures of heads; the larger"):
+        slim(blind, experiment, output, "--crops", "2")
+    assert not output.exists()
 
 
 def test_the_same_command_gives_the_same_file(trained, experiment, tmp_path):

@@ -35,6 +35,22 @@ def test_a_row_that_counts_twice_is_as_two_rows() -> None:
     assert once.solve().left == pytest.approx(twice.solve().left)
 
 
+def test_inputs_that_hardly_vary_around_a_large_mean_are_fitted_as_others() -> None:
+    """y = 4 (x - 1000) + 7: of 1000 squared, float32 keeps no hundredth, which is what x varies."""
+    regression = Regression(2, 1)
+    steps = torch.randn(2, 3000, 2, generator=torch.Generator().manual_seed(0)) / 16
+    for step in steps:
+        regression.add(1000 + step, 4 * step[:, :1] + 7)
+    solution = regression.solve()
+    assert solution.weight.tolist()[0] == pytest.approx([4.0, 0.0], abs=1e-2)
+    at_mean = float(solution.weight.double().sum() * 1000 + solution.bias.double())
+    assert at_mean == pytest.approx(7.0, abs=0.1)
+    assert solution.mean.item() + solution.bias.item() == pytest.approx(7.0, abs=0.1)
+    assert solution.variance.item() == pytest.approx(16 / 256, rel=0.05)
+    assert solution.left < 1e-4
+    assert regression.choose(1).tolist() == [0]
+
+
 @pytest.fixture
 def noisy() -> Regression:
     """y = 3 x0 - 2 x2 + 1; x1 is nearly x0, x3 is noise."""
@@ -60,6 +76,9 @@ def test_inputs_that_depend_on_each_other_and_no_rows_give_numbers() -> None:
     regression = Regression(2, 1)
     assert regression.solve().weight.tolist() == [[0.0, 0.0]]
     assert regression.choose(1).numel() == 1
+    regression.add(torch.zeros(0, 2), torch.zeros(0, 1))
+    assert regression.is_empty
     regression.add(columns([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), columns([2.0, 4.0, 6.0]))
+    assert not regression.is_empty
     assert regression.solve().weight.sum().item() == pytest.approx(2.0, rel=1e-3)
     assert regression.solve(regression.choose(1)).left < 1e-6

@@ -63,8 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     network = _network(config, description, arguments.input)
     target = build_detector(network, description.inference).eval()
     batches = list(_batches(config, source, arguments.crops))
-    for name, left in slim(source, target, batches):
-        print(f"{name}: leaves {left:.1%} of the variance", flush=True)
+    try:
+        for name, left in slim(source, target, batches):
+            print(f"{name}: leaves {left:.1%} of the variance", flush=True)
+    except ValueError as error:
+        raise ConfigError(f"data.train: {error}") from error
     slimmed = description.model_copy(
         update={
             "network": network,
