@@ -8,8 +8,11 @@ from torch import Tensor
 
 from head_detection.models.backbones import BackBoneWithFPN
 
-LEAST_DEVIATION: Final = 1e-3
-"""Added to a channel's standard deviation, so that one that hardly varies counts little."""
+LEAST_SHARE: Final = 0.01
+"""Of a map's whole variance, added to that of each channel: one that never varies in the teacher,
+as many do behind a ReLU, would count without limit."""
+LEAST_VARIANCE: Final = 1e-6
+"""Added to both, for maps that are all one value."""
 
 
 class Teacher:
@@ -48,8 +51,8 @@ class Teacher:
     ) -> Annotated[Tensor, ""]:
         """Return the mean squared difference from the teacher's maps, in variances, float32.
 
-        Each channel is divided by its standard deviation in the teacher's map of this batch, and
-        each map counts alike.
+        Each channel's squares are divided by its variance in the teacher's map of this batch, and
+        a hundredth of that of the whole map; each map counts alike.
 
         Args:
             images: ``(B, 3, H, W)``, normalised.
@@ -63,8 +66,9 @@ class Teacher:
 
 def _difference(own: Tensor, wanted: Tensor) -> Tensor:
     own, wanted = own.float(), wanted.float()
-    deviation = wanted.std((0, 2, 3), correction=0, keepdim=True) + LEAST_DEVIATION
-    return ((own - wanted) / deviation).square().mean()
+    variance = wanted.var((0, 2, 3), correction=0, keepdim=True)
+    scale = variance + LEAST_SHARE * wanted.var(correction=0) + LEAST_VARIANCE
+    return ((own - wanted).square() / scale).mean()
 
 
 def _shown(channels: dict[int, int]) -> str:

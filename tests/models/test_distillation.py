@@ -31,15 +31,42 @@ def test_a_body_that_computes_the_same_has_nothing_to_learn(
     assert teacher.loss(images, backbone().eval().features(images)).item() == 0
 
 
-def test_maps_that_are_a_deviation_off_lose_the_weight(
-    teacher: Teacher, images: torch.Tensor
+class Maps(torch.nn.Module):
+    """A body that gives these maps of any picture."""
+
+    def __init__(self, *maps: torch.Tensor) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def features(self, _images: torch.Tensor) -> list[torch.Tensor]:
+        return list(self.maps)
+
+
+def test_squares_are_divided_by_variances(images: torch.Tensor) -> None:
+    """Two channels: 3 and 5, whose variance is 1, and twice 4; all four values have 0.5.
+
+    The first map is 1 off everywhere: 1 / (1 + .005) and 1 / .005, whose mean is 100.4975; the
+    second one is right, so with a weight of 3 it is 3 times half of that.
+    """
+    level = torch.tensor([[[[3.0, 5.0]], [[4.0, 4.0]]]])
+    teacher = Teacher(Maps(level, level), weight=3.0)  # type: ignore[arg-type]
+    loss = teacher.loss(images[:1], [level + 1, level])
+    assert loss.item() == pytest.approx(3 * 100.4975 / 2, rel=1e-3)
+
+
+def test_a_channel_that_is_dead_in_the_teacher_does_not_drown_the_others(
+    images: torch.Tensor,
 ) -> None:
-    """One deviation off, everywhere: a squared difference of 1 in each map, three times as much."""
-    wanted = teacher.backbone.features(images)
-    off = [level + level.std((0, 2, 3), correction=0, keepdim=True) + 1e-3 for level in wanted]
-    assert teacher.loss(images, off).item() == pytest.approx(3.0, rel=1e-4)
-    one_off = [off[0], *wanted[1:]]
-    assert teacher.loss(images, one_off).item() == pytest.approx(3.0 / 4, rel=1e-4)
+    """Of 64 channels one is 0; a tenth of a deviation off, it counts as 100 others, not 1000s."""
+    level = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
+    level[:, 0] = 0
+    off = torch.zeros_like(level)
+    off[:, 0] = 0.1
+    loss = Teacher(Maps(level)).loss(images, [level + off])  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(0.1**2 * 100 / 64, rel=0.1)
+    flat = torch.full((1, 2, 1, 1), 5.0)
+    alone = Teacher(Maps(flat)).loss(images[:1], [flat])  # type: ignore[arg-type]
+    assert alone.item() == 0
 
 
 def test_a_smaller_body_learns_and_the_teacher_does_not(
