@@ -22,10 +22,8 @@ SCENES: Final = ("crowd", "portrait")
 def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    text = (
-        "fast, accurate, light, or a file; may be repeated, the whole command is measured for the "
-    )
-    text += "first (default: fast)"
+    text = "fast, accurate, light, or a file; may be repeated, the whole command is measured for "
+    text += "the first (default: fast)"
     add("--weights", type=weights, action="append", metavar="FILE", help=text)
     text = f"one or more, separated by commas: {', '.join(ENGINES)} (default: the file's own)"
     add("--engine", type=_engines, default=[None], metavar="LIST", help=text)

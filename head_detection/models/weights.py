@@ -393,11 +393,8 @@ def _unwrap(path: str | Path, content: object) -> dict[str, Tensor]:
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = (
-        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, dict)
-        else {}
-    )
+    named = content if isinstance(content, dict) else {}
+    tensors = {str(key): value for key, value in named.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path}: expected a state dict; got no named tensors")
     return {key.removeprefix("module."): value for key, value in tensors.items()}
