@@ -1,5 +1,6 @@
 """The layers of the second stage, which turn pooled features into a score and a refined box."""
 
+import copy
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -51,3 +52,22 @@ class RoILayers(nn.Module):
         """
         logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits.float(), deltas.float()
+
+
+def reordered(first: nn.Linear, channels: int) -> nn.Linear:
+    """Return a copy of the box head's first layer for channels last, as RoIAlign computes them.
+
+    Args:
+        first: takes ``(N, C*P*P)``; the copy takes ``(N, P*P*C)``.
+        channels: C.
+
+    Example:
+        >>> first = nn.Linear(6, 1)
+        >>> first.weight.data = Tensor([[1.0, 2, 3, 10, 20, 30]])
+        >>> reordered(first, 2).weight.tolist()
+        [[1.0, 10.0, 2.0, 20.0, 3.0, 30.0]]
+    """
+    changed = copy.deepcopy(first)
+    weight = first.weight.detach().unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
+    changed.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    return changed

@@ -11,6 +11,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from head_detection.inference.backends.folding import Maps, are_close, find_pairs, noise, put_back
 from head_detection.models.convolution import SameConv2d, made_of
 from head_detection.models.network import Network
+from head_detection.models.roi_heads import reordered
 
 _HALVING: Final = (2, 2)
 
@@ -40,10 +41,9 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
         return list(network.score(pooled))
 
     probe = noise().to(memory_format=torch.channels_last)
-    box_head = network.roi_heads.box_head
-    pooled = torch.rand(
-        2, box_head.fc6.in_features, 1, 1, generator=torch.Generator().manual_seed(0)
-    )
+    box_head, channels = network.roi_heads.box_head, network.backbone.out_channels
+    cells = box_head.fc6.in_features // channels
+    pooled = torch.rand((2, channels, cells, 1), generator=torch.Generator().manual_seed(0))
     before = [*run(), *score()]
     originals: dict[str, nn.Module] = {}
     try:
@@ -52,7 +52,7 @@ def fuse_for_cpu(network: Network, size_divisor: int) -> int:
         _fuse_activations(network, pairs, originals)
         _fuse_others(network, run, originals)
         originals["roi_heads.box_head"] = box_head
-        network.roi_heads.box_head = _fused_box_head(box_head)
+        network.roi_heads.box_head = FusedBoxHead(box_head, channels)
         is_same = are_close(before, [*run(), *score()])
     except (RuntimeError, AttributeError):  # an incompatible oneDNN, or a torch without it
         is_same = False
@@ -202,6 +202,25 @@ class FusedLinear(nn.Module):
         return fused
 
 
+class FusedBoxHead(nn.Module):
+    """The two hidden layers of the second stage, for pooled features with channels last in memory.
+
+    Args:
+        box_head: is not changed.
+        channels: of the features.
+    """
+
+    def __init__(self, box_head: TwoMLPHead, channels: int) -> None:
+        super().__init__()
+        self.fc6 = FusedLinear(reordered(box_head.fc6, channels))
+        self.fc7 = FusedLinear(box_head.fc7)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return ``(N, width)`` for ``(N, C, P, P)``."""
+        hidden: Tensor = self.fc7(self.fc6(pooled.permute(0, 2, 3, 1).flatten(1)))
+        return hidden
+
+
 def _describe(activation: nn.Module | None) -> tuple[str, list[float], str]:
     match activation:
         case None:
@@ -264,7 +283,3 @@ def _is_plain(module: nn.Module) -> bool:
     if type(module) is not nn.Conv2d:
         return False
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-
-
-def _fused_box_head(box_head: TwoMLPHead) -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), FusedLinear(box_head.fc6), FusedLinear(box_head.fc7))

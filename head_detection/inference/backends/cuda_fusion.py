@@ -1,6 +1,5 @@
 """Fusing convolutions with bias and activation: the same function, in fewer passes on a GPU."""
 
-import copy
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -12,6 +11,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from head_detection.inference.backends.folding import are_close, find_pairs, noise, put_back
 from head_detection.models.convolution import SameConv2d
 from head_detection.models.network import Network
+from head_detection.models.roi_heads import reordered
 
 TOLERANCE: Final = 2e-2
 """Relative to a map's largest value: half precision rounds at other points."""
@@ -147,9 +147,7 @@ class ChannelsLastBoxHead(nn.Module):
 
     def __init__(self, box_head: TwoMLPHead, channels: int) -> None:
         super().__init__()
-        self.fc6, self.fc7 = copy.deepcopy(box_head.fc6), box_head.fc7
-        weight = self.fc6.weight.detach().unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
-        self.fc6.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        self.fc6, self.fc7 = reordered(box_head.fc6, channels), box_head.fc7
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return ``(N, width)`` for ``(N, C, P, P)``."""

@@ -3,7 +3,6 @@
 import copy
 import io
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from head_detection.inference.backends.graph import (
     output_shapes,
 )
 from head_detection.models.network import Network
+from head_detection.models.roi_heads import reordered
 
 OPSET: Final = 19
 """The first opset with deformable convolution."""
@@ -46,16 +46,8 @@ class ExportedNetwork(nn.Module):
         self.network = copy.deepcopy(network).eval()
         fold_batch_norm(self.network.backbone)
         fix_same_padding(self.network, pad_before, size_divisor)
-        first: nn.Linear = self.network.roi_heads.box_head.fc6
-        channels = self.network.backbone.out_channels
-        side = math.isqrt(first.in_features // channels)
-        weight = (
-            first.weight.detach()
-            .unflatten(1, (channels, side, side))
-            .permute(0, 2, 3, 1)
-            .flatten(1)
-        )
-        first.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        box_head = self.network.roi_heads.box_head
+        box_head.fc6 = reordered(box_head.fc6, self.network.backbone.out_channels)
 
     def forward(self, images: Tensor, pooled: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of ``output_shapes``."""
