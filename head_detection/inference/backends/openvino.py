@@ -190,12 +190,15 @@ def _compile(graph: Any, options: Mapping[str, Any]) -> Part:
             f"{used}; use auto or fp32"
         )
 
+    tensor_of, num_outputs = import_extra("openvino").Tensor, len(compiled.outputs)
+
     def run(values: Array) -> list[Any]:
         # A reused request would overwrite its previous outputs, so each call creates one; its
         # memory lives as long as the arrays. Intermediate memory belongs to the compiled graph.
         request = compiled.create_infer_request()
-        request.infer([values], share_inputs=True)
-        return [request.get_output_tensor(number).data for number in range(len(compiled.outputs))]
+        request.set_input_tensor(tensor_of(values, shared_memory=True))
+        request.infer(share_outputs=True)  # otherwise it copies the outputs for its own result
+        return [request.get_output_tensor(number).data for number in range(num_outputs)]
 
     return run
 
