@@ -193,7 +193,10 @@ class PyramidRoIAlign:
         lines, line_weights = (
             part[..., None].expand(-1, -1, -1, each).flatten(2) for part in (lines, line_weights)
         )
-        columns, column_weights = (part.repeat(1, 1, each) for part in (columns, column_weights))
+        columns, column_weights = (
+            part[:, :, None].expand(-1, -1, each, -1).flatten(2)
+            for part in (columns, column_weights)
+        )
         pixels = lines[:, :, None] + columns[:, None]
         weights = line_weights[:, :, None] * column_weights[:, None]
         return pixels.view(-1, each**2), weights.view(-1, each**2)
