@@ -88,13 +88,10 @@ FAST = {
 }
 """By head size in pixels and what is done to the picture: a little under what was measured."""
 LIGHT = {case: floor for case, floor in FAST.items() if case != (25, "half hidden")} | {
-    (25, "as it is"): 0.80,
-    (25, "dimmed"): 0.88,
-    (25, "blurred"): 0.74,
-    (25, "grey"): 0.87,
-    (12, "as it is"): 0.87,
+    (12, "as it is"): 0.95,
     (12, "dimmed"): 0.94,
-    (12, "turned"): 0.79,
+    (12, "blurred"): 0.93,
+    (12, "turned"): 0.76,
 }
 ACCURATE = {
     **FAST,
