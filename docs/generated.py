@@ -200,5 +200,6 @@ def _help(name: str, purpose: str, module: str, level: int) -> str:
         description=purpose,
         formatter_class=partial(argparse.HelpFormatter, width=COLUMNS),
     )
+    vars(parser)["color"] = False  # from Python 3.14 on, argparse colours help in a terminal
     import_module(module).add_arguments(parser)
     return f"{'#' * level} {name}\n\n```text\n{parser.format_help()}```\n"

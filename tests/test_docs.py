@@ -138,6 +138,13 @@ def test_every_command_is_there(generated: ModuleType) -> None:
     assert "--score-threshold X" in page
 
 
+def test_commands_have_no_colors_of_a_terminal(
+    generated: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHON_COLORS", "1")  # what Python 3.14 finds out about a terminal
+    assert "\033" not in generated.commands()
+
+
 def test_links_of_the_repository_lead_into_the_site(generated: ModuleType) -> None:
     links = generated.with_site_links
     card = "[card](../weights/README.md#fast), [f](../configs/f.yaml), [w](https://a.b/c.md)"
