@@ -91,14 +91,14 @@ def lacks_index(path: Path) -> bool:
 def end_of_fragments(path: Path) -> int | None:
     """Return where the complete fragments end; None unless the file ends inside a fragment's index.
 
-    FFmpeg reads nothing of such a file.
+    FFmpeg reads nothing of such a file; until version 8, it opened one without a whole fragment.
 
     Raises:
         OSError: it cannot be read.
     """
     parts, end = parts_of(path)
     kinds = [kind for kind, _ in parts]
-    if kinds[:1] != [FIRST] or CONTENT not in kinds or end <= path.stat().st_size:
+    if kinds[:1] != [FIRST] or INDEX not in kinds or end <= path.stat().st_size:
         return None
     kind, place = parts[-1]
     return place if kind == FRAGMENT else None
