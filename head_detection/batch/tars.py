@@ -146,6 +146,8 @@ def _members(file: BinaryIO, skipped: Counter[str]) -> Iterator[tarfile.TarInfo]
     """
     headers, place, is_told_of = _Headers(file), 0, False
     with _opened(headers) as archive:
+        if archive.offset and vars(archive)["firstmember"] is None:  # next() would go on behind it
+            raise _CutOffError(0)
         remembered: list[tarfile.TarInfo] = vars(archive)["members"]
         while (member := _next(archive, headers, place)) is not None:
             place = archive.offset
@@ -153,10 +155,10 @@ def _members(file: BinaryIO, skipped: Counter[str]) -> Iterator[tarfile.TarInfo]
                 yield member
             is_told_of = member.type in _EXTENDED - {tarfile.XGLTYPE}
             remembered.clear()  # tarfile keeps all members, which we do not need
-        file.seek(archive.offset)
+        file.seek(place)  # the archive's own offset may lie behind what stopped it
         end = file.read(tarfile.BLOCKSIZE)
         if end.strip(b"\0"):  # tarfile stops here silently
-            raise _CutOffError(archive.offset)
+            raise _CutOffError(place)
         skipped.update([] if end else [_NO_END])
 
 

@@ -167,6 +167,9 @@ HOSTILE = {
     "a size below nothing leads back": sized(b"\xff" * 11 + b"\0"),
     "a size of 87 bits": sized(b"\x80" + b"\x7f" * 11),
     "an extended size below nothing": pax(b"14 size=-1024\n"),
+    "an extended size below nothing before others": (
+        pax(b"14 size=-1024\n") + special("c.png", tarfile.REGTYPE).tobuf()
+    ),
     "an extended size of 40 digits": pax(b"48 size=%s\n" % (b"9" * 39)),
     "an extended header below nothing": sized(b"\xff" * 12, tarfile.XHDTYPE),
     "headers of headers of headers": special("l", tarfile.GNUTYPE_LONGNAME).tobuf() * 3000,
