@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_wrong_options_are_named_with_what_to_add(tmp_path: Path) -> None:
         main([*command, "--input", str(theirs), "--output", str(tmp_path / "ours.safetensors")])
     line = str(error.value)
     assert "\n" not in line
-    suggested = line.partition("--set ")[2].split()
+    suggested = shlex.split(line.partition("--set ")[2])
     assert set(suggested) == set(MOBILENET)
     assert main([*command, "--input", str(theirs), "--output", str(tmp_path / "ours.safetensors"),
                  "--set", *suggested]) == 0  # fmt: skip
