@@ -14,7 +14,11 @@ from head_detection.data.synthetic import synthetic_set
 LOCAL = (socket.AF_UNIX,) if hasattr(socket, "AF_UNIX") else ()
 """Between the processes of one machine."""
 
-ASKING = ("socket.__new__", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+ASKING = (
+    *("socket.connect", "socket.sendto", "socket.sendmsg"),
+    *("socket.getaddrinfo", "socket.gethostbyname"),
+)
+"""Not the creation of a socket: urllib3 creates one when it is imported, to learn of IPv6."""
 
 
 class Guard:
@@ -25,8 +29,9 @@ class Guard:
         self.asked: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        is_local = event == "socket.__new__" and arguments[1] in LOCAL
-        if self.is_on and event in ASKING and not is_local:
+        if not self.is_on or event not in ASKING:
+            return
+        if getattr(arguments[0], "family", None) not in LOCAL:
             self.asked.append(f"{event} {arguments[1:]}")
             raise OSError(f"no network here: {event}")
 
@@ -51,8 +56,13 @@ def test_the_guard_would_tell() -> None:
     try:
         with pytest.raises(OSError, match=r"no network here: socket\.getaddrinfo"):
             socket.create_connection(("localhost", 9))
-        with pytest.raises(OSError, match=r"no network here: socket\.__new__"):
-            socket.socket()
+        with socket.socket() as stream, pytest.raises(OSError, match=r"here: socket\.connect"):
+            stream.connect(("127.0.0.1", 9))
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+            pytest.raises(OSError, match=r"here: socket\.sendto"),
+        ):
+            datagrams.sendto(b"", ("127.0.0.1", 9))
     finally:
         GUARD.is_on = False
         GUARD.asked.clear()
