@@ -1,11 +1,10 @@
 """The stages of a detection by name, for profilers and stopwatches."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from torch.autograd import profiler
 from torch.profiler import record_function
 
 STAGES: Final = ("transform", "dense", "proposals", "pool", "score", "views", "suppress")
@@ -25,17 +24,16 @@ def stage(name: str) -> Iterator[None]:
         name: one of ``STAGES``. The observer sees only the outermost of nested stages.
     """
     observer = _OBSERVER.get()
-    # A record takes 70 microseconds, whether or not somebody reads it.
-    with record_function(name) if profiler._is_profiler_enabled else nullcontext():  # noqa: SLF001
-        if observer is None:
+    if observer is None:
+        with record_function(name):
             yield
-            return
-        token = _OBSERVER.set(None)
-        try:
-            with observer(name):
-                yield
-        finally:
-            _OBSERVER.reset(token)
+        return
+    token = _OBSERVER.set(None)
+    try:
+        with record_function(name), observer(name):
+            yield
+    finally:
+        _OBSERVER.reset(token)
 
 
 @contextmanager
